@@ -1,0 +1,220 @@
+"""Everything that can go wrong, in one tree; each leaf knows how a script is told of it.
+
+AgentctlError                   status (the name of the exit code), message, hint
+├── UsageError                  2   usage: bad flag, bad setting
+│   └── UnknownPrice                a dollar limit, and no price to hold it with
+├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
+├── TaskFailed                  1   failed: the agent gave up
+├── ToolError                   told to the model with its hint; the run goes on
+│   └── EngineUnavailable       4   unavailable, kind "engine"
+├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
+│   ├── ProviderUnavailable     4   unavailable, kind "provider"
+│   ├── ContextOverflow         7   context
+│   ├── ModelGone               69  model_gone
+│   ├── RateLimited             75  rate_limited
+│   └── AuthFailed              77  auth
+├── ActionDenied                5   denied
+├── SandboxUnavailable          6   sandbox
+├── StateError                  74  state: ledger or journal full, read-only, corrupt
+├── RunTimeout                  124 timeout
+├── Interrupted                 130 interrupted, or 143 terminated
+└── InternalError               70  internal: our own bug
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+Billed = Literal["no", "unknown"]
+LimitName = Literal["max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"]
+Unit = Literal["nano_usd", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The limit that refused an attempt, in its own unit.
+
+    ``would_be`` is with the least output that would do. ``doubtful`` says that amounts in doubt are the
+    cause (exit 4, not 3). ``free_at`` is when waiting would help, None if never.
+    """
+
+    limit: LimitName
+    unit: Unit
+    ceiling: int
+    spent: int
+    in_doubt: int
+    held: int
+    would_be: int
+    doubtful: bool = False
+    free_at: datetime | None = None
+
+
+class AgentctlError(Exception):
+    """What happened (``message``) and what to do about it (``hint``, may be empty)."""
+
+    status: ClassVar[str] = "internal"
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AgentctlError):
+    """A flag, an argument or a setting is wrong; nothing was sent."""
+
+    status = "usage"
+    kind = "usage"
+
+
+class UnknownPrice(UsageError):
+    """A dollar limit is set and the model's price is unknown: a breaker fails closed."""
+
+    kind = "unknown_price"
+
+
+class BudgetExceeded(AgentctlError):
+    """A breaker tripped before the limit was passed; nothing was sent.
+
+    ``partial`` is an answer that was paid for and must not be thrown away (a provider overran its hold).
+    """
+
+    status = "budget"
+    kind = "budget"
+
+    def __init__(self, message: str, *, verdict: Verdict, hint: str = "", partial: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.verdict = verdict
+        self.partial = partial
+
+
+class TaskFailed(AgentctlError):
+    """The agent gave up: turn limit, an empty answer, a refusal, no match."""
+
+    status = "failed"
+    kind = "failed"
+
+
+class ToolError(AgentctlError):
+    """A tool could not do what it was asked; the model reads message and hint."""
+
+    status = "failed"
+    kind = "tool"
+
+
+class EngineUnavailable(ToolError):
+    """The container engine cannot do this now: not running, no permission, no such container."""
+
+    status = "unavailable"
+    kind = "engine"
+
+
+class ProviderError(AgentctlError):
+    """A provider did not answer as it should.
+
+    ``billed`` is "no" only when the attempt surely cost nothing; ``retry_after`` is in seconds.
+    """
+
+    status = "unavailable"
+    kind = "provider"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        billed: Billed = "unknown",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.billed: Billed = billed
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(ProviderError):
+    """Unreachable, a server error, a cut or malformed answer."""
+
+    retryable = True
+
+
+class ContextOverflow(ProviderError):
+    """The conversation cannot be made to fit the model's context window."""
+
+    status = "context"
+    kind = "context"
+
+
+class ModelGone(ProviderError):
+    """The provider does not know the model."""
+
+    status = "model_gone"
+    kind = "model_gone"
+
+
+class RateLimited(ProviderError):
+    """The provider asks to come back later."""
+
+    status = "rate_limited"
+    kind = "rate_limited"
+    retryable = True
+
+
+class AuthFailed(ProviderError):
+    """The key is missing or was rejected."""
+
+    status = "auth"
+    kind = "auth"
+
+
+class ActionDenied(AgentctlError):
+    """A needed action was refused, or needed a person and none was there."""
+
+    status = "denied"
+    kind = "denied"
+
+
+class SandboxUnavailable(AgentctlError):
+    """A boundary was asked for, or is needed, and cannot be had here."""
+
+    status = "sandbox"
+    kind = "sandbox"
+
+
+class StateError(AgentctlError):
+    """Ledger or journal cannot be written or believed; nothing is spent."""
+
+    status = "state"
+    kind = "state"
+
+
+class RunTimeout(AgentctlError):
+    """The run's own time is over (``--timeout``)."""
+
+    status = "timeout"
+    kind = "timeout"
+
+
+class Interrupted(AgentctlError):
+    """Ctrl-C or SIGTERM (``terminated``): calls stopped, holds kept, children dead."""
+
+    kind = "interrupted"
+
+    def __init__(self, message: str, *, terminated: bool = False, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.terminated = terminated
+
+    @property
+    def status(self) -> str:  # type: ignore[override]
+        return "terminated" if self.terminated else "interrupted"
+
+
+class InternalError(AgentctlError):
+    """Our own bug; ``trace`` is the traceback, for the log that the hint names."""
+
+    def __init__(self, message: str, *, hint: str = "", trace: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.trace = trace

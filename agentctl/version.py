@@ -1,0 +1,3 @@
+"""Which agentctl this is."""
+
+__version__ = "0.1.0"

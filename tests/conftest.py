@@ -1,0 +1,24 @@
+"""What every test gets: asyncio as the runtime, and folders of its own instead of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio; tests of core rooms ask for both by ``both_runtimes``."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    for name in ("CI", "LLM_PROVIDER", "LLM_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    for kind in ("STATE", "CONFIG", "CACHE"):
+        folder: Path = home / kind.lower()
+        monkeypatch.setenv(f"AGENTCTL_{kind}_DIR", str(folder))

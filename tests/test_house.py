@@ -1,0 +1,88 @@
+"""The floors of the house: who may import whom, and which packages stay in which room."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "agentctl"
+FLOORS = {
+    "errors": 1, "version": 1,
+    "messages": 2, "text": 2,
+    "pricing": 3, "context": 3, "bound": 3,
+    "budget": 4, "policy": 4, "agents": 4, "trust": 4,
+    "events": 5, "settings": 5, "routing": 5, "plan": 5,
+    "protocols": 6, "breaker": 6,
+    "calls": 7, "dispatch": 7, "recorder": 7,
+    "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
+    "tools": 9, "tracker": 9,
+    "orchestrator": 10,
+    "wiring": 11,
+    "cli": 12, "docker_agent": 12, "__init__": 12,
+    "__main__": 13,
+}  # fmt: skip
+ONLY_IN = {
+    "rich": {"ui", "cli"},
+    "typer": {"cli"},
+    "sqlite3": {"ledger"},
+    "litellm": {"providers"},
+    "aiodocker": {"tools"},
+    "psutil": {"tools"},
+    "dotenv": {"settings"},
+}
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """Name the room: the file or folder right under the package."""
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Yield each imported module's dotted name, ``from a import b`` as ``a.b``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_a_room_imports_only_from_the_floors_below_its_own(path: Path) -> None:
+    room, tree = room_of(path), ast.parse(path.read_text())
+    assert room in FLOORS, f"the table of floors does not name {room}"
+    for name in imports_of(tree):
+        top, _, rest = name.partition(".")
+        if top == "agentctl":
+            target = rest.split(".")[0]
+            if target == room or (target not in FLOORS and room in {"cli", "__main__", "__init__"}):
+                continue
+            assert FLOORS[target] < FLOORS[room], f"{room} (floor {FLOORS[room]}) reaches for {target}"
+        assert room in ONLY_IN.get(top, {room}), f"{top} is not for {room}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_the_environment_is_read_only_in_settings(path: Path) -> None:
+    names = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+    if room_of(path) != "settings":
+        assert not names & {"os.environ", "os.getenv", "os.putenv", "os.environb"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_no_file_is_longer_than_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_sql_stands_only_in_the_ledger() -> None:
+    words = ("SELECT ", "INSERT INTO", "UPDATE ", "BEGIN IMMEDIATE", "PRAGMA ")
+    found = [
+        path
+        for path in FILES
+        if room_of(path) != "ledger"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(words)
+    ]
+    assert found == []

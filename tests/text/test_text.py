@@ -1,0 +1,140 @@
+"""What is shown can neither move a cursor nor hide a word, and no secret is kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.text import did_you_mean, redact, safe_text
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+HOSTILE = st.text(
+    st.sampled_from(
+        ":#[]vsotea c\n\t\r\x00\x07\x1b\x7f\x85\x9b\xad\u200b\u200e\u2028\u202e\u2066\ufeff\ud800\U000e0041\U000e0100"
+    )
+)
+CI_COMMAND = re.compile(r"^\s*::[A-Za-z][^\n]*::|##(vso|teamcity)?\[", re.MULTILINE)
+
+
+@given(ANY_TEXT | HOSTILE)
+def test_no_unsafe_character_is_left(text: str) -> None:
+    for character in safe_text(text):
+        assert character in "\n\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        assert not 0xE0000 <= ord(character) <= 0xE0FFF
+
+
+@given(ANY_TEXT | HOSTILE)
+def test_safe_text_stays_as_it_is(text: str) -> None:
+    assert safe_text(safe_text(text)) == safe_text(text)
+
+
+@given(HOSTILE)
+def test_no_command_for_a_ci_system_is_left(text: str) -> None:
+    assert not CI_COMMAND.search(safe_text(text))
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters=":#\u115f\u1160\u3164\uffa0")))
+def test_ordinary_words_of_any_language_are_untouched(text: str) -> None:
+    assert safe_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]52;c;aGk=\x07", "\\x1b[2J\\x1b]52;c;aGk=\\x07"),
+        ("one\r\ntwo\rthree", "one\ntwo\\x0dthree"),
+        ("pay \u202etxt.exe", "pay \\u202etxt.exe"),
+        ("a\U000e0041b", "a\\U000e0041b"),
+        ("half \ud83d pair", "half \\ud83d pair"),
+        ("table │ ├─ über 数 😀\tend\n", "table │ ├─ über 数 😀\tend\n"),
+        ("::set-output name=a::b", "\\x3a:set-output name=a::b"),
+        ("x\n \t::add-mask::y", "x\n \t\\x3a:add-mask::y"),
+        ("##vso[task.setvariable]x", "\\x23#vso[task.setvariable]x"),
+        ("log ##[group]x", "log \\x23#[group]x"),
+        ("##teamcity[message]", "\\x23#teamcity[message]"),
+        ("::1 listens, std::vec::Vec, ## Heading", "::1 listens, std::vec::Vec, ## Heading"),
+    ],
+)
+def test_what_is_unsafe_is_written_out(text: str, shown: str) -> None:
+    assert safe_text(text) == shown
+
+
+SECRETS = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x24F, exclude_categories=["Cs"]), min_size=8, max_size=60
+)
+
+
+@given(secret=SECRETS, before=st.binary(max_size=9), after=st.binary(max_size=9))
+def test_a_secret_is_found_in_each_of_its_spellings(secret: str, before: bytes, after: bytes) -> None:
+    if secret in "[redacted]":  # noqa: S105 - the mark
+        return
+    spelled = [secret, quote(secret), quote(secret, safe=""), quote_plus(secret)]
+    spelled += [re.sub("%..", lambda match: match[0].lower(), form) for form in spelled[1:]]
+    spelled.append(json.dumps(secret, ensure_ascii=False)[1:-1])
+    for form in spelled:
+        assert form not in redact(f"key={form};", [secret])
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(before + secret.encode() + after).decode()
+        kept = redact(whole, [secret]).split("[redacted]")
+        assert len(kept) > 1
+        assert all(len(piece) <= 4 * 9 for piece in kept)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-proj-abcDEF0123456789abcDEF",
+        "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+        "AKIAIOSFODNN7EXAMPLE",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END OPENSSH PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\ncut off",
+    ],
+)
+def test_what_looks_like_a_key_is_taken_out_unasked(text: str) -> None:
+    assert redact(f"before {text}", []) == "before [redacted]"
+
+
+def test_a_password_in_an_address_is_taken_out() -> None:
+    assert redact("postgres://app:hunter2@db:5432/x", []) == "postgres://[redacted]@db:5432/x"
+
+
+@pytest.mark.parametrize(
+    "text", ["task-management-of-everything-here", "https://host:8080/a:b", "ask-1-2-3", "a@b.c", "sk-short1"]
+)
+def test_what_only_resembles_a_key_stays(text: str) -> None:
+    assert redact(text, []) == text
+
+
+def test_a_short_secret_is_no_secret() -> None:
+    assert redact("the cat sat", ["cat", ""]) == "the cat sat"
+
+
+def test_the_longer_of_two_secrets_goes_first() -> None:
+    assert redact("x=password-and-more", ["password", "password-and-more"]) == "x=[redacted]"
+
+
+@given(ANY_TEXT, SECRETS)
+def test_redacting_twice_is_redacting_once(text: str, secret: str) -> None:
+    once = redact(f"{text}{secret}", [secret])
+    assert redact(once, [secret]) == once
+
+
+def test_the_nearest_name_is_offered() -> None:
+    assert did_you_mean("opnai", ["ollama", "openai"]) == 'did you mean "openai"?'
+    assert did_you_mean("zzz", ["ollama", "openai"]) == ""
+
+
+def test_importing_it_loads_nothing_slow() -> None:
+    code = "import sys, agentctl.text; print(*({'difflib', 'urllib.parse', 'base64', 'json'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
