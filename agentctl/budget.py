@@ -1,0 +1,276 @@
+"""The rules of the budget as pure functions: limits, wish, grant, verdict, and whether usage can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentctl.errors import LimitName, Unit, Verdict
+from agentctl.messages import Usage
+from agentctl.pricing import ModelFacts, most_output, worst_nano
+
+Purpose = Literal["turn", "summary", "answer", "probe"]
+
+WARN_AT = Decimal("0.8")
+
+Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=15, decimal_places=9)]
+
+
+class CostLimit(BaseModel):
+    """The ceilings of a run, in US dollars and tokens; None lifts one.
+
+    ``max_cost_per_hour`` binds this process over the spending of everyone on the same ledger.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_cost_per_task: Dollars | None = Decimal("0.50")
+    max_cost_per_hour: Dollars | None = Decimal("10.0")
+    max_tokens_per_task: Annotated[int, Field(ge=0)] | None = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an attempt wants to reserve: the bound of its input and its wished output, in tokens."""
+
+    attempt_id: str
+    run_id: str
+    facts: ModelFacts
+    input_bound: int
+    least: int
+    most: int
+    hour_limit_nano: int | None
+    deadline_s: float = 600.0
+    purpose: Purpose = "turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reservation: the worst case of one attempt, and the output tokens granted to it."""
+
+    id: str
+    run_id: str
+    input_bound: int
+    granted_output: int
+    nano: int | None
+    tokens: int
+    deadline_at: datetime
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time."""
+
+    reason: Literal["holds", "provider"]
+    seconds: float
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What an attempt cost; ``nano`` None: the price is unknown. ``model`` is the one that answered."""
+
+    usage: Usage
+    nano: int | None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt stands in the book after it was settled; ``overrun`` if it cost more than its hold."""
+
+    phase: Literal["settled", "void", "doubt"]
+    nano: int | None
+    tokens: int
+    overrun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """Sums in one unit."""
+
+    spent: int = 0
+    in_doubt: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """Everything that counts against a limit."""
+        return self.spent + self.in_doubt + self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars."""
+
+    run_nano: Amounts
+    run_tokens: Amounts
+    hour_nano: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One limit as it stands inside the transaction, in its own unit.
+
+    ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);
+    ``queued`` is what those who wait longer need. ``ceiling`` None: no such limit.
+    """
+
+    limit: LimitName
+    unit: Unit
+    ceiling: int | None
+    amounts: Amounts
+    movable: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The worst case of an attempt; ``nano`` is None when the price is unknown (only without a dollar limit)."""
+
+    output: int
+    nano: int | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Output tokens: the least that would do, and the most that is wanted."""
+
+    least: int
+    most: int
+
+
+DEFAULT_OUTPUT = 4096
+DEFAULT_REASONING_OUTPUT = 16384
+LEAST_OUTPUT = 256
+LEAST_REASONING_OUTPUT = 2048
+UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
+
+
+def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
+    """Return the output to ask for: ``most`` within the model's ceiling, ``least`` that still makes an answer.
+
+    With a thinking budget ``least`` is that budget + 256; the budget may shrink to the provider's minimum.
+    """
+    if max_output_tokens is None:
+        max_output_tokens = DEFAULT_REASONING_OUTPUT if facts.reasoning else DEFAULT_OUTPUT
+    most = max_output_tokens if facts.output_ceiling is None else min(max_output_tokens, facts.output_ceiling)
+    least = LEAST_REASONING_OUTPUT if facts.reasoning else LEAST_OUTPUT
+    if facts.thinking_budget is not None:
+        floor = facts.least_thinking_budget
+        least = (facts.thinking_budget if floor is None else min(floor, facts.thinking_budget)) + LEAST_OUTPUT
+    return Wish(min(least, most), most)
+
+
+def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int | None:
+    """Return the most output tokens that ``room`` allows; None: no bound; negative: not even the input."""
+    if room.ceiling is None:
+        return None
+    left = room.ceiling - room.amounts.spent - in_doubt - held - queued
+    if room.unit == "tokens":
+        return left - ask.input_bound
+    price = ask.facts.price
+    if price is None:
+        return -1
+    return most_output(price, input_tokens=ask.input_bound, room_nano=left)
+
+
+def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
+    """Return what the attempt costs at worst with ``output`` tokens granted.
+
+    ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do.
+    """
+    facts = ask.facts
+    if not facts.metered:
+        return Worst(output, 0, 0)
+    tokens_in, tokens_out = ask.input_bound, output
+    if at_ceiling:
+        tokens_in = max(tokens_in, facts.context_window or UNKNOWN_CEILING)
+        tokens_out = max(output, facts.output_ceiling or UNKNOWN_CEILING)
+    nano = None if facts.price is None else worst_nano(facts.price, input_tokens=tokens_in, output_tokens=tokens_out)
+    return Worst(output, nano, tokens_in + tokens_out)
+
+
+def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Worst | Wait | Verdict:
+    """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
+
+    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``.
+    """
+    if not ask.facts.metered:
+        return worst_case(ask, ask.most)
+    for room in rooms:
+        if room.limit != "max_cost_per_hour" and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
+            return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
+    if at_ceiling:
+        worst = worst_case(ask, ask.most, at_ceiling=True)
+        tight = [r for r in rooms if r.ceiling is not None and _after(r, worst) > r.ceiling]
+        return _refusal(ask, tight[0], doubtful=False, at_ceiling=True) if tight else worst
+    allowed = [_fits(ask, r, held=r.amounts.held, in_doubt=r.amounts.in_doubt, queued=r.queued) for r in rooms]
+    output = min([ask.most, *(a for a in allowed if a is not None)])
+    if output >= ask.least:
+        return worst_case(ask, output)
+    tight = [r for r, a in zip(rooms, allowed, strict=True) if a is not None and a < ask.least]
+    eased = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=r.amounts.in_doubt, queued=0) for r in tight]
+    if all(e is None or e >= ask.least for e in eased):
+        return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=False))
+    hard = next(r for r, e in zip(tight, eased, strict=True) if e is not None and e < ask.least)
+    certain = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=0, queued=0) for r in tight]
+    doubtful = all(c is None or c >= ask.least for c in certain)
+    return _refusal(ask, hard, doubtful=doubtful, at_ceiling=False)
+
+
+def _after(room: Room, worst: Worst) -> int:
+    return room.amounts.total + (worst.tokens if room.unit == "tokens" else worst.nano or 0)
+
+
+def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool) -> Verdict:
+    worst = worst_case(ask, ask.least, at_ceiling=at_ceiling)
+    amounts = room.amounts
+    return Verdict(
+        limit=room.limit,
+        unit=room.unit,
+        ceiling=room.ceiling or 0,
+        spent=amounts.spent,
+        in_doubt=amounts.in_doubt,
+        held=amounts.held,
+        would_be=_after(room, worst),
+        doubtful=doubtful,
+    )
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def believable(usage: Usage | None, facts: ModelFacts, *, answered: bool) -> bool:
+    """Whether a usage report can be charged: whole numbers, parts within their wholes, input > 0, output > 0 if an
+    answer came, nothing beyond the model's context and output ceilings.
+    """
+    if usage is None:
+        return False
+    numbers = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    )
+    if not all(map(_whole, numbers)) or usage.input_tokens == 0 or (answered and usage.output_tokens == 0):
+        return False
+    if usage.cached_input_tokens + usage.cache_write_tokens > usage.input_tokens:
+        return False
+    if usage.reasoning_tokens > usage.output_tokens:
+        return False
+    within_window = facts.context_window is None or usage.input_tokens <= facts.context_window
+    return within_window and (facts.output_ceiling is None or usage.output_tokens <= facts.output_ceiling)
+
+
+def warned(amounts: Amounts, ceiling: int | None) -> bool:
+    """Whether spent + in doubt (not holds) has reached 80 % of a limit."""
+    return ceiling is not None and ceiling > 0 and (amounts.spent + amounts.in_doubt) >= WARN_AT * ceiling

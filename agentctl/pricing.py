@@ -1,0 +1,128 @@
+"""What a model can do and what it costs: exact arithmetic, rounded up once. Pure.
+
+Prices are dollars per million tokens as ``Decimal``; amounts are whole nano-dollars (10⁻⁹ USD) as ``int``.
+One token at $1 a million is 1,000 nano-dollars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+
+from agentctl.messages import Usage
+
+NANO_PER_USD = 1_000_000_000
+_NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per million tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per million tokens, by token class; a class that is None costs what its parent class costs."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+    source: str = "declared"
+    version: str = ""
+    digest: str = ""
+
+    @property
+    def dearest_input(self) -> Decimal:
+        """The price of an input token in the dearest class that can apply."""
+        return max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
+
+    @property
+    def dearest_output(self) -> Decimal:
+        """The price of an output token, reasoning if that is dearer."""
+        return max(self.output, self.reasoning or Decimal(0))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no token of any class costs anything."""
+        return self.dearest_input == 0 and self.dearest_output == 0
+
+    def as_row(self) -> Mapping[str, str | None]:
+        """Return the unit prices as strings, as the ledger stores them with each charge."""
+        classes = ("input", "output", "cached_input", "cache_write", "reasoning")
+        values = ((name, getattr(self, name)) for name in classes)
+        return {name: None if value is None else str(value) for name, value in values}
+
+
+FREE = Price(Decimal(0), Decimal(0), source="declared free")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the bound needs to know of a model.
+
+    ``price`` is None when unknown; ``context_window`` and ``output_ceiling`` (tokens) are None when unknown.
+    ``metered`` is False for what is no language model at all (builtin): it has neither tokens nor dollars.
+    ``unbounded`` says why no bound exists (a router, an unknown fee), or is None.
+    """
+
+    provider: str
+    model: str | None
+    price: Price | None = None
+    context_window: int | None = None
+    output_ceiling: int | None = None
+    reasoning: bool = False
+    thinking_budget: int | None = None
+    least_thinking_budget: int | None = None
+    metered: bool = True
+    unbounded: str | None = None
+    known_endpoint: bool = True
+
+
+def _ceil(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_CEILING))
+
+
+def charge_nano(price: Price, usage: Usage) -> int:
+    """Return what ``usage`` costs in nano-dollars, by token class, rounded up once."""
+    with localcontext() as exact:
+        exact.prec = 60
+        plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        plain_output = usage.output_tokens - usage.reasoning_tokens
+        parts = (
+            (plain_input, price.input),
+            (usage.cached_input_tokens, price.input if price.cached_input is None else price.cached_input),
+            (usage.cache_write_tokens, price.input if price.cache_write is None else price.cache_write),
+            (plain_output, price.output),
+            (usage.reasoning_tokens, price.output if price.reasoning is None else price.reasoning),
+        )
+        return _ceil(sum((tokens * unit for tokens, unit in parts), Decimal(0)) * _NANO_PER_TOKEN)
+
+
+def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
+    """Return the most that a call can cost in nano-dollars: every token in its dearest class."""
+    with localcontext() as exact:
+        exact.prec = 60
+        total = input_tokens * price.dearest_input + output_tokens * price.dearest_output
+        return _ceil(total * _NANO_PER_TOKEN)
+
+
+def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | None:
+    """Return the most output tokens whose worst case fits ``room_nano``; negative: not even the input fits.
+
+    None means that money sets no bound (output is free and the input fits).
+    """
+    with localcontext() as exact:
+        exact.prec = 60
+        left = Decimal(room_nano) - input_tokens * price.dearest_input * _NANO_PER_TOKEN
+        if left < 0:
+            return -1
+        unit = price.dearest_output * _NANO_PER_TOKEN
+        return None if unit == 0 else int((left / unit).to_integral_value(ROUND_FLOOR))
+
+
+def to_nano(usd: Decimal) -> int:
+    """Return dollars as whole nano-dollars, rounded down: a limit is never made larger by rounding."""
+    return int((usd * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
+
+
+def to_usd(nano: int) -> Decimal:
+    """Return nano-dollars as exact dollars."""
+    return Decimal(nano) / NANO_PER_USD

@@ -1,0 +1,103 @@
+"""The bound of the input: never below what a byte-level tokenizer can make of the request."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.bound import FIXED, Known, bound, learn, plain_bound
+from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+
+texts = st.text(max_size=200)
+messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), texts), max_size=6).map(tuple)
+
+
+def harsh_count(request: Request) -> int:
+    """Count as the worst honest tokenizer might: one token a byte after NFKC, a template of 20 a message."""
+    total = 500 if request.tools else 0
+    for message in request.messages:
+        total += 10 + len(unicodedata.normalize("NFKC", message.text).encode("utf-8", "surrogatepass"))
+        total += sum(10 + len(json.dumps(dict(c.arguments), ensure_ascii=False).encode()) for c in message.tool_calls)
+    return total
+
+
+@given(messages)
+def test_the_plain_bound_is_never_below_one_token_a_byte(sent: tuple[Message, ...]) -> None:
+    request = Request("m", sent)
+    assert harsh_count(request) <= plain_bound(request)
+
+
+def test_a_letter_that_grows_when_normalised_is_bound_at_its_grown_size() -> None:
+    log = "\ufdfa" * 1000
+    assert plain_bound(Request("m", (Message("user", log),))) >= len(unicodedata.normalize("NFKC", log).encode())
+
+
+def test_references_in_a_schema_count_as_if_written_out() -> None:
+    big = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(50)}}
+    schema = {"$defs": {"Big": big}, "properties": {f"a{i}": {"$ref": "#/$defs/Big"} for i in range(10)}}
+    weight = plain_bound(Request("m", (), (ToolSpec("t", "does", schema),)))
+    assert weight > 10 * len(json.dumps(big, separators=(",", ":")))
+
+
+def test_a_schema_that_refers_to_itself_is_bound_all_the_same() -> None:
+    schema = {"$defs": {"N": {"properties": {"next": {"$ref": "#/$defs/N"}}}}, "$ref": "#/$defs/N"}
+    assert plain_bound(Request("m", (), (ToolSpec("t", "does", schema),))) > FIXED
+
+
+def known_turn() -> tuple[Known, Request]:
+    asked = Request("m", (Message("system", "be brief " * 100), Message("user", "list " * 2000)))
+    call = ToolCall("1", "docker_ps", {"all": True})
+    answer = Completion("", (call,), Usage(2_500, 12))
+    known = learn(None, asked, answer, Usage(2_500, 12))
+    assert known is not None
+    told = Message("tool", "web up 3 days", tool_call_id="1")
+    return known, Request("m", (*asked.messages, answer.as_message(), told))
+
+
+def test_reported_usage_makes_the_next_bound_tight() -> None:
+    known, request = known_turn()
+    assert 2_500 < bound(request, known) < 3_000 < plain_bound(request)
+
+
+def test_another_model_other_tools_or_a_changed_prefix_fall_back_to_the_plain_bound() -> None:
+    known, request = known_turn()
+    others = (
+        Request("other", request.messages),
+        Request("m", request.messages, (ToolSpec("t", "", {}),)),
+        Request("m", (Message("system", "changed"), *request.messages[1:])),
+        Request("m", request.messages, settings={"temperature": 1}),
+    )
+    assert [bound(other, known) for other in others] == [plain_bound(other) for other in others]
+
+
+def test_a_report_that_is_not_plausible_is_no_ground_to_build_on() -> None:
+    asked = Request("m", (Message("user", "x" * 16_000),))
+    assert learn(None, asked, Completion("hi"), Usage(900, 1)) is None
+    known = learn(None, asked, Completion("hi"), Usage(4_000, 1))
+    longer = Request("m", (*asked.messages, Message("assistant", "hi"), Message("user", "and?")))
+    assert known is not None
+    assert learn(known, longer, Completion("so"), Usage(3_999, 1)) is None
+
+
+@given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 4))
+def test_the_tight_bound_holds_for_a_tokenizer_of_any_steady_rate(parts: list[str], rate: int) -> None:
+    """True input is counted by one steady tokenizer with hidden reasoning left out of the next prompt."""
+
+    def true_input(request: Request) -> int:
+        size = sum(
+            len(unicodedata.normalize("NFKC", m.text).encode("utf-8", "surrogatepass")) for m in request.messages
+        )
+        return 40 + -(-size // rate) + 4 * len(request.messages)
+
+    known: Known | None = None
+    history: tuple[Message, ...] = (Message("system", "you are brief"),)
+    for text in parts:
+        request = Request("m", (*history, Message("user", text)))
+        assert true_input(request) <= bound(request, known)
+        answer = Completion(text[::-1])
+        usage = Usage(true_input(request), -(-len(text.encode("utf-8", "surrogatepass")) // rate) + 7)
+        known = learn(known, request, answer, usage)
+        history = (*request.messages, answer.as_message())

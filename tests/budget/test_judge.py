@@ -1,0 +1,170 @@
+"""Grant and verdict: what is let through never breaks a ceiling, and nothing is refused without need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from agentctl.budget import (
+    Amounts,
+    Ask,
+    CostLimit,
+    Room,
+    Wait,
+    Wish,
+    Worst,
+    believable,
+    judge,
+    warned,
+    wish,
+    worst_case,
+)
+from agentctl.errors import Verdict
+from agentctl.messages import Usage
+from agentctl.pricing import FREE, ModelFacts, Price
+
+FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
+ASK = Ask("a", "r", FACTS, input_bound=1_000, least=256, most=4_096, hour_limit_nano=None)
+
+amounts = st.builds(Amounts, *[st.integers(0, 60_000_000)] * 3)
+ceilings = st.none() | st.integers(0, 200_000_000)
+
+
+@st.composite
+def some_rooms(draw: st.DrawFn) -> tuple[Room, ...]:
+    made = []
+    for limit, unit in (("max_cost_per_task", "nano_usd"), ("max_cost_per_hour", "nano_usd")):
+        stands = draw(amounts)
+        moves = draw(st.integers(0, stands.held))
+        made.append(Room(limit, unit, draw(ceilings), stands, moves, draw(st.integers(0, 10**6))))  # type: ignore[arg-type]
+    tokens = draw(st.builds(Amounts, *[st.integers(0, 5_000)] * 3))
+    made.append(Room("max_tokens_per_task", "tokens", draw(st.none() | st.integers(0, 20_000)), tokens))
+    return tuple(made)
+
+
+def fits(room: Room, worst: Worst, *, but: int = 0) -> bool:
+    """Say independently of the code whether ``worst`` stays within ``room``."""
+    own = worst.tokens if room.unit == "tokens" else worst.nano or 0
+    return room.ceiling is None or room.amounts.total - but + own <= room.ceiling
+
+
+@given(some_rooms())
+def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[Room, ...]) -> None:
+    answer = judge(ASK, rooms)
+    if isinstance(answer, Worst):
+        assert ASK.least <= answer.output <= ASK.most
+        assert all(fits(room, answer) for room in rooms)
+
+
+@given(some_rooms())
+def test_nothing_is_refused_without_need(rooms: tuple[Room, ...]) -> None:
+    answer, least = judge(ASK, rooms), worst_case(ASK, ASK.least)
+    crowded = any(not fits(room, least, but=-room.queued) for room in rooms)
+    doubted = any(r.ceiling and r.amounts.in_doubt * 2 >= r.ceiling and r.limit != "max_cost_per_hour" for r in rooms)
+    if isinstance(answer, Worst):
+        return
+    assert crowded or doubted
+    if isinstance(answer, Wait):
+        assert all(fits(room, least, but=room.movable) for room in rooms)
+    elif not doubted:
+        assert any(not fits(room, least, but=room.movable) for room in rooms)
+
+
+@given(some_rooms())
+def test_the_grant_is_the_most_that_fits(rooms: tuple[Room, ...]) -> None:
+    answer = judge(ASK, rooms)
+    if isinstance(answer, Worst) and answer.output < ASK.most:
+        more = worst_case(ASK, answer.output + 1)
+        assert any(not fits(room, more, but=-room.queued) for room in rooms)
+
+
+def room(ceiling: int | None, **stands: int) -> Room:
+    return Room("max_cost_per_task", "nano_usd", ceiling, Amounts(**stands))
+
+
+def test_a_limit_may_be_reached_exactly_and_not_passed_by_one() -> None:
+    least = worst_case(ASK, ASK.least).nano or 0
+    assert judge(ASK, (room(least),)) == worst_case(ASK, ASK.least)
+    refused = judge(ASK, (room(least - 1),))
+    assert isinstance(refused, Verdict)
+    assert (refused.ceiling, refused.would_be) == (least - 1, least)
+
+
+def test_holds_that_will_move_are_waited_for_and_kept_ones_are_not() -> None:
+    full = room(20_000_000, held=19_000_000)
+    assert isinstance(judge(ASK, (replace(full, movable=19_000_000),)), Wait)
+    assert isinstance(judge(ASK, (full,)), Verdict)
+
+
+def test_doubt_is_named_as_the_cause_when_it_is() -> None:
+    in_the_way = judge(ASK, (room(20_000_000, spent=10_500_000, in_doubt=9_000_000),))
+    half = judge(ASK, (room(20_000_000, in_doubt=10_000_000),))
+    spent = judge(ASK, (room(20_000_000, spent=19_000_000, in_doubt=500_000),))
+    assert [v.doubtful for v in (in_the_way, half, spent) if isinstance(v, Verdict)] == [True, True, False]
+
+
+def test_tokens_bind_what_is_free() -> None:
+    free = replace(ASK, facts=replace(FACTS, price=FREE))
+    tokens = Room("max_tokens_per_task", "tokens", 1_300, Amounts())
+    assert judge(free, (room(0), tokens)) == Worst(300, 0, 1_300)
+    assert isinstance(judge(free, (room(0), replace(tokens, ceiling=1_255))), Verdict)
+
+
+def test_reasoning_is_bound_at_its_own_price_where_that_is_dearer() -> None:
+    dear = replace(ASK, facts=replace(FACTS, price=Price(Decimal(2), Decimal(10), reasoning=Decimal(40))))
+    assert judge(dear, (room(None),)) == Worst(4_096, 1_000 * 2_000 + 4_096 * 40_000, 5_096)
+
+
+def test_a_model_that_broke_its_clamp_is_held_at_its_ceilings() -> None:
+    worst = judge(ASK, (room(None),), at_ceiling=True)
+    assert worst == Worst(4_096, 100_000 * 2_000 + 8_000 * 10_000, 108_000)
+    assert isinstance(judge(ASK, (room(279_999_999),), at_ceiling=True), Verdict)
+
+
+def test_the_wish_stays_within_the_models_ceiling() -> None:
+    assert wish(FACTS) == Wish(256, 4_096)
+    assert wish(replace(FACTS, output_ceiling=100)) == Wish(100, 100)
+    assert wish(replace(FACTS, reasoning=True, output_ceiling=None)) == Wish(2_048, 16_384)
+    assert wish(replace(FACTS, thinking_budget=8_000, least_thinking_budget=1_024)) == Wish(1_280, 4_096)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        Usage(0, 5),
+        Usage(5, 0),
+        Usage(-1, 5),
+        Usage(5, -1),
+        Usage(True, 5),
+        Usage(5, 2.0),  # type: ignore[arg-type]
+        Usage(10**15, 5),
+        Usage(5, 8_001),
+        Usage(5, 5, cached_input_tokens=6),
+        Usage(5, 5, reasoning_tokens=6),
+    ],
+)
+def test_usage_that_cannot_be_is_not_believed(usage: Usage | None) -> None:
+    assert not believable(usage, FACTS, answered=True)
+
+
+def test_usage_that_can_be_is_believed() -> None:
+    assert believable(Usage(5, 5, 2, 3, 5), FACTS, answered=True)
+    assert believable(Usage(5, 0), FACTS, answered=False)
+
+
+def test_the_warning_counts_what_is_spent_and_in_doubt_but_not_holds() -> None:
+    assert warned(Amounts(spent=70, in_doubt=10), 100)
+    assert not warned(Amounts(spent=79, held=21), 100)
+    assert not warned(Amounts(spent=79), None)
+
+
+@pytest.mark.parametrize("wrong", ["-0.01", "NaN", "Infinity", "1e-12"])
+def test_a_limit_is_a_whole_number_of_nano_dollars_from_zero_up(wrong: str) -> None:
+    with pytest.raises(ValidationError):
+        CostLimit(max_cost_per_task=Decimal(wrong))
