@@ -1,0 +1,148 @@
+"""What a breaker says: which limit, both numbers, when it is free, and what to do. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+
+from agentctl.budget import CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.errors import AgentctlError, BudgetExceeded, ProviderUnavailable, Unit, UnknownPrice, Verdict
+from agentctl.events import BreakerInfo, LimitUse
+from agentctl.messages import Completion
+from agentctl.pricing import ModelFacts, to_nano, to_usd
+
+_LIFT = "choose another model, or lift the dollar limits: --max-cost none --max-cost-per-hour none"
+_FLAGS = {
+    "max_cost_per_task": "--max-cost",
+    "max_cost_per_hour": "--max-cost-per-hour",
+    "max_tokens_per_task": "--max-tokens",
+}
+_MOST_TO_PASTE = 200
+
+
+class Doubtful(ProviderUnavailable):
+    """Amounts in doubt leave no room: trying again at once would not help."""
+
+    retryable = False
+
+
+class RanPast(ProviderUnavailable):
+    """The provider did not keep to its clamp: asking again would cost again."""
+
+    retryable = False
+
+
+def shown(amount: int, unit: Unit) -> str:
+    """Write an amount of a limit for a person: dollars to the millionth, or tokens."""
+    if unit == "tokens":
+        return f"{amount:,} tokens"
+    dollars = to_usd(amount).quantize(Decimal("0.000001")).normalize()
+    return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
+
+
+def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit) -> None:
+    """Fail closed under a dollar limit.
+
+    Raises:
+        UnknownPrice: the model has no price, or no bound can be had for it.
+    """
+    if not facts.metered or (limits.max_cost_per_task is None and limits.max_cost_per_hour is None):
+        return
+    name = f"{facts.provider}/{facts.model}"
+    if facts.unbounded is not None:
+        raise UnknownPrice(f"{name} has no bound ({facts.unbounded}), and a dollar limit is set", hint=_LIFT)
+    if facts.price is None:
+        raise UnknownPrice(f"the price of {name} is unknown, and a dollar limit is set", hint=_LIFT)
+
+
+def tripped(verdict: Verdict, facts: ModelFacts) -> AgentctlError:
+    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
+    said = f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit)}; "
+    said += f"the next call could make it {shown(verdict.would_be, verdict.unit)}"
+    flag = "--" + verdict.limit.replace("_", "-")
+    if verdict.doubtful:
+        return Doubtful(
+            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls",
+            hint=f"see whether {facts.provider} works again, then try again or raise {flag}",
+            billed="no",
+        )
+    free = f", or wait until {verdict.free_at:%H:%M:%S} UTC" if verdict.free_at else ""
+    return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
+
+
+def gave_up(waited: Wait, facts: ModelFacts) -> AgentctlError:
+    """Return the error for a wait that led to nothing."""
+    if waited.verdict is not None:
+        return tripped(waited.verdict, facts)
+    return Doubtful(f"{facts.provider} did not recover after failed calls", hint="try again later", billed="no")
+
+
+def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> BudgetExceeded:
+    """Return the error for a charge above its hold; the answer that was paid for goes along."""
+    in_money = settlement.nano is not None and hold.nano is not None and settlement.nano > hold.nano
+    unit: Unit = "nano_usd" if in_money else "tokens"
+    held = (hold.nano or 0) if in_money else hold.tokens
+    cost = (settlement.nano or 0) if in_money else settlement.tokens
+    limit: Literal["max_cost_per_task", "max_tokens_per_task"]
+    limit = "max_cost_per_task" if in_money else "max_tokens_per_task"
+    return BudgetExceeded(
+        f"provider_overrun: {facts.provider} reported {shown(cost, unit)} for a call that could cost "
+        f"{shown(held, unit)} at most; it is recorded in full",
+        verdict=Verdict(limit, unit, ceiling=held, spent=cost, in_doubt=0, held=0, would_be=cost),
+        hint="check the model's price and whether the provider keeps to max_tokens",
+        partial=completion.text,
+    )
+
+
+def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
+    """Return each limit and what is used of it: spent + in doubt, not holds."""
+    cost, hour = limits.max_cost_per_task, limits.max_cost_per_hour
+    run, tokens, whole = spend.run_nano, spend.run_tokens, spend.hour_nano
+    return (
+        LimitUse("max_cost_per_task", "nano_usd", None if cost is None else to_nano(cost), run.spent + run.in_doubt),
+        LimitUse(
+            "max_cost_per_hour", "nano_usd", None if hour is None else to_nano(hour), whole.spent + whole.in_doubt
+        ),
+        LimitUse("max_tokens_per_task", "tokens", limits.max_tokens_per_task, tokens.spent + tokens.in_doubt),
+    )
+
+
+def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None) -> BreakerInfo:
+    """Return why a breaker tripped, with a command to paste; ``set_by`` is the file that tightened the limit."""
+    verdict = error.verdict
+    if verdict.would_be == verdict.spent:  # nothing more was asked for: a higher limit is no cure
+        hint = error.hint
+    elif set_by is not None:
+        hint = f"{verdict.limit} was lowered to {shown(verdict.ceiling, verdict.unit)} by {set_by}: raise it there"
+    else:
+        words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
+        hint = f"agentctl run {_FLAGS[verdict.limit]} {_more(verdict)} {words}"
+        if verdict.free_at is not None:
+            hint += f"   (or wait until {verdict.free_at:%H:%M:%S} UTC)"
+    return BreakerInfo(
+        limit=verdict.limit,
+        unit=verdict.unit,
+        ceiling=verdict.ceiling,
+        spent=verdict.spent + verdict.in_doubt,
+        held=verdict.held,
+        would_be=verdict.would_be,
+        free_at=verdict.free_at,
+        hint=hint,
+    )
+
+
+def _more(verdict: Verdict) -> str:
+    """Return a limit that would do: twice as much, or what the next call needs; rounded up, dollars or tokens."""
+    most = max(2 * verdict.ceiling, verdict.would_be)
+    if verdict.unit == "tokens":
+        return str(-(-most // 1000) * 1000)
+    dollars = to_usd(most)
+    cents, digits = Decimal("0.01"), Decimal(1).scaleb(max(-9, min(-2, dollars.adjusted() - 1)))
+    rounded = dollars.quantize(digits, ROUND_CEILING)
+    return f"{rounded.quantize(cents) if rounded == rounded.quantize(cents) else rounded:f}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line for the book."""
+    return (str(error) or type(error).__name__).splitlines()[0]

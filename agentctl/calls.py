@@ -1,0 +1,312 @@
+"""The one choke point for money: bound, wish, hold, mark sent, send, settle, retry. Nothing else asks a model.
+
+One attempt is one request on the wire. Its worst case is held in the ledger before it is sent; whatever happens
+after, the hold is concluded once: settled by believable usage, void when it surely cost nothing, else in doubt.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+from uuid import uuid4
+
+import anyio
+
+from agentctl.bound import Known, bound, learn
+from agentctl.breaker import RanPast, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
+from agentctl.budget import Ask, Charge, CostLimit, Hold, Purpose, Wait, Wish, believable, warned, wish
+from agentctl.errors import BudgetExceeded, ProviderError, ProviderUnavailable, Verdict
+from agentctl.events import (
+    AnswerStreamed,
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallVoided,
+    CallWaited,
+    Emit,
+    LimitWarned,
+)
+from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
+from agentctl.pricing import ModelFacts, charge_nano, to_nano
+from agentctl.protocols import Ledger, LLMProvider
+
+FIRST_PAUSE_S = 0.5
+MOST_PAUSE_S = 60.0
+_MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
+
+
+class _HoldLost(Exception):
+    """The hold was no longer ours when it came to sending (deadline over, or taken for dead): hold anew."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What is known of an attempt that went out."""
+
+    completion: Completion | None = None
+    answered: bool = False
+    ran_past: bool = False
+    text_bytes: int = 0
+
+
+class Calls:
+    """Asks one provider on behalf of one run; keeps what was spent on it.
+
+    Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
+    ``budget_wait_s`` for the holds of others. ``retries`` are further attempts, each with a hold of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: LLMProvider,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        emit: Emit,
+        silence_s: float = 60.0,
+        deadline_s: float = 600.0,
+        budget_wait_s: float = 60.0,
+        max_output_tokens: int | None = None,
+        doubt: Literal["normal", "strict"] = "normal",
+        retries: int = 3,
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
+        self._provider = provider
+        self._ledger = ledger
+        self._run_id = run_id
+        self._limits = limits
+        self._emit = emit
+        self._silence_s = silence_s
+        self._deadline_s = deadline_s
+        self._budget_wait_s = budget_wait_s
+        self._max_output_tokens = max_output_tokens
+        self._doubt = doubt
+        self._retries = retries
+        self._first_pause_s = first_pause_s
+        self._known: Known | None = None
+        self._warned: set[str] = set()
+        self.usage = Usage()
+        self.cost_nano: int | None = 0
+        self.in_doubt_nano: int | None = 0
+        self.models: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who is asked."""
+        return self._provider.facts
+
+    async def ask(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = (), *, purpose: Purpose = "turn"
+    ) -> Completion:
+        """Return the answer to ``messages``; what it cost is on disk before this returns.
+
+        An answer cut by the clamp is asked for again once, with the double, where nobody set the clamp.
+
+        Raises:
+            BudgetExceeded: a limit would be passed; nothing was sent.
+            UnknownPrice: a dollar limit, and no price or no bound for the model.
+            ProviderError: no answer after the retries, or amounts in doubt are in the way.
+            StateError: the ledger cannot be written; nothing was sent.
+        """
+        refuse_the_unbounded(self.facts, self._limits)
+        request = Request(self.facts.model, messages, tools)
+        wanted = wish(self.facts, self._max_output_tokens)
+        completion = await self._persist(request, wanted, purpose)
+        ceiling = self.facts.output_ceiling
+        may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
+        if completion.stop == "length" and self.facts.metered and may_double:
+            try:
+                return await self._persist(request, wish(self.facts, wanted.most * 2), purpose)
+            except BudgetExceeded:
+                return completion
+        return completion
+
+    async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> Completion:
+        """Try, and try again where that may help; each attempt is bounded and held anew."""
+        tried = 0
+        while True:
+            attempt = replace(request, attempt_id=uuid4().hex)
+            try:
+                return await self._attempt(attempt, wanted, purpose)
+            except _HoldLost:
+                continue
+            except ProviderError as error:
+                tried += 1
+                pause = self._pause(error, tried)
+                if not error.retryable or tried > self._retries or pause > MOST_PAUSE_S:
+                    raise
+                await self._emit(CallRetried(attempt.attempt_id, error.message, round(pause, 3)))
+                await anyio.sleep(pause)
+
+    def _pause(self, error: ProviderError, tried: int) -> float:
+        """Return the seconds to rest: what the provider asks for, else exponential with full jitter above a half."""
+        if error.retry_after is not None:
+            return error.retry_after
+        return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
+
+    async def _attempt(self, request: Request, wanted: Wish, purpose: Purpose) -> Completion:
+        hold = await self._hold(request, wanted, purpose)
+        sent: _Sent | None = None
+        try:
+            facts = self.facts
+            await self._emit(
+                CallHeld(
+                    hold.id, facts.provider, facts.model, hold.input_bound, hold.granted_output, hold.nano, hold.tokens
+                )
+            )
+            if not await self._ledger.mark_sent(hold.id):
+                raise _HoldLost
+            sent = _Sent()
+            await self._emit(CallSent(hold.id))
+            clamp = hold.granted_output if facts.metered else None
+            await self._stream(replace(request, max_output_tokens=clamp), sent)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._conclude_failed(hold, sent, error)
+            raise
+        return await self._conclude(hold, request, sent)
+
+    async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
+        """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
+        facts, hour = self.facts, self._limits.max_cost_per_hour
+        ask = Ask(
+            attempt_id=request.attempt_id,
+            run_id=self._run_id,
+            facts=facts,
+            input_bound=bound(request, self._known) if facts.metered else 0,
+            least=wanted.least,
+            most=wanted.most,
+            hour_limit_nano=None if hour is None else to_nano(hour),
+            deadline_s=self._deadline_s,
+            purpose=purpose,
+        )
+        started, told = anyio.current_time(), set[str]()
+        patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
+        try:
+            while True:
+                answer = await self._ledger.reserve(ask)
+                match answer:
+                    case Hold():
+                        return answer
+                    case Verdict():
+                        raise tripped(answer, self.facts)
+                    case Wait():
+                        left = started + patience[answer.reason] - anyio.current_time()
+                        if left <= 0:
+                            raise gave_up(answer, self.facts)
+                        if answer.reason not in told:
+                            told.add(answer.reason)
+                            await self._emit(CallWaited(answer.reason, answer.seconds))
+                        await anyio.sleep(min(answer.seconds, left))
+        finally:
+            if "holds" in told:
+                with anyio.CancelScope(shield=True):
+                    await self._ledger.leave_queue(ask.attempt_id)
+
+    async def _stream(self, request: Request, sent: _Sent) -> None:
+        """Send the request and take in its answer.
+
+        Raises:
+            ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
+        """
+        stream = cast("AsyncGenerator[Delta | Completion]", self._provider.stream(request))
+        most_bytes = None if request.max_output_tokens is None else request.max_output_tokens * _MOST_BYTES_PER_TOKEN
+        try:
+            async with aclosing(stream):
+                with anyio.fail_after(self._deadline_s):
+                    while True:
+                        with anyio.fail_after(self._silence_s):
+                            item = await anext(stream, None)
+                        if item is None:
+                            break
+                        if isinstance(item, Completion):
+                            sent.completion = item
+                            sent.answered = sent.answered or bool(item.text or item.tool_calls)
+                            break
+                        sent.answered = True
+                        sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
+                        if most_bytes is not None and sent.text_bytes > most_bytes:
+                            sent.ran_past = True
+                            break
+                        await self._emit(AnswerStreamed(item.text))
+        except TimeoutError as error:
+            raise ProviderUnavailable(
+                f"{self.facts.provider} sent nothing for {self._silence_s:g} s, or not the whole answer in "
+                f"{self._deadline_s:g} s",
+                hint="try again, or raise --llm-timeout",
+            ) from error
+        if sent.ran_past:
+            raise RanPast(f"{self.facts.provider} went on past max_tokens={request.max_output_tokens}; it was cut off")
+        if sent.completion is None:
+            raise ProviderUnavailable(f"the answer of {self.facts.provider} was cut short", hint="try again")
+
+    async def _conclude(self, hold: Hold, request: Request, sent: _Sent) -> Completion:
+        """Settle first, whatever the answer says; only then may it be looked at."""
+        completion = cast("Completion", sent.completion)
+        with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
+            facts, usage = self.facts, completion.usage
+            if not facts.metered:
+                settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
+                usage = Usage()
+            elif usage is None or not believable(usage, facts, answered=sent.answered):
+                await self._leave_in_doubt(hold, "no usage was reported" if usage is None else "usage not believable")
+                self._known = None
+                await self._warn()
+                return completion
+            else:
+                nano = None if facts.price is None else charge_nano(facts.price, usage)
+                settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
+                self._known = learn(self._known, request, completion, usage)
+            self._add(usage, settlement.nano, completion.model)
+            await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
+            if facts.metered:
+                await self._warn()
+        if settlement.overrun:
+            raise overrun(hold, settlement, completion, self.facts)
+        return completion
+
+    def _add(self, usage: Usage, nano: int | None, model: str | None) -> None:
+        self.usage += usage
+        self.cost_nano = None if nano is None or self.cost_nano is None else self.cost_nano + nano
+        name = model or self.facts.model
+        if name is not None and name not in self.models:
+            self.models += (name,)
+
+    async def _conclude_failed(self, hold: Hold, sent: _Sent | None, error: BaseException) -> None:
+        """Void what surely cost nothing; all else is in doubt."""
+        self._known = None
+        if sent is None or not self.facts.metered:
+            reason = "not sent" if sent is None else reason_of(error)
+            await self._ledger.void(hold.id, reason)
+            await self._emit(CallVoided(hold.id, reason))
+            return
+        surely_free = isinstance(error, ProviderError) and error.billed == "no" and not sent.answered
+        if surely_free and self.facts.known_endpoint and self._doubt == "normal":
+            await self._ledger.void(hold.id, reason_of(error))
+            await self._emit(CallVoided(hold.id, reason_of(error)))
+            return
+        fault = isinstance(error, Exception)
+        await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
+
+    async def _leave_in_doubt(
+        self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+    ) -> None:
+        left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
+        known = left.nano is not None and self.in_doubt_nano is not None
+        self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
+        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
+
+    async def _warn(self) -> None:
+        """Say once for each limit that 80 % of it is used."""
+        spend = await self._ledger.spend(self._run_id)
+        for use in limit_uses(self._limits, spend):
+            amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
+            if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
+                self._warned.add(use.name)
+                await self._emit(LimitWarned(use))

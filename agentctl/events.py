@@ -1,0 +1,314 @@
+"""What happened, in the past tense: the only way up from the core to journal and screens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from agentctl.messages import Message, Stop, ToolCall, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """One limit and how much of it is used (spent + in doubt): nano-dollars or tokens. None: no such limit."""
+
+    name: str
+    unit: Literal["nano_usd", "tokens"]
+    ceiling: int | None
+    used: int
+    set_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerInfo:
+    """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help."""
+
+    limit: str
+    unit: Literal["nano_usd", "tokens"]
+    ceiling: int
+    spent: int
+    held: int
+    would_be: int
+    free_at: datetime | None
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """An error as the result document shows it."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCount:
+    """How often a tool was called in a run."""
+
+    name: str
+    calls: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended; ``str()`` is the answer. ``status`` is the exit code's name.
+
+    ``cost_nano`` is what was charged, None when the price is unknown; ``in_doubt_nano`` counts as spent,
+    at the worst case.
+    """
+
+    run_id: str
+    status: str
+    answer: str
+    complete: bool
+    task: str
+    agent: str
+    provider: str
+    provider_chosen_by: str
+    model: str | None
+    models: tuple[str, ...]
+    turns: int
+    started_at: datetime
+    finished_at: datetime
+    duration_s: float
+    usage: Usage
+    cost_nano: int | None
+    in_doubt_nano: int | None
+    price_source: str
+    limits: tuple[LimitUse, ...]
+    metered: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resumed_from: str | None = None
+    breaker: BreakerInfo | None = None
+    tools: tuple[ToolCount, ...] = ()
+    denied: tuple[str, ...] = ()
+    sandbox: str | None = None
+    error: ErrorInfo | None = None
+
+    def __str__(self) -> str:
+        return self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run was opened: what it was asked, and what was chosen for it and by what."""
+
+    task: str
+    agent: str
+    agent_chosen_by: str
+    provider: str
+    provider_chosen_by: str
+    model: str | None
+    metered: bool
+    workdir: str
+    limits: tuple[LimitUse, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A turn began (counted from 1)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAdded:
+    """A message joined the conversation; the journal's messages in order are the conversation."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class CallHeld:
+    """The worst case of an attempt was reserved."""
+
+    attempt_id: str
+    provider: str
+    model: str | None
+    input_bound: int
+    granted_output: int
+    hold_nano: int | None
+    hold_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallWaited:
+    """No room yet: waiting for the holds of others, or for a provider to recover."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallSent:
+    """An attempt is about to go out."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettled:
+    """An attempt was charged."""
+
+    attempt_id: str
+    usage: Usage
+    cost_nano: int | None
+    overrun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallVoided:
+    """An attempt surely cost nothing."""
+
+    attempt_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDoubted:
+    """Nobody knows what an attempt cost; it counts as spent at the worst case."""
+
+    attempt_id: str
+    nano: int | None
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRetried:
+    """An attempt failed and a new one follows after ``seconds``."""
+
+    attempt_id: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWarned:
+    """80 % of a limit is used."""
+
+    use: LimitUse
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerTripped:
+    """A breaker stopped the run before a limit was passed."""
+
+    breaker: BreakerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStreamed:
+    """A piece of an answer; a slow screen may drop it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """An answer is complete."""
+
+    turn: int
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    stop: Stop
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool began."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool ended; ``text`` is what the model reads, ``error`` is set when it failed."""
+
+    call: ToolCall
+    text: str
+    duration_s: float
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDenied:
+    """A tool call was refused; the model is told why."""
+
+    call: ToolCall
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPruned:
+    """Old messages were cut to fit; token counts are estimates."""
+
+    tokens_before: int
+    tokens_after: int
+    messages_cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One sentence for the person at the screen."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A bug of ours ended the run."""
+
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run ended; always the last event."""
+
+    result: RunResult
+
+
+Event = (
+    RunStarted
+    | TurnStarted
+    | MessageAdded
+    | CallHeld
+    | CallWaited
+    | CallSent
+    | CallSettled
+    | CallVoided
+    | CallDoubted
+    | CallRetried
+    | LimitWarned
+    | BreakerTripped
+    | AnswerStreamed
+    | ModelAnswered
+    | ToolStarted
+    | ToolFinished
+    | ToolDenied
+    | ContextPruned
+    | Noted
+    | Crashed
+    | RunFinished
+)
+
+Emit = Callable[[Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event with its place: run, number within the run (from 1), time (UTC)."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    event: Event

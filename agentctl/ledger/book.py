@@ -1,0 +1,227 @@
+"""The deeds of the book, each in one transaction: hold, mark sent, settle, void, doubt, and the care of the dead."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+
+from agentctl.budget import Ask, Charge, CostLimit, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
+from agentctl.errors import InternalError, Verdict
+from agentctl.ledger import rows
+from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
+from agentctl.ledger.health import broke_its_clamp, provider_health
+from agentctl.ledger.owner import Alive
+from agentctl.ledger.store import Store, Tick
+from agentctl.ledger.sums import free_at, hour_amounts, limits_of, run_amounts
+from agentctl.pricing import to_nano
+
+PAUSE_S = 2.0
+
+
+class Book:
+    """What one process does in the ledger; every method is one transaction and is on disk when it returns."""
+
+    def __init__(self, store: Store, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
+        self._store = store
+        self._owner_id = owner_id
+        self._pid = pid
+        self._pause_s = pause_s
+        self._owners = store.path.with_suffix(".owners")
+        self._alive: Alive | None = None
+
+    def close(self) -> None:
+        """End this owner: what it still held is void, what it had sent is in doubt."""
+        if self._alive is not None:
+            with self._store.write() as tick:
+                rows.bury(tick, self._owner_id)
+            self._alive.close()
+            self._alive = None
+        self._store.close()
+
+    def _register(self, tick: Tick) -> None:
+        if self._alive is None:
+            self._alive = Alive(self._owners, self._owner_id)
+            tick.db.execute(
+                "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
+                (self._owner_id, self._pid, socket.gethostname(), read_boot_id(), tick.now_us),
+            )
+
+    def open_run(
+        self,
+        run_id: str,
+        limits: CostLimit,
+        *,
+        task: str,
+        agent: str,
+        labels: Mapping[str, str],
+        lease: str | None = None,
+    ) -> None:
+        """Enter a run; its limits stand in the book from here on."""
+        cost = limits.max_cost_per_task
+        with self._store.write() as tick:
+            self._register(tick)
+            tick.db.execute(
+                "INSERT INTO scopes (id, kind, parent_id, limit_nano, limit_tokens, task, agent, labels, opened_us)"
+                " VALUES (?, 'run', ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run_id,
+                    lease,
+                    None if cost is None else to_nano(cost),
+                    limits.max_tokens_per_task,
+                    task,
+                    agent,
+                    json.dumps(dict(labels)),
+                    tick.now_us,
+                ),
+            )
+
+    def close_run(self, run_id: str, status: str) -> None:
+        """Write how a run ended; nothing is admitted under it any more."""
+        with self._store.write() as tick:
+            tick.db.execute(
+                "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND closed_us IS NULL",
+                (tick.now_us, status, run_id),
+            )
+
+    def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
+        """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
+        with self._store.write() as tick:
+            self._register(tick)
+            rows.sweep(tick, self._owners, but=self._owner_id)
+            if (hold := self._held_before(tick, ask)) is not None:
+                return hold
+            if ask.facts.metered:
+                health = provider_health(tick, ask.facts.provider, pause_s=self._pause_s)
+                if isinstance(health, Wait):
+                    return health
+                if not health:
+                    ask = replace(ask, most=ask.least, purpose="probe")
+            limits = limits_of(tick, ask)
+            answer = judge(ask, limits, at_ceiling=broke_its_clamp(tick, ask))
+            if isinstance(answer, Wait):
+                self._queue(tick, ask)
+                return answer
+            self._leave(tick, ask.attempt_id)
+            if isinstance(answer, Verdict):
+                return replace(answer, free_at=free_at(tick, answer))
+            return self._hold(tick, ask, answer, limits)
+
+    def _held_before(self, tick: Tick, ask: Ask) -> Hold | None:
+        """Return the hold of the same id if an earlier commit went through unheard."""
+        row = tick.db.execute(
+            "SELECT input_bound, granted_output, hold_nano, hold_tokens, deadline_us, purpose FROM attempts"
+            " WHERE id = ? AND owner_id = ? AND phase = 'held'",
+            (ask.attempt_id, self._owner_id),
+        ).fetchone()
+        if row is None:
+            return None
+        bound, granted, nano, tokens, deadline, purpose = row
+        return Hold(
+            ask.attempt_id, ask.run_id, bound, granted, nano, tokens, as_datetime(deadline), probe=purpose == "probe"
+        )
+
+    def _hold(self, tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...]) -> Hold:
+        deadline = tick.now_us + int(ask.deadline_s * 1_000_000)
+        rows.insert(tick, ask, worst, limits, owner_id=self._owner_id, deadline_us=deadline)
+        return Hold(
+            ask.attempt_id,
+            ask.run_id,
+            ask.input_bound,
+            worst.output,
+            worst.nano,
+            worst.tokens,
+            as_datetime(deadline),
+            probe=ask.purpose == "probe",
+        )
+
+    def leave_queue(self, attempt_id: str) -> None:
+        """Give up waiting."""
+        with self._store.write() as tick:
+            self._leave(tick, attempt_id)
+
+    def mark_sent(self, hold_id: str) -> bool:
+        """Compare and set: held by us, deadline ahead, and its run still open."""
+        with self._store.write() as tick:
+            done = tick.db.execute(
+                "UPDATE attempts SET phase = 'sent', sent_us = ?"
+                " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
+                " AND EXISTS (SELECT 1 FROM scopes WHERE scopes.id = run_id AND closed_us IS NULL)",
+                (tick.now_us, hold_id, self._owner_id, tick.now_us),
+            ).rowcount
+            if done:
+                row = tick.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
+                rows.enter(tick, hold_id, "sent", *row)
+            return bool(done)
+
+    def settle(self, hold_id: str, charge: Charge) -> Settlement:
+        """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
+        with self._store.write() as tick:
+            row = rows.attempt(tick, hold_id)
+            if row.phase == "settled":
+                return Settlement("settled", row.nano, row.tokens, overrun=row.is_exceeded_by(row.nano, row.tokens))
+            if row.phase == "held":
+                raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
+            used = charge.usage
+            rows.end(tick, hold_id, "settled", charge.nano, used.total_tokens, leaves_us=tick.now_us + HOUR_US)
+            tick.db.execute(
+                "UPDATE attempts SET answered_model = ?, input_tokens = ?, cached_input_tokens = ?,"
+                " cache_write_tokens = ?, output_tokens = ?, reasoning_tokens = ?, provider_fault = 0,"
+                " settled_by = 'usage' WHERE id = ?",
+                (
+                    charge.model,
+                    used.input_tokens,
+                    used.cached_input_tokens,
+                    used.cache_write_tokens,
+                    used.output_tokens,
+                    used.reasoning_tokens,
+                    hold_id,
+                ),
+            )
+            overrun = row.is_exceeded_by(charge.nano, used.total_tokens)
+            if overrun:
+                tick.db.execute(
+                    "INSERT OR IGNORE INTO overruns (attempt_id, provider, model, at_us) VALUES (?, ?, ?, ?)",
+                    (hold_id, row.provider, row.model or "", tick.now_us),
+                )
+            return Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
+
+    def void(self, hold_id: str, reason: str) -> None:
+        """Write that an open attempt surely cost nothing."""
+        with self._store.write() as tick:
+            if rows.attempt(tick, hold_id).phase in ("held", "sent"):
+                rows.void(tick, hold_id, reason)
+
+    def doubt(self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool) -> Settlement:
+        """Write that nobody knows: the hold (or the model's ceiling) counts until an hour after the deadline."""
+        with self._store.write() as tick:
+            row = rows.attempt(tick, hold_id)
+            if row.phase == "settled" or row.phase == "void":
+                return Settlement(row.phase, row.nano, row.tokens)
+            nano, tokens = row.nano, row.tokens
+            if ceiling:
+                nano, tokens = tick.db.execute(
+                    "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (hold_id,)
+                ).fetchone()
+            if row.phase != "doubt" or ceiling:
+                rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
+            return Settlement("doubt", nano, tokens)
+
+    def spend(self, run_id: str) -> Spend:
+        """Return what counts against the run and the hour now."""
+        with self._store.read() as tick:
+            nano, _ = run_amounts(tick, run_id, "nano")
+            tokens, _ = run_amounts(tick, run_id, "tokens")
+            return Spend(nano, tokens, hour_amounts(tick)[0])
+
+    def _queue(self, tick: Tick, ask: Ask) -> None:
+        need = worst_case(ask, ask.least)
+        tick.db.execute(
+            "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO NOTHING",
+            (ask.attempt_id, self._owner_id, ask.run_id, tick.now_us, need.nano or 0, need.tokens),
+        )
+
+    @staticmethod
+    def _leave(tick: Tick, attempt_id: str) -> None:
+        tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))

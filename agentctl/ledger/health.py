@@ -1,0 +1,43 @@
+"""Whom not to trust now: providers in doubt get a pause and one probe, a model that broke its clamp its ceiling."""
+
+from __future__ import annotations
+
+from agentctl.budget import Ask, Wait
+from agentctl.ledger.store import Tick
+
+DOUBTS_IN_A_ROW = 2
+MOST_PAUSE_S = 30.0
+PROBE_POLL_S = 0.2
+
+
+def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool:
+    """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
+
+    Counted over all processes. Doubts that are not the provider's fault (a killed process, Ctrl-C) are left out.
+    """
+    recent = tick.db.execute(
+        "SELECT phase, ended_us FROM attempts WHERE provider = ? AND phase IN ('settled', 'doubt')"
+        " AND (phase = 'settled' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
+        (provider,),
+    ).fetchall()
+    doubts = next((i for i, (phase, _) in enumerate(recent) if phase == "settled"), len(recent))
+    if doubts < DOUBTS_IN_A_ROW:
+        return True
+    pause = min(pause_s * 2 ** (doubts - DOUBTS_IN_A_ROW), MOST_PAUSE_S)
+    left = pause - (tick.now_us - recent[0][1]) / 1_000_000
+    if left > 0:
+        return Wait("provider", left)
+    under_way = tick.db.execute(
+        "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?",
+        (provider,),
+    ).fetchone()
+    return Wait("provider", PROBE_POLL_S) if under_way else False
+
+
+def broke_its_clamp(tick: Tick, ask: Ask) -> bool:
+    """Whether this provider and model once cost more than its hold, and nobody has cleared it."""
+    found = tick.db.execute(
+        "SELECT 1 FROM overruns WHERE provider = ? AND model = ? AND cleared_us IS NULL",
+        (ask.facts.provider, ask.facts.model or ""),
+    ).fetchone()
+    return found is not None

@@ -1,0 +1,134 @@
+"""The rows of the book, inside a transaction: an attempt entered, ended, doubted, buried; each step leaves an entry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from agentctl.budget import Ask, Room, Worst, worst_case
+from agentctl.errors import InternalError
+from agentctl.ledger.clock import HOUR_US
+from agentctl.ledger.owner import is_dead
+from agentctl.ledger.store import Tick
+
+
+class Attempt(NamedTuple):
+    """What a deed needs to know of a row; amounts in nano-dollars (None: unknown) and tokens."""
+
+    phase: Literal["kept", "held", "sent", "settled", "void", "doubt"]
+    nano: int | None
+    tokens: int
+    hold_nano: int | None
+    hold_tokens: int
+    provider: str
+    model: str | None
+
+    def is_exceeded_by(self, nano: int | None, tokens: int) -> bool:
+        """Whether a charge is above the hold."""
+        return tokens > self.hold_tokens or (nano is not None and self.hold_nano is not None and nano > self.hold_nano)
+
+
+def attempt(tick: Tick, attempt_id: str) -> Attempt:
+    """Return the row.
+
+    Raises:
+        InternalError: there is none.
+    """
+    row = tick.db.execute(
+        "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model FROM attempts WHERE id = ?", (attempt_id,)
+    ).fetchone()
+    if row is None:
+        raise InternalError(f"attempt {attempt_id} is not in the ledger")
+    return Attempt(*row)
+
+
+def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None) -> None:
+    """Add one line to the history that is never changed."""
+    tick.db.execute(
+        "INSERT INTO entries (attempt_id, at_us, wall_us, phase, nano, tokens, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (attempt_id, tick.now_us, tick.wall_us, phase, nano, tokens, reason),
+    )
+
+
+def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owner_id: str, deadline_us: int) -> None:
+    """Enter a new hold with the limits it was admitted under, and what stood against each."""
+    facts, price = ask.facts, ask.facts.price
+    ceiling = worst_case(ask, worst.output, at_ceiling=True)
+    values = {
+        "id": ask.attempt_id,
+        "run_id": ask.run_id,
+        "owner_id": owner_id,
+        "purpose": ask.purpose,
+        "phase": "held",
+        "provider": facts.provider,
+        "model": facts.model,
+        "prices": None if price is None else json.dumps(price.as_row()),
+        "price_source": None if price is None else price.source,
+        "price_version": None if price is None else price.version,
+        "price_digest": None if price is None else price.digest,
+        "input_bound": ask.input_bound,
+        "granted_output": worst.output,
+        "hold_nano": worst.nano,
+        "hold_tokens": worst.tokens,
+        "ceiling_nano": ceiling.nano,
+        "ceiling_tokens": ceiling.tokens,
+        "nano": worst.nano,
+        "tokens": worst.tokens,
+        "admitted": json.dumps({room.limit: [room.ceiling, room.amounts.total] for room in limits}),
+        "held_us": tick.now_us,
+        "deadline_us": deadline_us,
+    }
+    columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    tick.db.execute(f"INSERT INTO attempts ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
+    enter(tick, ask.attempt_id, "held", worst.nano, worst.tokens)
+
+
+def end(
+    tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None, *, leaves_us: int
+) -> None:
+    """Conclude an attempt; its amount leaves the hour at ``leaves_us``."""
+    tick.db.execute(
+        "UPDATE attempts SET phase = ?, nano = ?, tokens = ?, reason = coalesce(?, reason), ended_us = ?,"
+        " leaves_hour_us = ? WHERE id = ?",
+        (phase, nano, tokens, reason, tick.now_us, leaves_us, attempt_id),
+    )
+    enter(tick, attempt_id, phase, nano, tokens, reason)
+
+
+def void(tick: Tick, attempt_id: str, reason: str) -> None:
+    """Conclude an attempt that cost nothing."""
+    end(tick, attempt_id, "void", 0, 0, reason, leaves_us=0)
+
+
+def doubt(tick: Tick, attempt_id: str, nano: int | None, tokens: int, reason: str, *, provider_fault: bool) -> None:
+    """Leave an attempt in doubt: it counts in the hour until 3600 s after its deadline, and in its run for good."""
+    (deadline,) = tick.db.execute("SELECT deadline_us FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
+    end(tick, attempt_id, "doubt", nano, tokens, reason, leaves_us=max(deadline, tick.now_us) + HOUR_US)
+    tick.db.execute("UPDATE attempts SET provider_fault = ? WHERE id = ?", (int(provider_fault), attempt_id))
+
+
+def bury(tick: Tick, owner_id: str) -> None:
+    """Void what a dead owner held; what it had sent is in doubt, at the worst case."""
+    left = tick.db.execute(
+        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
+    ).fetchall()
+    for attempt_id, phase, nano, tokens in left:
+        if phase == "sent":
+            doubt(tick, attempt_id, nano, tokens, "its process ended", provider_fault=False)
+        else:
+            void(tick, attempt_id, "its process ended before sending")
+    tick.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
+    tick.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tick.now_us, owner_id))
+
+
+def sweep(tick: Tick, owners: Path, *, but: str) -> None:
+    """Bury every owner of something open whose lock nobody holds."""
+    found = tick.db.execute(
+        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?"
+        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?",
+        (but, but),
+    ).fetchall()
+    for (owner_id,) in found:
+        if is_dead(owners, owner_id):
+            bury(tick, owner_id)

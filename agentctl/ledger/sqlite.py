@@ -1,0 +1,95 @@
+"""The ledger that the core awaits: the book's deeds in worker threads, opened at the first of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import anyio.to_thread
+
+from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.errors import Verdict
+from agentctl.ledger.book import PAUSE_S, Book
+from agentctl.ledger.clock import ReadClock
+from agentctl.ledger.store import Store
+
+T = TypeVar("T")
+
+
+class SqliteLedger:
+    """A ``Ledger`` in one SQLite file, shared by all processes of a user.
+
+    Nothing is made before the first deed. ``pause_s`` is the rest given to a provider after two doubts in a row;
+    ``patience_s`` is how long to queue for writing. Every method may raise StateError.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: ReadClock | None = None, pause_s: float = PAUSE_S, patience_s: float = 30.0
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._pause_s = pause_s
+        self._patience_s = patience_s
+        self._opening = threading.Lock()
+        self._book: Book | None = None
+
+    def _opened(self) -> Book:
+        with self._opening:
+            if self._book is None:
+                store = Store(self.path, clock=self._clock, patience_s=self._patience_s)
+                self._book = Book(store, owner_id=uuid4().hex, pid=os.getpid(), pause_s=self._pause_s)
+            return self._book
+
+    async def _do(self, deed: Callable[[Book], T]) -> T:
+        return await anyio.to_thread.run_sync(lambda: deed(self._opened()))
+
+    async def open_run(
+        self, run_id: str, limits: CostLimit, *, task: str, agent: str, labels: Mapping[str, str]
+    ) -> None:
+        """Enter a run and its limits."""
+        await self._do(lambda book: book.open_run(run_id, limits, task=task, agent=agent, labels=labels))
+
+    async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
+        """Sum, judge and grant in one transaction."""
+        return await self._do(lambda book: book.reserve(ask))
+
+    async def leave_queue(self, attempt_id: str) -> None:
+        """Give up waiting for room."""
+        await self._do(lambda book: book.leave_queue(attempt_id))
+
+    async def mark_sent(self, hold_id: str) -> bool:
+        """Compare and set; False means that nothing may be sent."""
+        return await self._do(lambda book: book.mark_sent(hold_id))
+
+    async def settle(self, hold_id: str, charge: Charge) -> Settlement:
+        """Write the charge once."""
+        return await self._do(lambda book: book.settle(hold_id, charge))
+
+    async def void(self, hold_id: str, reason: str) -> None:
+        """Write that an attempt surely cost nothing."""
+        await self._do(lambda book: book.void(hold_id, reason))
+
+    async def doubt(
+        self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+    ) -> Settlement:
+        """Write that nobody knows what an attempt cost."""
+        return await self._do(lambda book: book.doubt(hold_id, reason, ceiling=ceiling, provider_fault=provider_fault))
+
+    async def spend(self, run_id: str) -> Spend:
+        """Return what counts against the run and the hour now."""
+        return await self._do(lambda book: book.spend(run_id))
+
+    async def close_run(self, run_id: str, status: str) -> None:
+        """Write how a run ended."""
+        await self._do(lambda book: book.close_run(run_id, status))
+
+    async def aclose(self) -> None:
+        """Close the book; what is still open is concluded as after a death."""
+        with anyio.CancelScope(shield=True):
+            if self._book is not None:
+                book, self._book = self._book, None
+                await anyio.to_thread.run_sync(book.close)

@@ -1,0 +1,98 @@
+"""What counts now, and against which limit: the sums that a hold is judged on, all from one transaction."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from agentctl.budget import Amounts, Ask, Room
+from agentctl.errors import InternalError, Verdict
+from agentctl.ledger.clock import as_datetime
+from agentctl.ledger.store import Tick
+
+_KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
+_MOVABLE = ("held", "sent")
+
+
+def _amounts(rows: list[tuple[str, int]]) -> tuple[Amounts, int]:
+    """Fold (phase, sum) rows into amounts, and the part that will move soon."""
+    sums = {"spent": 0, "in_doubt": 0, "held": 0}
+    for phase, amount in rows:
+        sums[_KIND[phase]] += amount
+    return Amounts(**sums), sum(amount for phase, amount in rows if phase in _MOVABLE)
+
+
+def run_amounts(tick: Tick, run_id: str, column: str) -> tuple[Amounts, int]:
+    """Return the run's amounts in ``column`` (nano or tokens) and its movable part."""
+    sql = {
+        "nano": "SELECT phase, coalesce(sum(nano), 0) FROM attempts"
+        " WHERE run_id = ? AND phase <> 'void' GROUP BY phase",
+        "tokens": "SELECT phase, sum(tokens) FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase",
+    }[column]
+    return _amounts(tick.db.execute(sql, (run_id,)).fetchall())
+
+
+def hour_amounts(tick: Tick) -> tuple[Amounts, int]:
+    """Return everyone's nano-dollars that count in the hour: open ones however old, others until they leave it."""
+    still_open = tick.db.execute(
+        "SELECT phase, coalesce(sum(nano), 0) FROM attempts WHERE leaves_hour_us IS NULL GROUP BY phase"
+    ).fetchall()
+    ended = tick.db.execute(
+        "SELECT phase, coalesce(sum(nano), 0) FROM attempts"
+        " WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ? AND phase <> 'void' GROUP BY phase",
+        (tick.now_us,),
+    ).fetchall()
+    return _amounts(still_open + ended)
+
+
+def _queued(tick: Tick, ask: Ask) -> tuple[int, int, int]:
+    """Return what those who wait longer need: nano of everyone, nano and tokens of the same run."""
+    row = tick.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
+    since = tick.now_us if row is None else row[0]
+    nano, run_nano, run_tokens = tick.db.execute(
+        "SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_nano) FILTER (WHERE run_id = ?), 0),"
+        " coalesce(sum(need_tokens) FILTER (WHERE run_id = ?), 0) FROM waiters"
+        " WHERE since_us < ? OR (since_us = ? AND attempt_id < ?)",
+        (ask.run_id, ask.run_id, since, since, ask.attempt_id),
+    ).fetchone()
+    return nano, run_nano, run_tokens
+
+
+def limits_of(tick: Tick, ask: Ask) -> tuple[Room, Room, Room]:
+    """Return every limit that ``ask`` falls under: the run's two as they stand in the book, and the caller's hour.
+
+    Raises:
+        InternalError: the run was never opened, or is closed.
+    """
+    row = tick.db.execute(
+        "SELECT limit_nano, limit_tokens FROM scopes WHERE id = ? AND closed_us IS NULL", (ask.run_id,)
+    ).fetchone()
+    if row is None:
+        raise InternalError(f"run {ask.run_id} is not open in the ledger")
+    run_nano, nano_moves = run_amounts(tick, ask.run_id, "nano")
+    run_tokens, tokens_move = run_amounts(tick, ask.run_id, "tokens")
+    hour, hour_moves = hour_amounts(tick)
+    queued, queued_run, queued_tokens = _queued(tick, ask)
+    return (
+        Room("max_cost_per_task", "nano_usd", row[0], run_nano, nano_moves, queued_run),
+        Room("max_cost_per_hour", "nano_usd", ask.hour_limit_nano, hour, hour_moves, queued),
+        Room("max_tokens_per_task", "tokens", row[1], run_tokens, tokens_move, queued_tokens),
+    )
+
+
+def free_at(tick: Tick, verdict: Verdict) -> datetime | None:
+    """Return when enough of the hour will have passed for the refused attempt, or None where waiting will not help."""
+    if verdict.limit != "max_cost_per_hour":
+        return None
+    excess = verdict.would_be - verdict.ceiling
+    if excess > verdict.spent + verdict.in_doubt:
+        return None
+    rows = tick.db.execute(
+        "SELECT leaves_hour_us, nano FROM attempts WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ?"
+        " AND phase <> 'void' ORDER BY leaves_hour_us",
+        (tick.now_us,),
+    )
+    for leaves, nano in rows:
+        excess -= nano or 0
+        if excess <= 0:
+            return as_datetime(tick.wall_us + leaves - tick.now_us)
+    return None

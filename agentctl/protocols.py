@@ -1,0 +1,192 @@
+"""The sockets of the house on one page: what the core asks of its parts, and nothing of how they do it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.errors import Verdict
+from agentctl.events import Record
+from agentctl.messages import Completion, Delta, Message, Request, ToolSpec
+from agentctl.pricing import ModelFacts
+
+Effect = Literal["read", "write", "destructive", "network"]
+
+
+class LLMProvider(Protocol):
+    """Answers requests; one ``stream`` is one request on the wire, never retried inside."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who answers, at what price, within which ceilings."""
+        ...
+
+    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Yield pieces as they come and the whole ``Completion`` last.
+
+        Raises:
+            ProviderError: with ``billed`` "no" only when the attempt surely cost nothing.
+        """
+        ...
+
+
+class Tool(Protocol):
+    """Something an agent can do; its arguments are checked against ``spec.parameters`` before it acts."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the model reads."""
+        ...
+
+    @property
+    def effect(self) -> Effect:
+        """What kind of mark a call leaves."""
+        ...
+
+    async def __call__(self, arguments: Mapping[str, object]) -> str:
+        """Do it and return the text that the model reads (bounded).
+
+        Raises:
+            ToolError: wrong arguments or a failure; told to the model with its hint.
+        """
+        ...
+
+
+class Toolbox(Protocol):
+    """The tools of one run, by name; nothing is loaded before it is asked for."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that can be asked for."""
+        ...
+
+    def get(self, name: str) -> Tool:
+        """Return the tool.
+
+        Raises:
+            ToolError: no such tool, with the nearest name.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+    truncated_bytes: int = 0
+
+
+class Sandbox(Protocol):
+    """Runs a command inside a boundary and leaves nothing behind."""
+
+    @property
+    def tier(self) -> str:
+        """The boundary's name: "bwrap", "landlock" or "none"."""
+        ...
+
+    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+        """Run ``command`` by a shell for at most ``timeout`` seconds."""
+        ...
+
+
+class Ledger(Protocol):
+    """The durable book of holds and charges; every method is on disk when it returns.
+
+    Every method raises StateError when the book cannot be written or believed.
+    """
+
+    async def open_run(
+        self, run_id: str, limits: CostLimit, *, task: str, agent: str, labels: Mapping[str, str]
+    ) -> None:
+        """Enter a run and its limits."""
+        ...
+
+    async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
+        """In one transaction: sum, judge, grant. A ``Wait`` says when to ask again; a ``Verdict`` is a no."""
+        ...
+
+    async def leave_queue(self, attempt_id: str) -> None:
+        """Give up waiting for room."""
+        ...
+
+    async def mark_sent(self, hold_id: str) -> bool:
+        """Compare and set: True only if the row is still held by us and its deadline lies ahead."""
+        ...
+
+    async def settle(self, hold_id: str, charge: Charge) -> Settlement:
+        """Write what an attempt cost, once; usage that comes late settles a row in doubt."""
+        ...
+
+    async def void(self, hold_id: str, reason: str) -> None:
+        """Write that an attempt surely cost nothing."""
+        ...
+
+    async def doubt(
+        self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+    ) -> Settlement:
+        """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling)."""
+        ...
+
+    async def spend(self, run_id: str) -> Spend:
+        """Return what counts against the run's limits and the hour's now."""
+        ...
+
+    async def close_run(self, run_id: str, status: str) -> None:
+        """Write how a run ended."""
+        ...
+
+
+class Observer(Protocol):
+    """Sees every record of a run, in order."""
+
+    async def observe(self, record: Record) -> None:
+        """Take one record; a journal returns only when it is on disk."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a tool call was not allowed; the model reads it."""
+
+    reason: str
+
+
+class Approver(Protocol):
+    """Decides on tool calls that need a person or a rule."""
+
+    async def approve(self, name: str, effect: Effect, arguments: Mapping[str, object]) -> Denial | None:
+        """Return None to go ahead."""
+        ...
+
+
+class Pruner(Protocol):
+    """Makes a conversation fit the context budget."""
+
+    def __call__(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what is sent.
+
+        Raises:
+            ContextOverflow: it cannot fit.
+        """
+        ...
+
+
+__all__ = [
+    "Approver",
+    "CommandResult",
+    "Denial",
+    "Effect",
+    "LLMProvider",
+    "Ledger",
+    "Observer",
+    "Pruner",
+    "Sandbox",
+    "Tool",
+    "Toolbox",
+]

@@ -1,0 +1,1 @@
+"""Who answers: one adapter a provider, all behind ``protocols.LLMProvider``."""

@@ -1,0 +1,75 @@
+"""A model that says what it was told to say, and remembers what it heard: for tests and for the README."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from agentctl.errors import AgentctlError, ProviderUnavailable
+from agentctl.messages import Completion, Delta, Request
+from agentctl.pricing import FREE, ModelFacts, Price
+
+Part: TypeAlias = Completion | Delta | AgentctlError | Callable[[Request], object]
+Step: TypeAlias = Part | Sequence[Part]
+
+
+class ScriptEnded(ProviderUnavailable):
+    """The script has no further answer; asking again will not help."""
+
+    retryable = False
+
+
+class ScriptedProvider:
+    """Plays one step of its script for each request; ``heard`` holds the requests in order.
+
+    A step is an answer, an error to raise, a sequence of pieces, or a function of the request (async or not) that
+    returns one of these. In a sequence a function is called in its place, so that a test can wait in mid-call.
+    The facts are those of a free model called "scripted", unless others are given.
+    """
+
+    def __init__(self, script: Iterable[Step], *, facts: ModelFacts | None = None, price: Price = FREE) -> None:
+        self._script = tuple(script)
+        self._facts = facts or ModelFacts(
+            provider="scripted",
+            model="scripted",
+            price=price,
+            context_window=128_000,
+            output_ceiling=16_384,
+        )
+        self.heard: list[Request] = []
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who answers, at what price, within which ceilings."""
+        return self._facts
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Play the next step.
+
+        Raises:
+            AgentctlError: the step is an error.
+            ScriptEnded: there is no further step.
+        """
+        self.heard.append(request)
+        asked = len(self.heard)
+        if asked > len(self._script):
+            raise ScriptEnded(
+                f"the script has {len(self._script)} answers, and request {asked} came",
+                hint="add a step to the script",
+                billed="no",
+            )
+        made = await _made(self._script[asked - 1], request)
+        for part in made if isinstance(made, Sequence) else (made,):
+            piece = await _made(part, request)
+            if isinstance(piece, AgentctlError):
+                raise piece
+            if isinstance(piece, (Delta, Completion)):
+                yield piece
+
+
+async def _made(step: object, request: Request) -> object:
+    if not callable(step):
+        return step
+    made = step(request)
+    return await made if inspect.isawaitable(made) else made
