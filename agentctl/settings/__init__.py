@@ -1,0 +1,33 @@
+"""Every setting, from wherever it may come, with its origin: the one room that reads the environment."""
+
+from __future__ import annotations
+
+from agentctl.settings.choice import ProviderChoice, choose_provider, ollama_to_ask
+from agentctl.settings.load import Checked, check_settings, load_settings
+from agentctl.settings.loaded import Loaded
+from agentctl.settings.model import Settings
+from agentctl.settings.names import DEFAULT_MODELS, DOCUMENTED_NAMES, ENV_NAMES, KEY_NAMES, KNOWN_PROVIDERS, TOML_FIELDS
+from agentctl.settings.show import Place, Row, explain, paths
+from agentctl.settings.sources import Source
+
+__all__ = [
+    "DEFAULT_MODELS",
+    "DOCUMENTED_NAMES",
+    "ENV_NAMES",
+    "KEY_NAMES",
+    "KNOWN_PROVIDERS",
+    "TOML_FIELDS",
+    "Checked",
+    "Loaded",
+    "Place",
+    "ProviderChoice",
+    "Row",
+    "Settings",
+    "Source",
+    "check_settings",
+    "choose_provider",
+    "explain",
+    "load_settings",
+    "ollama_to_ask",
+    "paths",
+]

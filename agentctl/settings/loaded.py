@@ -1,0 +1,41 @@
+"""What loading hands on: the settings, where each came from, and what there is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentctl.settings.model import Settings
+from agentctl.settings.sources import Source
+from agentctl.trust import Ignored
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, where each came from, and what there is to say about it.
+
+    ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
+    are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
+    ``ignored`` the lines of such files that did nothing. ``ci`` is whether CI is set.
+    """
+
+    settings: Settings
+    sources: Mapping[str, Source]
+    notes: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    empty_keys: tuple[str, ...] = ()
+    tightened: Mapping[str, Path] = field(default_factory=dict)
+    ignored: tuple[Ignored, ...] = ()
+    ci: bool = False
+    config_file: Path = Path()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def cause(self, *fields: str) -> str:
+        """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""
+        lines = [line for line in self.ignored if line.field in fields]
+        if not lines:
+            return ""
+        same = [line for line in lines if line.place == lines[0].place]
+        names = ", ".join(line.name for line in same)
+        return f"{same[0].place} has {names}, but is not trusted: {same[0].remedy}"

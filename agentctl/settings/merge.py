@@ -1,0 +1,125 @@
+"""Which entry wins, and whether it is right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import SecretStr, ValidationError
+
+from agentctl.settings.model import Settings
+from agentctl.settings.names import DIR_FIELDS, KNOWN_PROVIDERS, SECRET_FIELDS, SLASHED_MODELS
+from agentctl.settings.sources import Entry, Layer, Problem
+from agentctl.text import safe_text
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The strongest entry of each field, and what is wrong or worth a word."""
+
+    entries: Mapping[str, Entry]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
+    """Let the strongest win (``layers`` begins with it); make folders absolute; settle provider and model together."""
+    entries: dict[str, Entry] = {}
+    notes: list[str] = []
+    for layer in reversed(layers):
+        entries |= layer.entries
+        notes[:0] = layer.notes
+    named = entries.get("config_dir")
+    if named is not None and named.source.kind == "user .env":
+        del entries["config_dir"]
+        notes.append(f"{named.name} ({named.origin}) does nothing: the file lies in that folder")
+    for name in (*DIR_FIELDS, "workdir"):
+        entry = entries.get(name)
+        if entry is not None and isinstance(entry.value, str | Path) and str(entry.value).strip():
+            entries[name] = replace(entry, value=absolute(entry.value, cwd))
+    for name in ("llm_provider", "llm_model"):
+        entries.pop(name, None)
+    pair, problems, said = _provider_and_model(layers)
+    return Merged(entries | pair, problems, (*notes, *said))
+
+
+def absolute(path: object, cwd: Path) -> Path:
+    """Return ``path`` with ~ written out, from ``cwd`` if it is relative."""
+    try:
+        return cwd / Path(str(path)).expanduser()
+    except RuntimeError:  # no such user
+        return cwd / str(path)
+
+
+def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tuple[Problem, ...], tuple[str, ...]]:
+    """Settle both from the weakest layer up: a model belongs to the provider that it was set beside.
+
+    ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that.
+    """
+    provider: Entry | None = None
+    model: Entry | None = None
+    problems: list[Problem] = []
+    notes: list[str] = []
+    for layer in reversed(layers):
+        new_provider, new_model = layer.entries.get("llm_provider"), layer.entries.get("llm_model")
+        head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
+        if new_model and tail and head.lower() in KNOWN_PROVIDERS:
+            if new_provider is None or _word(new_provider) == head.lower():
+                new_provider = new_provider or replace(new_model, value=head)
+                new_model = replace(new_model, value=tail)
+            elif _word(new_provider) not in SLASHED_MODELS:
+                both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
+                problems.append(Problem(safe_text(f"two providers are named at once: {both}"), "leave one of them out"))
+        if new_provider is not None:
+            if provider is not None and model is not None and _word(provider) != _word(new_provider) and not new_model:
+                if _word(new_provider) != "builtin":
+                    notes.append(
+                        f"model {shown(model.value)} ({model.origin}) belongs to {_word(provider)} "
+                        f"and is not used with {_word(new_provider)}"
+                    )
+                model = None
+            provider = new_provider
+        model = new_model or model
+    found = {"llm_provider": provider, "llm_model": model}
+    return {name: entry for name, entry in found.items() if entry}, tuple(problems), tuple(map(safe_text, notes))
+
+
+def _word(entry: Entry) -> str:
+    return str(entry.value).strip().lower()
+
+
+def shown(value: object) -> str:
+    """Return a value for the eye: safe, at most 80 characters, without a password in an address."""
+    text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return safe_text(re.sub(r"//\S*@", "//***@", text if len(text) <= 80 else text[:79] + "…"))
+
+
+def validate(entries: Mapping[str, Entry]) -> tuple[Settings | None, tuple[Problem, ...]]:
+    """Make settings of entries, or say of each wrong one its name, its value, where it stood, what is allowed."""
+    try:
+        return Settings.model_validate({name: entry.value for name, entry in entries.items()}), ()
+    except ValidationError as exc:
+        found = exc.errors(include_url=False, include_input=False)
+        return None, tuple(
+            _problem(str(error["loc"][0]), entries, str(error.get("ctx", {}).get("error") or error["msg"]))
+            for error in found
+        )
+
+
+def _problem(name: str, entries: Mapping[str, Entry], allowed: str) -> Problem:
+    entry = entries[name]
+    if name in SECRET_FIELDS:
+        return Problem(f"{name} ({entry.origin}) cannot be used; allowed: {allowed}")
+    return Problem(f'{name} cannot be "{shown(entry.value)}" ({entry.origin}); allowed: {allowed}')
+
+
+def secret_texts(layers: Sequence[Layer], settings: Settings) -> tuple[str, ...]:
+    """Return every key that any layer holds, and passwords in addresses: what must be redacted."""
+    keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
+    texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
+    for url in (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host):
+        user = re.search(r"//[^/:]*:(\S+)@", url or "")
+        texts += [user[1]] if user else []
+    return tuple(dict.fromkeys(texts))

@@ -1,0 +1,120 @@
+"""Everything that can be set, at its default: one frozen value."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from agentctl.settings.names import KNOWN_PROVIDERS
+from agentctl.settings.values import (
+    address,
+    count,
+    dollars,
+    duration,
+    engine_address,
+    folder,
+    maybe,
+    names,
+    ollama_address,
+    one_of,
+    secret,
+    word,
+    yes,
+)
+
+
+def _own_folder(kind: Literal["state", "config", "cache"]) -> Path:
+    import platformdirs  # noqa: PLC0415 - not needed where the folders are named
+
+    found = {
+        "state": platformdirs.user_state_path,
+        "config": platformdirs.user_config_path,
+        "cache": platformdirs.user_cache_path,
+    }[kind]
+    return found("agentctl", appauthor=False)
+
+
+def default_folder(field: str) -> Path:
+    """Return where the platform keeps ``state_dir``, ``config_dir`` or ``cache_dir``."""
+    match field:
+        case "state_dir":
+            return _own_folder("state")
+        case "config_dir":
+            return _own_folder("config")
+        case _:
+            return _own_folder("cache")
+
+
+Dollars = Annotated[Decimal | None, BeforeValidator(dollars)]
+Seconds = Annotated[float, BeforeValidator(duration(zero=False))]
+AtLeastOne = Annotated[int, BeforeValidator(count(1))]
+NoneOrMore = Annotated[int, BeforeValidator(count(0))]
+Word = Annotated[str | None, BeforeValidator(maybe(word))]
+Names = Annotated[tuple[str, ...], BeforeValidator(names)]
+Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
+Address = Annotated[str | None, BeforeValidator(maybe(address))]
+Folder = Annotated[Path, BeforeValidator(folder)]
+
+
+class Settings(BaseModel):
+    """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    llm_provider: Annotated[str | None, BeforeValidator(maybe(one_of(*KNOWN_PROVIDERS)))] = None
+    llm_model: Word = None
+
+    max_cost_per_task: Dollars = Decimal("0.50")
+    max_cost_per_hour: Dollars = Decimal("10.0")
+    max_tokens_per_task: Annotated[int | None, BeforeValidator(count(0, liftable=True))] = 100_000
+    max_context_tokens: AtLeastOne = 8000
+    keep_last_n_user_messages: NoneOrMore = 3
+    keep_last_n_assistant_messages: NoneOrMore = 3
+
+    openai_api_key: Key = None
+    anthropic_api_key: Key = None
+    gemini_api_key: Key = None
+    mistral_api_key: Key = None
+    groq_api_key: Key = None
+    deepseek_api_key: Key = None
+    openrouter_api_key: Key = None
+    openai_base_url: Address = Field(default=None, repr=False)
+    anthropic_base_url: Address = Field(default=None, repr=False)
+    ollama_host: Annotated[str, BeforeValidator(ollama_address)] = Field(default="http://127.0.0.1:11434", repr=False)
+    docker_host: Annotated[str | None, BeforeValidator(maybe(engine_address))] = Field(default=None, repr=False)
+
+    agent: Word = None
+    max_output_tokens: Annotated[int | None, BeforeValidator(count(1, liftable=True))] = None
+    max_turns: AtLeastOne = 30
+    timeout: Seconds = 1800.0
+    llm_timeout: Seconds = 60.0
+    budget_wait: Annotated[float, BeforeValidator(duration(zero=True))] = 60.0
+    workdir: Annotated[Path | None, BeforeValidator(maybe(folder))] = None
+    read_only: Annotated[bool, BeforeValidator(yes)] = False
+    tools: Annotated[tuple[str, ...] | None, BeforeValidator(maybe(names))] = None
+    deny: Names = ()
+    doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
+    output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
+    color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"
+
+    state_dir: Folder = Field(default_factory=lambda: default_folder("state_dir"))
+    config_dir: Folder = Field(default_factory=lambda: default_folder("config_dir"))
+    cache_dir: Folder = Field(default_factory=lambda: default_folder("cache_dir"))
+
+    def key_of(self, provider: str) -> SecretStr | None:
+        """Return the provider's key, or None (also for providers without keys)."""
+        found: SecretStr | None = getattr(self, f"{provider}_api_key", None)
+        return found
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the user's ledger lies."""
+        return self.state_dir / "ledger.db"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the journals lie, one folder or file a run."""
+        return self.state_dir / "runs"

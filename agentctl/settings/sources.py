@@ -1,0 +1,217 @@
+"""The places a setting can come from, each read by ourselves, so that every value knows where it stood."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES, PREFIX, SECRET_FIELDS, TOML_FIELDS, flag_name
+from agentctl.text import did_you_mean, safe_text
+
+Kind = Literal[
+    "flag",
+    "environment",
+    "env file",
+    "project file",
+    "user .env",
+    "user config",
+    "docker context",
+    "default",
+]
+
+_ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
+_NO_SETTINGS = frozenset({"AGENTCTL_CHILD"})  # what a command of ours carries, so that nothing of it outlives the run
+_LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value came from: the kind of place, and the variable, flag, file or context."""
+
+    kind: Kind
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.detail}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value as it was written, the name it was written under, and the line if it stood in a file."""
+
+    value: object
+    source: Source
+    name: str
+    line: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Say where to look."""
+        at = f" line {self.line}" if self.line else ""
+        return safe_text(f"{self.source}{at}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and what to do about it."""
+
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.hint})" if self.hint else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place says: entries by field, key variables that are set but empty, names that nobody knows."""
+
+    place: str
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    empty_keys: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
+    broken_lines: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what did nothing there."""
+        said = []
+        if self.strays:
+            said.append(f"{self.place} has {unknown_names(self.strays)}, which does nothing")
+        if self.broken_lines:
+            lines = ", ".join(map(str, self.broken_lines[:5])) + (", …" if len(self.broken_lines) > 5 else "")
+            said.append(f"{self.place} has no NAME=value in line {lines}")
+        return tuple(map(safe_text, said))
+
+
+def from_flags(flags: Mapping[str, object]) -> Layer:
+    """Read flags by field name; None means not given."""
+    for name in flags:
+        if name not in ENV_NAMES or name in SECRET_FIELDS:
+            raise TypeError(f"no flag sets {name}")
+    given = {name: value for name, value in flags.items() if value is not None}
+    entries = {name: Entry(value, Source("flag", flag_name(name)), flag_name(name)) for name, value in given.items()}
+    return Layer("the command line", entries)
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """Read the process environment; NO_COLOR and its like count as AGENTCTL_COLOR where that is unset."""
+    pairs = {name: (environ[name], None) for name in _ALL_NAMES if name in environ}
+    entries, empty = _by_field(pairs, lambda name: Source("environment", name))
+    if "color" not in entries:
+        for name, meaning in (("NO_COLOR", "never"), ("CLICOLOR_FORCE", "always"), ("FORCE_COLOR", "always")):
+            if environ.get(name) and not (meaning == "always" and environ[name] == "0"):
+                entries["color"] = Entry(meaning, Source("environment", name), name)
+                break
+    strays = sorted(name for name in environ if name.startswith(PREFIX) and name not in _ALL_NAMES | _NO_SETTINGS)
+    return Layer("the environment", entries, empty, tuple(strays))
+
+
+def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
+    """Read the text of a .env; nothing is interpolated, nothing enters the environment."""
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - most runs have no .env
+
+    # The parser is quadratic in the length of a run of blanks; nobody needs a long one.
+    text = re.sub(r"[^\S\r\n]{100,}", " ", text)
+    pairs: dict[str, tuple[str, int | None]] = {}
+    broken: list[int] = []
+    for binding in parse_stream(io.StringIO(text)):
+        before = binding.original.string
+        line = binding.original.line + before[: len(before) - len(before.lstrip())].count("\n")
+        if binding.error:
+            broken.append(line)
+        elif binding.key is not None:
+            pairs[binding.key] = (binding.value or "", line)
+    source = Source(kind, os.fspath(path))
+    entries, empty = _by_field(pairs, lambda _: source)
+    return Layer(str(source), entries, empty, _strays(pairs), tuple(broken))
+
+
+def _strays(names: Iterable[str]) -> tuple[str, ...]:
+    """Pick the names that were meant for us: with our prefix, or one slip away from a name of ours."""
+    unknown = [name for name in names if name not in _ALL_NAMES]
+    ours = [name for name in unknown if name.startswith(PREFIX)]
+    like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]
+    near = [name for name in like if difflib.get_close_matches(name, _ALL_NAMES, n=1, cutoff=0.88)]
+    return (*ours, *near)
+
+
+def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
+    """Read the text of a TOML file; numbers keep every digit, an unknown name is a problem."""
+    import tomllib  # noqa: PLC0415 - most runs have no config file
+
+    source = Source(kind, os.fspath(path))
+    try:
+        parsed = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as exc:
+        return Layer(str(source), problems=(Problem(safe_text(f"{source} is not TOML: {exc}")),))
+    except (ValueError, ArithmeticError, RecursionError):
+        return Layer(
+            str(source),
+            problems=(Problem(safe_text(f"{source} is not TOML: too deeply nested, or a number too long")),),
+        )
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for name, value in parsed.items():
+        entry = Entry(value, source, name, _line_of(text, name))
+        if name in TOML_FIELDS:
+            entries[name] = entry
+        else:
+            problems.append(_unknown_key(name, entry))
+    return Layer(str(source), entries, problems=tuple(problems))
+
+
+def _unknown_key(name: str, entry: Entry) -> Problem:
+    upper = name.upper()
+    if upper in KEY_NAMES.values():
+        return Problem(
+            f"{name} ({entry.origin}): keys do not belong there", "keep it in the environment or the user's .env"
+        )
+    if name in ENV_NAMES:
+        return Problem(f"{name} ({entry.origin}) can only be set by the environment: {ENV_NAMES[name][0]}")
+    return Problem(safe_text(f'unknown setting "{name[:60]}" ({entry.origin})'), did_you_mean(name, TOML_FIELDS))
+
+
+def _by_field(
+    pairs: Mapping[str, tuple[str, int | None]], source: Callable[[str], Source]
+) -> tuple[dict[str, Entry], tuple[str, ...]]:
+    entries: dict[str, Entry] = {}
+    empty: list[str] = []
+    for field_name, names in ENV_NAMES.items():
+        for name in names:
+            value, line = pairs.get(name, (None, None))
+            if value is None:
+                continue
+            if not value.strip():
+                if field_name in SECRET_FIELDS:
+                    empty.append(name)
+                continue
+            entries[field_name] = Entry(value.strip(), source(name), name, line)
+            break
+    return entries, tuple(empty)
+
+
+def unknown_names(names: Iterable[str]) -> str:
+    """Name what nobody knows, with the nearest known name; long lists are cut."""
+    listed = list(names)
+    shown = [name[:60] + _nearest(name[:60]) for name in listed[:8]]
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+    return ("an unknown name: " if len(listed) == 1 else "unknown names: ") + ", ".join(shown) + more
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), sorted(_ALL_NAMES), n=1, cutoff=0.6)
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _line_of(text: str, name: str) -> int | None:
+    found = re.search(rf"^[ \t]*\[{{0,2}}[\"']?{re.escape(name)}[\"']?[ \t]*[=.\]]", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None

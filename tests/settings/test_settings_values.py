@@ -1,0 +1,219 @@
+"""How what people write is read."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.settings import Settings
+from agentctl.settings.values import (
+    address,
+    count,
+    dollars,
+    duration,
+    folder,
+    names,
+    ollama_address,
+    one_of,
+    secret,
+    word,
+    yes,
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("30s", 30),
+        ("5m", 300),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("90", 90),
+        (" 0.5 ", 0.5),
+        (7, 7),
+        (Decimal("2.5"), 2.5),
+        (0.25, 0.25),
+        ("2H", 7200),
+    ],
+)
+def test_durations(written: object, seconds: float) -> None:
+    assert duration(zero=False)(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "5x",
+        "m",
+        "-5",
+        "-5s",
+        "nan",
+        "inf",
+        "1e3",
+        "5 m",
+        "none",
+        "9999999h",
+        "1..5s",
+        True,
+        None,
+        [],
+        Decimal("NaN"),
+        Decimal("1e400000"),
+        float("inf"),
+        "٣",
+        "0",
+        "0s",
+    ],
+)
+def test_what_is_no_duration(written: object) -> None:
+    with pytest.raises(ValueError, match="a duration such as"):
+        duration(zero=False)(written)
+
+
+def test_waiting_may_be_nothing() -> None:
+    assert duration(zero=True)("0") == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "-1",
+        "NaN",
+        "inf",
+        "",
+        "$1",
+        "1,5",
+        "1_000",
+        "1e3",
+        "0x1",
+        True,
+        [],
+        "٣",
+        "0.0000000001",
+        1e-10,
+        Decimal("NaN"),
+        Decimal("-0.1"),
+        Decimal("sNaN"),
+        Decimal("1e-400000"),
+        "1" * 21,
+    ],
+)
+def test_what_is_no_amount(written: object) -> None:
+    with pytest.raises(ValueError, match=r"dollars, 0 or more|less than 1000000"):
+        dollars(written)
+
+
+@pytest.mark.parametrize("written", ["1000000", Decimal("1e999999"), 10**30, float("1e300")])
+def test_amounts_have_a_ceiling(written: object) -> None:
+    with pytest.raises(ValueError, match="less than 1000000 dollars"):
+        dollars(written)
+
+
+def test_a_zero_is_a_zero_however_it_is_written() -> None:
+    assert [dollars(zero) for zero in ("0", "0.000", Decimal("0e999999"), Decimal("-0"), 0)] == [Decimal(0)] * 5
+
+
+@given(st.decimals(min_value=0, max_value=999_999, places=9))
+def test_amounts_are_exact(amount: Decimal) -> None:
+    assert dollars(f"{amount:f}") == dollars(amount) == amount
+
+
+@pytest.mark.parametrize("written", ["-1", "1.5", Decimal("2"), 2.0, True, "", "1e3", None, "0"])
+def test_what_is_no_count(written: object) -> None:
+    with pytest.raises(ValueError, match="a whole number, 1 or more"):
+        count(1)(written)
+
+
+def test_counts_have_a_ceiling() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        count(0)("9" * 20)
+
+
+def test_names_come_as_a_list_or_with_commas() -> None:
+    assert names("docker_ps, docker_logs,,docker_ps") == ("docker_ps", "docker_logs")
+    assert names(["a,b", "c"]) == ("a", "b", "c")
+    assert names([]) == ()
+
+
+@pytest.mark.parametrize("written", [3, ["a", 3], {"a": 1}, "rm -rf", "ünï", b"a"])
+def test_what_are_no_names(written: object) -> None:
+    with pytest.raises(ValueError, match="names with commas"):
+        names(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:11434"),  # noqa: S104 - read, not bound
+        ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+        ("[::]:8000", "http://[::1]:8000"),
+        (":8000", "http://127.0.0.1:8000"),
+        ("box", "http://box:11434"),
+        ("http://box", "http://box:80"),
+        ("https://box/ollama/", "https://box:443/ollama"),
+        ("http://0.0.0.0:11434", "http://127.0.0.1:11434"),
+        ("http://u:p@box:1", "http://u:p@box:1"),
+    ],
+)
+def test_ollamas_own_short_forms(written: str, url: str) -> None:
+    assert ollama_address(written) == url
+
+
+@pytest.mark.parametrize("written", ["", "ftp://box", "box:99999", "box:x", "a b", "box:0", 3, "http://[::"])
+def test_what_is_no_host(written: object) -> None:
+    with pytest.raises(ValueError, match="a host, host:port or address"):
+        ollama_address(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "box", "file:///etc", "http://", "http://a b", "http://x:y", "http://\x1b[0m", 3]
+)
+def test_what_is_no_address(written: object) -> None:
+    with pytest.raises(ValueError, match="an address such as"):
+        address(written)
+
+
+def test_an_address_loses_its_last_slash() -> None:
+    assert address("http://127.0.0.1:1234/v1/") == "http://127.0.0.1:1234/v1"
+
+
+@pytest.mark.parametrize("written", ["sk-…abc", "two words", "", 3, "a\x00b"])
+def test_what_is_no_key(written: object) -> None:
+    with pytest.raises(ValueError, match="a key"):
+        secret(written)
+
+
+def test_a_key_loses_the_newline_that_was_pasted_with_it() -> None:
+    assert secret("sk-12345678\n").get_secret_value() == "sk-12345678"
+
+
+def test_words_choices_and_truth() -> None:
+    assert word(" gpt-4o ") == "gpt-4o"
+    assert one_of("text", "json")("JSON") == "json"
+    assert [yes(value) for value in ("1", "on", "Yes", True)] == [True] * 4
+    assert [yes(value) for value in ("0", "off", "no", False)] == [False] * 4
+    for wrong in ("maybe", 1, None):
+        with pytest.raises(ValueError, match="true or false"):
+            yes(wrong)
+    for bad in ("two words", "", "x" * 201, "a\x1b"):
+        with pytest.raises(ValueError, match="a name"):
+            word(bad)
+    with pytest.raises(ValueError, match="a folder"):
+        folder("relative")
+
+
+def test_near_misses_are_named() -> None:
+    for written, near in (("opnai", "openai"), ("claude", "anthropic"), ("google", "gemini"), ("gpt", "openai")):
+        with pytest.raises(ValueError, match=f'did you mean "{near}"'):
+            one_of("builtin", "openai", "anthropic", "gemini")(written)
+
+
+def test_a_key_is_not_in_the_repr() -> None:
+    shown = repr(Settings.model_validate({"openai_api_key": "sk-12345678", "openai_base_url": "http://u:hidden@h"}))
+    assert "sk-12345678" not in shown
+    assert "hidden" not in shown
