@@ -1,0 +1,9 @@
+"""The append-only file of a run: one event a line, on disk before the next step."""
+
+from __future__ import annotations
+
+from agentctl.journal.line import as_line
+from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
+from agentctl.journal.writer import Journal
+
+__all__ = ["Journal", "RunSummary", "as_line", "find_run", "list_runs", "read_run"]

@@ -1,0 +1,205 @@
+"""Reading journals: the list of runs, one run by its id, its lines."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agentctl.errors import StateError, UsageError
+from agentctl.journal.failures import state_error
+from agentctl.journal.writer import ENDING
+from agentctl.text import did_you_mean, safe_text
+
+_BLOCK = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in a list. ``status`` is the exit code's name, or "running", "unfinished" (it died) or "unreadable".
+
+    What only the end tells (cost, turns, duration) is None until there is one.
+    """
+
+    run_id: str
+    status: str
+    started_at: datetime | None = None
+    task: str = ""
+    agent: str = ""
+    provider: str = ""
+    model: str | None = None
+    cost_nano: int | None = None
+    turns: int | None = None
+    duration_s: float | None = None
+
+
+def list_runs(folder: Path) -> list[RunSummary]:
+    """Return the runs, the newest first; of each file only head and tail are read."""
+    runs = [_summary(path) for path in _files(folder)]
+    return sorted(runs, key=lambda run: (run.started_at or datetime.min.replace(tzinfo=UTC), run.run_id), reverse=True)
+
+
+def find_run(folder: Path, prefix: str | None = None) -> Path:
+    """Return the journal of the run whose id begins with ``prefix``; without one, of the run that was started last.
+
+    Raises:
+        UsageError: no such run, or several.
+    """
+    files = {path.name.removesuffix(ENDING): path for path in _files(folder)}
+    if not files:
+        raise UsageError(f"there are no runs yet in {folder}", hint='start one: agentctl run "How much disk is free?"')
+    if prefix is None:
+        return max(files.values(), key=lambda path: (_started(path), path.name))
+    if prefix in files:
+        return files[prefix]
+    found = sorted(run_id for run_id in files if prefix and run_id.lower().startswith(prefix.lower()))
+    if len(found) == 1:
+        return files[found[0]]
+    shown = safe_text(prefix)
+    if found:
+        several = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        raise UsageError(f"{len(found)} runs begin with {shown!r}: {several}", hint="give more of the id")
+    hint = did_you_mean(prefix, files) or "agentctl runs list shows the ids"
+    raise UsageError(f"no run begins with {shown!r}", hint=hint)
+
+
+def read_run(path: Path) -> Iterator[dict[str, object]]:
+    """Yield the lines of a journal as objects, in order; a broken last line (the writer was killed) is left out.
+
+    Raises:
+        StateError: the file cannot be read, or a line that is not the last is broken.
+    """
+    try:
+        with open(_open_to_read(path), "rb") as file:
+            broken = 0
+            for number, line in enumerate(file, start=1):
+                if broken:
+                    raise StateError(
+                        f"line {broken} of {path} is broken",
+                        hint="the lines before it are good; the ledger (agentctl costs) has what was spent",
+                    )
+                record = _parsed(line)
+                if record is None:
+                    broken = number
+                else:
+                    yield record
+    except OSError as exc:
+        raise state_error(exc, f"the journal {path} cannot be read") from exc
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder) if name.endswith(ENDING)]  # noqa: PTH208 - quick
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise state_error(exc, f"the runs in {folder} cannot be listed") from exc
+
+
+def _open_to_read(path: Path) -> int:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return file
+
+
+def _parsed(line: bytes) -> dict[str, object] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _first(file: int) -> dict[str, object] | None:
+    size = _BLOCK
+    while True:
+        block = os.pread(file, size, 0)
+        line, newline, _ = block.partition(b"\n")
+        if newline or len(block) < size:
+            return _parsed(line)
+        size *= 4
+
+
+def _last(file: int) -> dict[str, object] | None:
+    """Return the last whole line; one that was cut off is passed over."""
+    end, size = os.fstat(file).st_size, _BLOCK
+    while True:
+        start = max(0, end - size)
+        lines = os.pread(file, end - start, start).split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
+        whole = lines if start == 0 else lines[1:]
+        for line in reversed(whole):
+            if (record := _parsed(line)) is not None:
+                return record
+        if start == 0:
+            return None
+        size *= 4
+
+
+def _started(path: Path) -> str:
+    """Return the time of the first record, as text that sorts."""
+    with suppress(OSError):
+        file = _open_to_read(path)
+        try:
+            return str((_first(file) or {}).get("at", ""))
+        finally:
+            os.close(file)
+    return ""
+
+
+def _summary(path: Path) -> RunSummary:
+    run_id = path.name.removesuffix(ENDING)
+    try:
+        file = _open_to_read(path)
+    except OSError:
+        return RunSummary(run_id, "unreadable")
+    try:
+        first, last = _first(file), _last(file)
+        over = last is not None and last.get("event") == "run_finished"
+        status = "" if over else "running" if _is_locked(file) else "unfinished"
+    except OSError:
+        return RunSummary(run_id, "unreadable")
+    finally:
+        os.close(file)
+    if first is None:
+        return RunSummary(run_id, status if status == "running" or last is None else "unreadable")
+    result = last.get("result") if last is not None and over else None
+    return _told(run_id, status, first, result if isinstance(result, dict) else {})
+
+
+def _told(run_id: str, status: str, first: Mapping[str, object], result: Mapping[str, object]) -> RunSummary:
+    def text(name: str) -> str:
+        return str(result.get(name, first.get(name)) or "")
+
+    cost, turns, duration = result.get("cost_nano"), result.get("turns"), result.get("duration_s")
+    started = None
+    with suppress(ValueError):
+        started = datetime.fromisoformat(str(first.get("at")))
+    return RunSummary(
+        run_id=run_id,
+        status=status or text("status") or "unreadable",
+        started_at=started,
+        task=text("task"),
+        agent=text("agent"),
+        provider=text("provider"),
+        model=text("model") or None,
+        cost_nano=cost if isinstance(cost, int) else None,
+        turns=turns if isinstance(turns, int) else None,
+        duration_s=float(duration) if isinstance(duration, (int, float)) else None,
+    )
+
+
+def _is_locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,230 @@
+"""A command's whole family: found wherever it went, asked to stop, then made to.
+
+A process belongs to it by its session, by a marker in its environment, or by descent. What slips through: one that has
+cleared its environment, left the session *and* lost its parent; one of another user (sudo); work handed to a daemon
+(docker, at, systemd-run). Where there is no /proc (macOS): whatever has left the process group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import NamedTuple, Self
+
+import anyio
+import anyio.to_thread
+
+MARKER = "AGENTCTL_CHILD"
+_TERM_S = 2.0  # from SIGTERM to SIGKILL
+_KILL_S = 4.0  # what is still there then hangs in the kernel
+_LONGEST_PAUSE_S = 0.02
+_UNSEEN = 3  # searches without a find, after one with a find, until all are believed dead
+_MOST_BYTES = 1024 * 1024  # of an environment
+
+# Its stdin ends without its having been killed only when agentctl is gone. Then it does what agentctl no longer can.
+_GUARD = """
+read -r group
+read -r _
+[ -n "$group" ] && kill -s KILL -- "-$group"
+for round in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
+    [ -n "$left" ] || exit 0
+    for file in $left; do pid=${file#/proc/}; kill -s KILL "${pid%/environ}"; done
+done
+"""
+
+
+class Family:
+    """A started command and all that came of it. The command is reaped last, so that its ids stay its own."""
+
+    def __init__(self, child: subprocess.Popen[bytes], marker: str) -> None:
+        self._child = child
+        self._mark = f"{MARKER}={marker}".encode()
+        stat = _stat(child.pid)
+        self._started = 0 if stat is None else stat.started
+        self._known: dict[int, int] = {}  # members once found, with their starting times
+        self._over = False
+        self.unkilled = 0  # known after the end: how many hang in the kernel
+
+    async def head_ended(self) -> None:
+        """Wait for the command's own process, and not for those who hold its pipes."""
+        try:
+            handle = os.pidfd_open(self._child.pid)
+        except (AttributeError, OSError):
+            await self._reaped()
+            return
+        try:
+            await anyio.wait_readable(handle)
+        finally:
+            os.close(handle)
+
+    async def end(self) -> int:
+        """End every member, shielded and within seconds; return how many were found alive.
+
+        SIGTERM first, two seconds to go, then SIGKILL until nobody is left.
+        """
+        if self._over:
+            return 0
+        with anyio.CancelScope(shield=True):
+            found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
+            with anyio.move_on_after(_TERM_S):
+                pause = _Pause()
+                while left:
+                    await pause.wait()
+                    left = await anyio.to_thread.run_sync(self._send, 0)
+            self._kill_group()
+            with anyio.move_on_after(_KILL_S):
+                unseen, pause = 0 if found else _UNSEEN, _Pause()
+                while unseen < _UNSEEN:
+                    left = await anyio.to_thread.run_sync(self._send, signal.SIGKILL)
+                    unseen = 0 if left else unseen + 1
+                    await pause.wait()
+            with anyio.move_on_after(_KILL_S):
+                await self._reaped()
+        self.unkilled = len(left)
+        self._over = True
+        return len(found)
+
+    def _kill_group(self) -> None:
+        """Kill the group in one stroke, which no forking outruns; its id is ours until the command is reaped."""
+        if self._child.returncode is None:
+            _signal(-self._child.pid, signal.SIGKILL)
+
+    async def _reaped(self) -> None:
+        pause = _Pause()
+        while self._child.poll() is None:
+            await pause.wait()
+
+    def _send(self, number: int) -> frozenset[int]:
+        """Signal each member and return them all."""
+        if not os.path.exists("/proc/self/stat"):  # noqa: PTH110 - Path is slow
+            return self._group(number)
+        alive: dict[int, _Stat] = {}
+        found: set[int] = set()
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - Path is slow
+        for pid in sorted(pids, reverse=True):  # the newest first: they may be gone soonest
+            stat = _stat(pid)
+            if stat is None or stat.started < self._started:  # older than the command: no child of it
+                continue
+            alive[pid] = stat
+            if (
+                stat.session == self._child.pid
+                or self._known.get(pid) == stat.started
+                or self._mark in _read(pid, "environ").split(b"\0")
+            ):
+                found.add(pid)
+                if number == signal.SIGKILL:
+                    _signal(pid, number)  # at once: what forks all the time is another process a moment later
+        newer = {self._child.pid, *found}
+        while newer:  # descent finds what has cleared its environment
+            newer = {pid for pid, stat in alive.items() if stat.parent in newer} - found
+            found |= newer
+        # After the search, since the child of a dead process is nobody's child; and the group in one stroke, or a shell
+        # would see its child die before it hears of the signal that it has a trap for.
+        unreaped = self._child.returncode is None
+        if unreaped:
+            _signal(-self._child.pid, number)
+        for pid in found:
+            if not unreaped or alive[pid].group != self._child.pid:
+                _signal(pid, number)
+        self._known.update((pid, alive[pid].started) for pid in found)
+        return frozenset(found)
+
+    def _group(self, number: int) -> frozenset[int]:
+        """Without /proc: signal the process group, which stands for all by its negative id."""
+        self._child.poll()
+        try:
+            os.killpg(self._child.pid, 0)
+        except OSError:
+            return frozenset()
+        _signal(-self._child.pid, number)
+        return frozenset({-self._child.pid})
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(OSError):
+        os.kill(pid, number)
+        if number == signal.SIGTERM:
+            os.kill(pid, signal.SIGCONT)  # what is stopped could not obey
+
+
+class _Stat(NamedTuple):
+    parent: int
+    group: int
+    session: int
+    started: int  # clock ticks since boot
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Return where a process belongs, or None when it is none or dead."""
+    line = _read(pid, "stat")
+    fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
+    if len(fields) < 20 or fields[0] in b"ZX":
+        return None
+    return _Stat(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, _MOST_BYTES)
+        finally:
+            os.close(file)
+    except OSError:
+        return b""
+
+
+class _Pause:
+    """Ever longer waits, up to a bound."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.001
+
+    async def wait(self) -> None:
+        await anyio.sleep(self._seconds)
+        self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_S)
+
+
+class Guard:
+    """A process beside a command, for the case that agentctl is killed, or interrupted in ending the family.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self, marker: str) -> None:
+        reader, self._writer = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - a constant
+                ["/bin/sh", "-c", _GUARD, "agentctl-guard", f"{MARKER}={marker}"],
+                stdin=reader,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PATH": os.defpath},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(self._writer)
+            raise
+        finally:
+            os.close(reader)
+
+    def watch(self, group: int) -> None:
+        """Tell it the process group, which it can kill in one stroke."""
+        with suppress(OSError):  # somebody killed the guard: the command goes on without
+            os.write(self._writer, f"{group}\n".encode())
+
+    def dismiss(self) -> None:
+        """Send it away: there is nobody left to end."""
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._writer)  # if it was not dismissed, this sets it to work
+        self._process.wait()

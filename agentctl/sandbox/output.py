@@ -1,0 +1,96 @@
+"""What a command writes: its head and its tail are kept, the middle is counted, whatever the size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HEAD_BYTES = 32 * 1024
+TAIL_BYTES = 64 * 1024
+SPOOL_BYTES = 64 * 1024 * 1024
+_SNIFFED_BYTES = 8000  # as git does: a NUL byte among the first ones means binary
+_CONTINUES = range(0x80, 0xC0)  # the later bytes of a UTF-8 character
+
+
+class Output:
+    """One stream in bounded memory."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._head = bytearray()
+        self._tail = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next piece."""
+        self.total += len(chunk)
+        room = HEAD_BYTES - len(self._head)
+        if room > 0:
+            self._head += chunk[:room]
+            chunk = chunk[room:]
+        self._tail += chunk[-TAIL_BYTES:]
+        if len(self._tail) > 2 * TAIL_BYTES:
+            del self._tail[:-TAIL_BYTES]
+
+    def text(self) -> tuple[str, int]:
+        """Return what was kept as text, and how many bytes are missing from it.
+
+        A byte that is no UTF-8 is written ``\\xNN``; of binary data only the size is told.
+        """
+        if b"\0" in self._head[:_SNIFFED_BYTES]:
+            return f"<binary, {self.total} bytes>\n", self.total
+        head, tail = bytes(self._head), bytes(self._tail[-TAIL_BYTES:])
+        if len(head) + len(tail) == self.total:
+            return (head + tail).decode("utf-8", "backslashreplace"), 0
+        head, tail = _whole_at_end(head), _whole_at_start(tail)
+        missing = self.total - len(head) - len(tail)
+        texts = (piece.decode("utf-8", "backslashreplace") for piece in (head, tail))
+        return f"\n[... {missing} bytes left out ...]\n".join(texts), missing
+
+
+def _whole_at_end(piece: bytes) -> bytes:
+    """Drop a character that was cut in two at the end."""
+    for back in range(1, min(4, len(piece)) + 1):
+        first = piece[-back]
+        if first in _CONTINUES:
+            continue
+        needed = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
+        return piece[:-back] if needed > back else piece
+    return piece
+
+
+def _whole_at_start(piece: bytes) -> bytes:
+    """Drop the rest of a character whose beginning is gone."""
+    start = 0
+    while start < min(3, len(piece)) and piece[start] in _CONTINUES:
+        start += 1
+    return piece[start:]
+
+
+class Spool:
+    """A file that takes everything up to a cap, for reading later; made anew, readable by its owner only.
+
+    Raises:
+        OSError: the file exists or cannot be made.
+    """
+
+    def __init__(self, path: Path, *, cap: int = SPOOL_BYTES) -> None:
+        self.path = path
+        self.left_out = 0
+        self._room = cap
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    def add(self, chunk: bytes) -> None:
+        """Write as much as fits; a full disk ends the writing, not the command."""
+        taken = 0
+        try:
+            while taken < len(chunk) and self._room > 0:
+                written = os.write(self._file, chunk[taken : taken + self._room])
+                taken += written
+                self._room -= written
+        except OSError:
+            self._room = 0
+        self.left_out += len(chunk) - taken
+
+    def close(self) -> None:
+        """Close the file; what is in it stays."""
+        os.close(self._file)

@@ -1,0 +1,159 @@
+"""One command with a beginning and an end: nothing it writes fills the memory, nothing it starts outlives it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from agentctl.errors import ToolError
+from agentctl.protocols import CommandResult
+from agentctl.sandbox.family import MARKER, Family, Guard
+from agentctl.sandbox.output import Output, Spool
+
+_GRACE_S = 0.5  # for what is still in the pipes when the command has ended
+_PIPE_BYTES = 256 * 1024
+_READS_IN_A_ROW = 8
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a command: a fixed list, nothing inherited, and no program may ask a question."""
+    home = Path.home()
+    return {
+        "PATH": f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin:{home / '.local/bin'}",
+        "HOME": str(home),
+        "SHELL": "/bin/sh",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+        "CI": "1",
+        "PAGER": "cat",
+        "GIT_PAGER": "cat",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "PIP_NO_INPUT": "1",
+    }
+
+
+async def run_process(
+    argv: Sequence[str],
+    *,
+    timeout: float,  # noqa: ASYNC109 - more happens then than a cancellation
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    spool: Spool | None = None,
+) -> CommandResult:
+    """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
+
+    After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
+    itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
+    background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
+    streams in the order in which they were read.
+
+    Raises:
+        ToolError: the command could not be started.
+    """
+    marker = os.urandom(16).hex()
+    outputs = (Output(), Output())
+    with ExitStack() as stack:
+        try:
+            guard = stack.enter_context(Guard(marker))
+            child = subprocess.Popen(  # noqa: ASYNC220, S603 - a millisecond; the caller decides what runs
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd=cwd,
+                env={MARKER: marker, **env},
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise _not_started(exc, argv, cwd) from exc
+        guard.watch(child.pid)
+        pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
+        family = Family(child, marker)
+        try:
+            drained = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_drain_all, [pipe.fileno() for pipe in pipes], outputs, spool, drained)
+                with anyio.move_on_after(timeout) as limit:
+                    await family.head_ended()
+                if limit.cancelled_caught:
+                    await family.end()
+                with anyio.move_on_after(_GRACE_S) as grace:
+                    await drained.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            outlived = await family.end()
+            guard.dismiss()
+    notes = []
+    if grace.cancelled_caught:
+        notes.append("a background process still held the output; the rest was not read")
+    if outlived:
+        notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
+    if family.unkilled:
+        notes.append("a process hangs in the kernel and could not be ended")
+    (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
+    return CommandResult(
+        exit_code=-signal.SIGKILL if child.returncode is None else child.returncode,
+        stdout=stdout,
+        stderr=_with_notes(stderr, notes),
+        timed_out=limit.cancelled_caught,
+        truncated_bytes=cut_from_stdout + cut_from_stderr,
+    )
+
+
+async def _drain_all(
+    pipes: Sequence[int], outputs: Sequence[Output], spool: Spool | None, drained: anyio.Event
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        for pipe, output in zip(pipes, outputs, strict=True):
+            tasks.start_soon(_drain, pipe, output, spool)
+    drained.set()
+
+
+async def _drain(pipe: int, output: Output, spool: Spool | None) -> None:
+    """Read a pipe to its end, a bounded number of pieces before the others get a turn."""
+    os.set_blocking(pipe, False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # fewer, larger reads; not everyone may
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    while True:
+        await anyio.wait_readable(pipe)
+        for _ in range(_READS_IN_A_ROW):
+            try:
+                chunk = os.read(pipe, _PIPE_BYTES)
+            except BlockingIOError:
+                break
+            if not chunk:
+                return
+            output.add(chunk)
+            if spool is not None:
+                await anyio.to_thread.run_sync(spool.add, chunk)
+
+
+def _with_notes(stderr: str, notes: Sequence[str]) -> str:
+    if not notes:
+        return stderr
+    gap = "" if not stderr or stderr.endswith("\n") else "\n"
+    return f"{stderr}{gap}" + "".join(f"[agentctl: {note}]\n" for note in notes)
+
+
+def _not_started(error: OSError, argv: Sequence[str], cwd: Path | None) -> ToolError:
+    if cwd is not None and not cwd.is_dir():
+        return ToolError(f"{cwd} is not a folder to run a command in", hint="check the path")
+    reason = (error.strerror or str(error)).lower()
+    hint = "put the command into a file and run that" if error.errno == errno.E2BIG else ""
+    return ToolError(f"{argv[0]} could not be started: {reason}", hint=hint)
