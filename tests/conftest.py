@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.engine_plugin"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:

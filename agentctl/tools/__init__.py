@@ -1,0 +1,109 @@
+"""The tools, by name: what exists is declared here, nothing is loaded before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from agentctl.errors import ToolError, UsageError
+from agentctl.text import did_you_mean
+from agentctl.tools.bench import Bench
+from agentctl.tools.engine import Engine
+
+if TYPE_CHECKING:
+    from agentctl.protocols import Tool
+
+TOOLS: Mapping[str, str] = {
+    "system_disks": "agentctl.tools.system:system_disks",
+    "system_memory": "agentctl.tools.system:system_memory",
+    "system_load": "agentctl.tools.system:system_load",
+    "system_processes": "agentctl.tools.processes:system_processes",
+    "system_ports": "agentctl.tools.processes:system_ports",
+    "system_info": "agentctl.tools.machine:system_info",
+    "read_file": "agentctl.tools.files:read_file",
+    "list_files": "agentctl.tools.files:list_files",
+    "search_files": "agentctl.tools.search:search_files",
+    "git_status": "agentctl.tools.git:git_status",
+    "docker_ps": "agentctl.tools.docker:docker_ps",
+    "docker_images": "agentctl.tools.docker:docker_images",
+    "docker_logs": "agentctl.tools.container:docker_logs",
+    "docker_inspect": "agentctl.tools.container:docker_inspect",
+    "docker_stats": "agentctl.tools.container:docker_stats",
+    "docker_system_df": "agentctl.tools.docker:docker_system_df",
+    "docker_networks": "agentctl.tools.docker:docker_networks",
+    "docker_volumes": "agentctl.tools.docker:docker_volumes",
+}
+"""Name to ``module:attribute``; the attribute is a ``TypedTool``."""
+
+
+class LazyToolbox:
+    """The tools of one run; a tool's module is imported when the tool is first asked for."""
+
+    def __init__(self, names: Sequence[str], bench: Bench) -> None:
+        self._names = tuple(dict.fromkeys(names))
+        self._bench = bench
+        self._made: dict[str, Tool] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that can be asked for."""
+        return self._names
+
+    def get(self, name: str) -> Tool:
+        """Return the tool.
+
+        Raises:
+            ToolError: no such tool here, with the nearest name.
+        """
+        if name not in self._names:
+            raise ToolError(f'there is no tool "{name}" here', hint=_near(name, self._names))
+        if name not in self._made:
+            module, _, attribute = TOOLS[name].partition(":")
+            self._made[name] = getattr(import_module(module), attribute).at(self._bench)
+        return self._made[name]
+
+    async def aclose(self) -> None:
+        """Close the engine's client, if one was opened."""
+        await self._bench.engine.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def toolbox(
+    *,
+    workspace: Path,
+    names: Sequence[str] | None = None,
+    docker_host: str | None = None,
+    docker_host_from: str = "DOCKER_HOST",
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> LazyToolbox:
+    """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
+
+    ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
+    about it names.
+
+    Raises:
+        UsageError: ``names`` holds one that does not exist.
+    """
+    for name in names or ():
+        if name not in TOOLS:
+            raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
+    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now)
+    return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
+
+
+def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
+    return did_you_mean(name, known) or f"there are: {', '.join(known)}"
+
+
+__all__ = ["TOOLS", "LazyToolbox", "toolbox"]

@@ -1,0 +1,245 @@
+"""The container engine at the other end of a socket: one client, bounded answers, errors with the cure."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+
+from agentctl.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    import aiodocker
+    import aiohttp
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+MOST_ANSWER = 32 * 1024 * 1024
+_START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
+
+
+class NotThere(EngineUnavailable):
+    """The engine answers, but knows no such thing (404)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine listens: a socket's ``path``, or a ``url``; ``shown`` is how the user wrote it."""
+
+    shown: str
+    path: str | None = None
+    url: str | None = None
+    named_by: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.shown} (from {self.named_by})" if self.named_by else self.shown
+
+
+def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
+    """Return the address that ``given`` means; None or an empty text is the default socket.
+
+    Raises:
+        EngineUnavailable: malformed, or of a kind that is not spoken, with a line to paste.
+    """
+    if not given or not given.strip():
+        return Address(DEFAULT_HOST, path=DEFAULT_HOST.removeprefix("unix://"))
+    shown = given.strip()
+    scheme, found, rest = shown.partition("://")
+    if scheme == "unix" and found:
+        if rest.startswith("/") and rest != "/" and "\0" not in rest:
+            return Address(shown, path=rest, named_by=named_by)
+        raise _malformed(
+            shown, named_by, "a socket's path begins with /", f"unix:///{rest.strip('/') or DEFAULT_HOST[8:]}"
+        )
+    if found and scheme in ("tcp", "http"):
+        try:
+            parts = urlsplit(shown)
+            host, port = parts.hostname, parts.port or 2375
+        except ValueError:
+            host, port = None, 0
+        if not host or "@" in rest or (parts.path not in ("", "/")) or parts.query:
+            raise _malformed(shown, named_by, "it needs a host and a port", "tcp://127.0.0.1:2375")
+        return Address(shown, url=f"http://{f'[{host}]' if ':' in host else host}:{port}", named_by=named_by)
+    if found and scheme in ("ssh", "https", "npipe", "fd"):
+        what = {"ssh": "ssh", "https": "TLS", "npipe": "Windows pipes", "fd": "handed-down sockets"}[scheme]
+        cure = (
+            f"ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {rest} &   then: export {named_by}=unix:///tmp/docker.sock"
+            if scheme == "ssh"
+            else f"export {named_by}={DEFAULT_HOST}"
+        )
+        raise EngineUnavailable(f"{named_by} is {shown}; engines over {what} are not supported yet.", hint=cure)
+    cure = (
+        f"unix://{shown}" if shown.startswith("/") else f"tcp://{shown}" if ":" in shown and not found else DEFAULT_HOST
+    )
+    raise _malformed(shown, named_by, "it must begin with unix:// or tcp://", cure)
+
+
+def _malformed(shown: str, named_by: str, why: str, cure: str) -> EngineUnavailable:
+    return EngineUnavailable(
+        f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={cure}"
+    )
+
+
+class Engine:
+    """Reads from one container engine; the client is opened in the loop of the first read. Close it."""
+
+    def __init__(self, docker_host: str | None, *, named_by: str = "DOCKER_HOST", patience: float = 10.0) -> None:
+        self._given, self._named_by, self._patience = docker_host, named_by, patience
+        self._client: aiodocker.Docker | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+
+    async def aclose(self) -> None:
+        """Close the client and its connections, also while being cancelled; a later read opens a new one."""
+        client, connector, self._client, self._connector = self._client, self._connector, None, None
+        with anyio.move_on_after(2, shield=True):
+            if client is not None:
+                await client.close()
+            if connector is not None:
+                await connector.close()
+
+    async def get(self, path: str, **params: str) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
+        """Return the parsed answer to one read.
+
+        Raises:
+            EngineUnavailable: the engine cannot be asked, or its answer is not believable; ``NotThere`` for a 404.
+        """
+        async with self.reading(path, **params) as chunks:
+            body = bytearray()
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MOST_ANSWER:
+                    raise self._strange(f"more than {MOST_ANSWER // 1024**2} MB")
+        try:
+            return json.loads(body)
+        except ValueError as exc:
+            raise self._strange(f"not JSON ({bytes(body[:40])!r})") from exc
+
+    @asynccontextmanager
+    async def reading(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Ask, and hand out the answer in pieces, for as long as the engine's patience lasts.
+
+        Raises:
+            EngineUnavailable: as ``get``.
+        """
+        library = await anyio.to_thread.run_sync(_aiohttp)  # 0.3 s: in a thread, the screen stays alive
+        address = parse_address(self._given, self._named_by)
+        try:
+            with anyio.fail_after(self._patience):
+                client = await self._open(library, address)
+                url = f"{client.docker_host}/{client.api_version}/{path}"
+                async with client.session.get(url, params=params, allow_redirects=False) as answer:
+                    if answer.status != 200:
+                        raise _refusal(answer.status, await _whole(answer.content, 4096), address)
+                    yield answer.content.iter_chunked(64 * 1024)
+        except TimeoutError as exc:
+            raise EngineUnavailable(
+                f"The container engine at {address} did not answer within {self._patience:g} s.",
+                hint="is it overloaded or hung? sudo systemctl restart docker",
+            ) from exc
+        except library.ClientConnectorDNSError as exc:
+            host = urlsplit(address.url or "").hostname
+            raise EngineUnavailable(f"{address}: no machine is called {host}.", hint=_other(address)) from exc
+        except library.ClientConnectorError as exc:
+            raise _unconnected(exc.os_error, address) from exc
+        except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
+            raise EngineUnavailable(
+                f"The container engine at {address} went away in the middle of its answer.", hint=_START
+            ) from exc
+        except library.ClientError as exc:
+            raise self._strange(type(exc).__name__) from exc
+
+    async def _open(self, library: ModuleType, address: Address) -> aiodocker.Docker:
+        if self._client is None:
+            import aiodocker
+
+            # A connector of ours, as the client's own would read DOCKER_TLS_VERIFY from the environment.
+            self._connector = library.UnixConnector(address.path) if address.path else library.TCPConnector()
+            self._client = aiodocker.Docker(
+                address.url or "unix://localhost", connector=self._connector, timeout=library.ClientTimeout()
+            )
+        client = self._client
+        if client.api_version == "auto":
+            async with client.session.get(f"{client.docker_host}/version", allow_redirects=False) as answer:
+                body = await _whole(answer.content, 64 * 1024)
+                if answer.status != 200:
+                    raise _refusal(answer.status, body, address)
+            try:
+                version = json.loads(body)["ApiVersion"]
+            except (ValueError, KeyError, TypeError) as exc:
+                raise self._strange("no version") from exc
+            client.api_version = f"v{version}"
+        return client
+
+    def _strange(self, what: str) -> EngineUnavailable:
+        address = parse_address(self._given, self._named_by)
+        return EngineUnavailable(
+            f"What listens at {address} does not answer like a container engine: {what}.", hint=_other(address)
+        )
+
+
+async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_chunked(4096):
+        body += chunk
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
+def _aiohttp() -> ModuleType:
+    import aiodocker  # noqa: F401 - loads the other; both are slow
+    import aiohttp
+
+    return aiohttp
+
+
+def _other(address: Address) -> str:
+    if address.named_by is None:
+        return _START
+    return f"unset {address.named_by}   (uses {DEFAULT_HOST}), or give the right address"
+
+
+def _unconnected(cause: OSError, address: Address) -> EngineUnavailable:
+    code = cause.errno
+    if code in (errno.EACCES, errno.EPERM):
+        return EngineUnavailable(
+            f"No permission for the container engine's socket {address.path}.",
+            hint='sudo usermod -aG docker "$USER"   then log in again (at once, for one command: sudo agentctl …)',
+        )
+    if code in (errno.ENOENT, errno.ENOTDIR) and address.path:
+        there = f"{address} does not exist" if address.named_by else f"there is no socket {address.path}"
+        return EngineUnavailable(f"No container engine is running: {there}.", hint=_cure(address))
+    if code in (errno.ECONNREFUSED, errno.ENOTSOCK) and address.path:
+        return EngineUnavailable(f"No container engine is running: nobody answers at {address}.", hint=_cure(address))
+    why = (cause.strerror or str(cause)).lower()
+    if code == errno.ECONNREFUSED or "refused" in why:
+        why = "nobody listens there"
+    return EngineUnavailable(f"No container engine can be reached at {address}: {why}.", hint=_cure(address))
+
+
+def _cure(address: Address) -> str:
+    return _START if address.named_by is None else f"{_START}; or {_other(address)}"
+
+
+def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = body.decode(errors="replace").strip()
+    said = " ".join(said.split())[:300]
+    if "HTTP request to an HTTPS server" in said:
+        return EngineUnavailable(
+            f"The engine at {address} speaks TLS, which is not supported yet.", hint=_other(address)
+        )
+    if status == 404:
+        return NotThere(f"The container engine at {address} knows nothing of this: {said or status}.")
+    return EngineUnavailable(
+        f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
+        hint="look at its log: sudo journalctl -u docker -n 50" if status >= 500 else "",
+    )

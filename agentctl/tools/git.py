@@ -1,0 +1,150 @@
+"""The state of a git repository, asked for so that the repository cannot make git run a program."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import anyio
+from pydantic import Field
+
+from agentctl.errors import ToolError
+from agentctl.protocols import CommandResult
+from agentctl.sandbox.process import child_environment, run_process
+from agentctl.tools.bench import Bench
+from agentctl.tools.table import cell, counted, table
+from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.walk import real_folder
+
+_PATIENCE_S = 30.0
+_MOST_ROWS = 200
+_PROGRAMS = re.compile(
+    r"filter\..*\.(clean|smudge|process)|core\.(sshcommand|gitproxy|fsmonitor)|diff\.(external|.*\.(command|textconv))"
+    r"|include\.path|includeif\..*\.path|remote\..*\.(uploadpack|receivepack|vcs)",
+    re.IGNORECASE,
+)
+_SAFE = (
+    *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit"),
+    *("--no-optional-locks", "--no-pager"),
+)
+_QUIET = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_SSH_COMMAND": "false",
+    "LC_ALL": "C.UTF-8",
+}
+_WORDS = {"M": "changed", "T": "changed", "A": "added", "D": "deleted", "R": "renamed", "C": "copied"}
+_OWN = ("local", "worktree", "unknown")
+_CONFLICTS = frozenset({"DD", "AU", "UD", "UA", "DU", "AA", "UU"})
+
+
+class GitStatus(Arguments):
+    """Which repository."""
+
+    path: str = Field(".", description="a folder of the workspace, in the repository")
+
+
+@typed(GitStatus)
+async def git_status(bench: Bench, arguments: GitStatus) -> str:
+    """Show a git repository's branch, how far it is ahead or behind, and its changed and untracked files."""
+    folder = await anyio.to_thread.run_sync(real_folder, bench.workspace, arguments.path)
+    return await status(folder, {**child_environment(), **_QUIET})
+
+
+async def status(folder: Path, env: Mapping[str, str]) -> str:
+    """Return the summary for the repository that ``folder`` lies in.
+
+    Raises:
+        ToolError: git is missing, this is no repository, or its own configuration names a program.
+    """
+    program = shutil.which("git", path=env.get("PATH", ""))
+    if program is None:
+        raise ToolError("git is not installed", hint="install it: sudo apt-get install git")
+
+    async def git(*words: str) -> CommandResult:
+        answer = await run_process([program, *words], timeout=_PATIENCE_S, env=env, cwd=folder)
+        if answer.timed_out:
+            raise ToolError(f"git {words[-1]} took more than {_PATIENCE_S:g} s in {folder}")
+        return answer
+
+    top = await git(*_SAFE, "rev-parse", "--show-toplevel")
+    if top.exit_code != 0:
+        raise _failed(top, folder)
+    await _refuse_programs(git, Path(top.stdout.removesuffix("\n")))
+    answer = await git(*_SAFE, "status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty")
+    if answer.exit_code != 0:
+        raise _failed(answer, folder)
+    return summary(answer.stdout, cut=answer.truncated_bytes > 0)
+
+
+async def _refuse_programs(git: Callable[..., Awaitable[CommandResult]], top: Path) -> None:
+    """Raise ToolError if the repository's own configuration could make git start a program or look elsewhere."""
+    listed = await git("config", "--show-scope", "--name-only", "--includes", "--list")
+    if listed.exit_code != 0:
+        raise _failed(listed, top)
+    own = {name for line in listed.stdout.splitlines() for scope, _, name in (line.partition("\t"),) if scope in _OWN}
+    named = sorted(name for name in own if _PROGRAMS.fullmatch(name))
+    if named == ["core.fsmonitor"] and (await git("config", "--bool", "core.fsmonitor")).exit_code == 0:
+        named = []  # "true" means git's own watcher, which is switched off here
+    if named or listed.truncated_bytes:
+        what = (
+            f"names a program ({', '.join(cell(name, 60) for name in named[:5])})" if named else "is too long to check"
+        )
+        raise ToolError(
+            f"git status was not run: the repository's own configuration {what}, and git could start it.",
+            hint="look at it: git config --local --includes --list   and if you trust it, run git status by hand",
+        )
+    if not (top / ".git").exists():
+        raise ToolError(f"git status was not run: core.worktree of this repository points to {top}.")
+
+
+def summary(porcelain: str, *, cut: bool = False) -> str:
+    """Return the branch line, the counts and a table of files from ``git status --porcelain=v1 --branch``."""
+    lines = [line for line in porcelain.splitlines() if len(line) > 3 and not line.startswith("[")]
+    branch = next((_branch(line[3:]) for line in lines if line.startswith("## ")), "")
+    rows = [(_words(line[:2]), line[3:]) for line in lines if not line.startswith("## ")]
+    if not rows:
+        return f"{branch}\nNothing to commit: the working tree is clean.".lstrip()
+    counts = Counter(words for words, _ in rows)
+    said = ", ".join(f"{count} {words}" for words, count in sorted(counts.items()))
+    shown = table(("state", "file"), rows[:_MOST_ROWS], most=300)
+    more = f"\n{_MOST_ROWS} of {counted(len(rows), 'entry', 'entries')} shown." if len(rows) > _MOST_ROWS else ""
+    return f"{branch}\n{said}{' (incomplete: too many)' if cut else ''}\n\n{shown}{more}"
+
+
+def _branch(line: str) -> str:
+    line, _, distance = line.partition(" [")
+    name, _, upstream = line.partition("...")
+    for start in ("No commits yet on ", "Initial commit on "):
+        if name.startswith(start):
+            return f"On branch {cell(name.removeprefix(start))}, no commits yet"
+    if name == "HEAD (no branch)":
+        return "On no branch (detached HEAD)"
+    far = f", {distance.removesuffix(']')}" if distance else ", up to date" if upstream else ""
+    return f"On branch {cell(name)}" + (f", following {cell(upstream)}{far}" if upstream else "")
+
+
+def _words(code: str) -> str:
+    if code in ("??", "!!"):
+        return "untracked" if code == "??" else "ignored"
+    if code in _CONFLICTS:
+        return "in conflict"
+    staged, unstaged = (_WORDS.get(letter, "") for letter in code)
+    said = [f"{staged}, staged" if staged else "", f"{unstaged}, not staged" if unstaged else ""]
+    return " and ".join(filter(None, said)) or code
+
+
+def _failed(answer: CommandResult, folder: Path) -> ToolError:
+    said = " ".join(answer.stderr.split()).removeprefix("fatal: ")[:300]
+    if any(words in said for words in ("not a git repository", "must be run in a work tree", "bare repository")):
+        return ToolError(f"{folder} is not in a git repository's working tree", hint="give the folder of one as path")
+    if "dubious ownership" in said:
+        return ToolError(
+            f"git does not trust {folder}: it belongs to another user",
+            hint=f"if you trust it: git config --global --add safe.directory {folder}",
+        )
+    return ToolError(f"git failed with {answer.exit_code}: {said or 'no reason given'}")

@@ -1,0 +1,189 @@
+"""Finding text in the files of the workspace."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pydantic import Field
+
+from agentctl.errors import ToolError
+from agentctl.sandbox.process import child_environment, run_process
+from agentctl.tools.bench import Bench
+from agentctl.tools.beneath import resolve_relative
+from agentctl.tools.files import matcher
+from agentctl.tools.table import cell, counted
+from agentctl.tools.typed import Arguments, capped, typed
+from agentctl.tools.walk import Walk, open_regular
+
+_LONGEST_LINE = 64 * 1024
+_PATIENCE_S = 15
+_TOLD = 3
+_APART = """import json, sys
+asked = json.loads(sys.argv[1])
+sys.path[:] = asked["import_from"]
+from agentctl.tools.search import search_apart
+sys.exit(search_apart(asked))"""
+
+
+class SearchFiles(Arguments):
+    """What to find, and where."""
+
+    text: str = Field(min_length=1, description="what to find")
+    path: str = Field(".", description="a folder or a file of the workspace")
+    pattern: str = Field("*", description='only files like "*.py"')
+    regex: bool = Field(False, description="text is a regular expression (Python's)")
+    ignore_case: bool = False
+    limit: int = Field(50, ge=1, le=500)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    text: str
+    path: str
+    pattern: str
+    regex: bool
+    ignore_case: bool
+    limit: int
+
+
+@typed(SearchFiles)
+async def search_files(bench: Bench, arguments: SearchFiles) -> str:
+    """Find text in the files of the workspace: path, line number and line of each match."""
+    wanted = _Wanted(**arguments.model_dump())
+    if not wanted.regex:
+        return await anyio.to_thread.run_sync(_search_here, bench.workspace, wanted)
+    try:
+        re.compile(wanted.text)
+    except (re.error, RecursionError, OverflowError) as exc:
+        raise ToolError(
+            f"search_files: {wanted.text[:60]!r} is no regular expression: {exc}", hint="or leave out regex=true"
+        ) from exc
+    # A pattern like (a+)+$ can take for ever and cannot be interrupted: it gets a process of its own, with an end.
+    asked = {"import_from": [place for place in sys.path if place.startswith("/")], "workspace": str(bench.workspace)}
+    argv = [sys.executable, "-I", "-c", _APART, json.dumps(asked | asdict(wanted))]
+    answer = await run_process(argv, timeout=_PATIENCE_S, env=child_environment(), cwd=Path("/"))
+    if answer.timed_out:
+        raise ToolError(
+            f"search_files: {wanted.text[:60]!r} took more than {_PATIENCE_S} s",
+            hint="use a simpler expression, a smaller folder or a pattern for the files",
+        )
+    if answer.exit_code == _TOLD:
+        message, _, hint = answer.stdout.partition("\n")
+        raise ToolError(message, hint=hint.strip())
+    if answer.exit_code != 0:
+        raise ToolError(f"search_files: the search ended with {answer.exit_code}: {answer.stderr[-300:].strip()}")
+    return answer.stdout
+
+
+def search_apart(asked: dict[str, Any]) -> int:
+    """Search as the child that ``_APART`` starts: the text on stdout, or a ToolError's two lines and ``_TOLD``."""
+    del asked["import_from"]
+    try:
+        text, code = capped(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
+    except ToolError as error:
+        text, code = f"{error.message}\n{error.hint}", _TOLD
+    sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
+    return code
+
+
+def _search_here(workspace: Path, wanted: _Wanted) -> str:
+    return _search(workspace, wanted, anyio.from_thread.check_cancelled)
+
+
+def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
+    alone = _one_file(workspace, wanted.path)
+    walk = Walk(workspace, "." if alone else wanted.path, tick=tick)
+    fits, find = matcher(wanted.pattern), _finder(wanted)
+    lines: list[str] = []
+    files = searched = 0
+    root = walk.opener()
+    try:
+        for path in (alone,) if alone else (entry.path for entry in walk if entry.is_file and fits(entry)):
+            try:
+                with open_regular(root, path) as handle:
+                    before, searched = len(lines), searched + 1
+                    if b"\0" in handle.peek(8192)[:8192]:
+                        continue
+                    for number, piece in _pieces(handle):
+                        if number % 4096 == 0:
+                            tick()
+                            if walk.over():
+                                break
+                        if (at := find(piece)) is not None:
+                            lines.append(f"{cell(path, 300)}:{number}: {_around(piece, at)}")
+                            if len(lines) >= wanted.limit:
+                                break
+                    files += len(lines) > before
+            except (OSError, ToolError):
+                walk.unreadable += 1
+            if len(lines) >= wanted.limit:
+                walk.cut = f"stopped at {wanted.limit} matches (limit)"
+                break
+    finally:
+        os.close(root)
+    looked = f"{counted(searched, 'file')} searched"
+    if not lines:
+        return "; ".join([f"No match for {cell(wanted.text)!r}", looked, *walk.notes()])
+    words = f"{counted(len(lines), 'match', 'matches')} in {counted(files, 'file')}"
+    return "\n".join([*lines, "; ".join([words, looked, *walk.notes()])])
+
+
+def _one_file(workspace: Path, path: str) -> str | None:
+    """Return the path from the workspace when it names a single file, else None."""
+    relative = resolve_relative(workspace, path)
+    return relative if (workspace / relative).is_file() else None
+
+
+def _pieces(handle: BufferedReader) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their numbers; of a very long one its pieces, each with the same number."""
+    number, whole = 0, True
+    while piece := handle.readline(_LONGEST_LINE):
+        number += whole
+        whole = piece.endswith(b"\n")
+        yield number, piece
+
+
+def _finder(wanted: _Wanted) -> Callable[[bytes], int | None]:
+    """Return what finds the first match in a line, as a position in its text."""
+    if wanted.regex:
+        expression = re.compile(wanted.text, re.IGNORECASE if wanted.ignore_case else 0)
+
+        def by_expression(line: bytes) -> int | None:
+            match = expression.search(_decoded(line))
+            return match.start() if match else None
+
+        return by_expression
+    if wanted.ignore_case:
+        folded = wanted.text.casefold()
+
+        def by_folded(line: bytes) -> int | None:
+            at = _decoded(line).casefold().find(folded)
+            return at if at >= 0 else None
+
+        return by_folded
+    needle = wanted.text.encode(errors="surrogateescape")
+
+    def by_bytes(line: bytes) -> int | None:
+        at = line.find(needle)
+        return len(_decoded(line[:at])) if at >= 0 else None
+
+    return by_bytes
+
+
+def _decoded(line: bytes) -> str:
+    return line.rstrip(b"\r\n").decode(errors="backslashreplace")
+
+
+def _around(line: bytes, at: int) -> str:
+    text = _decoded(line)
+    start = max(0, at - 80) if at > 160 else 0
+    return ("…" if start else "") + cell(text[start:].strip(), 240)

@@ -1,0 +1,132 @@
+"""The machine's disks, memory and load, now."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import anyio
+from pydantic import Field
+
+from agentctl.errors import ToolError
+from agentctl.tools.bench import Bench
+from agentctl.tools.table import counted, facts, size, span, table
+from agentctl.tools.typed import Arguments, typed
+
+_PSEUDO = frozenset(
+    {"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devfs", "devpts", "devtmpfs"}
+    | {"efivarfs", "fuse.gvfsd-fuse", "fuse.lxcfs", "fuse.portal", "fuse.snapfuse", "fusectl", "hugetlbfs", "mqueue"}
+    | {"none", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "squashfs", "sysfs"}
+    | {"tmpfs", "tracefs"}
+)
+_MEASURE_S = 0.2
+
+
+class Disks(Arguments):
+    """Which disk."""
+
+    path: str | None = Field(None, description="only the disk that holds this path")
+
+
+class Nothing(Arguments):
+    """No arguments."""
+
+
+@typed(Disks)
+async def system_disks(bench: Bench, arguments: Disks) -> str:
+    """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
+    if arguments.path is None:
+        rows = await anyio.to_thread.run_sync(_disks, abandon_on_cancel=True)
+    else:
+        rows = await anyio.to_thread.run_sync(_disk_of, bench.workspace, arguments.path, abandon_on_cancel=True)
+    if not rows:
+        raise ToolError("no mounted disk can be seen from here", hint="name one: path=/")
+    return table(("mounted on", ">size", ">used", ">free", ">used %", "type", "device"), rows, most=60)
+
+
+@typed(Nothing)
+async def system_memory(_: Bench, __: Nothing) -> str:
+    """Show RAM and swap: total, used, available."""
+    import psutil
+
+    ram, swap = psutil.virtual_memory(), psutil.swap_memory()
+    rows = [("RAM", size(ram.total), size(ram.total - ram.available), size(ram.available), f"{ram.percent:.0f} %")]
+    if swap.total:
+        rows.append(("swap", size(swap.total), size(swap.used), size(swap.free), f"{swap.percent:.0f} %"))
+    listed = table(("memory", ">total", ">used", ">available", ">used %"), rows)
+    return listed if swap.total else f"{listed}\nThere is no swap."
+
+
+@typed(Nothing)
+async def system_load(_: Bench, __: Nothing) -> str:
+    """Show load averages, how busy the CPU is, and for how long the machine has been up."""
+    import psutil
+
+    before = psutil.cpu_times()
+    await anyio.sleep(_MEASURE_S)
+    one, five, fifteen = psutil.getloadavg()
+    spent = [now - then for now, then in zip(psutil.cpu_times()[:8], before[:8], strict=True)]
+    idle = spent[3] + (spent[4] if hasattr(before, "iowait") else 0.0)
+    busy = 100 * (1 - idle / sum(spent)) if sum(spent) > 0 else 0.0
+    cores = psutil.cpu_count() or 1
+    return facts(
+        [
+            ("load average", f"{one:.2f} (1 min), {five:.2f} (5 min), {fifteen:.2f} (15 min)"),
+            ("cpu", f"{max(0.0, busy):.0f} % busy, {counted(cores, 'core')}"),
+            ("up", uptime()),
+        ]
+    )
+
+
+def _disks() -> list[tuple[object, ...]]:
+    import psutil
+
+    rows, seen = [], set[object]()
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if mount.fstype not in _PSEUDO and mount.fstype]
+    for mount in sorted(mounts, key=lambda mount: (len(mount.mountpoint), mount.mountpoint)):
+        layer = mount.fstype == "overlay" and mount.mountpoint != "/"  # a container's root on a disk already listed
+        if layer or not Path(mount.mountpoint).is_dir():
+            continue
+        try:
+            identity = Path(mount.mountpoint).stat().st_dev  # the same again is a bind mount
+            row = _disk_row(mount.mountpoint, mount.fstype, mount.device)
+        except OSError:
+            continue
+        if row is not None and identity not in seen:
+            seen.add(identity)
+            rows.append(row)
+    return sorted(rows, key=lambda row: str(row[0]))
+
+
+def _disk_of(workspace: Path, path: str) -> list[tuple[object, ...]]:
+    import psutil
+
+    place = workspace / Path(path).expanduser()
+    try:
+        real = place.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise ToolError(f"{place} does not exist", hint="name a path that exists, or none for all disks") from exc
+    mounts = {mount.mountpoint: mount for mount in psutil.disk_partitions(all=True)}
+    holder = next((mounts[str(folder)] for folder in (real, *real.parents) if str(folder) in mounts), None)
+    row = _disk_row(str(real), holder.fstype if holder else "", holder.device if holder else "")
+    if row is None:
+        raise ToolError(f"{place} is on a pseudo file system that has no size")
+    return [((holder.mountpoint if holder else str(real)), *row[1:])]
+
+
+def _disk_row(mountpoint: str, kind: str, device: str) -> tuple[object, ...] | None:
+    import psutil
+
+    use = psutil.disk_usage(mountpoint)
+    if not use.total:
+        return None
+    return (mountpoint, size(use.total), size(use.used), size(use.free), f"{use.percent:.0f} %", kind, device)
+
+
+def uptime() -> str:
+    """Return for how long the machine has been up, and since when."""
+    import psutil
+
+    since = psutil.boot_time()
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(since))
+    return f"{span(time.time() - since)} (since {began})"

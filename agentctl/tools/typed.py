@@ -1,0 +1,159 @@
+"""A tool from a function: a pydantic model checks its arguments, its docstring is what the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agentctl.errors import ToolError
+from agentctl.messages import ToolSpec
+from agentctl.text import did_you_mean, safe_text
+
+if TYPE_CHECKING:
+    from agentctl.protocols import Effect
+    from agentctl.tools.bench import Bench
+
+MOST_BYTES = 64 * 1024
+
+
+class Arguments(BaseModel):
+    """What a tool may be given: known names only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTool(Generic[A]):
+    """A tool as written down; ``at`` puts it to work on a bench."""
+
+    name: str
+    description: str
+    arguments: type[A]
+    act: Callable[[Bench, A], Awaitable[str]]
+    effect: Effect
+
+    def at(self, bench: Bench) -> BoundTool[A]:
+        """Return the tool that acts with what lies on ``bench``."""
+        return BoundTool(self, bench)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTool(Generic[A]):
+    """A tool at its bench: the ``Tool`` of the protocols."""
+
+    tool: TypedTool[A]
+    bench: Bench
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the model reads."""
+        return ToolSpec(self.tool.name, self.tool.description, schema_of(self.tool.arguments))
+
+    @property
+    def effect(self) -> Effect:
+        """What kind of mark a call leaves."""
+        return self.tool.effect
+
+    async def __call__(self, arguments: Mapping[str, object]) -> str:
+        """Check the arguments, act, and return safe text of at most ``MOST_BYTES`` bytes.
+
+        Raises:
+            ToolError: wrong arguments or a failure, in safe words.
+        """
+        try:
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+            return capped(safe_text(await self.tool.act(self.bench, checked)))
+        except ToolError as error:
+            error.message, error.hint = safe_text(error.message), safe_text(error.hint)
+            error.args = (error.message,)
+            raise
+        except OSError as error:
+            raise ToolError(f"{self.tool.name}: {safe_text((error.strerror or str(error)).lower())}") from error
+
+
+def typed(
+    arguments: type[A], *, effect: Effect = "read"
+) -> Callable[[Callable[[Bench, A], Awaitable[str]]], TypedTool[A]]:
+    """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
+
+    def make(act: Callable[[Bench, A], Awaitable[str]]) -> TypedTool[A]:
+        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect)
+
+    return make
+
+
+def check(tool: str, model: type[A], arguments: Mapping[str, object]) -> A:
+    """Return the checked arguments; None counts as not given.
+
+    Raises:
+        ToolError: names the argument and what is allowed.
+    """
+    try:
+        return model.model_validate({name: value for name, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        sentences = [_sentence(tool, model, dict(entry), arguments) for entry in wrong[:3]]
+        takes = ", ".join(f"{name} ({_allowed(entry)})" for name, entry in schema_of(model)["properties"].items())
+        raise ToolError("; ".join(sentences), hint=f"{tool} takes: {takes or 'no arguments'}") from error
+
+
+def _sentence(tool: str, model: type[Arguments], wrong: dict[str, Any], given: Mapping[str, object]) -> str:
+    name = str(wrong["loc"][0]) if wrong["loc"] else ""
+    if wrong["type"] == "extra_forbidden":
+        near = did_you_mean(name, model.model_fields)
+        return f'{tool} has no argument "{name[:60]}"' + (f", {near}" if near else "")
+    if wrong["type"] == "missing":
+        return f'{tool} needs "{name}"'
+    if not name:
+        return f"{tool}: {wrong['msg'].removeprefix('Value error, ')}"
+    allowed = _allowed(schema_of(model)["properties"].get(name, {}))
+    return f'{tool}: "{name}" must be {allowed}, not {str(given.get(name))[:60]!r}'
+
+
+_WORDS = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+
+
+def _allowed(entry: Mapping[str, Any]) -> str:
+    if "enum" in entry:
+        return " or ".join(f'"{choice}"' for choice in entry["enum"])
+    words = _WORDS.get(entry.get("type", ""), "a value")
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if low is not None:
+        words += f" from {low}" + (f" to {high}" if high is not None else "")
+    return words
+
+
+@cache
+def schema_of(model: type[Arguments]) -> dict[str, Any]:
+    """Return the model's JSON schema in short: no titles, and "or null" left out, as None is never needed."""
+    full = model.model_json_schema()
+    properties = {name: _short(entry) for name, entry in full.get("properties", {}).items()}
+    required = {"required": full["required"]} if full.get("required") else {}
+    return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+
+
+def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {key: value for key, value in entry.items() if key != "title" and (key, value) != ("default", None)}
+    choices = [choice for choice in entry.pop("anyOf", []) if choice.get("type") != "null"]
+    return {**choices[0], **entry} if len(choices) == 1 else entry
+
+
+def capped(text: str, most: int = MOST_BYTES) -> str:
+    """Return ``text``, its middle cut if it is longer than ``most`` bytes, with a line that says so."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= most:
+        return text
+    head, tail = data[: most // 2], data[-(most // 2) :]
+    head = head[: head.rfind(b"\n") + 1] or head
+    tail = tail[tail.find(b"\n") + 1 :] or tail
+    left = len(data) - len(head) - len(tail)
+    mark = f"… {left:,} bytes in the middle left out (the most is {most:,}) …"
+    return f"{head.decode(errors='ignore').rstrip()}\n{mark}\n{tail.decode(errors='ignore')}"

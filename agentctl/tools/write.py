@@ -1,0 +1,126 @@
+"""A file written whole or not at all, and never outside the workspace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from agentctl.errors import ToolError, UsageError
+from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, resolve_relative
+
+
+async def write_file_async(path: str | Path, text: str, *, workspace: Path | None = None) -> Path:
+    """Write ``text`` as UTF-8 to a file below ``workspace`` (the current folder) and return its absolute path.
+
+    Missing folders are made. The file appears whole, on disk, in place of the old one, whose permissions it keeps;
+    after an error the old one is untouched. Links are followed only inside the workspace, and never as the last part.
+
+    Raises:
+        ToolError: the path leads outside, is no plain file, or cannot be written; with the cure.
+        UsageError: an argument is not a path or not a text.
+    """
+    _check(path, text)
+    return await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing
+
+
+def _check(path: object, text: object) -> None:
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"path is {path!r}", hint="give a string or a Path")
+    if not isinstance(text, str):
+        raise UsageError(f"text is of type {type(text).__name__}", hint="give a string; bytes need decoding first")
+
+
+def _write(path: str | Path, text: str, workspace: Path | None) -> Path:
+    workspace = Path.cwd() if workspace is None else workspace
+    relative = resolve_relative(workspace, path)
+    if relative == "." or os.fspath(path).endswith("/"):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), str(path))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as exc:
+        raise ToolError(f"the text for {path} is not Unicode: half a pair at {exc.start}", hint="remove it") from exc
+    parent, _, name = relative.rpartition("/")
+    root = open_workspace(workspace)
+    try:
+        folder = _open_folder(root, parent or ".")
+        try:
+            _replace(folder, name, relative, data)
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        raise as_tool_error(exc, relative) from exc
+    finally:
+        os.close(root)
+    return workspace.absolute() / relative
+
+
+def _open_folder(root: int, relative: str) -> int:
+    """Open a folder, making what is missing of it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return open_beneath(root, relative, flags)
+    except FileNotFoundError:
+        if relative == ".":
+            raise
+    parent, _, name = relative.rpartition("/")
+    above = _open_folder(root, parent or ".")
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+        os.fsync(above)
+    finally:
+        os.close(above)
+    return open_beneath(root, relative, flags)
+
+
+def _replace(folder: int, name: str, shown: str, data: bytes) -> None:
+    old = _existing(folder, name, shown)
+    temporary = f".{os.urandom(8).hex()}.agentctl"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    new = os.open(temporary, flags, 0o666 if old is None else 0o600, dir_fd=folder)
+    try:
+        try:
+            if old is not None:
+                if os.geteuid() == 0:
+                    os.fchown(new, old.st_uid, old.st_gid)
+                os.fchmod(new, stat.S_IMODE(old.st_mode))
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(new, rest) :]
+            os.fsync(new)
+        finally:
+            os.close(new)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    os.fsync(folder)
+
+
+def _existing(folder: int, name: str, shown: str) -> os.stat_result | None:
+    """Return what stands there now, or refuse to replace it."""
+    try:
+        old = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(old.st_mode):
+        raise as_tool_error(OSError(errno.ELOOP, "link"), shown)
+    if stat.S_ISDIR(old.st_mode):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), shown)
+    if not stat.S_ISREG(old.st_mode):
+        raise ToolError(f"{shown} is not a regular file", hint="choose another name")
+    if old.st_nlink > 1:
+        raise ToolError(
+            f"{shown} has {old.st_nlink} names (hard links); the others would keep the old text",
+            hint="write to a new file, or delete this name first",
+        )
+    if old.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise ToolError(f"{shown} runs with its owner's rights (setuid)", hint="write to a new file")
+    os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder))  # may we?
+    return old

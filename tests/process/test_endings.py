@@ -1,0 +1,114 @@
+"""Whatever a command does, nothing of it is left when it is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from agentctl.tools.shell import run_shell_async
+
+if TYPE_CHECKING:
+    from tests.process.conftest import Trace
+
+# $N is a time to sleep that names the test; every command makes the file $READY once it is on its way.
+COMMANDS = {
+    "plain": 'touch "$READY"; sleep $N',
+    "setsid": 'setsid sleep $N & touch "$READY"; sleep $N',
+    "double fork": '(setsid sh -c "sleep $N & sleep $N" &) ; touch "$READY"; sleep $N',
+    "nohup": 'nohup sleep $N >/dev/null 2>&1 & touch "$READY"; sleep $N',
+    "pipe holder": '(sleep $N; echo late) & touch "$READY"; wait',
+    "ignores SIGTERM": 'trap "" TERM; touch "$READY"; sleep $N; sleep $N',
+    "stopped": "sh -c 'kill -STOP $$' & touch \"$READY\"; wait; sleep $N",
+    "stops itself": 'touch "$READY"; kill -STOP $$',
+    "clears its environment": 'env -i setsid sleep $N & touch "$READY"; sleep $N',
+    "flood": 'touch "$READY"; yes $N',
+    "one endless line": 'touch "$READY"; head -c 1G /dev/zero | tr "\\0" x; sleep $N',
+    "reads stdin": 'cat; read -r x; touch "$READY"; sleep $N',
+    "reads the terminal": 'read -r x </dev/tty; touch "$READY"; sleep $N',
+    "forks all the time": 'hop() { (sleep 0.002; hop) & }; hop; touch "$READY"; sleep $N',
+    "storm": 'for i in $(seq 60); do setsid sleep $N & done; touch "$READY"; wait',
+}
+
+
+def environment(trace: Trace, folder: Path) -> dict[str, str]:
+    return {**trace.env, "N": f"{trace.token}.5", "READY": str(folder / "ready")}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
+    result = await run_shell_async(command, timeout=0.4, env=environment(trace, tmp_path))
+    assert (result.timed_out, trace.alive()) == (True, [])
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+async def test_nothing_is_left_after_a_cancellation(command: str, trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: run_shell_async(command, env=environment(trace, tmp_path)))
+            while not (tmp_path / "ready").exists():  # noqa: ASYNC110 - another process makes it
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    assert trace.alive() == []
+
+
+LEFT_BEHIND = {
+    "a child": "sleep $N >/dev/null 2>&1 &",
+    "a pipe holder": "sleep $N &",
+    "a session of its own": "setsid sleep $N >/dev/null 2>&1 &",
+    "a daemon": '(setsid sh -c "sleep $N & sleep $N" >/dev/null 2>&1 &)',
+    "one that ignores SIGTERM": "(trap '' TERM; sleep $N; sleep $N) >/dev/null 2>&1 &",
+}
+
+
+@pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+async def test_what_a_command_leaves_in_the_background_is_ended_and_told(
+    command: str, trace: Trace, tmp_path: Path
+) -> None:
+    result = await run_shell_async(f"{command}\necho started", env=environment(trace, tmp_path))
+    assert (result.exit_code, result.stdout, result.timed_out) == (0, "started\n", False)
+    assert "outlived the command: ended]\n" in result.stderr
+    assert trace.alive() == []
+
+
+async def test_a_held_pipe_does_not_hold_up_the_command_and_is_told(trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        result = await run_shell_async("sleep $N & echo x", env=environment(trace, tmp_path))
+    assert "still held the output" in result.stderr
+
+
+WORKER = """
+import sys, anyio
+from agentctl.tools.shell import run_shell_async
+env = dict(pair.split("=", 1) for pair in sys.argv[2:])
+anyio.run(lambda: run_shell_async(sys.argv[1], env=env))
+"""
+
+
+@pytest.mark.parametrize("name", ["plain", "setsid", "double fork", "ignores SIGTERM", "stopped", "storm"])
+def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
+    pairs = [f"{key}={value}" for key, value in environment(trace, tmp_path).items()]
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, COMMANDS[name], *pairs], cwd=Path(__file__).parents[2])
+    try:
+        wait_until(lambda: (tmp_path / "ready").exists())
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    wait_until(lambda: not trace.alive())
+
+
+def wait_until(fact: object) -> None:
+    assert callable(fact)
+    for _ in range(1500):
+        if fact():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")

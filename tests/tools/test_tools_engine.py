@@ -1,0 +1,275 @@
+"""Engines that are not there, that hang, that are something else: each in one sentence, with the cure."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.errors import EngineUnavailable
+from agentctl.tools import toolbox
+from agentctl.tools.container import use
+from agentctl.tools.engine import Address, Engine, parse_address
+from agentctl.tools.summary import summary
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (None, Address("unix:///var/run/docker.sock", path="/var/run/docker.sock")),
+        ("  ", Address("unix:///var/run/docker.sock", path="/var/run/docker.sock")),
+        ("unix:///run/x.sock", Address("unix:///run/x.sock", path="/run/x.sock", named_by="DOCKER_HOST")),
+        ("tcp://10.0.0.1:2375", Address("tcp://10.0.0.1:2375", url="http://10.0.0.1:2375", named_by="DOCKER_HOST")),
+        ("tcp://engine", Address("tcp://engine", url="http://engine:2375", named_by="DOCKER_HOST")),
+        ("http://[::1]:99/", Address("http://[::1]:99/", url="http://[::1]:99", named_by="DOCKER_HOST")),
+    ],
+)
+def test_an_address_is_understood(given: str | None, meant: Address) -> None:
+    assert parse_address(given) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ("/var/run/docker.sock", "export DOCKER_HOST=unix:///var/run/docker.sock"),
+        ("localhost:2375", "export DOCKER_HOST=tcp://localhost:2375"),
+        ("unix://run/docker.sock", "export DOCKER_HOST=unix:///run/docker.sock"),
+        ("unix://", "export DOCKER_HOST=unix:///var/run/docker.sock"),
+        ("nonsense", "export DOCKER_HOST=unix:///var/run/docker.sock"),
+        ("tcp://", "export DOCKER_HOST=tcp://127.0.0.1:2375"),
+        ("tcp://host:port", "export DOCKER_HOST=tcp://127.0.0.1:2375"),
+        ("tcp://host:99999", "export DOCKER_HOST=tcp://127.0.0.1:2375"),
+        ("tcp://user:pw@host:1", "export DOCKER_HOST=tcp://127.0.0.1:2375"),
+        ("https://host:2376", "export DOCKER_HOST=unix:///var/run/docker.sock"),
+    ],
+)
+def test_a_wrong_address_names_the_setting_and_a_line_to_paste(given: str, cure: str) -> None:
+    with pytest.raises(EngineUnavailable) as caught:
+        parse_address(given)
+    assert caught.value.message.startswith("DOCKER_HOST is ")
+    assert given in caught.value.message
+    assert caught.value.hint == cure
+
+
+def test_an_ssh_address_is_not_supported_yet_and_a_tunnel_is() -> None:
+    with pytest.raises(EngineUnavailable, match="engines over ssh are not supported yet") as caught:
+        parse_address("ssh://me@box", "context remote")
+    assert "ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock me@box" in caught.value.hint
+    assert "context remote is ssh://me@box" in caught.value.message
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_clear_error(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except EngineUnavailable:
+        return
+    assert (address.path is None) != (address.url is None)
+
+
+async def _error_of(host: str, tool: str = "docker_ps", **arguments: object) -> EngineUnavailable:
+    async with toolbox(workspace=Path("/"), docker_host=host) as box:
+        with pytest.raises(EngineUnavailable) as caught:
+            await box.get(tool)(arguments)
+        return caught.value
+
+
+async def test_a_missing_socket_means_that_no_engine_runs(tmp_path: Path) -> None:
+    error = await _error_of(f"unix://{tmp_path}/none.sock")
+    where = f"unix://{tmp_path}/none.sock (from DOCKER_HOST)"
+    assert error.message == f"No container engine is running: {where} does not exist."
+    assert "unset DOCKER_HOST" in error.hint
+    assert "sudo systemctl start docker" in error.hint
+    assert error.status == "unavailable"
+    assert error.kind == "engine"
+
+
+async def test_a_socket_without_anyone_behind_it_means_that_no_engine_runs(tmp_path: Path) -> None:
+    listener = await anyio.create_unix_listener(tmp_path / "old.sock")
+    await listener.aclose()
+    error = await _error_of(f"unix://{tmp_path}/old.sock")
+    assert error.message.startswith("No container engine is running: nobody answers at unix://")
+
+
+async def test_a_file_that_is_no_socket_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = await _error_of(f"unix://{tmp_path}/file")
+    assert error.message.startswith("No container engine is running: nobody answers at unix://")
+
+
+async def test_a_closed_port_is_said_with_the_address_and_where_it_came_from() -> None:
+    error = await _error_of("tcp://127.0.0.1:1")
+    assert error.message == (
+        "No container engine can be reached at tcp://127.0.0.1:1 (from DOCKER_HOST): nobody listens there."
+    )
+
+
+async def test_an_unknown_host_is_said() -> None:
+    error = await _error_of("tcp://no-such-machine.invalid:2375")
+    assert "no-such-machine.invalid" in error.message
+    assert "unset DOCKER_HOST" in error.hint
+
+
+Serve = Callable[[SocketStream, bytes], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _server(serve: Serve) -> AsyncIterator[str]:
+    async def handle(stream: SocketStream) -> None:
+        async with stream:
+            try:
+                while request := await stream.receive():
+                    await serve(stream, request)
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, handle)
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 - a socket's, not Django's
+        yield f"tcp://127.0.0.1:{port}"
+        group.cancel_scope.cancel()
+
+
+def _http(body: bytes, status: str = "200 OK", *more: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Content-Type: application/json", *more]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+VERSION = _http(b'{"ApiVersion": "1.41"}')
+
+
+def _answers(*, version: bytes = VERSION, other: bytes = b"") -> Serve:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        await stream.send(version if b" /version " in request else other)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [
+        (_answers(version=b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "does not answer like a container engine"),
+        (_answers(version=_http(b"<html>hello</html>")), "does not answer like a container engine: no version"),
+        (_answers(version=_http(b"[]")), "does not answer like a container engine: no version"),
+        (_answers(version=_http(b'{"message": "broken"}', "500 Oh")), "refused with 500: broken."),
+        (_answers(version=_http(b"", "302 Found", "Location: http://127.0.0.1:1/")), "refused with 302"),
+        (
+            _answers(version=_http(b"Client sent an HTTP request to an HTTPS server.\n", "400 Bad Request")),
+            "speaks TLS, which is not supported yet",
+        ),
+        (_answers(other=_http(b"{not json")), "does not answer like a container engine: not JSON"),
+        (_answers(other=_http(b'{"a": 1}')), "answered in a form that is not understood"),
+        (_answers(other=_http(b"null")), "answered in a form that is not understood"),
+        (_answers(other=b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n"), "does not answer like a container"),
+    ],
+)
+async def test_what_is_no_engine_is_told_apart_from_one(serve: Serve, said: str) -> None:
+    async with _server(serve) as host:
+        error = await _error_of(host)
+    assert said in error.message
+    assert f"{host} (from DOCKER_HOST)" in error.message or "form" in error.message
+
+
+async def test_an_answer_that_breaks_off_is_said() -> None:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+        else:
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
+            await stream.aclose()
+
+    async with _server(serve) as host:
+        error = await _error_of(host)
+    assert "went away in the middle of its answer" in error.message
+
+
+async def test_an_answer_without_an_end_is_given_up() -> None:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+            return
+        await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[")
+        while True:
+            await stream.send(b" " * 1024 * 1024)
+
+    async with _server(serve) as host:
+        error = await _error_of(host)
+    assert "more than 32 MB" in error.message
+
+
+async def test_silence_is_given_up_after_the_engines_patience() -> None:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        await anyio.sleep_forever()
+
+    async with _server(serve) as host:
+        engine = Engine(host, patience=0.2)
+        with pytest.raises(EngineUnavailable, match=r"did not answer within 0\.2 s"):
+            await engine.get("containers/json")
+        await engine.aclose()
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing_open() -> None:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+        else:
+            await anyio.sleep_forever()
+
+    async with _server(serve) as host:
+        with anyio.move_on_after(0.3) as limit:
+            async with toolbox(workspace=Path("/"), docker_host=host) as box:
+                await box.get("docker_ps")({})
+    assert limit.cancelled_caught
+    gc.collect()  # an open session would complain now
+
+
+async def test_odd_but_valid_answers_are_shown_as_far_as_they_go() -> None:
+    odd = b'[{"Id": 7, "Names": null, "State": "running", "Ports": {}, "Created": "x"}, 3, '
+    odd += b'{"Names": ["/\\u001b[2Jevil\\n"]}]'
+    async with _server(_answers(other=_http(odd))) as host, toolbox(workspace=Path("/"), docker_host=host) as box:
+        text = await box.get("docker_ps")({"all": True})
+    assert len(text.splitlines()) == 3
+    assert "\x1b" not in text
+    assert "\\x1b[2Jevil\\n" in text
+
+
+async def test_a_log_stream_that_is_none_is_said() -> None:
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+        elif b"/logs" in request:
+            await stream.send(_http(b"plain text that is no frame"))
+        else:
+            await stream.send(_http(b'{"Id": "abc", "Name": "/web", "Config": {}}'))
+
+    async with _server(serve) as host:
+        error = await _error_of(host, "docker_logs", container="web")
+    assert error.message == "The container engine's log stream is not understood."
+
+
+@given(JSON)
+def test_statistics_of_any_shape_are_shown_without_a_crash(answer: object) -> None:
+    doc = answer if isinstance(answer, dict) else {"cpu_stats": answer, "memory_stats": answer, "networks": answer}
+    assert len(use(doc)) == 8
+
+
+@given(JSON)
+def test_a_container_of_any_shape_is_summed_up_without_a_crash(answer: object) -> None:
+    from datetime import UTC, datetime
+
+    names = ("State", "Config", "HostConfig", "NetworkSettings", "Mounts", "Created", "Name", "Args")
+    assert summary(dict.fromkeys(names, answer), datetime(2026, 1, 1, tzinfo=UTC))
