@@ -1,0 +1,189 @@
+"""Which row of the table a task asks for: TF-IDF over words and pairs, and no word left over."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+from agentctl.providers.builtin.commands import match_command
+from agentctl.providers.builtin.row import Row
+from agentctl.providers.builtin.shapes import Word
+from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.builtin.verbs import CHANGES, DESCRIBING
+from agentctl.providers.builtin.vocabulary import LIGHT, PLAIN, POLITE, STATES, bag
+from agentctl.providers.builtin.words import Known, example_words, read, stem
+
+LEAST_SCORE = 0.55  # of 1: how like the nearest example a task must be
+LEAST_MARGIN = 0.03  # how much nearer than the nearest example of another call
+_LOOKED_AT = 8  # rows with the most telling words in common, when the nearest are sought
+_NEAR_ENOUGH = 0.2  # to be named as one of the nearest things
+_PAIR = 0.5  # the weight of two words in a row, beside that of the two words
+_CONTEXT = frozenset({"{name}", "{number}"})  # kinds that count only between words that an example has there
+_COUNTLESS = bag("any all some every each which what find have do does got anything")  # say nothing of a name
+_CAUSE = bag("why explain should worry wrong problem normal slow filling slowing")
+_COMPARING = bag("more than bigger most")  # no row is near for these words alone
+_LIGHT = frozenset(stem(word) for word in LIGHT)
+
+Sequence = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row and the arguments that the task's words give it; ``score`` is between 0 and 1."""
+
+    row: Row
+    arguments: Mapping[str, object]
+    score: float
+    is_cause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found: the call to make if one is sure, and the nearest rows in any case."""
+
+    match: Match | None
+    nearest: tuple[Row, ...]
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One row as it is searched: either its questions or, for ``is_cause``, its questions of cause."""
+
+    row: Row
+    is_cause: bool
+    words: frozenset[str]
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """The examples as words; read only for rows that may match, for there are many."""
+        text = self.row.causes if self.is_cause else self.row.examples
+        return [example_words(example) for example in text.split("|")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    entries: tuple[_Entry, ...]
+    known: Known
+    weights: Mapping[str, float]  # how telling a word is: few rows have it
+
+
+def _contexts(sequence: Sequence) -> Iterable[tuple[str, str, str]]:
+    padded = ("^", *(word for word in sequence if word not in _COUNTLESS), "$")
+    for at in range(1, len(padded) - 1):
+        if padded[at] in _CONTEXT:
+            yield padded[at - 1], padded[at], padded[at + 1]
+
+
+@cache
+def _index() -> _Index:
+    """Read the table (once a process)."""
+    entries: list[_Entry] = []
+    for row in ROWS:
+        for text, is_cause in ((row.examples, False), (row.causes, True)):
+            if text:
+                words = frozenset(example_words(" ".join(set(text.replace("|", " ").split()))))
+                entries.append(_Entry(row, is_cause, words))
+    counts = Counter(word for entry in entries for word in entry.words)
+    weights = {word: math.log((1 + len(entries)) / count) for word, count in counts.items()}
+    weights |= {word: min(weights.get(word, 1.0), 1.0) for word in _LIGHT}
+    table = {word for word in counts if word[0] != "{"}
+    plain = PLAIN | POLITE | CHANGES | DESCRIBING | STATES.keys()
+    mendable = sorted(word for word in (table | _LIGHT | {"list", "show"}) - CHANGES if len(word) > 3)
+    return _Index(tuple(entries), Known(frozenset(table | _LIGHT | plain), frozenset(table), tuple(mendable)), weights)
+
+
+def _vector(sequence: Sequence, weights: Mapping[str, float]) -> dict[str, float]:
+    """Weigh words and pairs of words."""
+    most = max(weights.values(), default=1.0)
+    vector: dict[str, float] = {}
+    for word in sequence:
+        vector[word] = vector.get(word, 0.0) + weights.get(word, most)
+    for left, right in pairwise(sequence):
+        pair = f"{left} {right}"
+        vector[pair] = vector.get(pair, 0.0) + _PAIR * min(weights.get(left, most), weights.get(right, most))
+    return vector
+
+
+def _likeness(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    dot = sum(weight * other.get(term, 0.0) for term, weight in one.items())
+    square = sum(w * w for w in one.values()) * sum(w * w for w in other.values())
+    return dot / math.sqrt(square) if square else 0.0
+
+
+def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> dict[str, object] | None:
+    """Return the row's arguments, or None if a word is left over, or one that is needed is missing."""
+    row = entry.row
+    present = set(sequence)
+    if entry.is_cause and not _CAUSE & present:
+        return None
+    if not entry.is_cause and not all(present.intersection(group.split("/")) for group in row.must):
+        return None
+    arguments = dict(row.fixed)
+    filled: set[str] = set()
+    for word in words:
+        if word.text not in entry.words and (word.kind or word.text not in _LIGHT):
+            return None
+        if word.kind in row.slots:
+            name = row.slots[word.kind]
+            if name in filled:
+                return None
+            filled.add(name)
+            arguments[name] = int(word.value) if word.kind == "number" else word.value
+    return arguments if all(name in arguments for name in row.needs) else None
+
+
+def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
+    """Whether each name and number stands between words that some example has at its sides."""
+    wanted = list(_contexts(sequence))
+    if not wanted:
+        return True
+    seen = [context for example in examples for context in _contexts(example)]
+    before = {(left, mask) for left, mask, _ in seen}
+    after = {(mask, right) for _, mask, right in seen}
+    return all((left, mask) in before and (mask, right) in after for left, mask, right in wanted)
+
+
+def _nearest(index: _Index, sequence: Sequence) -> tuple[Row, ...]:
+    """Return the rows whose examples are most like the task, whether or not they can act."""
+    words = {word for word in sequence if word in index.weights and word[0] != "{"} - _COMPARING
+    vector = _vector(tuple(word for word in sequence if word in words), index.weights)
+    shares = [(sum(index.weights[word] for word in words & entry.words), entry) for entry in index.entries]
+    likely = sorted((item for item in shares if item[0] > 0), key=lambda item: -item[0])[:_LOOKED_AT]
+    scored = [(_score(entry, vector, index.weights), entry.row) for _, entry in likely]
+    ranked = sorted((item for item in scored if item[0] >= _NEAR_ENOUGH), key=lambda item: -item[0])
+    return tuple(dict.fromkeys(row for score, row in ranked if score >= 0.3 * ranked[0][0]))[:3]
+
+
+def _score(entry: _Entry, vector: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    return max(_likeness(vector, _vector(example, weights)) for example in entry.sequences)
+
+
+def find(task: str) -> Finding:
+    """Return what a plain task asks for, by its words alone; the same for the same task, always."""
+    line = match_command(task)
+    if line is not None:
+        return Finding(Match(line[0], line[1], 1.0), (line[0],))
+    index = _index()
+    words = read(task, index.known)
+    sequence = tuple(word.text for word in words)
+    vector = _vector(sequence, index.weights)
+    matches: list[Match] = []
+    for entry in index.entries:
+        arguments = _arguments(entry, words, sequence)
+        if arguments is None:
+            continue
+        if _fits(sequence, entry.sequences):
+            matches.append(Match(entry.row, arguments, _score(entry, vector, index.weights), entry.is_cause))
+    matches.sort(key=lambda match: -match.score)
+    if not matches or matches[0].score < LEAST_SCORE:
+        return Finding(None, _nearest(index, sequence), words)
+    best = matches[0]
+    rivals = (match.score for match in matches if (match.row.tool, match.arguments) != (best.row.tool, best.arguments))
+    if best.score - max(rivals, default=0.0) < LEAST_MARGIN:
+        return Finding(None, _nearest(index, sequence), words)
+    return Finding(best, (best.row,), words)

@@ -1,0 +1,53 @@
+"""One line of the table: a read-only tool call, and the words that ask for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_OPTIONAL = re.compile(r"\[([^\]]*)\]")
+_ARGUMENT = re.compile(r"\{(\w+)(?:\|([^}]*))?\}")
+_PLAIN = re.compile(r"[\w./:@%+,~-]+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A lookup: ``fixed`` arguments, and ``slots`` that say which kind of word fills which argument.
+
+    Kinds of words: ``name`` (a word of no other meaning), ``number``, ``path`` (with a slash), ``file``
+    (a file's name), ``pattern`` (``*.log``), ``text`` (what to search for), ``size``, ``since``, ``state``.
+    ``examples``, ``commands`` and ``causes`` are parted by bars; they write such words in braces.
+    ``needs`` are arguments without which the row does not act, ``must`` words (or ``one/or/other``) likewise.
+    ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the row can show.
+    In ``same_as`` a part in brackets is left out when its argument is absent; after ``|`` stands what is
+    written instead.
+    """
+
+    tool: str
+    about: str
+    same_as: str
+    examples: str
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    slots: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    must: tuple[str, ...] = ()
+    commands: str = ""
+    causes: str = ""
+
+    def command(self, arguments: Mapping[str, object]) -> str:
+        """Return the command line that would show the same, with ``arguments`` filled in."""
+
+        def part(match: re.Match[str]) -> str:
+            names = _ARGUMENT.finditer(match[1])
+            return match[1] if all(name[1] in arguments for name in names) else ""
+
+        def value(match: re.Match[str]) -> str:
+            return quoted(str(arguments[match[1]])) if match[1] in arguments else match[2] or ""
+
+        return _ARGUMENT.sub(value, _OPTIONAL.sub(part, self.same_as)).strip()
+
+
+def quoted(value: str) -> str:
+    """Return ``value`` as one word of a command line."""
+    return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"

@@ -1,0 +1,131 @@
+"""The words that ask for something else than a lookup: verbs of change, and what needs thought."""
+
+from __future__ import annotations
+
+from agentctl.providers.builtin.vocabulary import bag
+
+# Verbs of change: a task with one of them never becomes a call.
+CHANGES = bag(
+    """
+    restart bump close reboot stop start kill terminate remove delete del rm rmi rmdir create make
+    mkdir write install uninstall reinstall set unset move mv rename chmod chown chgrp prune update
+    upgrade downgrade cleanup clean clear purge wipe erase destroy drop nuke add append insert
+    prepend edit modify change alter replace patch copy cp backup restore deploy redeploy undeploy
+    scale pull push fetch clone commit merge rebase checkout stash rollback revert reset undo redo
+    build rebuild run rerun exec execute launch spawn pause unpause suspend resume freeze shutdown
+    poweroff halt enable disable mount unmount umount format partition resize extend expand grow
+    shrink increase decrease reduce raise limit throttle attach detach connect disconnect join leave
+    link unlink symlink ln touch truncate empty trash shred compress uncompress decompress zip unzip
+    gzip gunzip untar extract archive rotate flush free-up tidy download upload send post submit
+    wget configure reconfigure setup tune fix repair heal recover allow deny block unblock ban unban
+    grant revoke encrypt decrypt sign register unregister subscribe schedule cancel abort bounce
+    recycle respawn evict drain cordon renew rotate generate save export import convert sync rsync
+    mirror migrate switch swapoff swapon sudo systemctl apt apt-get dnf yum pacman pip npm useradd
+    userdel usermod adduser deluser dd mkfs tee sed kick bring turn put fire spin shut tear throw
+    toss sweep vacuum defragment optimise optimize adjust assign allocate apply initialize
+    initialise init bootstrap provision transfer swap-out dispose discard eject inject replace strip
+    overwrite unexpose relaunch reload refresh renice signal sigterm sigkill pkill killall
+    """
+)
+# A verb of change that only describes, in these phrases.
+HARMLESS = (
+    "mount point",
+    "tree clean",
+    "tree is clean",
+    "repo clean",
+    "repo is clean",
+    "repository clean",
+    "repository is clean",
+)
+# Changes said without such a verb.
+CHANGE_PHRASES = (
+    "get rid",
+    "you free ",
+    "please free ",
+    "to free ",
+    "free port",
+    "open port ",
+    "open up",
+    "end process",
+    "end the process",
+    "not be running",
+    "not run ",
+    "free up",
+    "free some",
+    "free more",
+    "take down",
+    "take out",
+    "take offline",
+    "back up",
+    "spun up",
+    "compose up",
+    "compose down",
+    "docker compose",
+    "docker swarm",
+    "docker stack",
+    "docker tag",
+    "docker login",
+    "give it a",
+    "> /",
+    ">>",
+)
+# What was done to something: these describe files and containers, the others ask for a deed.
+DESCRIBING = bag(
+    """
+    stopped paused created changed modified updated edited touched mounted linked attached published
+    archived installed rebooted started
+    """
+)
+IRREGULAR = bag(
+    """
+    written rewritten overwritten built rebuilt sent shrunk frozen thrown torn begun undone reset
+    put gone
+    """
+)
+ASKING = bag(
+    """
+    why how what which when who where whose should shall did does do is are was were has had explain
+    if
+    """
+)
+# Asking that is a request all the same.
+INDIRECT = ("is it possible", "are you able", "why don't you", "why dont you", "how about", "what about")
+# Asked how to do it, to have something made up, or two things at once: never a lookup.
+THOUGHTS = (
+    "how to ",
+    "how do i ",
+    "how do you ",
+    "how do we ",
+    "how can i ",
+    "how can we ",
+    "how can you ",
+    "how could i ",
+    "how would ",
+    "how should ",
+    "what would ",
+    "what if ",
+    "what happens if ",
+    "difference between ",
+    "meaning of ",
+    "what is a ",
+    "what's a ",
+    "what is an ",
+    "what's an ",
+    "in the container ",
+    "inside the container ",
+    "and show ",
+    "and list ",
+    "and tell ",
+    "and give ",
+    "and print ",
+    "and check ",
+    "and find ",
+    "and also ",
+    "and then ",
+)
+MADE_UP = bag(
+    """
+    script program code function loop poem haiku joke story song essay query regex article letter
+    list
+    """
+)

@@ -1,0 +1,215 @@
+"""The words that carry no argument: politeness, plain English, other names for the same thing, verbs of change."""
+
+from __future__ import annotations
+
+
+def bag(words: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(words.split())
+
+
+# Said around a question, and left out of it.
+POLITE = bag(
+    """
+    please sure mind pls plz kindly can could would you u me i we us my our your the a an this that these
+    those just quickly quick now currently right moment hey hi hello there thanks thank thx ok okay
+    show list display print give tell see view check get want need know let lets actually exactly
+    really maybe their its present i'm i'd i'll ive i've dear current listing shown showing so one
+    ones gimme lemme wanna gonna enumerate report dump provide mate folks guys asap btw simply
+    basically curious wonder wondering interested cheers ty hiya yo brief short complete entire
+    whole overall overview summary simple general out
+    """
+)
+# Allowed in every question, and weighed as words.
+LIGHT = bag(
+    """
+    of for from on in at by with to is are am be been do does have has had got it what which how all
+    any some every each server host machine box computer system laptop vm here local locally as into
+    inside within across about out if look like used use have having currently anything something
+    anyone anybody someone somewhere anywhere around instance node going
+    """
+)
+# Plain words that are never the name of a container, a process or a folder.
+PLAIN = bag(
+    """
+    not no none never nothing without except excluding but only other others another else instead
+    than then also too plus and or nor both either neither whether while because although though
+    when where why who whom whose will shall may might must should ought was were did done doing
+    being before after since until till between during ago yesterday today tomorrow morning evening
+    night noon midnight week weeks month months year years day days hour hours minute minutes second
+    seconds monday tuesday wednesday thursday friday saturday sunday january february march april
+    june july august september october november december soon later early earlier late past future
+    next previous more most less least few fewer fewest much many little lot lots enough several
+    half twice double average total sum count number amount rate percent percentage higher lower
+    high low bigger smaller small smallest tiny big large older newer old new oldest young fast
+    faster fastest slow slower slowest hot cold warm good better best bad worse worst nice great
+    fine normal safe secure unsafe healthy broken wrong correct true false error errors warning
+    warnings exception exceptions failure failures fail failed failing fails crash crashed crashes
+    crashing problem problems issue issues trouble bug bugs etc eg ie everything anything something
+    someone anyone everyone nobody everybody somebody thing things stuff people person user users
+    owner owners group groups root admin he she him her his hers they them it itself myself yourself
+    here weather time date clock temperature temperatures price cost costs money battery internet
+    world country president city language function poem haiku joke story song essay text word words
+    line lines string sentence meaning difference differences advice idea ideas example examples
+    reason reasons cause causes way ways steps help explain describe summarize summarise summary
+    compare translate recommend suggest advise think believe guess predict estimate calculate
+    compute solve prove analyse analyze review debug diagnose investigate mean means happen happens
+    happened happening look looks looking find finding found search searching say says said saying
+    ask asks asking answer question questions make makes take takes come comes go goes going went
+    keep keeps put puts work works working worked try tries trying tried call calls start end begin
+    begins ended begun under over above below against through toward near far left right top bottom
+    first last middle same different similar again once still already yet ever even very quite
+    rather almost nearly per via using uses usage used name names named called size sizes type types
+    kind kinds sort sorted order ordered version versions level levels state states status list
+    lists table graph chart picture pictures photo photos video videos music movie movies game games
+    remote public private external internal production staging login logins logged online offline
+    duplicate duplicates empty hidden secret secrets password passwords permission permissions
+    commit commits author authors history diff package packages services module modules library
+    libraries dependency dependencies vulnerable vulnerability vulnerabilities security risk attack
+    virus malware memory cpu gpu disk swap kernel port ports hardware device devices usb printer
+    keyboard mouse screen window windows macos mac android phone
+    """
+)
+# The same thing by other names (each is read as the last word of its line).
+_SAME = """
+directory dir folder
+folders directories dirs folders
+subfolders subfolder subdirectory subdirectories subdirs subfolder
+users users
+largest huge hugest heaviest fattest biggest
+larger greater exceeding above bigger
+over bigger
+ram mem memory
+drive drives hdd ssd harddisk harddrive storage partition partitions volume_group disk
+filesystem filesystems fs disk
+uses used using usage use consume consumes consuming consumption consumer consumers hungry use
+guzzling gobbling chewing burning claiming claims claimed eat eats eating hog hogs hogging use
+occupy occupies occupied use
+occupying taking take takes taken consumed eaten utilisation utilization use
+running runs up alive active live online running
+listening listens listen listener listeners bound listen
+procs proc process
+programs program process
+modified changed updated edited touched changed
+recently lately recent
+contains contain containing includes include mention mentions mentioned mentioning contain
+contents content
+detail details info information infos info
+configuration configurations config settings configured setup config
+address addresses ips ip
+operating-system distro distribution os
+repo repository repos repo
+logging logged log
+printing printed prints log
+writing wrote written log
+saying says said say say
+output outputs log
+statistics statistic stats stat
+resource resources resource
+available remaining left spare unused free
+whats what
+room rooms space
+gigs gig gigabytes gigabyte gb gigabyte
+avg average
+stuff things items script scripts file
+server host box computer laptop vm node instance hosts servers machines machine
+rebooted reboots booted boots startup started boot
+state states situation condition status
+subnets networks network
+whos who
+wheres where
+hows how
+ending ends ended extension extensions suffix end
+insensitive insensitively insensitive
+ignoring ignores ignored disregarding ignore
+occurs occur occurrence occurrences appears appear occur
+named titled called name
+hold holds holding hold
+sorted ordered sort order sort
+procesess process
+worktree tree
+"""
+
+
+def _same() -> dict[str, str]:
+    table: dict[str, str] = {}
+    for line in _SAME.strip().splitlines():
+        *others, word = line.split()
+        table.update(dict.fromkeys(others, word))
+    return table
+
+
+SAME = _same()
+
+STATES = {
+    "exited": "exited",
+    "stopped": "exited",
+    "down": "exited",
+    "paused": "paused",
+    "restarting": "restarting",
+    "created": "created",
+    "dead": "dead",
+    "unhealthy": "unhealthy",
+}
+NUMBERS = {
+    word: number
+    for number, word in enumerate(
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ],
+        2,
+    )
+} | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100}
+# Kinds of files by the word for them, and endings that make a word the name of a file.
+KINDS = {
+    "python": "*.py",
+    "yaml": "*.y*ml",
+    "log": "*.log",
+    "text": "*.txt",
+    "markdown": "*.md",
+    "shell": "*.sh",
+    "bash": "*.sh",
+    "javascript": "*.js",
+    "typescript": "*.ts",
+    "rust": "*.rs",
+    "java": "*.java",
+    "c": "*.c",
+    "perl": "*.pl",
+    "ruby": "*.rb",
+}
+ENDINGS = bag(
+    """
+    py pyc js ts jsx tsx json yaml yml toml ini cfg conf cnf config txt md rst log csv tsv xml html
+    htm css scss sql sh bash zsh go rs c h cc cpp hpp java kt rb php pl lua r swift gz tgz tar zip
+    bz2 xz zst 7z rar deb rpm whl jar war so png jpg jpeg gif svg webp ico pdf doc docx xls xlsx odt
+    ods ppt pptx mp3 mp4 mkv mov avi wav flac iso img qcow2 vmdk db sqlite sqlite3 bak old tmp swp
+    pid lock sock service timer socket target mount pem crt cer key csr pub env properties tf tfvars
+    hcl lst list out err dump bin dat data proto gradle cmake mk patch diff rules repo plist tex bib
+    ipynb
+    """
+)
+FILE_NAMES = bag(
+    """
+    dockerfile makefile readme license licence changelog jenkinsfile vagrantfile procfile gemfile
+    rakefile containerfile caddyfile authorized_keys known_hosts id_rsa id_ed25519 crontab fstab
+    passwd
+    """
+)

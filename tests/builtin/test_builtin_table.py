@@ -1,0 +1,90 @@
+"""The table itself: every row names a real tool, takes arguments that it has, and says what it can do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agentctl.providers.builtin.changes import find_change
+from agentctl.providers.builtin.provider import choose
+from agentctl.providers.builtin.row import Row
+from agentctl.providers.builtin.table import ROWS
+from agentctl.tools import toolbox
+
+KINDS = {
+    "name": ("string", "zork"),
+    "number": ("integer", "7"),
+    "path": ("string", "/srv/zork"),
+    "file": ("string", "zork.txt"),
+    "pattern": ("string", "*.zork"),
+    "text": ("string", '"zork zork"'),
+    "size": ("string", "5MB"),
+    "since": ("string", "in the last 5 minutes"),
+    "state": ("string", "paused"),
+}
+TYPES = {str: "string", int: "integer", bool: "boolean"}
+
+
+def _properties(row: Row) -> Mapping[str, Mapping[str, object]]:
+    spec = toolbox(workspace=Path()).get(row.tool).spec
+    properties = spec.parameters["properties"]
+    assert isinstance(properties, dict)
+    return properties
+
+
+def _required(row: Row) -> list[str]:
+    required = toolbox(workspace=Path()).get(row.tool).spec.parameters.get("required", [])
+    assert isinstance(required, list)
+    return required
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
+def test_every_row_fits_its_tool(row: Row) -> None:
+    properties = _properties(row)
+    for name, value in row.fixed.items():
+        assert properties[name]["type"] == TYPES[type(value)]
+        assert value in properties[name].get("enum", [value])  # type: ignore[operator]
+    for kind, name in row.slots.items():
+        assert properties[name]["type"] == KINDS[kind][0]
+    assert set(row.needs) <= set(row.slots.values())
+    assert set(_required(row)) <= {*row.fixed, *row.needs}
+    assert row.tool in {"git_status", "read_file", "list_files", "search_files"} or row.tool.startswith(
+        ("docker_", "system_")
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
+def test_no_example_speaks_of_a_change(row: Row) -> None:
+    for example in (row.examples + "|" + row.causes).split("|"):
+        assert find_change(re.sub(r"\{\w+\}", "zork", example.strip())) is None, example
+
+
+def _filled(example: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda mask: KINDS[mask[1]][1], " ".join(example.split()))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
+def test_almost_every_example_is_answered_by_its_own_tool(row: Row) -> None:
+    examples = [example for example in row.examples.split("|") if example.strip()]
+    missed: list[str] = []
+    for example in examples:
+        try:
+            if choose(_filled(example)).row.tool != row.tool:
+                missed.append(example.strip())
+        except Exception:  # noqa: BLE001 - which error it was does not matter here
+            missed.append(example.strip())
+    assert len(missed) <= max(1, 0.15 * len(examples)), missed
+
+
+def test_the_table_is_about_forty_questions_and_names_a_command_for_each() -> None:
+    assert 38 <= len(ROWS) <= 55
+    assert all(row.command({**row.fixed, **dict.fromkeys(row.needs, "X")}) for row in ROWS)
+    assert len({row.about for row in ROWS}) == len(ROWS)
+
+
+def test_a_command_is_quoted_so_that_it_can_be_pasted() -> None:
+    row = next(row for row in ROWS if row.tool == "search_files")
+    assert row.command({"text": "a 'b' $c"}) == "grep -rn 'a '\\''b'\\'' $c' ."
