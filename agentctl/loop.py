@@ -1,0 +1,133 @@
+"""Ask, act, repeat: a model and its tools until there is an answer, or a reason to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from agentctl.calls import Calls
+from agentctl.context import conversation_tokens
+from agentctl.dispatch import Dispatch, Permit, told
+from agentctl.errors import ActionDenied, AgentctlError, BudgetExceeded, EngineUnavailable, TaskFailed
+from agentctl.events import ContextPruned, Emit, MessageAdded, ModelAnswered, ToolCount, TurnStarted
+from agentctl.messages import Completion, Message, ToolCall, ToolSpec
+from agentctl.policy import LoopLimits, Repeats, tame
+from agentctl.protocols import Pruner, Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far it came; unless ``complete``, the answer is the last words there were. ``status`` names the exit code."""
+
+    status: str
+    answer: str
+    complete: bool
+    turns: int
+    error: AgentctlError | None
+    tools: tuple[ToolCount, ...]
+    denied: tuple[str, ...]
+
+
+class Loop:
+    """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
+
+    What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
+    has no second idea when its only call fails.
+    """
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        toolbox: Toolbox,
+        permit: Permit,
+        prune: Pruner,
+        emit: Emit,
+        limits: LoopLimits,
+        metered: bool = True,
+    ) -> None:
+        self._calls, self._prune, self._emit, self._limits, self._metered = calls, prune, emit, limits, metered
+        self._dispatch = Dispatch(toolbox=toolbox, permit=permit, emit=emit, limits=limits)
+        self._repeats = Repeats(limits.identical_calls)
+        self._messages: tuple[Message, ...] = ()
+        self._turn = 0
+        self._words = ""
+        self._trouble: AgentctlError | None = None
+
+    async def run(self, system: str, task: str) -> Outcome:
+        """Work on ``task`` until there is an answer or an error; either is in the outcome."""
+        try:
+            await self._converse(system, task)
+        except AgentctlError as error:
+            return self.outcome(error)
+        return self.outcome()
+
+    def outcome(self, error: AgentctlError | None = None) -> Outcome:
+        """Return how far it came, ended by ``error`` or well."""
+        words = (error.partial if isinstance(error, BudgetExceeded) else "") or self._words
+        status = error.status if error else "done"
+        return Outcome(status, words, error is None, self._turn, error, self._dispatch.counts, self._dispatch.denied)
+
+    async def _converse(self, system: str, task: str) -> None:
+        offered = self._dispatch.offered() if self._metered else ()
+        await self._add(Message("system", system))
+        await self._add(Message("user", task))
+        while self._turn < self._limits.max_turns:
+            self._turn += 1
+            await self._emit(TurnStarted(self._turn))
+            answer, refused = await self._ask(offered)
+            if answer.stop == "refusal" or not answer.tool_calls:
+                return self._conclude(answer)
+            await self._act(answer.tool_calls, refused)
+        raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
+
+    async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
+        """Return what the model says to the conversation, and which of its calls must not run."""
+        fitted = self._prune(self._messages, offered)
+        if fitted != self._messages:
+            before, after = conversation_tokens(self._messages), conversation_tokens(fitted)
+            await self._emit(ContextPruned(before, after, len(self._messages) - len(fitted)))
+            self._messages = fitted
+        answer = await self._calls.ask(self._messages, offered)
+        calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
+        answer = replace(answer, tool_calls=calls)
+        if answer.text.strip() and (self._metered or not calls):
+            self._words = answer.text
+        await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
+        await self._add(answer.as_message())
+        return answer, refused
+
+    async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> None:
+        """Do what was asked and add the results in the order of the calls.
+
+        A refusal or a missing engine is the run's trouble, unless a later call of the same or a later turn succeeds.
+        """
+        repeated = self._repeats.told_off(calls)
+        if repeated is None:
+            raise TaskFailed(
+                f"{calls[-1].name} was asked for again and again with the same arguments",
+                hint="say more exactly what is wanted, or choose another model",
+            )
+        results = await self._dispatch.run(calls, {**refused, **repeated})
+        self._trouble = None
+        for call, result in zip(calls, results, strict=True):
+            if isinstance(result, str):
+                self._trouble = None
+            elif isinstance(result, (ActionDenied, EngineUnavailable)):
+                self._trouble = result
+            await self._add(Message("tool", told(result), tool_call_id=call.id))
+        if not self._metered and len(results) == 1 and isinstance(results[0], AgentctlError):
+            raise results[0]
+
+    def _conclude(self, answer: Completion) -> None:
+        """End well, or say why the last words are no answer."""
+        if answer.stop == "refusal":
+            raise TaskFailed("the model refused the task", hint="say what it is for, or choose another model")
+        if not answer.text.strip():
+            raise TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+        if self._trouble:
+            raise self._trouble
+
+    async def _add(self, message: Message) -> None:
+        self._messages = (*self._messages, message)
+        await self._emit(MessageAdded(message))

@@ -1,0 +1,241 @@
+"""Takes a task to its end: choose an agent, open the run, let the loop work, and say in every case how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+import anyio
+
+from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent
+from agentctl.breaker import breaker_info, limit_uses
+from agentctl.budget import Amounts, Spend
+from agentctl.calls import Calls
+from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, UsageError
+from agentctl.events import BreakerInfo, BreakerTripped, Crashed, LimitUse, RunResult, RunStarted
+from agentctl.loop import Loop, Outcome
+from agentctl.messages import Usage
+from agentctl.plan import Plan
+from agentctl.protocols import Ledger, LLMProvider, Observer, Toolbox
+from agentctl.recorder import Recorder, info, own
+from agentctl.routing import route
+
+CLOSING_S = 5.0  # what an engine's client gets to say goodbye
+_NOTHING = Spend(Amounts(), Amounts(), Amounts())
+
+
+class OpenToolbox(Toolbox, Protocol):
+    """A toolbox that must be closed."""
+
+    async def aclose(self) -> None:
+        """Let go of what the tools hold."""
+        ...
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run on its way: how far it came."""
+
+    task: str
+    started_at: datetime
+    recorder: Recorder
+    limits: tuple[LimitUse, ...]
+    agent: str = ""
+    opened: bool = False
+    toolbox: OpenToolbox | None = None
+    calls: Calls | None = None
+    loop: Loop | None = None
+
+
+class Orchestrator:
+    """Runs tasks, one at a time; every ending is a ``RunResult``.
+
+    ``toolbox`` makes the tools of a run by name (None: all), and the run closes them. ``closing`` is awaited at the
+    very end, for what belongs to this orchestrator alone: ledger, journal. ``observers``: the journal first.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        agents: Sequence[AgentSpec],
+        provider: LLMProvider,
+        ledger: Ledger,
+        toolbox: Callable[[tuple[str, ...] | None], OpenToolbox],
+        observers: Sequence[Observer],
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        closing: Sequence[Callable[[], Awaitable[object]]] = (),
+    ) -> None:
+        self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
+        self._toolbox, self._observers, self._now, self._new_id = toolbox, observers, now, new_id
+        self._closing = closing
+        self._stop: Interrupted | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    def interrupt(self, *, terminated: bool = False) -> None:
+        """Stop the run, or the next one before it begins: Ctrl-C, or SIGTERM when ``terminated``."""
+        self._stop = Interrupted("stopped by SIGTERM" if terminated else "stopped by Ctrl-C", terminated=terminated)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self, task: str) -> RunResult:
+        """Work on ``task``; no error of ours leaves this, and ``RunFinished`` is always the last event."""
+        recorder = Recorder(self._new_id(), self._observers, self._now)
+        run = _Run(task, self._now(), recorder, self._uses(_NOTHING))
+        try:
+            error = await self._bounded(run)
+        except BaseException:  # cancelled from outside: not ours to swallow, but ours to write down
+            await self._finish(run, Interrupted("cancelled by the caller"))
+            raise
+        return await self._finish(run, error)
+
+    async def _bounded(self, run: _Run) -> AgentctlError | None:
+        """Work until done, stopped or out of time; return what ended it, None if it ended well."""
+        try:
+            with anyio.move_on_after(self._plan.timeout_s) as self._scope:
+                return self._stop or await self._work(run)
+        except Exception as error:  # noqa: BLE001 - every ending is a result
+            return own(error)
+        late = f"the run took longer than {self._plan.timeout_s:g} s"
+        return self._stop or RunTimeout(late, hint="raise --timeout, or ask for less")
+
+    async def _work(self, run: _Run) -> AgentctlError | None:
+        """The way of a task: route, open, loop."""
+        plan, facts = self._plan, self._provider.facts
+        agent, agent_chosen_by = self._choose(run.task)
+        run.agent = agent.name
+        run.toolbox = self._toolbox(self._tools(agent))
+        await self._ledger.open_run(
+            run.recorder.run_id, plan.limits, task=run.task, agent=agent.name, labels=plan.labels
+        )
+        run.opened = True
+        run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+        await run.recorder.emit(
+            RunStarted(
+                task=run.task,
+                agent=agent.name,
+                agent_chosen_by=agent_chosen_by,
+                provider=facts.provider,
+                provider_chosen_by=plan.provider_chosen_by,
+                model=facts.model,
+                metered=facts.metered,
+                workdir=plan.workdir,
+                limits=run.limits,
+                labels=plan.labels,
+                version=plan.version,
+            )
+        )
+        run.calls = Calls(
+            provider=self._provider,
+            ledger=self._ledger,
+            run_id=run.recorder.run_id,
+            limits=plan.limits,
+            emit=run.recorder.emit,
+            silence_s=plan.silence_s,
+            deadline_s=plan.deadline_s,
+            budget_wait_s=plan.budget_wait_s,
+            max_output_tokens=plan.max_output_tokens,
+            doubt=plan.doubt,
+            retries=plan.retries,
+        )
+        run.loop = Loop(
+            calls=run.calls,
+            toolbox=run.toolbox,
+            permit=plan.permit,
+            prune=partial(plan.fit, facts),
+            emit=run.recorder.emit,
+            limits=replace(plan.loop, max_turns=min(plan.loop.max_turns, agent.max_turns or plan.loop.max_turns)),
+            metered=facts.metered,
+        )
+        system = f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {run.started_at:%Y-%m-%d %H:%M} UTC."
+        return (await run.loop.run(system, run.task)).error
+
+    def _choose(self, task: str) -> tuple[AgentSpec, str]:
+        if not task.strip():
+            raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
+        if self._plan.agent is not None:
+            return find_agent(self._plan.agent, self._agents), self._plan.agent_chosen_by
+        routed = route(task, self._agents)
+        return find_agent(routed.agent, self._agents), routed.chosen_by
+
+    def _tools(self, agent: AgentSpec) -> tuple[str, ...] | None:
+        """Return the names of the tools to make: what is no language model may have all of them."""
+        if not self._provider.facts.metered:
+            return None
+        names = agent.tools if self._plan.allowed is None else self._plan.allowed
+        if len(names) > MOST_TOOLS:
+            raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
+        return names
+
+    def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
+        uses = limit_uses(self._plan.limits, spend)
+        return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
+
+    async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
+        """Close what is open and tell everyone; what fails here is the run's end if nothing failed before."""
+        breaker = None
+        with anyio.CancelScope(shield=True):
+            if isinstance(error, BudgetExceeded):
+                breaker = breaker_info(error, task=run.task, set_by=self._plan.limits_set_by.get(error.verdict.limit))
+                error.hint = breaker.hint
+                with suppress(Exception):  # whoever cannot take it fails again at the last event
+                    await run.recorder.emit(BreakerTripped(breaker))
+            if isinstance(error, InternalError):
+                with suppress(Exception):
+                    await run.recorder.emit(Crashed(error.trace))
+            try:
+                await self._close(run, error.status if error else "done")
+            except Exception as failure:  # noqa: BLE001 - every ending is a result
+                error = error or own(failure)
+            result = await run.recorder.finish(self._result(run, error, breaker))
+            self._stop, self._scope = None, None
+            for close in self._closing:
+                with suppress(Exception):
+                    await close()
+        return result
+
+    async def _close(self, run: _Run, status: str) -> None:
+        if run.toolbox is not None:
+            with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
+                await run.toolbox.aclose()
+        if run.opened:
+            run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+            await self._ledger.close_run(run.recorder.run_id, status)
+
+    def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:
+        facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()
+        nowhere = Outcome(error.status if error else "done", "", error is None, 0, error, (), ())
+        outcome = run.loop.outcome(error) if run.loop else nowhere
+        return RunResult(
+            run_id=run.recorder.run_id,
+            status=outcome.status,
+            answer=outcome.answer,
+            complete=outcome.complete,
+            task=run.task,
+            agent=run.agent or plan.agent or "",
+            provider=facts.provider,
+            provider_chosen_by=plan.provider_chosen_by,
+            model=facts.model,
+            models=calls.models if calls else (),
+            turns=outcome.turns,
+            started_at=run.started_at,
+            finished_at=finished_at,
+            duration_s=max(0.0, (finished_at - run.started_at).total_seconds()),
+            usage=calls.usage if calls else Usage(),
+            cost_nano=calls.cost_nano if calls else 0,
+            in_doubt_nano=calls.in_doubt_nano if calls else 0,
+            price_source=facts.price.source if facts.price else "unknown",
+            limits=run.limits,
+            metered=facts.metered,
+            labels=plan.labels,
+            breaker=breaker,
+            tools=outcome.tools,
+            denied=outcome.denied,
+            sandbox=plan.sandbox,
+            error=info(error),
+        )

@@ -1,0 +1,76 @@
+"""What a run may do, and for how long: plain values, made of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agentctl.budget import CostLimit
+from agentctl.context import prune, schema_tokens
+from agentctl.errors import ContextOverflow
+from agentctl.messages import Message, ToolSpec
+from agentctl.policy import LoopLimits, decide
+from agentctl.pricing import ModelFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Times are in seconds. ``agent`` overrules the routing; ``allowed`` None: the agent's own tools.
+
+    ``limits_set_by`` names the file that tightened a limit.
+    """
+
+    limits: CostLimit = field(default_factory=CostLimit)
+    limits_set_by: Mapping[str, str] = field(default_factory=dict)
+    agent: str | None = None
+    agent_chosen_by: str = "flag"
+    provider_chosen_by: str = "default"
+    timeout_s: float | None = 1800.0
+    silence_s: float = 60.0
+    deadline_s: float = 600.0
+    budget_wait_s: float = 60.0
+    retries: int = 3
+    max_output_tokens: int | None = None
+    doubt: Literal["normal", "strict"] = "normal"
+    loop: LoopLimits = field(default_factory=LoopLimits)
+    max_context_tokens: int = 8000
+    keep_user: int = 3
+    keep_assistant: int = 3
+    read_only: bool = False
+    allowed: tuple[str, ...] | None = None
+    denied: tuple[str, ...] = ()
+    workdir: str = "."
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    sandbox: str | None = None
+
+    def permit(self, name: str, effect: str) -> str | None:
+        """Return why a tool may not run, or None to go ahead."""
+        return decide(name, effect, read_only=self.read_only, allowed=self.allowed, denied=self.denied)
+
+    def fit(self, facts: ModelFacts, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what of a conversation is sent; what is no language model has no window to fill.
+
+        Raises:
+            ContextOverflow: it cannot be made to fit.
+        """
+        if not facts.metered:
+            return messages
+        window = facts.context_window or self.max_context_tokens
+        try:
+            return prune(
+                messages,
+                max_tokens=min(window, self.max_context_tokens),
+                keep_user=self.keep_user,
+                keep_assistant=self.keep_assistant,
+                tools_tokens=schema_tokens(tools),
+            )
+        except ContextOverflow as error:
+            if window < self.max_context_tokens:
+                raise ContextOverflow(
+                    f"the conversation does not fit the {window:,} tokens of {facts.model}, even when cut",
+                    hint="choose a model with a larger context window, or shorten the task",
+                    billed="no",
+                ) from error
+            raise

@@ -1,0 +1,76 @@
+"""Both runtimes, a real ledger, and a loop on a stage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from agentctl.budget import CostLimit
+from agentctl.calls import Calls
+from agentctl.context import prune, schema_tokens
+from agentctl.ledger import SqliteLedger
+from agentctl.loop import Loop
+from agentctl.messages import Message, ToolSpec
+from agentctl.policy import LoopLimits, decide
+from agentctl.pricing import FREE, ModelFacts
+from agentctl.providers.scripted import ScriptedProvider, Step
+from tests.loop.parts import Box, Deed, Diary
+
+UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run every async test of this room on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
+    book = SqliteLedger(tmp_path / "ledger.db")
+    yield book
+    await book.aclose()
+
+
+@pytest.fixture
+def diary() -> Diary:
+    return Diary()
+
+
+Stage = Callable[..., tuple[Loop, ScriptedProvider]]
+
+
+@pytest.fixture
+async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
+    """Build a loop: a script, tools, and what else a test wants."""
+    await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
+
+    def build(
+        script: Iterable[Step],
+        *deeds: Deed,
+        metered: bool = True,
+        max_tokens: int = 8000,
+        denied: tuple[str, ...] = (),
+        **limits: int,
+    ) -> tuple[Loop, ScriptedProvider]:
+        provider = ScriptedProvider(script, facts=None if metered else UNMETERED)
+
+        def fit(messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+            taken = schema_tokens(tools)
+            return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, tools_tokens=taken)
+
+        loop = Loop(
+            calls=Calls(provider=provider, ledger=ledger, run_id="run", limits=CostLimit(), emit=diary.emit, retries=0),
+            toolbox=Box(*deeds),
+            permit=partial(decide, read_only=False, allowed=None, denied=denied),
+            prune=fit,
+            emit=diary.emit,
+            limits=LoopLimits(**limits),
+            metered=metered,
+        )
+        return loop, provider
+
+    return build

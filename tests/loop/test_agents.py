@@ -1,0 +1,64 @@
+"""The kinds of worker, and what is said of a file that describes none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent, load_agents
+from agentctl.errors import UsageError
+from agentctl.tools import TOOLS
+
+
+def test_the_package_has_an_agent_for_containers_and_one_for_the_machine() -> None:
+    assert [agent.name for agent in load_agents()] == ["docker", "system"]
+
+
+@pytest.mark.parametrize("agent", load_agents(), ids=lambda agent: agent.name)
+def test_an_agent_offers_few_tools_and_only_ones_that_exist(agent: AgentSpec) -> None:
+    assert 0 < len(agent.tools) <= MOST_TOOLS
+    assert set(agent.tools) <= set(TOOLS)
+    assert len(set(agent.tools)) == len(agent.tools)
+    assert len(agent.instructions) < 2_000, "every request pays for it"
+
+
+def test_an_unknown_agent_gets_the_nearest_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_agent("dokcer", load_agents())
+    assert caught.value.hint == 'did you mean "docker"?'
+
+
+def test_an_agent_like_no_other_gets_the_whole_list() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_agent("\x1b[2Jzz", load_agents())
+    assert caught.value.hint == "there are: docker, system"
+    assert "\x1b" not in caught.value.message
+
+
+GOOD = 'name = "x"\ndescription = "d"\ninstructions = "i"\n'
+
+
+def test_an_agent_is_read_from_a_folder_of_the_users_choice(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(GOOD + 'examples = ["e"]\ntools = ["t"]\nmax_turns = 3\n')
+    assert load_agents(tmp_path) == (AgentSpec("x", "d", "i", ("e",), ("t",), 3),)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = "x"', "is missing"),
+        (GOOD + 'tool = ["docker_ps"]', 'no agent has "tool"'),
+        (GOOD + "max_turns = 0", "max_turns is 0"),
+        (GOOD + "max_turns = true", "max_turns is True"),
+        (GOOD + "tools = [1]", "tools is not a list"),
+        (GOOD + f"tools = {[str(n) for n in range(9)]}", "at most 8"),
+        (GOOD.replace('"i"', '"  "'), "instructions is missing, empty"),
+        ("name = ", "cannot be read as an agent"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(UsageError, match=says) as caught:
+        load_agents(tmp_path)
+    assert "x.toml" in caught.value.message

@@ -1,0 +1,58 @@
+"""The line to paste when a breaker tripped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agentctl.breaker import breaker_info
+from agentctl.errors import BudgetExceeded, LimitName, Unit, Verdict
+from agentctl.events import BreakerInfo
+
+
+def trip(
+    limit: LimitName, unit: Unit, ceiling: int, would_be: int, *, spent: int = 0, free_at: datetime | None = None
+) -> BudgetExceeded:
+    verdict = Verdict(limit, unit, ceiling, spent, 0, 0, would_be, free_at=free_at)
+    return BudgetExceeded("x", verdict=verdict, hint="look at the price")
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "would_be", "flag"),
+    [
+        (500_000_000, 500_000_001, "1.00"),
+        (0, 1, "0.000000001"),
+        (45_000_000, 46_000_000, "0.09"),
+        (100_000, 200_000, "0.00020"),
+        (1_000_000, 9_999_999, "0.01"),
+        (500_000_000, 7_123_000_000, "7.13"),
+        (123_456_000_000, 1, "246.92"),
+    ],
+)
+def test_the_suggested_limit_is_double_or_enough_and_rounded_up(ceiling: int, would_be: int, flag: str) -> None:
+    info = breaker_info(trip("max_cost_per_task", "nano_usd", ceiling, would_be), task="go")
+    assert info.hint == f"agentctl run --max-cost {flag} go"
+
+
+def test_tokens_are_suggested_in_thousands() -> None:
+    info = breaker_info(trip("max_tokens_per_task", "tokens", 1_200, 1_300), task="why, 'oh why'?")
+    assert info.hint == """agentctl run --max-tokens 3000 'why, '"'"'oh why'"'"'?'"""
+
+
+def test_the_hour_says_when_there_is_room_again() -> None:
+    at = datetime(2026, 11, 22, 13, 5, 7, tzinfo=UTC)
+    info = breaker_info(trip("max_cost_per_hour", "nano_usd", 10**10, 10**10 + 5, spent=10**10, free_at=at), task="go")
+    hint = "agentctl run --max-cost-per-hour 20.00 go   (or wait until 13:05:07 UTC)"
+    assert info == BreakerInfo("max_cost_per_hour", "nano_usd", 10**10, 10**10, 0, 10**10 + 5, at, hint)
+
+
+@pytest.mark.parametrize("task", ["x" * 201, "two\nlines", "\x1b[2J"])
+def test_a_task_that_cannot_be_pasted_is_left_out(task: str) -> None:
+    hint = breaker_info(trip("max_cost_per_task", "nano_usd", 10**9, 10**9 + 1), task=task).hint
+    assert hint == "agentctl run --max-cost 2.00 …"
+
+
+def test_a_provider_that_overran_is_not_cured_by_a_higher_limit() -> None:
+    error = trip("max_cost_per_task", "nano_usd", 5, 9, spent=9)
+    assert breaker_info(error, task="go").hint == "look at the price"

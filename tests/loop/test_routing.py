@@ -1,0 +1,110 @@
+"""Which agent gets a task."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.agents import AgentSpec, load_agents
+from agentctl.routing import Routed, route
+
+TASKS = {
+    "docker": (
+        "list containers",
+        "show me every container, also the stopped ones",
+        "which containers are up right now",
+        "why did my postgres container die",
+        "give me the logs of the payment container",
+        "tail 200 lines from docker logs api",
+        "how many images do I have",
+        "what is the size of my docker images",
+        "show dangling volumes",
+        "is the container gateway healthy",
+        "which networks does docker know",
+        "what environment does the container backend run with",
+        "which container uses the most memory",
+        "cpu usage per container",
+        "how much space do docker images take on disk",
+        "did compose bring the database up",
+        "inspect nginx container and tell me its restart policy",
+        "what ports are published by the web container",
+        "are there any unhealthy containers",
+        "docker system df",
+        "which image tag does the frontend container run",
+        "why is container worker restarting over and over",
+        "errors in the last hour in the logs of the auth container",
+        "stop all containers",
+        "remove unused images",
+        "which volumes are attached to mysql",
+    ),
+    "system": (
+        "how much free space is left on this disk",
+        "is / nearly full",
+        "how much RAM is in use",
+        "show swap usage",
+        "what's the load average",
+        "what process is hogging the cpu",
+        "who is listening on port 5432",
+        "which process holds port 80",
+        "top 5 processes by memory",
+        "how long is this box up",
+        "what kernel is running here",
+        "what linux distribution is this",
+        "which ip addresses does this host have",
+        "what is this machine called",
+        "find files bigger than 1 GB",
+        "which folders are the largest in here",
+        "find *.log files",
+        "show me the first lines of setup.py",
+        "count the lines in data.csv",
+        "search for the word secret in this folder",
+        "what does the file notes.txt say",
+        "where is the function main defined in the source",
+        "is git clean",
+        "what files changed in the repository",
+        "is the server overloaded",
+        "how many cpu cores are there",
+        "is nginx running on this host",
+        "which user am I",
+    ),
+}
+
+
+def test_nine_of_ten_labelled_tasks_reach_their_agent() -> None:
+    agents = load_agents()
+    labelled = [(task, name) for name, tasks in TASKS.items() for task in tasks]
+    wrong = [(task, name) for task, name in labelled if route(task, agents).agent != name]
+    assert len(labelled) >= 40
+    assert len(wrong) <= len(labelled) // 10, wrong
+
+
+@pytest.mark.parametrize("task", ["", "   ", "the of and", "zzyzx frobnicate", "\x00\x1b[31m"])
+def test_a_task_without_a_known_word_goes_to_the_machine(task: str) -> None:
+    assert route(task, load_agents()) == Routed("system", 0.0, "docker")
+
+
+def test_a_tie_goes_to_the_machine() -> None:
+    same = ("look around",)
+    agents = (AgentSpec("docker", "x", "i", same), AgentSpec("system", "x", "i", same))
+    assert route("look around", agents) == Routed("system", 0.5, "docker")
+
+
+def test_the_order_of_the_agents_does_not_matter() -> None:
+    agents = load_agents()
+    for task in (*TASKS["docker"], *TASKS["system"]):
+        assert route(task, agents) == route(task, agents[::-1])
+
+
+def test_a_single_agent_gets_everything() -> None:
+    assert route("List all containers", load_agents()[1:]).agent == "system"
+
+
+def test_the_score_is_a_share_of_the_belief() -> None:
+    scores = [route(task, load_agents()).score for task in (*TASKS["docker"], *TASKS["system"])]
+    assert all(score == 0.0 or 0.5 <= score <= 1.0 for score in scores)
+    assert sum(score > 0.8 for score in scores) > len(scores) / 2
+
+
+def test_the_examples_of_an_agent_reach_it() -> None:
+    agents = load_agents()
+    examples = [(example, agent.name) for agent in agents for example in agent.examples]
+    assert [pair for pair in examples if route(pair[0], agents).agent != pair[1]] == []
