@@ -1,1 +1,52 @@
 """agentctl: one task, one agent, and a limit that holds. Importing it does nothing and loads nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentctl.budget import CostLimit
+    from agentctl.errors import AgentctlError, BudgetExceeded
+    from agentctl.events import RunResult
+    from agentctl.protocols import CommandResult
+    from agentctl.providers.builtin.provider import BuiltinProvider
+    from agentctl.providers.scripted import ScriptedProvider
+    from agentctl.tools.shell import run_shell_async
+    from agentctl.tools.write import write_file_async
+
+_HOME = {
+    "AgentctlError": "agentctl.errors",
+    "BudgetExceeded": "agentctl.errors",
+    "BuiltinProvider": "agentctl.providers.builtin.provider",
+    "CommandResult": "agentctl.protocols",
+    "CostLimit": "agentctl.budget",
+    "RunResult": "agentctl.events",
+    "ScriptedProvider": "agentctl.providers.scripted",
+    "run_shell_async": "agentctl.tools.shell",
+    "write_file_async": "agentctl.tools.write",
+}
+
+__all__ = [
+    "AgentctlError",
+    "BudgetExceeded",
+    "BuiltinProvider",
+    "CommandResult",
+    "CostLimit",
+    "RunResult",
+    "ScriptedProvider",
+    "run_shell_async",
+    "write_file_async",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'agentctl' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,35 @@
+"""``python -m agentctl`` and the ``agentctl`` command."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from agentctl.cli.invocation import Assemble
+
+
+def main(*, assemble: Assemble | None = None) -> NoReturn:
+    """Run the command line and leave; after a run without tearing the interpreter down, which costs time.
+
+    ``assemble`` replaces the real parts of a run.
+    """
+    gc.disable()
+    try:
+        from agentctl.cli.streams import open_missing  # noqa: PLC0415 - the collector is off before anything loads
+
+        open_missing()
+        from agentctl.cli.app import main as command_line  # noqa: PLC0415
+
+        code = command_line(assemble=assemble)
+    except KeyboardInterrupt:  # before a command could listen
+        os._exit(130)
+    if sys.argv[1:2] == ["run"]:
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

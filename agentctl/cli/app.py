@@ -1,0 +1,139 @@
+"""The front door: words in, an exit code out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup, TyperOption
+
+from agentctl.cli import completion, config, costs, help, run, runs
+from agentctl.cli.flags import canonical
+from agentctl.cli.invocation import Assemble, Invocation
+from agentctl.errors import AgentctlError
+
+_HELP = """Runs one task with a language model and tools, and cannot spend more than it was given.
+
+Try: agentctl run "How much disk is free?"
+"""
+_CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canonical}
+
+
+_ORDER = ("run", "costs", "runs", "config", "completion", "help")
+
+
+class _Root(TyperGroup):
+    """Lists its commands in the order in which one needs them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the names."""
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agentctl.version import __version__
+
+        print(f"agentctl {__version__}")
+        raise typer.Exit
+
+
+def _bare(context: typer.Context) -> None:
+    """Without a command: the help, on stderr because nobody asked for it, and exit 2."""
+    if context.invoked_subcommand is None:
+        with contextlib.redirect_stdout(sys.stderr):
+            text = context.get_help()
+            if text:
+                print(text)
+        raise typer.Exit(2)
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("-V", "--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    _bare(context)
+
+
+def _group(
+    help: str,
+    callback: Callable[..., None],
+    commands: Mapping[str, Callable[..., None]],
+    *,
+    kind: type[TyperGroup] = TyperGroup,
+) -> typer.Typer:
+    """Return a group of commands."""
+    group = typer.Typer(
+        cls=kind,
+        help=help,
+        callback=callback,
+        invoke_without_command=True,
+        context_settings=_CONTEXT,
+        pretty_exceptions_enable=False,
+        suggest_commands=False,
+    )
+    for name, command in commands.items():
+        group.command(name, context_settings=_CONTEXT)(command)
+    return group
+
+
+def build() -> typer.Typer:
+    """Return the application; every command's weight loads when it is called."""
+    app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
+    app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
+    app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")
+    app.command("completion", context_settings=_CONTEXT)(completion.completion)
+    app.command("help", context_settings=_CONTEXT)(help.help)
+    return app
+
+
+def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None) -> int:
+    """Run the command line and return its exit code; ``assemble`` replaces the real parts of a run."""
+    from agentctl.cli.streams import own_streams
+
+    call = Invocation(tuple(sys.argv[1:] if argv is None else argv), assemble)
+    with own_streams():
+        try:
+            code = _dispatch(call)
+            sys.stdout.flush()
+        except AgentctlError as error:
+            code = _failed(error, call)
+            with contextlib.suppress(AgentctlError):  # it was told already
+                sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _failed(error: AgentctlError, call: Invocation) -> int:
+    from agentctl.cli.failure import report
+
+    return report(error, form=call.form, command=call.command)
+
+
+def _dispatch(call: Invocation) -> int:
+    command = typer.main.get_command(build())
+    for param in command.params:
+        if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
+            param.hidden = True  # `agentctl completion` is the one door; completing itself needs them registered
+    try:
+        ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
+    except typer.TyperException as error:
+        from agentctl.cli.failure import from_parser
+
+        raise from_parser(error, call.argv) from error
+    except AgentctlError:
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0
+    except Exception as error:
+        from agentctl.cli.failure import crashed
+
+        raise crashed(error) from error
+    return ended if isinstance(ended, int) else 0

@@ -1,0 +1,100 @@
+"""How a command says what went wrong: one sentence and a hint, for people and for scripts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agentctl.cli.document import Document, as_json, error_document, finished_line, info_of, unstarted_document
+from agentctl.cli.exits import named
+from agentctl.cli.invocation import Form
+from agentctl.errors import AgentctlError, InternalError
+from agentctl.text import redact, safe_text
+from agentctl.ui.colour import Paint, painter
+
+PLAIN: Paint = painter("never", terminal=False)
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def tell(message: str, hint: str, paint: Paint = PLAIN) -> None:
+    """Write an error and what to do about it to stderr."""
+    say(f"{paint('error:', 'red')} {safe_text(message)}")
+    if hint:
+        say(f"hint: {safe_text(hint)}")
+
+
+def report(
+    error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
+) -> int:
+    """Tell of an error that ended a command before it could say more itself; return the exit code."""
+    info, status = info_of(error)
+    tell(error.message, error.hint, paint)
+    if form != "text":
+        document: Document
+        document = unstarted_document(info, status, task=task) if command == "run" else error_document(info, status)
+        if form == "jsonl" and command == "run":
+            document = finished_line(document, seq=1, at=datetime.now(UTC))
+        sys.stdout.write(as_json(document, line=form == "jsonl") + "\n")
+        sys.stdout.flush()
+    return named(status).value
+
+
+def from_parser(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
+    """Return what the command line's parser found wrong as our own error, with the nearest right word."""
+    from agentctl.errors import UsageError
+    from agentctl.text import did_you_mean
+
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "agentctl")
+    hint = f"{path} --help"
+    if near := getattr(error, "possibilities", None):
+        hint = f'did you mean "{near[0]}"?'
+        message = str(getattr(error, "message", error))
+    else:
+        format_message = getattr(error, "format_message", None)
+        message = str(format_message() if callable(format_message) else error)
+    commands = getattr(getattr(context, "command", None), "commands", None)
+    if commands and message.startswith("No such command"):
+        word = message.split("'")[1] if "'" in message else ""
+        hint = did_you_mean(word, [name for name, found in commands.items() if not found.hidden]) or hint
+        if path == "agentctl" and " " in word:
+            import shlex
+
+            hint = f"did you mean: agentctl run {shlex.quote(word)}"
+    return UsageError(" ".join(message.split()).removesuffix("."), hint=hint)
+
+
+def crashed(error: Exception) -> AgentctlError:
+    """Write the traceback of our own bug to a file only the user can read, and return the error that names it."""
+    import traceback
+
+    text = redact("".join(traceback.format_exception(error)), ())
+    what = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+    try:
+        path = _log_path()
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        sys.stderr.write(safe_text(text))
+        return InternalError(f"a bug in agentctl: {what}", hint="the traceback stands above: no log could be written")
+    return InternalError(f"a bug in agentctl: {what}", hint=f"the log is in {path}")
+
+
+def _log_path() -> Path:
+    from agentctl.settings import load_settings
+
+    name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    try:
+        folder = load_settings(flags={}, remember=False).settings.state_dir
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (AgentctlError, OSError):
+        import tempfile
+
+        folder = Path(tempfile.gettempdir())
+    return folder / name

@@ -1,0 +1,58 @@
+"""The flags that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from agentctl.errors import UsageError
+
+TableForm = Literal["table", "json"]
+
+OUTPUT = "Output"
+
+Json = Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    TableForm | None,
+    typer.Option("-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT),
+]
+
+_SYNONYMS = {"format": "output", "max-cost": "max-cost-per-task", "max-tokens": "max-tokens-per-task", "ls": "list"}
+
+
+def canonical(word: str) -> str:
+    """Return the full name of a flag or command that has a second one."""
+    return _SYNONYMS.get(word, word)
+
+
+def chosen(output: str | None, *, json: bool) -> str | None:
+    """Return the one output that was asked for, None for no wish.
+
+    Raises:
+        UsageError: ``--json`` and another one.
+    """
+    if json and output not in (None, "json"):
+        raise UsageError(f"--json and -o {output} contradict each other", hint="give one of them")
+    return "json" if json else output
+
+
+def wants_json(output: str | None, *, json: bool) -> bool:
+    """Return whether a listing goes out as JSON."""
+    return chosen(output, json=json) == "json"
+
+
+def labels_of(given: Sequence[str] | None) -> dict[str, str]:
+    """Return ``k=v`` words as a mapping.
+
+    Raises:
+        UsageError: a word without ``=`` or without a name.
+    """
+    labels: dict[str, str] = {}
+    for word in given or ():
+        name, mark, value = word.partition("=")
+        if not mark or not name.strip():
+            raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
+        labels[name.strip()] = value.strip()
+    return labels

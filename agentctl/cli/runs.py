@@ -1,0 +1,130 @@
+"""``agentctl runs``: what was done, from the journals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentctl.cli.flags import OUTPUT, Json, Output, chosen, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.document import Document
+    from agentctl.journal import RunSummary
+
+SCHEMA = "agentctl.runs/1"
+TASK_WIDTH = 80
+
+ShowForm = Literal["text", "json", "jsonl"]
+
+
+def list_(
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=0, help="The newest N; 0 is all. Default 20 in a table, all in JSON."),
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """List the runs, the newest first."""
+    from agentctl.journal import list_runs
+    from agentctl.settings import load_settings
+
+    as_json = wants_json(output, json=json)
+    runs = list_runs(load_settings(flags={}, remember=False).settings.runs_dir)
+    most = (0 if as_json else 20) if limit is None else limit
+    shown = runs[:most] if most else runs
+    if as_json:
+        from agentctl.cli.document import as_json as dumped
+        from agentctl.version import __version__
+
+        print(
+            dumped({"schema": SCHEMA, "version": __version__, "runs": [_document(run) for run in shown], "error": None})
+        )
+        return
+    print(_table(shown) if shown else "no runs yet")
+    if len(shown) < len(runs):
+        from agentctl.cli.failure import say
+
+        say(f"{len(shown)} of {len(runs)} runs; --limit 0 shows all")
+
+
+def show(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The run's id, or how it begins; without it the last run.")
+    ] = None,
+    output: Annotated[
+        ShowForm | None, typer.Option("-o", "--output", help="How to print it (default text).", rich_help_panel=OUTPUT)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show one run: the task, the calls and what they cost, the tools and what they said, the end."""
+    from agentctl.journal import find_run, read_run
+    from agentctl.settings import load_settings
+
+    wanted = chosen(output, json=json) or "text"
+    path = find_run(load_settings(flags={}, remember=False).settings.runs_dir, run_id)
+    records = read_run(path)
+    if wanted == "text":
+        from agentctl.cli.story import story
+
+        for paragraph in story(records, run_id=path.stem):
+            print(paragraph)
+        return
+    from agentctl.cli.document import as_json as dumped
+    from agentctl.version import __version__
+
+    if wanted == "jsonl":
+        for record in records:
+            print(dumped(record, line=True))
+        return
+    print(
+        dumped({"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records), "error": None})
+    )
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+
+
+def _document(run: RunSummary) -> Document:
+    from agentctl.cli.document import moment, usd
+
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "started_at": moment(run.started_at),
+        "task": run.task,
+        "agent": run.agent or None,
+        "provider": run.provider or None,
+        "model": run.model,
+        "turns": run.turns,
+        "cost": {"usd": usd(run.cost_nano), "nano_usd": run.cost_nano},
+        "duration_s": run.duration_s,
+    }
+
+
+def _table(runs: Sequence[RunSummary]) -> str:
+    from agentctl.text import safe_text
+    from agentctl.ui.figures import columns, money, seconds
+
+    rows = [
+        (
+            run.run_id,
+            "" if run.started_at is None else f"{run.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            run.status,
+            safe_text(f"{run.provider}/{run.model}" if run.model else run.provider),
+            "" if run.turns is None else str(run.turns),
+            "" if run.cost_nano is None else money(run.cost_nano),
+            "" if run.duration_s is None else seconds(run.duration_s),
+            _first_line(safe_text(run.task)),
+        )
+        for run in runs
+    ]
+    header = ("run", "started", "status", "model", "turns", "cost", "time", "task")
+    return columns(header, rows, right=frozenset({4, 5, 6}))
+
+
+def _first_line(task: str) -> str:
+    line = task.strip().partition("\n")[0].replace("\t", " ")
+    return line if len(line) <= TASK_WIDTH and line == task.strip() else line[: TASK_WIDTH - 1] + "…"

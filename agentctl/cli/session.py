@@ -1,0 +1,139 @@
+"""One run from the command line: read, assemble, drive, present."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agentctl.cli.failure import PLAIN, report, say
+from agentctl.cli.invocation import Form, Invocation
+from agentctl.cli.task import Data, asked, data_beside, unread_bytes, with_data
+from agentctl.errors import AgentctlError, Interrupted
+from agentctl.text import safe_text
+from agentctl.ui.colour import Paint, painter
+
+if TYPE_CHECKING:
+    from agentctl.cli.present import Presenter
+    from agentctl.orchestrator import Orchestrator
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked of a run; ``flags`` by settings' names."""
+
+    words: tuple[str, ...]
+    flags: Mapping[str, object]
+    labels: Mapping[str, str]
+    input: str | None
+    env_files: tuple[str, ...]
+    config: str | None
+    quiet: bool
+    verbose: bool
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known when a run fails to begin."""
+
+    form: Form
+    task: str | None = None
+    paint: Paint = PLAIN
+
+
+def perform(call: Invocation, wish: Wish) -> int:
+    """Run the task and return the exit code; whatever fails before it begins is told in the form asked for."""
+    known = _Known(call.form)
+    try:
+        with _sigterm_raises():
+            return _perform(call, wish, known)
+    except AgentctlError as error:
+        return report(error, form=known.form, command="run", task=known.task, paint=known.paint)
+    except KeyboardInterrupt:
+        early = Interrupted("interrupted before the run began; nothing was sent")
+        return report(early, form=known.form, command="run", task=known.task, paint=known.paint)
+
+
+def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
+    told = _quiet if wish.quiet else _told
+    task = known.task = asked(wish.words, input_is_stdin=wish.input == "-", say=told)
+    data = data_beside(wish.input, say=told)
+
+    from agentctl.cli.present import Presenter
+    from agentctl.settings import choose_provider, load_settings
+
+    loaded = load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config)
+    known.form = loaded.settings.output
+    known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
+    for note in loaded.notes:
+        told(note)
+    choice = choose_provider(loaded)
+    if data is not None and choice.provider == "builtin":
+        told("warning: builtin has no model to read --input with; it was left out")
+        data = None
+    presenter = Presenter(
+        form=known.form,
+        paint=known.paint,
+        quiet=wish.quiet,
+        verbose=wish.verbose,
+        command=_repeatable(call),
+        secrets=loaded.secrets,
+    )
+    if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
+        told("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
+    assemble = call.assemble
+    if assemble is None:
+        from agentctl.wiring import assemble as real
+
+        assemble = real
+    orchestrator = assemble(loaded, choice, observers=presenter.observers, labels=wish.labels)
+    waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
+    if waiting:
+        told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
+    return _go(orchestrator, presenter, task, data)
+
+
+def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None) -> int:
+    import anyio
+
+    from agentctl.cli.drive import drive
+
+    gc.freeze()
+    gc.enable()
+    result = anyio.run(drive, orchestrator, with_data(task, data))
+    return presenter.present(replace(result, task=task))
+
+
+def _told(text: str) -> None:
+    say(safe_text(text))
+
+
+def _quiet(text: str) -> None:
+    return None
+
+
+def _repeatable(call: Invocation) -> tuple[str, ...]:
+    """Return the words to paste before a flag, or nothing where a flag behind them would be no flag."""
+    return () if "--" in call.argv else ("agentctl", *call.argv)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Until the run itself listens, SIGTERM ends the command as an error does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted("terminated before the run began; nothing was sent", terminated=True)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever owns that one listens
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,131 @@
+"""A journal told as a story: what was asked, called, done, refused and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from agentctl.messages import ToolCall
+from agentctl.text import safe_text
+from agentctl.ui.figures import money, plural, seconds
+from agentctl.ui.lines import call_text
+
+Fields = Mapping[str, object]
+
+
+def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
+    """Yield paragraphs; what a later version wrote and this one does not know is passed over."""
+    answered, ended = "", False
+    for record in records:
+        match record.get("event"):
+            case "run_started":
+                yield from _started(record, run_id)
+            case "model_answered":
+                answered = _text(record, "text").strip("\n")
+                if answered and record.get("tool_calls"):
+                    yield f"\n{safe_text(answered)}"
+                    answered = ""
+            case "call_settled":
+                yield from _settled(record)
+            case "call_doubted":
+                nano = record.get("nano")
+                counts = f", {money(nano)} counts as spent" if isinstance(nano, int) and nano else ""
+                yield f"call in doubt: {_safe(record, 'reason')}{counts}"
+            case "call_voided" | "call_retried":
+                yield f"call failed: {_safe(record, 'reason')}"
+            case "tool_finished":
+                yield _finished(record)
+            case "tool_denied":
+                yield f"\n> {safe_text(call_text(_call(record)))}\n  denied: {_safe(record, 'reason')}"
+            case "limit_warned":
+                yield f"warning: 80 % of {_safe(_mapping(record, 'use'), 'name')} was used"
+            case "noted":
+                yield _safe(record, "text")
+            case "context_pruned":
+                yield f"context cut: {record.get('messages_cut')} messages"
+            case "run_finished":
+                ended = True
+                yield from _ended(_mapping(record, "result"))
+            case _:
+                pass
+    if not ended:
+        yield from ([f"\n{safe_text(answered)}"] if answered else [])
+        yield "\nthe run has no end: it still goes on, or its process died"
+
+
+def _started(record: Fields, run_id: str) -> Iterator[str]:
+    model = record.get("model")
+    who = f"{record.get('provider')}/{model}" if model else str(record.get("provider"))
+    yield f"run {safe_text(run_id)} · {_local(record)}"
+    yield safe_text(
+        f"{who} ({record.get('provider_chosen_by')}) · agent {record.get('agent')} · {record.get('workdir')}"
+    )
+    labels = _mapping(record, "labels")
+    if labels:
+        yield safe_text("labels " + ", ".join(f"{name}={value}" for name, value in labels.items()))
+    yield f"\ntask: {_safe(record, 'task')}"
+
+
+def _settled(record: Fields) -> Iterator[str]:
+    usage, nano = _mapping(record, "usage"), record.get("cost_nano")
+    tokens_in, tokens_out = _number(usage, "input_tokens"), _number(usage, "output_tokens")
+    if tokens_in or tokens_out or nano:
+        cost = money(nano) if isinstance(nano, int) else "cost unknown"
+        yield f"call: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}"
+
+
+def _finished(record: Fields) -> str:
+    took = record.get("duration_s")
+    time = f" · {seconds(took)}" if isinstance(took, int | float) else ""
+    error = _mapping(record, "error")
+    said = f"failed: {_safe(error, 'message')}" if error else _safe(record, "text")
+    indented = "\n".join(f"  {line}" for line in said.rstrip("\n").split("\n"))
+    return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
+
+
+def _ended(result: Fields) -> Iterator[str]:
+    if answer := _safe(result, "answer").rstrip("\n"):
+        yield f"\nanswer:\n{answer}" if result.get("complete") else f"\nso far:\n{answer}"
+    if error := _mapping(result, "error"):
+        yield f"\nerror: {_safe(error, 'message')}"
+        if error.get("hint"):
+            yield f"hint: {_safe(error, 'hint')}"
+    parts = [_safe(result, "status")]
+    if result.get("metered"):
+        parts.append(plural(_number(result, "turns"), "turn"))
+        cost = result.get("cost_nano")
+        parts.append(money(cost) if isinstance(cost, int) else "cost unknown")
+    took = result.get("duration_s")
+    parts += [seconds(took)] if isinstance(took, int | float) else []
+    yield "\n" + " · ".join(parts)
+
+
+def _call(record: Fields) -> ToolCall:
+    call = _mapping(record, "call")
+    return ToolCall(_text(call, "id"), _text(call, "name"), _mapping(call, "arguments"))
+
+
+def _mapping(record: Fields, name: str) -> Fields:
+    value = record.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(record: Fields, name: str) -> str:
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _safe(record: Fields, name: str) -> str:
+    return safe_text(_text(record, name))
+
+
+def _number(record: Fields, name: str) -> int:
+    value = record.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _local(record: Fields) -> str:
+    with suppress(ValueError):
+        return f"{datetime.fromisoformat(_text(record, 'at')).astimezone():%Y-%m-%d %H:%M:%S}"
+    return ""

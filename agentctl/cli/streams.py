@@ -1,0 +1,89 @@
+"""stdout and stderr as a script needs them: a closed pipe is silent, a full disk is told."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO, cast
+
+from agentctl.errors import StateError
+
+
+class Stream:
+    """A text stream whose reader may go away; all that is not written here is the stream's own.
+
+    A reader that left is no error: what follows goes nowhere. Anything else is a StateError when ``loud``.
+    """
+
+    def __init__(self, stream: TextIO, *, loud: bool) -> None:
+        self._stream = stream
+        self._loud = loud
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write ``text``; what the encoding lacks is written as an escape.
+
+        Raises:
+            StateError: the disk is full, or the like.
+        """
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding or "ascii"
+            return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered.
+
+        Raises:
+            StateError: the disk is full, or the like.
+        """
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Send the rest nowhere, so that neither the next line nor the end of the process trips over it."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+        if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN):
+            raise StateError(
+                f"stdout cannot be written: {error.strerror}",
+                hint="what was paid for is in the journal: agentctl runs show",
+            ) from error
+
+
+@contextlib.contextmanager
+def own_streams() -> Iterator[None]:
+    """Put a Stream in the place of stdout and stderr, for as long as a command runs."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast("TextIO", Stream(sys.stdout, loud=True))
+    sys.stderr = cast("TextIO", Stream(sys.stderr, loud=False))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def open_missing() -> None:
+    """Open what the caller closed of stdin, stdout and stderr on nothing, so that no file of ours takes its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open

@@ -1,0 +1,149 @@
+"""Each event as the plain lines that a person reads, or as none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import assert_never
+
+from agentctl.events import (
+    AnswerStreamed,
+    BreakerTripped,
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallVoided,
+    CallWaited,
+    ContextPruned,
+    Crashed,
+    Event,
+    LimitWarned,
+    MessageAdded,
+    ModelAnswered,
+    Noted,
+    RunFinished,
+    RunStarted,
+    ToolDenied,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+from agentctl.messages import ToolCall
+from agentctl.text import safe_text
+from agentctl.ui.colour import Paint, Style
+from agentctl.ui.figures import amount, limit, money, plural, seconds
+from agentctl.ui.meter import Meter
+
+_LONGEST_CALL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line; the style is the lead's, or the whole line's when it has none. The text may come from strangers."""
+
+    text: str
+    style: Style | None = None
+    lead: str = ""
+
+    def render(self, paint: Paint) -> str:
+        """Return it made safe and painted."""
+        text = safe_text(self.text)
+        if self.lead:
+            return f"{paint(self.lead, self.style) if self.style else self.lead} {text}"
+        return paint(text, self.style) if self.style else text
+
+
+def call_text(call: ToolCall) -> str:
+    """Return a tool call as one would write it: ``docker_ps(all=true)``."""
+    given = ", ".join(f"{name}={_value(value)}" for name, value in call.arguments.items())
+    if len(given) > _LONGEST_CALL:
+        given = given[: _LONGEST_CALL - 1] + "…"
+    return f"{call.name}({given})"
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _warning(text: str) -> Line:
+    return Line(text, "yellow", "warning:")
+
+
+def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+    """Return the lines that ``event`` is worth; ``meter`` already counts it."""
+    match event:
+        case RunStarted():
+            return (_started(event, verbose=verbose),)
+        case ModelAnswered():
+            return _answered(event, meter)
+        case ToolFinished():
+            return _finished(event, meter, verbose=verbose)
+        case ToolDenied():
+            return (Line(f"{call_text(event.call)}: {event.reason}", "yellow", "denied:"),)
+        case Noted():
+            return (_warning(event.text) if event.level == "warning" else Line(event.text),)
+        case LimitWarned():
+            use = event.use
+            share = 100 * use.used // use.ceiling if use.ceiling else 100
+            used = f"{amount(use.used, use.unit)} of {limit(use.ceiling, use.unit)}"
+            return (_warning(f"{use.name}: {share} % used ({used})"),)
+        case CallRetried():
+            return (Line(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
+        case CallWaited():
+            return (Line(f"waiting {seconds(event.seconds)}: {event.reason}"),) if verbose else ()
+        case CallDoubted():
+            counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
+            return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)
+        case CallVoided():
+            return (Line(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
+        case CallHeld():
+            shown = verbose and meter.metered and event.hold_nano
+            return (Line(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
+        case ContextPruned():
+            cut = plural(event.messages_cut, "message")
+            return (Line(f"context: {cut} cut, about {event.tokens_before:,} tokens to {event.tokens_after:,}"),)
+        case (
+            TurnStarted()
+            | MessageAdded()
+            | CallSent()
+            | CallSettled()
+            | BreakerTripped()
+            | AnswerStreamed()
+            | ToolStarted()
+            | Crashed()
+            | RunFinished()
+        ):
+            return ()
+        case _:
+            assert_never(event)
+
+
+def _started(event: RunStarted, *, verbose: bool) -> Line:
+    name = f"{event.provider}/{event.model}" if event.model else event.provider
+    parts = [name, event.provider_chosen_by]
+    if verbose:
+        parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
+    return Line(" · ".join(part for part in parts if part), "dim")
+
+
+def _answered(event: ModelAnswered, meter: Meter) -> tuple[Line, ...]:
+    """Show a turn; a final answer is not shown here, because stdout has it."""
+    said = event.text.strip("\n") if event.tool_calls else ""
+    lines = (Line(said),) if said else ()
+    if not meter.metered:
+        return lines
+    did = ", ".join(map(call_text, event.tool_calls)) or "answer"
+    spent = f" · {money(meter.cost_nano)}" if meter.cost_nano else ""
+    return (*lines, Line(f"turn {event.turn} · {did}{spent}", "dim"))
+
+
+def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+    took = seconds(event.duration_s)
+    if event.error is not None:
+        # builtin's only call ends the run, and the run's own error line says the same.
+        shown = meter.metered or verbose
+        return (Line(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
+    size = plural(event.text.count("\n") + 1 if event.text else 0, "line")
+    return (Line(f"  {call_text(event.call)} · {took} · {size}", "dim"),) if verbose else ()

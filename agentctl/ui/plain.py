@@ -1,0 +1,30 @@
+"""The screen without a terminal's tricks: plain lines, one for each thing worth a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agentctl.events import Record
+from agentctl.ui.colour import Paint
+from agentctl.ui.lines import lines_of
+from agentctl.ui.meter import Meter, advance
+
+
+class PlainScreen:
+    """Writes each record's lines; quiet writes none. ``meter`` is what it has counted so far."""
+
+    def __init__(
+        self, *, write: Callable[[str], object], paint: Paint, verbose: bool = False, quiet: bool = False
+    ) -> None:
+        self._write = write
+        self._paint = paint
+        self._verbose = verbose
+        self._quiet = quiet
+        self.meter = Meter()
+
+    async def observe(self, record: Record) -> None:
+        """Count the record and write what it is worth."""
+        self.meter = advance(self.meter, record.event)
+        if not self._quiet:
+            for line in lines_of(record.event, self.meter, verbose=self._verbose):
+                self._write(line.render(self._paint) + "\n")

@@ -1,0 +1,100 @@
+"""The real command line with a scripted model: ``python scripted_cli.py SCRIPT run TASK…``; each script is a story."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from agentctl.__main__ import main
+from agentctl.cli.drive import leave_at_once
+from agentctl.errors import AuthFailed, ProviderUnavailable
+from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.orchestrator import Orchestrator
+from agentctl.pricing import ModelFacts, Price
+from agentctl.providers.scripted import ScriptedProvider
+from agentctl.wiring import assemble
+
+PRICED = ModelFacts(
+    provider="scripted",
+    model="priced",
+    price=Price(Decimal(10), Decimal(30), source="script"),
+    context_window=128_000,
+    output_ceiling=16_384,
+)
+USED = Usage(input_tokens=1000, output_tokens=100)
+
+
+def call(name: str, **arguments: object) -> Completion:
+    return Completion(
+        text=f"Looking with {name}.", tool_calls=(ToolCall("1", name, arguments),), usage=USED, stop="tool_calls"
+    )
+
+
+def answer(text: str) -> Completion:
+    return Completion(text=text, usage=USED)
+
+
+async def hang(request: Request) -> None:
+    """Say that the call is under way, and never end."""
+    Path("reached").touch()
+    await anyio.sleep_forever()
+
+
+async def stand_fast(request: Request) -> None:
+    """Be told to stop, say so, and go on all the same."""
+    Path("reached").touch()
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(_until_asked_to_stop)
+        Path("unmoved").touch()
+        await anyio.sleep_forever()
+
+
+def _until_asked_to_stop() -> None:
+    while signal.getsignal(signal.SIGINT) is not leave_at_once:
+        time.sleep(0.01)
+
+
+def echo(request: Request) -> Completion:
+    return answer(request.messages[-1].text)
+
+
+def refuse(request: Request) -> None:
+    raise RuntimeError("a bug in the provider")
+
+
+SCRIPTS: dict[str, list[Any]] = {
+    "answer": [answer("42 containers\nof which 7 run")],
+    "newline": [answer("ends with a newline\n")],
+    "escapes": [answer("red \x1b[31mtext\x1b[0m and a bell \x07")],
+    "unicode": [answer("naïve café, 日本語")],
+    "long": [answer("x" * 300_000)],
+    "tools": [call("system_memory"), call("nosuch_tool"), answer("done looking")],
+    "mid-call": [(Delta("so far so good"), hang)],
+    "mid-tool": [call("git_status"), answer("never said")],
+    "stubborn": [(stand_fast,)],
+    "later-call": [call("system_memory"), hang],
+    "costly": [call("system_memory"), call("system_info")] * 20,
+    "echo": [echo],
+    "auth": [AuthFailed("the key was rejected", hint="set another", billed="no")],
+    "cut": [ProviderUnavailable("the answer broke off")] * 9,
+    "bug": [refuse],
+}
+
+
+def scripted(name: str) -> Any:  # noqa: ANN401 - the shape of assemble, which wiring owns
+    def parts(*given: Any, **named: Any) -> Orchestrator:  # noqa: ANN401
+        return assemble(*given, provider=ScriptedProvider(SCRIPTS[name], facts=PRICED), **named)
+
+    return parts
+
+
+if __name__ == "__main__":
+    script = sys.argv.pop(1)
+    main(assemble=scripted(script))

@@ -1,0 +1,207 @@
+"""What people read: figures, lines, the summary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.events import (
+    BreakerInfo,
+    CallDoubted,
+    CallSent,
+    CallSettled,
+    ErrorInfo,
+    Event,
+    LimitUse,
+    LimitWarned,
+    ModelAnswered,
+    Noted,
+    RunResult,
+    RunStarted,
+    ToolDenied,
+    ToolFinished,
+    TurnStarted,
+)
+from agentctl.messages import ToolCall, Usage
+from agentctl.ui.colour import painter
+from agentctl.ui.figures import ceiling, columns, money, plural, seconds
+from agentctl.ui.lines import call_text, lines_of
+from agentctl.ui.meter import Meter, advance
+from agentctl.ui.summary import details, higher, retry_command, summary
+
+PLAIN = painter("never", terminal=True)
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOUR = LimitUse("max_cost_per_hour", "nano_usd", 10_000_000_000, 1_210_000_000)
+RESULT = RunResult(
+    run_id="7f3a90c1d2e4",
+    status="done",
+    answer="yes",
+    complete=True,
+    task="look",
+    agent="system",
+    provider="scripted",
+    provider_chosen_by="flag",
+    model="priced",
+    models=("priced",),
+    turns=3,
+    started_at=AT,
+    finished_at=AT + timedelta(seconds=4.2),
+    duration_s=4.2,
+    usage=Usage(5000, 120),
+    cost_nano=12_300_000,
+    in_doubt_nano=0,
+    price_source="script",
+    limits=(LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 12_300_000), HOUR),
+)
+BREAKER = BreakerInfo("max_cost_per_task", "nano_usd", 500_000_000, 470_000_000, 20_000_000, 530_000_000, None, "more")
+
+
+def shown(event: Event, *, metered: bool = True, verbose: bool = False) -> list[str]:
+    meter = advance(Meter(metered=metered), event)
+    return [line.render(PLAIN) for line in lines_of(event, meter, verbose=verbose)]
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [
+        (0, "$0"),
+        (1, "$0.000000001"),
+        (31_000, "$0.000031"),
+        (12_300_000, "$0.0123"),
+        (500_000_000, "$0.50"),
+        (999_999_999, "$1.00"),
+        (1_210_000_000, "$1.21"),
+        (12_345_678_900, "$12.35"),
+    ],
+)
+def test_money_has_the_digits_that_tell_something(nano: int, text: str) -> None:
+    assert money(nano) == text
+
+
+@given(st.integers(min_value=1, max_value=10**15))
+def test_money_never_shows_less_than_nothing_for_something(nano: int) -> None:
+    shown_usd, usd = Decimal(money(nano).removeprefix("$")), Decimal(nano) / 10**9
+    assert shown_usd > 0
+    assert abs(shown_usd - usd) <= usd / 10
+
+
+def test_limits_and_times_read_as_people_write_them() -> None:
+    assert [ceiling(nano) for nano in (500_000_000, 10_000_000_000, 1, 0)] == ["$0.50", "$10", "$0.000000001", "$0"]
+    assert [seconds(s) for s in (0.04, 4.2, 59.96, 200, 7500)] == [
+        "0.0 s",
+        "4.2 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert [plural(1, "turn"), plural(3, "turn")] == ["1 turn", "3 turns"]
+
+
+def test_a_table_is_never_cut() -> None:
+    assert columns(("a", "n"), [("x" * 300, "1"), ("y", "10")], right=frozenset({1})).splitlines() == [
+        f"a{' ' * 299}   n",
+        f"{'x' * 300}   1",
+        f"y{' ' * 299}  10",
+    ]
+
+
+def test_the_summary_is_one_line() -> None:
+    assert summary(RESULT, PLAIN) == "done · 3 turns · $0.0123 of $0.50 · hour $1.21 of $10 · 4.2 s · run 7f3a90"
+
+
+def test_the_summary_names_what_is_in_doubt_and_what_is_unknown() -> None:
+    doubtful = replace(RESULT, in_doubt_nano=20_000_000, status="unavailable")
+    assert summary(doubtful, PLAIN).startswith("unavailable · 3 turns · $0.0123 of $0.50 · $0.02 in doubt · hour")
+    unknown = replace(RESULT, cost_nano=None, limits=())
+    assert summary(unknown, PLAIN) == "done · 3 turns · cost unknown · 4.2 s · run 7f3a90"
+
+
+def test_what_is_no_model_shows_no_meters() -> None:
+    assert summary(replace(RESULT, metered=False), PLAIN) == "done · 4.2 s · run 7f3a90"
+    assert "$" not in details(replace(RESULT, metered=False), Meter(metered=False), PLAIN)
+
+
+def test_the_table_says_which_limit_tripped_and_with_what() -> None:
+    limits = (replace(RESULT.limits[0], set_by="/work/.env"), HOUR)
+    lines = details(replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN).splitlines()
+    assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call would make it $0.53"
+    assert lines[2:5] == [
+        "limit              ceiling     used",
+        "max_cost_per_task    $0.50  $0.0123  tripped, set by /work/.env",
+        "max_cost_per_hour      $10    $1.21",
+    ]
+    assert "calls 4 · charged $0.0123 · in doubt $0 · held $0.02" in lines
+
+
+def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
+    assert higher(BREAKER) == "1.00"
+    assert higher(replace(BREAKER, ceiling=0, would_be=1)) == "0.01"
+    assert higher(replace(BREAKER, unit="tokens", ceiling=1000, would_be=5000)) == "5000"
+    assert retry_command(["agentctl", "run", "it's"], BREAKER) == """agentctl run 'it'"'"'s' --max-cost-per-task 1.00"""
+
+
+def test_the_first_line_says_what_was_chosen_and_by_what() -> None:
+    started = RunStarted("t", "docker", "task words", "openai", "key OPENAI_API_KEY", "gpt", True, "/srv", ())
+    assert shown(started) == ["openai/gpt · key OPENAI_API_KEY"]
+    assert shown(started, verbose=True) == ["openai/gpt · key OPENAI_API_KEY · agent docker (task words) · /srv"]
+    assert shown(replace(started, provider="builtin", model=None)) == ["builtin · key OPENAI_API_KEY"]
+
+
+def test_a_turn_is_one_line_behind_what_was_said() -> None:
+    call = ToolCall("1", "docker_ps", {"all": True, "name": "wéb"})
+    answered = ModelAnswered(2, "Let me look.\n", (call,), "tool_calls", None)
+    assert shown(answered) == ["Let me look.", 'turn 2 · docker_ps(all=true, name="wéb")']
+    assert shown(answered, metered=False) == ["Let me look."]
+    assert shown(ModelAnswered(3, "The answer", (), "stop", None)) == ["turn 3 · answer"]
+    assert shown(ModelAnswered(3, "The answer", (), "stop", None), metered=False) == []
+
+
+def test_words_of_strangers_are_made_safe() -> None:
+    call = ToolCall("1", "x\x1b[2J", {"a": "\x1b]0;title\x07"})
+    failed = ToolFinished(call, "", 0.1, ErrorInfo("tool", "bad \x1b[31m"))
+    for event in (
+        ToolDenied(call, "no\x07"),
+        failed,
+        Noted("n\x1b", "warning"),
+        ModelAnswered(1, "\x9b", (call,), "stop", None),
+    ):
+        assert all(line.isprintable() for line in shown(event))
+
+
+def test_long_arguments_are_shortened_on_the_screen() -> None:
+    assert len(call_text(ToolCall("1", "f", {"text": "x" * 10_000}))) == 203
+
+
+def test_warnings_say_both_numbers() -> None:
+    use = LimitUse("max_tokens_per_task", "tokens", 100_000, 81_234)
+    assert shown(LimitWarned(use)) == ["warning: max_tokens_per_task: 81 % used (81,234 of 100,000)"]
+    assert shown(CallDoubted("a", 20_000_000, 100, "the line broke")) == [
+        "warning: nobody knows what a call cost (the line broke); $0.02 counts as spent"
+    ]
+
+
+def test_the_meter_is_a_fold_over_the_events() -> None:
+    events: list[Event] = [
+        TurnStarted(1),
+        CallSent("a"),
+        CallSettled("a", Usage(10, 5), 7),
+        CallSent("b"),
+        CallDoubted("b", 3, 20, "cut"),
+        ToolFinished(ToolCall("1", "f", {}), "x", 0.1),
+        ToolDenied(ToolCall("1", "f", {}), "no"),
+    ]
+    meter = Meter()
+    for event in events:
+        meter = advance(meter, event)
+    assert meter == Meter(turn=1, calls=2, tool_calls=1, denied=1, cost_nano=7, in_doubt_nano=3, tokens=35)
+
+
+@pytest.mark.parametrize(("choice", "terminal", "painted"), [("always", False, True), ("auto", True, True)])
+def test_paint_follows_the_choice_and_the_terminal(choice: str, terminal: bool, painted: bool) -> None:
+    assert ("\x1b[31m" in painter("always" if choice == "always" else "auto", terminal=terminal)("x", "red")) is painted
+    assert painter("never", terminal=True)("x", "red") == painter("auto", terminal=False)("x", "red") == "x"
