@@ -27,6 +27,10 @@ class Doubtful(ProviderUnavailable):
     retryable = False
 
 
+class Overrun(BudgetExceeded):
+    """A call cost more than its hold: whatever else happens, the run ends."""
+
+
 class RanPast(ProviderUnavailable):
     """The provider did not keep to its clamp: asking again would cost again."""
 
@@ -78,7 +82,7 @@ def gave_up(waited: Wait, facts: ModelFacts) -> AgentctlError:
     return Doubtful(f"{facts.provider} did not recover after failed calls", hint="try again later", billed="no")
 
 
-def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> BudgetExceeded:
+def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> Overrun:
     """Return the error for a charge above its hold; the answer that was paid for goes along."""
     in_money = settlement.nano is not None and hold.nano is not None and settlement.nano > hold.nano
     unit: Unit = "nano_usd" if in_money else "tokens"
@@ -86,7 +90,7 @@ def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: M
     cost = (settlement.nano or 0) if in_money else settlement.tokens
     limit: Literal["max_cost_per_task", "max_tokens_per_task"]
     limit = "max_cost_per_task" if in_money else "max_tokens_per_task"
-    return BudgetExceeded(
+    return Overrun(
         f"provider_overrun: {facts.provider} reported {shown(cost, unit)} for a call that could cost "
         f"{shown(held, unit)} at most; it is recorded in full",
         verdict=Verdict(limit, unit, ceiling=held, spent=cost, in_doubt=0, held=0, would_be=cost),

@@ -30,7 +30,7 @@ class CostLimit(BaseModel):
 
     max_cost_per_task: Dollars | None = Decimal("0.50")
     max_cost_per_hour: Dollars | None = Decimal("10.0")
-    max_tokens_per_task: Annotated[int, Field(ge=0)] | None = 100_000
+    max_tokens_per_task: Annotated[int, Field(ge=0, le=10**15)] | None = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,13 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
             return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
     if at_ceiling:
         worst = worst_case(ask, ask.most, at_ceiling=True)
-        tight = [r for r in rooms if r.ceiling is not None and _after(r, worst) > r.ceiling]
-        return _refusal(ask, tight[0], doubtful=False, at_ceiling=True) if tight else worst
+        tight = [r for r in rooms if r.ceiling is not None and _after(r, worst) + r.queued > r.ceiling]
+        if not tight:
+            return worst
+        if all(_after(r, worst) - r.movable <= (r.ceiling or 0) for r in tight):
+            return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=True, queued=True))
+        hard = next(r for r in tight if _after(r, worst) - r.movable > (r.ceiling or 0))
+        return _refusal(ask, hard, doubtful=False, at_ceiling=True)
     allowed = [_fits(ask, r, held=r.amounts.held, in_doubt=r.amounts.in_doubt, queued=r.queued) for r in rooms]
     output = min([ask.most, *(a for a in allowed if a is not None)])
     if output >= ask.least:
@@ -218,7 +223,7 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
     tight = [r for r, a in zip(rooms, allowed, strict=True) if a is not None and a < ask.least]
     eased = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=r.amounts.in_doubt, queued=0) for r in tight]
     if all(e is None or e >= ask.least for e in eased):
-        return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=False))
+        return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=False, queued=True))
     hard = next(r for r, e in zip(tight, eased, strict=True) if e is not None and e < ask.least)
     certain = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=0, queued=0) for r in tight]
     doubtful = all(c is None or c >= ask.least for c in certain)
@@ -229,7 +234,7 @@ def _after(room: Room, worst: Worst) -> int:
     return room.amounts.total + (worst.tokens if room.unit == "tokens" else worst.nano or 0)
 
 
-def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool) -> Verdict:
+def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
     worst = worst_case(ask, ask.least, at_ceiling=at_ceiling)
     amounts = room.amounts
     return Verdict(
@@ -239,7 +244,7 @@ def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool) -> Verdi
         spent=amounts.spent,
         in_doubt=amounts.in_doubt,
         held=amounts.held,
-        would_be=_after(room, worst),
+        would_be=_after(room, worst) + (room.queued if queued else 0),
         doubtful=doubtful,
     )
 
@@ -267,8 +272,8 @@ def believable(usage: Usage | None, facts: ModelFacts, *, answered: bool) -> boo
         return False
     if usage.reasoning_tokens > usage.output_tokens:
         return False
-    within_window = facts.context_window is None or usage.input_tokens <= facts.context_window
-    return within_window and (facts.output_ceiling is None or usage.output_tokens <= facts.output_ceiling)
+    window, ceiling = facts.context_window or UNKNOWN_CEILING, facts.output_ceiling or UNKNOWN_CEILING
+    return usage.input_tokens <= window and usage.output_tokens <= ceiling
 
 
 def warned(amounts: Amounts, ceiling: int | None) -> bool:

@@ -7,8 +7,8 @@ after, the hold is concluded once: settled by believable usage, void when it sur
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 from uuid import uuid4
@@ -16,9 +16,9 @@ from uuid import uuid4
 import anyio
 
 from agentctl.bound import Known, bound, learn
-from agentctl.breaker import RanPast, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
+from agentctl.breaker import Overrun, RanPast, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
 from agentctl.budget import Ask, Charge, CostLimit, Hold, Purpose, Wait, Wish, believable, warned, wish
-from agentctl.errors import BudgetExceeded, ProviderError, ProviderUnavailable, Verdict
+from agentctl.errors import BudgetExceeded, ProviderError, ProviderUnavailable, StateError, Verdict
 from agentctl.events import (
     AnswerStreamed,
     CallDoubted,
@@ -32,11 +32,13 @@ from agentctl.events import (
     LimitWarned,
 )
 from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, charge_nano, to_nano
+from agentctl.pricing import ModelFacts, Price, charge_nano, to_nano
 from agentctl.protocols import Ledger, LLMProvider
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
+HANG_UP_S = 5.0
+_MOST_LOST = 3
 _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
 
 
@@ -50,6 +52,7 @@ class _Sent:
 
     completion: Completion | None = None
     answered: bool = False
+    failed: bool = False
     ran_past: bool = False
     text_bytes: int = 0
 
@@ -59,6 +62,7 @@ class Calls:
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
     ``budget_wait_s`` for the holds of others. ``retries`` are further attempts, each with a hold of its own.
+    ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Calls:
         doubt: Literal["normal", "strict"] = "normal",
         retries: int = 3,
         first_pause_s: float = FIRST_PAUSE_S,
+        price_of: Callable[[str], Price | None] = lambda _: None,
     ) -> None:
         self._provider = provider
         self._ledger = ledger
@@ -89,6 +94,7 @@ class Calls:
         self._doubt = doubt
         self._retries = retries
         self._first_pause_s = first_pause_s
+        self._price_of = price_of
         self._known: Known | None = None
         self._warned: set[str] = set()
         self.usage = Usage()
@@ -117,25 +123,33 @@ class Calls:
         refuse_the_unbounded(self.facts, self._limits)
         request = Request(self.facts.model, messages, tools)
         wanted = wish(self.facts, self._max_output_tokens)
-        completion = await self._persist(request, wanted, purpose)
+        completion, hold = await self._persist(request, wanted, purpose)
         ceiling = self.facts.output_ceiling
         may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
-        if completion.stop == "length" and self.facts.metered and may_double:
-            try:
-                return await self._persist(request, wish(self.facts, wanted.most * 2), purpose)
-            except BudgetExceeded:
-                return completion
-        return completion
+        if completion.stop != "length" or not self.facts.metered or not (hold.probe or may_double):
+            return completion
+        more = wanted if hold.probe else wish(self.facts, wanted.most * 2)
+        try:
+            return (await self._persist(request, more, purpose))[0]
+        except Overrun:
+            raise
+        except (BudgetExceeded, ProviderError):
+            return completion  # it is paid for
 
-    async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> Completion:
+    async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
         """Try, and try again where that may help; each attempt is bounded and held anew."""
-        tried = 0
+        tried = lost = 0
         while True:
             attempt = replace(request, attempt_id=uuid4().hex)
             try:
                 return await self._attempt(attempt, wanted, purpose)
             except _HoldLost:
-                continue
+                lost += 1
+                if lost >= _MOST_LOST:
+                    raise StateError(
+                        f"{lost} holds in a row were over before they could be sent: the ledger is too slow",
+                        hint="see whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
+                    ) from None
             except ProviderError as error:
                 tried += 1
                 pause = self._pause(error, tried)
@@ -150,8 +164,9 @@ class Calls:
             return error.retry_after
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
 
-    async def _attempt(self, request: Request, wanted: Wish, purpose: Purpose) -> Completion:
+    async def _attempt(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
         hold = await self._hold(request, wanted, purpose)
+        deadline = anyio.current_time() + self._deadline_s
         sent: _Sent | None = None
         try:
             facts = self.facts
@@ -162,15 +177,15 @@ class Calls:
             )
             if not await self._ledger.mark_sent(hold.id):
                 raise _HoldLost
-            sent = _Sent()
             await self._emit(CallSent(hold.id))
+            sent = _Sent()
             clamp = hold.granted_output if facts.metered else None
-            await self._stream(replace(request, max_output_tokens=clamp), sent)
+            await self._stream(replace(request, max_output_tokens=clamp), sent, deadline)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._conclude_failed(hold, sent, error)
             raise
-        return await self._conclude(hold, request, sent)
+        return await self._conclude(hold, request, sent), hold
 
     async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
@@ -204,47 +219,57 @@ class Calls:
                             told.add(answer.reason)
                             await self._emit(CallWaited(answer.reason, answer.seconds))
                         await anyio.sleep(min(answer.seconds, left))
-        finally:
-            if "holds" in told:
-                with anyio.CancelScope(shield=True):
-                    await self._ledger.leave_queue(ask.attempt_id)
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(StateError):
+                await self._ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
+            raise
 
-    async def _stream(self, request: Request, sent: _Sent) -> None:
+    async def _stream(self, request: Request, sent: _Sent, deadline: float) -> None:
         """Send the request and take in its answer.
 
         Raises:
             ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
         """
-        stream = cast("AsyncGenerator[Delta | Completion]", self._provider.stream(request))
+        stream = self._provider.stream(request)
         most_bytes = None if request.max_output_tokens is None else request.max_output_tokens * _MOST_BYTES_PER_TOKEN
         try:
-            async with aclosing(stream):
-                with anyio.fail_after(self._deadline_s):
-                    while True:
-                        with anyio.fail_after(self._silence_s):
-                            item = await anext(stream, None)
-                        if item is None:
-                            break
-                        if isinstance(item, Completion):
-                            sent.completion = item
-                            sent.answered = sent.answered or bool(item.text or item.tool_calls)
-                            break
-                        sent.answered = True
-                        sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
-                        if most_bytes is not None and sent.text_bytes > most_bytes:
-                            sent.ran_past = True
-                            break
-                        await self._emit(AnswerStreamed(item.text))
+            with anyio.fail_after(deadline - anyio.current_time()):
+                while sent.completion is None:
+                    with anyio.fail_after(self._silence_s):
+                        item = await self._next(stream, sent)
+                    if item is None:
+                        break
+                    if isinstance(item, Completion):
+                        sent.completion = item
+                        sent.answered = sent.answered or bool(item.text or item.tool_calls)
+                        break
+                    sent.answered = True
+                    sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
+                    if most_bytes is not None and sent.text_bytes > most_bytes:
+                        sent.ran_past = True
+                        break
+                    await self._emit(AnswerStreamed(item.text))
         except TimeoutError as error:
             raise ProviderUnavailable(
                 f"{self.facts.provider} sent nothing for {self._silence_s:g} s, or not the whole answer in "
                 f"{self._deadline_s:g} s",
                 hint="try again, or raise --llm-timeout",
             ) from error
+        finally:
+            await _hang_up(stream)
         if sent.ran_past:
             raise RanPast(f"{self.facts.provider} went on past max_tokens={request.max_output_tokens}; it was cut off")
         if sent.completion is None:
             raise ProviderUnavailable(f"the answer of {self.facts.provider} was cut short", hint="try again")
+
+    @staticmethod
+    async def _next(stream: AsyncIterator[Delta | Completion], sent: _Sent) -> Delta | Completion | None:
+        """Return the next piece, None at the end; what fails in here is the provider's fault."""
+        try:
+            return await anext(stream, None)
+        except Exception:
+            sent.failed = True
+            raise
 
     async def _conclude(self, hold: Hold, request: Request, sent: _Sent) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at."""
@@ -257,10 +282,9 @@ class Calls:
             elif usage is None or not believable(usage, facts, answered=sent.answered):
                 await self._leave_in_doubt(hold, "no usage was reported" if usage is None else "usage not believable")
                 self._known = None
-                await self._warn()
                 return completion
             else:
-                nano = None if facts.price is None else charge_nano(facts.price, usage)
+                nano = self._dearest(usage, completion.model)
                 settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
                 self._known = learn(self._known, request, completion, usage)
             self._add(usage, settlement.nano, completion.model)
@@ -270,6 +294,11 @@ class Calls:
         if settlement.overrun:
             raise overrun(hold, settlement, completion, self.facts)
         return completion
+
+    def _dearest(self, usage: Usage, answered: str | None) -> int | None:
+        """Return the charge at the dearer of the asked and the answering model's price."""
+        prices = (self.facts.price, None if answered in (None, self.facts.model) else self._price_of(str(answered)))
+        return max((charge_nano(price, usage) for price in prices if price is not None), default=None)
 
     def _add(self, usage: Usage, nano: int | None, model: str | None) -> None:
         self.usage += usage
@@ -291,7 +320,7 @@ class Calls:
             await self._ledger.void(hold.id, reason_of(error))
             await self._emit(CallVoided(hold.id, reason_of(error)))
             return
-        fault = isinstance(error, Exception)
+        fault = sent.failed or isinstance(error, ProviderError)
         await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
 
     async def _leave_in_doubt(
@@ -301,6 +330,7 @@ class Calls:
         known = left.nano is not None and self.in_doubt_nano is not None
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
         await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
+        await self._warn()
 
     async def _warn(self) -> None:
         """Say once for each limit that 80 % of it is used."""
@@ -310,3 +340,11 @@ class Calls:
             if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
+
+
+async def _hang_up(stream: AsyncIterator[Delta | Completion]) -> None:
+    """Close the connection, whatever it says to that: what was answered stays answered."""
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        with anyio.move_on_after(HANG_UP_S, shield=True), suppress(Exception):
+            await close()

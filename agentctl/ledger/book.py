@@ -30,23 +30,28 @@ class Book:
         self._pause_s = pause_s
         self._owners = store.path.with_suffix(".owners")
         self._alive: Alive | None = None
+        self._boot_id = read_boot_id()
 
     def close(self) -> None:
         """End this owner: what it still held is void, what it had sent is in doubt."""
-        if self._alive is not None:
-            with self._store.write() as tick:
-                rows.bury(tick, self._owner_id)
-            self._alive.close()
-            self._alive = None
-        self._store.close()
+        alive, self._alive = self._alive, None
+        try:
+            if alive is not None:
+                with self._store.write() as tick:
+                    rows.bury(tick, self._owner_id)
+        finally:
+            if alive is not None:
+                alive.close()
+            self._store.close()
 
     def _register(self, tick: Tick) -> None:
         if self._alive is None:
             self._alive = Alive(self._owners, self._owner_id)
-            tick.db.execute(
-                "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
-                (self._owner_id, self._pid, socket.gethostname(), read_boot_id(), tick.now_us),
-            )
+            rows.remove_traces(tick, self._owners, but=self._owner_id)
+        tick.db.execute(  # each time: an earlier one may have been rolled back
+            "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
+            (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tick.now_us),
+        )
 
     def open_run(
         self,
@@ -70,8 +75,8 @@ class Book:
                     lease,
                     None if cost is None else to_nano(cost),
                     limits.max_tokens_per_task,
-                    task,
-                    agent,
+                    rows.plain(task),
+                    rows.plain(agent),
                     json.dumps(dict(labels)),
                     tick.now_us,
                 ),
@@ -84,6 +89,8 @@ class Book:
                 "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND closed_us IS NULL",
                 (tick.now_us, status, run_id),
             )
+            rows.void_held(tick, "run_id = ?", run_id, reason="its run ended before sending")
+            tick.db.execute("DELETE FROM waiters WHERE run_id = ?", (run_id,))
 
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
@@ -95,6 +102,7 @@ class Book:
             if ask.facts.metered:
                 health = provider_health(tick, ask.facts.provider, pause_s=self._pause_s)
                 if isinstance(health, Wait):
+                    self._leave(tick, ask.attempt_id)
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
@@ -102,10 +110,11 @@ class Book:
             answer = judge(ask, limits, at_ceiling=broke_its_clamp(tick, ask))
             if isinstance(answer, Wait):
                 self._queue(tick, ask)
-                return answer
+                verdict = answer.verdict
+                return answer if verdict is None else replace(answer, verdict=_timed(tick, verdict))
             self._leave(tick, ask.attempt_id)
             if isinstance(answer, Verdict):
-                return replace(answer, free_at=free_at(tick, answer))
+                return _timed(tick, answer)
             return self._hold(tick, ask, answer, limits)
 
     def _held_before(self, tick: Tick, ask: Ask) -> Hold | None:
@@ -137,9 +146,10 @@ class Book:
         )
 
     def leave_queue(self, attempt_id: str) -> None:
-        """Give up waiting."""
+        """Give up waiting, and a hold that came too late with it."""
         with self._store.write() as tick:
             self._leave(tick, attempt_id)
+            rows.void_held(tick, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
         """Compare and set: held by us, deadline ahead, and its run still open."""
@@ -170,7 +180,7 @@ class Book:
                 " cache_write_tokens = ?, output_tokens = ?, reasoning_tokens = ?, provider_fault = 0,"
                 " settled_by = 'usage' WHERE id = ?",
                 (
-                    charge.model,
+                    None if charge.model is None else rows.plain(charge.model),
                     used.input_tokens,
                     used.cached_input_tokens,
                     used.cache_write_tokens,
@@ -218,10 +228,15 @@ class Book:
     def _queue(self, tick: Tick, ask: Ask) -> None:
         need = worst_case(ask, ask.least)
         tick.db.execute(
-            "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO NOTHING",
-            (ask.attempt_id, self._owner_id, ask.run_id, tick.now_us, need.nano or 0, need.tokens),
+            "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (attempt_id) DO UPDATE SET seen_us = excluded.seen_us",
+            (ask.attempt_id, self._owner_id, ask.run_id, tick.now_us, tick.now_us, need.nano or 0, need.tokens),
         )
 
     @staticmethod
     def _leave(tick: Tick, attempt_id: str) -> None:
         tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
+
+
+def _timed(tick: Tick, verdict: Verdict) -> Verdict:
+    return replace(verdict, free_at=free_at(tick, verdict))

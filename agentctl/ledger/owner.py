@@ -22,6 +22,12 @@ def _try_lock(fd: int) -> bool:
     return True
 
 
+def _let_go(fd: int) -> None:
+    """Unlock before closing: a child that was forked meanwhile has the same lock open."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
 class Alive:
     """This process's own lock: while it is held, the owner lives, whatever its pid says."""
 
@@ -35,7 +41,7 @@ class Alive:
         """Let go and remove the file: from now on the owner counts as dead."""
         with suppress(FileNotFoundError):
             self._path.unlink()
-        os.close(self._fd)
+        _let_go(self._fd)
 
 
 def is_dead(folder: Path, owner_id: str) -> bool:
@@ -69,7 +75,7 @@ def turn(path: Path, *, patience_s: float = 30.0) -> Iterator[None]:
         os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
         yield
     finally:
-        os.close(fd)
+        _let_go(fd)
 
 
 def _wait_for(fd: int, path: Path, patience_s: float) -> None:

@@ -115,7 +115,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
         StateError: the file is damaged, foreign or newer than this program.
     """
     clock = clock or system_clock()
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:  # empty: made, but not yet written to
         now = clock().wall_us
         return CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
     with _reading(path, clock) as tick:

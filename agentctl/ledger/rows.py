@@ -13,6 +13,11 @@ from agentctl.ledger.owner import is_dead
 from agentctl.ledger.store import Tick
 
 
+def plain(text: str) -> str:
+    """Return text that SQLite can store: a lone surrogate, which providers' JSON can carry, becomes ``?``."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class Attempt(NamedTuple):
     """What a deed needs to know of a row; amounts in nano-dollars (None: unknown) and tokens."""
 
@@ -47,7 +52,7 @@ def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int
     """Add one line to the history that is never changed."""
     tick.db.execute(
         "INSERT INTO entries (attempt_id, at_us, wall_us, phase, nano, tokens, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (attempt_id, tick.now_us, tick.wall_us, phase, nano, tokens, reason),
+        (attempt_id, tick.now_us, tick.wall_us, phase, nano, tokens, None if reason is None else plain(reason)),
     )
 
 
@@ -61,8 +66,8 @@ def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owne
         "owner_id": owner_id,
         "purpose": ask.purpose,
         "phase": "held",
-        "provider": facts.provider,
-        "model": facts.model,
+        "provider": plain(facts.provider),
+        "model": None if facts.model is None else plain(facts.model),
         "prices": None if price is None else json.dumps(price.as_row()),
         "price_source": None if price is None else price.source,
         "price_version": None if price is None else price.version,
@@ -91,7 +96,7 @@ def end(
     tick.db.execute(
         "UPDATE attempts SET phase = ?, nano = ?, tokens = ?, reason = coalesce(?, reason), ended_us = ?,"
         " leaves_hour_us = ? WHERE id = ?",
-        (phase, nano, tokens, reason, tick.now_us, leaves_us, attempt_id),
+        (phase, nano, tokens, None if reason is None else plain(reason), tick.now_us, leaves_us, attempt_id),
     )
     enter(tick, attempt_id, phase, nano, tokens, reason)
 
@@ -123,7 +128,7 @@ def bury(tick: Tick, owner_id: str) -> None:
 
 
 def sweep(tick: Tick, owners: Path, *, but: str) -> None:
-    """Bury every owner of something open whose lock nobody holds."""
+    """Bury every owner of something open whose lock nobody holds; void whoever's hold can never be sent any more."""
     found = tick.db.execute(
         "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?"
         " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?",
@@ -132,3 +137,18 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     for (owner_id,) in found:
         if is_dead(owners, owner_id):
             bury(tick, owner_id)
+    void_held(tick, "deadline_us <= ?", tick.now_us, reason="not sent before its deadline")
+
+
+def void_held(tick: Tick, condition: str, value: object, *, reason: str) -> None:
+    """Void the holds that ``condition`` (of our own words) names and that were never sent."""
+    found = tick.db.execute(f"SELECT id FROM attempts WHERE phase = 'held' AND {condition}", (value,))  # noqa: S608
+    for (attempt_id,) in found.fetchall():
+        void(tick, attempt_id, reason)
+
+
+def remove_traces(tick: Tick, owners: Path, *, but: str) -> None:
+    """Remove the lock files of the dead that left nothing open."""
+    for path in owners.iterdir():
+        if path.name != but and is_dead(owners, path.name):
+            bury(tick, path.name)

@@ -63,7 +63,8 @@ CREATE TRIGGER attempts_last BEFORE DELETE ON attempts BEGIN SELECT RAISE(ABORT,
 -- Those who wait for room, the oldest first; need_nano is the least that would do.
 CREATE TABLE waiters (
     attempt_id TEXT PRIMARY KEY, owner_id TEXT NOT NULL, run_id TEXT NOT NULL,
-    since_us INTEGER NOT NULL, need_nano INTEGER NOT NULL, need_tokens INTEGER NOT NULL
+    since_us INTEGER NOT NULL, seen_us INTEGER NOT NULL,
+    need_nano INTEGER NOT NULL, need_tokens INTEGER NOT NULL
 ) STRICT;
 
 -- A charge above its hold: from then on the model's ceiling is held, until the user clears it.

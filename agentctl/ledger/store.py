@@ -17,6 +17,7 @@ from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 _CURES = (
     ("full", "free some space, or move it: AGENTCTL_STATE_DIR=/another/disk"),
+    ("no space", "free some space, or move it: AGENTCTL_STATE_DIR=/another/disk"),
     ("readonly", "make it writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"),
     ("unable to open", "make its folder writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"),
     ("malformed", "keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged"),
@@ -83,9 +84,13 @@ class Store:
         self._db.execute("PRAGMA synchronous=FULL")
 
     def _version(self) -> int:
-        application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        self._db.execute("BEGIN")  # one view: another process may be migrating
+        try:
+            application = self._db.execute("PRAGMA application_id").fetchone()[0]
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        finally:
+            self._db.execute("ROLLBACK")
         if application != APPLICATION_ID and (application or version or tables):
             raise StateError(
                 f"{self.path} is a database of another program",
@@ -103,11 +108,14 @@ class Store:
             script = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number + 1};"
             self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} {script} COMMIT;")
 
+    def _refuse_after_a_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
+
     @contextmanager
     def write(self) -> Iterator[Tick]:
         """Queue, begin, tell the time, and commit; any exception rolls back."""
-        if os.getpid() != self._pid:
-            raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
+        self._refuse_after_a_fork()
         with self._mutex, translated(self.path), turn(self.path.with_suffix(".queue"), patience_s=self._patience_s):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -133,6 +141,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Tick]:
         """Give a consistent view; the ledger's time is told but not moved."""
+        self._refuse_after_a_fork()
         with self._mutex, translated(self.path):
             self._db.execute("BEGIN")
             try:

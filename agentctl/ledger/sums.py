@@ -10,6 +10,7 @@ from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.store import Tick
 
 _KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
+WAITER_SILENCE_US = 10 * 1_000_000
 _MOVABLE = ("held", "sent")
 
 
@@ -45,14 +46,17 @@ def hour_amounts(tick: Tick) -> tuple[Amounts, int]:
 
 
 def _queued(tick: Tick, ask: Ask) -> tuple[int, int, int]:
-    """Return what those who wait longer need: nano of everyone, nano and tokens of the same run."""
+    """Return what those who wait longer need: nano of everyone, nano and tokens of the same run.
+
+    Who has not asked for a while (a stopped process) loses its place until it asks again.
+    """
     row = tick.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
     since = tick.now_us if row is None else row[0]
     nano, run_nano, run_tokens = tick.db.execute(
         "SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_nano) FILTER (WHERE run_id = ?), 0),"
         " coalesce(sum(need_tokens) FILTER (WHERE run_id = ?), 0) FROM waiters"
-        " WHERE since_us < ? OR (since_us = ? AND attempt_id < ?)",
-        (ask.run_id, ask.run_id, since, since, ask.attempt_id),
+        " WHERE seen_us >= ? AND (since_us < ? OR (since_us = ? AND attempt_id < ?))",
+        (ask.run_id, ask.run_id, tick.now_us - WAITER_SILENCE_US, since, since, ask.attempt_id),
     ).fetchone()
     return nano, run_nano, run_tokens
 
