@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from pydantic import Field
@@ -81,8 +83,24 @@ async def system_load(_: Bench, __: Nothing) -> str:
 def _disks() -> list[tuple[object, ...]]:
     import psutil
 
+    return disk_rows(psutil.disk_partitions(all=True))
+
+
+class Mount(Protocol):
+    """What is known of a mounted file system."""
+
+    @property
+    def mountpoint(self) -> str: ...
+    @property
+    def fstype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+
+def disk_rows(found: Iterable[Mount]) -> list[tuple[object, ...]]:
+    """Return a row for each disk among ``found``, and one for the root in any case."""
     rows, seen = [], set[object]()
-    mounts = [mount for mount in psutil.disk_partitions(all=True) if mount.fstype not in _PSEUDO and mount.fstype]
+    mounts = [mount for mount in found if mount.fstype not in _PSEUDO and mount.fstype]
     for mount in sorted(mounts, key=lambda mount: (len(mount.mountpoint), mount.mountpoint)):
         layer = mount.fstype == "overlay" and mount.mountpoint != "/"  # a container's root on a disk already listed
         if layer or not Path(mount.mountpoint).is_dir():
@@ -95,6 +113,9 @@ def _disks() -> list[tuple[object, ...]]:
         if row is not None and identity not in seen:
             seen.add(identity)
             rows.append(row)
+    if Path("/").stat().st_dev not in seen:  # a changed root or a live system: no disk is mounted there by name
+        row = _disk_row("/", "", "")
+        rows += [row] if row is not None else []
     return sorted(rows, key=lambda row: str(row[0]))
 
 

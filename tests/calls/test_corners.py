@@ -1,4 +1,4 @@
-"""What a second reader found untested at the choke point: each test fails for one plausible slip in the code."""
+"""The corners of the choke point: each test fails for one plausible slip in the code."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from agentctl.errors import ToolError
 from agentctl.tools import toolbox
+from agentctl.tools.system import disk_rows
 from agentctl.tools.table import size
 
 
@@ -145,3 +147,9 @@ async def test_an_unnamed_user_is_told_by_number() -> None:
     finally:
         os.seteuid(0)
     assert re.search(r"^user +\(no name\) 54321$", text, re.MULTILINE)
+
+
+def test_the_root_is_listed_also_where_no_mount_names_it() -> None:
+    """A changed root, as containers and installers have it."""
+    ((place, total, *_),) = disk_rows([])
+    assert (place, total) == ("/", size(shutil.disk_usage("/").total))
