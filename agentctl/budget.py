@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,8 +71,7 @@ class Wait:
     verdict: Verdict | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What an attempt cost; ``nano`` None: the price is unknown. ``model`` is the one that answered."""
 
     usage: Usage
@@ -80,8 +79,7 @@ class Charge:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How an attempt stands in the book after it was settled; ``overrun`` if it cost more than its hold."""
 
     phase: Literal["settled", "void", "doubt"]
@@ -90,8 +88,7 @@ class Settlement:
     overrun: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """Sums in one unit."""
 
     spent: int = 0
@@ -104,8 +101,7 @@ class Amounts:
         return self.spent + self.in_doubt + self.held
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(NamedTuple):
     """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars."""
 
     run_nano: Amounts
@@ -129,8 +125,7 @@ class Room:
     queued: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Worst:
+class Worst(NamedTuple):
     """The worst case of an attempt; ``nano`` is None when the price is unknown (only without a dollar limit)."""
 
     output: int
@@ -138,8 +133,7 @@ class Worst:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """Output tokens: the least that would do, and the most that is wanted."""
 
     least: int

@@ -128,7 +128,10 @@ class Calls:
         may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
         if completion.stop != "length" or not self.facts.metered or not (hold.probe or may_double):
             return completion
-        more = wanted if hold.probe else wish(self.facts, wanted.most * 2)
+        most = wanted.most if hold.probe else wish(self.facts, wanted.most * 2).most
+        if most <= hold.granted_output:
+            return completion
+        more = Wish(hold.granted_output + 1, most)  # a shorter answer would be no gain
         try:
             return (await self._persist(request, more, purpose))[0]
         except Overrun:

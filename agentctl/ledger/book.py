@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,6 +35,8 @@ class Book:
 
     def close(self) -> None:
         """End this owner: what it still held is void, what it had sent is in doubt."""
+        if os.getpid() != self._pid:
+            return  # a fork's copy: the parent lives on
         alive, self._alive = self._alive, None
         try:
             if alive is not None:
@@ -107,9 +110,10 @@ class Book:
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
             limits = limits_of(tick, ask)
-            answer = judge(ask, limits, at_ceiling=broke_its_clamp(tick, ask))
+            broke = broke_its_clamp(tick, ask)
+            answer = judge(ask, limits, at_ceiling=broke)
             if isinstance(answer, Wait):
-                self._queue(tick, ask)
+                self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
                 return answer if verdict is None else replace(answer, verdict=_timed(tick, verdict))
             self._leave(tick, ask.attempt_id)
@@ -225,8 +229,8 @@ class Book:
             tokens, _ = run_amounts(tick, run_id, "tokens")
             return Spend(nano, tokens, hour_amounts(tick)[0])
 
-    def _queue(self, tick: Tick, ask: Ask) -> None:
-        need = worst_case(ask, ask.least)
+    def _queue(self, tick: Tick, ask: Ask, *, at_ceiling: bool) -> None:
+        need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
         tick.db.execute(
             "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (attempt_id) DO UPDATE SET seen_us = excluded.seen_us",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 HOUR_US = 3600 * 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Both clocks at one moment, in microseconds; ``boot_us`` counts suspend. An empty ``boot_id`` is unknown."""
 
     wall_us: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentctl.budget import Ask, Wait
+from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Tick
 
 DOUBTS_IN_A_ROW = 2
@@ -18,7 +19,7 @@ def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool
     recent = tick.db.execute(
         "SELECT phase, ended_us FROM attempts WHERE provider = ? AND phase IN ('settled', 'doubt')"
         " AND (phase = 'settled' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
-        (provider,),
+        (plain(provider),),
     ).fetchall()
     doubts = next((i for i, (phase, _) in enumerate(recent) if phase == "settled"), len(recent))
     if doubts < DOUBTS_IN_A_ROW:
@@ -29,7 +30,7 @@ def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool
         return Wait("provider", left)
     under_way = tick.db.execute(
         "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?",
-        (provider,),
+        (plain(provider),),
     ).fetchone()
     return Wait("provider", PROBE_POLL_S) if under_way else False
 
@@ -38,6 +39,6 @@ def broke_its_clamp(tick: Tick, ask: Ask) -> bool:
     """Whether this provider and model once cost more than its hold, and nobody has cleared it."""
     found = tick.db.execute(
         "SELECT 1 FROM overruns WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-        (ask.facts.provider, ask.facts.model or ""),
+        (plain(ask.facts.provider), plain(ask.facts.model or "")),
     ).fetchone()
     return found is not None

@@ -45,12 +45,17 @@ class Alive:
 
 
 def is_dead(folder: Path, owner_id: str) -> bool:
-    """Whether nobody holds the owner's lock any more; what a dead owner left is removed."""
+    """Whether nobody holds the owner's lock any more; what a dead owner left is removed.
+
+    What cannot be opened (another user's, a folder) is taken for alive: nothing of its is touched.
+    """
     path = folder / owner_id
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
+    except OSError:
+        return False
     try:
         if not _try_lock(fd):
             return False

@@ -86,7 +86,7 @@ def _row(row: tuple[Any, ...]) -> CostRow:
 
 
 @contextmanager
-def _reading(path: Path, clock: ReadClock) -> Iterator[Tick]:
+def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
     """Open read-only; on a read-only disk, where a write-ahead log cannot be joined, read the file as it lies."""
     with translated(path):
         try:
@@ -96,6 +96,9 @@ def _reading(path: Path, clock: ReadClock) -> Iterator[Tick]:
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         with closing(db):
             version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                yield None  # made, but never written to
+                return
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version > len(MIGRATIONS):
                 raise StateError(
                     f"{path} is not a ledger that this agentctl can read",
@@ -115,10 +118,13 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
         StateError: the file is damaged, foreign or newer than this program.
     """
     clock = clock or system_clock()
-    if not path.exists() or path.stat().st_size == 0:  # empty: made, but not yet written to
-        now = clock().wall_us
-        return CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
+    now = clock().wall_us
+    nothing = CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
+    if not path.exists():
+        return nothing
     with _reading(path, clock) as tick:
+        if tick is None:
+            return nothing
         since = tick.now_us - seconds * 1_000_000
         rows = tuple(_row(row) for row in tick.db.execute(_ROWS, {"since": since}))
         return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, hour_amounts(tick)[0])

@@ -142,8 +142,9 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
 
 def void_held(tick: Tick, condition: str, value: object, *, reason: str) -> None:
     """Void the holds that ``condition`` (of our own words) names and that were never sent."""
-    found = tick.db.execute(f"SELECT id FROM attempts WHERE phase = 'held' AND {condition}", (value,))  # noqa: S608
-    for (attempt_id,) in found.fetchall():
+    still_open = "SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'held'"
+    found = tick.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
+    for (attempt_id,) in found:
         void(tick, attempt_id, reason)
 
 

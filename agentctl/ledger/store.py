@@ -7,8 +7,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, Reading, advance, system_clock
@@ -37,8 +37,7 @@ def translated(path: Path) -> Iterator[None]:
         raise StateError(f"the ledger {path} cannot be used: {said}", hint=cure.format(path=path)) from exc
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """An open transaction: the connection, and the ledger's time in it."""
 
     db: sqlite3.Connection
