@@ -17,6 +17,7 @@ def main(*, assemble: Assemble | None = None) -> NoReturn:
     ``assemble`` replaces the real parts of a run.
     """
     gc.disable()
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # no code of strangers in here; looking for it takes time, too
     try:
         from agentctl.cli.streams import open_missing  # noqa: PLC0415 - the collector is off before anything loads
 

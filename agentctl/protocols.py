@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
 from agentctl.errors import Verdict
@@ -71,8 +70,7 @@ class Toolbox(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CommandResult:
+class CommandResult(NamedTuple):
     """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal."""
 
     exit_code: int
@@ -150,8 +148,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(NamedTuple):
     """Why a tool call was not allowed; the model reads it."""
 
     reason: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentctl.agents import AgentSpec
 
@@ -25,8 +25,7 @@ _SILENT = frozenset((
 ))  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """The chosen agent's name; ``score`` is its share of the belief from 0 to 1, 0 when no word was known."""
 
     agent: str

@@ -8,8 +8,9 @@ import os
 import shlex
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
@@ -26,8 +27,7 @@ LOWERABLE = (
 TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(NamedTuple):
     """A line that we would have used, had the file been trusted; never its value."""
 
     field: str
@@ -42,11 +42,10 @@ class Ignored:
         return f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
 
 
-@dataclass(frozen=True, slots=True)
-class Tightening:
+class Tightening(NamedTuple):
     """What changes, and the fields that would have loosened something and therefore do nothing."""
 
-    changes: Mapping[str, object] = field(default_factory=dict)
+    changes: Mapping[str, object] = MappingProxyType({})
     loosening: tuple[str, ...] = ()
 
 
@@ -88,8 +87,7 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, tuple) else ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
+class ProjectFile(NamedTuple):
     """A file of the working directory: its text, or the reason why it was not read."""
 
     path: Path

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperOption
 
 from agentctl.cli import completion, config, costs, help, run, runs
 from agentctl.cli.flags import canonical
 from agentctl.cli.invocation import Assemble, Invocation
+from agentctl.cli.quick import quicken
+from agentctl.cli.shown import Command, Group
 from agentctl.errors import AgentctlError
 
 _HELP = """Runs one task with a language model and tools, and cannot spend more than it was given.
@@ -25,7 +27,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canon
 _ORDER = ("run", "costs", "runs", "config", "completion", "help")
 
 
-class _Root(TyperGroup):
+class _Root(Group):
     """Lists its commands in the order in which one needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
@@ -65,7 +67,7 @@ def _group(
     callback: Callable[..., None],
     commands: Mapping[str, Callable[..., None]],
     *,
-    kind: type[TyperGroup] = TyperGroup,
+    kind: type[Group] = Group,
 ) -> typer.Typer:
     """Return a group of commands."""
     group = typer.Typer(
@@ -78,17 +80,19 @@ def _group(
         suggest_commands=False,
     )
     for name, command in commands.items():
-        group.command(name, context_settings=_CONTEXT)(command)
+        group.command(name, cls=Command, context_settings=_CONTEXT)(command)
     return group
 
 
-def build() -> typer.Typer:
-    """Return the application; every command's weight loads when it is called."""
+def build(*, only_run: bool = False) -> typer.Typer:
+    """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
+    if only_run:
+        return _group(_HELP, _root, {"run": run.run}, kind=_Root)
     app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
     app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
     app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")
-    app.command("completion", context_settings=_CONTEXT)(completion.completion)
-    app.command("help", context_settings=_CONTEXT)(help.help)
+    app.command("completion", cls=Command, context_settings=_CONTEXT)(completion.completion)
+    app.command("help", cls=Command, context_settings=_CONTEXT)(help.help)
     return app
 
 
@@ -116,7 +120,8 @@ def _failed(error: AgentctlError, call: Invocation) -> int:
 
 
 def _dispatch(call: Invocation) -> int:
-    command = typer.main.get_command(build())
+    command = typer.main.get_command(build(only_run=call.argv[:1] == ("run",)))
+    quicken(command)
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
             param.hidden = True  # `agentctl completion` is the one door; completing itself needs them registered
@@ -128,8 +133,12 @@ def _dispatch(call: Invocation) -> int:
         raise from_parser(error, call.argv) from error
     except AgentctlError:
         raise
-    except (KeyboardInterrupt, typer.Abort):
-        return 130
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if call.form == "text":
+            return 130
+        from agentctl.errors import Interrupted
+
+        raise Interrupted("interrupted before the command began") from error
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:

@@ -66,9 +66,11 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
     problems, chosen, code = list(checked.problems), "", 2
     if checked.loaded is not None:
         from agentctl.cli.exits import exit_status
+        from agentctl.wiring import assemble
 
         try:
             choice = choose_provider(checked.loaded)
+            assemble(checked.loaded, choice)  # opens nothing: what it refuses, a run would refuse
             chosen = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
             chosen += f" ({choice.chosen_by})"
         except AgentctlError as error:

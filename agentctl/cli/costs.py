@@ -139,7 +139,11 @@ def _table(report: CostReport, title: str, limit: int | None) -> str:
             )
             for row in report.rows
         ]
-        parts += [columns(header, rows, right=frozenset(range(3, 9))), ""]
+        empty = {7} if not report.in_doubt_nano else set()
+        empty |= {8} if not report.held_nano else set()
+        kept = [at for at in range(len(header)) if at not in empty]  # else it is wider than a terminal for nothing
+        lines = [[line[at] for at in kept] for line in (header, *rows)]
+        parts += [columns(lines[0], lines[1:], right=frozenset(range(3, len(kept) - 1))), ""]
     calls = sum(row.calls for row in report.rows)
     runs = len({row.run_id for row in report.rows})
     total = f"{title}: {plural(runs, 'run')}, {plural(calls, 'call')}, {money(report.total_nano)}"

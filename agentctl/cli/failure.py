@@ -48,26 +48,51 @@ def report(
 def from_parser(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
     """Return what the command line's parser found wrong as our own error, with the nearest right word."""
     from agentctl.errors import UsageError
-    from agentctl.text import did_you_mean
 
     context = getattr(error, "ctx", None)
-    path = getattr(context, "command_path", "agentctl")
-    hint = f"{path} --help"
-    if near := getattr(error, "possibilities", None):
-        hint = f'did you mean "{near[0]}"?'
-        message = str(getattr(error, "message", error))
+    path = getattr(context, "command_path", None)
+    commands = getattr(getattr(context, "command", None), "commands", None) or {}
+    option = getattr(error, "option_name", "")
+    behind = next((word for word in argv if word in commands), "run") if commands and option else ""
+    if behind and any(option in found.opts for found in getattr(commands.get(behind), "params", ())):
+        message, hint = f"{option} stands before the command", f"flags come behind it: {path} {behind} {option} …"
+    elif near := getattr(error, "possibilities", None):
+        message, hint = str(getattr(error, "message", error)), f'did you mean "{near[0]}"?'
     else:
         format_message = getattr(error, "format_message", None)
-        message = str(format_message() if callable(format_message) else error)
-    commands = getattr(getattr(context, "command", None), "commands", None)
+        message = str(format_message() if callable(format_message) else error).replace(": Value error, ", ": ")
+        hint = f"{path or _command_path(argv)} --help"
     if commands and message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
-        hint = did_you_mean(word, [name for name, found in commands.items() if not found.hidden]) or hint
-        if path == "agentctl" and " " in word:
-            import shlex
-
-            hint = f"did you mean: agentctl run {shlex.quote(word)}"
+        known = [name for name, found in commands.items() if not found.hidden]
+        hint = _meant(word, argv, known, is_root=path == "agentctl") or hint
     return UsageError(" ".join(message.split()).removesuffix("."), hint=hint)
+
+
+def _command_path(argv: tuple[str, ...]) -> str:
+    """Return the command that the words begin with, for an error that does not say where it stood."""
+    words = ["agentctl"]
+    for word in argv:
+        if word.startswith("-") or not word.isalpha() or len(words) > (2 if words[-1] in {"runs", "config"} else 1):
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _meant(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
+    """Return the hint for a word that is no command: the nearest one, or the task that was given without ``run``."""
+    from agentctl.cli.task import MEANT
+    from agentctl.text import did_you_mean
+
+    plain = [each for each in argv if not each.startswith("-")]
+    if is_root and plain == [word] and word in MEANT:
+        return f'did you mean "{MEANT[word]}"?'
+    near = did_you_mean(word, known)
+    if is_root and (" " in word or (not near and len(plain) > 1)):
+        import shlex
+
+        return f"did you mean: agentctl run {shlex.quote(' '.join(plain))}"
+    return near
 
 
 def crashed(error: Exception) -> AgentctlError:

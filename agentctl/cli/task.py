@@ -17,7 +17,7 @@ _PATIENCE_S = 2.0
 _EXAMPLE = 'agentctl run "How much disk is free?"'
 
 #: A lone word that is a command or a verb was not meant as a task.
-_MEANT = {
+MEANT = {
     "list": "agentctl runs list",
     "ls": "agentctl runs list",
     "show": "agentctl runs show",
@@ -70,7 +70,7 @@ def asked(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str
         task = _from_stdin("the task", say).strip()
     if not task:
         raise UsageError("the task is empty", hint=f"for example: {_EXAMPLE}")
-    if (meant := _MEANT.get(" ".join(task.lower().split()))) is not None:
+    if (meant := MEANT.get(" ".join(task.lower().split()))) is not None:
         raise UsageError(f'"{task}" is a command, not a task; nothing was sent', hint=f'did you mean "{meant}"?')
     return task
 

@@ -19,7 +19,7 @@ def as_line(record: Record) -> dict[str, object]:
     """
     kind: type = type(record.event)
     event = _encoded(record.event)
-    assert isinstance(event, dict)  # noqa: S101 - every event is a dataclass
+    assert isinstance(event, dict)  # noqa: S101 - every event has fields
     return {
         "event": _past_tense(kind),
         "run_id": record.run_id,
@@ -36,7 +36,8 @@ def _past_tense(kind: type) -> str:
 
 @cache
 def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    named: tuple[str, ...] | None = getattr(kind, "_fields", None)
+    return tuple(field.name for field in fields(kind)) if named is None else named
 
 
 def _encoded(value: object) -> object:
@@ -47,7 +48,7 @@ def _encoded(value: object) -> object:
     if isinstance(value, datetime):
         at = value if value.tzinfo else value.replace(tzinfo=UTC)
         return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if is_dataclass(value):
+    if is_dataclass(value) or hasattr(value, "_fields"):
         kind: type = type(value)
         return {name: _encoded(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, Mapping):

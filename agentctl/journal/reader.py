@@ -9,9 +9,9 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.errors import StateError, UsageError
 from agentctl.journal.failures import state_error
@@ -21,8 +21,7 @@ from agentctl.text import did_you_mean, safe_text
 _BLOCK = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(NamedTuple):
     """A run in a list. ``status`` is the exit code's name, or "running", "unfinished" (it died) or "unreadable".
 
     What only the end tells (cost, turns, duration) is None until there is one.

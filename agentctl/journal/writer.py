@@ -16,12 +16,15 @@ import anyio
 import anyio.to_thread
 
 from agentctl.errors import UsageError
-from agentctl.events import AnswerStreamed, Record
+from agentctl.events import AnswerStreamed, BreakerTripped, CallSent, Record, RunFinished, ToolDenied, ToolStarted
 from agentctl.journal.failures import state_error
 from agentctl.journal.line import as_line, redacted
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
+
+
+_SYNCED = (CallSent, ToolStarted, ToolDenied, BreakerTripped, RunFinished)
 
 
 class Journal:
@@ -47,11 +50,15 @@ class Journal:
         """
         if isinstance(record.event, AnswerStreamed):
             return
-        # In a thread: a record takes 0.3 ms here but seconds on a busy disk, while screens and streams must go on; the
-        # hop costs 0.15 ms. Shielded: a cancelled run still has every record that was begun.
+        # Each record is written at once; it is synced, with all before it, when a step outside follows, and at the end.
+        # In a thread: a sync takes 0.2 ms here but seconds on a busy disk, while screens and streams must go on.
+        # Shielded: a cancelled run still has every record that was begun.
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                await anyio.to_thread.run_sync(self._write, record)
+                if self._file is None or isinstance(record.event, _SYNCED):
+                    await anyio.to_thread.run_sync(self._write, record)
+                else:
+                    self._write(record)
 
     def _write(self, record: Record) -> None:
         line = json.dumps(redacted(as_line(record), self._secrets), separators=(",", ":")).encode("ascii") + b"\n"
@@ -63,7 +70,8 @@ class Journal:
                 written = os.write(self._file, line)
                 while written < len(line):  # the disk is full: the next one says so
                     written += os.write(self._file, line[written:])
-                _sync(self._file)
+                if isinstance(record.event, _SYNCED):
+                    _sync(self._file)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(self._file, size)

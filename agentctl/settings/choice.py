@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from agentctl.errors import AuthFailed, UsageError
@@ -13,8 +13,7 @@ from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
 from agentctl.text import did_you_mean, safe_text
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderChoice:
+class ProviderChoice(NamedTuple):
     """Who answers (``model`` is None for builtin), and what decided it, in a few words."""
 
     provider: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import stat
 from pathlib import Path
@@ -11,18 +12,42 @@ from agentctl.settings.sources import Problem
 from agentctl.text import safe_text
 
 MOST_BYTES = 1024 * 1024
+PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything has this name; a folder that may not be looked into counts, so that reading says why not."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder that can be reached."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
-    """Read a file that the user named or owns, at most 1 MiB; a pipe is fine, a folder is not.
+    """Read a file that the user named or owns, at most 1 MiB; a pipe that somebody writes to is fine, a folder is not.
 
     ``private`` asks that nobody else owns it or may read it.
     """
     named = safe_text(f"{what} {path}")
     try:
-        with path.open("rb") as file:
-            if private and (problem := _not_private(os.fstat(file.fileno()), named, path)):
+        with open(path, "rb", opener=_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if private and (problem := _not_private(found, named, path)):
                 return problem
+            if stat.S_ISFIFO(found.st_mode) and not select.select([file], [], [], PATIENCE_S)[0]:
+                return Problem(f"{named} is a pipe that nobody writes to")
+            os.set_blocking(file.fileno(), True)
             data = file.read(MOST_BYTES + 1)
     except IsADirectoryError:
         return Problem(f"{named} is a folder, not a file")
@@ -39,6 +64,10 @@ def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Prob
     if "\0" in text:
         return Problem(f"{named} is binary, not text")
     return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _not_private(found: os.stat_result, named: str, path: Path) -> Problem | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.errors import UsageError
 from agentctl.settings.engine import current_engine
-from agentctl.settings.files import read_own_file
+from agentctl.settings.files import is_folder, is_there, read_own_file
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
@@ -28,8 +28,7 @@ from agentctl.text import safe_text
 MOST_PROBLEMS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What ``config check`` says: no problems means that a run would start; ``loaded`` is None otherwise."""
 
     problems: tuple[str, ...]
@@ -37,8 +36,7 @@ class Checked:
     loaded: Loaded | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """Every layer, the strongest first, and where the user's own files are."""
 
     layers: tuple[Layer, ...]
@@ -118,7 +116,7 @@ def _load(
     settings, wrong = validate(entries)
     problems += (*merged.problems, *wrong)
     folder = entries.get("workdir")
-    if folder is not None and isinstance(folder.value, Path) and not folder.value.is_dir():
+    if folder is not None and isinstance(folder.value, Path) and not is_folder(folder.value):
         problems.append(Problem(f"workdir {shown(folder.value)} ({folder.origin}): no such folder"))
     if settings is None or problems:
         return None, problems, read
@@ -170,14 +168,14 @@ def _read_layers(
             layers.append(from_dotenv(text, kind="env file", path=path))
     config_dir = _config_dir(layers, cwd)
     own_env = config_dir / ".env"
-    if own_env.exists() or own_env.is_symlink():
+    if is_there(own_env):
         text = read_own_file(own_env, "user .env", private=True)
         if isinstance(text, Problem):
             problems.append(text)
         else:
             layers.append(from_dotenv(text, kind="user .env", path=own_env))
     config_file = absolute(config, cwd) if config is not None else config_dir / "config.toml"
-    if config is not None or config_file.exists() or config_file.is_symlink():
+    if config is not None or is_there(config_file):
         text = read_own_file(config_file, "user config")
         if isinstance(text, Problem):
             problems.append(text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
@@ -15,8 +15,7 @@ from agentctl.settings.sources import Entry, Layer, Problem
 from agentctl.text import safe_text
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """The strongest entry of each field, and what is wrong or worth a word."""
 
     entries: Mapping[str, Entry]
@@ -38,7 +37,7 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     for name in (*DIR_FIELDS, "workdir"):
         entry = entries.get(name)
         if entry is not None and isinstance(entry.value, str | Path) and str(entry.value).strip():
-            entries[name] = replace(entry, value=absolute(entry.value, cwd))
+            entries[name] = entry._replace(value=absolute(entry.value, cwd))
     for name in ("llm_provider", "llm_model"):
         entries.pop(name, None)
     pair, problems, said = _provider_and_model(layers)
@@ -67,8 +66,8 @@ def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tupl
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
         if new_model and tail and head.lower() in KNOWN_PROVIDERS:
             if new_provider is None or _word(new_provider) == head.lower():
-                new_provider = new_provider or replace(new_model, value=head)
-                new_model = replace(new_model, value=tail)
+                new_provider = new_provider or new_model._replace(value=head)
+                new_model = new_model._replace(value=tail)
             elif _word(new_provider) not in SLASHED_MODELS:
                 both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
                 problems.append(Problem(safe_text(f"two providers are named at once: {both}"), "leave one of them out"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from agentctl.settings.merge import validate
 from agentctl.settings.model import Settings
@@ -21,14 +22,13 @@ PROJECT_FILES = (".env", ".agentctl.toml")
 _WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(NamedTuple):
     """The settings after the project's files had their say."""
 
     settings: Settings
     sources: Mapping[str, Source]
     notes: tuple[str, ...] = ()
-    tightened: Mapping[str, Path] = field(default_factory=dict)
+    tightened: Mapping[str, Path] = MappingProxyType({})
     ignored: tuple[Ignored, ...] = ()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from agentctl.settings.files import is_there
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import shown
 from agentctl.settings.names import ENV_NAMES
@@ -17,8 +18,7 @@ MASK = "********"
 _LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One setting: its name, its value as it may be shown ("" if unset), and where it came from."""
 
     name: str
@@ -26,8 +26,7 @@ class Row:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One file or folder of ours, and whether it is there."""
 
     name: str
@@ -62,7 +61,7 @@ def paths(loaded: Loaded) -> Sequence[Place]:
     """Return where everything lies, there or not."""
     settings = loaded.settings
     return tuple(
-        Place(name, path, path.exists())
+        Place(name, path, is_there(path))
         for name, path in (
             ("config file", loaded.config_file),
             (".env", settings.config_dir / ".env"),

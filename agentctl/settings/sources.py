@@ -7,10 +7,10 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES, PREFIX, SECRET_FIELDS, TOML_FIELDS, flag_name
 from agentctl.text import did_you_mean, safe_text
@@ -31,8 +31,7 @@ _NO_SETTINGS = frozenset({"AGENTCTL_CHILD"})  # what a command of ours carries, 
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value came from: the kind of place, and the variable, flag, file or context."""
 
     kind: Kind
@@ -42,8 +41,7 @@ class Source:
         return f"{self.kind} {self.detail}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A value as it was written, the name it was written under, and the line if it stood in a file."""
 
     value: object
@@ -58,8 +56,7 @@ class Entry:
         return safe_text(f"{self.source}{at}")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong, and what to do about it."""
 
     text: str
@@ -69,12 +66,11 @@ class Problem:
         return f"{self.text} ({self.hint})" if self.hint else self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """What one place says: entries by field, key variables that are set but empty, names that nobody knows."""
 
     place: str
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = MappingProxyType({})
     empty_keys: tuple[str, ...] = ()
     strays: tuple[str, ...] = ()
     broken_lines: tuple[int, ...] = ()

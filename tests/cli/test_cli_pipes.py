@@ -63,6 +63,17 @@ def test_a_full_disk_under_stdout_is_told_with_74(agentctl: Commands, words: lis
     assert b"Exception ignored" not in err
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_told_also_where_python_does_not_buffer(agentctl: Commands) -> None:
+    environ = {"PYTHONUNBUFFERED": "1"}
+    with FULL.open("wb") as full, agentctl.start("completion", "bash", stdout=full, env=environ) as process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[0]) == (
+        74,
+        b"error: stdout cannot be written: No space left on device",
+    )
+
+
 def test_closed_descriptors_do_not_mix_the_ledger_with_the_answer(agentctl: Commands, state: Path) -> None:
     line = " ".join((*(f"'{word}'" for word in agentctl.argv(["run", "say it"], "answer")), "<&- >&- 2>&-"))
     environ = {**os.environ, **agentctl.environ}

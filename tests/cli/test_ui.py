@@ -149,7 +149,7 @@ def test_the_first_line_says_what_was_chosen_and_by_what() -> None:
     started = RunStarted("t", "docker", "task words", "openai", "key OPENAI_API_KEY", "gpt", True, "/srv", ())
     assert shown(started) == ["openai/gpt · key OPENAI_API_KEY"]
     assert shown(started, verbose=True) == ["openai/gpt · key OPENAI_API_KEY · agent docker (task words) · /srv"]
-    assert shown(replace(started, provider="builtin", model=None)) == ["builtin · key OPENAI_API_KEY"]
+    assert shown(started._replace(provider="builtin", model=None)) == ["builtin · key OPENAI_API_KEY"]
 
 
 def test_a_turn_is_one_line_behind_what_was_said() -> None:

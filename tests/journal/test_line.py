@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -65,7 +64,7 @@ def test_every_event_survives_the_way_through_json(record: Record) -> None:
     assert "\n" not in written
     assert json.loads(written) == line
     assert list(line)[:4] == ["event", "run_id", "seq", "at"]
-    assert set(line) == {"event", "run_id", "seq", "at", *(field.name for field in fields(record.event))}
+    assert set(line) == {"event", "run_id", "seq", "at", *record.event._fields}
     assert datetime.fromisoformat(str(line["at"])) == record.at
 
 
