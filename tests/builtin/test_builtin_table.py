@@ -24,6 +24,7 @@ KINDS = {
     "size": ("string", "5MB"),
     "since": ("string", "in the last 5 minutes"),
     "state": ("string", "paused"),
+    "daemon": ("string", "sshd"),
 }
 TYPES = {str: "string", int: "integer", bool: "boolean"}
 

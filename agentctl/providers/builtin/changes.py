@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from agentctl.providers.builtin.row import quoted
 from agentctl.providers.builtin.shapes import Word, is_path, split
@@ -18,15 +19,19 @@ from agentctl.providers.builtin.verbs import (
     INDIRECT,
     IRREGULAR,
     MADE_UP,
+    NOUNS,
+    READING,
+    SHOWING,
     THOUGHTS,
 )
-from agentctl.providers.builtin.vocabulary import POLITE, bag
+from agentctl.providers.builtin.vocabulary import DAEMONS, POLITE, bag
 from agentctl.providers.builtin.words import near
 
 _PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _DEFINITION = re.compile(
     r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*"
 )  # what is docker?
+_JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # two things in one breath
 _NO_FORMS = bag("running runing swapping restarting settings setting building buildings")
 _WISHES = bag("be get got getting have having want wants need needs sure must rather like")
 _NOT_WISHED = bag("is are was were been be that which have has recently last just most lately not")
@@ -97,7 +102,7 @@ def find_change(task: str) -> Change | None:
     if verbs:
         parts = bare.split()
         is_question = bool(parts) and parts[0] in ASKING and not any(phrase in bare for phrase in INDIRECT)
-        is_question = is_question or any(thought in f"{bare} " for thought in THOUGHTS) or _is_noun(parts, verbs)
+        is_question = is_question or any(thought in f"{bare} " for thought in THOUGHTS) or _is_noun(task, parts, verbs)
         is_question = is_question or (
             verbs[0] in {"write", "make", "create", "generate"} and bool(MADE_UP & set(parts))
         )
@@ -115,10 +120,18 @@ def needs_thought(task: str) -> bool:
     )
 
 
-def _is_noun(parts: list[str], verbs: tuple[str, ...]) -> bool:
-    """Whether the one verb found is used as a noun: ``the last commit``."""
+def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
+    """Whether the one verb found is no request: ``the last commit``, ``restart count``, ``show the install log``."""
+    if len(verbs) > 1 or not parts:
+        return False
     before = dict(zip(parts[1:], parts, strict=False)).get(verbs[0], "")
-    return len(verbs) == 1 and before in {"last", "latest", "previous", "which", "what", "next"}
+    after = dict(pairwise(parts)).get(verbs[0], "")
+    if before in {"last", "latest", "previous", "which", "what", "next"} or after in NOUNS:
+        return True
+    if parts[0] == verbs[0] and parts[0] in _COMMANDS:
+        return after in READING
+    first = next((part for part in parts if part in SHOWING or part not in POLITE), "")
+    return first in SHOWING and _JOINED.search(task.lower()) is None
 
 
 def _verbs(text: str) -> tuple[str, ...]:
@@ -191,6 +204,8 @@ def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
         return None
     if "image" in texts:
         return f"docker rmi {quoted(names[0])}" if action == "rm" and names else None
+    if names and names[0].lower() in DAEMONS:
+        return f"systemctl {action} {names[0]}" if action in {"restart", "start", "stop"} else None
     if names:
         return f"docker {action} {quoted(names[0])}"
     return (

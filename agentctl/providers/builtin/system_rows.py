@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from agentctl.providers.builtin.row import Row
 
+_NAMED = """
+    is {name} running as a process | find {name} processes | find processes named {name} |
+    any {name} process running | is a {name} process running | process called {name} | pid of {name} |
+    process id of {name} | what is the pid of {name} | pid of the {name} process |
+    how many {name} processes are there | is there any {name} process | are {name} processes running |
+    {name} processes | {name} process | all {name} processes | running {name} processes | process {name} |
+    processes named {name} | processes called {name} | process with the name {name} |
+    processes matching {name} | processes with {name} in the name | is the {name} process running |
+    is the process {name} running | is process {name} running | is a process called {name} running |
+    is there a process called {name} | is there a process named {name} | is there a {name} process running |
+    are there any {name} processes | which {name} processes are running |
+    how many {name} processes are running | is the {name} daemon running
+"""
+
 SYSTEM_ROWS = (
     Row(
         "system_disks",
@@ -30,7 +44,8 @@ SYSTEM_ROWS = (
         free space on each disk | free space on {path} | how much space is free on {path} |
         how much space is left in {path} | disk usage of the disk that holds {path} |
         space left on the disk where {path} is | how full is {path} | is {path} full |
-        is there enough free space on {path} | how much is free on {path}
+        is there enough free space on {path} | how much is free on {path} | unused disk space |
+        how much unused disk space is there
         """,
         slots={"path": "path"},
         must=("disk/space/free/full/capacity/{path}",),
@@ -56,6 +71,7 @@ SYSTEM_ROWS = (
         memory overview | is memory getting full | do we have enough memory |
         does the machine have enough memory | how much physical memory | is the machine out of memory | memory |
         memory usage | free memory | used memory | available memory | total memory | how much memory is free |
+        unused memory |
         how much memory is left | how much memory is used | how much memory is available |
         how much memory does this machine have | how much memory do I have left | how much memory is installed |
         how full is the memory | is the memory full | is there enough memory left | memory and swap |
@@ -183,22 +199,13 @@ SYSTEM_ROWS = (
         "system_processes",
         "processes with a name",
         "pgrep -a {name}",
-        """
-        is {name} running as a process | find {name} processes | find processes named {name} |
-        any {name} process running | is a {name} process running | process called {name} | pid of {name} |
-        process id of {name} | what is the pid of {name} | pid of the {name} process |
-        how many {name} processes are there | is there any {name} process | are {name} processes running |
-        {name} processes | {name} process | all {name} processes | running {name} processes | process {name} |
-        processes named {name} | processes called {name} | process with the name {name} |
-        processes matching {name} | processes with {name} in the name | is the {name} process running |
-        is the process {name} running | is process {name} running | is a process called {name} running |
-        is there a process called {name} | is there a process named {name} | is there a {name} process running |
-        are there any {name} processes | which {name} processes are running |
-        how many {name} processes are running | is the {name} daemon running
+        f"""
+        {_NAMED} | {_NAMED.replace("{name}", "{daemon}")} | is {{daemon}} running | is {{daemon}} up |
+        is {{daemon}} still running | {{daemon}} running | {{daemon}} | is {{daemon}} running on this machine
         """,
         slots={"name": "name"},
         needs=("name",),
-        must=("process/daemon",),
+        must=("process/daemon/{daemon}",),
         commands="pgrep {name} | pgrep -a {name} | pidof {name}",
     ),
     Row(

@@ -36,6 +36,7 @@ HARMLESS = (
     "repo is clean",
     "repository clean",
     "repository is clean",
+    "--format",
 )
 # Changes said without such a verb.
 CHANGE_PHRASES = (
@@ -88,6 +89,16 @@ ASKING = bag(
     if
     """
 )
+# What one shows: a verb of change behind it, in the same breath, is what one asks about (the install log).
+SHOWING = bag("show list display print view count find which")
+# Behind a verb of change: then it is a noun (the restart count, the start time).
+NOUNS = bag("count counts time times policy policies date dates")
+# The second word of a command line that only reads: apt list, systemctl status.
+READING = bag(
+    """
+    list list-units list-timers list-unit-files ls status show info search outdated is-active is-enabled is-failed
+    """
+)
 # Asking that is a request all the same.
 INDIRECT = ("is it possible", "are you able", "why don't you", "why dont you", "how about", "what about")
 # Asked how to do it, to have something made up, or two things at once: never a lookup.
@@ -113,6 +124,10 @@ THOUGHTS = (
     "what's an ",
     "in the container ",
     "inside the container ",
+    "everything ok",
+    "everything fine",
+    "everything alright",
+    "everything all right",
     "and show ",
     "and list ",
     "and tell ",

@@ -29,8 +29,27 @@ LIGHT = bag(
     anyone anybody someone somewhere anywhere around instance node going
     """
 )
+# What a container, an image or a process can be like; before these words it is no name.
+ADJECTIVES = bag(
+    """
+    dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned privileged
+    unprivileged outdated stale obsolete deprecated redundant leftover important critical suspicious
+    malicious infected zombie zombies defunct background foreground sleeping native known interesting
+    relevant leaky leaking rogue foreign unknown unnamed anonymous exposed popular finished completed
+    hung hanging stuck unresponsive oomkilled pending waiting ready blocked dormant inactive expired
+    temporary ephemeral persistent looping
+    """
+)
+# What runs on the machine itself: a question about it is about a process, not about a container of that name.
+DAEMONS = bag(
+    """
+    sshd dockerd containerd systemd cron crond rsyslogd syslogd journald systemd-journald udevd
+    systemd-udevd systemd-resolved systemd-networkd logind systemd-logind kubelet snapd ntpd chronyd
+    firewalld networkmanager auditd dbus dbus-daemon init
+    """
+)
 # Plain words that are never the name of a container, a process or a folder.
-PLAIN = bag(
+PLAIN = ADJECTIVES | bag(
     """
     not no none never nothing without except excluding but only other others another else instead
     than then also too plus and or nor both either neither whether while because although though
@@ -106,7 +125,7 @@ saying says said say say
 output outputs log
 statistics statistic stats stat
 resource resources resource
-available remaining left spare unused free
+available remaining left spare free
 whats what
 room rooms space
 gigs gig gigabytes gigabyte gb gigabyte

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from agentctl.providers.builtin.shapes import Word, Words, kind_of, since_at, size_at, split
-from agentctl.providers.builtin.vocabulary import ENDINGS, KINDS, POLITE, SAME, STATES, bag
+from agentctl.providers.builtin.vocabulary import ADJECTIVES, DAEMONS, ENDINGS, KINDS, POLITE, SAME, STATES, bag
 
 _NAME = re.compile(r"\w[\w.@:-]*")
 _BELOW = bag("under below beneath less smaller fewer most to")
@@ -164,7 +164,11 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
         return Word("{state}", STATES[lower], "state")
     stemmed = stem(lower)
     before = words[at - 1][0].lower() if at else ""
-    is_named = before in {"container", "named", "called"} or following in {"container", "container's"}
+    is_named = before in {"container", "named", "called"} or (
+        following in {"container", "container's"} and lower not in ADJECTIVES
+    )
+    if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
+        return Word("{daemon}", word, "name")
     if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
         return Word(stemmed, word)
     if lower in known.words and not is_named:

@@ -1,0 +1,80 @@
+"""Words that look like a change or like a name, and are neither."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.errors import ActionDenied, TaskFailed
+from agentctl.providers.builtin.provider import choose
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "show start time of web",
+        "restart count of web",
+        "show restart policy of web",
+        "show me the install log",
+        "please show me the build log",
+        "list removed containers",
+        "show commit history",
+        "print the start command of web",
+        "systemctl status docker",
+        "apt list --installed",
+        "pip list",
+        "docker ps -a --format json",
+    ],
+)
+def test_a_question_with_a_verb_of_change_in_it_is_not_answered_with_that_change(task: str) -> None:
+    with pytest.raises(TaskFailed):
+        choose(task)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "show disk usage; delete big.iso",
+        "show the logs of web and restart it",
+        "list files, remove the old ones",
+        "can you list all containers then stop web",
+        "find the old logs. delete them",
+        "systemctl stop docker",
+        "pip install list",
+    ],
+)
+def test_a_change_beside_a_question_is_still_denied(task: str) -> None:
+    with pytest.raises(ActionDenied):
+        choose(task)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "list dangling images",
+        "list unused images",
+        "list zombie processes",
+        "is there a stuck container",
+        "show privileged containers",
+        "is everything ok?",
+    ],
+)
+def test_what_a_thing_is_like_is_not_its_name(task: str) -> None:
+    with pytest.raises(TaskFailed):
+        choose(task)
+
+
+@pytest.mark.parametrize("task", ["is sshd running?", "is sshd up", "pid of sshd", "is sshd running on this machine"])
+def test_a_daemon_of_the_machine_is_sought_among_its_processes(task: str) -> None:
+    match = choose(task)
+    assert (match.row.tool, dict(match.arguments)) == ("system_processes", {"name": "sshd"})
+
+
+def test_a_container_may_have_such_a_name_all_the_same() -> None:
+    for task, name in (("is the container sshd running", "sshd"), ("is container idle up", "idle")):
+        match = choose(task)
+        assert (match.row.tool, match.arguments["name"]) == ("docker_ps", name)
+
+
+def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
+    with pytest.raises(ActionDenied, match="By hand: systemctl restart sshd"):
+        choose("restart sshd")
