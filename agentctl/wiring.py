@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from agentctl.agents import load_agents
+from agentctl.agents import find_agent, load_agents
 from agentctl.budget import CostLimit
 from agentctl.errors import UsageError
 from agentctl.journal import Journal
@@ -95,11 +95,14 @@ def assemble(
     ``provider`` replaces the chosen one (a scripted model in tests).
 
     Raises:
-        UsageError: the chosen provider cannot be had, or a tool is named that does not exist.
+        UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
     """
     _refuse_unknown_tools(loaded)
     settings = loaded.settings
     plan = plan_of(loaded, choice, labels=labels or {})
+    agents = load_agents()
+    if plan.agent is not None:
+        find_agent(plan.agent, agents)
     engine = loaded.sources["docker_host"]
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     run_id = uuid4().hex[:12]
@@ -108,7 +111,7 @@ def assemble(
     tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)
     return Orchestrator(
         plan=plan,
-        agents=load_agents(),
+        agents=agents,
         provider=provider or make_provider(choice),
         ledger=ledger,
         toolbox=lambda names: tools(names=names),

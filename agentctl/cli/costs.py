@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_DOWN
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -151,6 +152,7 @@ def _table(report: CostReport, title: str, limit: int | None) -> str:
         total += f" · {money(amount)} {word}" if amount else ""
     parts.append(total)
     used = report.hour.total
-    left = "no limit" if limit is None else f"{money(max(0, limit - used))} left of {shown_limit(limit, 'nano_usd')}"
+    free = "" if limit is None else money(max(0, limit - used), rounding=ROUND_DOWN)
+    left = "no limit" if limit is None else f"{free} left of {shown_limit(limit, 'nano_usd')}"
     parts.append(f"hour: {money(used)} used, {left} (max_cost_per_hour)")
     return "\n".join(parts)

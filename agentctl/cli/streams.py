@@ -81,11 +81,14 @@ def own_streams() -> Iterator[None]:
 
 
 def open_missing() -> None:
-    """Open what the caller closed of stdin, stdout and stderr on nothing, so that no file of ours takes its place."""
+    """Open what the caller closed of stdin, stdout and stderr on nothing, so that no file of ours takes its place.
+
+    A closed stdout can be read only: what is written there fails, and is told, instead of being lost.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             try:
                 os.fstat(number)
             except OSError:
-                os.open(os.devnull, os.O_RDWR)
+                os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open

@@ -120,8 +120,11 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
     clock = clock or system_clock()
     now = clock().wall_us
     nothing = CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
-    if not path.exists():
-        return nothing
+    with translated(path):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return nothing
     with _reading(path, clock) as tick:
         if tick is None:
             return nothing

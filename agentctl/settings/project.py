@@ -76,7 +76,7 @@ def _apply(
 ) -> tuple[Project, tuple[str, ...]]:
     """Return the tightened project and the notes that are told once."""
     if file.unread:
-        return project, (f"{place} was not read: {file.unread}",)
+        return _also(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()
     read = from_toml if file.path.suffix == ".toml" else from_dotenv
     layer = read(file.text, kind="project file", path=file.path)
     offered, always = _offered(layer, place)

@@ -103,9 +103,11 @@ def disk_rows(found: Iterable[Mount]) -> list[tuple[object, ...]]:
     mounts = [mount for mount in found if mount.fstype not in _PSEUDO and mount.fstype]
     for mount in sorted(mounts, key=lambda mount: (len(mount.mountpoint), mount.mountpoint)):
         layer = mount.fstype == "overlay" and mount.mountpoint != "/"  # a container's root on a disk already listed
-        if layer or not Path(mount.mountpoint).is_dir():
+        if layer:
             continue
         try:
+            if not Path(mount.mountpoint).is_dir():
+                continue
             identity = Path(mount.mountpoint).stat().st_dev  # the same again is a bind mount
             row = _disk_row(mount.mountpoint, mount.fstype, mount.device)
         except OSError:

@@ -8,15 +8,18 @@ from decimal import ROUND_UP, Decimal
 from agentctl.pricing import to_usd
 
 
-def money(nano: int) -> str:
-    """Return dollars with the digits that tell something: ``$1.21``, ``$0.0123``, ``$0.000031``; never $0 for more."""
+def money(nano: int, *, rounding: str = ROUND_UP) -> str:
+    """Return dollars with the digits that tell something: ``$1.21``, ``$0.0123``, ``$0.000031``; never $0 for more.
+
+    What is spent is rounded up; give ROUND_DOWN for what is left.
+    """
     usd = to_usd(nano)
     if usd == 0:
         return "$0"
     if abs(usd) >= 1:
-        return f"${usd:.2f}"
+        return f"${usd.quantize(Decimal('0.01'), rounding=rounding)}"
     places = 4 if abs(usd) >= Decimal("0.001") else 1 - usd.adjusted()
-    text = f"{usd.quantize(Decimal(1).scaleb(-places), rounding=ROUND_UP):f}"
+    text = f"{usd.quantize(Decimal(1).scaleb(-places), rounding=rounding):f}"
     whole, _, digits = text.partition(".")
     return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
 

@@ -122,7 +122,7 @@ def test_costs_adds_up_what_runs_spent(here: Here) -> None:
     here("run", "look around", script="tools")
     table = here("costs", "--last-hour").out
     assert "the last hour: 2 runs, 4 calls, $0.052\n" in table
-    assert "hour: $0.052 used, $9.95 left of $10 (max_cost_per_hour)\n" in table
+    assert "hour: $0.052 used, $9.94 left of $10 (max_cost_per_hour)\n" in table
     document = here("costs", "--last-hour", "--json").document
     assert document["schema"] == "agentctl.costs/1"
     assert document["total"] == {"usd": 0.052, "nano_usd": 52_000_000, "in_doubt_usd": 0.0, "held_usd": 0.0}

@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_also_where_python_does_not_buffer(agentctl: Command
 def test_closed_descriptors_do_not_mix_the_ledger_with_the_answer(agentctl: Commands, state: Path) -> None:
     line = " ".join((*(f"'{word}'" for word in agentctl.argv(["run", "say it"], "answer")), "<&- >&- 2>&-"))
     environ = {**os.environ, **agentctl.environ}
-    assert subprocess.run(["sh", "-c", line], cwd=agentctl.folder, env=environ, timeout=60).returncode == 0
+    assert subprocess.run(["sh", "-c", line], cwd=agentctl.folder, env=environ, timeout=60).returncode == 74
     assert (state / "ledger.db").read_bytes()[:16] == b"SQLite format 3\0"
     assert b"42 containers" not in (state / "ledger.db").read_bytes()
 
