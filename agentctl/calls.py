@@ -6,12 +6,12 @@ after, the hold is concluded once: settled by believable usage, void when it sur
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, cast
-from uuid import uuid4
 
 import anyio
 
@@ -143,7 +143,7 @@ class Calls:
         """Try, and try again where that may help; each attempt is bounded and held anew."""
         tried = lost = 0
         while True:
-            attempt = replace(request, attempt_id=uuid4().hex)
+            attempt = replace(request, attempt_id=os.urandom(16).hex())
             try:
                 return await self._attempt(attempt, wanted, purpose)
             except _HoldLost:

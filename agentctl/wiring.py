@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 from agentctl.agents import find_agent, load_agents
 from agentctl.budget import CostLimit
@@ -105,7 +105,7 @@ def assemble(
         find_agent(plan.agent, agents)
     engine = loaded.sources["docker_host"]
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
-    run_id = uuid4().hex[:12]
+    run_id = os.urandom(6).hex()
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
     ledger = SqliteLedger(settings.ledger_path)
     tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)

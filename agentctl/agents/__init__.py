@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.errors import UsageError
 from agentctl.text import did_you_mean, safe_text
@@ -15,8 +15,7 @@ _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
+class AgentSpec(NamedTuple):
     """A named kind of worker; ``tools`` are names, ``max_turns`` lowers the run's own limit when set."""
 
     name: str

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperOption
 
-from agentctl.cli import completion, config, costs, help, run, runs
+from agentctl.cli import run
 from agentctl.cli.flags import canonical
 from agentctl.cli.invocation import Assemble, Invocation
 from agentctl.cli.quick import quicken
@@ -88,6 +88,8 @@ def build(*, only_run: bool = False) -> typer.Typer:
     """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
     if only_run:
         return _group(_HELP, _root, {"run": run.run}, kind=_Root)
+    from agentctl.cli import completion, config, costs, help, runs
+
     app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
     app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
     app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")

@@ -24,7 +24,8 @@ EnvFile = Annotated[
 
 def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Show each value and where it came from; keys are masked."""
-    from agentctl.settings import explain, load_settings
+    from agentctl.settings import load_settings
+    from agentctl.settings.show import explain
 
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
@@ -42,7 +43,8 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
 
 def path(output: Output = None, json: Json = False) -> None:
     """Show where the files lie."""
-    from agentctl.settings import load_settings, paths
+    from agentctl.settings import load_settings
+    from agentctl.settings.show import paths
 
     as_json = wants_json(output, json=json)
     places = paths(load_settings(flags={}, remember=False))

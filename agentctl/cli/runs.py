@@ -11,7 +11,7 @@ from agentctl.cli.flags import OUTPUT, Json, Output, chosen, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.document import Document
-    from agentctl.journal import RunSummary
+    from agentctl.journal.reader import RunSummary
 
 SCHEMA = "agentctl.runs/1"
 TASK_WIDTH = 80
@@ -28,7 +28,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the runs, the newest first."""
-    from agentctl.journal import list_runs
+    from agentctl.journal.reader import list_runs
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
@@ -60,7 +60,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one run: the task, the calls and what they cost, the tools and what they said, the end."""
-    from agentctl.journal import find_run, read_run
+    from agentctl.journal.reader import find_run, read_run
     from agentctl.settings import load_settings
 
     wanted = chosen(output, json=json) or "text"

@@ -7,8 +7,8 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.errors import UsageError
 
@@ -44,8 +44,7 @@ MEANT = {
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """What ``--input`` brought beside the task."""
 
     name: str

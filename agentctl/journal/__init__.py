@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from agentctl.journal.line import as_line
-from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
 from agentctl.journal.writer import Journal
 
-__all__ = ["Journal", "RunSummary", "as_line", "find_run", "list_runs", "read_run"]
+__all__ = ["Journal", "as_line"]

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
-from uuid import uuid4
 
 import anyio.to_thread
 
@@ -41,7 +40,7 @@ class SqliteLedger:
         with self._opening:
             if self._book is None:
                 store = Store(self.path, clock=self._clock, patience_s=self._patience_s)
-                self._book = Book(store, owner_id=uuid4().hex, pid=os.getpid(), pause_s=self._pause_s)
+                self._book = Book(store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
             return self._book
 
     async def _do(self, deed: Callable[[Book], T]) -> T:

@@ -7,7 +7,6 @@ from agentctl.settings.load import Checked, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
 from agentctl.settings.names import DEFAULT_MODELS, DOCUMENTED_NAMES, ENV_NAMES, KEY_NAMES, KNOWN_PROVIDERS, TOML_FIELDS
-from agentctl.settings.show import Place, Row, explain, paths
 from agentctl.settings.sources import Source
 
 __all__ = [
@@ -19,15 +18,11 @@ __all__ = [
     "TOML_FIELDS",
     "Checked",
     "Loaded",
-    "Place",
     "ProviderChoice",
-    "Row",
     "Settings",
     "Source",
     "check_settings",
     "choose_provider",
-    "explain",
     "load_settings",
     "ollama_to_ask",
-    "paths",
 ]

@@ -62,7 +62,7 @@ Folder = Annotated[Path, BeforeValidator(folder)]
 class Settings(BaseModel):
     """The settings of one process. Money is in US dollars, times are in seconds, None lifts a limit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     llm_provider: Annotated[str | None, BeforeValidator(maybe(one_of(*KNOWN_PROVIDERS)))] = None
     llm_model: Word = None

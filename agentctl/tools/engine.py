@@ -6,9 +6,8 @@ import errno
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
@@ -28,8 +27,7 @@ class NotThere(EngineUnavailable):
     """The engine answers, but knows no such thing (404)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where an engine listens: a socket's ``path``, or a ``url``; ``shown`` is how the user wrote it."""
 
     shown: str

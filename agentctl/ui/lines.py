@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from agentctl.events import (
     AnswerStreamed,
@@ -39,8 +38,7 @@ from agentctl.ui.meter import Meter
 _LONGEST_CALL = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line; the style is the lead's, or the whole line's when it has none. The text may come from strangers."""
 
     text: str

@@ -19,7 +19,8 @@ import pytest
 
 from agentctl.errors import StateError, UsageError
 from agentctl.events import AnswerStreamed, Event, MessageAdded, Noted, Record, RunStarted, ToolFinished, TurnStarted
-from agentctl.journal import Journal, as_line, list_runs, read_run
+from agentctl.journal import Journal, as_line
+from agentctl.journal.reader import list_runs, read_run
 from agentctl.messages import Message, ToolCall
 
 REPOSITORY = Path(__file__).parents[2]
@@ -156,7 +157,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from agentctl.errors import StateError
 from agentctl.events import Noted, Record
-from agentctl.journal import Journal, list_runs, read_run
+from agentctl.journal import Journal; from agentctl.journal.reader import list_runs, read_run
 
 async def main():
     folder, limit = Path(sys.argv[1]), int(sys.argv[2])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from agentctl.errors import StateError, UsageError
 from agentctl.events import Noted, Record, RunFinished, RunResult, RunStarted
-from agentctl.journal import Journal, RunSummary, as_line, find_run, list_runs, read_run
+from agentctl.journal import Journal, as_line
+from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
 from agentctl.messages import Usage
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings import files, paths
+from agentctl.settings import files
+from agentctl.settings.show import paths
 from tests.settings.desk import Desk
 
 

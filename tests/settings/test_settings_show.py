@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentctl.settings import ENV_NAMES, Place, Row, Settings, explain, paths
+from agentctl.settings import ENV_NAMES, Settings
+from agentctl.settings.show import Place, Row, explain, paths
 from tests.settings.desk import Desk
 
 

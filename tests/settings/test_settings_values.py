@@ -217,3 +217,7 @@ def test_a_key_is_not_in_the_repr() -> None:
     shown = repr(Settings.model_validate({"openai_api_key": "sk-12345678", "openai_base_url": "http://u:hidden@h"}))
     assert "sk-12345678" not in shown
     assert "hidden" not in shown
+
+
+def test_the_defaults_are_what_checking_them_would_make_of_them() -> None:
+    assert Settings.model_construct() == Settings.model_validate({})

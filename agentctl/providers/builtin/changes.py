@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from agentctl.providers.builtin.row import quoted
 from agentctl.providers.builtin.shapes import Word, is_path, split
@@ -66,8 +66,7 @@ _OTHER_OBJECTS = bag(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A change that a task speaks of: the verbs in their plain form; not ``is_asked`` when it is a question."""
 
     verbs: tuple[str, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from agentctl.providers.builtin.commands import match_command
 from agentctl.providers.builtin.row import Row
@@ -31,8 +31,7 @@ _LIGHT = frozenset(stem(word) for word in LIGHT)
 Sequence = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A row and the arguments that the task's words give it; ``score`` is between 0 and 1."""
 
     row: Row
@@ -41,8 +40,7 @@ class Match:
     is_cause: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What was found: the call to make if one is sure, and the nearest rows in any case."""
 
     match: Match | None
@@ -50,8 +48,7 @@ class Finding:
     words: tuple[Word, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One row as it is searched: either its questions or, for ``is_cause``, its questions of cause."""
 
     row: Row
@@ -65,8 +62,7 @@ class _Entry:
         return [example_words(example) for example in text.split("|")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
+class _Index(NamedTuple):
     entries: tuple[_Entry, ...]
     known: Known
     weights: Mapping[str, float]  # how telling a word is: few rows have it

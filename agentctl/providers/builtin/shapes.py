@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentctl.providers.builtin.vocabulary import ENDINGS, FILE_NAMES, NUMBERS, bag
 
@@ -32,8 +32,7 @@ _HOST = re.compile(r"\d+\.\d+\.\d+\.\d+(:\d+)?|.*\.(com|org|net|io|de|eu|gov|edu
 Words = list[tuple[str, bool]]
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word: ``text`` as the table knows it, ``kind`` when it can fill a slot, ``value`` as the user wrote it."""
 
     text: str

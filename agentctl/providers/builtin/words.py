@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from agentctl.providers.builtin.shapes import Word, Words, kind_of, since_at, size_at, split
 from agentctl.providers.builtin.vocabulary import ADJECTIVES, DAEMONS, ENDINGS, KINDS, POLITE, SAME, STATES, bag
@@ -29,8 +29,7 @@ _NO_TEXT_AFTER = bag("file files called named folder directory in inside under o
 _AFTER_TEXT = bag("in inside within under across ignoring case ignore regardless used mentioned defined")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What is no name: all words (the ``table``'s among them); ``mendable`` are those that a slip is mended to."""
 
     words: frozenset[str]
