@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 
@@ -77,8 +77,7 @@ def plain_bound(request: Request) -> int:
     return weight + FIXED + PER_PART * (_parts(request.messages) + len(request.tools))
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A settled request and what it was: the ground on which the next bound can be tight."""
 
     request: Request

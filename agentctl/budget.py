@@ -26,7 +26,7 @@ class CostLimit(BaseModel):
     ``max_cost_per_hour`` binds this process over the spending of everyone on the same ledger.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     max_cost_per_task: Dollars | None = Decimal("0.50")
     max_cost_per_hour: Dollars | None = Decimal("10.0")
@@ -48,8 +48,7 @@ class Ask:
     purpose: Purpose = "turn"
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """A reservation: the worst case of one attempt, and the output tokens granted to it."""
 
     id: str

@@ -39,8 +39,7 @@ class BreakerInfo:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorInfo:
+class ErrorInfo(NamedTuple):
     """An error as the result document shows it."""
 
     kind: str
@@ -48,8 +47,7 @@ class ErrorInfo:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCount:
+class ToolCount(NamedTuple):
     """How often a tool was called in a run."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from agentctl.calls import Calls
 from agentctl.context import conversation_tokens
@@ -15,8 +16,7 @@ from agentctl.policy import LoopLimits, Repeats, tame
 from agentctl.protocols import Pruner, Toolbox
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How far it came; unless ``complete``, the answer is the last words there were. ``status`` names the exit code."""
 
     status: str

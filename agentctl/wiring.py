@@ -59,7 +59,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
     """Return what a run may do, from the settings alone."""
     settings = loaded.settings
     return Plan(
-        limits=CostLimit(**{name: getattr(settings, name) for name in _LIMITS}),
+        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in _LIMITS}),  # checked before
         limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in _LIMITS},
         agent=settings.agent,
         agent_chosen_by=str(loaded.sources["agent"]),

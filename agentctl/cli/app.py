@@ -13,8 +13,7 @@ from typer.core import TyperOption
 from agentctl.cli import run
 from agentctl.cli.flags import canonical
 from agentctl.cli.invocation import Assemble, Invocation
-from agentctl.cli.quick import quicken
-from agentctl.cli.shown import Command, Group
+from agentctl.cli.params import Command, Group
 from agentctl.errors import AgentctlError
 
 _HELP = """Runs one task with a language model and tools, and cannot spend more than it was given.
@@ -123,7 +122,6 @@ def _failed(error: AgentctlError, call: Invocation) -> int:
 
 def _dispatch(call: Invocation) -> int:
     command = typer.main.get_command(build(only_run=call.argv[:1] == ("run",)))
-    quicken(command)
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
             param.hidden = True  # `agentctl completion` is the one door; completing itself needs them registered

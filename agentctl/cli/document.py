@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -81,10 +80,10 @@ def run_document(result: RunResult) -> Document:
         "limits": {use.name: _limit(use) for use in result.limits},
         "ledger": {"scope": "machine"},
         "breaker": None if result.breaker is None else _breaker(result.breaker),
-        "tools": [asdict(tool) for tool in result.tools],
+        "tools": [tool._asdict() for tool in result.tools],
         "denied": list(result.denied),
         "sandbox": result.sandbox,
-        "error": None if result.error is None else asdict(result.error),
+        "error": None if result.error is None else result.error._asdict(),
     }
 
 
@@ -118,7 +117,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "tools": [],
         "denied": [],
         "sandbox": None,
-        "error": asdict(error),
+        "error": error._asdict(),
     }
 
 
@@ -129,7 +128,7 @@ def error_document(error: ErrorInfo, status: str) -> Document:
         "version": __version__,
         "status": named(status).shown,
         "exit_code": named(status).value,
-        "error": asdict(error),
+        "error": error._asdict(),
     }
 
 
