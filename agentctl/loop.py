@@ -32,7 +32,7 @@ class Loop:
     """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
 
     What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
-    has no second idea when its only call fails.
+    has no second idea: the result of its only call is the answer, or the failure of it the end.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class Loop:
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
                 return self._conclude(answer)
-            await self._act(answer.tool_calls, refused)
+            if await self._act(answer.tool_calls, refused):
+                return None
         raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
@@ -97,8 +98,8 @@ class Loop:
         await self._add(answer.as_message())
         return answer, refused
 
-    async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> None:
-        """Do what was asked and add the results in the order of the calls.
+    async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
+        """Do what was asked and add the results in the order of the calls; return whether that was the answer.
 
         A refusal or a missing engine is the run's trouble, unless a later call of the same or a later turn succeeds.
         """
@@ -116,8 +117,12 @@ class Loop:
             elif isinstance(result, (ActionDenied, EngineUnavailable)):
                 self._trouble = result
             await self._add(Message("tool", told(result), tool_call_id=call.id))
-        if not self._metered and len(results) == 1 and isinstance(results[0], AgentctlError):
+        if self._metered or len(results) != 1:
+            return False
+        if isinstance(results[0], AgentctlError):
             raise results[0]
+        self._words = results[0]
+        return True
 
     def _conclude(self, answer: Completion) -> None:
         """End well, or say why the last words are no answer."""

@@ -204,7 +204,8 @@ class Orchestrator:
             with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
                 await run.toolbox.aclose()
         if run.opened:
-            run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+            if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
+                run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
             await self._ledger.close_run(run.recorder.run_id, status)
 
     def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:

@@ -109,7 +109,7 @@ class Book:
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
-            limits = limits_of(tick, ask)
+            limits = limits_of(tick, ask) if ask.facts.metered else ()
             broke = broke_its_clamp(tick, ask)
             answer = judge(ask, limits, at_ceiling=broke)
             if isinstance(answer, Wait):

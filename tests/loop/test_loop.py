@@ -332,7 +332,7 @@ async def test_what_is_no_model_reads_no_schemas_and_repeats_a_result_unchanged(
     loop, provider = stage([asks(call("ps"), text=note), repeat], Deed("ps", lambda _: "web  up"), metered=False)
     outcome = await loop.run("s", "t")
     assert (outcome.status, outcome.answer) == ("done", "web  up")
-    assert [request.tools for request in provider.heard] == [(), ()]
+    assert [request.tools for request in provider.heard] == [()]
 
 
 @pytest.mark.parametrize(
