@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, cast
 
 import anyio
 
 from agentctl.bound import Known, bound, learn
-from agentctl.breaker import Overrun, RanPast, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
+from agentctl.breaker import Overrun, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
 from agentctl.budget import Ask, Charge, CostLimit, Hold, Purpose, Wait, Wish, believable, warned, wish
-from agentctl.errors import BudgetExceeded, ProviderError, ProviderUnavailable, StateError, Verdict
+from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
 from agentctl.events import (
-    AnswerStreamed,
     CallDoubted,
     CallHeld,
     CallRetried,
@@ -31,30 +30,18 @@ from agentctl.events import (
     Emit,
     LimitWarned,
 )
-from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
+from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano, to_nano
 from agentctl.protocols import Ledger, LLMProvider
+from agentctl.stream import Patience, Sent, take_in
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
-HANG_UP_S = 5.0
 _MOST_LOST = 3
-_MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
 
 
 class _HoldLost(Exception):
     """The hold was no longer ours when it came to sending (deadline over, or taken for dead): hold anew."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What is known of an attempt that went out."""
-
-    completion: Completion | None = None
-    answered: bool = False
-    failed: bool = False
-    ran_past: bool = False
-    text_bytes: int = 0
 
 
 class Calls:
@@ -170,7 +157,7 @@ class Calls:
     async def _attempt(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
         hold = await self._hold(request, wanted, purpose)
         deadline = anyio.current_time() + self._deadline_s
-        sent: _Sent | None = None
+        sent: Sent | None = None
         try:
             facts = self.facts
             await self._emit(
@@ -181,9 +168,10 @@ class Calls:
             if not await self._ledger.mark_sent(hold.id):
                 raise _HoldLost
             await self._emit(CallSent(hold.id))
-            sent = _Sent()
-            clamp = hold.granted_output if facts.metered else None
-            await self._stream(replace(request, max_output_tokens=clamp), sent, deadline)
+            sent = Sent()
+            clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
+            patience = Patience(self._silence_s, self._deadline_s, deadline)
+            await take_in(self._provider, clamped, sent, patience, self._emit)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._conclude_failed(hold, sent, error)
@@ -227,54 +215,7 @@ class Calls:
                 await self._ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
             raise
 
-    async def _stream(self, request: Request, sent: _Sent, deadline: float) -> None:
-        """Send the request and take in its answer.
-
-        Raises:
-            ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
-        """
-        stream = self._provider.stream(request)
-        most_bytes = None if request.max_output_tokens is None else request.max_output_tokens * _MOST_BYTES_PER_TOKEN
-        try:
-            with anyio.fail_after(deadline - anyio.current_time()):
-                while sent.completion is None:
-                    with anyio.fail_after(self._silence_s):
-                        item = await self._next(stream, sent)
-                    if item is None:
-                        break
-                    if isinstance(item, Completion):
-                        sent.completion = item
-                        sent.answered = sent.answered or bool(item.text or item.tool_calls)
-                        break
-                    sent.answered = True
-                    sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
-                    if most_bytes is not None and sent.text_bytes > most_bytes:
-                        sent.ran_past = True
-                        break
-                    await self._emit(AnswerStreamed(item.text))
-        except TimeoutError as error:
-            raise ProviderUnavailable(
-                f"{self.facts.provider} sent nothing for {self._silence_s:g} s, or not the whole answer in "
-                f"{self._deadline_s:g} s",
-                hint="try again, or raise --llm-timeout",
-            ) from error
-        finally:
-            await _hang_up(stream)
-        if sent.ran_past:
-            raise RanPast(f"{self.facts.provider} went on past max_tokens={request.max_output_tokens}; it was cut off")
-        if sent.completion is None:
-            raise ProviderUnavailable(f"the answer of {self.facts.provider} was cut short", hint="try again")
-
-    @staticmethod
-    async def _next(stream: AsyncIterator[Delta | Completion], sent: _Sent) -> Delta | Completion | None:
-        """Return the next piece, None at the end; what fails in here is the provider's fault."""
-        try:
-            return await anext(stream, None)
-        except Exception:
-            sent.failed = True
-            raise
-
-    async def _conclude(self, hold: Hold, request: Request, sent: _Sent) -> Completion:
+    async def _conclude(self, hold: Hold, request: Request, sent: Sent) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at."""
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
@@ -310,7 +251,7 @@ class Calls:
         if name is not None and name not in self.models:
             self.models += (name,)
 
-    async def _conclude_failed(self, hold: Hold, sent: _Sent | None, error: BaseException) -> None:
+    async def _conclude_failed(self, hold: Hold, sent: Sent | None, error: BaseException) -> None:
         """Void what surely cost nothing; all else is in doubt."""
         self._known = None
         if sent is None or not self.facts.metered:
@@ -343,11 +284,3 @@ class Calls:
             if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
-
-
-async def _hang_up(stream: AsyncIterator[Delta | Completion]) -> None:
-    """Close the connection, whatever it says to that: what was answered stays answered."""
-    close = getattr(stream, "aclose", None)
-    if close is not None:
-        with anyio.move_on_after(HANG_UP_S, shield=True), suppress(Exception):
-            await close()

@@ -18,7 +18,7 @@ import trio
 from trio.testing import MockClock
 
 from agentctl.budget import Amounts, CostLimit
-from agentctl.calls import HANG_UP_S, Calls
+from agentctl.calls import Calls
 from agentctl.errors import AuthFailed, BudgetExceeded, ProviderUnavailable, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallWaited, Emit, Event, LimitWarned
 from agentctl.ledger import SqliteLedger
@@ -27,6 +27,7 @@ from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import LLMProvider
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
+from agentctl.stream import HANG_UP_S
 from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
 CUT = Completion("half", usage=Usage(100, 4_096), stop="length")
