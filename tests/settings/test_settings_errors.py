@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -146,9 +148,22 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert desk.refusal().message.endswith("config.toml is a folder, not a file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """Stop being root, who may read everything; give a folder that is nobody's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        me = os.geteuid()
+        if me == 0:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(me)
+
+
+def test_a_file_without_permission(as_nobody: Path) -> None:
+    desk = Desk(as_nobody)
     desk.user_toml("").chmod(0)
     assert desk.refusal().message.endswith("cannot be read: permission denied")
 
