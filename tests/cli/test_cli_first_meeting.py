@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
 
+import anyio
 import pytest
 
-from agentctl.ledger.report import costs_window
-from agentctl.settings import load_settings
+from agentctl.budget import Ask, CostLimit
+from agentctl.ledger import SqliteLedger
 from tests.cli.conftest import Ended
+from tests.ledger.parts import FACTS
 
 Here = Callable[..., Ended]
 
@@ -59,25 +61,18 @@ def test_config_check_refuses_what_a_run_would_refuse(here: Here, monkeypatch: p
     assert here("config", "check").code == here("run", "How much memory is free?").code == 2
 
 
-def test_ctrl_c_before_the_command_began_is_a_document_too(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("typer.main.get_command", lambda _: _Stopping())
-    ended = here("run", "--json", "x")
-    assert (ended.code, ended.document["status"], ended.document["exit_code"]) == (130, "interrupted", 130)
-    assert here("run", "x") == Ended(130, "", "")
-
-
-class _Stopping:
-    params = ()
-
-    def main(self, *_: object, **__: object) -> object:
-        raise KeyboardInterrupt
-
-
-def test_the_table_of_costs_has_no_columns_of_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_costs_has_no_columns_of_nothing(here: Here, state: Path) -> None:
     here("run", "count them", script="answer")
     header = here("costs").out.splitlines()[0]
     assert header.split() == ["run", "agent", "model", "calls", "tokens", "in", "out", "cost", "last", "call"]
-    report = costs_window(load_settings(flags={}).settings.ledger_path, seconds=60)
-    doubtful = replace(report, rows=tuple(replace(row, in_doubt_nano=7) for row in report.rows))
-    monkeypatch.setattr("agentctl.ledger.report.costs_window", lambda *_, **__: doubtful)
+    anyio.run(_leave_in_doubt, state / "ledger.db")
     assert here("costs").out.splitlines()[0].split()[-5:] == ["cost", "in", "doubt", "last", "call"]
+
+
+async def _leave_in_doubt(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    await ledger.open_run("r", CostLimit(), task="t", agent="a", labels={})
+    await ledger.reserve(Ask("x", "r", FACTS, input_bound=10, least=20, most=20, hour_limit_nano=None))
+    await ledger.mark_sent("x")
+    await ledger.doubt("x", "cut")
+    await ledger.aclose()

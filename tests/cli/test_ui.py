@@ -127,12 +127,12 @@ def test_what_is_no_model_shows_no_meters() -> None:
 
 
 def test_the_table_says_which_limit_tripped_and_with_what() -> None:
-    limits = (replace(RESULT.limits[0], set_by="/work/.env"), HOUR)
+    limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
     lines = details(replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN).splitlines()
     assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call would make it $0.53"
     assert lines[2:5] == [
         "limit              ceiling     used",
-        "max_cost_per_task    $0.50  $0.0123  tripped, set by /work/.env",
+        "max_cost_per_task    $0.50  $0.0123  tripped, set by /srv/app/.env",
         "max_cost_per_hour      $10    $1.21",
     ]
     assert "calls 4 · charged $0.0123 · in doubt $0 · held $0.02" in lines

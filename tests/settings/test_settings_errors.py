@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -146,20 +144,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "larger than 1 MiB" in desk.refusal(env_files=["huge"]).message
     (desk.config / "config.toml").mkdir()
     assert desk.refusal().message.endswith("config.toml is a folder, not a file")
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[Path]:
-    """Stop being root, who may read everything; give a folder that is nobody's own."""
-    with tempfile.TemporaryDirectory() as folder:
-        me = os.geteuid()
-        if me == 0:
-            os.chown(folder, 65534, -1)
-            os.seteuid(65534)
-        try:
-            yield Path(folder)
-        finally:
-            os.seteuid(me)
 
 
 def test_a_file_without_permission(as_nobody: Path) -> None:
