@@ -79,6 +79,8 @@ def read_run(path: Path) -> Iterator[dict[str, object]]:
         with open(_open_to_read(path), "rb") as file:
             broken = 0
             for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return  # half a line: its writer was killed, or is at it
                 if broken:
                     raise StateError(
                         f"line {broken} of {path} is broken",

@@ -165,3 +165,13 @@ def test_thousands_of_runs_are_read_at_head_and_tail_only(tmp_path: Path) -> Non
     for number in range(1, 2000):
         os.link(first, tmp_path / f"r{number}.jsonl")
     assert len(list_runs(tmp_path)) == 2000
+
+
+def test_a_line_that_is_being_written_ends_the_reading_and_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "r1.jsonl"
+    path.write_bytes(b'{"seq": 1}\n{"seq": ')
+    lines = read_run(path)
+    assert next(lines) == {"seq": 1}
+    with path.open("ab") as writer:
+        writer.write(b'2}\n{"seq": 3}\n')
+    assert [line["seq"] for line in lines] in ([], [2, 3])
