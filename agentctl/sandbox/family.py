@@ -21,6 +21,7 @@ _TERM_S = 2.0  # from SIGTERM to SIGKILL
 _KILL_S = 4.0  # what is still there then hangs in the kernel
 _LONGEST_PAUSE_S = 0.02
 _UNSEEN = 3  # searches without a find, after one with a find, until all are believed dead
+_LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no environment
 _MOST_BYTES = 1024 * 1024  # of an environment
 
 # Its stdin ends without its having been killed only when agentctl is gone. Then it does what agentctl no longer can.
@@ -45,7 +46,7 @@ class Family:
         stat = _stat(child.pid)
         self._started = 0 if stat is None else stat.started
         self._known: dict[int, int] = {}  # members once found, with their starting times
-        self._over = False
+        self._over = self._unclear = False
         self.unkilled = 0  # known after the end: how many hang in the kernel
 
     async def head_ended(self) -> None:
@@ -69,6 +70,12 @@ class Family:
             return 0
         with anyio.CancelScope(shield=True):
             found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
+            pause = _Pause()
+            for _ in range(_LOOKS):  # a process in the middle of exec shows no environment: look again
+                if found or not self._unclear:
+                    break
+                await pause.wait()
+                found = left = await anyio.to_thread.run_sync(self._send, signal.SIGTERM)
             with anyio.move_on_after(_TERM_S):
                 pause = _Pause()
                 while left:
@@ -103,17 +110,19 @@ class Family:
             return self._group(number)
         alive: dict[int, _Stat] = {}
         found: set[int] = set()
+        self._unclear = False
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - Path is slow
         for pid in sorted(pids, reverse=True):  # the newest first: they may be gone soonest
             stat = _stat(pid)
             if stat is None or stat.started < self._started:  # older than the command: no child of it
                 continue
             alive[pid] = stat
-            if (
-                stat.session == self._child.pid
-                or self._known.get(pid) == stat.started
-                or self._mark in _read(pid, "environ").split(b"\0")
-            ):
+            ours = stat.session == self._child.pid or self._known.get(pid) == stat.started
+            if not ours:
+                environment = _read(pid, "environ")
+                ours = self._mark in environment.split(b"\0")
+                self._unclear |= not environment
+            if ours:
                 found.add(pid)
                 if number == signal.SIGKILL:
                     _signal(pid, number)  # at once: what forks all the time is another process a moment later
