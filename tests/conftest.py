@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.engine_plugin"]
+pytest_plugins = ["tests.engine_plugin", "tests.wire.plugin"]
 
 
 @pytest.fixture

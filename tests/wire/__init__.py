@@ -1,0 +1,1 @@
+"""A server on loopback that speaks three providers' wire formats and keeps its own books."""

@@ -1,0 +1,200 @@
+"""What the server wrote down: who came, what was asked, and what it costs. No number comes from the client."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from tests.wire.script import Format, Json, WireRequest
+
+
+class Tokens(NamedTuple):
+    """Tokens by class; ``input`` includes cached and cache_write, ``output`` includes reasoning."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Dollars per million tokens; a class that is None costs what its parent class costs."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+
+    def nano(self, tokens: Tokens) -> int:
+        """Return what ``tokens`` cost in nano-dollars, rounded up once."""
+        parts = (
+            (tokens.input - tokens.cached - tokens.cache_write, self.input),
+            (tokens.cached, self.input if self.cached is None else self.cached),
+            (tokens.cache_write, self.input if self.cache_write is None else self.cache_write),
+            (tokens.output - tokens.reasoning, self.output),
+            (tokens.reasoning, self.output if self.reasoning is None else self.reasoning),
+        )
+        return math.ceil(sum((count * Fraction(unit) for count, unit in parts), Fraction(0)) * 1000)
+
+
+Tariff = Rates | Mapping[str, Rates] | Callable[[WireRequest], Rates]  # a mapping is by path, model or format
+FREE = Rates(Decimal(0), Decimal(0))
+
+
+def rates_for(tariff: Tariff, asked: WireRequest) -> Rates:
+    """Return the rates that apply to ``asked``; what a mapping does not name is free."""
+    if isinstance(tariff, Rates):
+        return tariff
+    if isinstance(tariff, Mapping):
+        keys = (asked.path, asked.model, asked.format)
+        return next((tariff[key] for key in keys if key in tariff), FREE)
+    return tariff(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One HTTP request as it came: header names in lower case, ``asked`` only at a chat endpoint."""
+
+    number: int
+    connection: int
+    at: float
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes = field(repr=False)
+    body: Json | None = field(repr=False)
+    asked: WireRequest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One billed request; ``model`` is the one that answered."""
+
+    number: int
+    path: str
+    format: Format
+    model: str
+    tokens: Tokens
+    nano: int
+    asked: WireRequest = field(repr=False)
+
+
+class Books:
+    """Everything that happened at the server, safe to read and write from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._entries: list[Entry] = []
+        self._requests: list[Heard] = []
+        self._hung_up: list[Heard] = []
+        self._connections = 0
+        self._open = 0
+        self._most_at_once = 0
+
+    @property
+    def billed_nano(self) -> int:
+        """The sum of all bills in nano-dollars."""
+        return sum(entry.nano for entry in self.entries)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What was billed, in order."""
+        with self._changed:
+            return tuple(self._entries)
+
+    @property
+    def requests(self) -> tuple[Heard, ...]:
+        """Every request, in order, also the refused ones."""
+        with self._changed:
+            return tuple(self._requests)
+
+    @property
+    def chat_requests(self) -> tuple[Heard, ...]:
+        """The requests that ask the model."""
+        return tuple(heard for heard in self.requests if heard.asked is not None)
+
+    @property
+    def hung_up(self) -> tuple[Heard, ...]:
+        """The requests whose client was gone before the server had written the end."""
+        with self._changed:
+            return tuple(self._hung_up)
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections were accepted."""
+        with self._changed:
+            return self._connections
+
+    @property
+    def most_at_once(self) -> int:
+        """The most chat requests that were under way at the same time."""
+        with self._changed:
+            return self._most_at_once
+
+    def wait(self, until: Callable[[Books], bool], seconds: float = 5.0) -> bool:
+        """Wait until something is so, for what the server notices a moment later; False if it never came to be."""
+        with self._changed:
+            return self._changed.wait_for(lambda: until(self), seconds)
+
+    def connect(self) -> int:
+        """Count a connection and return its number."""
+        with self._changed:
+            self._connections += 1
+            self._changed.notify_all()
+            return self._connections
+
+    def hear(self, heard: Heard) -> Heard:
+        """Write down a request under the next number."""
+        with self._changed:
+            number = len(self._requests) + 1
+            asked = None if heard.asked is None else replace(heard.asked, number=number)
+            kept = replace(heard, number=number, at=time.monotonic(), asked=asked)
+            self._requests.append(kept)
+            self._changed.notify_all()
+            return kept
+
+    def bill(self, entry: Entry) -> None:
+        """Write down a bill: whatever happens to the answer, it stands."""
+        with self._changed:
+            self._entries.append(entry)
+            self._changed.notify_all()
+
+    def leave(self, heard: Heard) -> None:
+        """Write down that the client of this request went away."""
+        with self._changed:
+            self._hung_up.append(heard)
+            self._changed.notify_all()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count a chat request as under way."""
+        with self._changed:
+            self._open += 1
+            self._most_at_once = max(self._most_at_once, self._open)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._open -= 1
+
+    def totals(self) -> dict[str, int]:
+        """Return the sums, for readers in another process."""
+        return {
+            "billed_nano": self.billed_nano,
+            "billed": len(self.entries),
+            "requests": len(self.requests),
+            "chat_requests": len(self.chat_requests),
+            "hung_up": len(self.hung_up),
+            "connections": self.connections,
+            "most_at_once": self.most_at_once,
+        }
