@@ -7,8 +7,9 @@ One token at $1 a million is 1,000 nano-dollars.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from typing import NamedTuple
 
 from agentctl.messages import Usage
 
@@ -18,7 +19,10 @@ _NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per mil
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars per million tokens, by token class; a class that is None costs what its parent class costs."""
+    """Dollars per million tokens, by token class; a class that is None costs what its parent class costs.
+
+    ``tiers`` replace the whole price for long requests.
+    """
 
     input: Decimal
     output: Decimal
@@ -28,27 +32,48 @@ class Price:
     source: str = "declared"
     version: str = ""
     digest: str = ""
+    tiers: tuple[Tier, ...] = ()
 
     @property
     def dearest_input(self) -> Decimal:
-        """The price of an input token in the dearest class that can apply."""
-        return max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
+        """The price of an input token in the dearest class of the dearest tier."""
+        own = max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
+        return max((own, *(tier.price.dearest_input for tier in self.tiers)))
 
     @property
     def dearest_output(self) -> Decimal:
-        """The price of an output token, reasoning if that is dearer."""
-        return max(self.output, self.reasoning or Decimal(0))
+        """The price of an output token in the dearest tier, reasoning if that is dearer."""
+        own = max(self.output, self.reasoning or Decimal(0))
+        return max((own, *(tier.price.dearest_output for tier in self.tiers)))
 
     @property
     def is_free(self) -> bool:
         """Whether no token of any class costs anything."""
         return self.dearest_input == 0 and self.dearest_output == 0
 
-    def as_row(self) -> Mapping[str, str | None]:
-        """Return the unit prices as strings, as the ledger stores them with each charge."""
+    def at(self, input_tokens: int) -> Price:
+        """Return what a request of ``input_tokens`` is charged at: the highest tier that it passes, else this."""
+        passed = [tier for tier in self.tiers if input_tokens > tier.above]
+        return max(passed, key=lambda tier: tier.above).price if passed else self
+
+    def up_to(self, input_tokens: int) -> Price:
+        """Return the price without the tiers that no request of at most ``input_tokens`` can pass."""
+        passed = tuple(tier for tier in self.tiers if input_tokens > tier.above)
+        return self if passed == self.tiers else replace(self, tiers=passed)
+
+    def as_row(self) -> Mapping[str, object]:
+        """Return the unit prices as strings, as the ledger stores them with each charge; tiers as ``above_200000``."""
         classes = ("input", "output", "cached_input", "cache_write", "reasoning")
         values = ((name, getattr(self, name)) for name in classes)
-        return {name: None if value is None else str(value) for name, value in values}
+        row: dict[str, object] = {name: None if value is None else str(value) for name, value in values}
+        return row | {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
+
+
+class Tier(NamedTuple):
+    """What a request with more than ``above`` input tokens is charged at, wholly; ``price`` has no tiers itself."""
+
+    above: int
+    price: Price
 
 
 FREE = Price(Decimal(0), Decimal(0), source="declared free")
@@ -81,7 +106,8 @@ def _ceil(amount: Decimal) -> int:
 
 
 def charge_nano(price: Price, usage: Usage) -> int:
-    """Return what ``usage`` costs in nano-dollars, by token class, rounded up once."""
+    """Return what ``usage`` costs in nano-dollars, by token class in the tier of its input, rounded up once."""
+    price = price.at(usage.input_tokens)
     with localcontext() as exact:
         exact.prec = 60
         plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
@@ -97,7 +123,8 @@ def charge_nano(price: Price, usage: Usage) -> int:
 
 
 def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
-    """Return the most that a call can cost in nano-dollars: every token in its dearest class."""
+    """Return the most that a call can cost in nano-dollars: every token in the dearest class that it can reach."""
+    price = price.up_to(input_tokens)
     with localcontext() as exact:
         exact.prec = 60
         total = input_tokens * price.dearest_input + output_tokens * price.dearest_output
@@ -109,6 +136,7 @@ def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | Non
 
     None means that money sets no bound (output is free and the input fits).
     """
+    price = price.up_to(input_tokens)
     with localcontext() as exact:
         exact.prec = 60
         left = Decimal(room_nano) - input_tokens * price.dearest_input * _NANO_PER_TOKEN

@@ -6,7 +6,17 @@ from agentctl.settings.choice import ProviderChoice, choose_provider, ollama_to_
 from agentctl.settings.load import Checked, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
-from agentctl.settings.names import DEFAULT_MODELS, DOCUMENTED_NAMES, ENV_NAMES, KEY_NAMES, KNOWN_PROVIDERS, TOML_FIELDS
+from agentctl.settings.names import (
+    DEFAULT_MODELS,
+    DOCUMENTED_NAMES,
+    ENV_NAMES,
+    KEY_NAMES,
+    KNOWN_PROVIDERS,
+    OTHER_PROVIDERS,
+    TABLE_FIELDS,
+    TOML_FIELDS,
+)
+from agentctl.settings.prices import PriceLine
 from agentctl.settings.sources import Source
 
 __all__ = [
@@ -15,9 +25,12 @@ __all__ = [
     "ENV_NAMES",
     "KEY_NAMES",
     "KNOWN_PROVIDERS",
+    "OTHER_PROVIDERS",
+    "TABLE_FIELDS",
     "TOML_FIELDS",
     "Checked",
     "Loaded",
+    "PriceLine",
     "ProviderChoice",
     "Settings",
     "Source",

@@ -30,7 +30,7 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     falls through to Ollama or builtin.
 
     Raises:
-        UsageError: two keys and no choice, or a model without a provider.
+        UsageError: two keys and no choice, a model without a provider, or a provider that has no default model.
         AuthFailed: a key is missing or empty.
     """
     settings = loaded.settings
@@ -118,6 +118,12 @@ def _with_model(loaded: Loaded, provider: str, by: str) -> ProviderChoice:
     model = loaded.settings.llm_model
     if model is not None:
         return ProviderChoice(provider, model, by)
+    if provider not in DEFAULT_MODELS:
+        raise UsageError(
+            f"provider {provider} ({by}) has no default model, and none is named",
+            hint=loaded.cause("llm_model")
+            or f"agentctl run --model {provider}/MODEL …   or for good: export LLM_MODEL={provider}/MODEL",
+        )
     return ProviderChoice(provider, DEFAULT_MODELS[provider], by, default_model=True)
 
 

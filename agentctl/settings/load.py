@@ -137,7 +137,7 @@ def _load(
             settings=project.settings,
             sources=project.sources,
             notes=(*notes, *project.notes),
-            secrets=secret_texts(read.layers, settings),
+            secrets=secret_texts(read.layers, settings, environ),
             empty_keys=tuple(dict.fromkeys(name for layer in read.layers for name in layer.empty_keys)),
             tightened=project.tightened,
             ignored=project.ignored,

@@ -10,9 +10,20 @@ from typing import NamedTuple
 from pydantic import SecretStr, ValidationError
 
 from agentctl.settings.model import Settings
-from agentctl.settings.names import DIR_FIELDS, KNOWN_PROVIDERS, SECRET_FIELDS, SLASHED_MODELS
+from agentctl.settings.names import (
+    DIR_FIELDS,
+    KNOWN_PROVIDERS,
+    LEAST_SECRET,
+    OTHER_PROVIDERS,
+    SECRET_ENDINGS,
+    SECRET_FIELDS,
+    SLASHED_MODELS,
+)
+from agentctl.settings.prices import WrongPrices
 from agentctl.settings.sources import Entry, Layer, Problem
 from agentctl.text import safe_text
+
+_PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 
 
 class Merged(NamedTuple):
@@ -55,7 +66,8 @@ def absolute(path: object, cwd: Path) -> Path:
 def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tuple[Problem, ...], tuple[str, ...]]:
     """Settle both from the weakest layer up: a model belongs to the provider that it was set beside.
 
-    ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that.
+    ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
+    beside a provider, the name of one that is not ours (``meta/…``) is part of the model's.
     """
     provider: Entry | None = None
     model: Entry | None = None
@@ -64,11 +76,11 @@ def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tupl
     for layer in reversed(layers):
         new_provider, new_model = layer.entries.get("llm_provider"), layer.entries.get("llm_model")
         head, _, tail = str(new_model.value).partition("/") if new_model else ("", "", "")
-        if new_model and tail and head.lower() in KNOWN_PROVIDERS:
+        if new_model and tail and head.lower() in _PROVIDERS:
             if new_provider is None or _word(new_provider) == head.lower():
                 new_provider = new_provider or new_model._replace(value=head)
                 new_model = new_model._replace(value=tail)
-            elif _word(new_provider) not in SLASHED_MODELS:
+            elif head.lower() in KNOWN_PROVIDERS and _word(new_provider) not in SLASHED_MODELS:
                 both = f"{_word(new_provider)} ({new_provider.origin}) and {head} ({new_model.origin})"
                 problems.append(Problem(safe_text(f"two providers are named at once: {both}"), "leave one of them out"))
         if new_provider is not None:
@@ -104,23 +116,36 @@ def validate(entries: Mapping[str, Entry]) -> tuple[Settings | None, tuple[Probl
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_input=False)
         return None, tuple(
-            _problem(str(error["loc"][0]), entries, str(error.get("ctx", {}).get("error") or error["msg"]))
+            problem
             for error in found
+            for problem in _problems(str(error["loc"][0]), entries, error.get("ctx", {}).get("error") or error["msg"])
         )
 
 
-def _problem(name: str, entries: Mapping[str, Entry], allowed: str) -> Problem:
+def _problems(name: str, entries: Mapping[str, Entry], wrong: Exception | str) -> tuple[Problem, ...]:
     entry = entries[name]
+    if isinstance(wrong, WrongPrices):
+        return tuple(
+            Problem(safe_text(f"{one.before} ({entry.within(one.line, one.part).origin}){one.after}"), one.hint)
+            for one in wrong.wrong
+        )
     if name in SECRET_FIELDS:
-        return Problem(f"{name} ({entry.origin}) cannot be used; allowed: {allowed}")
-    return Problem(f'{name} cannot be "{shown(entry.value)}" ({entry.origin}); allowed: {allowed}')
+        return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}"),)
+    return (Problem(f'{name} cannot be "{shown(entry.value)}" ({entry.origin}); allowed: {wrong}'),)
 
 
-def secret_texts(layers: Sequence[Layer], settings: Settings) -> tuple[str, ...]:
-    """Return every key that any layer holds, and passwords in addresses: what must be redacted."""
+def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what must be redacted: every key that any layer holds, passwords in addresses, and whatever in the
+    environment is a key by its name (other providers', which litellm reads itself).
+    """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
     for url in (settings.openai_base_url, settings.anthropic_base_url, settings.ollama_host, settings.docker_host):
         user = re.search(r"//[^/:]*:(\S+)@", url or "")
         texts += [user[1]] if user else []
+    texts += [
+        value.strip()
+        for name, value in environ.items()
+        if name.upper().endswith(SECRET_ENDINGS) and len(value.strip()) >= LEAST_SECRET
+    ]
     return tuple(dict.fromkeys(texts))

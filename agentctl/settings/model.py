@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr
 
-from agentctl.settings.names import KNOWN_PROVIDERS
+from agentctl.settings.prices import PriceLine, price_lines
 from agentctl.settings.values import (
     address,
     count,
@@ -20,6 +22,7 @@ from agentctl.settings.values import (
     names,
     ollama_address,
     one_of,
+    provider,
     secret,
     word,
     yes,
@@ -57,6 +60,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
 Address = Annotated[str | None, BeforeValidator(maybe(address))]
 Folder = Annotated[Path, BeforeValidator(folder)]
+Prices = Annotated[Mapping[str, PriceLine], PlainValidator(price_lines)]
 
 
 class Settings(BaseModel):
@@ -64,7 +68,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
-    llm_provider: Annotated[str | None, BeforeValidator(maybe(one_of(*KNOWN_PROVIDERS)))] = None
+    llm_provider: Annotated[str | None, BeforeValidator(maybe(provider))] = None
     llm_model: Word = None
 
     max_cost_per_task: Dollars = Decimal("0.50")
@@ -103,6 +107,9 @@ class Settings(BaseModel):
     state_dir: Folder = Field(default_factory=lambda: default_folder("state_dir"))
     config_dir: Folder = Field(default_factory=lambda: default_folder("config_dir"))
     cache_dir: Folder = Field(default_factory=lambda: default_folder("cache_dir"))
+
+    # Excluded from dumps: nobody wants it there, and a serializer of its own would cost every start a millisecond.
+    prices: Prices = Field(default_factory=lambda: MappingProxyType({}), exclude=True)
 
     def key_of(self, provider: str) -> SecretStr | None:
         """Return the provider's key, or None (also for providers without keys)."""

@@ -27,18 +27,39 @@ DEFAULT_MODELS: Mapping[str, str | None] = MappingProxyType(
         "ollama": "llama3.1:latest",
         "openai": "gpt-4o-mini",
         "anthropic": "claude-haiku-4-5",
-        "gemini": "gemini-2.5-flash",
+        "gemini": "gemini-3.5-flash-lite",
         "mistral": "mistral-small-latest",
-        "groq": "llama-3.3-70b-versatile",
-        "deepseek": "deepseek-chat",
+        "groq": "openai/gpt-oss-120b",
+        "deepseek": "deepseek-flash",
         "openrouter": "openai/gpt-4o-mini",
     }
 )
 
 KNOWN_PROVIDERS: tuple[str, ...] = tuple(DEFAULT_MODELS)
 
+#: What else litellm can talk to, once a model is named: its chat providers but those that log in by hand, speak an
+#: older format, run in our own process or choose among others. Their keys lie under litellm's own names.
+OTHER_PROVIDERS: tuple[str, ...] = (
+    *("ai21", "ai21_chat", "aiml", "amazon_nova", "apertis", "azure", "azure_ai", "baseten", "bedrock"),
+    *("bedrock_mantle", "bytez", "cerebras", "chutes", "clarifai", "cloudflare", "codestral", "cognition", "cohere"),
+    *("cohere_chat", "cometapi", "compactifai", "cortecs", "darkbloom", "dashscope", "databricks", "datarobot"),
+    *("deepinfra", "docker_model_runner", "edenai", "empower", "featherless_ai", "fireworks_ai", "friendliai"),
+    *("galadriel", "gigachat", "github", "gradient_ai", "helicone", "heroku", "hosted_vllm", "huggingface"),
+    *("hyperbolic", "inception", "lambda_ai", "lemonade", "libertai", "litellm_proxy", "llamafile", "lm_studio"),
+    *("maritalk", "meta", "meta_llama", "minimax", "moonshot", "morph", "nebius", "neosantara", "nlp_cloud"),
+    *("novita", "nscale", "nvidia_nim", "oci", "ovhcloud", "perplexity", "pinstripes", "poe", "predibase", "prism"),
+    *("publicai", "qwen_ai_platform", "qwencloud", "ragflow", "replicate", "sagemaker", "sagemaker_chat", "sail"),
+    *("sambanova", "sap", "scaleway", "scx-ai", "snowflake", "synthetic", "tencent", "tensormesh", "together_ai"),
+    *("triton", "v0", "vercel_ai_gateway", "vertex_ai", "volcengine", "wandb", "watsonx", "xai", "xiaomi_mimo"),
+    "zai",
+)
+
 #: Providers whose own model names may begin with another provider's name.
-SLASHED_MODELS = frozenset({"ollama", "groq", "openrouter"})
+SLASHED_MODELS = frozenset({"ollama", "groq", "openrouter", *OTHER_PROVIDERS})
+
+#: How the variables end that hold a key of any provider; their values are redacted wherever text leaves.
+SECRET_ENDINGS = ("_API_KEY", "_APIKEY", "_TOKEN", "_BEARER_TOKEN_BEDROCK", "_SECRET", "_SECRET_KEY", "_ACCESS_KEY")
+LEAST_SECRET = 8
 
 SECRET_FIELDS: Mapping[str, str] = MappingProxyType({name.lower(): provider for provider, name in KEY_NAMES.items()})
 
@@ -91,9 +112,13 @@ DOCUMENTED_NAMES: tuple[str, ...] = (
 
 DIR_FIELDS = ("state_dir", "config_dir", "cache_dir")
 
+#: Settings that are tables: only a TOML file can hold them.
+TABLE_FIELDS = ("prices",)
+
 #: What a TOML file may hold: no keys (they live in the environment or the user's .env), no folders of our own.
-TOML_FIELDS: tuple[str, ...] = tuple(
-    field for field in ENV_NAMES if field not in SECRET_FIELDS and field not in DIR_FIELDS
+TOML_FIELDS: tuple[str, ...] = (
+    *(field for field in ENV_NAMES if field not in SECRET_FIELDS and field not in DIR_FIELDS),
+    *TABLE_FIELDS,
 )
 
 _FLAGS = {

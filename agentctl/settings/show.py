@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from agentctl.settings.files import is_there
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import shown
-from agentctl.settings.names import ENV_NAMES
+from agentctl.settings.names import ENV_NAMES, TABLE_FIELDS
 
 MASK = "********"
 _LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
@@ -37,7 +37,8 @@ class Place(NamedTuple):
 def explain(loaded: Loaded) -> tuple[Row, ...]:
     """Return every setting in the order of the documentation; keys are masked."""
     return tuple(
-        Row(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name])) for name in ENV_NAMES
+        Row(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name]))
+        for name in (*ENV_NAMES, *TABLE_FIELDS)
     )
 
 
@@ -54,6 +55,8 @@ def _value(name: str, value: object) -> str:
         return f"{value:g} s" if value < 1e6 else f"{value:.0f} s"
     if isinstance(value, tuple):
         return ", ".join(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {line}" for name, line in value.items())
     return str(value) if isinstance(value, Path) else shown(value)
 
 

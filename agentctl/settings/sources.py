@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from agentctl.settings.names import ENV_NAMES, KEY_NAMES, PREFIX, SECRET_FIELDS, TOML_FIELDS, flag_name
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES, PREFIX, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
 from agentctl.text import did_you_mean, safe_text
 
 Kind = Literal[
@@ -42,18 +42,26 @@ class Source(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A value as it was written, the name it was written under, and the line if it stood in a file."""
+    """A value as it was written, the name it was written under, and the line if it stood in a file.
+
+    ``text`` is the whole file where the value is a table, so that a line within it can be found.
+    """
 
     value: object
     source: Source
     name: str
     line: int | None = None
+    text: str = ""
 
     @property
     def origin(self) -> str:
         """Say where to look."""
         at = f" line {self.line}" if self.line else ""
         return safe_text(f"{self.source}{at}")
+
+    def within(self, line: str, part: str) -> Entry:
+        """Return the entry as it stands at ``part`` of one of its table's lines, as far as that can be found."""
+        return self._replace(line=_line_within(self.text, line, part) or self.line)
 
 
 class Problem(NamedTuple):
@@ -157,7 +165,7 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for name, value in parsed.items():
-        entry = Entry(value, source, name, _line_of(text, name))
+        entry = Entry(value, source, name, _line_of(text, name), text if name in TABLE_FIELDS else "")
         if name in TOML_FIELDS:
             entries[name] = entry
         else:
@@ -211,3 +219,16 @@ def _nearest(name: str) -> str:
 def _line_of(text: str, name: str) -> int | None:
     found = re.search(rf"^[ \t]*\[{{0,2}}[\"']?{re.escape(name)}[\"']?[ \t]*[=.\]]", text, re.MULTILINE)
     return text.count("\n", 0, found.start()) + 1 if found else None
+
+
+def _line_within(text: str, line: str, part: str) -> int | None:
+    """Find where a table has ``line``, or below its own header the ``part``."""
+    found = re.search(rf"^[^#\n]*?[\"']?{re.escape(line)}[\"']?[ \t]*[=.\]].*", text, re.MULTILINE)
+    if found is None:
+        return None
+    if part and found[0].lstrip().startswith("["):
+        body = re.split(r"^[ \t]*\[", text[found.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+        inner = re.search(rf"^[ \t]*[\"']?{re.escape(part)}[\"']?[ \t]*=", body, re.MULTILINE)
+        if inner is not None:
+            return text.count("\n", 0, found.end() + inner.start()) + 1
+    return text.count("\n", 0, found.start()) + 1

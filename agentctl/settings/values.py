@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from agentctl.settings.names import KNOWN_PROVIDERS, OTHER_PROVIDERS
 from agentctl.text import did_you_mean
 
 _T = TypeVar("_T")
@@ -25,7 +26,10 @@ MOST_COUNT = 10**12
 _LONGEST = 366 * 24 * 3600.0
 _NANO = Decimal("1e-9")
 _NUMBER = r"[0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20}"  # compiled when first met: most runs never do
-_NEARLY = {"claude": "anthropic", "google": "gemini", "gpt": "openai", "llama": "ollama", "none": "builtin"}
+_NEARLY = {
+    **{"claude": "anthropic", "google": "gemini", "gpt": "openai", "llama": "ollama", "none": "builtin"},
+    **{"aws": "bedrock", "grok": "xai", "ollama_chat": "ollama", "vertex": "vertex_ai"},
+}
 
 
 def _is_none(value: object) -> bool:
@@ -132,10 +136,21 @@ def one_of(*choices: str) -> Callable[[object], str]:
         word = value.strip().lower() if isinstance(value, str) else ""
         if word in choices:
             return word
-        near = f'did you mean "{_NEARLY[word]}"?' if _NEARLY.get(word) in choices else did_you_mean(word, choices)
+        near = did_you_mean(word, choices)
         raise ValueError("one of " + ", ".join(choices) + (f"; {near}" if near else ""))
 
     return read
+
+
+def provider(value: object) -> str:
+    """Return a provider's name: one of ours, or another that litellm knows."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in KNOWN_PROVIDERS or word in OTHER_PROVIDERS:
+        return word
+    near = f'did you mean "{_NEARLY[word]}"?' if word in _NEARLY else ""
+    near = near or did_you_mean(word, KNOWN_PROVIDERS) or did_you_mean(word, OTHER_PROVIDERS)
+    known = f"one of {', '.join(KNOWN_PROVIDERS)}, or another that litellm knows, such as xai"
+    raise ValueError(known + (f"; {near}" if near else ""))
 
 
 def word(value: object) -> str:

@@ -35,7 +35,8 @@ from tests.settings.desk import Desk
             {"LLM_PROVIDER": "olama"},
             (
                 'llm_provider cannot be "olama" (environment LLM_PROVIDER); allowed: one of builtin, ollama, openai, '
-                'anthropic, gemini, mistral, groq, deepseek, openrouter; did you mean "ollama"?'
+                "anthropic, gemini, mistral, groq, deepseek, openrouter, or another that litellm knows, such as xai; "
+                'did you mean "ollama"?'
             ),
         ),
         (

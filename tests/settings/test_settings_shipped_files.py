@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings import DOCUMENTED_NAMES, TOML_FIELDS
+from agentctl.settings import DOCUMENTED_NAMES, TABLE_FIELDS, TOML_FIELDS
 from tests.settings.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,20 @@ def test_the_default_configuration_is_the_default(tmp_path: Path) -> None:
 
 def test_the_default_configuration_names_every_setting() -> None:
     text = (ROOT / "configs" / "default.toml").read_text()
-    assert sorted(re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)) == sorted(TOML_FIELDS)
+    lines = re.findall(r"^(?:# )?([a-z_]+) = ", text, re.MULTILINE)
+    tables = re.findall(r"^# \[([a-z_]+)\]", text, re.MULTILINE)
+    assert tables == list(TABLE_FIELDS)
+    assert sorted([*lines, *tables]) == sorted(TOML_FIELDS)
 
 
 def test_what_the_default_configuration_comments_out_is_right_too(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     text = (ROOT / "configs" / "default.toml").read_text()
-    desk.user_toml(re.sub(r"^# ([a-z_]+ = )", r"\1", text, flags=re.MULTILINE).replace('"builtin"', '"openai"'))
-    assert desk.load().settings.llm_model == "gpt-4o-mini"
+    whole = re.sub(r"^# ([a-z_]+ = |\[|\")", r"\1", text, flags=re.MULTILINE)
+    desk.user_toml(whole.replace('"builtin"', '"openai"'))
+    settings = desk.load().settings
+    assert settings.llm_model == "gpt-4o-mini"
+    assert None not in settings.prices["openai/my-model"]
 
 
 def test_the_pipeline_configuration_only_tightens(tmp_path: Path) -> None:

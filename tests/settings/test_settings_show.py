@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentctl.settings import ENV_NAMES, Settings
+from agentctl.settings import ENV_NAMES, TABLE_FIELDS, Settings
 from agentctl.settings.show import Place, Row, explain, paths
 from tests.settings.desk import Desk
 
@@ -13,7 +13,7 @@ def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.user_toml('deny = ["docker_logs", "read_file"]\nmax_cost_per_hour = "none"')
     rows = {row.name: row for row in explain(desk.load({"MAX_COST_PER_TASK": "0.000000001"}, flags={"timeout": "90"}))}
-    assert set(rows) == set(ENV_NAMES) == set(Settings.model_fields)
+    assert set(rows) == {*ENV_NAMES, *TABLE_FIELDS} == set(Settings.model_fields)
     assert rows["max_cost_per_task"] == Row("max_cost_per_task", "0.000000001", "environment MAX_COST_PER_TASK")
     assert rows["max_cost_per_hour"] == Row("max_cost_per_hour", "none", f"user config {desk.config / 'config.toml'}")
     assert rows["timeout"] == Row("timeout", "90 s", "flag --timeout")

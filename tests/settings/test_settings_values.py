@@ -18,6 +18,7 @@ from agentctl.settings.values import (
     names,
     ollama_address,
     one_of,
+    provider,
     secret,
     word,
     yes,
@@ -208,9 +209,14 @@ def test_words_choices_and_truth() -> None:
 
 
 def test_near_misses_are_named() -> None:
-    for written, near in (("opnai", "openai"), ("claude", "anthropic"), ("google", "gemini"), ("gpt", "openai")):
+    for written, near in (
+        *(("opnai", "openai"), ("claude", "anthropic"), ("google", "gemini"), ("gpt", "openai")),
+        *(("grok", "xai"), ("vertex", "vertex_ai"), ("togetherai", "together_ai"), ("azur", "azure")),
+    ):
         with pytest.raises(ValueError, match=f'did you mean "{near}"'):
-            one_of("builtin", "openai", "anthropic", "gemini")(written)
+            provider(written)
+    with pytest.raises(ValueError, match='did you mean "text"'):
+        one_of("text", "json")("txt")
 
 
 def test_a_key_is_not_in_the_repr() -> None:

@@ -1,0 +1,234 @@
+"""Which models there are, what they can do and what they cost: litellm's table, our file on it, the user's on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from functools import cache, partial
+from pathlib import Path
+from types import MappingProxyType
+
+from agentctl.errors import StateError, UsageError
+from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.providers.rates import Row, price_of, tokens, unknown_fee
+from agentctl.providers.tables import Own, Table, read_own, read_table
+from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
+from agentctl.text import did_you_mean
+from agentctl.version import __version__
+
+ROUTER = "it chooses the model, and so the price, itself"
+SEARCH = "it always searches, and searches are billed apart"
+
+_NO_ROW: Row = MappingProxyType({})
+_NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
+
+#: Whose rows are never looked at: what runs on the user's own machine has the window that it was started with.
+_WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
+
+#: litellm's other names for a provider, as they stand in its rows.
+_OWNERS: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
+_SHARED: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
+
+#: What litellm itself puts before a model's name, or takes off it.
+_BEFORE: Mapping[str, str] = MappingProxyType(
+    {"amazon_nova": "amazon-nova/", "fireworks_ai": "fireworks_ai/accounts/fireworks/models/"}
+)
+_ROUTES = ("converse/", "invoke/")
+
+#: Whose tiers begin with the number of tokens that they name.
+_INCLUSIVE = frozenset({"xai"})
+
+
+def load_catalog(prices: Mapping[str, PriceLine] = _NO_LINES, *, table: Path | None = None) -> Catalog:
+    """Return the catalog; nothing is read until it is asked for a model that the files must know.
+
+    ``prices`` are the user's lines; ``table`` takes the place of the installed litellm's.
+    """
+    return Catalog(prices, cache(partial(read_table, table)), cache(read_own))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Answers for a provider and a model; each file is read once, when first needed."""
+
+    prices: Mapping[str, PriceLine]
+    _table: Callable[[], Table] = field(repr=False, compare=False)
+    _own: Callable[[], Own] = field(repr=False, compare=False)
+
+    @property
+    def version(self) -> str:
+        """Whose table it is, with its version."""
+        return f"litellm {self._table().version}"
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the table."""
+        return self._table().digest
+
+    def age_days(self, today: date) -> int | None:
+        """Return the days since the table was published; None if it is not the one that our file was checked with."""
+        own = self._own()
+        return (today - own.released).days if self._table().version == own.checked else None
+
+    def facts(self, provider: str, model: str, *, own_host: bool = False, known_endpoint: bool = True) -> ModelFacts:
+        """Return what is known of a model; a price that nobody knows is None, and never free.
+
+        Free is declared: builtin, local, Ollama on the user's ``own_host`` (not what its host passes on to a cloud),
+        or a line of the user's with 0. Such a line stands for everything that a request costs, so it also lifts
+        what is ``unbounded`` for want of a known fee; a router stays unbounded, as nobody can price it.
+
+        Raises:
+            UsageError: this is no chat model.
+            StateError: the price table cannot be read, and neither a line nor a declaration stands in.
+        """
+        if provider == "builtin":
+            return ModelFacts("builtin", None, price=FREE, metered=False)
+        line = self._line(provider, model)
+        if line is None and _is_free(provider, model, own_host=own_host):
+            return ModelFacts(provider, model, price=FREE, known_endpoint=known_endpoint)
+        own, name = self._own(), f"{provider}/{model}"
+        ours = own.lines.get(name) if line is None else None
+        try:
+            row = self._row(provider, model)
+        except StateError:
+            if line is None and ours is None:
+                raise
+            row = _NO_ROW
+        if row.get("mode") not in (None, "chat"):
+            raise self._refusal(provider, model, str(row["mode"]))
+        if _matches(name, own.routers):
+            unbounded: str | None = ROUTER
+        elif line is not None:
+            unbounded = None
+        elif _matches(name, own.searching):
+            unbounded = SEARCH
+        else:
+            fee = unknown_fee(row) if ours is None else None
+            unbounded = None if fee is None else f"its price row has a fee that agentctl does not know: {fee}"
+        said = line or ours
+        return ModelFacts(
+            provider,
+            model,
+            price=self._price(provider, row, line, ours, regional=not known_endpoint),
+            context_window=(said and said.context_window)
+            or tokens(row.get("max_input_tokens") or row.get("max_tokens")),
+            output_ceiling=(said and said.output_ceiling) or tokens(row.get("max_output_tokens")),
+            reasoning=_reasons(row, name, own),
+            unbounded=unbounded,
+            known_endpoint=known_endpoint,
+        )
+
+    def price_of(self, provider: str, model: str) -> Price | None:
+        """Return the price of another model of the provider, None if unknown; this never fails."""
+        if provider == "builtin":
+            return FREE
+        with suppress(StateError):
+            line = self._line(provider, model)
+            ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
+            row = self._row(provider, model) if line is None and ours is None else _NO_ROW
+            return self._price(provider, row, line, ours, regional=False)
+        return None
+
+    def models(self, provider: str) -> tuple[str, ...]:
+        """Return the provider's chat models by the names to ask for them; none where the table cannot know them.
+
+        Raises:
+            StateError: the price table cannot be read.
+        """
+        if provider in _WITHOUT_ROWS:
+            return ()
+        own = {name.partition("/")[2] for name in self._own().lines if name.startswith(f"{provider}/")}
+        prefixes = (f"{provider}/", _BEFORE.get(provider, f"{provider}/"))
+        found = {
+            next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
+            for name, row in self._table().rows.items()
+            if row.get("mode") == "chat" and _is_of(row, provider)
+        }
+        return tuple(sorted(own | found))
+
+    def near(self, provider: str, model: str) -> str:
+        """Return ``did you mean "x"?`` for the provider's nearest chat model, or an empty string."""
+        with suppress(StateError):
+            return did_you_mean(model, (name for name in self.models(provider) if name != model))
+        return ""
+
+    def _refusal(self, provider: str, model: str, mode: str) -> UsageError:
+        import difflib  # noqa: PLC0415 - only an error asks for it
+
+        near = difflib.get_close_matches(model, self.models(provider), n=3, cutoff=0.45)
+        hint = f"chat models with names like it: {', '.join(near)}" if near else "choose a model that chats"
+        said = f"{provider}/{model} is no chat model (mode {mode})"
+        return UsageError(said + ("; agentctl speaks the chat format" if mode == "responses" else ""), hint=hint)
+
+    def _line(self, provider: str, model: str) -> PriceLine | None:
+        """Find the user's line: by the full name, or by the model's where that cannot be another provider's."""
+        line = self.prices.get(f"{provider}/{model}")
+        head, slash, _ = model.partition("/")
+        if line is None and not (slash and head.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
+            line = self.prices.get(model)
+        return line
+
+    def _row(self, provider: str, model: str) -> Row:
+        """Find the row by a name that litellm has it under; a row of another provider is never taken."""
+        if provider in _WITHOUT_ROWS:
+            return _NO_ROW
+        rows = self._table().rows
+        found = (rows.get(name) for name in _names(provider, model))
+        return next((row for row in found if row is not None and _is_of(row, provider)), _NO_ROW)
+
+    def _price(
+        self, provider: str, row: Row, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
+    ) -> Price | None:
+        if line is not None:
+            return Price(*line[:5], source="config.toml")
+        if ours is not None:
+            return Price(*ours[:5], source=f"agentctl {__version__}", version=__version__, digest=self._own().digest)
+        price = price_of(
+            row,
+            regional=regional or provider == "vertex_ai",  # most of its places cost what a regional endpoint costs
+            inclusive=provider in _INCLUSIVE,
+        )
+        if price is None:
+            return None
+        table = self._table()
+        return replace(price, source=f"litellm {table.version}", version=table.version, digest=table.digest)
+
+
+def _is_free(provider: str, model: str, *, own_host: bool) -> bool:
+    return provider == "local" or (provider == "ollama" and own_host and not _is_in_a_cloud(model.lower()))
+
+
+def _is_in_a_cloud(model: str) -> bool:
+    """Whether Ollama's own name for a model says that its host only passes requests on."""
+    name, _, tag = model.rpartition(":")
+    return "cloud" in tag.split("-") if name else tag.endswith("-cloud")
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def _is_of(row: Row, provider: str) -> bool:
+    owner = str(row.get("litellm_provider"))
+    owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNERS.get(owner, owner)
+    return owner in (provider, _SHARED.get(provider))
+
+
+def _names(provider: str, model: str) -> Iterator[str]:
+    yield f"{provider}/{model}"
+    yield model
+    if "/" not in model and provider in _BEFORE:
+        yield _BEFORE[provider] + model
+    if provider == "bedrock":
+        yield from (model.removeprefix(route) for route in _ROUTES if model.startswith(route))
+
+
+def _reasons(row: Row, name: str, own: Own) -> bool:
+    """Whether the model reasons without being asked: then an answer needs more room."""
+    if row.get("thinking_always_on") is True:
+        return True
+    on_its_own = row.get("supports_reasoning") is True and row.get("default_reasoning_effort") != "none"
+    return on_its_own and not _matches(name, own.answering)

@@ -1,0 +1,103 @@
+"""The two files that the catalog is made of: litellm's price table, found and read as data, and our own beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.errors import StateError
+from agentctl.providers.rates import Row
+from agentctl.settings import PriceLine
+from agentctl.settings.prices import price_lines
+
+TABLE = "model_prices_and_context_window_backup.json"
+OWN = Path(__file__).with_name("prices.toml")
+
+_CURE = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
+
+
+class Table(NamedTuple):
+    """litellm's rows by their names, with the version and the SHA-256 of the file."""
+
+    rows: Mapping[str, Row]
+    version: str
+    digest: str
+
+
+class Own(NamedTuple):
+    """Our own file: prices, kinds of names, and the version of litellm's table that it was checked with."""
+
+    lines: Mapping[str, PriceLine]
+    routers: tuple[str, ...]
+    searching: tuple[str, ...]
+    answering: tuple[str, ...]
+    checked: str
+    released: date
+    digest: str
+
+
+def read_table(path: Path | None = None) -> Table:
+    """Read the table, the installed litellm's unless another is named; litellm itself is not imported.
+
+    Raises:
+        StateError: there is none, or it cannot be read.
+    """
+    path = path or _installed()
+    try:
+        data = path.read_bytes()
+        parsed = json.loads(data, parse_float=Decimal)
+    except (OSError, ValueError, ArithmeticError, RecursionError) as exc:
+        said = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
+        raise StateError(f"litellm's price table {path} cannot be read: {said}", hint=_CURE) from exc
+    if not isinstance(parsed, dict):
+        raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_CURE)
+    rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
+    return Table(rows, _version(path), hashlib.sha256(data).hexdigest())
+
+
+def _installed() -> Path:
+    """Find the package without running it: its import takes seconds."""
+    try:
+        found = find_spec("litellm")
+    except ValueError:  # something stands in its place that was not imported from a file
+        found = None
+    if found is None or found.origin is None:
+        raise StateError("litellm is not installed, and with it the price table is missing", hint=_CURE)
+    return Path(found.origin).with_name(TABLE)
+
+
+def _version(path: Path) -> str:
+    """Read the version off the folder that the installer leaves beside a package: much quicker than to ask for it."""
+    found = sorted(path.parent.parent.glob("litellm-*.dist-info"))
+    return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if len(found) == 1 else "unknown"
+
+
+def read_own() -> Own:
+    """Read our own file.
+
+    Raises:
+        StateError: it is missing or damaged.
+    """
+    import tomllib  # noqa: PLC0415 - only a model that costs something needs it
+
+    try:
+        data = OWN.read_bytes()
+        parsed = tomllib.loads(data.decode(), parse_float=Decimal)
+        names, checked = parsed["names"], parsed["checked"]
+        return Own(
+            lines=price_lines(parsed["models"]),
+            routers=tuple(names["routers"]),
+            searching=tuple(names["searching"]),
+            answering=tuple(names["answering"]),
+            checked=checked["litellm"],
+            released=checked["released"],
+            digest=hashlib.sha256(data).hexdigest(),
+        )
+    except (OSError, ValueError, KeyError) as exc:
+        raise StateError(f"{OWN} is missing or damaged", hint="install agentctl again") from exc
