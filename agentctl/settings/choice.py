@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from agentctl.errors import AuthFailed, UsageError
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
+from agentctl.settings.network import is_loopback
 from agentctl.text import did_you_mean, safe_text
 
 
@@ -72,15 +72,7 @@ def ollama_to_ask(loaded: Loaded) -> str | None:
     settings = loaded.settings
     if settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded):
         return None
-    return settings.ollama_host if _is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
-
-
-def _is_loopback(host: str) -> bool:
-    """Tell by the address alone: a name that resolves to this host is not asked for."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
 
 def _named(loaded: Loaded, provider: str) -> ProviderChoice:

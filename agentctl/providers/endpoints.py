@@ -1,0 +1,66 @@
+"""Where each provider is reached, and which addresses are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from urllib.parse import SplitResult, urlsplit
+
+from agentctl.settings import Settings
+from agentctl.settings.network import is_loopback
+
+#: Where a provider is reached when nobody names another address: what its paths are put behind.
+BASE_URLS: Mapping[str, str] = MappingProxyType(
+    {
+        "ollama": "http://127.0.0.1:11434",
+        "openai": "https://api.openai.com/v1",
+        "anthropic": "https://api.anthropic.com",
+        "gemini": "https://generativelanguage.googleapis.com/v1beta",
+        "mistral": "https://api.mistral.ai/v1",
+        "groq": "https://api.groq.com/openai/v1",
+        "deepseek": "https://api.deepseek.com",
+        "openrouter": "https://openrouter.ai/api/v1",
+    }
+)
+
+
+def base_url_of(settings: Settings, provider: str) -> str:
+    """Return the address that a request to ``provider`` goes to, without a slash at its end; "" if it has none.
+
+    Anthropic's paths begin with /v1 themselves: one at the end of the user's address is taken off.
+    """
+    if provider == "ollama":
+        return settings.ollama_host
+    named: str | None = getattr(settings, f"{provider}_base_url", None)
+    url = (named or BASE_URLS.get(provider, "")).rstrip("/")
+    return url.removesuffix("/v1").rstrip("/") if provider == "anthropic" else url
+
+
+def is_own_host(url: str) -> bool:
+    """Tell whether ``url`` is on this host, by the address alone: a name that resolves to it does not count."""
+    return is_loopback(_parts(url).hostname or "")
+
+
+def is_known(provider: str, url: str) -> bool:
+    """Tell whether ``url`` is an endpoint that we know: the provider's own, or a server on this host.
+
+    There an error document is believed to say that nothing was billed. "" is where the provider is by itself.
+    """
+    return not url or is_own_host(url) or is_official(provider, url)
+
+
+def is_official(provider: str, url: str) -> bool:
+    """Tell whether ``url`` is the provider's own: its host over https and nothing before it, or Ollama on this host."""
+    if provider == "ollama":
+        return is_own_host(url)
+    own = _parts(BASE_URLS.get(provider, "")).netloc
+    found = _parts(url)
+    return own != "" and found.scheme == "https" and found.netloc.lower() in (own, f"{own}:443")
+
+
+def _parts(url: str) -> SplitResult:
+    """Split ``url``; what clients read in two ways (a backslash before the host) belongs to nobody."""
+    try:
+        return urlsplit("" if "\\" in url else url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")

@@ -1,0 +1,243 @@
+"""Putting a key into the user's .env: for the user alone, every other byte as it was, all of it or nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import SecretStr
+
+from agentctl.errors import StateError, UsageError
+from agentctl.settings.files import is_there, read_own_file
+from agentctl.settings.merge import absolute
+from agentctl.settings.model import default_folder
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES
+from agentctl.settings.show import MASK
+from agentctl.settings.sources import Problem, from_dotenv, from_environment
+from agentctl.text import safe_text
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+PATIENCE_S = 10.0  # for another process that writes the same file
+_PLAIN = r"[A-Za-z0-9_./:+=@%,~^-]+"  # what needs no quotes, here or in a shell
+_INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
+    (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) ( [^\S\r\n]+ \# [^\r\n]* )? \s* \Z"""
+
+
+class Outer(NamedTuple):
+    """What the environment says of a key: a variable that is set and wins, or one that is set but empty."""
+
+    wins: str = ""
+    empty: str = ""
+
+
+def masked(key: str) -> str:
+    """Return a key as it may be shown: enough to tell two apart, and only if it is long."""
+    return f"{key[:3]}…{key[-4:]}" if len(key) >= 12 else MASK
+
+
+def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the user's .env lies, whatever else is wrong with the settings.
+
+    Raises:
+        UsageError: the working directory is gone.
+    """
+    entry = from_environment(os.environ if environ is None else environ).entries.get("config_dir")
+    if entry is None:
+        return default_folder("config_dir") / ".env"
+    try:
+        return absolute(entry.value, Path.cwd()) / ".env"
+    except OSError as error:
+        raise UsageError("the working directory is gone", hint="cd somewhere else") from error
+
+
+def outer(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> Outer:
+    """Return what the environment holds of a provider's key beside ``key``; the environment wins over the file."""
+    layer = from_environment(os.environ if environ is None else environ)
+    field = KEY_NAMES[provider].lower()
+    entry = layer.entries.get(field)
+    empty = next((name for name in layer.empty_keys if name in ENV_NAMES[field]), "")
+    return Outer(entry.name if entry is not None and entry.value != key else "", empty if entry is None else "")
+
+
+def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
+    """Write the key of ``provider`` into the .env at ``path``, or take it out; return whether anything was to be done.
+
+    One line holds it afterwards. All other lines stay, and those of processes that write at the same time. A folder
+    that is made is the user's alone, one that is there is left as it is.
+
+    Raises:
+        UsageError: the file is not the user's alone, or no text.
+        StateError: it cannot be written; it stays as it was.
+    """
+    named = safe_text(f"user .env {path}")
+    try:
+        if key is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not is_there(path):
+            return False
+        with _alone(path):
+            before = _read(path)
+            after = with_key(before, provider, key)
+            if after != before:
+                _replace(path, after, provider, key)
+            return after != before or key is not None
+    except OSError as error:
+        said = (error.strerror or "not possible").lower()
+        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+
+
+def with_key(text: str, provider: str, key: SecretStr | None) -> str:
+    """Return ``text`` with one line for the key of ``provider``, or with none: where the first was, else at the end.
+
+    Raises:
+        StateError: what stands in the file would swallow the line.
+    """
+    name, secret = KEY_NAMES[provider], None if key is None else key.get_secret_value()
+    names = ENV_NAMES[name.lower()]
+    body = text.removeprefix("\ufeff")
+    bindings = _bindings(body)
+    others = _values(bindings, but=names)
+    wanted = [] if secret is None else [(name, secret)]
+    for candidate in _candidates(bindings, names, name, secret):
+        found = _bindings(candidate)
+        mine = [(binding.key, binding.value) for binding in found if binding.key in names]
+        if mine == wanted and _values(found, but=names) == others:
+            return text[: len(text) - len(body)] + candidate
+    raise StateError("the user's .env has a line that would swallow the key", hint="look for a quote without its pair")
+
+
+def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secret: str | None) -> Iterator[str]:
+    """Yield the text in each way that may do: in the old place, at the end, at the top."""
+    whole = "".join(binding.original.string for binding in bindings)
+    first = next((at for at, binding in enumerate(bindings) if binding.key in names), None)
+    eol = "\r\n" if "\r\n" in whole else "\n"
+    if secret is None:
+        yield _rest(bindings, names)
+    elif first is not None:
+        old = bindings[first].original.string
+        blank, comment, end = _blank_lines(old), _comment(old), old[len(old.rstrip("\r\n")) :]
+        head, tail = _rest(bindings[:first], names), _rest(bindings[first + 1 :], names)
+        for said in dict.fromkeys((comment, "")):
+            yield from (f"{head}{blank}{name}={form}{said}{end}{tail}" for form in _forms(secret))
+    if secret is not None:
+        rest = _rest(bindings, names)
+        gap = "" if not rest or rest.endswith(("\n", "\r")) else eol
+        yield from (f"{rest}{gap}{name}={form}{eol}" for form in _forms(secret))
+        yield from (f"{name}={form}{eol}{rest}" for form in _forms(secret))  # before a quote without its pair
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield the ways to write a value, the one that shells read alike first."""
+    if re.fullmatch(_PLAIN, secret):
+        yield secret
+    for quote in ("'", '"'):
+        yield quote + secret.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+    yield secret
+
+
+def _rest(bindings: list[Binding], names: tuple[str, ...]) -> str:
+    """Return the text without the lines of ``names``; blank lines before them stay."""
+    return "".join(
+        _blank_lines(binding.original.string) if binding.key in names else binding.original.string
+        for binding in bindings
+    )
+
+
+def _blank_lines(original: str) -> str:
+    blank = original[: len(original) - len(original.lstrip())]
+    return blank[: max(blank.rfind("\n"), blank.rfind("\r")) + 1]
+
+
+def _comment(original: str) -> str:
+    found = re.match(_INLINE_COMMENT, original)
+    return (found[1] or "") if found else ""
+
+
+def _bindings(text: str) -> list[Binding]:
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - only who sets a key needs it
+
+    return list(parse_stream(io.StringIO(text, newline="")))
+
+
+def _values(bindings: list[Binding], *, but: tuple[str, ...]) -> list[tuple[str | None, str | None]]:
+    return [
+        (binding.key, binding.original.string.strip() if binding.error else binding.value)
+        for binding in bindings
+        if binding.key not in but and (binding.key is not None or binding.error)
+    ]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes of ours out, by a lock file beside ``path``."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > until:
+                raise StateError(safe_text(f"another process holds {path}.lock"), hint="try again")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read(path: Path) -> str:
+    """Return the file's text, "" if there is none; a byte order mark is part of it."""
+    if not is_there(path):
+        return ""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+        raise UsageError(safe_text(f"user .env {path} is {what}; a key is written only into a file of its own"))
+    text = read_own_file(path, "user .env", private=True)
+    if isinstance(text, Problem):
+        raise UsageError(text.text, hint=text.hint)
+    with open(path, "rb", opener=_not_followed) as file:
+        data = file.read()
+    if data.decode("utf-8-sig", "replace") != text:
+        raise StateError(safe_text(f"user .env {path} changes while it is read"), hint="try again")
+    return data.decode("utf-8")
+
+
+def _not_followed(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _replace(path: Path, text: str, provider: str, key: SecretStr | None) -> None:
+    """Put ``text`` in the file's place once a new file beside it is on disk and reads back right."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # whatever the umask takes away
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(descriptor)
+        back = read_own_file(fresh, "user .env", private=True)
+        found = None if isinstance(back, Problem) else from_dotenv(back, kind="user .env", path=path)
+        entry = found.entries.get(KEY_NAMES[provider].lower()) if found else None
+        if found is None or (entry and entry.value) != (key and key.get_secret_value()):
+            raise StateError(safe_text(f"user .env {path} would not read back as it was written"))
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)  # the new name, too, is on disk
+    finally:
+        os.close(folder)
