@@ -11,30 +11,43 @@ if TYPE_CHECKING:
     from agentctl.events import RunResult
     from agentctl.protocols import CommandResult
     from agentctl.providers.builtin.provider import BuiltinProvider
+    from agentctl.providers.create import create_llm_provider
+    from agentctl.providers.face import LLMProvider
+    from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.tools.shell import run_shell_async
     from agentctl.tools.write import write_file_async
 
 _HOME = {
     "AgentctlError": "agentctl.errors",
+    "AnthropicProvider": "agentctl.providers.named",
     "BudgetExceeded": "agentctl.errors",
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
     "CostLimit": "agentctl.budget",
+    "LLMProvider": "agentctl.providers.face",
+    "OllamaProvider": "agentctl.providers.named",
+    "OpenAIProvider": "agentctl.providers.named",
     "RunResult": "agentctl.events",
     "ScriptedProvider": "agentctl.providers.scripted",
+    "create_llm_provider": "agentctl.providers.create",
     "run_shell_async": "agentctl.tools.shell",
     "write_file_async": "agentctl.tools.write",
 }
 
 __all__ = [
     "AgentctlError",
+    "AnthropicProvider",
     "BudgetExceeded",
     "BuiltinProvider",
     "CommandResult",
     "CostLimit",
+    "LLMProvider",
+    "OllamaProvider",
+    "OpenAIProvider",
     "RunResult",
     "ScriptedProvider",
+    "create_llm_provider",
     "run_shell_async",
     "write_file_async",
 ]

@@ -53,6 +53,11 @@ def _weigh(text: str) -> int:
     return max(plain, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
 
 
+def weight(value: object) -> int:
+    """Return the weight in bytes of a whole request as JSON, as the bound counts it."""
+    return _weigh(_dump(value))
+
+
 def message_bytes(message: Message) -> int:
     """Return the weight of one message in bytes, its JSON frame and its tool calls included."""
     calls = [{"id": c.id, "name": c.name, "arguments": _dump(c.arguments)} for c in message.tool_calls]

@@ -12,7 +12,7 @@ from agentctl.events import BreakerInfo, LimitUse
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, to_nano, to_usd
 
-_LIFT = "choose another model, or lift the dollar limits: --max-cost none --max-cost-per-hour none"
+_LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
 _FLAGS = {
     "max_cost_per_task": "--max-cost",
     "max_cost_per_hour": "--max-cost-per-hour",
@@ -55,9 +55,16 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit) -> None:
         return
     name = f"{facts.provider}/{facts.model}"
     if facts.unbounded is not None:
-        raise UnknownPrice(f"{name} has no bound ({facts.unbounded}), and a dollar limit is set", hint=_LIFT)
+        raise UnknownPrice(
+            f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
+            hint=f"choose another model, or {_LIFT}",
+        )
     if facts.price is None:
-        raise UnknownPrice(f"the price of {name} is unknown, and a dollar limit is set", hint=_LIFT)
+        raise UnknownPrice(
+            f"the price of {name} is unknown, and a dollar limit is set",
+            hint=f'add it to config.toml, in dollars per million: prices."{name}" = {{ input = 1.00, output = 3.00 }}'
+            f"   (or {_LIFT})",
+        )
 
 
 def tripped(verdict: Verdict, facts: ModelFacts) -> AgentctlError:

@@ -143,7 +143,8 @@ class Calls:
             except ProviderError as error:
                 tried += 1
                 pause = self._pause(error, tried)
-                if not error.retryable or tried > self._retries or pause > MOST_PAUSE_S:
+                too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
+                if not error.retryable or tried > self._retries or too_long:
                     raise
                 await self._emit(CallRetried(attempt.attempt_id, error.message, round(pause, 3)))
                 await anyio.sleep(pause)
@@ -259,13 +260,18 @@ class Calls:
             await self._ledger.void(hold.id, reason)
             await self._emit(CallVoided(hold.id, reason))
             return
-        surely_free = isinstance(error, ProviderError) and error.billed == "no" and not sent.answered
-        if surely_free and self.facts.known_endpoint and self._doubt == "normal":
+        if not sent.answered and self._surely_free(error):
             await self._ledger.void(hold.id, reason_of(error))
             await self._emit(CallVoided(hold.id, reason_of(error)))
             return
         fault = sent.failed or isinstance(error, ProviderError)
         await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
+
+    def _surely_free(self, error: BaseException) -> bool:
+        """Whether a failed attempt cost nothing: an error document is believed only from an endpoint we know."""
+        if not isinstance(error, ProviderError) or error.billed != "no":
+            return False
+        return error.unsent or (self.facts.known_endpoint and self._doubt == "normal")
 
     async def _leave_in_doubt(
         self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True

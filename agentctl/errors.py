@@ -9,9 +9,12 @@ AgentctlError                   status (the name of the exit code), message, hin
 │   └── EngineUnavailable       4   unavailable, kind "engine"
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
+│   │   └── Rejected                a request that will never be taken
+│   ├── Refused                 1   failed: the provider does not answer such questions
 │   ├── ContextOverflow         7   context
 │   ├── ModelGone               69  model_gone
 │   ├── RateLimited             75  rate_limited
+│   │   └── QuotaExceeded           no credit left: waiting does not help
 │   └── AuthFailed              77  auth
 ├── ActionDenied                5   denied
 ├── SandboxUnavailable          6   sandbox
@@ -115,7 +118,8 @@ class EngineUnavailable(ToolError):
 class ProviderError(AgentctlError):
     """A provider did not answer as it should.
 
-    ``billed`` is "no" only when the attempt surely cost nothing; ``retry_after`` is in seconds.
+    ``billed`` is "no" only when the attempt surely cost nothing: it was ``unsent``, or else the provider's own error
+    document says so, which is believed at a known endpoint only. ``retry_after`` is in seconds.
     """
 
     status = "unavailable"
@@ -129,9 +133,11 @@ class ProviderError(AgentctlError):
         hint: str = "",
         billed: Billed = "unknown",
         retry_after: float | None = None,
+        unsent: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.billed: Billed = billed
+        self.unsent = unsent
         self.retry_after = retry_after
 
 
@@ -139,6 +145,19 @@ class ProviderUnavailable(ProviderError):
     """Unreachable, a server error, a cut or malformed answer."""
 
     retryable = True
+
+
+class Rejected(ProviderUnavailable):
+    """The provider will never take this request: asking again would not help."""
+
+    retryable = False
+
+
+class Refused(ProviderError):
+    """The provider does not answer such questions."""
+
+    status = "failed"
+    kind = "refused"
 
 
 class ContextOverflow(ProviderError):
@@ -161,6 +180,13 @@ class RateLimited(ProviderError):
     status = "rate_limited"
     kind = "rate_limited"
     retryable = True
+
+
+class QuotaExceeded(RateLimited):
+    """No credit is left: waiting does not help."""
+
+    kind = "quota"
+    retryable = False
 
 
 class AuthFailed(ProviderError):

@@ -20,6 +20,7 @@ from agentctl.events import BreakerInfo, BreakerTripped, Crashed, LimitUse, RunR
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
+from agentctl.pricing import Price
 from agentctl.protocols import Ledger, LLMProvider, Observer, Toolbox
 from agentctl.recorder import Recorder, info, own
 from agentctl.routing import route
@@ -55,7 +56,8 @@ class Orchestrator:
     """Runs tasks, one at a time; every ending is a ``RunResult``.
 
     ``toolbox`` makes the tools of a run by name (None: all), and the run closes them. ``closing`` is awaited at the
-    very end, for what belongs to this orchestrator alone: ledger, journal. ``observers``: the journal first.
+    very end, for what belongs to this orchestrator alone: provider, ledger, journal; ``opening`` before the first call.
+    ``price_of`` knows the prices of other models of the provider. ``observers``: the journal first.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class Orchestrator:
         observers: Sequence[Observer],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        price_of: Callable[[str], Price | None] = lambda _: None,
+        opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._toolbox, self._observers, self._now, self._new_id = toolbox, observers, now, new_id
-        self._closing = closing
+        self._price_of, self._opening, self._closing = price_of, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -142,6 +146,7 @@ class Orchestrator:
             max_output_tokens=plan.max_output_tokens,
             doubt=plan.doubt,
             retries=plan.retries,
+            price_of=self._price_of,
         )
         run.loop = Loop(
             calls=run.calls,
@@ -152,6 +157,8 @@ class Orchestrator:
             limits=replace(plan.loop, max_turns=min(plan.loop.max_turns, agent.max_turns or plan.loop.max_turns)),
             metered=facts.metered,
         )
+        for prepare in self._opening:
+            await prepare()
         system = f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {run.started_at:%Y-%m-%d %H:%M} UTC."
         return (await run.loop.run(system, run.task)).error
 

@@ -84,15 +84,16 @@ async def _read(
         if clamp is not None and sent.text_bytes > clamp * _MOST_BYTES_PER_TOKEN:
             sent.ran_past = True
             return
-        await emit(AnswerStreamed(item.text))
+        if item.text:
+            await emit(AnswerStreamed(item.text))
 
 
 async def _next(stream: AsyncIterator[Delta | Completion], sent: Sent) -> Delta | Completion | None:
     """Return the next piece, None at the end; what fails in here is the provider's fault."""
     try:
         return await anext(stream, None)
-    except Exception:
-        sent.failed = True
+    except Exception as error:
+        sent.failed, sent.ran_past = True, isinstance(error, RanPast)
         raise
 
 

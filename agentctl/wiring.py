@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
 from agentctl.budget import CostLimit
@@ -18,26 +19,31 @@ from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
 from agentctl.protocols import LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
-from agentctl.settings import Loaded, ProviderChoice
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.text import did_you_mean
 from agentctl.tools import TOOLS, toolbox
 from agentctl.version import __version__
 
+if TYPE_CHECKING:
+    from agentctl.checkup import Patient
+
 _LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
-def make_provider(choice: ProviderChoice) -> LLMProvider:
-    """Return the chosen provider.
+def make_provider(loaded: Loaded, choice: ProviderChoice) -> LLMProvider:
+    """Return the chosen provider; what it needs begins to load now, while the rest gets ready.
 
     Raises:
-        UsageError: this release does not speak to it yet.
+        UsageError: agentctl cannot speak to it.
     """
     if choice.provider == "builtin":
         return BuiltinProvider()
-    raise UsageError(
-        f"this release of agentctl does not speak to {choice.provider} yet (chosen by {choice.chosen_by})",
-        hint="answer read-only questions without a model: agentctl run --provider builtin …",
-    )
+    from agentctl.providers import door  # noqa: PLC0415 - not for builtin
+
+    door.begin()
+    from agentctl.providers.create import provider_of  # noqa: PLC0415
+
+    return provider_of(loaded.settings, choice.provider, choice.model)
 
 
 def _refuse_unknown_tools(loaded: Loaded) -> None:
@@ -53,6 +59,12 @@ def _refuse_unknown_tools(loaded: Loaded) -> None:
                     f'{setting} ({loaded.sources[setting]}) names "{name}", and there is no such tool',
                     hint=did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}",
                 )
+
+
+def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
+    """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
+    found = getattr(provider, name, None)
+    return () if found is None else (found,)
 
 
 def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
@@ -109,14 +121,60 @@ def assemble(
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
     ledger = SqliteLedger(settings.ledger_path)
     tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)
+    answering = provider or make_provider(loaded, choice)
     return Orchestrator(
         plan=plan,
         agents=agents,
-        provider=provider or make_provider(choice),
+        provider=answering,
         ledger=ledger,
         toolbox=lambda names: tools(names=names),
         observers=(journal, *observers),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
-        closing=(ledger.aclose, journal.aclose),
+        price_of=getattr(answering, "price_of", lambda _: None),
+        opening=_own(answering, "prepare"),
+        closing=(*_own(answering, "aclose"), ledger.aclose, journal.aclose),
     )
+
+
+def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
+    """Return the providers to try out: those named, else all that are set up.
+
+    Raises:
+        UsageError: no such provider, or none is set up.
+    """
+    from agentctl.checkup import Patient  # noqa: PLC0415 - one command only
+    from agentctl.providers.create import provider_of  # noqa: PLC0415
+    from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
+
+    settings = loaded.settings
+
+    def patient(name: str) -> Patient:
+        key = settings.key_of(name)
+        model = settings.llm_model if name == settings.llm_provider else None
+        return Patient(
+            name,
+            model or DEFAULT_MODELS.get(name),
+            base_url_of(settings, name),
+            None if key is None else key.get_secret_value(),
+            lambda: provider_of(settings, name, model),
+        )
+
+    return tuple(map(patient, names or _set_up(loaded)))
+
+
+def _set_up(loaded: Loaded) -> tuple[str, ...]:
+    """Return the providers that have a key, an address of their own, or were chosen; Ollama if it answers here."""
+    from agentctl.providers.probe import ollama_models  # noqa: PLC0415
+
+    settings = loaded.settings
+    named = {settings.llm_provider, *(name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None)}
+    named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
+    if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:
+        named.add("ollama")
+    found = tuple(name for name in KNOWN_PROVIDERS if name in named and name != "builtin")
+    if not found:
+        raise UsageError(
+            "no provider is set up", hint="agentctl help setup, or name one: agentctl providers test ollama"
+        )
+    return found

@@ -21,6 +21,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     for name in ("CI", "LLM_PROVIDER", "LLM_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")  # nobody: a developer's own one is not for the tests
     for kind in ("STATE", "CONFIG", "CACHE"):
         folder: Path = home / kind.lower()
         monkeypatch.setenv(f"AGENTCTL_{kind}_DIR", str(folder))

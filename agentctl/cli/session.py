@@ -64,14 +64,15 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     data = data_beside(wish.input, say=told)
 
     from agentctl.cli.present import Presenter
-    from agentctl.settings import choose_provider, load_settings
+    from agentctl.providers.here import choose_here
+    from agentctl.settings import load_settings
 
     loaded = load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config)
     known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
     for note in loaded.notes:
         told(note)
-    choice = choose_provider(loaded)
+    choice = choose_here(loaded)
     if data is not None and choice.provider == "builtin":
         told("warning: builtin has no model to read --input with; it was left out")
         data = None
@@ -94,17 +95,18 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
-    return _go(orchestrator, presenter, task, data)
+    return _go(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
-def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None) -> int:
+def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:
     import anyio
 
     from agentctl.cli.drive import drive
 
-    gc.freeze()
     gc.set_threshold(10_000, 20, 20)  # what a run makes is freed by counting; the usual 700 costs a short run 3 %
-    gc.enable()
+    if not loading:  # else whoever loads does this at the end
+        gc.freeze()
+        gc.enable()
     result = anyio.run(drive, orchestrator, with_data(task, data))
     return presenter.present(replace(result, task=task))
 

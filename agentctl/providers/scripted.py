@@ -9,6 +9,7 @@ from typing import TypeAlias
 from agentctl.errors import AgentctlError, ProviderUnavailable
 from agentctl.messages import Completion, Delta, Request
 from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.providers.face import LLMProvider
 
 Part: TypeAlias = Completion | Delta | AgentctlError | Callable[[Request], object]
 Step: TypeAlias = Part | Sequence[Part]
@@ -20,7 +21,7 @@ class ScriptEnded(ProviderUnavailable):
     retryable = False
 
 
-class ScriptedProvider:
+class ScriptedProvider(LLMProvider):
     """Plays one step of its script for each request; ``heard`` holds the requests in order.
 
     A step is an answer, an error to raise, a sequence of pieces, or a function of the request (async or not) that

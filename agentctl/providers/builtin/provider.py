@@ -12,6 +12,7 @@ from agentctl.providers.builtin.match import Match, find
 from agentctl.providers.builtin.row import Row
 from agentctl.providers.builtin.shapes import plain
 from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.face import LLMProvider
 from agentctl.text import safe_text
 
 MOST_CHARACTERS = 600  # what is longer is a text, not a question
@@ -22,7 +23,7 @@ ABOUT = "about 40 read-only questions answered without a model"
 _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
 
 
-class BuiltinProvider:
+class BuiltinProvider(LLMProvider):
     """Matches the task to a declared table of lookups; free, and no language model."""
 
     @property

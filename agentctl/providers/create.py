@@ -1,0 +1,73 @@
+"""From a name to a provider: for Python, and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agentctl.providers.face import LLMProvider
+from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.remote import RemoteProvider
+from agentctl.settings import PriceLine, Settings
+
+_ROOM_FOR_THE_ANSWER = 4096
+_WINDOW_STEP = 1024
+_OWN = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}
+
+
+def create_llm_provider(
+    provider: str,
+    model: str | None = None,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    prices: Mapping[str, PriceLine] | None = None,
+) -> LLMProvider:
+    """Return a provider by its name; what is not given comes from the user's settings (environment, .env, config).
+
+    ``model`` None: the provider's default. ``base_url``: another address than the provider's own.
+
+    Raises:
+        UsageError: no such provider, or a setting is wrong.
+    """
+    from agentctl.settings import load_settings  # noqa: PLC0415 - the command line has loaded them
+
+    settings = load_settings(flags={}, remember=False).settings
+    return provider_of(settings, provider, model, api_key=api_key, base_url=base_url, prices=prices)
+
+
+def provider_of(
+    settings: Settings,
+    provider: str,
+    model: str | None = None,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    prices: Mapping[str, PriceLine] | None = None,
+) -> LLMProvider:
+    """Return the provider that ``settings`` describe; what is given besides wins.
+
+    Raises:
+        UsageError: agentctl cannot speak to it.
+    """
+    if provider == "builtin":
+        from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
+
+        return BuiltinProvider()
+    from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
+
+    stored = settings.key_of(provider)
+    key = api_key or (None if stored is None else stored.get_secret_value())
+    url = base_url or base_url_of(settings, provider)
+    prices = settings.prices if prices is None else prices
+    if provider == "ollama":
+        window = num_ctx(settings.max_context_tokens, settings.max_output_tokens)
+        return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
+    if provider in _OWN:
+        return _OWN[provider](model, api_key=key, base_url=url, prices=prices)
+    return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
+
+
+def num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
+    """Return the window to open for a conversation and its answer, in whole steps: another one reloads the model."""
+    wanted = max_context_tokens + (max_output_tokens or _ROOM_FOR_THE_ANSWER)
+    return -(-wanted // _WINDOW_STEP) * _WINDOW_STEP

@@ -1,0 +1,98 @@
+"""What every provider can do beside streaming: be called by hand, and say what a text or an answer comes to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+
+from agentctl.context import conversation_tokens, estimate_tokens
+from agentctl.errors import ProviderUnavailable
+from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
+from agentctl.pricing import ModelFacts, charge_nano, to_usd
+
+
+class LLMProvider(ABC):
+    """A provider to call by hand or to derive from: with ``facts`` and ``stream`` the rest is there.
+
+    A call by hand goes past the ledger: only what an agent asks is held, judged and written down.
+    """
+
+    @property
+    @abstractmethod
+    def facts(self) -> ModelFacts:
+        """Who answers, at what price, within which ceilings."""
+
+    @abstractmethod
+    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Yield pieces as they come and the whole ``Completion`` last: one request on the wire."""
+
+    async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
+        """Load what is slow to load; a run does it before it holds anything."""
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Let go of connections."""
+
+    async def ainvoke(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_output_tokens: int | None = None,
+    ) -> Completion:
+        """Return the whole answer to a question or a conversation; ``max_output_tokens`` None: the usual clamp.
+
+        Raises:
+            ProviderError: no answer, and why.
+        """
+        said = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        request = Request(self.facts.model, said, tuple(tools), max_output_tokens)
+        answer: Completion | None = None
+        async for piece in self.stream(request):
+            if isinstance(piece, Completion):
+                answer = piece
+        if answer is None:
+            raise ProviderUnavailable(f"the answer of {self.facts.provider} was cut short", hint="try again")
+        return answer
+
+    def invoke(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_output_tokens: int | None = None,
+    ) -> Completion:
+        """Do what ``ainvoke`` does, with or without a running event loop."""
+        import threading  # noqa: PLC0415 - by hand only
+
+        import anyio  # noqa: PLC0415
+
+        ended: list[Completion | BaseException] = []
+
+        async def once() -> Completion:
+            try:
+                return await self.ainvoke(messages, tools=tools, max_output_tokens=max_output_tokens)
+            finally:
+                await self.aclose()
+
+        def work() -> None:
+            try:
+                ended.append(anyio.run(once))
+            except BaseException as error:  # noqa: BLE001 - raised where it belongs, below
+                ended.append(error)
+
+        worker = threading.Thread(target=work, name="agentctl invoke")  # whether or not a loop runs here
+        worker.start()
+        worker.join()
+        if isinstance(ended[0], BaseException):
+            raise ended[0]
+        return ended[0]
+
+    def estimate_tokens(self, what: str | Sequence[Message]) -> int:
+        """Return about how many tokens a text or a conversation is (bytes by four): an estimate, no bound."""
+        return estimate_tokens(what) if isinstance(what, str) else conversation_tokens(what)
+
+    def cost(self, usage: Usage) -> Decimal | None:
+        """Return what ``usage`` costs in dollars, None where the price is unknown."""
+        price = self.facts.price
+        return None if price is None else to_usd(charge_nano(price, usage))

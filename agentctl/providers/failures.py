@@ -1,0 +1,203 @@
+"""Foreign errors become ours, once, with a cure: by what stood on the wire first, by litellm's exception last."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from agentctl.errors import (
+    AgentctlError,
+    AuthFailed,
+    Billed,
+    ContextOverflow,
+    ModelGone,
+    ProviderError,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    Rejected,
+)
+from agentctl.providers.gate import Attempt
+from agentctl.text import redact, safe_text
+
+FREE_REFUSALS = frozenset({400, 401, 403, 404, 413, 422, 429})
+_MOST_SAID = 300
+_TOO_LONG = re.compile(
+    r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
+    r"|exceeds? the (available )?context|request_too_large",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|unknown.model|no such model|invalid model|model\b.{0,120}\b(not found|does not exist|not exist"
+    r"|is not supported|no longer available|has been deprecated|decommissioned|not available|is not a valid)"
+    r"|not_found_error.{0,40}model",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_QUOTA = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance|insufficient.balance|billing", re.IGNORECASE
+)
+_FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
+
+
+class Who(NamedTuple):
+    """Who was asked for what, in the words of our errors; ``near`` names models like the one asked for."""
+
+    provider: str
+    model: str
+    base_url: str
+    key_name: str = ""
+    near: str = ""
+    cure_unreachable: str = ""
+    cure_model: str = ""
+
+
+def translate(error: BaseException | None, attempt: Attempt, who: Who) -> AgentctlError:
+    """Return our error for a failed attempt; ``error`` None: the stream ended before the answer did."""
+    if isinstance(error, AgentctlError):
+        return error
+    if attempt.refusal is not None:
+        return attempt.refusal
+    if not attempt.sent:
+        return _never_sent(error, who)
+    if not attempt.connected:
+        return _unreachable(attempt, who)
+    if attempt.is_error:
+        return _refused(attempt, who)
+    if attempt.reader.error is not None:
+        return _failed_midway(attempt.reader.error, who)
+    if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
+        return ProviderUnavailable(
+            f"{who.provider} answered with something that is no answer of a model",
+            hint=f"see whether {who.base_url or 'its address'} is the right address, with its path (…/v1)",
+        )
+    if error is not None and attempt.broken is None and not attempt.ended:
+        return ProviderUnavailable(f"{who.provider} sent an answer that cannot be read", hint="try again")
+    return ProviderUnavailable(f"the answer of {who.provider} was cut short", hint="try again")
+
+
+def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
+    """Nothing went out: a key or a package that lacks, or a request that litellm cannot make."""
+    name = type(error).__name__
+    said = _clean(re.sub(r"^litellm\.\w+: ", "", str(error)))
+    if name == "AuthenticationError" or "api_key" in said or "credentials" in said.lower():
+        return AuthFailed(f"{who.provider} needs a key: {said}", hint=_key_cure(who), billed="no", unsent=True)
+    return Rejected(
+        f"no request to {who.provider} could be made: {said}", hint="choose another model", billed="no", unsent=True
+    )
+
+
+def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
+    said = _clean(str(attempt.broken) or type(attempt.broken).__name__)
+    if "CERTIFICATE" in said or "SSL" in said:
+        cure = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
+    else:
+        cure = who.cure_unreachable or "see whether the address is right and the network is up"
+    return ProviderUnavailable(
+        f"{who.provider} cannot be reached at {who.base_url}: {said}", hint=cure, billed="no", unsent=True
+    )
+
+
+def _refused(attempt: Attempt, who: Who) -> ProviderError:
+    """An answer other than 2xx: its status and its document say what it is."""
+    status = attempt.status or 0
+    document = _document(attempt.body)
+    said = _said(document) or f"HTTP {status}"
+    text = attempt.body[:65536].decode("utf-8", "replace")
+    complete = attempt.ended and document is not None
+    billed: Billed = "no" if complete and status in FREE_REFUSALS else "unknown"
+    after = _retry_after(attempt.headers)
+    told = f"{who.provider}: {said}"
+
+    def made(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
+        return kind(message, hint=hint, billed=billed, retry_after=after)
+
+    if 300 <= status < 400:
+        there = _clean(attempt.headers.get("location", "elsewhere"))
+        return made(Rejected, f"{who.provider} redirects to {there}", "agentctl follows no redirect: set that address")
+    if status in (402, 429) and _NO_QUOTA.search(text):
+        return made(QuotaExceeded, f"{told} (quota)", f"add credit at {who.provider}, or choose another provider")
+    if status == 429:
+        wait = f" in {after:.0f} s" if after else ""
+        return made(RateLimited, f"{told} (rate limit)", f"try again{wait or ' later'}")
+    if status in (401, 403):
+        return made(AuthFailed, f"{who.provider} rejected the key: {said}", _key_cure(who))
+    if status in (400, 404, 410) and _NO_MODEL.search(text):
+        return made(ModelGone, f"{who.provider} does not know the model {who.model}: {said}", _model_cure(who))
+    if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(text)):
+        return made(
+            ContextOverflow,
+            f"the conversation does not fit the context window of {who.model}: {said}",
+            "lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
+        )
+    if status == 400 and _FILTERED.search(text):
+        return made(Refused, f"{who.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise")
+    if status == 404:
+        return made(ModelGone, f"{who.provider} has nothing at this address ({who.base_url}): {said}", _model_cure(who))
+    if status in (408, 409, 425) or status >= 500:
+        return made(ProviderUnavailable, f"{told} (HTTP {status})", "try again later")
+    return made(Rejected, f"{who.provider} does not take the request: {said}", "choose another model or provider")
+
+
+def _failed_midway(document: Mapping[str, object], who: Who) -> ProviderError:
+    """An error event in the middle of a stream: the answer had begun, and who knows what it costs."""
+    said = _said({"error": document}) or "an error in mid-answer"
+    kind = f"{document.get('type')} {document.get('code')}".lower()
+    if "rate_limit" in kind or document.get("code") == 429:
+        return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
+    return ProviderUnavailable(f"{who.provider} broke off: {said}", hint="try again later")
+
+
+def _document(body: bytes) -> Mapping[str, object] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, list) and found:  # Gemini's errors come in a list
+        found = found[0]
+    return found if isinstance(found, dict) else None
+
+
+def _said(document: Mapping[str, object] | None) -> str:
+    """Return the provider's own words."""
+    inner = (document or {}).get("error", document)
+    if isinstance(inner, Mapping):
+        inner = inner.get("message") or inner.get("detail") or inner.get("type")
+    return _clean(inner) if isinstance(inner, str) else ""
+
+
+def _clean(text: str) -> str:
+    """Return foreign words for a sentence of ours: one line, bounded, no key in them."""
+    line = " ".join(safe_text(text[: 4 * _MOST_SAID]).split())
+    line = redact(line, ())
+    return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds a provider asks to wait: as a number, in milliseconds, or as a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+            return float(value) * unit
+    try:
+        at = parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+def _key_cure(who: Who) -> str:
+    if who.provider == "ollama":
+        return f"Ollama itself wants no key: see what answers at {who.base_url}"
+    if not who.key_name:
+        return f"set the variable that litellm reads the key of {who.provider} from"
+    return f"agentctl providers set-key {who.provider}   (or set {who.key_name})"
+
+
+def _model_cure(who: Who) -> str:
+    return who.cure_model or who.near or "agentctl providers list   shows what each provider uses by default"

@@ -1,0 +1,194 @@
+"""The gate between litellm and the network: one request an attempt, its clamp in the bytes, its answer read along.
+
+litellm posts again after a broken connection, and some of its routes retry whatever they are told; a second request of
+the same attempt does not pass. So requests on the wire are never more than holds in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import anyio
+import httpx
+
+from agentctl.bound import weight
+from agentctl.errors import AgentctlError, InternalError
+from agentctl.providers.readers import Reader, TooLong
+
+CONNECT_S = 15.0
+WRITE_S = 60.0
+LATE_S = 10.0  # how long the usage may come after the answer's last word
+END_S = 0.25  # how long a body may stay open when nothing more will come: closed by itself it can be used again
+MOST_ERROR_BYTES = 256 * 1024
+_CLAMPS = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
+)
+
+
+class Pledge(NamedTuple):
+    """What a request must hold to, to be let through: output tokens, bytes of the body, address, kind of usage."""
+
+    max_output_tokens: int
+    most_bytes: int
+    base_url: str
+    asks_for_usage: bool
+
+
+class Attempt:
+    """One attempt on the wire and what became of it.
+
+    ``sent``: handed to the network. ``connected``: it may have arrived. ``ended``: the whole answer came. ``body`` is
+    that of an answer other than 2xx, bounded. ``broken`` is what the connection failed with.
+    """
+
+    def __init__(self, pledge: Pledge, reader: Reader) -> None:
+        self.pledge, self.reader = pledge, reader
+        self.sent = self.connected = self.ended = False
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body = b""
+        self.broken: Exception | None = None
+        self.refusal: AgentctlError | None = None
+        self._tap: _Tap | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the answer is none: a redirect or an error document."""
+        return self.status is not None and not 200 <= self.status < 300
+
+    async def finish(self) -> None:
+        """Read what is left of a body when the last word was said: the usage may follow it."""
+        if self._tap is None or self.ended:
+            return
+        with suppress(httpx.HTTPError, httpx.StreamError, TooLong):  # the answer is there, and paid for
+            with anyio.move_on_after(LATE_S):
+                async for _ in self._tap:
+                    if self.reader.over:
+                        break
+            with anyio.move_on_after(END_S):
+                async for _ in self._tap:
+                    pass
+
+    async def hang_up(self) -> None:
+        """Close the connection unless the whole answer came."""
+        if self._tap is not None:
+            await self._tap.aclose()
+
+    def answered_with(self, response: httpx.Response) -> httpx.Response:
+        """Return the response with its body read along."""
+        self.status, self.headers = response.status_code, response.headers
+        self._tap = _Tap(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
+        )
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """Lets one request through to ``network`` and refuses what does not hold to the attempt's pledge."""
+
+    def __init__(self, network: httpx.AsyncBaseTransport, attempt: Attempt) -> None:
+        self._network, self._attempt = network, attempt
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request on.
+
+        Raises:
+            httpx.ConnectError: refused; ``attempt.refusal`` says why, unless it was the second of one attempt.
+        """
+        attempt = self._attempt
+        if attempt.sent:
+            raise httpx.ConnectError("one attempt is one request", request=request)
+        why_not = _breach(request, await request.aread(), attempt.pledge)
+        if why_not is not None:
+            attempt.refusal = InternalError(f"litellm made a request that agentctl does not send: {why_not}")
+            raise httpx.ConnectError(why_not, request=request)
+        request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
+        request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}
+        attempt.sent = attempt.connected = True
+        try:
+            return attempt.answered_with(await self._network.handle_async_request(request))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            attempt.connected, attempt.broken = False, error
+            raise
+        except httpx.HTTPError as error:
+            attempt.broken = error
+            raise
+
+
+class _Tap(httpx.AsyncByteStream):
+    """The body of an answer, read along by the attempt's reader."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
+        self._stream, self._attempt = stream, attempt
+        self._pieces = stream.__aiter__()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        attempt = self._attempt
+        try:
+            piece = await anext(self._pieces)
+            self._take(piece)
+        except StopAsyncIteration:
+            if not attempt.ended:
+                attempt.ended = True
+                attempt.reader.close()
+            raise
+        except (httpx.HTTPError, TooLong) as error:
+            attempt.broken = attempt.broken or error
+            raise
+        return piece
+
+    def _take(self, piece: bytes) -> None:
+        attempt = self._attempt
+        if not attempt.is_error:
+            attempt.reader.feed(piece)
+            return
+        attempt.body += piece
+        if len(attempt.body) > MOST_ERROR_BYTES:
+            raise TooLong("an error document without an end")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _breach(request: httpx.Request, body: bytes, pledge: Pledge) -> str | None:
+    """Return what of the pledge a request breaks, or None."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if request.method != "POST" or not isinstance(said, dict):
+        return "it is no JSON that is posted"
+    if pledge.base_url and (request.url.scheme, request.url.netloc) != _origin(pledge.base_url):
+        return f"it goes to {request.url.host}"
+    found = list(_clamps(said))
+    if not found or any(value != pledge.max_output_tokens or isinstance(value, bool) for value in found):
+        return f"it asks for {found or 'any number of'} output tokens, {pledge.max_output_tokens} were granted"
+    if said.get("n", 1) != 1:
+        return "it asks for more than one answer"
+    if pledge.asks_for_usage and (said.get("stream_options") or {}).get("include_usage") is not True:
+        return "it does not ask for the usage"
+    heavy = weight(said)
+    return f"it weighs {heavy} bytes, {pledge.most_bytes} were bounded" if heavy > pledge.most_bytes else None
+
+
+def _origin(url: str) -> tuple[str, bytes]:
+    parsed = httpx.URL(url)
+    return parsed.scheme, parsed.netloc
+
+
+def _clamps(body: Mapping[str, object]) -> list[object]:
+    """Return every number in a request that bounds its output: at its top, or among its options."""
+    places = [body, body.get("options"), body.get("generationConfig"), body.get("generation_config")]
+    return [
+        value
+        for place in places
+        if isinstance(place, dict)
+        for name, value in place.items()
+        if name in _CLAMPS and value is not None
+    ]

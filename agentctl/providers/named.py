@@ -1,0 +1,77 @@
+"""The providers that have a name of their own in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from agentctl.pricing import ModelFacts
+from agentctl.providers.remote import RemoteProvider
+from agentctl.settings import PriceLine
+
+if TYPE_CHECKING:
+    from agentctl.providers.failures import Who
+
+
+class OpenAIProvider(RemoteProvider):
+    """OpenAI, or any server that speaks its chat format at ``base_url``."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        prices: Mapping[str, PriceLine] | None = None,
+    ) -> None:
+        super().__init__("openai", model, api_key=api_key, base_url=base_url, prices=prices)
+
+
+class AnthropicProvider(RemoteProvider):
+    """Anthropic's messages."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        prices: Mapping[str, PriceLine] | None = None,
+    ) -> None:
+        super().__init__("anthropic", model, api_key=api_key, base_url=base_url, prices=prices)
+
+
+class OllamaProvider(RemoteProvider):
+    """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        prices: Mapping[str, PriceLine] | None = None,
+        num_ctx: int = 12_288,
+    ) -> None:
+        super().__init__("ollama", model, api_key=api_key, base_url=base_url, prices=prices)
+        self.num_ctx = num_ctx
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """Who answers; the window is the one that is asked for."""
+        return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
+
+    def _options(self) -> Mapping[str, object]:
+        return {"num_ctx": self.num_ctx}
+
+    def _who(self) -> Who:
+        return (
+            super()
+            ._who()
+            ._replace(
+                cure_unreachable="start it: ollama serve   (OLLAMA_HOST says where)",
+                cure_model=f"ollama pull {self.model}   (ollama list shows what is there)",
+            )
+        )

@@ -1,0 +1,185 @@
+"""Reads along what a provider answers, byte by byte: its usage, its own name, its end, its error. Pure.
+
+litellm's figures are not used for money: it makes up a usage where none was reported, and takes a cut stream for a
+whole one. What is believed here stood on the wire.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeGuard
+
+from agentctl.messages import Usage
+
+MOST_LINE_BYTES = 16 * 1024 * 1024
+
+
+class TooLong(ValueError):
+    """One line of an answer is longer than any answer is."""
+
+
+class Reader:
+    """Takes the bytes of one answer and keeps what they report.
+
+    ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers. ``model`` is the
+    one that answered. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an
+    error document in the stream. ``events`` counts what could be read.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.finished = self.over = False
+        self.error: Mapping[str, object] | None = None
+        self.events = 0
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            TooLong: a line without an end.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MOST_LINE_BYTES:
+            raise TooLong("a line of the answer has no end")
+        for line in lines:
+            self._line(line)
+
+    def close(self) -> None:
+        """Take what is left as the last line."""
+        rest, self._rest = self._rest, b""
+        self._line(rest)
+
+    def _line(self, line: bytes) -> None:
+        text = line.strip().removeprefix(b"data:").strip()
+        if text == b"[DONE]":
+            self.over = True
+        if not text.startswith(b"{"):
+            return
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(event, dict):
+            self.events += 1
+            error = event.get("error")
+            if isinstance(error, (dict, str)) and error:
+                self.error = error if isinstance(error, dict) else {"message": error}
+            self._take(event)
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        raise NotImplementedError
+
+
+class OpenAIReader(Reader):
+    """Chat completions: usage counts from the chunk on that ends the choice, or after it."""
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("model")) or self.model
+        choices = event.get("choices")
+        if isinstance(choices, list) and any(_in(choice).get("finish_reason") for choice in choices):
+            self.finished = True
+        block = event.get("usage") or _in(event.get("x_groq")).get("usage")
+        if self.finished and isinstance(block, dict):
+            self.usage = _openai_usage(block)
+
+
+class AnthropicReader(Reader):
+    """Messages: the input stands in the first block, the output in the last, both cumulative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._block: dict[str, object] = {}
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        match event.get("type"):
+            case "message_start":
+                message = _in(event.get("message"))
+                self.model = _text(message.get("model")) or self.model
+                self._block.update(_in(message.get("usage")))
+            case "message_delta":
+                told = {name: value for name, value in _in(event.get("usage")).items() if value is not None}
+                self._block.update(told)
+                if _in(event.get("delta")).get("stop_reason"):
+                    self.finished = True
+                self.usage = _anthropic_usage(self._block) if "output_tokens" in told else None
+            case "message_stop":
+                self.over = True
+            case _:
+                pass
+
+
+class OllamaReader(Reader):
+    """Ollama's chat: everything in the last line."""
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("model")) or self.model
+        if event.get("done") is True:
+            self.finished = self.over = True
+            self.usage = _usage(event.get("prompt_eval_count"), event.get("eval_count"))
+
+
+class GeminiReader(Reader):
+    """Gemini's generateContent: thoughts are not among the candidates' tokens."""
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("modelVersion")) or self.model
+        candidates = event.get("candidates")
+        if isinstance(candidates, list) and any(_in(one).get("finishReason") for one in candidates):
+            self.finished = True
+        block = event.get("usageMetadata")
+        if self.finished and isinstance(block, dict):
+            thoughts = block.get("thoughtsTokenCount", 0)
+            output = _sum(block.get("candidatesTokenCount", 0), thoughts)
+            tools = _sum(block.get("promptTokenCount"), block.get("toolUsePromptTokenCount", 0))
+            self.usage = _usage(tools, output, cached=block.get("cachedContentTokenCount", 0), reasoning=thoughts)
+
+
+def _openai_usage(block: Mapping[str, object]) -> Usage | None:
+    """Return the block by class; what a provider counts in the total only (reasoning, at some) is output."""
+    prompt, answer, total = block.get("prompt_tokens"), block.get("completion_tokens"), block.get("total_tokens")
+    inside, outside = _in(block.get("prompt_tokens_details")), _in(block.get("completion_tokens_details"))
+    if _whole(prompt) and _whole(answer) and _whole(total):
+        answer = max(answer, total - prompt)
+    cached = inside.get("cached_tokens")
+    return _usage(
+        prompt,
+        answer,
+        cached=block.get("prompt_cache_hit_tokens", 0) if cached is None else cached,
+        written=inside.get("cache_write_tokens"),
+        reasoning=outside.get("reasoning_tokens"),
+    )
+
+
+def _anthropic_usage(block: Mapping[str, object]) -> Usage | None:
+    cached, written = block.get("cache_read_input_tokens") or 0, block.get("cache_creation_input_tokens") or 0
+    whole_input = _sum(block.get("input_tokens"), cached, written)
+    return _usage(whole_input, block.get("output_tokens"), cached=cached, written=written)
+
+
+def _usage(
+    tokens_in: object, tokens_out: object, *, cached: object = 0, written: object = 0, reasoning: object = 0
+) -> Usage | None:
+    """Return a report whose numbers are whole, else None: what cannot be read was not reported."""
+    parts = [0 if part is None else part for part in (cached, written, reasoning)]
+    if not (_whole(tokens_in) and _whole(tokens_out)) or not all(map(_whole, parts)):
+        return None
+    return Usage(tokens_in, tokens_out, *(int(str(part)) for part in parts))
+
+
+def _sum(*parts: object) -> object:
+    return sum(part for part in parts if _whole(part)) if all(map(_whole, parts)) else None
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _in(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,213 @@
+"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and what it reports is read on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from agentctl.bound import plain_bound
+from agentctl.breaker import RanPast
+from agentctl.budget import wish
+from agentctl.errors import AgentctlError, UsageError
+from agentctl.messages import Completion, Delta, Request
+from agentctl.pricing import ModelFacts, Price
+from agentctl.providers import door
+from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.chat import Answer, as_messages, as_tools
+from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
+from agentctl.providers.face import LLMProvider
+from agentctl.providers.routes import ROUTES, Route
+from agentctl.settings import PriceLine
+from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
+from agentctl.settings.network import proxy_for
+from agentctl.text import did_you_mean, redact
+
+if TYPE_CHECKING:
+    import httpx
+
+    from agentctl.providers.failures import Who
+    from agentctl.providers.gate import Attempt
+
+HANG_UP_S = 2.0
+_SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
+_WHOLE_S = 900.0  # what litellm is told; the silence and the deadline are kept by who asks
+_MOST_SIZE_PER_TOKEN = 256
+
+
+class RemoteProvider(LLMProvider):
+    """One model of one provider. Connections are kept for the next turn until ``aclose``.
+
+    ``base_url`` "": the provider's own address. ``prices`` lie on top of litellm's table.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        prices: Mapping[str, PriceLine] | None = None,
+    ) -> None:
+        model = model or DEFAULT_MODELS.get(provider)
+        if provider not in ROUTES:
+            raise UsageError(
+                f"agentctl cannot speak to {provider}: its requests would not pass the gate that bounds them",
+                hint=did_you_mean(provider, ROUTES) or f"there are: {', '.join(sorted(ROUTES))}",
+            )
+        if model is None:
+            raise UsageError(f"which model of {provider}?", hint=f"--model {provider}/NAME")
+        self.provider, self.model = provider, model
+        self._api_key = api_key
+        self._base_url = (base_url or BASE_URLS.get(provider, "")).rstrip("/")
+        self._prices = prices or {}
+        self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
+
+    @property
+    def _route(self) -> Route:
+        return ROUTES[self.provider]
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """What is known of models and prices."""
+        return load_catalog(self._prices)
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """Who answers, at what price, within which ceilings."""
+        own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
+        return self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
+
+    def price_of(self, model: str) -> Price | None:
+        """Return the price of another model of this provider, None if it is unknown."""
+        return self.catalog.price_of(self.provider, model)
+
+    async def prepare(self) -> None:
+        """Wait until litellm is loaded.
+
+        Raises:
+            UsageError: it cannot be.
+        """
+        await door.ready()
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Send one request and yield its answer, piece by piece; "" stands for a piece of a call or a thought.
+
+        Raises:
+            ProviderError: no answer, and whether it may have been billed.
+            RanPast: it went on past its clamp.
+        """
+        litellm = await door.ready()
+        from agentctl.providers.failures import translate  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.gate import Attempt, Pledge  # noqa: PLC0415
+
+        clamp = request.max_output_tokens or wish(self.facts).most
+        pledge = Pledge(clamp, plain_bound(request), self._base_url, self._route.asks_for_usage)
+        attempt, answer = Attempt(pledge, self._route.reader()), Answer()
+        pieces: Any = None
+        try:
+            try:
+                pieces = await self._send(litellm, request, attempt)
+                async for chunk in pieces:
+                    door.settle()
+                    text = answer.take(chunk)
+                    if answer.size > clamp * _MOST_SIZE_PER_TOKEN:
+                        raise RanPast(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
+                    if text is not None:
+                        yield Delta(text)
+                    if answer.stopped:  # litellm would now make up what lacks, at the cost of a second
+                        break
+                await attempt.finish()
+            except Exception as error:
+                raise self._without_key(translate(error, attempt, self._who())) from error
+            if not attempt.reader.finished:
+                raise self._without_key(translate(None, attempt, self._who()))
+        finally:
+            door.settle()
+            with anyio.move_on_after(HANG_UP_S, shield=True):
+                await attempt.hang_up()
+        yield answer.completion(usage=attempt.reader.usage, model=attempt.reader.model)
+
+    async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt) -> Any:  # noqa: ANN401 - litellm's
+        """Return litellm's stream of an answer."""
+        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+        from agentctl.providers.gate import Gate  # noqa: PLC0415 - httpx comes with litellm
+
+        route = self._route
+        name = f"{route.prefix}/{self.model}"
+        key, base_url = self._api_key, self._base_url
+        if not base_url or (key is None and self.provider not in KEY_NAMES):
+            _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
+            key, base_url = key or found_key, base_url or found_url or ""
+        asked: dict[str, object] = {**route.extra, **self._options()}
+        if request.tools:
+            asked["tools"] = as_tools(request.tools)
+        if route.asks_for_usage:
+            known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
+            usage = {"stream_options": {"include_usage": True}}
+            asked |= usage if "stream_options" in known else {"extra_body": usage}
+        return await litellm.acompletion(
+            model=name,
+            messages=as_messages(request.messages),
+            stream=True,
+            max_tokens=attempt.pledge.max_output_tokens,
+            max_retries=0,
+            num_retries=0,
+            timeout=_WHOLE_S,
+            client=AsyncHTTPHandler(transport=Gate(self._connections(), attempt), follow_redirects=False),
+            api_key=key,
+            api_base=base_url or None,
+            **asked,
+        )
+
+    def _without_key(self, error: AgentctlError) -> AgentctlError:
+        """Return an error whose words are a provider's without the key that it may have echoed."""
+        if self._api_key:
+            error.message = redact(error.message, (self._api_key,))
+        return error
+
+    def _options(self) -> Mapping[str, object]:
+        """Return what this provider's requests have beside the usual."""
+        price = self.facts.price
+        if self.provider != "openrouter" or price is None or price.is_free:
+            return {}
+        dearest = {"prompt": float(price.dearest_input), "completion": float(price.dearest_output)}
+        return {"extra_body": {"provider": {"max_price": dearest}}}  # it may choose among hosts, not above this
+
+    def _connections(self) -> httpx.AsyncHTTPTransport:
+        """Return the connections of this event loop."""
+        import httpx
+
+        try:
+            return self._network.get()
+        except LookupError:
+            plain = urlsplit(self._base_url).scheme == "http"
+            proxy = proxy_for(self._base_url or _SOMEWHERE)
+            network = httpx.AsyncHTTPTransport(verify=not plain, retries=0, proxy=proxy)
+            self._network.set(network)
+            return network
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        door.settle()
+        with suppress(LookupError):
+            await self._network.get().aclose()
+
+    def _who(self) -> Who:
+        from agentctl.providers.failures import Who  # noqa: PLC0415
+
+        return Who(
+            self.provider,
+            self.model,
+            self._base_url,
+            key_name=KEY_NAMES.get(self.provider, ""),
+            near=self.catalog.near(self.provider, self.model),
+        )

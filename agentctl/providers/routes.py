@@ -1,0 +1,46 @@
+"""Which way litellm takes to each provider: its name there, and the format of the answer.
+
+Only ways on which every request passes our gate are here; a test sends each of them against a closed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from agentctl.providers.readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, Reader
+
+
+class Route(NamedTuple):
+    """``prefix`` is litellm's name of the provider; ``extra`` goes into each request."""
+
+    prefix: str
+    reader: type[Reader] = OpenAIReader
+    asks_for_usage: bool = True
+    extra: Mapping[str, object] = MappingProxyType({})
+
+
+_OWN = {
+    "openai": Route("openai", extra=MappingProxyType({"service_tier": "default"})),
+    "anthropic": Route(
+        "anthropic",
+        AnthropicReader,
+        asks_for_usage=False,
+        extra=MappingProxyType({"service_tier": "standard_only", "allowed_openai_params": ["service_tier"]}),
+    ),
+    "ollama": Route("ollama_chat", OllamaReader, asks_for_usage=False),
+    "gemini": Route("gemini", GeminiReader, asks_for_usage=False),
+    "mistral": Route("mistral", asks_for_usage=False),  # reports it unasked
+}
+
+_IN_THE_CHAT_FORMAT = (
+    "ai21", "baseten", "cerebras", "codestral", "cometapi", "compactifai", "custom_openai", "dashscope",
+    "databricks", "deepinfra", "deepseek", "docker_model_runner", "edenai", "empower", "fireworks_ai", "friendliai",
+    "galadriel", "github", "groq", "heroku", "hosted_vllm", "huggingface", "hyperbolic", "inception", "lambda_ai",
+    "lemonade", "litellm_proxy", "llamafile", "lm_studio", "meta_llama", "minimax", "modelscope", "moonshot", "nebius",
+    "novita", "nvidia_nim", "openrouter", "ovhcloud", "sail", "tencent", "together_ai", "vercel_ai_gateway",
+    "volcengine", "wandb", "xai", "zai",
+)  # fmt: skip
+
+ROUTES: Mapping[str, Route] = MappingProxyType({**{name: Route(name) for name in _IN_THE_CHAT_FORMAT}, **_OWN})

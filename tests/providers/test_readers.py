@@ -1,0 +1,176 @@
+"""What is read on the wire: the last cumulative usage, the name of who answered, the end, an error; nothing made up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.messages import Usage
+from agentctl.providers.readers import (
+    MOST_LINE_BYTES,
+    AnthropicReader,
+    GeminiReader,
+    OllamaReader,
+    OpenAIReader,
+    Reader,
+    TooLong,
+)
+
+
+def sse(*events: object) -> bytes:
+    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
+    return "".join(f"data: {line}\n\n" for line in lines).encode()
+
+
+def chunk(finish: str | None = None, **more: object) -> dict[str, object]:
+    return {"model": "gpt-x-2024", "choices": [{"delta": {}, "finish_reason": finish}], **more}
+
+
+def openai_usage(prompt: object = 11, answer: object = 5, **more: object) -> dict[str, object]:
+    return {
+        "model": "gpt-x-2024",
+        "choices": [],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": answer, **more},
+    }
+
+
+START = {
+    "type": "message_start",
+    "message": {"model": "claude-y", "usage": {"input_tokens": 10, "output_tokens": 1, "cache_read_input_tokens": 4}},
+}
+DELTA = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
+STREAMS = {
+    OpenAIReader: (sse(chunk(), chunk("stop"), openai_usage(), "[DONE]"), Usage(11, 5), "gpt-x-2024"),
+    AnthropicReader: (
+        b"event: message_start\n" + sse(START, {"type": "ping"}, DELTA, {"type": "message_stop"}),
+        Usage(14, 9, cached_input_tokens=4),
+        "claude-y",
+    ),
+    OllamaReader: (
+        b'{"model":"l","done":false}\n{"model":"l","done":true,"prompt_eval_count":20,"eval_count":7}\n',
+        Usage(20, 7),
+        "l",
+    ),
+    GeminiReader: (
+        sse(
+            {"candidates": [{"content": {}}], "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 1}},
+            {
+                "candidates": [{"finishReason": "STOP"}],
+                "modelVersion": "gemini-z",
+                "usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": 3, "thoughtsTokenCount": 20},
+            },
+        ),
+        Usage(8, 23, reasoning_tokens=20),
+        "gemini-z",
+    ),
+}
+
+
+def read(kind: type[Reader], data: bytes, cuts: list[int] | None = None) -> Reader:
+    reader, start = kind(), 0
+    for cut in [*sorted(cut % (len(data) + 1) for cut in cuts or []), len(data)]:
+        reader.feed(data[start:cut])
+        start = cut
+    reader.close()
+    return reader
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@given(cuts=st.lists(st.integers(0, 2000), max_size=12))
+def test_the_report_is_the_same_however_the_bytes_arrive(kind: type[Reader], cuts: list[int]) -> None:
+    data, usage, model = STREAMS[kind]
+    reader = read(kind, data, cuts)
+    assert (reader.usage, reader.model, reader.finished, reader.error) == (usage, model, True, None)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_nothing(kind: type[Reader]) -> None:
+    data, _, _ = STREAMS[kind]
+    lines = data.splitlines(keepends=True)
+    marks = (b"finish_reason", b"stop_reason", b'"done":true', b"finishReason")
+    last = max(n for n, line in enumerate(lines) if any(m in line and b"null" not in line for m in marks))
+    reader = read(kind, b"".join(lines[:last]))
+    assert not reader.finished
+    assert reader.usage is None
+
+
+@given(data=st.binary(max_size=400))
+@pytest.mark.parametrize("kind", STREAMS)
+def test_garbage_is_read_without_a_word(kind: type[Reader], data: bytes) -> None:
+    reader = read(kind, data + b"\n[1]\nnull\n" + data)
+    assert reader.usage is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@given(
+    value=json_values,
+    place=st.sampled_from(["usage", "choices", "message", "delta", "candidates", "usageMetadata"]),
+)
+def test_no_shape_of_an_event_breaks_a_reader(kind: type[Reader], value: object, place: str) -> None:
+    for event in ({"type": "message_start", place: value}, {"type": "message_delta", place: value, "done": True}):
+        reader = kind()
+        reader.feed(json.dumps(event).encode() + b"\n")
+
+
+@pytest.mark.parametrize("wrong", ["12", 12.0, True, -1, None, 2**53, [], {}])
+def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
+    done = {"model": "l", "done": True, "prompt_eval_count": wrong, "eval_count": 7}
+    assert read(OllamaReader, json.dumps(done).encode()).usage is None
+    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(wrong))).usage is None
+    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(5, wrong))).usage is None
+    details = openai_usage(prompt_tokens_details={"cached_tokens": wrong})
+    assert wrong is None or read(OpenAIReader, sse(chunk("stop"), details)).usage is None
+    delta = {**DELTA, "usage": {"output_tokens": wrong}}
+    assert wrong is None or read(AnthropicReader, sse(START, delta)).usage is None
+
+
+def test_of_two_reports_the_last_counts_and_one_before_the_end_does_not() -> None:
+    twice = sse(chunk("stop"), openai_usage(11, 2), openai_usage(11, 5), "[DONE]")
+    assert read(OpenAIReader, twice).usage == Usage(11, 5)
+    early = sse(chunk(usage={"prompt_tokens": 11, "completion_tokens": 1}), chunk("stop"), "[DONE]")
+    assert read(OpenAIReader, early).usage is None
+    within = sse(chunk("stop", usage={"prompt_tokens": 11, "completion_tokens": 5}), "[DONE]")
+    assert read(OpenAIReader, within).usage == Usage(11, 5)
+
+
+def test_the_first_block_of_anthropic_alone_is_no_report() -> None:
+    without = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    assert read(AnthropicReader, sse(START, without)).usage is None
+
+
+def test_what_is_counted_in_the_total_only_is_output() -> None:
+    data = sse(chunk("stop"), openai_usage(10, 5, total_tokens=40, completion_tokens_details={"reasoning_tokens": 25}))
+    assert read(OpenAIReader, data).usage == Usage(10, 30, reasoning_tokens=25)
+
+
+def test_the_classes_of_a_report_are_kept_apart() -> None:
+    cached = openai_usage(10, 5, prompt_tokens_details={"cached_tokens": 4})
+    assert read(OpenAIReader, sse(chunk("stop"), cached)).usage == Usage(10, 5, cached_input_tokens=4)
+    deepseek = openai_usage(10, 5, prompt_cache_hit_tokens=3)
+    assert read(OpenAIReader, sse(chunk("stop"), deepseek)).usage == Usage(10, 5, cached_input_tokens=3)
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 1, "cache_creation_input_tokens": 2}}}
+    assert read(AnthropicReader, sse(start, DELTA)).usage == Usage(3, 9, cache_write_tokens=2)
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_an_error_in_the_stream_is_kept(kind: type[Reader]) -> None:
+    event = b'data: {"type":"error","error":{"type":"overloaded_error"}}'
+    assert read(kind, event).error == {"type": "overloaded_error"}
+    assert read(kind, b'{"error":"it broke"}\n').error == {"message": "it broke"}
+
+
+def test_a_line_without_an_end_is_given_up() -> None:
+    reader = OpenAIReader()
+    reader.feed(b"x" * MOST_LINE_BYTES)
+    with pytest.raises(TooLong):
+        reader.feed(b"x")

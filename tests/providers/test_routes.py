@@ -1,0 +1,71 @@
+"""Every way that litellm takes to a provider passes our gate with the clamp in its bytes, and there is no other way."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+
+from agentctl.errors import ProviderUnavailable, UsageError
+from agentctl.providers import door
+from agentctl.providers.remote import RemoteProvider
+from agentctl.providers.routes import ROUTES
+from tests.providers.parts import PS, answer_of, asked
+
+
+class Nowhere(httpx.AsyncBaseTransport):
+    """A network that keeps what it is given and is down."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        raise httpx.ConnectError("down", request=request)
+
+
+class Offline(RemoteProvider):
+    """A provider without a network."""
+
+    nowhere: Nowhere
+
+    def _connections(self) -> Any:  # noqa: ANN401 - not the network that it should be
+        return self.nowhere
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Let no socket be connected; return whom somebody tried to reach."""
+    tried: list[object] = []
+
+    def refuse(*where: object, **more: object) -> NoReturn:
+        tried.append(where)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return tried
+
+
+@pytest.mark.parametrize("name", sorted(ROUTES))
+async def test_a_request_passes_the_gate_once_with_its_clamp(name: str, no_network: list[object]) -> None:
+    await door.ready()
+    provider = Offline(name, "some-model", api_key="sk-0123456789", base_url="http://127.0.0.1:9/v1")
+    provider.nowhere = Nowhere()
+    with pytest.raises(ProviderUnavailable, match="cannot be reached") as caught:
+        await answer_of(provider, asked(PS, clamp=321))
+    assert caught.value.unsent
+    (request,) = provider.nowhere.requests
+    assert b"321" in request.content
+    assert b"docker_ps" in request.content
+    assert request.url.host == "127.0.0.1"
+    assert no_network == []
+
+
+def test_what_would_not_pass_the_gate_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="would not pass the gate"):
+        RemoteProvider("bedrock", "anthropic.claude")
+    with pytest.raises(UsageError, match="which model of together_ai"):
+        RemoteProvider("together_ai")
