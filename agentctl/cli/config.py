@@ -61,17 +61,18 @@ def path(output: Output = None, json: Json = False) -> None:
 def check(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Check the settings as a run would; exit 2 when something is wrong."""
     from agentctl.errors import AgentctlError
-    from agentctl.settings import check_settings, choose_provider
+    from agentctl.settings import check_settings
 
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
     problems, chosen, code = list(checked.problems), "", 2
     if checked.loaded is not None:
         from agentctl.cli.exits import exit_status
+        from agentctl.providers.here import choose_here
         from agentctl.wiring import assemble
 
         try:
-            choice = choose_provider(checked.loaded)
+            choice = choose_here(checked.loaded)
             assemble(checked.loaded, choice)  # opens nothing: what it refuses, a run would refuse
             chosen = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
             chosen += f" ({choice.chosen_by})"

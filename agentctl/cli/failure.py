@@ -15,6 +15,7 @@ from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint, painter
 
 PLAIN: Paint = painter("never", terminal=False)
+_GROUPS = {"runs", "providers", "config"}
 
 
 def say(text: str) -> None:
@@ -73,7 +74,8 @@ def _command_path(argv: tuple[str, ...]) -> str:
     """Return the command that the words begin with, for an error that does not say where it stood."""
     words = ["agentctl"]
     for word in argv:
-        if word.startswith("-") or not word.isalpha() or len(words) > (2 if words[-1] in {"runs", "config"} else 1):
+        most = 2 if words[-1] in _GROUPS else 1
+        if word.startswith("-") or not word.isalpha() or len(words) > most:
             break
         words.append(word)
     return " ".join(words)
@@ -85,7 +87,7 @@ def _meant(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool)
     from agentctl.text import did_you_mean
 
     plain = [each for each in argv if not each.startswith("-")]
-    if is_root and plain == [word] and word in MEANT:
+    if is_root and word in MEANT and (plain == [word] or word == "set-key"):  # behind that one a key may stand
         return f'did you mean "{MEANT[word]}"?'
     near = did_you_mean(word, known)
     if is_root and (" " in word or (not near and len(plain) > 1)):

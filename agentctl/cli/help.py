@@ -8,7 +8,7 @@ import typer
 
 _TOPICS = {
     "exit-codes": "what each exit code means",
-    "setup": "what works out of the box, and how limits are set",
+    "setup": "what works out of the box, the set-ups, and how limits are set",
 }
 
 _SETUP = """\
@@ -19,9 +19,31 @@ lookups, sends nothing anywhere and costs nothing.
   agentctl run "How much disk is free?"
   agentctl run "List all containers"
 
-builtin is the only provider that this release speaks to. Where a key such as OPENAI_API_KEY is set, say so:
+A language model does the rest. Ollama, on this host, free:
 
-  agentctl run --provider builtin "How much disk is free?"
+  ollama pull llama3.1
+  agentctl run --provider ollama "Which container uses the most memory, and why?"
+
+OpenAI (the key is asked for and saved for you alone; or export OPENAI_API_KEY):
+
+  agentctl providers set-key openai
+  agentctl run --provider openai "Which container uses the most memory, and why?"
+
+Anthropic:
+
+  agentctl providers set-key anthropic
+  agentctl run --provider anthropic "Which container uses the most memory, and why?"
+
+Any server that speaks OpenAI's format; its prices, in dollars per million tokens, go into config.toml:
+
+  [prices]
+  "openai/NAME" = { input = 0, output = 0 }
+
+  OPENAI_BASE_URL=http://127.0.0.1:8000/v1 agentctl run --model openai/NAME "Why is the disk so full?"
+
+With one key set, --provider may be left out. Who can answer, at what price, and who would now:
+
+  agentctl providers list
 
 Containers need a running engine. agentctl asks the one that docker would ask: DOCKER_HOST, then docker's
 current context, then the usual socket.

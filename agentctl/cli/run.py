@@ -28,7 +28,7 @@ def run(
     provider: Annotated[
         str | None,
         typer.Option(
-            "--provider", metavar="NAME", help="Who answers (default builtin: no model).", rich_help_panel=_WHO
+            "--provider", metavar="NAME", help="Who answers: openai, anthropic, ollama, builtin …", rich_help_panel=_WHO
         ),
     ] = None,
     model: Annotated[

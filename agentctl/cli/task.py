@@ -25,6 +25,9 @@ MEANT = {
     "history": "agentctl runs list",
     "runs list": "agentctl runs list",
     "runs show": "agentctl runs show",
+    "providers": "agentctl providers list",
+    "providers list": "agentctl providers list",
+    "set-key": "agentctl providers set-key NAME",
     "costs": "agentctl costs",
     "cost": "agentctl costs",
     "config": "agentctl config show",
@@ -69,7 +72,12 @@ def asked(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str
         task = _from_stdin("the task", say).strip()
     if not task:
         raise UsageError("the task is empty", hint=f"for example: {_EXAMPLE}")
-    if (meant := MEANT.get(" ".join(task.lower().split()))) is not None:
+    said = " ".join(task.lower().split())
+    if said.startswith(("set-key ", "providers set-key")):  # a key may stand behind it, which nobody is to see
+        raise UsageError(
+            "set-key is a command, not a task; nothing was sent", hint=f"{MEANT['set-key']}, without the key"
+        )
+    if (meant := MEANT.get(said)) is not None:
         raise UsageError(f'"{task}" is a command, not a task; nothing was sent', hint=f'did you mean "{meant}"?')
     return task
 

@@ -59,13 +59,13 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
         for line in text.split("Commands")[1].splitlines()
         if line[:3] == "│ " + line[2:3] and line[2] != " "
     ]
-    assert found == ["run", "costs", "runs", "config", "completion", "help"]
+    assert found == ["run", "costs", "runs", "providers", "config", "completion", "help"]
     assert "install-completion" not in text
     assert max(map(len, text.splitlines())) == 80
 
 
 def test_without_a_command_the_help_goes_to_stderr_with_2(here: Here) -> None:
-    for words in ((), ("runs",), ("config",)):
+    for words in ((), ("runs",), ("providers",), ("config",)):
         ended = here(*words)
         assert (ended.code, ended.out) == (2, "")
         assert "Usage: agentctl" in ended.err
@@ -92,6 +92,8 @@ def test_a_misspelt_word_gets_the_nearest_one(here: Here, words: list[str], hint
         ("LS", "agentctl runs list"),
         ("show", "agentctl runs show"),
         ("costs", "agentctl costs"),
+        ("providers", "agentctl providers list"),
+        ("Providers  list", "agentctl providers list"),
         ("config", "agentctl config show"),
         ("help", "agentctl help"),
     ],

@@ -58,6 +58,7 @@ def test_config_check_refuses_what_a_run_would_refuse(here: Here, monkeypatch: p
     assert 'did you mean "docker_ps"?' in ended.err
     monkeypatch.delenv("AGENTCTL_DENY")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-seen-1234567890")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-not-to-be-seen-0987654321")
     assert here("config", "check").code == here("run", "How much memory is free?").code == 2
 
 

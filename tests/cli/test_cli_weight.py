@@ -26,7 +26,9 @@ def loaded_by(*words: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["config", "show"], ["runs", "list"], ["run", "list"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["config", "show"], ["runs", "list"], ["run", "list"], ["providers", "list"]]
+)
 def test_what_needs_no_run_loads_no_weight(words: list[str]) -> None:
     loaded = loaded_by(*words)
     assert loaded & {*HEAVY, "asyncio"} == set()
@@ -41,3 +43,8 @@ def test_a_run_loads_no_screen_library_and_no_engine() -> None:
     loaded = loaded_by("run", "How much memory is used?")
     assert "agentctl.wiring" in loaded
     assert loaded & {"rich", "litellm", "aiodocker", "aiohttp", "openai", "httpx"} == set()
+
+
+def test_an_ollama_that_is_not_there_costs_a_run_no_http() -> None:
+    assert "agentctl.providers.here" in loaded_by("config", "check")
+    assert loaded_by("config", "check") & {"http.client", "ssl", "urllib.request", "litellm", "httpx"} == set()

@@ -1,0 +1,1 @@
+"""Trying providers out: what is found, what it costs, and who fails how."""
