@@ -8,14 +8,20 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Answer, Rates, containers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+MODELS = re.findall(r"```shell\n(.*?)```", README, re.DOTALL)
+BY_HAND = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
 SET_UP = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 
 
@@ -72,6 +78,47 @@ def test_every_command_of_the_readme_ends_as_it_says(
 def test_every_python_block_of_the_readme_runs(block: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("block", MODELS, ids=["ollama", "openai", "anthropic", "compatible"])
+def test_every_set_up_of_a_model_works_as_it_stands(
+    block: str, checkout: Path, docker_host: str, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server stands where the provider would; the word ``ollama`` is one that takes the pull for done."""
+    key = "sk-readme-0123456789abcdef"
+    server = wire(containers, keys=None if "my-model" in block else [key], rates=Rates(Decimal(0), Decimal(0)))
+    (checkout / ".venv" / "bin" / "ollama").write_text('#!/bin/sh\n[ "$1 $2" = "pull llama3.1" ]\n')
+    (checkout / ".venv" / "bin" / "ollama").chmod(0o755)
+    monkeypatch.delenv("AGENTCTL_CONFIG_DIR")
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    monkeypatch.setenv("OLLAMA_HOST", server.url)
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+    script = block.replace("http://127.0.0.1:8000/v1", server.openai_url)
+    assert 1 < len(block.splitlines()) < 5
+    done = subprocess.run(
+        ["bash", "-ec", f'export PATH="$PWD/.venv/bin:$PATH"\n{script}'],
+        cwd=checkout,
+        input=f"{key}\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "sample-web" in done.stdout
+    assert len(server.books.chat_requests) == 2
+
+
+def test_the_provider_by_hand_answers(wire: OpenWire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = wire(Answer("Hello.", input_tokens=1000, output_tokens=100))
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+    (block,) = BY_HAND
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    script = block.replace("sk-…", "sk-0123456789")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["Hello.", "0.00021", "3"], done.stderr
 
 
 def test_the_two_set_up_commands_are_one_line_each_and_ci_runs_the_second() -> None:
