@@ -229,7 +229,7 @@ class Calls:
                 self._known = None
                 return completion
             else:
-                nano = self._dearest(usage, completion.model)
+                nano = self._dearest(usage, completion)
                 settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
                 self._known = learn(self._known, request, completion, usage)
             self._add(usage, settlement.nano, completion.model)
@@ -240,10 +240,12 @@ class Calls:
             raise overrun(hold, settlement, completion, self.facts)
         return completion
 
-    def _dearest(self, usage: Usage, answered: str | None) -> int | None:
-        """Return the charge at the dearer of the asked and the answering model's price."""
+    def _dearest(self, usage: Usage, completion: Completion) -> int | None:
+        """Return the charge at the dearer of the asked and the answering model's price, or what was billed if more."""
+        answered = completion.model
         prices = (self.facts.price, None if answered in (None, self.facts.model) else self._price_of(str(answered)))
-        return max((charge_nano(price, usage) for price in prices if price is not None), default=None)
+        charges = [charge_nano(price, usage) for price in prices if price is not None]
+        return max([*charges, completion.billed_nano or 0], default=None) if charges else None
 
     def _add(self, usage: Usage, nano: int | None, model: str | None) -> None:
         self.usage += usage

@@ -89,13 +89,17 @@ class Delta(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered."""
+    """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered.
+
+    ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so.
+    """
 
     text: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
     model: str | None = None
     stop: Stop = "stop"
+    billed_nano: int | None = None
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message."""

@@ -15,7 +15,7 @@ import anyio
 import httpx
 
 from agentctl.bound import weight
-from agentctl.errors import AgentctlError, InternalError
+from agentctl.errors import AgentctlError, Rejected
 from agentctl.providers.readers import Reader, TooLong
 
 CONNECT_S = 15.0
@@ -103,7 +103,12 @@ class Gate(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("one attempt is one request", request=request)
         why_not = _breach(request, await request.aread(), attempt.pledge)
         if why_not is not None:
-            attempt.refusal = InternalError(f"litellm made a request that agentctl does not send: {why_not}")
+            attempt.refusal = Rejected(
+                f"litellm made a request that agentctl does not send: {why_not}",
+                hint="choose another model, and please report this",
+                billed="no",
+                unsent=True,
+            )
             raise httpx.ConnectError(why_not, request=request)
         request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
         request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}

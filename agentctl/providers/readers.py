@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
 from typing import TypeGuard
 
 from agentctl.messages import Usage
+from agentctl.pricing import NANO_PER_USD
 
 MOST_LINE_BYTES = 16 * 1024 * 1024
+_MOST_USD = 1e6
 
 
 class TooLong(ValueError):
@@ -22,13 +25,15 @@ class TooLong(ValueError):
 class Reader:
     """Takes the bytes of one answer and keeps what they report.
 
-    ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers. ``model`` is the
-    one that answered. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an
-    error document in the stream. ``events`` counts what could be read.
+    ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers; ``billed_nano``
+    what the provider says that it billed, where it does; ``model`` the one that answered. ``finished``: the model said
+    that it was done; ``over``: nothing more will come. ``error`` is an error document in the stream. ``events`` counts
+    what could be read.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.billed_nano: int | None = None
         self.model: str | None = None
         self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
@@ -84,6 +89,16 @@ class OpenAIReader(Reader):
         block = event.get("usage") or _in(event.get("x_groq")).get("usage")
         if self.finished and isinstance(block, dict):
             self.usage = _openai_usage(block)
+
+
+class OpenRouterReader(OpenAIReader):
+    """OpenRouter also says what it billed, in dollars: it chose among hosts, and some are dearer."""
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        super()._take(event)
+        cost = _in(event.get("usage")).get("cost")
+        if isinstance(cost, (int, float)) and not isinstance(cost, bool) and 0 <= cost < _MOST_USD:
+            self.billed_nano = int((Decimal(str(cost)) * NANO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 class AnthropicReader(Reader):

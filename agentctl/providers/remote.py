@@ -108,13 +108,14 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.failures import translate  # noqa: PLC0415 - httpx comes with litellm
         from agentctl.providers.gate import Attempt, Pledge  # noqa: PLC0415
 
+        key, base_url = self._address(litellm)
         clamp = request.max_output_tokens or wish(self.facts).most
-        pledge = Pledge(clamp, plain_bound(request), self._base_url, self._route.asks_for_usage)
+        pledge = Pledge(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
         attempt, answer = Attempt(pledge, self._route.reader()), Answer()
         pieces: Any = None
         try:
             try:
-                pieces = await self._send(litellm, request, attempt)
+                pieces = await self._send(litellm, request, attempt, key)
                 async for chunk in pieces:
                     door.settle()
                     text = answer.take(chunk)
@@ -133,20 +134,27 @@ class RemoteProvider(LLMProvider):
             door.settle()
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
-        yield answer.completion(usage=attempt.reader.usage, model=attempt.reader.model)
+                if pieces is not None:
+                    await pieces.aclose()
+        reader = attempt.reader
+        yield answer.completion(usage=reader.usage, model=reader.model, billed_nano=reader.billed_nano)
 
-    async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt) -> Any:  # noqa: ANN401 - litellm's
+    def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
+        """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""
+        key, base_url = self._api_key, self._base_url
+        if base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama"):
+            return key, base_url
+        name = f"{self._route.prefix}/{self.model}"
+        _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
+        return key or found_key, base_url or found_url or ""
+
+    async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt, key: str | None) -> Any:  # noqa: ANN401 - litellm's
         """Return litellm's stream of an answer."""
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
         from agentctl.providers.gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
-        name = f"{route.prefix}/{self.model}"
-        key, base_url = self._api_key, self._base_url
-        if not base_url or (key is None and self.provider not in KEY_NAMES):
-            _, _, found_key, found_url = litellm.get_llm_provider(name, api_base=base_url or None, api_key=key)
-            key, base_url = key or found_key, base_url or found_url or ""
         asked: dict[str, object] = {**route.extra, **self._options()}
         if request.tools:
             asked["tools"] = as_tools(request.tools)
@@ -155,7 +163,7 @@ class RemoteProvider(LLMProvider):
             usage = {"stream_options": {"include_usage": True}}
             asked |= usage if "stream_options" in known else {"extra_body": usage}
         return await litellm.acompletion(
-            model=name,
+            model=f"{route.prefix}/{self.model}",
             messages=as_messages(request.messages),
             stream=True,
             max_tokens=attempt.pledge.max_output_tokens,
@@ -164,7 +172,7 @@ class RemoteProvider(LLMProvider):
             timeout=_WHOLE_S,
             client=AsyncHTTPHandler(transport=Gate(self._connections(), attempt), follow_redirects=False),
             api_key=key,
-            api_base=base_url or None,
+            api_base=attempt.pledge.base_url or None,
             **asked,
         )
 

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.providers.readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, Reader
+from agentctl.providers.readers import (
+    AnthropicReader,
+    GeminiReader,
+    OllamaReader,
+    OpenAIReader,
+    OpenRouterReader,
+    Reader,
+)
 
 
 class Route(NamedTuple):
@@ -31,6 +38,7 @@ _OWN = {
     ),
     "ollama": Route("ollama_chat", OllamaReader, asks_for_usage=False),
     "gemini": Route("gemini", GeminiReader, asks_for_usage=False),
+    "openrouter": Route("openrouter", OpenRouterReader),
     "mistral": Route("mistral", asks_for_usage=False),  # reports it unasked
 }
 
@@ -39,7 +47,7 @@ _IN_THE_CHAT_FORMAT = (
     "databricks", "deepinfra", "deepseek", "docker_model_runner", "edenai", "empower", "fireworks_ai", "friendliai",
     "galadriel", "github", "groq", "heroku", "hosted_vllm", "huggingface", "hyperbolic", "inception", "lambda_ai",
     "lemonade", "litellm_proxy", "llamafile", "lm_studio", "meta_llama", "minimax", "modelscope", "moonshot", "nebius",
-    "novita", "nvidia_nim", "openrouter", "ovhcloud", "sail", "tencent", "together_ai", "vercel_ai_gateway",
+    "novita", "nvidia_nim", "ovhcloud", "sail", "tencent", "together_ai", "vercel_ai_gateway",
     "volcengine", "wandb", "xai", "zai",
 )  # fmt: skip
 

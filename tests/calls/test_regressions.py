@@ -390,6 +390,15 @@ async def test_the_dearer_of_the_asked_and_the_answering_models_price_is_charged
     assert (calls.cost_nano, (await desk.spend()).run_nano) == (COST * charged, Amounts(spent=COST * charged))
 
 
+@pytest.mark.parametrize(("said", "charged"), [(3 * COST, 3 * COST), (COST // 2, COST), (0, COST)])
+async def test_what_a_provider_says_that_it_billed_is_charged_if_it_is_more(
+    desk: Desk, said: int, charged: int
+) -> None:
+    calls = await desk.calls(replace(ANSWER, billed_nano=said))
+    await calls.ask(HELLO)
+    assert (await desk.spend()).run_nano == Amounts(spent=charged)
+
+
 async def test_eighty_percent_is_warned_of_also_when_it_is_in_doubt(desk: Desk) -> None:
     calls = await desk.calls(DOWN, limits=CostLimit(max_cost_per_task=Decimal("0.045")), retries=0)
     with pytest.raises(ProviderUnavailable):

@@ -8,7 +8,7 @@ import anyio
 import httpx
 import pytest
 
-from agentctl.errors import InternalError
+from agentctl.errors import Rejected
 from agentctl.providers.gate import Attempt, Gate, Pledge
 from agentctl.providers.readers import OpenAIReader
 from tests.providers.parts import Wire
@@ -70,7 +70,8 @@ async def test_what_breaks_its_pledge_is_not_sent(wire: Wire, case: str) -> None
     attempt = attempt_at(server.openai_url)
     with pytest.raises(httpx.ConnectError):
         await post(attempt, f"{server.openai_url}/chat/completions", {**body(**USAGE), **change})
-    assert isinstance(attempt.refusal, InternalError)
+    assert isinstance(attempt.refusal, Rejected)
+    assert attempt.refusal.unsent
     assert reason in attempt.refusal.message
     assert (attempt.sent, server.books.connections) == (False, 0)
 

@@ -15,6 +15,7 @@ from agentctl.providers.readers import (
     GeminiReader,
     OllamaReader,
     OpenAIReader,
+    OpenRouterReader,
     Reader,
     TooLong,
 )
@@ -151,6 +152,15 @@ def test_the_first_block_of_anthropic_alone_is_no_report() -> None:
 def test_what_is_counted_in_the_total_only_is_output() -> None:
     data = sse(chunk("stop"), openai_usage(10, 5, total_tokens=40, completion_tokens_details={"reasoning_tokens": 25}))
     assert read(OpenAIReader, data).usage == Usage(10, 30, reasoning_tokens=25)
+
+
+@pytest.mark.parametrize(
+    ("cost", "nano"), [(0.0123, 12_300_000), (0, 0), (1e-10, 1), (True, None), ("1", None), (-1, None), (1e9, None)]
+)
+def test_what_openrouter_billed_is_read_and_rounded_up(cost: object, nano: int | None) -> None:
+    reader = read(OpenRouterReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]"))
+    assert (reader.usage, reader.billed_nano) == (Usage(11, 5), nano)
+    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]")).billed_nano is None
 
 
 def test_the_classes_of_a_report_are_kept_apart() -> None:
