@@ -45,8 +45,8 @@ def shown(amount: int, unit: Unit) -> str:
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
 
 
-def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit) -> None:
-    """Fail closed under a dollar limit.
+def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
+    """Fail closed under a dollar limit; ``near`` asks whether another model was meant.
 
     Raises:
         UnknownPrice: the model has no price, or no bound can be had for it.
@@ -62,7 +62,8 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit) -> None:
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
-            hint=f'add it to config.toml, in dollars per million: prices."{name}" = {{ input = 1.00, output = 3.00 }}'
+            hint=(f"{near}   Else add" if near else "add")
+            + f' it to config.toml, in dollars per million: prices."{name}" = {{ input = 1.00, output = 3.00 }}'
             f"   (or {_LIFT})",
         )
 

@@ -30,20 +30,22 @@ if TYPE_CHECKING:
 _LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
-def make_provider(loaded: Loaded, choice: ProviderChoice) -> LLMProvider:
+def make_provider(loaded: Loaded, choice: ProviderChoice, limits: CostLimit) -> LLMProvider:
     """Return the chosen provider; what it needs begins to load now, while the rest gets ready.
 
     Raises:
-        UsageError: agentctl cannot speak to it.
+        UsageError: agentctl cannot speak to it, or a dollar limit is set and no price is known.
     """
     if choice.provider == "builtin":
         return BuiltinProvider()
-    from agentctl.providers import door  # noqa: PLC0415 - not for builtin
-
-    door.begin()
+    from agentctl.breaker import refuse_the_unbounded  # noqa: PLC0415 - not for builtin
+    from agentctl.providers import door  # noqa: PLC0415
     from agentctl.providers.create import provider_of  # noqa: PLC0415
 
-    return provider_of(loaded.settings, choice.provider, choice.model)
+    provider = provider_of(loaded.settings, choice.provider, choice.model)
+    refuse_the_unbounded(provider.facts, limits, near=provider.near())
+    door.begin()
+    return provider
 
 
 def _refuse_unknown_tools(loaded: Loaded) -> None:
@@ -121,7 +123,7 @@ def assemble(
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
     ledger = SqliteLedger(settings.ledger_path)
     tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)
-    answering = provider or make_provider(loaded, choice)
+    answering = provider or make_provider(loaded, choice, plan.limits)
     return Orchestrator(
         plan=plan,
         agents=agents,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from agentctl.pricing import Price
     from agentctl.providers.catalog import Catalog
 
-_HEADER = ("", "provider", "key", "key from", "address", "model", "context", "in/M", "out/M", "price from")
-_RIGHT = {6, 7, 8}
+_HEADER = ("", "provider", "key", "model", "context", "in/M", "out/M", "price from", "address")
+_RIGHT = {4, 5, 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +145,12 @@ def _cells(row: ProviderRow) -> tuple[str, ...]:
         "*" if row.chosen else "",
         row.name,
         key,
-        row.key_from,
-        row.base_url or "-",
         model,
         "-" if row.context_window is None else f"{row.context_window:,}",
         _dollars(row.price.input if row.price else None),
         _dollars(row.price.output if row.price else None),
-        row.price_from,
+        row.price_from.partition(",")[0],
+        row.base_url.removeprefix("https://") or "-",
     )
 
 

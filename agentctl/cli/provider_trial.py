@@ -78,7 +78,7 @@ def _ceiling(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> str:
     """Say what it can cost before anything is asked."""
     from agentctl.checkup import CALLS
     from agentctl.pricing import to_nano
-    from agentctl.ui.figures import ceiling, plural
+    from agentctl.ui.figures import ceiling
 
     who = ", ".join(patient.provider for patient in patients)
     if free:
@@ -86,11 +86,9 @@ def _ceiling(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> str:
     limit = loaded.settings.max_cost_per_task
     if limit is None:
         return f"{CALLS} small calls each to {who}; no limit"
-    each, whole = to_nano(limit), to_nano(limit) * len(patients)
-    return (
-        f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider, "
-        f"{ceiling(whole)} for {plural(len(patients), 'provider')}, through the ledger"
-    )
+    each = to_nano(limit)
+    whole = f" ({ceiling(each * len(patients))} for {len(patients)})" if len(patients) > 1 else ""
+    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider{whole}, through the ledger"
 
 
 def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tuple[Finding, ...]:

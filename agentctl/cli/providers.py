@@ -51,11 +51,13 @@ def list_(output: Output = None, json: Json = False) -> None:
         _print(said)
         return
     print(as_table(rows))
+    table = next((row.price_from for row in rows if row.price_from.startswith("litellm ")), "")
+    print(f"\nprices are dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
     if nobody is not None:
         tell(f"a run would not start: {nobody.message}", nobody.hint)
     elif choice is not None:
         asked = "; Ollama's models: not asked, a run asks for them" if unasked is not None else ""
-        print(f"\n* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
+        print(f"* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
 
 
 def set_key(

@@ -27,6 +27,10 @@ class LLMProvider(ABC):
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Yield pieces as they come and the whole ``Completion`` last: one request on the wire."""
 
+    def near(self) -> str:
+        """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string."""
+        return ""
+
     async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
         """Load what is slow to load; a run does it before it holds anything."""
 

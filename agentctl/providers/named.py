@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from agentctl.pricing import ModelFacts
 from agentctl.providers.remote import RemoteProvider
@@ -15,36 +15,38 @@ if TYPE_CHECKING:
     from agentctl.providers.failures import Who
 
 
-class OpenAIProvider(RemoteProvider):
+class _Named(RemoteProvider):
+    """A provider that needs no name."""
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        prices: Mapping[str, PriceLine] | None = None,
+    ) -> None:
+        super().__init__(self.name, model, api_key=api_key, base_url=base_url, prices=prices)
+
+
+class OpenAIProvider(_Named):
     """OpenAI, or any server that speaks its chat format at ``base_url``."""
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        prices: Mapping[str, PriceLine] | None = None,
-    ) -> None:
-        super().__init__("openai", model, api_key=api_key, base_url=base_url, prices=prices)
+    name = "openai"
 
 
-class AnthropicProvider(RemoteProvider):
+class AnthropicProvider(_Named):
     """Anthropic's messages."""
 
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        prices: Mapping[str, PriceLine] | None = None,
-    ) -> None:
-        super().__init__("anthropic", model, api_key=api_key, base_url=base_url, prices=prices)
+    name = "anthropic"
 
 
-class OllamaProvider(RemoteProvider):
+class OllamaProvider(_Named):
     """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence."""
+
+    name = "ollama"
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class OllamaProvider(RemoteProvider):
         prices: Mapping[str, PriceLine] | None = None,
         num_ctx: int = 12_288,
     ) -> None:
-        super().__init__("ollama", model, api_key=api_key, base_url=base_url, prices=prices)
+        super().__init__(model, api_key=api_key, base_url=base_url, prices=prices)
         self.num_ctx = num_ctx
 
     @cached_property

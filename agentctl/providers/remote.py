@@ -89,6 +89,10 @@ class RemoteProvider(LLMProvider):
         """Return the price of another model of this provider, None if it is unknown."""
         return self.catalog.price_of(self.provider, model)
 
+    def near(self) -> str:
+        """Return ``did you mean …?`` where the model is not in the table and another one is nearly called so."""
+        return self.catalog.near(self.provider, self.model) if self.facts.price is None else ""
+
     async def prepare(self) -> None:
         """Wait until litellm is loaded.
 
