@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +35,13 @@ def row(document: dict[str, object], name: str) -> dict[str, object]:
 def test_providers_list_has_a_row_for_each_and_marks_the_one_a_run_would_use(here: Here) -> None:
     ended = here("providers", "list")
     assert (ended.code, ended.err) == (0, "")
-    table, _, last = ended.out.rstrip().rpartition("\n\n")
+    table, _, below = ended.out.rstrip().rpartition("\n\n")
+    prices, last = below.splitlines()
     header, *rows = table.splitlines()
-    assert header.split() == ["provider", "key", "address", "model", "context", "in/M", "out/M", "price", "from"]
+    assert header.split() == ["provider", "key", "model", "context", "in/M", "out/M", "price", "from", "address"]
     assert [line[3:].split()[0] for line in rows] == list(KNOWN_PROVIDERS)
     assert [line[3:].split()[0] for line in rows if line.startswith("*")] == ["builtin"]
+    assert re.fullmatch(r"prices are dollars per million tokens; litellm \S+, \d+ days old; yours: .*", prices)
     assert last == "* a run would use builtin (no key); Ollama's models: not asked, a run asks for them"
 
 
@@ -47,10 +50,10 @@ def test_providers_list_tells_key_address_model_and_price(here: Here, monkeypatc
     monkeypatch.setenv("OPENAI_BASE_URL", "https://me:hidden@proxy.example/v1")
     ended = here("providers", "ls")
     line = next(line for line in ended.out.splitlines() if " openai " in line)
-    assert line.startswith("*  openai      sk-…7890    environment OPENAI_API_KEY  https://***@proxy.example/v1  ")
-    assert "gpt-4o-mini (default)" in line
+    assert line.startswith("*  openai      sk-…7890    gpt-4o-mini (default)  ")
+    assert line.endswith("  ***@proxy.example/v1")
     assert "$0.15" in line
-    assert ended.out.endswith("\n\n* a run would use openai (key OPENAI_API_KEY)\n")
+    assert ended.out.endswith("\n* a run would use openai (key OPENAI_API_KEY)\n")
     document = here("providers", "list", "--json").document
     assert (document["schema"], document["error"]) == ("agentctl.providers/1", None)
     assert document["chosen"] == {
@@ -85,7 +88,7 @@ def test_providers_list_shows_the_model_that_was_chosen_and_the_users_price(
     found = row(here("providers", "list", "-o", "json").document, "openai")
     assert (found["model"], found["model_is_default"], found["price_from"]) == ("mine", False, "config.toml")
     line = next(line for line in here("providers", "list").out.splitlines() if " openai " in line)
-    assert line.split()[-5:] == ["mine", "-", "$0.50", "$0", "config.toml"]
+    assert line.split()[-6:-1] == ["mine", "-", "$0.50", "$0", "config.toml"]
 
 
 def test_providers_list_says_why_a_run_would_not_start(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +106,7 @@ def test_a_model_that_does_not_chat_hides_no_other_row(here: Here, monkeypatch: 
     monkeypatch.setenv("LLM_MODEL", "openai/text-embedding-3-small")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     ended = here("providers", "list")
-    assert (ended.code, len(ended.out.splitlines())) == (0, len(KNOWN_PROVIDERS) + 3)
+    assert (ended.code, len(ended.out.splitlines())) == (0, len(KNOWN_PROVIDERS) + 4)
     assert "is no chat model" in ended.err
 
 
