@@ -207,6 +207,49 @@ async def test_an_answer_that_breaks_off_before_its_usage_is_not_thrown_away(wir
     assert (whole.text, whole.stop, whole.usage) == ("hello", "stop", None)
 
 
+async def test_usage_that_comes_late_is_waited_for(wire: Wire) -> None:
+    answer = Answer("hi", gap_s=0.5, input_tokens=50, output_tokens=9)
+    async with open_provider(wire(answer), "openai") as provider:
+        _, whole = await answer_of(provider, asked())
+    assert whole.usage == Usage(50, 9)
+
+
+REFUSALS = {
+    "whole": (b'{"error": {"message": "no"}}', 0, "no"),
+    "cut short": (b'{"error": {"message": "no"}}', 100, "unknown"),
+    "a page": (b"<html>go away</html>", 0, "unknown"),
+    "nothing": (b"", 0, "unknown"),
+}
+
+
+@formats
+@pytest.mark.parametrize("case", REFUSALS)
+async def test_only_a_complete_error_document_says_that_nothing_was_billed(format: str, case: str) -> None:
+    body, missing, billed = REFUSALS[case]
+
+    async def refuse(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            head = f"HTTP/1.1 401 No\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n\r\n"
+            await stream.send(head.encode() + body)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"  # noqa: S610 - no Django here
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, refuse)
+        provider = {
+            "openai": OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"{url}/v1"),
+            "anthropic": AnthropicProvider("claude-haiku-4-5", api_key=KEY, base_url=url),
+            "ollama": OllamaProvider("llama3.1", base_url=url),
+        }[format]
+        with pytest.raises(ProviderError) as caught:
+            await answer_of(provider, asked())
+        await provider.aclose()
+        group.cancel_scope.cancel()
+    await listener.aclose()
+    assert (caught.value.billed, caught.value.unsent) == (billed, False)
+
+
 async def test_of_two_reports_the_last_cumulative_one_is_taken(wire: Wire) -> None:
     answer = Answer("hello there", usage="twice", input_tokens=50, output_tokens=9)
     async with open_provider(wire(answer), "openai") as provider:
