@@ -99,7 +99,9 @@ class Calls:
     ) -> Completion:
         """Return the answer to ``messages``; what it cost is on disk before this returns.
 
-        An answer cut by the clamp is asked for again once, with the double, where nobody set the clamp.
+        An answer cut by the clamp is asked for again once: with all that was wished for, where a limit granted less,
+        else with the double, where nobody set the clamp. Where a limit forbids that, the cut answer goes along with
+        the error.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
@@ -113,17 +115,23 @@ class Calls:
         completion, hold = await self._persist(request, wanted, purpose)
         ceiling = self.facts.output_ceiling
         may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
-        if completion.stop != "length" or not self.facts.metered or not (hold.probe or may_double):
+        shrunk = hold.granted_output < wanted.most  # to a probe, or to what the limits allowed
+        if completion.stop != "length" or not self.facts.metered or not (shrunk or may_double):
             return completion
-        most = wanted.most if hold.probe else wish(self.facts, wanted.most * 2).most
+        most = wanted.most if shrunk else wish(self.facts, wanted.most * 2).most
         if most <= hold.granted_output:
             return completion
-        more = Wish(hold.granted_output + 1, most)  # a shorter answer would be no gain
+        more = Wish(hold.granted_output + 1 if hold.probe else most, most)  # less than the double may be cut again
         try:
             return (await self._persist(request, more, purpose))[0]
         except Overrun:
             raise
-        except (BudgetExceeded, ProviderError):
+        except BudgetExceeded as error:
+            if completion.tool_calls:
+                return completion  # they can be tried; the next turn meets the limit
+            error.partial = completion.text
+            raise
+        except ProviderError:
             return completion  # it is paid for
 
     async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:

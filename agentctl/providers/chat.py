@@ -18,6 +18,7 @@ _STOPS: Mapping[str, Stop] = {
     "refusal": "refusal",
 }
 _MOST_BROKEN = 1000
+_PER_PIECE = 64  # what a piece weighs beside its characters: four of them are no less than a token
 
 
 class Chunk(Protocol):
@@ -105,7 +106,7 @@ class Answer:
         calls = getattr(delta, "tool_calls", None) or ()
         thought = getattr(delta, "reasoning_content", None) or ""
         self._text.append(text)
-        self.size += len(text) + len(thought)
+        self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
         for place, call in enumerate(calls):
             self._take_call(place, call)
         return text if text or calls or thought else None

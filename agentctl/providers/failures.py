@@ -27,6 +27,7 @@ from agentctl.text import redact, safe_text
 
 FREE_REFUSALS = frozenset({400, 401, 403, 404, 413, 422, 429})
 _MOST_SAID = 300
+_MOST_READ = 16_384
 _TOO_LONG = re.compile(
     r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
     r"|exceeds? the (available )?context|request_too_large",
@@ -45,7 +46,10 @@ _FILTERED = re.compile(r"content_policy|content_filter|content management policy
 
 
 class Who(NamedTuple):
-    """Who was asked for what, in the words of our errors; ``near`` names models like the one asked for."""
+    """Who was asked for what, in the words of our errors; ``near`` names models like the one asked for.
+
+    ``key`` is taken out of whatever the provider says.
+    """
 
     provider: str
     model: str
@@ -54,6 +58,12 @@ class Who(NamedTuple):
     near: str = ""
     cure_unreachable: str = ""
     cure_model: str = ""
+    key: str = ""
+
+    def said(self, text: str) -> str:
+        """Return foreign words for a sentence of ours: without the key, one line, bounded."""
+        line = " ".join(safe_text(redact(text[:_MOST_READ], (self.key,))).split())
+        return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
 
 
 def translate(error: BaseException | None, attempt: Attempt, who: Who) -> AgentctlError:
@@ -83,7 +93,7 @@ def translate(error: BaseException | None, attempt: Attempt, who: Who) -> Agentc
 def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
     """Nothing went out: a key or a package that lacks, or a request that litellm cannot make."""
     name = type(error).__name__
-    said = _clean(re.sub(r"^litellm\.\w+: ", "", str(error)))
+    said = who.said(re.sub(r"^litellm\.\w+: ", "", str(error)))
     if name == "AuthenticationError" or "api_key" in said or "credentials" in said.lower():
         return AuthFailed(f"{who.provider} needs a key: {said}", hint=_key_cure(who), billed="no", unsent=True)
     return Rejected(
@@ -92,7 +102,7 @@ def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
 
 
 def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
-    said = _clean(str(attempt.broken) or type(attempt.broken).__name__)
+    said = who.said(str(attempt.broken) or type(attempt.broken).__name__)
     if "CERTIFICATE" in said or "SSL" in said:
         cure = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
     else:
@@ -106,7 +116,7 @@ def _refused(attempt: Attempt, who: Who) -> ProviderError:
     """An answer other than 2xx: its status and its document say what it is."""
     status = attempt.status or 0
     document = _document(attempt.body)
-    said = _said(document) or f"HTTP {status}"
+    said = who.said(_words(document)) or f"HTTP {status}"
     text = attempt.body[:65536].decode("utf-8", "replace")
     complete = attempt.ended and document is not None
     billed: Billed = "no" if complete and status in FREE_REFUSALS else "unknown"
@@ -117,7 +127,7 @@ def _refused(attempt: Attempt, who: Who) -> ProviderError:
         return kind(message, hint=hint, billed=billed, retry_after=after)
 
     if 300 <= status < 400:
-        there = _clean(attempt.headers.get("location", "elsewhere"))
+        there = who.said(attempt.headers.get("location", "elsewhere"))
         return made(Rejected, f"{who.provider} redirects to {there}", "agentctl follows no redirect: set that address")
     if status in (402, 429) and _NO_QUOTA.search(text):
         return made(QuotaExceeded, f"{told} (quota)", f"add credit at {who.provider}, or choose another provider")
@@ -145,7 +155,7 @@ def _refused(attempt: Attempt, who: Who) -> ProviderError:
 
 def _failed_midway(document: Mapping[str, object], who: Who) -> ProviderError:
     """An error event in the middle of a stream: the answer had begun, and who knows what it costs."""
-    said = _said({"error": document}) or "an error in mid-answer"
+    said = who.said(_words({"error": document})) or "an error in mid-answer"
     kind = f"{document.get('type')} {document.get('code')}".lower()
     if "rate_limit" in kind or document.get("code") == 429:
         return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
@@ -162,19 +172,12 @@ def _document(body: bytes) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def _said(document: Mapping[str, object] | None) -> str:
+def _words(document: Mapping[str, object] | None) -> str:
     """Return the provider's own words."""
     inner = (document or {}).get("error", document)
     if isinstance(inner, Mapping):
         inner = inner.get("message") or inner.get("detail") or inner.get("type")
-    return _clean(inner) if isinstance(inner, str) else ""
-
-
-def _clean(text: str) -> str:
-    """Return foreign words for a sentence of ours: one line, bounded, no key in them."""
-    line = " ".join(safe_text(text[: 4 * _MOST_SAID]).split())
-    line = redact(line, ())
-    return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
+    return inner if isinstance(inner, str) else ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -185,10 +188,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             return float(value) * unit
     try:
         at = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def _key_cure(who: Who) -> str:

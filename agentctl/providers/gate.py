@@ -80,6 +80,9 @@ class Attempt:
     def answered_with(self, response: httpx.Response) -> httpx.Response:
         """Return the response with its body read along."""
         self.status, self.headers = response.status_code, response.headers
+        response.headers.pop(
+            "content-encoding", None
+        )  # plain was asked for: what is packed all the same is not unpacked
         self._tap = _Tap(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions

@@ -15,7 +15,7 @@ from anyio.lowlevel import RunVar
 from agentctl.bound import plain_bound
 from agentctl.breaker import RanPast
 from agentctl.budget import wish
-from agentctl.errors import AgentctlError, UsageError
+from agentctl.errors import UsageError
 from agentctl.messages import Completion, Delta, Request
 from agentctl.pricing import ModelFacts, Price
 from agentctl.providers import door
@@ -131,9 +131,9 @@ class RemoteProvider(LLMProvider):
                         break
                 await attempt.finish()
             except Exception as error:
-                raise self._without_key(translate(error, attempt, self._who())) from error
+                raise translate(error, attempt, self._who()) from error
             if not attempt.reader.finished:
-                raise self._without_key(translate(None, attempt, self._who()))
+                raise translate(None, attempt, self._who())
         finally:
             door.settle()
             with anyio.move_on_after(HANG_UP_S, shield=True):
@@ -141,7 +141,8 @@ class RemoteProvider(LLMProvider):
                 if pieces is not None:
                     await pieces.aclose()
         reader = attempt.reader
-        yield answer.completion(usage=reader.usage, model=reader.model, billed_nano=reader.billed_nano)
+        model = None if reader.model is None else redact(reader.model, (key or "",))
+        yield answer.completion(usage=reader.usage, model=model, billed_nano=reader.billed_nano)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""
@@ -180,12 +181,6 @@ class RemoteProvider(LLMProvider):
             **asked,
         )
 
-    def _without_key(self, error: AgentctlError) -> AgentctlError:
-        """Return an error whose words are a provider's without the key that it may have echoed."""
-        if self._api_key:
-            error.message = redact(error.message, (self._api_key,))
-        return error
-
     def _options(self) -> Mapping[str, object]:
         """Return what this provider's requests have beside the usual."""
         price = self.facts.price
@@ -222,4 +217,5 @@ class RemoteProvider(LLMProvider):
             self._base_url,
             key_name=KEY_NAMES.get(self.provider, ""),
             near=self.catalog.near(self.provider, self.model),
+            key=self._api_key or "",
         )

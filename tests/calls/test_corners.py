@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
 from agentctl.budget import Amounts, CostLimit
-from agentctl.errors import ProviderUnavailable, StateError
+from agentctl.errors import BudgetExceeded, ProviderUnavailable, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
 from agentctl.ledger import SqliteLedger
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
@@ -130,11 +130,18 @@ async def test_an_error_that_is_not_ours_is_in_doubt_and_not_tried_again(desk: D
     assert (len(desk.provider.heard), phases(desk)) == (1, ["doubt"])
 
 
-async def test_a_cut_answer_stands_when_there_is_no_room_to_ask_for_the_double(desk: Desk) -> None:
+async def test_a_cut_answer_is_not_told_as_the_whole_when_a_limit_forbids_to_ask_for_the_double(desk: Desk) -> None:
     cut = Completion("half", usage=Usage(100, 4_096), stop="length")
     calls = await desk.calls(cut, ANSWER, limits=CostLimit(max_cost_per_task=Decimal("0.0425")))
+    with pytest.raises(BudgetExceeded) as caught:
+        await calls.ask(HELLO)
+    assert (caught.value.partial, len(desk.provider.heard)) == ("half", 1)
+
+
+async def test_cut_tool_calls_are_tried_when_a_limit_forbids_to_ask_for_the_double(desk: Desk) -> None:
+    cut = Completion("half", (ToolCall("1", "f", {}),), Usage(100, 4_096), stop="length")
+    calls = await desk.calls(cut, ANSWER, limits=CostLimit(max_cost_per_task=Decimal("0.0425")))
     assert await calls.ask(HELLO) == cut
-    assert len(desk.provider.heard) == 1
 
 
 # --- the bound --------------------------------------------------------------------------------------------------
