@@ -1,0 +1,190 @@
+"""Every way in which a provider can fail, in every format: the limit holds and no bill is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import pytest
+
+from tests.bill.book import Book
+from tests.bill.parts import (
+    FORMATS,
+    KEY,
+    PAID,
+    Document,
+    Here,
+    Paid,
+    assert_accounted,
+    assert_told,
+    assert_within,
+    reaching,
+)
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Answer, Books, Fault, Script, WireRequest, WireServer
+
+Written = Callable[[Paid], Script]
+
+
+class Case(NamedTuple):
+    """What the server does, under which limit, how the run ends, and how many attempts are in doubt or void."""
+
+    script: Written
+    code: int
+    doubts: int
+    voids: int = 0
+    limit: str = "0.60"
+
+
+def always(**odd: Any) -> Written:  # noqa: ANN401
+    """Return a server that goes on for ever, odd in the same way each time."""
+    return lambda paid: partial(paid.busy, **odd)
+
+
+def first(times: int, **odd: Any) -> Written:  # noqa: ANN401
+    """Return a server that is odd at first, and then well."""
+    return lambda paid: [partial(paid.busy, **odd)] * times + [paid.brief] * 20
+
+
+def fails(times: int, **fault: Any) -> Written:  # noqa: ANN401
+    """Return a server that fails at first, and then is well."""
+    return lambda paid: [Fault(**fault)] * times + [paid.brief] * 20
+
+
+def fails_and_bills(times: int, **fault: Any) -> Written:  # noqa: ANN401
+    """Return a server that fails at first, and has itself paid for that as for an answer."""
+
+    def failing(paid: Paid) -> Callable[[WireRequest], Fault]:
+        return lambda asked: Fault(
+            bills=True,
+            input_tokens=paid.input_tokens,
+            output_tokens=min(paid.output_tokens, asked.clamp or 0),
+            **fault,
+        )
+
+    return lambda paid: [failing(paid)] * times + [paid.brief] * 20
+
+
+SOON = (("retry-after-ms", "20"),)
+LATER = (("retry-after", "3600"),)
+TIGHT = "0.10"
+
+CASES = {
+    "all is well": Case(always(), 3, 0, limit=TIGHT),
+    "usage comes twice": Case(always(usage="twice"), 3, 0, limit=TIGHT),
+    "usage is never reported": Case(always(usage="omit"), 4, 1, limit=TIGHT),
+    "usage once not reported": Case(first(1, usage="omit"), 0, 1),
+    "usage is zero": Case(first(1, usage="zero"), 0, 1),
+    "usage is garbage": Case(first(1, usage="garbage"), 0, 1),
+    "usage only in the middle": Case(first(1, usage="early"), 0, 1),
+    "three cut in the head": Case(first(3, cut_at="headers"), 0, 3),
+    "three cut in the middle": Case(first(3, cut_at="middle"), 0, 3),
+    "three cut before the usage": Case(first(3, cut_at="before_usage"), 0, 3),
+    "one cut before its finish": Case(first(1, cut_at="before_finish"), 0, 1),
+    "one that just ends": Case(first(1, clean_cut=True), 0, 1),
+    "one cut, and little money": Case(first(1, cut_at="middle"), 4, 1, limit=TIGHT),
+    "no answer of a model": Case(first(1, garbage=b"<html>busy</html>"), 0, 1),
+    "429 twice": Case(fails(2, status=429), 0, 0, voids=2, limit=TIGHT),
+    "429 twice with Retry-After": Case(fails(2, status=429, headers=SOON), 0, 0, voids=2, limit=TIGHT),
+    "429 for an hour": Case(fails(1, status=429, headers=LATER), 75, 0, voids=1, limit=TIGHT),
+    "429 for ever": Case(fails(9, status=429, headers=SOON), 75, 0, voids=4, limit=TIGHT),
+    "503 before billing": Case(fails(1, status=503, headers=SOON), 0, 1),
+    "503 before billing, and little money": Case(fails(1, status=503, headers=SOON), 4, 1, limit=TIGHT),
+    "500 after billing": Case(fails_and_bills(1, status=500), 0, 1),
+    "500 after billing, for ever": Case(fails_and_bills(9, status=500), 4, 4),
+    "408 after billing": Case(fails_and_bills(1, status=408), 0, 1),
+    "an error in mid-stream": Case(fails_and_bills(1, status=529, in_stream=True), 0, 1),
+    "a reset after billing": Case(fails_and_bills(1, reset=True), 0, 1),
+    "no byte after billing": Case(fails_and_bills(1, hang_up=True), 0, 1),
+    "a redirect after billing": Case(fails_and_bills(1, status=307, location="/elsewhere"), 4, 1),
+    "401": Case(fails(1, status=401), 77, 0, voids=1, limit=TIGHT),
+}
+
+
+class Ended(NamedTuple):
+    """A run that is over, and both books."""
+
+    document: Document
+    books: Books
+    book: Book
+
+
+async def _one(folder: Path, case: Case, paid: Paid) -> Ended:
+    here = Here(folder)
+    with WireServer(case.script(paid), rates=paid.rates, keys=[KEY]) as server:
+        document = await here.run(
+            reaching(server, paid.format),
+            max_cost_per_task=case.limit,
+            max_output_tokens=None if case.limit == TIGHT else paid.output_tokens + 100,
+        )
+    return Ended(document, server.books, here.book)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Ended]:
+    """Run every case in every format, all at once: most of their time is waiting."""
+    folder = tmp_path_factory.mktemp("faults")
+    found: dict[tuple[str, str], Ended] = {}
+
+    async def run(number: int, name: str, format: str) -> None:
+        found[name, format] = await _one(folder / f"{number}-{format}", CASES[name], PAID[format])
+
+    async def all_of_them() -> None:
+        async with anyio.create_task_group() as group:
+            for number, name in enumerate(CASES):
+                for format in FORMATS:
+                    group.start_soon(run, number, name, format)
+
+    anyio.run(all_of_them)
+    return found
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_limit_holds_and_no_bill_is_missing(ended: dict[tuple[str, str], Ended], name: str, format: str) -> None:
+    case, (document, books, book) = CASES[name], ended[name, format]
+    assert document["exit_code"] == case.code, document["error"]
+    assert (book.phases.count("doubt"), book.phases.count("void")) == (case.doubts, case.voids)
+    assert_accounted(books, book)
+    assert_within(books, book, int(Decimal(case.limit) * 10**9))
+    assert_told(document, book)
+    if not case.doubts:
+        assert document["cost"]["nano_usd"] == books.billed_nano
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.code == 3])
+def test_a_breaker_that_trips_leaves_what_was_said_and_says_why(
+    ended: dict[tuple[str, str], Ended], name: str, format: str
+) -> None:
+    document, books, _ = ended[name, format]
+    breaker = document["breaker"]
+    assert (document["complete"], document["answer"], document["turns"]) == (False, "Step 2: looking.", 3)
+    assert (breaker["limit"], breaker["ceiling"], breaker["spent"]) == ("max_cost_per_task", 0.1, 0.08)
+    assert breaker["would_be"] > 0.1
+    assert books.billed_nano == 80_000_000
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format: str) -> None:
+    _, books, _ = ended["a redirect after billing", format]
+    assert len(books.requests) == 1
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_silence_is_hung_up_on_before_it_is_tried_again(user: Here, wire: OpenWire, format: str) -> None:
+    paid = PAID[format]
+
+    def then(asked: WireRequest) -> Answer:
+        assert server.books.wait(lambda books: len(books.hung_up) == 1)
+        return paid.answer("Half of it is used.")
+
+    server = wire([partial(paid.busy, stall=True), then], rates=paid.rates, keys=[KEY])
+    document = await user.run(reaching(server, format), max_cost_per_task="0.60", llm_timeout=1)
+    assert (document["exit_code"], document["answer"]) == (0, "Half of it is used.")
+    assert user.book.phases == ["doubt", "settled"]
+    assert_accounted(server.books, user.book)

@@ -1,0 +1,175 @@
+"""stdout and the exit code when it goes wrong: what a script sees, by kind of failure."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.bill.book import book_of
+from tests.bill.flood import spoken
+from tests.bill.parts import FORMATS, KEY, PAID, reaching
+from tests.cli.conftest import Ended
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Answer, Call, Fault, Step
+
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
+Command = Callable[..., Ended]
+
+
+class Kind(NamedTuple):
+    """What the server answers, the exit code, and the name of the status."""
+
+    step: Step
+    code: int
+    status: str
+    kind: str = "provider"
+
+
+SOON = (("retry-after-ms", "5"),)
+KINDS = {
+    "wrong key": Kind(Fault(401), 77, "auth", "auth"),
+    "no such model": Kind(Fault(404), 69, "model_gone", "model_gone"),
+    "rate limit": Kind(Fault(429, headers=SOON), 75, "rate_limited", "rate_limited"),
+    "no credit": Kind(Fault(429, code="insufficient_quota"), 75, "rate_limited", "quota"),
+    "server error": Kind(Fault(500, headers=SOON), 4, "unavailable"),
+    "gateway": Kind(Fault(502, headers=SOON), 4, "unavailable"),
+    "garbage": Kind(Answer(garbage=b"<html>hello</html>"), 4, "unavailable"),
+    "garbage that looks like an event": Kind(
+        Answer(garbage=b'data: {"a": 1}\n\ndata: {"choices": 5}\n\n'), 4, "unavailable"
+    ),
+    "too long": Kind(Fault(400, code="context_length_exceeded"), 7, "context", "context"),
+    "redirect": Kind(Fault(308, location="/elsewhere"), 4, "unavailable"),
+    "nothing": Kind(Fault(hang_up=True), 4, "unavailable"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_in_text_mode_a_failure_leaves_stdout_empty(command: Command, wire: OpenWire, name: str) -> None:
+    ended = command("--max-cost", "0.10", env=reaching(wire(KINDS[name].step), "openai"))
+    assert (ended.code, ended.out) == (KINDS[name].code, "")
+    assert ended.err.count("error: ") == 1
+    assert "Traceback" not in ended.err
+    assert "litellm" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [(name, format) for name in KINDS for format in FORMATS if (name, format) != ("no credit", "ollama")],
+)
+def test_in_json_a_failure_is_one_document(command: Command, wire: OpenWire, name: str, format: str) -> None:
+    """The limit is so low that one failure in doubt ends the run: no time goes into retries."""
+    kind = KINDS[name]
+    ended = command("--max-cost", "0.10", "--json", env=reaching(wire(kind.step), format))
+    document = ended.document
+    assert (ended.code, document["exit_code"], document["status"]) == (kind.code, kind.code, kind.status)
+    assert (document["complete"], document["answer"], document["error"]["kind"]) == (False, "", kind.kind)
+    assert document["error"]["message"]
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_server_that_is_down_is_said_with_a_cure_and_costs_nothing(
+    command: Command, state: Path, format: str
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+
+        class Down:
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        ended = command("--json", "--timeout", "1s", env=reaching(Down(), format))
+    document = ended.document
+    assert (ended.code, document["status"], document["error"]["kind"]) == (4, "unavailable", "provider")
+    assert f"{format} cannot be reached at {Down.url}" in document["error"]["message"]
+    assert document["error"]["hint"]
+    assert document["cost"] == {**document["cost"], "nano_usd": 0, "in_doubt_usd": 0.0}
+    assert set(book_of(state).phases) == {"void"}
+
+
+def test_an_unknown_price_sends_nothing_and_gives_the_line_to_add(command: Command, wire: OpenWire) -> None:
+    server = wire(Answer("never"))
+    ended = command("--json", "-m", "openai/gpt-of-my-own", env=reaching(server, "openai"))
+    error = ended.document["error"]
+    assert (ended.code, ended.document["status"], error["kind"]) == (2, "usage", "unknown_price")
+    assert server.books.requests == ()
+    assert "openai/gpt-of-my-own" in error["message"]
+    assert '"openai/gpt-of-my-own" = { input = ' in error["hint"]
+
+
+def test_the_line_to_add_is_all_that_was_missing(command: Command, wire: OpenWire, tmp_path: Path) -> None:
+    server = wire(PAID["openai"].brief, rates=PAID["openai"].rates)
+    own = tmp_path / "own.toml"
+    own.write_text('[prices]\n"openai/gpt-of-my-own" = { input = 10, output = 30 }\n')
+    words = ("--json", "-m", "openai/gpt-of-my-own", "--config", str(own))
+    ended = command(*words, env=reaching(server, "openai"))
+    assert (ended.code, ended.document["cost"]["nano_usd"]) == (0, server.books.billed_nano)
+    assert ended.document["cost"]["price_source"] == "config.toml"
+
+
+def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:
+    ended = command("--json", "--provider", "openai", env={})
+    assert (ended.code, ended.document["error"]["kind"]) == (77, "auth")
+    assert "OPENAI_API_KEY" in ended.document["error"]["message"]
+
+
+def test_a_wait_beyond_the_timeout_is_not_begun(command: Command, wire: OpenWire, state: Path) -> None:
+    """Were it begun, the run would end by its timeout: 124."""
+    server = wire(Fault(429, headers=(("retry-after", "30"),)))
+    ended = command("--json", "--timeout", "3s", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["status"]) == (75, "rate_limited")
+    assert "30 s" in ended.document["error"]["hint"]
+    assert (len(server.books.chat_requests), book_of(state).phases) == (1, ["void"])
+
+
+def test_a_timeout_in_mid_answer_keeps_the_hold_and_hangs_up(command: Command, wire: OpenWire, state: Path) -> None:
+    server = wire(PAID["openai"].answer("some words " * 50, stall=True), rates=PAID["openai"].rates, keys=[KEY])
+    ended = command("--json", "--timeout", "1s", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["status"]) == (124, "timeout")
+    assert server.books.wait(lambda books: len(books.hung_up) == 1)
+    assert book_of(state).phases == ["doubt"]
+    assert book_of(state).counted_nano >= server.books.billed_nano
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_jsonl_is_one_event_a_line_up_to_the_whole_document(command: Command, wire: OpenWire, format: str) -> None:
+    server = wire(PAID[format].brief, rates=PAID[format].rates, keys=[KEY])
+    ended = command("-o", "jsonl", "--max-cost", "0.50", env=reaching(server, format))
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    events = [line["event"] for line in lines]
+    assert (ended.code, events[0], events[-1]) == (0, "run_started", "run_finished")
+    assert [events.count(name) for name in ("call_held", "call_sent", "call_settled")] == [2, 2, 2]
+    assert [line["seq"] for line in lines] == sorted(line["seq"] for line in lines)
+    assert sum(line["cost_nano"] for line in lines if line["event"] == "call_settled") == server.books.billed_nano
+    said = "".join(line["text"] for line in lines if line["event"] == "answer_streamed")
+    assert said.endswith(lines[-1]["answer"])
+
+
+ODD_LETTERS = (
+    "a\u2028b\u2029c\x85d\ufeffe\r\nf\tg 😀 naïve 日本\ndata: h\n\n[DONE] <think>i</think> </s> <|im_end|> {} null"
+)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_letter_of_an_answer_arrives(command: Command, wire: OpenWire, format: str) -> None:
+    """Some of these end a line for Python, and none for a server: what is cut there is no JSON, and was lost."""
+    server = wire([PAID[format].answer(ODD_LETTERS, (Call("list_files", {"path": ODD_LETTERS}),)), Answer(ODD_LETTERS)])
+    ended = command("--json", "--max-cost", "0.50", env=reaching(server, format))
+    _, second = server.books.chat_requests
+    assert (ended.code, ended.document["answer"]) == (0, ODD_LETTERS)
+    assert second.asked is not None
+    assert [said.text for said in second.asked.messages if said.role == "assistant"] == [ODD_LETTERS]
+    assert json.dumps(ODD_LETTERS)[1:-1] in json.dumps(second.body).replace("\\\\", "\\")
+
+
+def test_a_model_may_repeat_itself(command: Command, wire: OpenWire) -> None:
+    """litellm takes a hundred equal pieces for a loop, and throws away what was paid for."""
+    body = spoken(*[{"content": "===="}] * 150)
+    server = wire(Answer(garbage=body, input_tokens=1000, output_tokens=20), rates=PAID["openai"].rates)
+    ended = command("--json", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["answer"]) == (0, "====" * 150)
+    assert ended.document["cost"]["nano_usd"] == server.books.billed_nano
