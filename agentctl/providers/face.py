@@ -15,8 +15,12 @@ from agentctl.pricing import ModelFacts, charge_nano, to_usd
 class LLMProvider(ABC):
     """A provider to call by hand or to derive from: with ``facts`` and ``stream`` the rest is there.
 
-    A call by hand goes past the ledger: only what an agent asks is held, judged and written down.
+    A call by hand goes past the ledger: only what an agent asks is held, judged and written down. It ends after
+    ``silence_s`` seconds without a piece of an answer, ``deadline_s`` in all.
     """
+
+    silence_s = 60.0
+    deadline_s = 600.0
 
     @property
     @abstractmethod
@@ -49,14 +53,25 @@ class LLMProvider(ABC):
         Raises:
             ProviderError: no answer, and why.
         """
+        import anyio  # noqa: PLC0415 - by hand only
+
         said = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        request = Request(self.facts.model, said, tuple(tools), max_output_tokens)
-        answer: Completion | None = None
-        async for piece in self.stream(request):
-            if isinstance(piece, Completion):
-                answer = piece
-        if answer is None:
-            raise ProviderUnavailable(f"the answer of {self.facts.provider} was cut short", hint="try again")
+        stream = self.stream(Request(self.facts.model, said, tuple(tools), max_output_tokens))
+        name, answer = self.facts.provider, None
+        try:
+            with anyio.fail_after(self.deadline_s):
+                while not isinstance(answer, Completion):
+                    with anyio.fail_after(self.silence_s):
+                        answer = await anext(stream, None)
+                    if answer is None:
+                        raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
+        except TimeoutError as error:
+            raise ProviderUnavailable(f"{name} sent nothing for {self.silence_s:g} s", hint="try again") from error
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                with anyio.CancelScope(shield=True):
+                    await close()
         return answer
 
     def invoke(

@@ -343,6 +343,15 @@ def test_invoke_works_with_and_without_a_running_loop(wire: Wire) -> None:
     assert [thread for thread in threading.enumerate() if thread.name == "agentctl invoke"] == []
 
 
+async def test_a_call_by_hand_does_not_wait_for_ever(wire: Wire) -> None:
+    server = wire(Answer("a long story " * 200, stall=True))
+    async with open_provider(server, "openai") as provider:
+        provider.silence_s = 0.3
+        with pytest.raises(ProviderUnavailable, match=r"sent nothing for 0\.3 s"):
+            await provider.ainvoke("tell me")
+    await anyio.to_thread.run_sync(server.books.wait, lambda books: books.hung_up)
+
+
 def test_a_text_is_estimated_without_asking_anyone() -> None:
     provider = OpenAIProvider(MODELS["openai"], api_key=KEY)
     assert provider.estimate_tokens("12345678") == 2
