@@ -44,6 +44,7 @@ Any server that speaks OpenAI's format; its prices, in dollars per million token
 With one key set, --provider may be left out. Who can answer, at what price, and who would now:
 
   agentctl providers list
+  agentctl providers test        tries out what is set up, for a few hundredths of a cent; --free for nothing
 
 Containers need a running engine. agentctl asks the one that docker would ask: DOCKER_HOST, then docker's
 current context, then the usual socket.

@@ -27,6 +27,7 @@ MEANT = {
     "runs show": "agentctl runs show",
     "providers": "agentctl providers list",
     "providers list": "agentctl providers list",
+    "providers test": "agentctl providers test",
     "set-key": "agentctl providers set-key NAME",
     "costs": "agentctl costs",
     "cost": "agentctl costs",
