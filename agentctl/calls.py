@@ -17,7 +17,20 @@ import anyio
 
 from agentctl.bound import Known, bound, learn
 from agentctl.breaker import Overrun, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Charge, CostLimit, Hold, Purpose, Wait, Wish, believable, warned, wish
+from agentctl.budget import (
+    UNKNOWN_CEILING,
+    Ask,
+    Charge,
+    CostLimit,
+    Hold,
+    Purpose,
+    Settlement,
+    Wait,
+    Wish,
+    believable,
+    warned,
+    wish,
+)
 from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
 from agentctl.events import (
     CallDoubted,
@@ -233,8 +246,12 @@ class Calls:
                 settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
                 usage = Usage()
             elif usage is None or not believable(usage, facts, answered=sent.answered):
-                await self._leave_in_doubt(hold, "no usage was reported" if usage is None else "usage not believable")
                 self._known = None
+                past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
+                said = "no usage was reported" if usage is None else "usage not believable"
+                left = await self._leave_in_doubt(hold, said, ceiling=past)
+                if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
+                    raise overrun(hold, left, completion, facts)
                 return completion
             else:
                 nano = self._dearest(usage, completion)
@@ -285,12 +302,13 @@ class Calls:
 
     async def _leave_in_doubt(
         self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
-    ) -> None:
+    ) -> Settlement:
         left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
         known = left.nano is not None and self.in_doubt_nano is not None
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
         await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
         await self._warn()
+        return left
 
     async def _warn(self) -> None:
         """Say once for each limit that 80 % of it is used."""

@@ -195,10 +195,7 @@ class Book:
             )
             overrun = row.is_exceeded_by(charge.nano, used.total_tokens)
             if overrun:
-                tick.db.execute(
-                    "INSERT OR IGNORE INTO overruns (attempt_id, provider, model, at_us) VALUES (?, ?, ?, ?)",
-                    (hold_id, row.provider, row.model or "", tick.now_us),
-                )
+                rows.overran(tick, hold_id, row)
             return Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
 
     def void(self, hold_id: str, reason: str) -> None:
@@ -208,7 +205,10 @@ class Book:
                 rows.void(tick, hold_id, reason)
 
     def doubt(self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool) -> Settlement:
-        """Write that nobody knows: the hold (or the model's ceiling) counts until an hour after the deadline."""
+        """Write that nobody knows: the hold counts until an hour after the deadline.
+
+        ``ceiling``: it broke its clamp, so the model's ceiling counts, now and in the holds to come.
+        """
         with self._store.write() as tick:
             row = rows.attempt(tick, hold_id)
             if row.phase == "settled" or row.phase == "void":
@@ -218,6 +218,7 @@ class Book:
                 nano, tokens = tick.db.execute(
                     "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (hold_id,)
                 ).fetchone()
+                rows.overran(tick, hold_id, row)
             if row.phase != "doubt" or ceiling:
                 rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
             return Settlement("doubt", nano, tokens)

@@ -56,6 +56,14 @@ def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int
     )
 
 
+def overran(tick: Tick, attempt_id: str, row: Attempt) -> None:
+    """Remember that a provider and model broke their clamp, until the user clears it."""
+    tick.db.execute(
+        "INSERT OR IGNORE INTO overruns (attempt_id, provider, model, at_us) VALUES (?, ?, ?, ?)",
+        (attempt_id, row.provider, row.model or "", tick.now_us),
+    )
+
+
 def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owner_id: str, deadline_us: int) -> None:
     """Enter a new hold with the limits it was admitted under, and what stood against each."""
     facts, price = ask.facts, ask.facts.price

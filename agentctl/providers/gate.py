@@ -23,6 +23,7 @@ WRITE_S = 60.0
 LATE_S = 10.0  # how long the usage may come after the answer's last word
 END_S = 0.25  # how long a body may stay open when nothing more will come: closed by itself it can be used again
 MOST_ERROR_BYTES = 256 * 1024
+_ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
 _CLAMPS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
 )
@@ -132,6 +133,7 @@ class _Tap(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
         self._stream, self._attempt = stream, attempt
         self._pieces = stream.__aiter__()
+        self._rest = b""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -139,17 +141,25 @@ class _Tap(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         attempt = self._attempt
         try:
-            piece = await anext(self._pieces)
-            self._take(piece)
+            while True:
+                piece = await anext(self._pieces)
+                self._take(piece)
+                if attempt.is_error:
+                    return piece
+                whole, end, self._rest = (self._rest + piece).rpartition(b"\n")
+                if end:
+                    return b"\n".join(map(_for_litellm, whole.split(b"\n"))) + end
         except StopAsyncIteration:
             if not attempt.ended:
                 attempt.ended = True
                 attempt.reader.close()
+            if self._rest:
+                rest, self._rest = self._rest, b""
+                return _for_litellm(rest)
             raise
         except (httpx.HTTPError, TooLong) as error:
             attempt.broken = attempt.broken or error
             raise
-        return piece
 
     def _take(self, piece: bytes) -> None:
         attempt = self._attempt
@@ -162,6 +172,18 @@ class _Tap(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _for_litellm(line: bytes) -> bytes:
+    """Return a line of an answer in which nothing but its end looks like one.
+
+    litellm cuts lines where Python does, and takes ``[DONE]`` anywhere in one for the end of the stream.
+    """
+    if line.strip().removeprefix(b"data:").strip() == b"[DONE]":
+        return line
+    for raw, escaped in _ENDS.items():
+        line = line.replace(raw, escaped)
+    return line
 
 
 def _breach(request: httpx.Request, body: bytes, pledge: Pledge) -> str | None:

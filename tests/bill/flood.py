@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Self
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-USAGE = {"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 1020}
-
-
-def event(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:  # noqa: ANN401
-    """Return one event of OpenAI's stream, with what JSON can say and no provider would."""
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4-turbo"}
-    return b"data: " + json.dumps({**head, "choices": [choice], **more}).encode() + b"\n\n"
-
-
-def call(name: object = "system_memory", arguments: object = "{}", **more: object) -> dict[str, Any]:
-    """Return a piece of an answer that asks for a tool."""
-    function = {"name": name, "arguments": arguments}
-    return {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function, **more}]}
-
-
-def spoken(*deltas: dict[str, Any], finish: str = "stop", **more: Any) -> bytes:  # noqa: ANN401
-    """Return a whole answer of such events, with its usage."""
-    said = [event(delta, **more) for delta in deltas]
-    return b"".join([*said, event({}, finish, **more), event(choices=[], usage=USAGE), b"data: [DONE]\n\n"])
 
 
 def chunked(body: Iterable[bytes], *headers: bytes) -> Iterator[bytes]:

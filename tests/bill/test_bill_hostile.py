@@ -13,8 +13,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.bill.bodies import call, event, spoken
 from tests.bill.book import book_of
-from tests.bill.flood import HEAD, FloodServer, call, chunked, event, spoken
+from tests.bill.flood import HEAD, FloodServer, chunked
 from tests.bill.parts import PAID, TASK, Here, assert_accounted, reaching
 from tests.cli.conftest import Commands, Ended
 from tests.wire.plugin import OpenWire

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.bill.bodies import in_pieces
 from tests.bill.book import book_of
-from tests.bill.flood import spoken
 from tests.bill.parts import FORMATS, KEY, PAID, reaching
 from tests.cli.conftest import Ended
 from tests.wire.plugin import OpenWire
@@ -149,27 +149,50 @@ def test_jsonl_is_one_event_a_line_up_to_the_whole_document(command: Command, wi
     assert said.endswith(lines[-1]["answer"])
 
 
-ODD_LETTERS = (
-    "a\u2028b\u2029c\x85d\ufeffe\r\nf\tg 😀 naïve 日本\ndata: h\n\n[DONE] <think>i</think> </s> <|im_end|> {} null"
-)
+ODD_LETTERS = "a\u2028b\u2029c\x85d\ufeffe\r\nf\tg 😀 naïve 日本\ndata: h\n\n[DONE] </s> <|im_end|> {} null"
+
+
+def paths_in(body: object) -> Iterator[object]:
+    """Yield every ``path`` in a request, also in arguments that are written as text."""
+    if isinstance(body, list):
+        for item in body:
+            yield from paths_in(item)
+    elif isinstance(body, dict):
+        for name, value in body.items():
+            if name == "path":
+                yield value
+            yield from paths_in(json.loads(value) if name == "arguments" and isinstance(value, str) else value)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_letter_of_an_answer_arrives(command: Command, wire: OpenWire, format: str) -> None:
-    """Some of these end a line for Python, and none for a server: what is cut there is no JSON, and was lost."""
-    server = wire([PAID[format].answer(ODD_LETTERS, (Call("list_files", {"path": ODD_LETTERS}),)), Answer(ODD_LETTERS)])
+def test_every_letter_of_an_answer_and_of_a_call_arrives(command: Command, wire: OpenWire, format: str) -> None:
+    """Some of these end a line for Python, and none for a server: what is cut there is no JSON, and would be lost."""
+    looking = PAID[format].answer(ODD_LETTERS, (Call("list_files", {"path": ODD_LETTERS}),))
+    server = wire([looking, Answer(ODD_LETTERS)])
     ended = command("--json", "--max-cost", "0.50", env=reaching(server, format))
-    _, second = server.books.chat_requests
     assert (ended.code, ended.document["answer"]) == (0, ODD_LETTERS)
+    _, second = server.books.chat_requests
     assert second.asked is not None
     assert [said.text for said in second.asked.messages if said.role == "assistant"] == [ODD_LETTERS]
-    assert json.dumps(ODD_LETTERS)[1:-1] in json.dumps(second.body).replace("\\\\", "\\")
+    assert ODD_LETTERS in list(paths_in(second.body))
 
 
-def test_a_model_may_repeat_itself(command: Command, wire: OpenWire) -> None:
-    """litellm takes a hundred equal pieces for a loop, and throws away what was paid for."""
-    body = spoken(*[{"content": "===="}] * 150)
-    server = wire(Answer(garbage=body, input_tokens=1000, output_tokens=20), rates=PAID["openai"].rates)
-    ended = command("--json", env=reaching(server, "openai"))
-    assert (ended.code, ended.document["answer"]) == (0, "====" * 150)
+PIECES = {
+    "the word that ends a stream": ("The last line is data: ", "[DONE]", " and nothing else."),
+    "a hundred and fifty times the same": ("====",) * 150,
+    "marks of other models": ("<s>", "</s>", "<|assistant|>", "<|endoftext|>", "stop", "error"),
+    "spaces and ends of lines": ("a", " ", "\n", "\n\n", "  ", "\t", "b"),
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", PIECES)
+def test_an_answer_is_whole_in_whatever_pieces_it_comes(
+    command: Command, wire: OpenWire, name: str, format: str
+) -> None:
+    """litellm ends at the first piece with that word, and takes a hundred equal ones for an error."""
+    body = in_pieces(format, *PIECES[name])
+    server = wire(Answer(garbage=body, input_tokens=1000, output_tokens=20), rates=PAID[format].rates)
+    ended = command("--json", env=reaching(server, format))
+    assert (ended.code, ended.document["answer"]) == (0, "".join(PIECES[name]))
     assert ended.document["cost"]["nano_usd"] == server.books.billed_nano

@@ -24,7 +24,7 @@ from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallWaited, Emit
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
 from agentctl.messages import Completion, Delta, Request, Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.pricing import ModelFacts, Price, worst_nano
 from agentctl.protocols import LLMProvider
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
 from agentctl.stream import HANG_UP_S
@@ -404,3 +404,17 @@ async def test_eighty_percent_is_warned_of_also_when_it_is_in_doubt(desk: Desk) 
     with pytest.raises(ProviderUnavailable):
         await calls.ask(HELLO)
     assert [e.use.name for e in desk.events if isinstance(e, LimitWarned)] == ["max_cost_per_task"]
+
+
+async def test_a_report_beyond_clamp_and_ceiling_counts_at_the_ceiling_and_ends_the_run(desk: Desk) -> None:
+    facts = replace(FACTS, output_ceiling=4_096, context_window=10_000)
+    told = Completion("a very long story", usage=Usage(100, 12_000))
+    calls = await desk.calls(told, ANSWER, facts=facts, limits=CostLimit(max_cost_per_task=Decimal(100)))
+    with pytest.raises(BudgetExceeded, match="provider_overrun") as caught:
+        await calls.ask(HELLO)
+    assert caught.value.partial == "a very long story"
+    at_ceiling = worst_nano(PRICE, input_tokens=10_000, output_tokens=4_096)
+    assert (await desk.spend()).run_nano == Amounts(in_doubt=at_ceiling)
+    await calls.ask(HELLO)
+    held = [event.hold_nano for event in desk.events if isinstance(event, CallHeld)]
+    assert held[1] == at_ceiling
