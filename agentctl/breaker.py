@@ -68,14 +68,17 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
         )
 
 
-def tripped(verdict: Verdict, facts: ModelFacts) -> AgentctlError:
-    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
+def tripped(verdict: Verdict, facts: ModelFacts, *, last: str = "") -> AgentctlError:
+    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause.
+
+    ``last`` is what the last failed call of this run said.
+    """
     said = f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit)}; "
     said += f"the next call could make it {shown(verdict.would_be, verdict.unit)}"
     flag = "--" + verdict.limit.replace("_", "-")
     if verdict.doubtful:
         return Doubtful(
-            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls",
+            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{_quoted(last)}",
             hint=f"see whether {facts.provider} works again, then try again or raise {flag}",
             billed="no",
         )
@@ -83,11 +86,16 @@ def tripped(verdict: Verdict, facts: ModelFacts) -> AgentctlError:
     return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
 
 
-def gave_up(waited: Wait, facts: ModelFacts) -> AgentctlError:
+def gave_up(waited: Wait, facts: ModelFacts, *, last: str = "") -> AgentctlError:
     """Return the error for a wait that led to nothing."""
     if waited.verdict is not None:
-        return tripped(waited.verdict, facts)
-    return Doubtful(f"{facts.provider} did not recover after failed calls", hint="try again later", billed="no")
+        return tripped(waited.verdict, facts, last=last)
+    said = f"{facts.provider} did not recover after failed calls{_quoted(last)}"
+    return Doubtful(said, hint="try again later", billed="no")
+
+
+def _quoted(last: str) -> str:
+    return f" (the last: {last})" if last else ""
 
 
 def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> Overrun:

@@ -97,6 +97,7 @@ class Calls:
         self._price_of = price_of
         self._known: Known | None = None
         self._warned: set[str] = set()
+        self._last_failure = ""
         self.usage = Usage()
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
@@ -162,7 +163,7 @@ class Calls:
                         hint="see whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
                     ) from None
             except ProviderError as error:
-                tried += 1
+                tried, self._last_failure = tried + 1, error.message
                 pause = self._pause(error, tried)
                 too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
                 if not error.retryable or tried > self._retries or too_long:
@@ -223,11 +224,11 @@ class Calls:
                     case Hold():
                         return answer
                     case Verdict():
-                        raise tripped(answer, self.facts)
+                        raise tripped(answer, self.facts, last=self._last_failure)
                     case Wait():
                         left = started + patience[answer.reason] - anyio.current_time()
                         if left <= 0:
-                            raise gave_up(answer, self.facts)
+                            raise gave_up(answer, self.facts, last=self._last_failure)
                         if answer.reason not in told:
                             told.add(answer.reason)
                             await self._emit(CallWaited(answer.reason, answer.seconds))

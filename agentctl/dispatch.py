@@ -38,7 +38,7 @@ class Dispatch:
     @property
     def counts(self) -> tuple[ToolCount, ...]:
         """How often each tool was called, refusals aside."""
-        return tuple(ToolCount(name, times, self._failed[name]) for name, times in self._called.items())
+        return tuple(ToolCount(name, times, self._failed[name]) for name, times in self._called.items() if times)
 
     @property
     def denied(self) -> tuple[str, ...]:
@@ -55,6 +55,8 @@ class Dispatch:
 
         ``refused`` says why a call (by id) must not reach its tool. Only observers can make this raise.
         """
+        for call in calls:
+            self._called[call.name] += 0  # in the order of the calls, whichever begins first
         found = [self._find(call, refused.get(call.id)) for call in calls]
         if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
             return [await self._one(call, tool) for call, tool in zip(calls, found, strict=True)]

@@ -204,6 +204,7 @@ def address(value: object) -> str:
     try:
         parts = urlsplit(text)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        right = right and not (parts.query or parts.fragment or text.endswith(("?", "#")))
     except ValueError:
         right = False
     if not right:

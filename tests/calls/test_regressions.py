@@ -418,3 +418,11 @@ async def test_a_report_beyond_clamp_and_ceiling_counts_at_the_ceiling_and_ends_
     await calls.ask(HELLO)
     held = [event.hold_nano for event in desk.events if isinstance(event, CallHeld)]
     assert held[1] == at_ceiling
+
+
+async def test_what_the_last_failed_call_said_goes_along_when_amounts_in_doubt_end_the_run(desk: Desk) -> None:
+    down = ProviderUnavailable("p: bad gateway (HTTP 502)")
+    calls = await desk.calls(*[down] * 9, limits=CostLimit(max_cost_per_task=Decimal("0.06")))
+    with pytest.raises(ProviderUnavailable, match=r"in doubt after failed calls \(the last: p: bad gateway") as caught:
+        await calls.ask(HELLO)
+    assert not caught.value.retryable

@@ -172,7 +172,20 @@ def test_what_is_no_host(written: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "box", "file:///etc", "http://", "http://a b", "http://x:y", "http://\x1b[0m", 3]
+    "written",
+    [
+        "",
+        "box",
+        "file:///etc",
+        "http://",
+        "http://a b",
+        "http://x:y",
+        "http://\x1b[0m",
+        3,
+        "http://a/v1?key=x",
+        "http://a/v1#x",
+        "http://a/v1?",
+    ],
 )
 def test_what_is_no_address(written: object) -> None:
     with pytest.raises(ValueError, match="an address such as"):
