@@ -11,41 +11,19 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal
 
 import anyio
 
-from agentctl.bound import Known, bound, learn
-from agentctl.breaker import Overrun, gave_up, limit_uses, overrun, reason_of, refuse_the_unbounded, tripped
-from agentctl.budget import (
-    UNKNOWN_CEILING,
-    Ask,
-    Charge,
-    CostLimit,
-    Hold,
-    Purpose,
-    Settlement,
-    Wait,
-    Wish,
-    believable,
-    warned,
-    wish,
-)
+from agentctl.bound import bound
+from agentctl.breaker import Overrun, gave_up, refuse_the_unbounded, tripped
+from agentctl.budget import Ask, CostLimit, Hold, Purpose, Wait, Wish, wish
 from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
-from agentctl.events import (
-    CallDoubted,
-    CallHeld,
-    CallRetried,
-    CallSent,
-    CallSettled,
-    CallVoided,
-    CallWaited,
-    Emit,
-    LimitWarned,
-)
+from agentctl.events import CallHeld, CallRetried, CallSent, CallWaited, Emit, Event
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, Price, charge_nano, to_nano
+from agentctl.pricing import ModelFacts, Price, to_nano
 from agentctl.protocols import Ledger, LLMProvider
+from agentctl.settling import Settling
 from agentctl.stream import Patience, Sent, take_in
 
 FIRST_PAUSE_S = 0.5
@@ -91,22 +69,40 @@ class Calls:
         self._deadline_s = deadline_s
         self._budget_wait_s = budget_wait_s
         self._max_output_tokens = max_output_tokens
-        self._doubt = doubt
         self._retries = retries
         self._first_pause_s = first_pause_s
-        self._price_of = price_of
-        self._known: Known | None = None
-        self._warned: set[str] = set()
         self._last_failure = ""
-        self.usage = Usage()
-        self.cost_nano: int | None = 0
-        self.in_doubt_nano: int | None = 0
-        self.models: tuple[str, ...] = ()
+        self._settling = Settling(
+            ledger=ledger, run_id=run_id, limits=limits, emit=self._tell, doubt=doubt, price_of=price_of
+        )
 
     @property
     def facts(self) -> ModelFacts:
         """Who is asked."""
         return self._provider.facts
+
+    @property
+    def usage(self) -> Usage:
+        """What was settled, in tokens by class."""
+        return self._settling.usage
+
+    @property
+    def cost_nano(self) -> int | None:
+        """What was settled, in nano-dollars; None when a price is unknown."""
+        return self._settling.cost_nano
+
+    @property
+    def in_doubt_nano(self) -> int | None:
+        """What is in doubt, in nano-dollars; None when a price is unknown."""
+        return self._settling.in_doubt_nano
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Who answered."""
+        return self._settling.models
+
+    async def _tell(self, event: Event) -> None:
+        await self._emit(event)
 
     async def ask(
         self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = (), *, purpose: Purpose = "turn"
@@ -197,9 +193,9 @@ class Calls:
             await take_in(self._provider, clamped, sent, patience, self._emit)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await self._conclude_failed(hold, sent, error)
+                await self._settling.conclude_failed(self.facts, hold, sent, error)
             raise
-        return await self._conclude(hold, request, sent), hold
+        return await self._settling.conclude(self.facts, hold, request, sent), hold
 
     async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
@@ -208,7 +204,7 @@ class Calls:
             attempt_id=request.attempt_id,
             run_id=self._run_id,
             facts=facts,
-            input_bound=bound(request, self._known) if facts.metered else 0,
+            input_bound=bound(request, self._settling.known) if facts.metered else 0,
             least=wanted.least,
             most=wanted.most,
             hour_limit_nano=None if hour is None else to_nano(hour),
@@ -237,85 +233,3 @@ class Calls:
             with anyio.CancelScope(shield=True), suppress(StateError):
                 await self._ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
             raise
-
-    async def _conclude(self, hold: Hold, request: Request, sent: Sent) -> Completion:
-        """Settle first, whatever the answer says; only then may it be looked at."""
-        completion = cast("Completion", sent.completion)
-        with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
-            facts, usage = self.facts, completion.usage
-            if not facts.metered:
-                settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
-                usage = Usage()
-            elif usage is None or not believable(usage, facts, answered=sent.answered):
-                self._known = None
-                past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
-                said = "no usage was reported" if usage is None else "usage not believable"
-                left = await self._leave_in_doubt(hold, said, ceiling=past)
-                if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
-                    raise overrun(hold, left, completion, facts)
-                return completion
-            else:
-                nano = self._dearest(usage, completion)
-                settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
-                self._known = learn(self._known, request, completion, usage)
-            self._add(usage, settlement.nano, completion.model)
-            await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
-            if facts.metered:
-                await self._warn()
-        if settlement.overrun:
-            raise overrun(hold, settlement, completion, self.facts)
-        return completion
-
-    def _dearest(self, usage: Usage, completion: Completion) -> int | None:
-        """Return the charge at the dearer of the asked and the answering model's price, or what was billed if more."""
-        answered = completion.model
-        prices = (self.facts.price, None if answered in (None, self.facts.model) else self._price_of(str(answered)))
-        charges = [charge_nano(price, usage) for price in prices if price is not None]
-        return max([*charges, completion.billed_nano or 0], default=None) if charges else None
-
-    def _add(self, usage: Usage, nano: int | None, model: str | None) -> None:
-        self.usage += usage
-        self.cost_nano = None if nano is None or self.cost_nano is None else self.cost_nano + nano
-        name = model or self.facts.model
-        if name is not None and name not in self.models:
-            self.models += (name,)
-
-    async def _conclude_failed(self, hold: Hold, sent: Sent | None, error: BaseException) -> None:
-        """Void what surely cost nothing; all else is in doubt."""
-        self._known = None
-        if sent is None or not self.facts.metered:
-            reason = "not sent" if sent is None else reason_of(error)
-            await self._ledger.void(hold.id, reason)
-            await self._emit(CallVoided(hold.id, reason))
-            return
-        if not sent.answered and self._surely_free(error):
-            await self._ledger.void(hold.id, reason_of(error))
-            await self._emit(CallVoided(hold.id, reason_of(error)))
-            return
-        fault = sent.failed or isinstance(error, ProviderError)
-        await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
-
-    def _surely_free(self, error: BaseException) -> bool:
-        """Whether a failed attempt cost nothing: an error document is believed only from an endpoint we know."""
-        if not isinstance(error, ProviderError) or error.billed != "no":
-            return False
-        return error.unsent or (self.facts.known_endpoint and self._doubt == "normal")
-
-    async def _leave_in_doubt(
-        self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
-    ) -> Settlement:
-        left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
-        known = left.nano is not None and self.in_doubt_nano is not None
-        self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
-        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
-        await self._warn()
-        return left
-
-    async def _warn(self) -> None:
-        """Say once for each limit that 80 % of it is used."""
-        spend = await self._ledger.spend(self._run_id)
-        for use in limit_uses(self._limits, spend):
-            amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
-            if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
-                self._warned.add(use.name)
-                await self._emit(LimitWarned(use))

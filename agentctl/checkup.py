@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from agentctl.breaker import Overrun
+from agentctl.breaker import Overrun, RanPast
 from agentctl.budget import CostLimit, believable
 from agentctl.calls import Calls
 from agentctl.errors import AgentctlError, ProviderUnavailable
@@ -127,7 +127,7 @@ async def _tried(found: Checkup, trial: _Trial, provider: LLMProvider) -> Checku
     found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
     try:
         cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
-    except Overrun as error:
+    except (Overrun, RanPast) as error:
         return _failed(replace(found, keeps_to_clamp=False), error)
     used = cut.usage.output_tokens if cut.usage else None
     if used is not None or cut.stop == "length":

@@ -16,7 +16,7 @@ FLOORS = {
     "budget": 4, "policy": 4, "agents": 4, "trust": 4,
     "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "breaker": 6,
-    "stream": 6.5,  # half a flight below calls, which is the only one to use it
+    "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
     "calls": 7, "dispatch": 7, "recorder": 7,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
     "tools": 9, "tracker": 9,

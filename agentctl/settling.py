@@ -1,0 +1,130 @@
+"""How an attempt ends in the book: charged by believable usage, void when it surely cost nothing, else in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+import anyio
+
+from agentctl.bound import Known, learn
+from agentctl.breaker import limit_uses, overrun, reason_of
+from agentctl.budget import UNKNOWN_CEILING, Charge, CostLimit, Hold, Settlement, believable, warned
+from agentctl.errors import ProviderError
+from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitWarned
+from agentctl.messages import Completion, Request, Usage
+from agentctl.pricing import ModelFacts, Price, charge_nano
+from agentctl.protocols import Ledger
+from agentctl.stream import Sent
+
+
+class Settling:
+    """Concludes the attempts of one run, each once, and keeps what they came to.
+
+    ``known`` is the ground on which the next bound can be tight. ``price_of`` knows the prices of other models of the
+    provider, for when another one answers than was asked. Amounts in nano-dollars, None when a price is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        emit: Emit,
+        doubt: Literal["normal", "strict"],
+        price_of: Callable[[str], Price | None],
+    ) -> None:
+        self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
+        self._doubt, self._price_of = doubt, price_of
+        self._warned: set[str] = set()
+        self.known: Known | None = None
+        self.usage = Usage()
+        self.cost_nano: int | None = 0
+        self.in_doubt_nano: int | None = 0
+        self.models: tuple[str, ...] = ()
+
+    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
+        """Settle first, whatever the answer says; only then may it be looked at.
+
+        Raises:
+            Overrun: it cost more than was held, or broke its clamp beyond belief; recorded all the same.
+        """
+        completion = cast("Completion", sent.completion)
+        with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
+            usage = completion.usage
+            if not facts.metered:
+                settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
+                usage = Usage()
+            elif usage is None or not believable(usage, facts, answered=sent.answered):
+                self.known = None
+                past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
+                said = "no usage was reported" if usage is None else "usage not believable"
+                left = await self._leave_in_doubt(hold, said, ceiling=past)
+                if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
+                    raise overrun(hold, left, completion, facts)
+                return completion
+            else:
+                nano = self._dearest(facts, usage, completion)
+                settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
+                self.known = learn(self.known, request, completion, usage)
+            self._add(usage, settlement.nano, completion.model or facts.model)
+            await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
+            if facts.metered:
+                await self._warn()
+        if settlement.overrun:
+            raise overrun(hold, settlement, completion, facts)
+        return completion
+
+    def _dearest(self, facts: ModelFacts, usage: Usage, completion: Completion) -> int | None:
+        """Return the charge at the dearer of the asked and the answering model's price, or what was billed if more."""
+        answered = completion.model
+        prices = (facts.price, None if answered in (None, facts.model) else self._price_of(str(answered)))
+        charges = [charge_nano(price, usage) for price in prices if price is not None]
+        return max([*charges, completion.billed_nano or 0], default=None) if charges else None
+
+    def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
+        self.usage += usage
+        self.cost_nano = None if nano is None or self.cost_nano is None else self.cost_nano + nano
+        if name is not None and name not in self.models:
+            self.models += (name,)
+
+    async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
+        """Void what surely cost nothing; all else is in doubt."""
+        self.known = None
+        if sent is None or not facts.metered:
+            reason = "not sent" if sent is None else reason_of(error)
+            await self._ledger.void(hold.id, reason)
+            await self._emit(CallVoided(hold.id, reason))
+            return
+        if not sent.answered and self._surely_free(facts, error):
+            await self._ledger.void(hold.id, reason_of(error))
+            await self._emit(CallVoided(hold.id, reason_of(error)))
+            return
+        fault = sent.failed or isinstance(error, ProviderError)
+        await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
+
+    def _surely_free(self, facts: ModelFacts, error: BaseException) -> bool:
+        """Whether a failed attempt cost nothing: an error document is believed only from an endpoint we know."""
+        if not isinstance(error, ProviderError) or error.billed != "no":
+            return False
+        return error.unsent or (facts.known_endpoint and self._doubt == "normal")
+
+    async def _leave_in_doubt(
+        self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+    ) -> Settlement:
+        left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
+        known = left.nano is not None and self.in_doubt_nano is not None
+        self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
+        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
+        await self._warn()
+        return left
+
+    async def _warn(self) -> None:
+        """Say once for each limit that 80 % of it is used."""
+        spend = await self._ledger.spend(self._run_id)
+        for use in limit_uses(self._limits, spend):
+            amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
+            if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
+                self._warned.add(use.name)
+                await self._emit(LimitWarned(use))
