@@ -10,7 +10,7 @@ from agentctl.calls import Calls
 from agentctl.context import conversation_tokens
 from agentctl.dispatch import Dispatch, Permit, told
 from agentctl.errors import ActionDenied, AgentctlError, BudgetExceeded, EngineUnavailable, TaskFailed
-from agentctl.events import ContextPruned, Emit, MessageAdded, ModelAnswered, ToolCount, TurnStarted
+from agentctl.events import ContextPruned, Emit, MessageAdded, ModelAnswered, Noted, ToolCount, TurnStarted
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
 from agentctl.protocols import Pruner, Toolbox
@@ -77,9 +77,13 @@ class Loop:
             await self._emit(TurnStarted(self._turn))
             answer, refused = await self._ask(offered)
             if answer.stop == "refusal" or not answer.tool_calls:
-                return self._conclude(answer)
+                self._conclude(answer)
+                if answer.stop == "length":
+                    cut = "the answer was cut at its most output tokens; --max-output-tokens allows more"
+                    await self._emit(Noted(cut, "warning"))
+                return
             if await self._act(answer.tool_calls, refused):
-                return None
+                return
         raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:

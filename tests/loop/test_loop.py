@@ -18,6 +18,7 @@ from agentctl.events import (
     Event,
     MessageAdded,
     ModelAnswered,
+    Noted,
     ToolCount,
     ToolDenied,
     ToolFinished,
@@ -355,3 +356,13 @@ async def test_what_is_no_model_ends_as_denied_when_its_only_call_is(stage: Stag
     loop, provider = stage([asks(call("ps"))], Deed("ps", lambda _: "x"), metered=False, denied=("ps",))
     outcome = await loop.run("s", "t")
     assert (outcome.status, outcome.denied, len(provider.heard)) == ("denied", ("ps",), 1)
+
+
+async def test_an_answer_that_was_cut_twice_is_told_as_cut(stage: Stage, diary: Diary) -> None:
+    cut = Completion("Once upon", usage=USED, stop="length")
+    loop, _ = stage([cut, cut])
+    outcome = await loop.run("Be brief.", "Tell me a story")
+    assert (outcome.status, outcome.answer) == ("done", "Once upon")
+    assert [note.text for note in diary.of(Noted)] == [
+        "the answer was cut at its most output tokens; --max-output-tokens allows more"
+    ]
