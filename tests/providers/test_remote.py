@@ -250,9 +250,10 @@ async def test_only_a_complete_error_document_says_that_nothing_was_billed(forma
     assert (caught.value.billed, caught.value.unsent) == (billed, False)
 
 
-async def test_of_two_reports_the_last_cumulative_one_is_taken(wire: Wire) -> None:
+@pytest.mark.parametrize("format", ["openai", "anthropic"])
+async def test_of_two_reports_the_last_cumulative_one_is_taken(wire: Wire, format: str) -> None:
     answer = Answer("hello there", usage="twice", input_tokens=50, output_tokens=9)
-    async with open_provider(wire(answer), "openai") as provider:
+    async with open_provider(wire(answer), format) as provider:
         _, whole = await answer_of(provider, asked())
     assert whole.usage == Usage(50, 9)
 
