@@ -18,7 +18,8 @@ _STOPS: Mapping[str, Stop] = {
     "refusal": "refusal",
 }
 _MOST_BROKEN = 1000
-_PER_PIECE = 64  # what a piece weighs beside its characters: four of them are no less than a token
+_PER_PIECE = 16  # what a piece weighs beside its characters; some servers send one character at a time
+_PER_CALL = 1024  # what a call weighs beside its arguments: its frame is some tokens
 
 
 class Chunk(Protocol):
@@ -116,6 +117,7 @@ class Answer:
         call = self._calls.get(index)
         if call is None or (piece.id and call.id and piece.id != call.id):  # some servers number every call 0
             call = self._calls[index] = _Call()
+            self.size += _PER_CALL
             self._order.append(call)
         call.id = call.id or piece.id or ""
         call.name = call.name or getattr(piece.function, "name", None) or ""
