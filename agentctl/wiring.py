@@ -40,9 +40,9 @@ def make_provider(loaded: Loaded, choice: ProviderChoice, limits: CostLimit) -> 
         return BuiltinProvider()
     from agentctl.breaker import refuse_the_unbounded  # noqa: PLC0415 - not for builtin
     from agentctl.providers import door  # noqa: PLC0415
-    from agentctl.providers.create import provider_of  # noqa: PLC0415
+    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
 
-    provider = provider_of(loaded.settings, choice.provider, choice.model)
+    provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
     refuse_the_unbounded(provider.facts, limits, near=provider.near())
     door.begin()
     return provider
@@ -146,7 +146,7 @@ def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
         UsageError: no such provider, or none is set up.
     """
     from agentctl.checkup import Patient  # noqa: PLC0415 - one command only
-    from agentctl.providers.create import provider_of  # noqa: PLC0415
+    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
 
     settings = loaded.settings
@@ -159,7 +159,7 @@ def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
             model or DEFAULT_MODELS.get(name),
             base_url_of(settings, name),
             None if key is None else key.get_secret_value(),
-            lambda: provider_of(settings, name, model),
+            lambda: create_llm_provider(name, model, settings=settings),
         )
 
     return tuple(map(patient, names or _set_up(loaded)))

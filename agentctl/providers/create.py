@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agentctl.providers.endpoints import base_url_of
 from agentctl.providers.face import LLMProvider
 from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
-from agentctl.settings import PriceLine, Settings
+from agentctl.settings import PriceLine, Settings, load_settings
 
 _ROOM_FOR_THE_ANSWER = 4096
 _WINDOW_STEP = 1024
@@ -21,40 +22,22 @@ def create_llm_provider(
     api_key: str | None = None,
     base_url: str | None = None,
     prices: Mapping[str, PriceLine] | None = None,
+    settings: Settings | None = None,
 ) -> LLMProvider:
-    """Return a provider by its name; what is not given comes from the user's settings (environment, .env, config).
+    """Return a provider by its name; what is not given comes from ``settings``.
 
-    ``model`` None: the provider's default. ``base_url``: another address than the provider's own.
+    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``settings`` None:
+    the user's (environment, .env, config).
 
     Raises:
-        UsageError: no such provider, or a setting is wrong.
-    """
-    from agentctl.settings import load_settings  # noqa: PLC0415 - the command line has loaded them
-
-    settings = load_settings(flags={}, remember=False).settings
-    return provider_of(settings, provider, model, api_key=api_key, base_url=base_url, prices=prices)
-
-
-def provider_of(
-    settings: Settings,
-    provider: str,
-    model: str | None = None,
-    *,
-    api_key: str | None = None,
-    base_url: str | None = None,
-    prices: Mapping[str, PriceLine] | None = None,
-) -> LLMProvider:
-    """Return the provider that ``settings`` describe; what is given besides wins.
-
-    Raises:
-        UsageError: agentctl cannot speak to it.
+        UsageError: agentctl cannot speak to it, or a setting is wrong.
     """
     if provider == "builtin":
         from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
 
         return BuiltinProvider()
-    from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
-
+    if settings is None:
+        settings = load_settings(flags={}, remember=False).settings
     stored = settings.key_of(provider)
     key = api_key or (None if stored is None else stored.get_secret_value())
     url = base_url or base_url_of(settings, provider)

@@ -10,9 +10,12 @@ import gc
 import os
 import threading
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from agentctl.errors import AgentctlError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class _Loading:
@@ -74,6 +77,13 @@ async def ready() -> ModuleType:
     return _LOADING.module
 
 
+def client_behind(transport: httpx.AsyncBaseTransport) -> object:
+    """Return the client that litellm sends with, on ``transport`` and never elsewhere; call it behind ``ready``."""
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    return AsyncHTTPHandler(transport=transport, follow_redirects=False)
+
+
 def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not follow
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no fetch
     os.environ["LITELLM_MODE"] = "PRODUCTION"  # no load_dotenv() of whatever directory we stand in
@@ -108,13 +118,9 @@ def _shut_in(litellm: Any) -> None:  # noqa: ANN401
     import httpx
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 
-    def refuse(request: httpx.Request) -> NoReturn:
-        raise httpx.ConnectError("agentctl lets no library connect by itself", request=request)
+    from agentctl.providers.gate import Shut  # noqa: PLC0415 - httpx comes with litellm
 
-    async def refuse_later(request: httpx.Request) -> NoReturn:
-        refuse(request)
-
-    shut = httpx.Client(transport=httpx.MockTransport(refuse), trust_env=False)
+    shut = httpx.Client(transport=Shut(), trust_env=False)
     litellm.module_level_client = HTTPHandler(client=shut)
     litellm.client_session = shut
-    litellm.aclient_session = httpx.AsyncClient(transport=httpx.MockTransport(refuse_later), trust_env=False)
+    litellm.aclient_session = httpx.AsyncClient(transport=Shut(), trust_env=False)

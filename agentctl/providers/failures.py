@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -46,7 +46,7 @@ _FILTERED = re.compile(r"content_policy|content_filter|content management policy
 
 
 class Who(NamedTuple):
-    """Who was asked for what, in the words of our errors; ``near`` names models like the one asked for.
+    """Who was asked for what, in the words of our errors; ``near`` asks whether another model was meant.
 
     ``key`` is taken out of whatever the provider says.
     """
@@ -55,7 +55,7 @@ class Who(NamedTuple):
     model: str
     base_url: str
     key_name: str = ""
-    near: str = ""
+    near: Callable[[], str] = str
     cure_unreachable: str = ""
     cure_model: str = ""
     key: str = ""
@@ -203,4 +203,4 @@ def _key_cure(who: Who) -> str:
 
 
 def _model_cure(who: Who) -> str:
-    return who.cure_model or who.near or "agentctl providers list   shows what each provider uses by default"
+    return who.cure_model or who.near() or "agentctl providers list   shows what each provider uses by default"

@@ -127,6 +127,18 @@ class Gate(httpx.AsyncBaseTransport):
             raise
 
 
+class Shut(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """No way out at all: for clients that somebody else made."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuse."""
+        raise httpx.ConnectError("agentctl lets no library connect by itself", request=request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuse."""
+        return self.handle_request(request)
+
+
 class _Tap(httpx.AsyncByteStream):
     """The body of an answer, read along by the attempt's reader."""
 

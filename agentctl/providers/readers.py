@@ -7,6 +7,7 @@ whole one. What is believed here stood on the wire.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeGuard
@@ -22,7 +23,7 @@ class TooLong(ValueError):
     """One line of an answer is longer than any answer is."""
 
 
-class Reader:
+class Reader(ABC):
     """Takes the bytes of one answer and keeps what they report.
 
     ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers; ``billed_nano``
@@ -74,8 +75,9 @@ class Reader:
                 self.error = error if isinstance(error, dict) else {"message": error}
             self._take(event)
 
+    @abstractmethod
     def _take(self, event: Mapping[str, object]) -> None:
-        raise NotImplementedError
+        """Keep what one event reports."""
 
 
 class OpenAIReader(Reader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -155,8 +155,6 @@ class RemoteProvider(LLMProvider):
 
     async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt, key: str | None) -> Any:  # noqa: ANN401 - litellm's
         """Return litellm's stream of an answer."""
-        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
-
         from agentctl.providers.gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
@@ -175,7 +173,7 @@ class RemoteProvider(LLMProvider):
             max_retries=0,
             num_retries=0,
             timeout=_WHOLE_S,
-            client=AsyncHTTPHandler(transport=Gate(self._connections(), attempt), follow_redirects=False),
+            client=door.client_behind(Gate(self._connections(), attempt)),
             api_key=key,
             api_base=attempt.pledge.base_url or None,
             **asked,
@@ -216,6 +214,6 @@ class RemoteProvider(LLMProvider):
             self.model,
             self._base_url,
             key_name=KEY_NAMES.get(self.provider, ""),
-            near=self.catalog.near(self.provider, self.model),
+            near=partial(self.catalog.near, self.provider, self.model),
             key=self._api_key or "",
         )

@@ -13,7 +13,7 @@ from agentctl.budget import CostLimit
 from agentctl.checkup import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.providers.create import provider_of
+from agentctl.providers.create import create_llm_provider
 from agentctl.providers.probe import Reach
 from agentctl.settings import load_settings
 from tests.providers.parts import FORMATS, KEY, MODELS, Wire, provider_at
@@ -130,7 +130,9 @@ async def test_a_failure_has_the_status_that_a_run_would_have(wire: Wire, ledger
 def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> Patient:
     environ = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": server.openai_url}
     settings = load_settings(flags={}, environ=environ, remember=False).settings
-    return Patient("openai", model, server.openai_url, key, lambda: provider_of(settings, "openai", model))
+    return Patient(
+        "openai", model, server.openai_url, key, lambda: create_llm_provider("openai", model, settings=settings)
+    )
 
 
 async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_nothing_that_costs(

@@ -38,6 +38,17 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+Here = Callable[..., Ended]
+KEY = "sk-not-to-be-seen-1234567890"
+
+
+def row(document: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return what a document says of one provider."""
+    providers = document["providers"]
+    assert isinstance(providers, list)
+    return next(found for found in providers if found["provider"] == name)
+
+
 class Commands:
     """Runs agentctl in a folder of its own; ``script`` names one of scripted_cli.py."""
 
@@ -99,6 +110,12 @@ def here(
     yield run
     gc.enable()  # a run arranges the collector for a process of its own
     gc.unfreeze()
+
+
+@pytest.fixture
+def config() -> Path:
+    """The user's config folder, not there yet."""
+    return Path(os.environ["AGENTCTL_CONFIG_DIR"])
 
 
 @pytest.fixture

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 
 from tests.checkup.test_checkup import good
-from tests.cli.conftest import Ended
+from tests.cli.conftest import KEY, Here
 from tests.wire.plugin import OpenWire
 from tests.wire.server import Rates, WireServer
 
-Here = Callable[..., Ended]
-KEY = "sk-not-to-be-seen-1234567890"
 MINI = Rates(Decimal("0.15"), Decimal("0.60"))
 
 

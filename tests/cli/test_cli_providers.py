@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from agentctl.settings import KNOWN_PROVIDERS
-from tests.cli.conftest import Commands, Ended
+from tests.cli.conftest import KEY, Commands, Here, row
 from tests.probe.host import Host, page
 
-Here = Callable[..., Ended]
 ONE_MODEL = page({"models": [{"name": "qwen3:4b", "capabilities": ["completion", "tools"]}]})
-KEY = "sk-not-to-be-seen-1234567890"
-
-
-@pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's config folder, not there yet."""
-    return Path(os.environ["AGENTCTL_CONFIG_DIR"])
-
-
-def row(document: dict[str, object], name: str) -> dict[str, object]:
-    providers = document["providers"]
-    assert isinstance(providers, list)
-    return next(found for found in providers if found["provider"] == name)
 
 
 def test_providers_list_has_a_row_for_each_and_marks_the_one_a_run_would_use(here: Here) -> None:

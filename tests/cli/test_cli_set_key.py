@@ -9,29 +9,14 @@ import signal
 import stat
 import subprocess
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.cli.conftest import Commands, Ended
-
-Here = Callable[..., Ended]
-KEY = "sk-not-to-be-seen-1234567890"
-
-
-@pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's config folder, not there yet."""
-    return Path(os.environ["AGENTCTL_CONFIG_DIR"])
-
-
-def row(document: dict[str, object], name: str) -> dict[str, object]:
-    providers = document["providers"]
-    assert isinstance(providers, list)
-    return next(found for found in providers if found["provider"] == name)
+from tests.cli.conftest import KEY, Commands, Here, row
 
 
 def test_set_key_saves_what_a_pipe_brings(agentctl: Commands, config: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, NoReturn
+import sys
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import httpx
 import pytest
@@ -35,18 +38,33 @@ class Offline(RemoteProvider):
         return self.nowhere
 
 
+class _Ear:
+    """Hears of every connection of this process, and refuses it while it listens."""
+
+    def __init__(self) -> None:
+        self.listens = False
+        self.heard: list[object] = []
+        sys.addaudithook(self)  # for good: a hook cannot be taken back
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.listens and event in ("socket.connect", "socket.getaddrinfo"):
+            self.heard.append(arguments)
+            raise OSError("no network in this test")
+
+
+@cache
+def _ear() -> _Ear:
+    return _Ear()
+
+
 @pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Let no socket be connected; return whom somebody tried to reach."""
-    tried: list[object] = []
-
-    def refuse(*where: object, **more: object) -> NoReturn:
-        tried.append(where)
-        raise OSError("no network in this test")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    return tried
+def no_network() -> Iterator[list[object]]:
+    """Let nobody connect; give whom somebody tried to reach."""
+    ear = _ear()
+    ear.heard.clear()
+    ear.listens = True
+    yield ear.heard
+    ear.listens = False
 
 
 @pytest.mark.parametrize("name", sorted(ROUTES))
@@ -62,6 +80,12 @@ async def test_a_request_passes_the_gate_once_with_its_clamp(name: str, no_netwo
     assert b"docker_ps" in request.content
     assert request.url.host == "127.0.0.1"
     assert no_network == []
+
+
+def test_the_ear_hears_a_connection(no_network: list[object]) -> None:
+    with pytest.raises(OSError, match="no network"):
+        socket.create_connection(("127.0.0.1", 9))
+    assert len(no_network) == 1
 
 
 def test_what_would_not_pass_the_gate_is_refused_by_name() -> None:
