@@ -170,11 +170,14 @@ def _set_up(loaded: Loaded) -> tuple[str, ...]:
     from agentctl.providers.probe import ollama_models  # noqa: PLC0415
 
     settings = loaded.settings
-    named = {settings.llm_provider, *(name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None)}
+    named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
     named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
+    if settings.llm_provider is not None:
+        named.add(settings.llm_provider)
     if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:
         named.add("ollama")
-    found = tuple(name for name in KNOWN_PROVIDERS if name in named and name != "builtin")
+    named.discard("builtin")
+    found = (*(name for name in KNOWN_PROVIDERS if name in named), *sorted(named.difference(KNOWN_PROVIDERS)))
     if not found:
         raise UsageError(
             "no provider is set up", hint="agentctl help setup, or name one: agentctl providers test ollama"

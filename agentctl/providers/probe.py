@@ -25,13 +25,13 @@ KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 class Reach(NamedTuple):
     """What a free question found out; ``status`` is the exit code's name that this ends with ("done": all is well).
 
-    ``model_known`` is None when nobody asked or nobody can say. ``ms`` is how long the first answer took. ``error`` is
+    ``reachable`` and ``model_known`` are None when nobody asked or nobody can say. ``ms`` is how long the first answer took. ``error`` is
     one sentence that says what to do, or "". No key and no password stands in any of it.
     """
 
     provider: str
     base_url: str
-    reachable: bool
+    reachable: bool | None
     key: KeyState
     model_known: bool | None
     models: tuple[str, ...]
@@ -74,8 +74,8 @@ def reach(
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
     blank = Reach(provider, asked.place, True, state, None, (), 0.0, "", "done")
-    if not base_url:  # it answers in this process
-        return blank
+    if not base_url:  # it answers in this process, or litellm alone knows where: nobody can be asked
+        return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
         return _failed(blank, asked, "auth", f"the key cannot be sent as it is: {asked.set_key}", key="rejected")
     try:

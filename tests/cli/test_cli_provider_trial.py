@@ -80,3 +80,12 @@ def test_what_is_nobodys_name_and_what_needs_no_call(here: Here) -> None:
     ended = here("providers", "test", "opnai")
     assert (ended.code, 'did you mean "openai"?' in ended.err) == (2, True)
     assert here("providers", "test", "builtin").code == 0
+
+
+def test_a_provider_whose_address_only_litellm_knows_is_not_called_reachable(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_MODEL", "together_ai/some/model")
+    found = here("providers", "test", "--free", "--json").document["providers"][-1]
+    assert (found["provider"], found["model"]) == ("together_ai", "some/model")
+    assert (found["reachable"], found["key"], found["model_known"]) == (None, "unknown", None)
