@@ -78,6 +78,7 @@ class _Trial:
             deadline_s=_DEADLINE_S,
             max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
             retries=0,
+            price_of=self._provider.price_of,
         )
         self.made.append(calls)
         self.pieces = 0

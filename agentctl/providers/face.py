@@ -9,7 +9,7 @@ from decimal import Decimal
 from agentctl.context import conversation_tokens, estimate_tokens
 from agentctl.errors import ProviderUnavailable
 from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, charge_nano, to_usd
+from agentctl.pricing import ModelFacts, Price, charge_nano, to_usd
 
 
 class LLMProvider(ABC):
@@ -30,6 +30,10 @@ class LLMProvider(ABC):
     @abstractmethod
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Yield pieces as they come and the whole ``Completion`` last: one request on the wire."""
+
+    def price_of(self, model: str) -> Price | None:
+        """Return the price of another model of this provider, None if it is unknown."""
+        return None
 
     def near(self) -> str:
         """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string."""

@@ -25,8 +25,8 @@ KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 class Reach(NamedTuple):
     """What a free question found out; ``status`` is the exit code's name that this ends with ("done": all is well).
 
-    ``reachable`` and ``model_known`` are None when nobody asked or nobody can say. ``ms`` is how long the first answer took. ``error`` is
-    one sentence that says what to do, or "". No key and no password stands in any of it.
+    ``reachable`` and ``model_known`` are None when nobody asked or nobody can say. ``ms`` is how long the first answer
+    took. ``error`` is one sentence that says what to do, or "". No key and no password stands in any of it.
     """
 
     provider: str

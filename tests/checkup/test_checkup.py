@@ -82,6 +82,14 @@ async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLed
     assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
 
 
+async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wire, ledger: SqliteLedger) -> None:
+    server = wire(without(model="gpt-4o"), rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider = provider_at(server, "openai", model="gpt-4o-mini")
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert found.cost_nano == sum(entry.nano for entry in server.books.entries[: len(server.books.chat_requests)])
+
+
 WRONG = {
     "no tool": (lambda asked: Answer("seven"), "calls_tools", "called no tool"),
     "no usage": (without(usage="omit"), "reports_usage", "reports no usage"),
