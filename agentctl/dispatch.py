@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 
+from agentctl.admission import Admission
 from agentctl.context import cut_middle
-from agentctl.errors import ActionDenied, AgentctlError, InternalError, ToolError
+from agentctl.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
 from agentctl.events import Emit, ErrorInfo, ToolCount, ToolDenied, ToolFinished, ToolStarted
 from agentctl.messages import ToolCall, ToolSpec
 from agentctl.policy import LoopLimits
-from agentctl.protocols import Effect, Tool, Toolbox
-
-Permit = Callable[[str, Effect], str | None]
-"""Says why a tool of this effect may not run, or None."""
+from agentctl.protocols import Tool, Toolbox
 
 Result = str | AgentctlError
 
@@ -29,10 +27,22 @@ def told(result: Result) -> str:
 
 
 class Dispatch:
-    """The tools of one run behind their permission; counts what was called, failed and denied."""
+    """The tools of one run behind their door; counts what was called, failed and denied.
 
-    def __init__(self, *, toolbox: Toolbox, permit: Permit, emit: Emit, limits: LoopLimits) -> None:
-        self._toolbox, self._permit, self._emit, self._limits = toolbox, permit, emit, limits
+    ``left_out`` says why a tool is not there that a boundary here would have brought.
+    """
+
+    def __init__(
+        self,
+        *,
+        toolbox: Toolbox,
+        admission: Admission,
+        emit: Emit,
+        limits: LoopLimits,
+        left_out: Mapping[str, SandboxUnavailable] | None = None,
+    ) -> None:
+        self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
+        self._left_out = left_out or {}
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
 
     @property
@@ -47,8 +57,8 @@ class Dispatch:
 
     def offered(self) -> tuple[ToolSpec, ...]:
         """Return what a model reads about the tools that it may use."""
-        tools = [(name, self._toolbox.get(name)) for name in self._toolbox.names]
-        return tuple(tool.spec for name, tool in tools if self._permit(name, tool.effect) is None)
+        tools = [self._toolbox.get(name) for name in self._toolbox.names]
+        return tuple(tool.spec for tool in tools if self._admission.offers(tool))
 
     async def run(self, calls: Sequence[ToolCall], refused: Mapping[str, str]) -> list[Result]:
         """Return the results in the order of the calls; reads run side by side, a turn with anything else in order.
@@ -82,22 +92,24 @@ class Dispatch:
     def _find(self, call: ToolCall, refusal: str | None) -> Tool | AgentctlError:
         if refusal:
             return ToolError(refusal)
+        if call.name in self._left_out:
+            return self._left_out[call.name]
         try:
-            tool = self._toolbox.get(call.name)
+            return self._toolbox.get(call.name)
         except ToolError as error:
             return error
-        reason = self._permit(call.name, tool.effect)
-        return ActionDenied(reason) if reason else tool
 
-    async def _one(self, call: ToolCall, tool: Tool | AgentctlError) -> Result:
-        if isinstance(tool, ActionDenied):
-            self._denied[call.name] += 1
-            await self._emit(ToolDenied(call, tool.message))
-            return tool
+    async def _one(self, asked: ToolCall, tool: Tool | AgentctlError) -> Result:
+        admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
+        if isinstance(admitted, ActionDenied):
+            self._denied[asked.name] += 1
+            await self._emit(ToolDenied(asked, admitted.message))
+            return admitted
+        call = asked if isinstance(admitted, AgentctlError) else admitted
         self._called[call.name] += 1
         await self._emit(ToolStarted(call))
         started = anyio.current_time()
-        result = tool if isinstance(tool, AgentctlError) else await _use(tool, call)
+        result = await _use(tool, admitted)
         error = None
         if isinstance(result, str):
             result = cut_middle(result, self._limits.result_tokens)
@@ -108,7 +120,11 @@ class Dispatch:
         return result
 
 
-async def _use(tool: Tool, call: ToolCall) -> Result:
+async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Result:
+    if isinstance(tool, AgentctlError):
+        return tool
+    if isinstance(call, AgentctlError):
+        return call
     try:
         return await tool(call.arguments)
     except AgentctlError as error:

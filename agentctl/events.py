@@ -89,6 +89,7 @@ class RunResult:
     tools: tuple[ToolCount, ...] = ()
     denied: tuple[str, ...] = ()
     sandbox: str | None = None
+    left_out: tuple[str, ...] = ()
     error: ErrorInfo | None = None
 
     def __str__(self) -> str:
@@ -109,6 +110,7 @@ class RunStarted(NamedTuple):
     limits: tuple[LimitUse, ...]
     labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""
+    sandbox: str | None = None
 
 
 class TurnStarted(NamedTuple):
@@ -121,6 +123,14 @@ class MessageAdded(NamedTuple):
     """A message joined the conversation; the journal's messages in order are the conversation."""
 
     message: Message
+
+
+class ContextMeasured(NamedTuple):
+    """What is about to be sent fills the context budget so far: tokens (estimated, schemas included) of a limit."""
+
+    messages: int
+    tokens: int
+    limit: int
 
 
 class CallHeld(NamedTuple):
@@ -181,6 +191,12 @@ class CallRetried(NamedTuple):
     seconds: float
 
 
+class LimitsMeasured(NamedTuple):
+    """How much of each limit is used now, over all processes on the ledger; told after each charge."""
+
+    limits: tuple[LimitUse, ...]
+
+
 class LimitWarned(NamedTuple):
     """80 % of a limit is used."""
 
@@ -207,6 +223,23 @@ class ModelAnswered(NamedTuple):
     tool_calls: tuple[ToolCall, ...]
     stop: Stop
     model: str | None
+
+
+class ApprovalAsked(NamedTuple):
+    """A person is asked whether a call may run; ``rule`` would allow it and its like."""
+
+    call: ToolCall
+    effect: str
+    why: str
+    rule: str
+
+
+class ToolAllowed(NamedTuple):
+    """A call that is no plain read may run; ``by`` says who or what decided (a rule, --yes, you)."""
+
+    call: ToolCall
+    effect: str
+    by: str
 
 
 class ToolStarted(NamedTuple):
@@ -262,6 +295,7 @@ Event = (
     RunStarted
     | TurnStarted
     | MessageAdded
+    | ContextMeasured
     | CallHeld
     | CallWaited
     | CallSent
@@ -269,10 +303,13 @@ Event = (
     | CallVoided
     | CallDoubted
     | CallRetried
+    | LimitsMeasured
     | LimitWarned
     | BreakerTripped
     | AnswerStreamed
     | ModelAnswered
+    | ApprovalAsked
+    | ToolAllowed
     | ToolStarted
     | ToolFinished
     | ToolDenied

@@ -7,13 +7,29 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.calls import Calls
-from agentctl.context import conversation_tokens
-from agentctl.dispatch import Dispatch, Permit, told
-from agentctl.errors import ActionDenied, AgentctlError, BudgetExceeded, EngineUnavailable, TaskFailed
-from agentctl.events import ContextPruned, Emit, MessageAdded, ModelAnswered, Noted, ToolCount, TurnStarted
+from agentctl.context import conversation_tokens, schema_tokens
+from agentctl.dispatch import Dispatch, told
+from agentctl.errors import (
+    ActionDenied,
+    AgentctlError,
+    BudgetExceeded,
+    EngineUnavailable,
+    SandboxUnavailable,
+    TaskFailed,
+)
+from agentctl.events import (
+    ContextMeasured,
+    ContextPruned,
+    Emit,
+    MessageAdded,
+    ModelAnswered,
+    Noted,
+    ToolCount,
+    TurnStarted,
+)
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
-from agentctl.protocols import Pruner, Toolbox
+from agentctl.protocols import Pruner
 
 
 class Outcome(NamedTuple):
@@ -32,22 +48,24 @@ class Loop:
     """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
 
     What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
-    has no second idea: the result of its only call is the answer, or the failure of it the end.
+    has no second idea: the result of its only call is the answer, or the failure of it the end. ``context_limit`` is
+    how many tokens a request may have; 0: it is not told how full that is.
     """
 
     def __init__(
         self,
         *,
         calls: Calls,
-        toolbox: Toolbox,
-        permit: Permit,
+        dispatch: Dispatch,
         prune: Pruner,
         emit: Emit,
         limits: LoopLimits,
         metered: bool = True,
+        context_limit: int = 0,
     ) -> None:
+        self._context_limit = context_limit
         self._calls, self._prune, self._emit, self._limits, self._metered = calls, prune, emit, limits, metered
-        self._dispatch = Dispatch(toolbox=toolbox, permit=permit, emit=emit, limits=limits)
+        self._dispatch = dispatch
         self._repeats = Repeats(limits.identical_calls)
         self._messages: tuple[Message, ...] = ()
         self._turn = 0
@@ -93,6 +111,9 @@ class Loop:
             before, after = conversation_tokens(self._messages), conversation_tokens(fitted)
             await self._emit(ContextPruned(before, after, len(self._messages) - len(fitted)))
             self._messages = fitted
+        if self._context_limit:
+            tokens = conversation_tokens(fitted) + schema_tokens(offered)
+            await self._emit(ContextMeasured(len(fitted), tokens, self._context_limit))
         answer = await self._calls.ask(self._messages, offered)
         calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
@@ -105,7 +126,8 @@ class Loop:
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
         """Do what was asked and add the results in the order of the calls; return whether that was the answer.
 
-        A refusal or a missing engine is the run's trouble, unless a later call of the same or a later turn succeeds.
+        A refusal, a missing engine or boundary is the run's trouble, unless a later call of this or a later turn
+        succeeds.
         """
         repeated = self._repeats.told_off(calls)
         if repeated is None:
@@ -118,7 +140,7 @@ class Loop:
         for call, result in zip(calls, results, strict=True):
             if isinstance(result, str):
                 self._trouble = None
-            elif isinstance(result, (ActionDenied, EngineUnavailable)):
+            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
             await self._add(Message("tool", told(result), tool_call_id=call.id))
         if self._metered or len(results) != 1:

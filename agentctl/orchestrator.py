@@ -7,34 +7,31 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 import anyio
 
+from agentctl.admission import Admission
 from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent
 from agentctl.breaker import breaker_info, limit_uses
 from agentctl.budget import Amounts, Spend
 from agentctl.calls import Calls
+from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, UsageError
-from agentctl.events import BreakerInfo, BreakerTripped, Crashed, LimitUse, RunResult, RunStarted
+from agentctl.events import BreakerInfo, BreakerTripped, Crashed, LimitUse, Noted, RunResult, RunStarted
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
 from agentctl.pricing import Price
-from agentctl.protocols import Ledger, LLMProvider, Observer, Toolbox
+from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
-from agentctl.routing import route
+from agentctl.routing import ranked_tools, route
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
-class OpenToolbox(Toolbox, Protocol):
-    """A toolbox that must be closed."""
-
-    async def aclose(self) -> None:
-        """Let go of what the tools hold."""
-        ...
+Equip = Callable[[Sequence[str] | None, int], Awaitable[Kit]]
+"""Makes the tools of a run: the first so many of those named that can be had and may be used; None: all."""
 
 
 @dataclass(slots=True)
@@ -47,7 +44,7 @@ class _Run:
     limits: tuple[LimitUse, ...]
     agent: str = ""
     opened: bool = False
-    toolbox: OpenToolbox | None = None
+    kit: Kit | None = None
     calls: Calls | None = None
     loop: Loop | None = None
 
@@ -55,9 +52,9 @@ class _Run:
 class Orchestrator:
     """Runs tasks, one at a time; every ending is a ``RunResult``.
 
-    ``toolbox`` makes the tools of a run by name (None: all), and the run closes them. ``closing`` is awaited at the
-    very end, for what belongs to this orchestrator alone: provider, ledger, journal; ``opening`` before the first call.
-    ``price_of`` knows the prices of other models of the provider. ``observers``: the journal first.
+    ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
+    this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
+    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
     """
 
     def __init__(
@@ -67,16 +64,18 @@ class Orchestrator:
         agents: Sequence[AgentSpec],
         provider: LLMProvider,
         ledger: Ledger,
-        toolbox: Callable[[tuple[str, ...] | None], OpenToolbox],
+        equip: Equip,
         observers: Sequence[Observer],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        approver: Approver | None = None,
         price_of: Callable[[str], Price | None] = lambda _: None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
-        self._toolbox, self._observers, self._now, self._new_id = toolbox, observers, now, new_id
+        self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
+        self._approver = approver
         self._price_of, self._opening, self._closing = price_of, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
@@ -113,7 +112,7 @@ class Orchestrator:
         plan, facts = self._plan, self._provider.facts
         agent, agent_chosen_by = self._choose(run.task)
         run.agent = agent.name
-        run.toolbox = self._toolbox(self._tools(agent))
+        kit = run.kit = await self._equip(self._tools(agent, run.task), MOST_TOOLS)
         await self._ledger.open_run(
             run.recorder.run_id, plan.limits, task=run.task, agent=agent.name, labels=plan.labels
         )
@@ -132,8 +131,11 @@ class Orchestrator:
                 limits=run.limits,
                 labels=plan.labels,
                 version=plan.version,
+                sandbox=kit.sandbox,
             )
         )
+        for name, error in kit.left_out.items():
+            await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
         run.calls = Calls(
             provider=self._provider,
             ledger=self._ledger,
@@ -148,14 +150,18 @@ class Orchestrator:
             retries=plan.retries,
             price_of=self._price_of,
         )
+        emit, limits = run.recorder.emit, plan.loop
+        admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         run.loop = Loop(
             calls=run.calls,
-            toolbox=run.toolbox,
-            permit=plan.permit,
+            dispatch=Dispatch(
+                toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
+            ),
             prune=partial(plan.fit, facts),
-            emit=run.recorder.emit,
-            limits=replace(plan.loop, max_turns=min(plan.loop.max_turns, agent.max_turns or plan.loop.max_turns)),
+            emit=emit,
+            limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),
             metered=facts.metered,
+            context_limit=plan.context_limit(facts) if facts.metered else 0,
         )
         for prepare in self._opening:
             await prepare()
@@ -170,11 +176,13 @@ class Orchestrator:
         routed = route(task, self._agents)
         return find_agent(routed.agent, self._agents), routed.chosen_by
 
-    def _tools(self, agent: AgentSpec) -> tuple[str, ...] | None:
-        """Return the names of the tools to make: what is no language model may have all of them."""
+    def _tools(self, agent: AgentSpec, task: str) -> tuple[str, ...] | None:
+        """Return the tools to choose from, the most needed first: what is no language model may have all of them."""
         if not self._provider.facts.metered:
             return None
-        names = agent.tools if self._plan.allowed is None else self._plan.allowed
+        names = self._plan.permissions.only
+        if names is None:
+            return ranked_tools(agent, task)
         if len(names) > MOST_TOOLS:
             raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
         return names
@@ -207,9 +215,9 @@ class Orchestrator:
         return result
 
     async def _close(self, run: _Run, status: str) -> None:
-        if run.toolbox is not None:
+        if run.kit is not None:
             with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
-                await run.toolbox.aclose()
+                await run.kit.toolbox.aclose()
         if run.opened:
             if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
                 run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
@@ -244,6 +252,7 @@ class Orchestrator:
             breaker=breaker,
             tools=outcome.tools,
             denied=outcome.denied,
-            sandbox=plan.sandbox,
+            sandbox=run.kit.sandbox if run.kit else None,
+            left_out=tuple(run.kit.left_out) if run.kit else (),
             error=info(error),
         )

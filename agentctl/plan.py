@@ -10,13 +10,14 @@ from agentctl.budget import CostLimit
 from agentctl.context import prune, schema_tokens
 from agentctl.errors import ContextOverflow
 from agentctl.messages import Message, ToolSpec
-from agentctl.policy import LoopLimits, decide
+from agentctl.permission import Permissions
+from agentctl.policy import LoopLimits
 from agentctl.pricing import ModelFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Times are in seconds. ``agent`` overrules the routing; ``allowed`` None: the agent's own tools.
+    """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
 
     ``limits_set_by`` names the file that tightened a limit.
     """
@@ -37,17 +38,15 @@ class Plan:
     max_context_tokens: int = 8000
     keep_user: int = 3
     keep_assistant: int = 3
-    read_only: bool = False
-    allowed: tuple[str, ...] | None = None
-    denied: tuple[str, ...] = ()
+    permissions: Permissions = field(default_factory=Permissions)
+    approve: Literal["ask", "deny", "all"] = "ask"
     workdir: str = "."
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
-    sandbox: str | None = None
 
-    def permit(self, name: str, effect: str) -> str | None:
-        """Return why a tool may not run, or None to go ahead."""
-        return decide(name, effect, read_only=self.read_only, allowed=self.allowed, denied=self.denied)
+    def context_limit(self, facts: ModelFacts) -> int:
+        """Return how many tokens a request may have, its tools' schemas included."""
+        return min(facts.context_window or self.max_context_tokens, self.max_context_tokens)
 
     def fit(self, facts: ModelFacts, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
@@ -61,7 +60,7 @@ class Plan:
         try:
             return prune(
                 messages,
-                max_tokens=min(window, self.max_context_tokens),
+                max_tokens=self.context_limit(facts),
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
                 tools_tokens=schema_tokens(tools),

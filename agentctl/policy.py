@@ -1,4 +1,4 @@
-"""What a model may do: which tool calls go ahead, and how much one turn may ask for. Pure."""
+"""How much one turn may ask for, and how often the same. Pure."""
 
 from __future__ import annotations
 
@@ -23,29 +23,6 @@ class LoopLimits:
     identical_calls: int = 3
     argument_characters: int = 32_768
     result_tokens: int = 25_000
-
-
-def decide(
-    name: str,
-    effect: str,
-    *,
-    read_only: bool,
-    allowed: tuple[str, ...] | None,
-    denied: tuple[str, ...],
-) -> str | None:
-    """Return why the tool ``name`` may not run, as the model reads it, or None to go ahead.
-
-    ``allowed`` None means every tool; ``denied`` always wins.
-    """
-    if name in denied:
-        return f"{name} is denied by a rule of the user; do without it"
-    if allowed is not None and name not in allowed:
-        return f"{name} is not among the tools that the user allows: {', '.join(allowed) or 'none'}"
-    if effect == "read":
-        return None
-    if read_only:
-        return f"{name} would change something, and this run is read-only"
-    return f"{name} would change something, and changes come with a later release; give the user the command instead"
 
 
 def tame(calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:

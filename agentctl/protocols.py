@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
-from agentctl.errors import Verdict
+from agentctl.errors import SandboxUnavailable, Verdict
 from agentctl.events import Record
-from agentctl.messages import Completion, Delta, Message, Request, ToolSpec
+from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
 
 Effect = Literal["read", "write", "destructive", "network"]
@@ -44,6 +45,19 @@ class Tool(Protocol):
         """What kind of mark a call leaves."""
         ...
 
+    @property
+    def contained(self) -> bool:
+        """Whether what a call changes stays inside the workspace or a sandbox: then nobody needs to be asked."""
+        ...
+
+    async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the arguments as they will be acted on: checked, names resolved, paths normal. Changes nothing.
+
+        Raises:
+            ToolError: wrong arguments, or nothing of that name.
+        """
+        ...
+
     async def __call__(self, arguments: Mapping[str, object]) -> str:
         """Do it and return the text that the model reads (bounded).
 
@@ -70,6 +84,25 @@ class Toolbox(Protocol):
         ...
 
 
+class OpenToolbox(Toolbox, Protocol):
+    """A toolbox that must be closed."""
+
+    async def aclose(self) -> None:
+        """Let go of what the tools hold."""
+        ...
+
+
+class Kit(NamedTuple):
+    """What a run works with. ``sandbox`` is the boundary's name where a tool needs one.
+
+    ``left_out`` are the tools that would be there if a boundary could be had here, and why it cannot.
+    """
+
+    toolbox: OpenToolbox
+    sandbox: str | None = None
+    left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
+
+
 class CommandResult(NamedTuple):
     """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal."""
 
@@ -88,8 +121,17 @@ class Sandbox(Protocol):
         """The boundary's name: "bwrap", "landlock" or "none"."""
         ...
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing of the workspace can be changed from inside."""
+        ...
+
     async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
-        """Run ``command`` by a shell for at most ``timeout`` seconds."""
+        """Run ``command`` by a shell, in the workspace, for at most ``timeout`` seconds.
+
+        Raises:
+            ToolError: it could not be started.
+        """
         ...
 
 
@@ -148,17 +190,31 @@ class Observer(Protocol):
         ...
 
 
-class Denial(NamedTuple):
-    """Why a tool call was not allowed; the model reads it."""
+class Question(NamedTuple):
+    """What a person is asked: the call as it will be acted on, its kind, why nobody else decides it.
 
-    reason: str
+    ``rule`` is the rule that would allow it and its like (``docker_restart(name=web)``); "always" means that rule.
+    """
+
+    call: ToolCall
+    effect: Effect
+    why: str
+    rule: str
+
+
+class Approval(NamedTuple):
+    """A person's answer; ``always`` lets ``Question.rule`` hold for the rest of the run. ``by`` says who answered."""
+
+    granted: bool
+    always: bool = False
+    by: str = "you"
 
 
 class Approver(Protocol):
-    """Decides on tool calls that need a person or a rule."""
+    """Asks a person about tool calls, one at a time."""
 
-    async def approve(self, name: str, effect: Effect, arguments: Mapping[str, object]) -> Denial | None:
-        """Return None to go ahead."""
+    async def approve(self, question: Question) -> Approval:
+        """Return the answer; it may take as long as a person does, and is cancelled with the run."""
         ...
 
 
@@ -175,14 +231,17 @@ class Pruner(Protocol):
 
 
 __all__ = [
+    "Approval",
     "Approver",
     "CommandResult",
-    "Denial",
     "Effect",
+    "Kit",
     "LLMProvider",
     "Ledger",
     "Observer",
+    "OpenToolbox",
     "Pruner",
+    "Question",
     "Sandbox",
     "Tool",
     "Toolbox",

@@ -68,3 +68,14 @@ def _count(agent: AgentSpec) -> tuple[dict[str, int], int]:
 
 def _log_share(word: str, count: dict[str, int], documents: int) -> float:
     return math.log((count.get(word, 0) + _SMOOTHING) / (documents + 2 * _SMOOTHING))
+
+
+def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
+    """Return the agent's tools, the most needed first: those always there, then those that the task's words bring.
+
+    A model is offered the first few of them; what no word brings stands in the agent's own order.
+    """
+    said = words(task)
+    brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
+    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: the agent's own order where they are even
+    return tuple(dict.fromkeys((*agent.tools, *rest)))

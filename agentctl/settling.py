@@ -11,7 +11,7 @@ from agentctl.bound import Known, learn
 from agentctl.breaker import limit_uses, overrun, reason_of
 from agentctl.budget import UNKNOWN_CEILING, Charge, CostLimit, Hold, Settlement, believable, warned
 from agentctl.errors import ProviderError
-from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitWarned
+from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.protocols import Ledger
@@ -121,9 +121,11 @@ class Settling:
         return left
 
     async def _warn(self) -> None:
-        """Say once for each limit that 80 % of it is used."""
+        """Tell how much of each limit is used, and say once for each that 80 % are."""
         spend = await self._ledger.spend(self._run_id)
-        for use in limit_uses(self._limits, spend):
+        uses = limit_uses(self._limits, spend)
+        await self._emit(LimitsMeasured(uses))
+        for use in uses:
             amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
             if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
                 self._warned.add(use.name)

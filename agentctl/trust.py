@@ -24,7 +24,7 @@ LOWERABLE = (
     "max_turns",
     "timeout",
 )
-TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny"})
+TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny", "ask"})
 
 
 class Ignored(NamedTuple):
@@ -52,7 +52,7 @@ class Tightening(NamedTuple):
 def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Tightening:
     """Compare what an untrusted file offers with what is resolved, field by field.
 
-    A limit becomes the lower of both, ``deny`` the union, ``read_only`` true if either is.
+    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is.
     """
     changes: dict[str, object] = {}
     loosening: list[str] = []
@@ -70,7 +70,7 @@ def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Ti
                 changes[name] = True
             elif old and not new:
                 loosening.append(name)
-        elif name == "deny":
+        elif name in ("deny", "ask"):
             before, more = _names(old), _names(new)
             if added := tuple(item for item in more if item not in before):
                 changes[name] = (*before, *added)

@@ -15,13 +15,16 @@ from agentctl.errors import UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.orchestrator import Orchestrator
+from agentctl.permission import Permissions
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
-from agentctl.protocols import LLMProvider, Observer
+from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
 from agentctl.providers.builtin.provider import BuiltinProvider
-from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.rules import Rule, parse_rule
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, Settings
 from agentctl.text import did_you_mean
-from agentctl.tools import TOOLS, toolbox
+from agentctl.tools import TOOLS, arguments_of, toolbox
+from agentctl.tools.kit import equip
 from agentctl.version import __version__
 
 if TYPE_CHECKING:
@@ -48,19 +51,42 @@ def make_provider(loaded: Loaded, choice: ProviderChoice, limits: CostLimit) -> 
     return provider
 
 
-def _refuse_unknown_tools(loaded: Loaded) -> None:
-    """A misspelt name in ``deny`` must not allow what it meant to forbid.
+def permissions_of(loaded: Loaded) -> Permissions:
+    """Return what the user lets a run do; a misspelt name must not allow what it meant to forbid.
 
     Raises:
-        UsageError: with the nearest name.
+        UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
     """
-    for setting in ("tools", "deny"):
-        for name in getattr(loaded.settings, setting) or ():
-            if name not in TOOLS:
-                raise UsageError(
-                    f'{setting} ({loaded.sources[setting]}) names "{name}", and there is no such tool',
-                    hint=did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}",
-                )
+    settings = loaded.settings
+    for name in settings.tools or ():
+        if name not in TOOLS:
+            raise _unknown(f'tools ({loaded.sources["tools"]}) names "{name}"', name)
+    rules: dict[str, tuple[Rule, ...]] = {}
+    for setting in ("deny", "ask", "allow"):
+        rules[setting] = tuple(map(parse_rule, getattr(settings, setting)))
+        for rule in rules[setting]:
+            where = f"{setting} ({loaded.sources[setting]})"
+            covered = [name for name in TOOLS if rule.covers(name)]
+            if not covered:
+                raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
+            _refuse_unknown_arguments(rule, covered, where)
+    return Permissions(read_only=settings.read_only, only=settings.tools, **rules)
+
+
+def _unknown(said: str, name: str) -> UsageError:
+    hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
+    return UsageError(f"{said}, and there is no such tool", hint=hint)
+
+
+def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str) -> None:
+    known = {argument for name in covered for argument in arguments_of(name)} if rule.arguments else set()
+    for argument, _ in rule.arguments:
+        if argument not in known:
+            near = did_you_mean(argument, known)
+            raise UsageError(
+                f'{where}: {rule} names "{argument}", and {", ".join(covered[:3])} has no such argument',
+                hint=near or f"there are: {', '.join(sorted(known)) or 'none'}",
+            )
 
 
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
@@ -87,9 +113,8 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         max_context_tokens=settings.max_context_tokens,
         keep_user=settings.keep_last_n_user_messages,
         keep_assistant=settings.keep_last_n_assistant_messages,
-        read_only=settings.read_only,
-        allowed=settings.tools,
-        denied=settings.deny,
+        permissions=permissions_of(loaded),
+        approve=settings.approve,
         workdir=str(settings.workdir or Path.cwd()),
         labels=labels,
         version=__version__,
@@ -103,15 +128,15 @@ def assemble(
     observers: Sequence[Observer] = (),
     labels: Mapping[str, str] | None = None,
     provider: LLMProvider | None = None,
+    approver: Approver | None = None,
 ) -> Orchestrator:
     """Return an orchestrator for one run: its journal and ledger in the state folder, opened when it starts.
 
-    ``provider`` replaces the chosen one (a scripted model in tests).
+    ``provider`` replaces the chosen one (a scripted model in tests). ``approver`` asks a person; None: nobody is there.
 
     Raises:
         UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
     """
-    _refuse_unknown_tools(loaded)
     settings = loaded.settings
     plan = plan_of(loaded, choice, labels=labels or {})
     agents = load_agents()
@@ -129,13 +154,37 @@ def assemble(
         agents=agents,
         provider=answering,
         ledger=ledger,
-        toolbox=lambda names: tools(names=names),
+        equip=partial(
+            equip,
+            make=tools,
+            permissions=plan.permissions,
+            open_sandbox=partial(_open_sandbox, settings, Path(plan.workdir)),
+            insist=settings.sandbox == "bwrap",
+        ),
         observers=(journal, *observers),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
+        approver=approver,
         price_of=getattr(answering, "price_of", lambda _: None),
         opening=_own(answering, "prepare"),
         closing=(*_own(answering, "aclose"), ledger.aclose, journal.aclose),
+    )
+
+
+async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
+    """Return the boundary that the settings ask for.
+
+    Raises:
+        SandboxUnavailable: it cannot be had here.
+    """
+    from agentctl.sandbox.choose import open_sandbox  # noqa: PLC0415 - only a run with a shell needs it
+
+    return await open_sandbox(
+        settings.sandbox,
+        workspace=workspace,
+        network=settings.network,
+        read_only=settings.read_only,
+        hidden=(settings.state_dir, settings.config_dir, settings.cache_dir),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.errors import UsageError
@@ -13,10 +14,14 @@ MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
 _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
+_OTHERS = {"max_turns", "more"}
 
 
 class AgentSpec(NamedTuple):
-    """A named kind of worker; ``tools`` are names, ``max_turns`` lowers the run's own limit when set."""
+    """A named kind of worker; ``max_turns`` lowers the run's own limit when set.
+
+    ``tools`` are the names that are always offered to its model, ``more`` those that words of the task bring.
+    """
 
     name: str
     description: str
@@ -24,6 +29,7 @@ class AgentSpec(NamedTuple):
     examples: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     max_turns: int | None = None
+    more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
@@ -60,8 +66,8 @@ def _load(file: Path) -> AgentSpec:
             f"{file} cannot be read as an agent: {exc}", hint="compare it with agents/system.toml"
         ) from exc
     for key in table:
-        if key not in _TEXTS | _LISTS | {"max_turns"}:
-            hint = did_you_mean(key, _TEXTS | _LISTS | {"max_turns"})
+        if key not in _TEXTS | _LISTS | _OTHERS:
+            hint = did_you_mean(key, _TEXTS | _LISTS | _OTHERS)
             raise UsageError(f'{file}: no agent has "{safe_text(key)}"', hint=hint)
     texts = {key: _text(file, table, key) for key in _TEXTS}
     lists = {key: _list(file, table, key) for key in _LISTS}
@@ -77,6 +83,7 @@ def _load(file: Path) -> AgentSpec:
         examples=lists["examples"],
         tools=lists["tools"],
         max_turns=turns,
+        more=_more(file, table),
     )
 
 
@@ -92,3 +99,10 @@ def _list(file: Path, table: dict[str, object], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise UsageError(f"{file}: {key} is not a list of texts")
     return tuple(value)
+
+
+def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]:
+    found = table.get("more", {})
+    if not isinstance(found, dict):
+        raise UsageError(f"{file}: more is not a table of tools, each with its words")
+    return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})

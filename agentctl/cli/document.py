@@ -83,6 +83,7 @@ def run_document(result: RunResult) -> Document:
         "tools": [tool._asdict() for tool in result.tools],
         "denied": list(result.denied),
         "sandbox": result.sandbox,
+        "left_out": list(result.left_out),
         "error": None if result.error is None else result.error._asdict(),
     }
 
@@ -117,6 +118,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "tools": [],
         "denied": [],
         "sandbox": None,
+        "left_out": [],
         "error": error._asdict(),
     }
 

@@ -38,6 +38,17 @@ def chosen(output: str | None, *, json: bool) -> str | None:
     return "json" if json else output
 
 
+def answered(approve: str | None, *, yes: bool) -> str | None:
+    """Return how questions about changes are answered, None for no wish.
+
+    Raises:
+        UsageError: ``--yes`` and another answer.
+    """
+    if yes and approve not in (None, "all"):
+        raise UsageError(f"--yes and --approve {approve} contradict each other", hint="give one of them")
+    return "all" if yes else approve
+
+
 def wants_json(output: str | None, *, json: bool) -> bool:
     """Return whether a listing goes out as JSON."""
     return chosen(output, json=json) == "json"

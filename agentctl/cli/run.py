@@ -11,6 +11,8 @@ from agentctl.cli.flags import OUTPUT
 
 Form = Literal["text", "json", "jsonl"]
 Colour = Literal["auto", "always", "never"]
+Approve = Literal["ask", "deny", "all"]
+Sandbox = Literal["auto", "bwrap", "none"]
 
 _WHO, _LIMITS, _REACH, _INPUT = "Who answers", "Limits", "What it may touch", "Input"
 
@@ -101,9 +103,30 @@ def run(
         list[str] | None,
         typer.Option("--tools", metavar="A,B", help="Only these tools.", rich_help_panel=_REACH),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="RULE", help="Without asking: 'docker_restart(name=web)'.", rich_help_panel=_REACH
+        ),
+    ] = None,
     deny: Annotated[
         list[str] | None,
-        typer.Option("--deny", metavar="A,B", help="Never these tools.", rich_help_panel=_REACH),
+        typer.Option("--deny", metavar="RULE", help="Never: a tool, or 'docker_rm(name=db*)'.", rich_help_panel=_REACH),
+    ] = None,
+    approve: Annotated[
+        Approve | None,
+        typer.Option("--approve", help="Changes: ask (default), deny or all.", rich_help_panel=_REACH),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("-y", "--yes", help="Same as --approve all; deny rules hold.", rich_help_panel=_REACH)
+    ] = False,
+    sandbox: Annotated[
+        Sandbox | None,
+        typer.Option("--sandbox", help="Of shell commands (default auto: bwrap or none run).", rich_help_panel=_REACH),
+    ] = None,
+    network: Annotated[
+        bool | None,
+        typer.Option("--network/--no-network", help="For shell commands. Default: none.", rich_help_panel=_REACH),
     ] = None,
     input_: Annotated[
         str | None,
@@ -149,7 +172,7 @@ def run(
     Exit codes: agentctl help exit-codes
     """
     gc.disable()  # until everything is imported: collecting then costs more than it frees
-    from agentctl.cli.flags import chosen, labels_of
+    from agentctl.cli.flags import answered, chosen, labels_of
     from agentctl.cli.session import Wish, perform
 
     flags: dict[str, object] = {
@@ -167,7 +190,11 @@ def run(
         "workdir": workdir,
         "read_only": read_only or None,
         "tools": tools or None,
+        "allow": allow or None,
         "deny": deny or None,
+        "approve": answered(approve, yes=yes),
+        "sandbox": sandbox,
+        "network": network,
         "output": chosen(output, json=json),
         "color": color,
     }

@@ -45,7 +45,7 @@ def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     if named is not None and named.source.kind == "user .env":
         del entries["config_dir"]
         notes.append(f"{named.name} ({named.origin}) does nothing: the file lies in that folder")
-    for name in (*DIR_FIELDS, "workdir"):
+    for name in (*DIR_FIELDS, "workdir", "cost_history_file"):
         entry = entries.get(name)
         if entry is not None and isinstance(entry.value, str | Path) and str(entry.value).strip():
             entries[name] = entry._replace(value=absolute(entry.value, cwd))

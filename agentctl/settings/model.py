@@ -23,6 +23,7 @@ from agentctl.settings.values import (
     ollama_address,
     one_of,
     provider,
+    rules,
     secret,
     word,
     yes,
@@ -56,7 +57,7 @@ Seconds = Annotated[float, BeforeValidator(duration(zero=False))]
 AtLeastOne = Annotated[int, BeforeValidator(count(1))]
 NoneOrMore = Annotated[int, BeforeValidator(count(0))]
 Word = Annotated[str | None, BeforeValidator(maybe(word))]
-Names = Annotated[tuple[str, ...], BeforeValidator(names)]
+Rules = Annotated[tuple[str, ...], BeforeValidator(rules)]
 Key = Annotated[SecretStr | None, BeforeValidator(maybe(secret))]
 Address = Annotated[str | None, BeforeValidator(maybe(address))]
 Folder = Annotated[Path, BeforeValidator(folder)]
@@ -90,6 +91,8 @@ class Settings(BaseModel):
     ollama_host: Annotated[str, BeforeValidator(ollama_address)] = Field(default="http://127.0.0.1:11434", repr=False)
     docker_host: Annotated[str | None, BeforeValidator(maybe(engine_address))] = Field(default=None, repr=False)
 
+    cost_history_file: Annotated[Path | None, BeforeValidator(maybe(folder))] = Field(default=None)
+
     agent: Word = None
     max_output_tokens: Annotated[int | None, BeforeValidator(count(1, liftable=True))] = None
     max_turns: AtLeastOne = 30
@@ -99,7 +102,12 @@ class Settings(BaseModel):
     workdir: Annotated[Path | None, BeforeValidator(maybe(folder))] = None
     read_only: Annotated[bool, BeforeValidator(yes)] = False
     tools: Annotated[tuple[str, ...] | None, BeforeValidator(maybe(names))] = None
-    deny: Names = ()
+    sandbox: Annotated[Literal["auto", "bwrap", "none"], BeforeValidator(one_of("auto", "bwrap", "none"))] = "auto"
+    network: Annotated[bool, BeforeValidator(yes)] = False
+    approve: Annotated[Literal["ask", "deny", "all"], BeforeValidator(one_of("ask", "deny", "all"))] = "ask"
+    allow: Rules = ()
+    ask: Rules = ()
+    deny: Rules = ()
     doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
     output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
     color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"

@@ -77,6 +77,7 @@ _PLAIN: tuple[tuple[str, ...], ...] = (
     ("ANTHROPIC_BASE_URL",),
     ("OLLAMA_HOST",),
     ("DOCKER_HOST",),
+    ("COST_HISTORY_FILE",),
 )
 
 _PREFIXED: tuple[str, ...] = (
@@ -88,7 +89,12 @@ _PREFIXED: tuple[str, ...] = (
     "BUDGET_WAIT",
     "WORKDIR",
     "READ_ONLY",
+    "SANDBOX",
+    "NETWORK",
     "TOOLS",
+    "APPROVE",
+    "ALLOW",
+    "ASK",
     "DENY",
     "DOUBT",
     "OUTPUT",

@@ -123,8 +123,9 @@ def _is_what_holds(name: str, layer: Layer, settings: Settings) -> bool:
 
 
 def _lowered(name: str, value: object, place: str) -> str:
-    if name == "deny":
-        return f"tools denied by {place}: {', '.join(value) if isinstance(value, tuple) else value}"
+    if name in ("deny", "ask"):
+        said = "tools denied by" if name == "deny" else "tools to be asked about by"
+        return f"{said} {place}: {', '.join(value) if isinstance(value, tuple) else value}"
     if name == "read_only":
         return f"read_only is set by {place}"
     amount = f"{value:g} s" if isinstance(value, float) else f"${value}" if isinstance(value, Decimal) else value

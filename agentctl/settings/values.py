@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from agentctl.rules import parse_rule, split_rules
 from agentctl.settings.names import KNOWN_PROVIDERS, OTHER_PROVIDERS
 from agentctl.text import did_you_mean
 
@@ -20,6 +21,7 @@ DOLLARS_ALLOWED = 'dollars, 0 or more, such as 0.50 (at most 9 decimal places), 
 DURATION_ALLOWED = "a duration such as 30s, 5m, 2h or 1h30m, or plain seconds"
 YES_ALLOWED = "true or false"
 NAMES_ALLOWED = "names with commas between them, or a TOML list of names"
+RULES_ALLOWED = "rules with commas between them, or a TOML list of rules, such as docker_restart(name=web)"
 URL_ALLOWED = "an address such as https://host:8080/v1"
 
 MOST_COUNT = 10**12
@@ -176,6 +178,22 @@ def names(value: object) -> tuple[str, ...]:
             if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name):
                 raise ValueError(NAMES_ALLOWED + "; a name has letters, digits and _ . -")
             found[name] = None
+    return tuple(found)
+
+
+def rules(value: object) -> tuple[str, ...]:
+    """Return rules about tool calls as they are written, each once; strings are split at commas outside brackets."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, Iterable) or isinstance(value, dict | bytes):
+        raise ValueError(RULES_ALLOWED)
+    found: dict[str, None] = {}
+    for item in value:
+        if not isinstance(item, str):
+            raise ValueError(RULES_ALLOWED)
+        for text in split_rules(item):
+            parse_rule(text)
+            found[text] = None
     return tuple(found)
 
 

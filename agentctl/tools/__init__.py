@@ -15,7 +15,7 @@ from agentctl.tools.bench import Bench
 from agentctl.tools.engine import Engine
 
 if TYPE_CHECKING:
-    from agentctl.protocols import Tool
+    from agentctl.protocols import Sandbox, Tool
 
 TOOLS: Mapping[str, str] = {
     "system_disks": "agentctl.tools.system:system_disks",
@@ -86,6 +86,7 @@ def toolbox(
     docker_host: str | None = None,
     docker_host_from: str = "DOCKER_HOST",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sandbox: Sandbox | None = None,
 ) -> LazyToolbox:
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
@@ -98,12 +99,18 @@ def toolbox(
     for name in names or ():
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
-    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now)
+    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now, sandbox)
     return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
+
+
+def arguments_of(name: str) -> tuple[str, ...]:
+    """Return the names of a tool's arguments."""
+    module, _, attribute = TOOLS[name].partition(":")
+    return tuple(getattr(import_module(module), attribute).arguments.model_fields)
 
 
 def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
     return did_you_mean(name, known) or f"there are: {', '.join(known)}"
 
 
-__all__ = ["TOOLS", "LazyToolbox", "toolbox"]
+__all__ = ["TOOLS", "LazyToolbox", "arguments_of", "toolbox"]

@@ -1,18 +1,22 @@
-"""What tools work with: the folder, the engine, the clock."""
+"""What tools work with: the folder, the engine, the clock, the sandbox."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.tools.engine import Engine
 
+if TYPE_CHECKING:
+    from agentctl.protocols import Sandbox
+
 
 class Bench(NamedTuple):
-    """Handed to every tool."""
+    """Handed to every tool; without a ``sandbox`` no command of a shell can be run."""
 
     workspace: Path
     engine: Engine
     now: Callable[[], datetime]
+    sandbox: Sandbox | None = None

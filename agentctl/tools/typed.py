@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
@@ -32,13 +33,19 @@ A = TypeVar("A", bound=Arguments)
 
 @dataclass(frozen=True, slots=True)
 class TypedTool(Generic[A]):
-    """A tool as written down; ``at`` puts it to work on a bench."""
+    """A tool as written down; ``at`` puts it to work on a bench.
+
+    ``effect`` may depend on the bench. ``contained`` says whether its changes stay inside the workspace or a sandbox.
+    ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
+    """
 
     name: str
     description: str
     arguments: type[A]
     act: Callable[[Bench, A], Awaitable[str]]
-    effect: Effect
+    effect: Effect | Callable[[Bench], Effect]
+    contained: bool | Callable[[Bench], bool] = False
+    resolve: Callable[[Bench, A], Awaitable[A]] | None = None
 
     def at(self, bench: Bench) -> BoundTool[A]:
         """Return the tool that acts with what lies on ``bench``."""
@@ -60,7 +67,26 @@ class BoundTool(Generic[A]):
     @property
     def effect(self) -> Effect:
         """What kind of mark a call leaves."""
-        return self.tool.effect
+        effect = self.tool.effect
+        return effect(self.bench) if callable(effect) else effect
+
+    @property
+    def contained(self) -> bool:
+        """Whether its changes stay inside the workspace or a sandbox."""
+        contained = self.tool.contained
+        return contained(self.bench) if callable(contained) else contained
+
+    async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the arguments as they will be acted on; those that were not given stay out.
+
+        Raises:
+            ToolError: wrong arguments, or nothing of that name, in safe words.
+        """
+        async with self._in_safe_words():
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+            if self.tool.resolve is None:
+                return arguments
+            return (await self.tool.resolve(self.bench, checked)).model_dump(mode="json", exclude_unset=True)
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
         """Check the arguments, act, and return safe text of at most ``MOST_BYTES`` bytes.
@@ -68,9 +94,14 @@ class BoundTool(Generic[A]):
         Raises:
             ToolError: wrong arguments or a failure, in safe words.
         """
-        try:
+        async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
             return capped(safe_text(await self.tool.act(self.bench, checked)))
+
+    @asynccontextmanager
+    async def _in_safe_words(self) -> AsyncIterator[None]:
+        try:
+            yield
         except ToolError as error:
             error.message, error.hint = safe_text(error.message), safe_text(error.hint)
             error.args = (error.message,)
@@ -80,12 +111,16 @@ class BoundTool(Generic[A]):
 
 
 def typed(
-    arguments: type[A], *, effect: Effect = "read"
+    arguments: type[A],
+    *,
+    effect: Effect | Callable[[Bench], Effect] = "read",
+    contained: bool | Callable[[Bench], bool] = False,
+    resolve: Callable[[Bench, A], Awaitable[A]] | None = None,
 ) -> Callable[[Callable[[Bench, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[Bench, A], Awaitable[str]]) -> TypedTool[A]:
-        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect)
+        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect, contained, resolve)
 
     return make
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, assert_never
 
 from agentctl.events import (
     AnswerStreamed,
+    ApprovalAsked,
     BreakerTripped,
     CallDoubted,
     CallHeld,
@@ -15,15 +16,18 @@ from agentctl.events import (
     CallSettled,
     CallVoided,
     CallWaited,
+    ContextMeasured,
     ContextPruned,
     Crashed,
     Event,
+    LimitsMeasured,
     LimitWarned,
     MessageAdded,
     ModelAnswered,
     Noted,
     RunFinished,
     RunStarted,
+    ToolAllowed,
     ToolDenied,
     ToolFinished,
     ToolStarted,
@@ -78,6 +82,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
             return _answered(event, meter)
         case ToolFinished():
             return _finished(event, meter, verbose=verbose)
+        case ToolAllowed():
+            return (Line(f"{call_text(event.call)}: {event.by}", "dim", "allowed:"),) if verbose else ()
         case ToolDenied():
             return (Line(f"{call_text(event.call)}: {event.reason}", "yellow", "denied:"),)
         case Noted():
@@ -105,6 +111,9 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case (
             TurnStarted()
             | MessageAdded()
+            | ContextMeasured()
+            | LimitsMeasured()
+            | ApprovalAsked()
             | CallSent()
             | CallSettled()
             | BreakerTripped()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from agentctl.admission import Admission
 from agentctl.budget import CostLimit
 from agentctl.calls import Calls
 from agentctl.context import prune, schema_tokens
+from agentctl.dispatch import Dispatch
 from agentctl.ledger import SqliteLedger
 from agentctl.loop import Loop
 from agentctl.messages import Message, ToolSpec
-from agentctl.policy import LoopLimits, decide
+from agentctl.permission import Permissions
+from agentctl.policy import LoopLimits
 from agentctl.pricing import FREE, ModelFacts
+from agentctl.protocols import Approver
 from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.rules import parse_rule
 from tests.loop.parts import Box, Deed, Diary
 
 UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)
@@ -54,6 +59,9 @@ async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
         metered: bool = True,
         max_tokens: int = 8000,
         denied: tuple[str, ...] = (),
+        permissions: Permissions | None = None,
+        approve: Literal["ask", "deny", "all"] = "ask",
+        approver: Approver | None = None,
         **limits: int,
     ) -> tuple[Loop, ScriptedProvider]:
         provider = ScriptedProvider(script, facts=None if metered else UNMETERED)
@@ -64,8 +72,17 @@ async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
 
         loop = Loop(
             calls=Calls(provider=provider, ledger=ledger, run_id="run", limits=CostLimit(), emit=diary.emit, retries=0),
-            toolbox=Box(*deeds),
-            permit=partial(decide, read_only=False, allowed=None, denied=denied),
+            dispatch=Dispatch(
+                toolbox=Box(*deeds),
+                admission=Admission(
+                    permissions=permissions or Permissions(deny=tuple(map(parse_rule, denied))),
+                    emit=diary.emit,
+                    approve=approve,
+                    approver=approver,
+                ),
+                emit=diary.emit,
+                limits=LoopLimits(**limits),
+            ),
             prune=fit,
             emit=diary.emit,
             limits=LoopLimits(**limits),

@@ -27,10 +27,15 @@ class Deed:
     act: Act
     effect: Effect = "read"
     given: list[Mapping[str, object]] = field(default_factory=list)
+    contained: bool = False
+    parameters: Mapping[str, object] = field(default_factory=lambda: {"type": "object"})
 
     @property
     def spec(self) -> ToolSpec:
-        return ToolSpec(self.name, f"Does {self.name}.", {"type": "object"})
+        return ToolSpec(self.name, f"Does {self.name}.", self.parameters)
+
+    async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        return arguments
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
         self.given.append(arguments)

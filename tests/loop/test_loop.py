@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
+from agentctl.admission import Admission
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
 from agentctl.events import (
@@ -16,6 +17,7 @@ from agentctl.events import (
     ContextPruned,
     ErrorInfo,
     Event,
+    LimitsMeasured,
     MessageAdded,
     ModelAnswered,
     Noted,
@@ -27,6 +29,7 @@ from agentctl.events import (
 )
 from agentctl.loop import Outcome
 from agentctl.messages import Completion, Message, Request, ToolCall
+from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
 from tests.loop.conftest import Stage
 from tests.loop.parts import USED, Act, Box, Deed, Diary, asks, call, fails, says
@@ -44,7 +47,7 @@ async def test_a_task_is_asked_acted_on_and_answered(stage: Stage, diary: Diary)
     )
     assert [request.messages for request in provider.heard] == [conversation[:2], conversation]
     assert [tool.name for tool in provider.heard[0].tools] == ["load"]
-    turn = [TurnStarted, CallHeld, CallSent, CallSettled, ModelAnswered, MessageAdded]
+    turn = [TurnStarted, CallHeld, CallSent, CallSettled, LimitsMeasured, ModelAnswered, MessageAdded]
     assert [type(event) for event in diary.events] == [
         MessageAdded, MessageAdded, *turn, ToolStarted, ToolFinished, MessageAdded, *turn,
     ]  # fmt: skip
@@ -115,6 +118,10 @@ async def test_a_tools_own_bug_is_told_and_recorded_and_is_no_crash(stage: Stage
     assert error.kind == "internal"
 
 
+def open_door() -> Admission:
+    return Admission(permissions=Permissions(), emit=Diary().emit, approve="all")
+
+
 async def test_a_call_not_permitted_is_denied_told_and_never_made(stage: Stage, diary: Diary) -> None:
     restart = Deed("restart", lambda _: "done", effect="write")
     loop, provider = stage([asks(call("restart")), says("I may not.")], restart)
@@ -123,8 +130,8 @@ async def test_a_call_not_permitted_is_denied_told_and_never_made(stage: Stage, 
     assert outcome.status == "denied"
     assert outcome.denied == ("restart",)
     assert outcome.tools == ()
-    assert provider.heard[0].tools == (), "what may not run is not offered"
-    assert provider.heard[1].messages[-1].text.startswith("denied: restart would change something")
+    assert [tool.name for tool in provider.heard[0].tools] == ["restart"], "a rule or a person could allow it"
+    assert provider.heard[1].messages[-1].text.startswith("denied: restart needs a person's yes or a rule")
     assert [event.call.name for event in diary.of(ToolDenied)] == ["restart"]
     assert diary.of(ToolStarted) == []
 
@@ -281,7 +288,7 @@ async def test_changes_of_one_turn_happen_one_by_one_in_order(stage: Stage) -> N
         return "r"
 
     box = Box(Deed("write", slow, effect="write"), Deed("read", quick))
-    dispatch = Dispatch(toolbox=box, permit=lambda name, effect: None, emit=Diary().emit, limits=LoopLimits())
+    dispatch = Dispatch(toolbox=box, admission=open_door(), emit=Diary().emit, limits=LoopLimits())
     assert await dispatch.run([call("write"), call("read"), call("write", "again")], {}) == ["w", "r", "w"]
     assert done == ["write", "read", "write"]
 
@@ -300,7 +307,7 @@ async def test_an_observer_that_cannot_go_on_stops_the_tools_with_its_own_error(
         return "never"
 
     box = Box(Deed("ok", lambda _: "fine"), Deed("hang", forever))
-    dispatch = Dispatch(toolbox=box, permit=lambda name, effect: None, emit=emit, limits=LoopLimits())
+    dispatch = Dispatch(toolbox=box, admission=open_door(), emit=emit, limits=LoopLimits())
     with anyio.fail_after(10), pytest.raises(StateError) as caught:
         await dispatch.run([call("hang"), call("ok")], {})
     assert caught.value is full

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,10 +30,13 @@ from agentctl.events import (
 from agentctl.ledger import SqliteLedger
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.orchestrator import Orchestrator
+from agentctl.permission import Permissions
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
 from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.protocols import Kit
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
+from agentctl.rules import parse_rule
 from tests.loop.conftest import UNMETERED
 from tests.loop.parts import Box, Deed, Diary, asks, call, fails, says
 
@@ -72,9 +75,9 @@ class House:
     ) -> tuple[Orchestrator, ScriptedProvider]:
         provider = provider or ScriptedProvider(script)
 
-        def toolbox(names: tuple[str, ...] | None) -> Box:
-            self.asked_for.append(names)
-            return self.box
+        async def equip(names: Sequence[str] | None, most: int) -> Kit:
+            self.asked_for.append(None if names is None else tuple(names[:most]))
+            return Kit(self.box)
 
         def now() -> datetime:
             self.ticks += 1
@@ -88,7 +91,7 @@ class House:
             agents=load_agents(),
             provider=provider,
             ledger=self.ledger,
-            toolbox=toolbox,
+            equip=equip,
             observers=(*journals, self.diary),
             now=now,
             new_id=self.ids.pop,
@@ -170,13 +173,13 @@ async def test_the_agent_can_be_chosen_by_hand(house: House) -> None:
 
 
 async def test_tools_named_by_the_user_replace_the_agents_own(house: House) -> None:
-    orchestrator, _ = house.build([says("ok")], allowed=("docker_ps",))
+    orchestrator, _ = house.build([says("ok")], permissions=Permissions(only=("docker_ps",)))
     await orchestrator.run("How much disk is free?")
     assert house.asked_for == [("docker_ps",)]
 
 
 async def test_more_tools_than_a_model_may_have_are_a_usage_error(house: House) -> None:
-    orchestrator, _ = house.build([says("never")], allowed=tuple(f"tool_{n}" for n in range(9)))
+    orchestrator, _ = house.build([says("never")], permissions=Permissions(only=tuple(f"tool_{n}" for n in range(9))))
     result = await orchestrator.run("How much disk is free?")
     assert (result.status, result.error) == (
         "usage",
@@ -446,7 +449,9 @@ async def test_fewer_turns_than_needed_end_with_the_flag_to_raise(house: House) 
 
 
 async def test_a_denied_call_is_named_in_the_result(house: House) -> None:
-    orchestrator, _ = house.build([asks(call("docker_ps")), says("I may not.")], denied=("docker_ps",))
+    orchestrator, _ = house.build(
+        [asks(call("docker_ps")), says("I may not.")], permissions=Permissions(deny=(parse_rule("docker_ps"),))
+    )
     result = await orchestrator.run("List all containers")
     assert (result.status, result.denied, result.tools) == ("denied", ("docker_ps",), ())
 

@@ -9,35 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.messages import ToolCall
-from agentctl.policy import LoopLimits, Repeats, decide, tame
+from agentctl.policy import LoopLimits, Repeats, tame
 from tests.loop.parts import call
-
-LATER = "and changes come with a later release; give the user the command instead"
-
-
-@pytest.mark.parametrize(
-    ("name", "effect", "read_only", "allowed", "denied", "reason"),
-    [
-        ("ps", "read", False, None, (), None),
-        ("ps", "read", True, None, (), None),
-        ("ps", "read", False, ("ps",), (), None),
-        ("ps", "read", False, ("rm",), (), "ps is not among the tools that the user allows: rm"),
-        ("ps", "read", False, (), (), "ps is not among the tools that the user allows: none"),
-        ("ps", "read", False, ("ps",), ("ps",), "ps is denied by a rule of the user; do without it"),
-        ("rm", "destructive", True, None, (), "rm would change something, and this run is read-only"),
-        ("rm", "write", False, ("rm",), (), f"rm would change something, {LATER}"),
-        ("get", "network", False, None, (), f"get would change something, {LATER}"),
-    ],
-)  # fmt: skip
-def test_reads_go_ahead_and_everything_else_gets_its_reason(
-    name: str,
-    effect: str,
-    read_only: bool,
-    allowed: tuple[str, ...] | None,
-    denied: tuple[str, ...],
-    reason: str | None,
-) -> None:
-    assert decide(name, effect, read_only=read_only, allowed=allowed, denied=denied) == reason
 
 
 def test_sane_calls_are_left_as_they_are() -> None:

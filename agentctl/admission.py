@@ -1,0 +1,96 @@
+"""The door in front of every tool: a call goes through by its kind, by a rule, or by a person's yes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import anyio
+
+from agentctl.errors import ActionDenied, AgentctlError
+from agentctl.events import ApprovalAsked, Emit, ToolAllowed
+from agentctl.messages import ToolCall
+from agentctl.permission import Permissions
+from agentctl.protocols import Approver, Question, Tool
+from agentctl.rules import parse_rule, rule_for
+
+Approve = Literal["ask", "deny", "all"]
+
+
+class Admission:
+    """Decides on the calls of one run. ``approver`` None: nobody is there who could be asked."""
+
+    def __init__(
+        self, *, permissions: Permissions, emit: Emit, approve: Approve = "ask", approver: Approver | None = None
+    ) -> None:
+        self._permissions, self._emit, self._approve, self._approver = permissions, emit, approve, approver
+        self._one_at_a_time = anyio.Lock()
+
+    def offers(self, tool: Tool) -> bool:
+        """Whether a model is told of the tool: what may never run is left out."""
+        return self._permissions.withheld(tool.spec.name, tool.effect) is None
+
+    async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
+        """Return the call as it may run, its arguments resolved, or why it may not.
+
+        What restricts is looked at before the arguments are: nobody learns by a forbidden tool what there is.
+        """
+        if (why := self._permissions.withheld(call.name, tool.effect)) is not None:
+            return ActionDenied(why)
+        try:
+            resolved = replace(call, arguments=await tool.prepare(call.arguments))
+        except AgentctlError as error:
+            return error
+        async with self._one_at_a_time:
+            return await self._decided(call, resolved, tool)
+
+    async def _decided(self, call: ToolCall, resolved: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
+        decision = self._permissions.decide(
+            call.name, tool.effect, call.arguments, resolved=resolved.arguments, contained=tool.contained
+        )
+        if decision.kind == "deny":
+            return ActionDenied(decision.why)
+        by = decision.why
+        if decision.kind == "ask":
+            rule = rule_for(call.name, resolved.arguments, _target(tool))
+            if self._approve == "all":
+                by = "--yes"
+            elif self._approve == "deny" or self._approver is None:
+                return _unasked(call.name, rule, nobody=self._approve != "deny")
+            else:
+                await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, rule))
+                answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, rule))
+                if not answer.granted:
+                    return ActionDenied(
+                        f"{answer.by} said no to {call.name}; do not try it again another way",
+                        hint=f"to allow it: --allow {_shell_quoted(rule)}",
+                    )
+                by = answer.by
+                if answer.always:
+                    by = f"{answer.by}, always in this run: {rule}"
+                    granted = (*self._permissions.granted, parse_rule(rule))
+                    self._permissions = replace(self._permissions, granted=granted)
+        if tool.effect != "read" or decision.kind == "ask":
+            await self._emit(ToolAllowed(resolved, tool.effect, by))
+        return resolved
+
+
+def _unasked(name: str, rule: str, *, nobody: bool) -> ActionDenied:
+    why = "nobody is here to be asked (no terminal)" if nobody else "questions are answered with no (--approve deny)"
+    return ActionDenied(
+        f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"
+    )
+
+
+def _target(tool: Tool) -> str | None:
+    """Return the argument that says on what a call acts: the first that it needs."""
+    schema: Mapping[str, object] = tool.spec.parameters
+    required = schema.get("required")
+    return str(required[0]) if isinstance(required, (list, tuple)) and required else None
+
+
+def _shell_quoted(rule: str) -> str:
+    import shlex  # noqa: PLC0415 - only a refusal needs it
+
+    return shlex.quote(rule)

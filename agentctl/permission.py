@@ -1,0 +1,82 @@
+"""What a tool call needs before it runs: nothing, a person's yes, or nothing that could help. Pure.
+
+First what restricts (deny rules, ``--tools``, ``--read-only``), then ask rules, then allow rules, then the kind of the
+call: reads run, and so does what stays inside the workspace or a sandbox; everything else asks. Being specific does not
+matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from agentctl.rules import Rule
+
+
+class Decision(NamedTuple):
+    """``allow``, ``ask`` or ``deny``, and why: for the record, for the person, for the model."""
+
+    kind: Literal["allow", "ask", "deny"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What the user lets a run do. ``only`` None: every tool. ``granted``: what a person said "always" to."""
+
+    read_only: bool = False
+    only: tuple[str, ...] | None = None
+    deny: tuple[Rule, ...] = ()
+    ask: tuple[Rule, ...] = ()
+    allow: tuple[Rule, ...] = ()
+    granted: tuple[Rule, ...] = ()
+
+    def withheld(self, name: str, effect: str) -> str | None:
+        """Return why the tool ``name`` may never run, whatever its arguments, or None: what is None is offered."""
+        for rule in self.deny:
+            if not rule.arguments and rule.covers(name):
+                return _denied(name, rule)
+        if self.only is not None and name not in self.only:
+            return f"{name} is not among the tools that the user allows: {', '.join(self.only) or 'none'}"
+        if self.read_only and effect != "read":
+            return f"{name} would change something, and this run is read-only"
+        return None
+
+    def decide(
+        self,
+        name: str,
+        effect: str,
+        given: Mapping[str, object],
+        *,
+        resolved: Mapping[str, object] | None = None,
+        contained: bool = False,
+    ) -> Decision:
+        """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
+
+        ``contained``: what it changes stays inside the workspace or a sandbox.
+        """
+        meant = given if resolved is None else resolved
+        for rule in self.deny:
+            if rule.forbids(name, given) or rule.forbids(name, meant):
+                return Decision("deny", _denied(name, rule))
+        if (why := self.withheld(name, effect)) is not None:
+            return Decision("deny", why)
+        for rule in self.granted:
+            if rule.permits(name, meant):
+                return Decision("allow", f"you, always in this run: {rule}")
+        for rule in self.ask:
+            if rule.forbids(name, given) or rule.forbids(name, meant):
+                return Decision("ask", f"the rule ask {rule}")
+        for rule in self.allow:
+            if rule.permits(name, meant):
+                return Decision("allow", f"the rule allow {rule}")
+        if effect == "read":
+            return Decision("allow", "it only reads")
+        if contained:
+            return Decision("allow", "it stays inside the workspace")
+        return Decision("ask", f"{name} would change something outside the workspace")
+
+
+def _denied(name: str, rule: Rule) -> str:
+    return f"{name} is denied by a rule of the user ({rule}); do without it"

@@ -1,0 +1,176 @@
+"""Rules about tool calls, as the user writes them: ``docker_restart(name=web)``. Pure.
+
+A rule names a tool and, in brackets, what some of its arguments are; what it does not name may be anything. ``*``
+stands for any text and ``?`` for one character, in the tool's name too; a backslash takes that meaning away. A value
+with a comma or a bracket stands in double quotes. Numbers, true, false and lists are compared as JSON writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+RULE_ALLOWED = "a rule such as docker_restart or docker_restart(name=web)"
+_NAME = re.compile(r"[A-Za-z0-9_*?-]{1,100}")
+_ARGUMENT = re.compile(r"\s*([A-Za-z0-9_]{1,100})\s*=")
+_SHELL = {"run_shell": "command"}
+_JOINS = re.compile(r"[;&|\n\r()`{}]+|\$\(")
+_NOT_ONE_COMMAND = re.compile(r"[;&|<>`$(){}\\\n\r\0]")
+
+
+class Rule(NamedTuple):
+    """One rule: a tool's name or pattern, patterns for some arguments, and the text that it was written as."""
+
+    tool: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def covers(self, name: str) -> bool:
+        """Whether the rule is about the tool ``name``, whatever its arguments."""
+        return _glob(self.tool).fullmatch(name) is not None
+
+    def forbids(self, name: str, arguments: Mapping[str, object]) -> bool:
+        """Whether a call is one that this rule means to stop; of a shell's command each part counts, too."""
+        return self._matches(name, arguments, parts=True)
+
+    def permits(self, name: str, arguments: Mapping[str, object]) -> bool:
+        """Whether a call is one that this rule means to let go; a pattern lets one plain shell command go only."""
+        for argument, pattern in self.arguments:
+            is_shell = _SHELL.get(name) == argument and _is_pattern(pattern)
+            if is_shell and _NOT_ONE_COMMAND.search(_written(arguments.get(argument))):
+                return False
+        return self._matches(name, arguments, parts=False)
+
+    def _matches(self, name: str, arguments: Mapping[str, object], *, parts: bool) -> bool:
+        if not self.covers(name):
+            return False
+        for argument, pattern in self.arguments:
+            if argument not in arguments or arguments[argument] is None:
+                return False
+            said = _written(arguments[argument])
+            texts = [said]
+            if parts and _SHELL.get(name) == argument:
+                texts += [part.strip() for part in _JOINS.split(said)]
+            if not any(_glob(pattern).fullmatch(text) for text in texts):
+                return False
+        return True
+
+
+def parse_rule(text: str) -> Rule:
+    """Return the rule that ``text`` means.
+
+    Raises:
+        ValueError: it means none; the message says what is allowed.
+    """
+    written = text.strip()
+    name = _NAME.match(written)
+    if name is None or not written.isprintable() or len(written) > 4000:
+        raise ValueError(RULE_ALLOWED)
+    rest = written[name.end() :].strip()
+    if not rest:
+        return Rule(name[0], (), written)
+    if not rest.startswith("(") or not rest.endswith(")"):
+        raise ValueError(RULE_ALLOWED)
+    return Rule(name[0], _arguments(rest[1:-1]), written)
+
+
+def split_rules(text: str) -> tuple[str, ...]:
+    """Split a list of rules at its commas, but for those inside brackets or quotes."""
+    parts, depth, quoted, start, place = [], 0, False, 0, 0
+    while place < len(text):
+        char = text[place]
+        if char == "\\":
+            place += 1
+        elif char == '"' and depth:
+            quoted = not quoted
+        elif not quoted:
+            depth += (char == "(") - (char == ")" and depth > 0)
+            if char == "," and depth == 0:
+                parts.append(text[start:place])
+                start = place + 1
+        place += 1
+    parts.append(text[start:])
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> str:
+    """Return the rule that means calls of ``name`` with the same ``target`` argument (None: with any arguments)."""
+    if target is None or arguments.get(target) is None:
+        return name
+    value = re.sub(r"([*?\\])", r"\\\1", _written(arguments[target]))
+    if not value or value != value.strip() or re.search(r'[,()"]', value):
+        value = '"' + value.replace('"', '\\"') + '"'
+    return f"{name}({target}={value})"
+
+
+def _arguments(text: str) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    place = 0
+    while text[place:].strip():
+        name = _ARGUMENT.match(text, place)
+        if name is None:
+            raise ValueError(f"{RULE_ALLOWED}: name=value between the brackets")
+        pattern, place = _value(text, name.end())
+        found.append((name[1], pattern))
+        if text[place:].strip():
+            if text[place] != ",":
+                raise ValueError(f"{RULE_ALLOWED}: a comma between two arguments")
+            place += 1
+    return tuple(found)
+
+
+def _value(text: str, start: int) -> tuple[str, int]:
+    """Return the pattern that begins at ``start`` and the place behind it."""
+    while start < len(text) and text[start] == " ":
+        start += 1
+    if start < len(text) and text[start] == '"':
+        place = start + 1
+        while place < len(text) and text[place] != '"':
+            place += 2 if text[place] == "\\" else 1
+        if place >= len(text):
+            raise ValueError(f"{RULE_ALLOWED}: a quote has no end")
+        value = text[start + 1 : place].replace('\\"', '"')
+        place += 1
+        while place < len(text) and text[place] == " ":
+            place += 1
+        return value, place
+    place = start
+    while place < len(text) and text[place] != ",":
+        if text[place] in "()":
+            raise ValueError(f"{RULE_ALLOWED}: a value with a bracket stands in double quotes")
+        place += 2 if text[place] == "\\" else 1
+    value = text[start:place].strip()
+    if not value:
+        raise ValueError(f'{RULE_ALLOWED}: no value is written ""')
+    return value, min(place, len(text))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _is_pattern(pattern: str) -> bool:
+    return re.search(r"[*?]", re.sub(r"\\.", "", pattern)) is not None
+
+
+@lru_cache(maxsize=512)
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    place = 0
+    while place < len(pattern):
+        char = pattern[place]
+        if char == "\\" and place + 1 < len(pattern):
+            place += 1
+            parts.append(re.escape(pattern[place]))
+        else:
+            parts.append({"*": ".*", "?": "."}.get(char) or re.escape(char))
+        place += 1
+    return re.compile("".join(parts), re.DOTALL)
