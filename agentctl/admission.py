@@ -13,7 +13,7 @@ from agentctl.events import ApprovalAsked, Emit, ToolAllowed
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
 from agentctl.protocols import Approver, Question, Tool
-from agentctl.rules import parse_rule, rule_for
+from agentctl.rules import Rule, rule_for
 
 Approve = Literal["ask", "deny", "all"]
 
@@ -59,8 +59,8 @@ class Admission:
             elif self._approve == "deny" or self._approver is None:
                 return _unasked(call.name, rule, nobody=self._approve != "deny")
             else:
-                await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, rule))
-                answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, rule))
+                await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, str(rule)))
+                answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, str(rule)))
                 if not answer.granted:
                     return ActionDenied(
                         f"{answer.by} said no to {call.name}; do not try it again another way",
@@ -69,14 +69,14 @@ class Admission:
                 by = answer.by
                 if answer.always:
                     by = f"{answer.by}, always in this run: {rule}"
-                    granted = (*self._permissions.granted, parse_rule(rule))
+                    granted = (*self._permissions.granted, rule)
                     self._permissions = replace(self._permissions, granted=granted)
         if tool.effect != "read" or decision.kind == "ask":
             await self._emit(ToolAllowed(resolved, tool.effect, by))
         return resolved
 
 
-def _unasked(name: str, rule: str, *, nobody: bool) -> ActionDenied:
+def _unasked(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
     why = "nobody is here to be asked (no terminal)" if nobody else "questions are answered with no (--approve deny)"
     return ActionDenied(
         f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"
@@ -90,7 +90,7 @@ def _target(tool: Tool) -> str | None:
     return str(required[0]) if isinstance(required, (list, tuple)) and required else None
 
 
-def _shell_quoted(rule: str) -> str:
+def _shell_quoted(rule: Rule) -> str:
     import shlex  # noqa: PLC0415 - only a refusal needs it
 
-    return shlex.quote(rule)
+    return shlex.quote(str(rule))

@@ -99,14 +99,18 @@ def split_rules(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> str:
-    """Return the rule that means calls of ``name`` with the same ``target`` argument (None: with any arguments)."""
+def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> Rule:
+    """Return the rule that means calls of ``name`` with the same ``target`` argument (None: with any arguments).
+
+    Its text is how a user would write it; where the value has control characters, nobody can.
+    """
     if target is None or arguments.get(target) is None:
-        return name
-    value = re.sub(r"([*?\\])", r"\\\1", _written(arguments[target]))
+        return Rule(name, (), name)
+    pattern = re.sub(r"([*?\\])", r"\\\1", _written(arguments[target]))
+    value = pattern
     if not value or value != value.strip() or re.search(r'[,()"]', value):
         value = '"' + value.replace('"', '\\"') + '"'
-    return f"{name}({target}={value})"
+    return Rule(name, ((target, pattern),), f"{name}({target}={value})")
 
 
 def _arguments(text: str) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,17 @@ from agentctl.errors import (
     StateError,
     UnknownPrice,
 )
-from agentctl.events import CallDoubted, CallHeld, CallRetried, CallSent, CallSettled, CallVoided, Event, LimitWarned
+from agentctl.events import (
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallVoided,
+    Event,
+    LimitsMeasured,
+    LimitWarned,
+)
 from agentctl.ledger import SqliteLedger
 from agentctl.messages import Completion, Delta, Message, Request, Usage
 from agentctl.pricing import FREE, ModelFacts, Price, charge_nano
@@ -79,7 +89,10 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 async def test_a_call_is_held_then_sent_then_settled(desk: Desk) -> None:
     calls = await desk.calls([Delta("h"), Delta("i"), ANSWER])
     assert await calls.ask(HELLO) == ANSWER
-    assert desk.names() == ["CallHeld", "CallSent", "AnswerStreamed", "AnswerStreamed", "CallSettled"]
+    assert desk.names() == [
+        *("CallHeld", "CallSent", "AnswerStreamed", "AnswerStreamed"),
+        *("CallSettled", "LimitsMeasured"),
+    ]
     assert (calls.usage, calls.cost_nano, calls.models) == (Usage(100, 20), COST, ("m",))
     assert (await desk.spend()).run_nano == Amounts(spent=COST)
 
@@ -156,7 +169,7 @@ async def test_a_retry_is_a_new_attempt_with_a_hold_of_its_own(desk: Desk, bille
     calls = await desk.calls(error, ANSWER)
     await calls.ask(HELLO)
     ended = CallVoided if billed == "no" else CallDoubted
-    assert desk.names() == [
+    assert desk.names(LimitsMeasured) == [
         *("CallHeld", "CallSent", ended.__name__, "CallRetried"),
         *("CallHeld", "CallSent", "CallSettled"),
     ]

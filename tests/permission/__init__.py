@@ -1,0 +1,1 @@
+"""Rules, decisions, and the door in front of every tool."""
