@@ -18,14 +18,14 @@ from tests.wire.books import Books, Entry, Heard, Rates, Tariff, Tokens
 from tests.wire.line import ClientGone, Line
 from tests.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.wire.speech import House
-from tests.wire.stories import containers, parallel
+from tests.wire.stories import containers, heal, parallel
 
 __all__ = [
     "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "Mind", "Rates", "Said", "Script", "Step",
-    "Tariff", "Tokens", "WireRequest", "WireServer", "containers", "parallel",
+    "Tariff", "Tokens", "WireRequest", "WireServer", "containers", "heal", "parallel",
 ]  # fmt: skip
 USUAL = Rates(Decimal(1), Decimal(10))
-STORIES = {"containers": containers, "parallel": parallel}
+STORIES = {"containers": containers, "heal": heal, "parallel": parallel}
 
 
 class WireServer:

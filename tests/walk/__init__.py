@@ -1,0 +1,1 @@
+"""The walks of people who have never seen the program, from the first word to the record."""

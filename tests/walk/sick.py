@@ -1,0 +1,43 @@
+"""A container that is sick until somebody restarts it, on the tests' engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LIFE = "[ -e /started ] && touch /healthy; touch /started; echo serving; exec sleep 3600"
+
+
+def docker(host: str, *words: str) -> str:
+    """Run docker's own client against the engine at ``host`` and return what it says."""
+    environ = {**os.environ, "DOCKER_HOST": host}
+    done = subprocess.run(["docker", *words], env=environ, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def health(host: str, name: str) -> str:
+    """Return the engine's word for how a container fares."""
+    return docker(host, "inspect", "--format", "{{.State.Health.Status}}", name)
+
+
+def starts(host: str, name: str) -> str:
+    """Return when a container was started last: it changes with each restart."""
+    return docker(host, "inspect", "--format", "{{.State.StartedAt}}", name)
+
+
+@contextmanager
+def sick_container(host: str, name: str) -> Iterator[str]:
+    """Start a container called ``name`` that is unhealthy from its first check on; a restart cures it."""
+    checks = ("--health-cmd", "test -e /healthy", "--health-interval", "0.5s", "--health-retries", "1")
+    docker(host, "run", "-d", "--init", "--name", name, *checks, "busybox:local", "sh", "-c", _LIFE)
+    try:
+        until = time.monotonic() + 30
+        while health(host, name) != "unhealthy":
+            assert time.monotonic() < until, "the container never became sick"
+            time.sleep(0.1)
+        yield name
+    finally:
+        docker(host, "rm", "-f", name)
