@@ -33,7 +33,7 @@ _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 class Logs(Arguments):
     """Which lines of whose log."""
 
-    container: str = Field(description="name or id")
+    name: str = Field(description="name or id")
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
 
@@ -41,20 +41,20 @@ class Logs(Arguments):
 class One(Arguments):
     """Which container."""
 
-    container: str = Field(description="name or id")
+    name: str = Field(description="name or id")
 
 
 class OneOrAll(Arguments):
     """Which container."""
 
-    container: str | None = Field(None, description="name or id; without it all that run")
+    name: str | None = Field(None, description="name or id; without it all that run")
 
 
 @typed(Logs)
 async def docker_logs(bench: Bench, arguments: Logs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
     since = parse_since(arguments.since, bench.now())
-    known = await inspect(bench, arguments.container)
+    known = await inspect(bench, arguments.name)
     asked = {"stdout": "1", "stderr": "1", "tail": str(arguments.tail)}
     if since is not None:
         asked["since"] = f"{since:.6f}"
@@ -75,20 +75,20 @@ async def docker_logs(bench: Bench, arguments: Logs) -> str:
 @typed(One)
 async def docker_inspect(bench: Bench, arguments: One) -> str:
     """Show how a container is set up and fares: state, exit code, health, command, ports, mounts, networks, limits."""
-    return summary(await inspect(bench, arguments.container), bench.now())
+    return summary(await inspect(bench, arguments.name), bench.now())
 
 
 @typed(OneOrAll)
 async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     """Show what running containers use now: CPU, memory, network, disk, processes."""
-    if arguments.container is None:
+    if arguments.name is None:
         running = [
             (names_of(entry)[0], text(entry, "Id")) for entry in documents(await bench.engine.get("containers/json"))
         ]
         if not running:
             return "No containers are running."
     else:
-        known = await inspect(bench, arguments.container)
+        known = await inspect(bench, arguments.name)
         if not fields(known, "State").get("Running"):
             return f"{name_of(known)} is not running (state: {cell(text(known, 'State', 'Status'))})."
         running = [(name_of(known), text(known, "Id"))]

@@ -52,7 +52,7 @@ async def test_the_tools_answer_is_the_answer() -> None:
 async def test_a_question_of_cause_gets_the_facts_and_a_note() -> None:
     (completion,) = await answered(asked("Why did web crash?"))
     assert isinstance(completion, Completion)
-    assert completion.tool_calls == (ToolCall("builtin-1", "docker_logs", {"container": "web"}),)
+    assert completion.tool_calls == (ToolCall("builtin-1", "docker_logs", {"name": "web"}),)
     assert completion.text.endswith("\nThese are the facts; explaining them needs a model: agentctl help setup")
 
 

@@ -81,7 +81,7 @@ async def test_no_match_says_what_is_hidden(box: LazyToolbox) -> None:
 async def test_logs_are_the_last_lines(box: LazyToolbox) -> None:
     with anyio.fail_after(20):
         while True:
-            lines = (await box.get("docker_logs")({"container": "sample-web", "tail": 2})).splitlines()
+            lines = (await box.get("docker_logs")({"name": "sample-web", "tail": 2})).splitlines()
             if len(lines) == 2:
                 break
             await anyio.sleep(0.3)
@@ -90,23 +90,23 @@ async def test_logs_are_the_last_lines(box: LazyToolbox) -> None:
 
 
 async def test_logs_hold_what_went_to_stderr(box: LazyToolbox) -> None:
-    assert await box.get("docker_logs")({"container": "sample-failed"}) == "fatal: no config"
+    assert await box.get("docker_logs")({"name": "sample-failed"}) == "fatal: no config"
 
 
 async def test_logs_can_begin_at_a_moment(box: LazyToolbox) -> None:
     logs = box.get("docker_logs")
-    assert await logs({"container": "sample-worker", "since": "0s"}) == "sample-worker has written nothing since 0s."
-    assert await logs({"container": "sample-worker", "since": "2h"}) == "started"
-    assert await logs({"container": "sample-worker", "since": "2020-01-31T08:00"}) == "started"
+    assert await logs({"name": "sample-worker", "since": "0s"}) == "sample-worker has written nothing since 0s."
+    assert await logs({"name": "sample-worker", "since": "2h"}) == "started"
+    assert await logs({"name": "sample-worker", "since": "2020-01-31T08:00"}) == "started"
     with pytest.raises(ToolError, match="which is no time"):
-        await logs({"container": "sample-worker", "since": "yesterday-ish"})
+        await logs({"name": "sample-worker", "since": "yesterday-ish"})
 
 
 async def test_a_flood_of_logs_is_cut_and_says_so(box: LazyToolbox, docker_host: str) -> None:
     noise = "i=0; while [ $i -lt 9000 ]; do echo line-$i-of-a-rather-long-log; i=$((i+1)); done; printf 'no end'"
     _docker(docker_host, "run", "--name", "flood", "--network", "none", "busybox:local", "sh", "-c", noise)
     try:
-        text = await box.get("docker_logs")({"container": "flood", "tail": 10000})
+        text = await box.get("docker_logs")({"name": "flood", "tail": 10000})
     finally:
         _docker(docker_host, "rm", "-f", "flood")
     assert re.match(r"… [\d,]+ earlier lines left out \(the most is 60 KB\) …\n", text)
@@ -117,7 +117,7 @@ async def test_a_flood_of_logs_is_cut_and_says_so(box: LazyToolbox, docker_host:
 async def test_a_log_of_a_terminal_is_read_without_frames(box: LazyToolbox, docker_host: str) -> None:
     _docker(docker_host, "run", "-t", "--name", "tty", "--network", "none", "busybox:local", "echo", "\x1b[31mhello")
     try:
-        text = await box.get("docker_logs")({"container": "tty"})
+        text = await box.get("docker_logs")({"name": "tty"})
     finally:
         _docker(docker_host, "rm", "-f", "tty")
     assert text == "\\x1b[31mhello"
@@ -139,7 +139,7 @@ async def test_inspect_is_short_and_tells_no_secret(box: LazyToolbox, docker_hos
     mounts = ["-v", "agentctl-data:/data", "-v", "/tmp:/host:ro", "-p", "127.0.0.1:18080:80", "--restart", "on-failure"]
     _docker(docker_host, "run", "-d", *words, *mounts, "busybox:local", "sleep", "60")
     try:
-        text = await box.get("docker_inspect")({"container": "secretive"})
+        text = await box.get("docker_inspect")({"name": "secretive"})
         volumes = await box.get("docker_volumes")({})
         listed = await box.get("docker_ps")({"name": "secretive"})
         df = await box.get("docker_system_df")({})
@@ -163,14 +163,14 @@ async def test_inspect_is_short_and_tells_no_secret(box: LazyToolbox, docker_hos
 
 
 async def test_inspect_tells_how_a_container_ended(box: LazyToolbox) -> None:
-    text = await box.get("docker_inspect")({"container": "sample-failed"})
+    text = await box.get("docker_inspect")({"name": "sample-failed"})
     assert re.search(r"^state +exited, ended .* ago$", text, re.MULTILINE)
     assert re.search(r"^exit code +3$", text, re.MULTILINE)
 
 
 async def test_a_container_is_found_by_the_start_of_its_id(box: LazyToolbox, docker_host: str) -> None:
     identity = _docker(docker_host, "inspect", "-f", "{{.Id}}", "sample-web")
-    assert re.search(r"^name +sample-web$", await box.get("docker_inspect")({"container": identity[:10]}), re.MULTILINE)
+    assert re.search(r"^name +sample-web$", await box.get("docker_inspect")({"name": identity[:10]}), re.MULTILINE)
 
 
 async def test_stats_measure_running_containers_only(box: LazyToolbox) -> None:
@@ -178,7 +178,7 @@ async def test_stats_measure_running_containers_only(box: LazyToolbox) -> None:
     text = await stats({})
     assert {"sample-web", "sample-worker"} <= _first_cells(text)
     assert re.search(r"^sample-worker +\d+\.\d % .* 64\.0 MB ", text, re.MULTILINE)
-    assert await stats({"container": "sample-failed"}) == "sample-failed is not running (state: exited)."
+    assert await stats({"name": "sample-failed"}) == "sample-failed is not running (state: exited)."
 
 
 async def test_images_networks_and_disk_use_are_listed(box: LazyToolbox) -> None:
@@ -192,7 +192,7 @@ async def test_images_networks_and_disk_use_are_listed(box: LazyToolbox) -> None
 @pytest.mark.parametrize("tool", ["docker_logs", "docker_inspect", "docker_stats"])
 async def test_a_missing_container_is_said_with_the_nearest_name(box: LazyToolbox, tool: str) -> None:
     with pytest.raises(EngineUnavailable) as caught:
-        await box.get(tool)({"container": "sample-wbe"})
+        await box.get(tool)({"name": "sample-wbe"})
     assert caught.value.message == 'No such container: sample-wbe. Did you mean "sample-web"?'
     assert "sample-worker" in caught.value.hint
 
@@ -200,7 +200,7 @@ async def test_a_missing_container_is_said_with_the_nearest_name(box: LazyToolbo
 async def test_a_name_that_is_a_path_asks_for_nothing_else(box: LazyToolbox) -> None:
     for name in ("../images/json?x=", "sample-web/json", "a b", "", "-x", "\x1b[2J"):
         with pytest.raises(EngineUnavailable, match="No such container"):
-            await box.get("docker_inspect")({"container": name})
+            await box.get("docker_inspect")({"name": name})
 
 
 async def test_reads_at_the_same_time_share_one_client(box: LazyToolbox) -> None:

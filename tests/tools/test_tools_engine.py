@@ -257,7 +257,7 @@ async def test_a_log_stream_that_is_none_is_said() -> None:
             await stream.send(_http(b'{"Id": "abc", "Name": "/web", "Config": {}}'))
 
     async with _server(serve) as host:
-        error = await _error_of(host, "docker_logs", container="web")
+        error = await _error_of(host, "docker_logs", name="web")
     assert error.message == "The container engine's log stream is not understood."
 
 

@@ -77,7 +77,7 @@ def test_the_schema_is_short_and_says_what_is_allowed() -> None:
         ),
         ("system_processes", {"sort": "ram"}, '"sort" must be "cpu" or "memory" or "name", not \'ram\''),
         ("system_ports", {"port": "http"}, "\"port\" must be a whole number from 1 to 65535, not 'http'"),
-        ("docker_logs", {"container": ["a"]}, '"container" must be text'),
+        ("docker_logs", {"name": ["a"]}, '"name" must be text'),
         ("docker_ps", {"state": "\x1b[2J"}, "'\\x1b[2J'"),
     ],
 )

@@ -115,7 +115,7 @@ DOCKER_ROWS = (
     Row(
         "docker_logs",
         "the logs of a container, or their last lines",
-        "docker logs [--since {since} ][--tail {tail} ]{container}",
+        "docker logs [--since {since} ][--tail {tail} ]{name}",
         """
         look at the {name} logs | look at the logs of {name} | what {name} has logged | what {name} logged |
         what {name} has been logging | what {name} logged {since} | what {name} has been saying |
@@ -148,8 +148,8 @@ DOCKER_ROWS = (
         what is {name} logging | what is {name} printing | what is the {name} container saying |
         what is in the logs of {name} | what do the {name} logs say
         """,
-        slots={"name": "container", "number": "tail", "since": "since"},
-        needs=("container",),
+        slots={"name": "name", "number": "tail", "since": "since"},
+        needs=("name",),
         must=("log/stdout/say/container",),
         commands="""
         docker logs {name} | docker container logs {name} | docker logs {name} --tail {number} |
@@ -171,7 +171,7 @@ DOCKER_ROWS = (
     Row(
         "docker_inspect",
         "the details of a container: image, ports, mounts, state",
-        "docker inspect {container}",
+        "docker inspect {name}",
         """
         everything about container {name} | everything about the {name} container |
         which volumes are mounted in container {name} | which volumes are mounted in the {name} container |
@@ -190,8 +190,8 @@ DOCKER_ROWS = (
         networks of container {name} | ip address of container {name} | ip of the {name} container |
         which image does container {name} use | image of container {name}
         """,
-        slots={"name": "container"},
-        needs=("container",),
+        slots={"name": "name"},
+        needs=("name",),
         must=(
             "inspect/container",
             "inspect/info/config/port/mount/mounted/volume/network/ip/image/everything/metadata/describe/environment",
@@ -225,7 +225,7 @@ DOCKER_ROWS = (
     Row(
         "docker_stats",
         "CPU and memory of one container",
-        "docker stats --no-stream {container}",
+        "docker stats --no-stream {name}",
         """
         how much is container {name} using | how busy is the {name} container | cpu load of container {name} |
         docker stats for {name} | docker stats of {name} | {name} container cpu and memory |
@@ -239,8 +239,8 @@ DOCKER_ROWS = (
         how much cpu is the {name} container using | {name} container memory usage |
         container {name} memory usage | {name} container cpu usage
         """,
-        slots={"name": "container"},
-        needs=("container",),
+        slots={"name": "name"},
+        needs=("name",),
         must=("container/stat",),
         commands="docker stats {name} | docker stats --no-stream {name} | docker stats {name} --no-stream",
         causes="""
