@@ -36,6 +36,14 @@ TOOLS: Mapping[str, str] = {
     "docker_system_df": "agentctl.tools.docker:docker_system_df",
     "docker_networks": "agentctl.tools.docker:docker_networks",
     "docker_volumes": "agentctl.tools.docker:docker_volumes",
+    "docker_start": "agentctl.tools.lifecycle:docker_start",
+    "docker_stop": "agentctl.tools.lifecycle:docker_stop",
+    "docker_restart": "agentctl.tools.lifecycle:docker_restart",
+    "docker_run": "agentctl.tools.docker_run:docker_run",
+    "docker_exec": "agentctl.tools.docker_exec:docker_exec",
+    "docker_pull": "agentctl.tools.docker_pull:docker_pull",
+    "docker_rm": "agentctl.tools.lifecycle:docker_rm",
+    "docker_rmi": "agentctl.tools.images:docker_rmi",
 }
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 

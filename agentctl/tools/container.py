@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import anyio
@@ -55,16 +56,8 @@ async def docker_logs(bench: Bench, arguments: Logs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
     since = parse_since(arguments.since, bench.now())
     known = await inspect(bench, arguments.name)
-    asked = {"stdout": "1", "stderr": "1", "tail": str(arguments.tail)}
-    if since is not None:
-        asked["since"] = f"{since:.6f}"
-    lines, stream = LastLines(), LogStream(framed=fields(known, "Config").get("Tty") is not True)
-    async with bench.engine.reading(f"containers/{quote(text(known, 'Id'))}/logs", **asked) as chunks:
-        async for chunk in chunks:
-            for line in stream.feed(chunk):
-                lines.add(line)
-    for line in stream.rest():
-        lines.add(line)
+    asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
+    lines = await last_lines(bench, known, asked)
     if not lines.kept:
         newer = f" since {cell(arguments.since)}" if arguments.since else ""
         return f"{name_of(known)} has written nothing{newer}."
@@ -116,6 +109,23 @@ async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
     return table(header, rows) + cut
+
+
+async def last_lines(bench: Bench, known: Doc, asked: Mapping[str, str]) -> LastLines:
+    """Return the lines of a container's log that ``asked`` (``tail``, ``since``) chooses, as many as may be kept.
+
+    Raises:
+        EngineUnavailable: the log cannot be read.
+    """
+    lines, stream = LastLines(), LogStream(framed=fields(known, "Config").get("Tty") is not True)
+    path = f"containers/{quote(text(known, 'Id'))}/logs"
+    async with bench.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
+        async for chunk in chunks:
+            for line in stream.feed(chunk):
+                lines.add(line)
+    for line in stream.rest():
+        lines.add(line)
+    return lines
 
 
 async def inspect(bench: Bench, container: str) -> Doc:

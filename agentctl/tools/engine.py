@@ -4,93 +4,60 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
 
 from agentctl.errors import EngineUnavailable
+from agentctl.tools.address import DEFAULT_HOST, Address, parse_address
 
 if TYPE_CHECKING:
     import aiodocker
     import aiohttp
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
 MOST_ANSWER = 32 * 1024 * 1024
 _START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
 
 
-class NotThere(EngineUnavailable):
+class EngineRefused(EngineUnavailable):
+    """The engine answers, and says no: its ``code`` (as of HTTP) and what it ``said``, in one line."""
+
+    def __init__(self, message: str, *, code: int, said: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code, self.said = code, said
+
+
+class NotThere(EngineRefused):
     """The engine answers, but knows no such thing (404)."""
 
 
-class Address(NamedTuple):
-    """Where an engine listens: a socket's ``path``, or a ``url``; ``shown`` is how the user wrote it."""
+class Answer(NamedTuple):
+    """An answer under way: its status (below 300, or 304: nothing had to be changed) and its pieces."""
 
-    shown: str
-    path: str | None = None
-    url: str | None = None
-    named_by: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.shown} (from {self.named_by})" if self.named_by else self.shown
-
-
-def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
-    """Return the address that ``given`` means; None or an empty text is the default socket.
-
-    Raises:
-        EngineUnavailable: malformed, or of a kind that is not spoken, with a line to paste.
-    """
-    if not given or not given.strip():
-        return Address(DEFAULT_HOST, path=DEFAULT_HOST.removeprefix("unix://"))
-    shown = given.strip()
-    scheme, found, rest = shown.partition("://")
-    if scheme == "unix" and found:
-        if rest.startswith("/") and rest != "/" and "\0" not in rest:
-            return Address(shown, path=rest, named_by=named_by)
-        raise _malformed(
-            shown, named_by, "a socket's path begins with /", f"unix:///{rest.strip('/') or DEFAULT_HOST[8:]}"
-        )
-    if found and scheme in ("tcp", "http"):
-        try:
-            parts = urlsplit(shown)
-            host, port = parts.hostname, parts.port or 2375
-        except ValueError:
-            host, port = None, 0
-        if not host or "@" in rest or (parts.path not in ("", "/")) or parts.query:
-            raise _malformed(shown, named_by, "it needs a host and a port", "tcp://127.0.0.1:2375")
-        return Address(shown, url=f"http://{f'[{host}]' if ':' in host else host}:{port}", named_by=named_by)
-    if found and scheme in ("ssh", "https", "npipe", "fd"):
-        what = {"ssh": "ssh", "https": "TLS", "npipe": "Windows pipes", "fd": "handed-down sockets"}[scheme]
-        cure = (
-            f"ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {rest} &   then: export {named_by}=unix:///tmp/docker.sock"
-            if scheme == "ssh"
-            else f"export {named_by}={DEFAULT_HOST}"
-        )
-        raise EngineUnavailable(f"{named_by} is {shown}; engines over {what} are not supported yet.", hint=cure)
-    cure = (
-        f"unix://{shown}" if shown.startswith("/") else f"tcp://{shown}" if ":" in shown and not found else DEFAULT_HOST
-    )
-    raise _malformed(shown, named_by, "it must begin with unix:// or tcp://", cure)
-
-
-def _malformed(shown: str, named_by: str, why: str, cure: str) -> EngineUnavailable:
-    return EngineUnavailable(
-        f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={cure}"
-    )
+    status: int
+    pieces: AsyncIterator[bytes]
 
 
 class Engine:
-    """Reads from one container engine; the client is opened in the loop of the first read. Close it."""
+    """Speaks to one container engine; the client is opened in the loop of the first call. Close it."""
 
     def __init__(self, docker_host: str | None, *, named_by: str = "DOCKER_HOST", patience: float = 10.0) -> None:
         self._given, self._named_by, self._patience = docker_host, named_by, patience
         self._client: aiodocker.Docker | None = None
         self._connector: aiohttp.BaseConnector | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where it listens.
+
+        Raises:
+            EngineUnavailable: the address that was given is none.
+        """
+        return parse_address(self._given, self._named_by)
 
     async def aclose(self) -> None:
         """Close the client and its connections, also while being cancelled; a later read opens a new one."""
@@ -107,16 +74,29 @@ class Engine:
         Raises:
             EngineUnavailable: the engine cannot be asked, or its answer is not believable; ``NotThere`` for a 404.
         """
-        async with self.reading(path, **params) as chunks:
-            body = bytearray()
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_ANSWER:
-                    raise self._strange(f"more than {MOST_ANSWER // 1024**2} MB")
-        try:
-            return json.loads(body)
-        except ValueError as exc:
-            raise self._strange(f"not JSON ({bytes(body[:40])!r})") from exc
+        async with self.asking("GET", path, params) as answer:
+            return self._parsed(await self._body(answer))
+
+    async def change(
+        self,
+        method: Literal["POST", "DELETE"],
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        patience: float | None = None,
+        **params: str,
+    ) -> tuple[int, Any]:
+        """Ask for one change (a POST is never sent twice); return the status (304: it was so already) and the answer.
+
+        ``patience`` is in seconds. After silence or a lost connection nobody knows whether the change was made, and
+        the error says so.
+
+        Raises:
+            EngineUnavailable: as ``get``; ``EngineRefused`` with the engine's reason.
+        """
+        async with self.asking(method, path, params, body=body, patience=patience) as answer:
+            whole = await self._body(answer)
+            return answer.status, self._parsed(whole) if whole.strip() else None
 
     @asynccontextmanager
     async def reading(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -125,19 +105,42 @@ class Engine:
         Raises:
             EngineUnavailable: as ``get``.
         """
+        async with self.asking("GET", path, params) as answer:
+            yield answer.pieces
+
+    @asynccontextmanager
+    async def asking(
+        self,
+        method: Literal["GET", "POST", "DELETE"],
+        path: str,
+        params: Mapping[str, str],
+        *,
+        body: Mapping[str, object] | None = None,
+        patience: float | None = None,
+        silence_only: bool = False,
+    ) -> AsyncIterator[Answer]:
+        """Ask, and hand out the answer; ``patience`` counts from the last piece if ``silence_only``, else in all.
+
+        Raises:
+            EngineUnavailable: as ``get``.
+        """
         library = await anyio.to_thread.run_sync(_aiohttp)  # 0.3 s: in a thread, the screen stays alive
-        address = parse_address(self._given, self._named_by)
+        address = self.address
+        patience = self._patience if patience is None else patience
+        doubt = "" if method == "GET" else " Whether the change was made is not known: look with docker_ps(all=true)."
         try:
-            with anyio.fail_after(self._patience):
+            with anyio.fail_after(patience) as scope:
                 client = await self._open(library, address)
                 url = f"{client.docker_host}/{client.api_version}/{path}"
-                async with client.session.get(url, params=params, allow_redirects=False) as answer:
-                    if answer.status != 200:
+                async with client.session.request(
+                    method, url, params=params, json=body, allow_redirects=False
+                ) as answer:
+                    if answer.status >= 300 and answer.status != 304:
                         raise _refusal(answer.status, await _whole(answer.content, 4096), address)
-                    yield answer.content.iter_chunked(64 * 1024)
+                    yield Answer(answer.status, _pieces(answer.content, scope, patience if silence_only else None))
         except TimeoutError as exc:
             raise EngineUnavailable(
-                f"The container engine at {address} did not answer within {self._patience:g} s.",
+                f"The container engine at {address} did not answer within {patience:g} s.{doubt}",
                 hint="is it overloaded or hung? sudo systemctl restart docker",
             ) from exc
         except library.ClientConnectorDNSError as exc:
@@ -147,10 +150,24 @@ class Engine:
             raise _unconnected(exc.os_error, address) from exc
         except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
             raise EngineUnavailable(
-                f"The container engine at {address} went away in the middle of its answer.", hint=_START
+                f"The container engine at {address} went away in the middle of its answer.{doubt}", hint=_START
             ) from exc
         except library.ClientError as exc:
             raise self._strange(type(exc).__name__) from exc
+
+    async def _body(self, answer: Answer) -> bytes:
+        body = bytearray()
+        async for piece in answer.pieces:
+            body += piece
+            if len(body) > MOST_ANSWER:
+                raise self._strange(f"more than {MOST_ANSWER // 1024**2} MB")
+        return bytes(body)
+
+    def _parsed(self, body: bytes) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
+        try:
+            return json.loads(body)
+        except ValueError as exc:
+            raise self._strange(f"not JSON ({body[:40]!r})") from exc
 
     async def _open(self, library: ModuleType, address: Address) -> aiodocker.Docker:
         if self._client is None:
@@ -175,10 +192,19 @@ class Engine:
         return client
 
     def _strange(self, what: str) -> EngineUnavailable:
-        address = parse_address(self._given, self._named_by)
+        address = self.address
         return EngineUnavailable(
             f"What listens at {address} does not answer like a container engine: {what}.", hint=_other(address)
         )
+
+
+async def _pieces(
+    content: aiohttp.StreamReader, scope: anyio.CancelScope, silence: float | None
+) -> AsyncIterator[bytes]:
+    async for piece in content.iter_chunked(64 * 1024):
+        if silence is not None:
+            scope.deadline = anyio.current_time() + silence
+        yield piece
 
 
 async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:
@@ -236,8 +262,11 @@ def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
             f"The engine at {address} speaks TLS, which is not supported yet.", hint=_other(address)
         )
     if status == 404:
-        return NotThere(f"The container engine at {address} knows nothing of this: {said or status}.")
-    return EngineUnavailable(
+        what = f"The container engine at {address} knows nothing of this: {said or status}."
+        return NotThere(what, code=status, said=said)
+    return EngineRefused(
         f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
+        code=status,
+        said=said,
         hint="look at its log: sudo journalctl -u docker -n 50" if status >= 500 else "",
     )

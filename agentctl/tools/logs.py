@@ -37,18 +37,18 @@ def parse_since(since: str | None, now: datetime) -> float | None:
         ) from None
 
 
-class LogStream:
-    """Takes a log apart into lines: frames of eight header bytes, or plain bytes from a container with a terminal."""
+class Frames:
+    """Takes a stream apart into pieces of stdout (1) and stderr (2): eight header bytes before each."""
 
-    def __init__(self, *, framed: bool) -> None:
-        self._framed, self._raw = framed, bytearray()
-        self._open: dict[int, bytearray] = {}
+    def __init__(self) -> None:
+        self._raw = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
-        """Yield the lines that ``chunk`` completes."""
-        if not self._framed:
-            yield from self._lines(1, chunk)
-            return
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the stream's number and the bytes of each piece that ``chunk`` completes.
+
+        Raises:
+            EngineUnavailable: these are no frames.
+        """
         self._raw += chunk
         while len(self._raw) >= 8:
             end = 8 + int.from_bytes(self._raw[4:8], "big")
@@ -58,6 +58,19 @@ class LogStream:
                 return
             stream, payload = self._raw[0], bytes(self._raw[8:end])
             del self._raw[:end]
+            yield stream, payload
+
+
+class LogStream:
+    """Takes a log apart into lines: frames of eight header bytes, or plain bytes from a container with a terminal."""
+
+    def __init__(self, *, framed: bool) -> None:
+        self._frames = Frames() if framed else None
+        self._open: dict[int, bytearray] = {}
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Yield the lines that ``chunk`` completes."""
+        for stream, payload in [(1, chunk)] if self._frames is None else self._frames.feed(chunk):
             yield from self._lines(stream, payload)
 
     def rest(self) -> Iterator[str]:

@@ -19,17 +19,17 @@ def summary(known: Doc, now: datetime) -> str:
             ("name", name_of(known)),
             ("id", text(known, "Id")[:12]),
             ("image", text(config, "Image")),
-            ("state", _state(state, now)),
+            ("state", state_of(state, now)),
             ("exit code", None if state.get("Running") else number(state, "ExitCode")),
             ("out of memory", "yes: killed by the kernel" if state.get("OOMKilled") is True else "no"),
             ("error", text(state, "Error")),
-            ("health", _health(state)),
+            ("health", health_of(state)),
             ("restarts", f"{number(known, 'RestartCount')} (policy: {restarts})"),
             ("created", ago(moment(known, "Created"), now)),
             ("command", " ".join(part for part in command if part)),
             ("user", text(config, "User")),
             ("workdir", text(config, "WorkingDir")),
-            ("ports", _bindings(fields(known, "NetworkSettings", "Ports"))),
+            ("ports", bindings_of(fields(known, "NetworkSettings", "Ports"))),
             ("mounts", "; ".join(_mount(entry) for entry in many(known, "Mounts"))),
             ("networks", ", ".join(_network(*pair) for pair in fields(known, "NetworkSettings", "Networks").items())),
             ("environment", ", ".join(sorted(name.partition("=")[0] for name in texts(config, "Env")))),
@@ -45,7 +45,7 @@ def name_of(known: Doc) -> str:
     return cell(text(known, "Name").removeprefix("/") or text(known, "Id")[:12])
 
 
-def _state(state: Doc, now: datetime) -> str:
+def state_of(state: Doc, now: datetime) -> str:
     word = text(state, "Status") or "unknown"
     if state.get("Running") is True:
         began = moment(state, "StartedAt")
@@ -54,7 +54,7 @@ def _state(state: Doc, now: datetime) -> str:
     return f"{word}, ended {ago(ended, now)}" if ended else word
 
 
-def _health(state: Doc) -> str:
+def health_of(state: Doc) -> str:
     word = text(state, "Health", "Status")
     if not word or word == "none":
         return ""
@@ -63,7 +63,7 @@ def _health(state: Doc) -> str:
     return f"{word}, {counted(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
 
 
-def _bindings(published: Doc) -> str:
+def bindings_of(published: Doc) -> str:
     listed: list[Doc] = []
     for inner, outer in published.items():
         port, _, kind = inner.partition("/")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from agentctl.errors import EngineUnavailable
 from agentctl.tools import toolbox
+from agentctl.tools.address import Address, parse_address
 from agentctl.tools.container import use
-from agentctl.tools.engine import Address, Engine, parse_address
+from agentctl.tools.engine import Engine
 from agentctl.tools.summary import summary
 
 JSON = st.recursive(

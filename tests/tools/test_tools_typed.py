@@ -22,13 +22,25 @@ def _box(*names: str) -> Toolbox:
     return toolbox(workspace=Path("/tmp"), names=names or None)
 
 
+CHANGES = {
+    "docker_start": "write",
+    "docker_stop": "write",
+    "docker_restart": "write",
+    "docker_run": "write",
+    "docker_exec": "destructive",
+    "docker_pull": "network",
+    "docker_rm": "destructive",
+    "docker_rmi": "destructive",
+}
+
+
 @pytest.mark.parametrize("name", sorted(TOOLS))
-def test_every_declared_tool_exists_and_reads_only(name: str) -> None:
+def test_every_declared_tool_exists_and_is_of_its_kind(name: str) -> None:
     tool: Tool = _box().get(name)
     spec = tool.spec
     assert spec.name == name
     assert spec.description
-    assert tool.effect == "read"
+    assert tool.effect == CHANGES.get(name, "read")
     assert set(spec.parameters) <= {"type", "properties", "required", "additionalProperties"}
     assert '"title"' not in json.dumps(spec.parameters)
     assert "null" not in json.dumps(spec.parameters)
