@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -28,10 +29,10 @@ _KILL = 'for p in /proc/[0-9]*; do grep -qs "$1" "$p/environ" && kill "-$2" "${p
 
 
 class _State(NamedTuple):
-    """Whether a command runs, or has run and ended; ``pid`` is as the engine's machine counts."""
+    """Whether a command runs; its exit code once it has run and ended; ``pid`` is as the engine's machine counts."""
 
     running: bool
-    ended: bool
+    code: int | None = None
     pid: int = 0
 
 
@@ -70,7 +71,7 @@ async def docker_exec(bench: Bench, arguments: Exec) -> str:
     identity = await _made(bench, path_of(known, "exec"), words, {"Env": [mark], **who, **where})
     try:
         with anyio.move_on_after(arguments.timeout) as limit:
-            held = await _followed(bench, identity, written, arguments.timeout)
+            code, held = await _followed(bench, identity, written, arguments.timeout)
     except EngineRefused as error:
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.said, 250)}") from error
     except BaseException as error:
@@ -80,9 +81,8 @@ async def docker_exec(bench: Bench, arguments: Exec) -> str:
         raise
     if limit.cancelled_caught:
         left = await _ended(bench, path_of(known, "exec"), identity, mark, who)
-        how = left or "it was ended, with all that it had started"
+        how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
-    code = number(document(await bench.engine.get(f"exec/{identity}/json")), "ExitCode")
     if code in (126, 127) and written.said.startswith("OCI runtime exec failed"):
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.said, 300)}")
     more = "\nnote: something that it started goes on in the container" if held else ""
@@ -98,21 +98,24 @@ async def _made(bench: Bench, path: str, words: Sequence[str], more: Mapping[str
     return quote(identity, safe="")
 
 
-async def _followed(bench: Bench, identity: str, written: Written, patience: float) -> bool:
-    """Read what a command writes until it has ended; return whether something of it still holds its output."""
-    held = False
+async def _followed(bench: Bench, identity: str, written: Written, patience: float) -> tuple[int, bool]:
+    """Read what a command writes until it has ended; return its exit code, and whether its output is still held open.
+
+    Raises:
+        EngineUnavailable: it was not started, or the engine goes away.
+    """
+    ends: list[int] = []
+    broken: list[EngineUnavailable] = []
 
     async def watch(group: anyio.abc.TaskGroup) -> None:
-        nonlocal held
-        while True:
-            await anyio.sleep(_LOOK_AGAIN_S)
-            if (await _state(bench, identity)).ended:
-                break
+        try:
+            code = await _code(bench, identity)
+        except EngineUnavailable:
+            return  # who reads will see it, too
         await anyio.sleep(_GRACE_S)
-        held = True
+        ends.append(code)
         group.cancel_scope.cancel()
 
-    broken: list[EngineUnavailable] = []
     async with anyio.create_task_group() as group:
         try:
             asked = bench.engine.asking(
@@ -126,17 +129,25 @@ async def _followed(bench: Bench, identity: str, written: Written, patience: flo
         group.cancel_scope.cancel()
     if broken:
         raise broken[0]
-    return held
+    if ends:
+        return ends[0], True
+    return await _code(bench, identity), False
+
+
+async def _code(bench: Bench, identity: str) -> int:
+    """Wait until a command has ended and return its exit code."""
+    while True:
+        code = (await _state(bench, identity)).code
+        if code is not None:
+            return code
+        await anyio.sleep(_LOOK_AGAIN_S)
 
 
 async def _state(bench: Bench, identity: str) -> _State:
-    """Return how a command stands; where the engine does not say, it counts as running."""
-    try:
-        known = document(await bench.engine.get(f"exec/{identity}/json"))
-    except EngineUnavailable:
-        return _State(running=True, ended=False)
+    known = document(await bench.engine.get(f"exec/{identity}/json"))
     running = known.get("Running") is not False
-    return _State(running, not running and known.get("ExitCode") is not None, number(known, "Pid"))
+    ended = not running and known.get("ExitCode") is not None
+    return _State(running, number(known, "ExitCode") if ended else None, number(known, "Pid"))
 
 
 async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping[str, object]) -> str:
@@ -144,15 +155,13 @@ async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping
 
     It needs a shell and grep in the container; the command's own user can see and end what is his.
     """
-    state = _State(running=True, ended=False)
+    state = _State(running=True)
     with anyio.move_on_after(_ENDING_S, shield=True):
         for signal in ("TERM", "KILL", "KILL"):
-            try:
+            with suppress(EngineUnavailable):
                 killer = await _made(bench, path, ["sh", "-c", _KILL, "sh", mark, signal], who)
                 with anyio.move_on_after(_GRACE_S):
                     await _followed(bench, killer, Written(), _GRACE_S)
-            except EngineUnavailable:
-                pass
             state = await _settled(bench, identity)
             if signal == "KILL" and not state.running:
                 return ""
@@ -165,8 +174,10 @@ async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping
 async def _settled(bench: Bench, identity: str) -> _State:
     """Return how a command stands as soon as it does not run, after a second in any case."""
     until = anyio.current_time() + _GRACE_S
+    state = _State(running=True)
     while True:
-        state = await _state(bench, identity)
+        with suppress(EngineUnavailable):
+            state = await _state(bench, identity)
         if not state.running or anyio.current_time() > until:
             return state
         await anyio.sleep(0.1)

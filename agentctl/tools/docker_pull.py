@@ -49,7 +49,7 @@ async def docker_pull(bench: Bench, arguments: Pull) -> str:
         async with bench.engine.asking(
             "POST", "images/create", asked, patience=_SILENCE_S, silence_only=True
         ) as answer:
-            async for line in _lines(answer.pieces):
+            async for line in progress(answer.pieces):
                 if said := text(line, "error") or text(line, "errorDetail", "message"):
                     raise _failed(wanted, said)
                 last = text(line, "status") or last
@@ -62,7 +62,12 @@ async def docker_pull(bench: Bench, arguments: Pull) -> str:
     return f"{wanted} {deed}.\ndigest: {digest}\nid: {identity_of(known)}\nsize: {size(number(known, 'Size'))}"
 
 
-async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
+async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
+    """Yield the objects of a stream of lines; what is none becomes an empty one.
+
+    Raises:
+        EngineUnavailable: a line has no end.
+    """
     held = bytearray()
     async for piece in pieces:
         held += piece
@@ -111,4 +116,4 @@ def _failed(wanted: Reference, said: str) -> ToolError:
     return ToolError(f"{wanted} was not pulled: {why}")
 
 
-__all__ = ["docker_pull", "the_name"]
+__all__ = ["docker_pull", "progress", "the_name"]

@@ -117,8 +117,8 @@ def request(bench: Bench, arguments: Run, *, call: str) -> dict[str, object]:
         made["Cmd"] = command
     if workspace is not None:
         made["WorkingDir"] = "/workspace"
-        if os.getuid() != 0:
-            made["User"] = f"{os.getuid()}:{os.getgid()}"  # without capabilities root could not read the user's files
+        if os.geteuid() != 0:
+            made["User"] = f"{os.geteuid()}:{os.getegid()}"  # without capabilities root could not read the user's files
     return made
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
 import anyio
 from pydantic import Field
 
 from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools.answers import Doc, document, fields, many, moment, number, text
+from agentctl.tools.answers import Doc, document, fields, many, number, text
 from agentctl.tools.bench import Bench
 from agentctl.tools.container import last_lines
 from agentctl.tools.engine import EngineRefused, NotThere
@@ -18,6 +21,7 @@ from agentctl.tools.which import OnContainer, path_of, the_container, the_very
 WATCHED_S = 1.0
 _LOOK_AGAIN_S = 0.1
 _LAST_LINES = 20
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z ")
 _PATIENCE_S = 30.0  # beyond the grace time; the engine answers when it is done
 
 
@@ -42,19 +46,21 @@ class Remove(OnContainer):
 async def docker_start(bench: Bench, arguments: Start) -> str:
     """Start a stopped container."""
     before = await the_very(bench, arguments)
+    since = await _log_end(bench, before)
     status, _ = await bench.engine.change("POST", path_of(before, "start"), patience=_PATIENCE_S)
     if status == 304:
         return f"{name_of(before)} is already running: nothing was changed.\n{standing(before, bench)}"
-    return await _watched(bench, before, "started")
+    return await _watched(bench, before, "started", since)
 
 
 @typed(Stop, effect="write", resolve=the_container)
 async def docker_restart(bench: Bench, arguments: Stop) -> str:
     """Restart a container (or start it) and tell how it fares a second later."""
     before = await the_very(bench, arguments)
+    since = await _log_end(bench, before)
     patience = arguments.timeout + _PATIENCE_S
     await bench.engine.change("POST", path_of(before, "restart"), patience=patience, t=str(arguments.timeout))
-    return await _watched(bench, before, "restarted")
+    return await _watched(bench, before, "restarted", since)
 
 
 @typed(Stop, effect="write", resolve=the_container)
@@ -127,8 +133,8 @@ async def fate(bench: Bench, before: Doc) -> tuple[Doc | None, bool]:
             return after, True
 
 
-async def death(bench: Bench, after: Doc) -> str:
-    """Return how a container ended that was just started: its exit code, the reason, its last lines."""
+async def death(bench: Bench, after: Doc, since: str | None = None) -> str:
+    """Return how a container ended that was just started: its exit code, the reason, its last lines ``since`` then."""
     state = fields(after, "State")
     said = [f"exit code: {number(state, 'ExitCode')}"]
     if state.get("OOMKilled") is True:
@@ -137,8 +143,7 @@ async def death(bench: Bench, after: Doc) -> str:
         said.append("its restart policy starts it again and again")
     if error := text(state, "Error"):
         said.append(cell(error, 300))
-    began = moment(state, "StartedAt")
-    asked = {"tail": str(_LAST_LINES)} | ({} if began is None else {"since": f"{began.timestamp():.6f}"})
+    asked = {"tail": str(_LAST_LINES)} | ({} if since is None else {"since": since})
     try:
         lines = await last_lines(bench, after, asked)
     except EngineUnavailable as error:
@@ -148,14 +153,28 @@ async def death(bench: Bench, after: Doc) -> str:
     return "\n".join([*said, f"the last {counted(len(lines.kept), 'line')} that it wrote:", *lines.kept])
 
 
-async def _watched(bench: Bench, before: Doc, deed: str) -> str:
+async def _watched(bench: Bench, before: Doc, deed: str, since: str | None) -> str:
     name = name_of(before)
     after, alive = await fate(bench, before)
     if after is None:
         return f"{name} was {deed}, ended at once and was removed, as it was made with --rm."
     if alive:
         return f"{name} was {deed}.\n{standing(after, bench)}"
-    return f"{name} was {deed}, but it ended within a second.\n{await death(bench, after)}"
+    return f"{name} was {deed}, but it ended within a second.\n{await death(bench, after, since)}"
+
+
+async def _log_end(bench: Bench, known: Doc) -> str | None:
+    """Return the moment just after a log's last line, in seconds since 1970 with nine decimals; None without a line."""
+    try:
+        lines = await last_lines(bench, known, {"tail": "1", "timestamps": "1"})
+    except EngineUnavailable:
+        return None
+    match = _STAMP.match(lines.kept[-1]) if lines.kept else None
+    if match is None:
+        return None
+    second = int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp())
+    nanos = second * 10**9 + int(match[2].ljust(9, "0")) + 1
+    return f"{nanos // 10**9}.{nanos % 10**9:09}"
 
 
 def _is_anonymous(volume: str) -> bool:
