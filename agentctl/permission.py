@@ -2,7 +2,8 @@
 
 First what restricts (deny rules, ``--tools``, ``--read-only``), then ask rules, then allow rules, then the kind of the
 call: reads run, and so does what stays inside the workspace or a sandbox; everything else asks. Being specific does not
-matter.
+matter. Files with a dot in front (``.env``, ``.git/hooks``, ``.bashrc``, ``.github``) are what programs obey later, far
+from here: to write one asks, inside the workspace too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from agentctl.rules import Rule
+
+_WRITES = {"write_file": "path"}
 
 
 class Decision(NamedTuple):
@@ -73,9 +76,18 @@ class Permissions:
                 return Decision("allow", f"the rule allow {rule}")
         if effect == "read":
             return Decision("allow", "it only reads")
+        if (path := _obeyed_later(name, meant)) is not None:
+            return Decision("ask", f"{path} may be obeyed by other programs later")
         if contained:
             return Decision("allow", "it stays inside the workspace")
         return Decision("ask", f"{name} would change something outside the workspace")
+
+
+def _obeyed_later(name: str, arguments: Mapping[str, object]) -> str | None:
+    path = arguments.get(_WRITES.get(name, ""))
+    if isinstance(path, str) and any(part.startswith(".") and part.strip(".") for part in path.split("/")):
+        return path
+    return None
 
 
 def _denied(name: str, rule: Rule) -> str:

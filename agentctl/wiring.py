@@ -184,8 +184,14 @@ async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
         workspace=workspace,
         network=settings.network,
         read_only=settings.read_only,
-        hidden=(settings.state_dir, settings.config_dir, settings.cache_dir),
+        hidden=(settings.state_dir, settings.config_dir, settings.cache_dir, *_socket(settings.docker_host)),
     )
+
+
+def _socket(address: str | None) -> tuple[Path, ...]:
+    """Return the engine's socket, where it has a path: whoever can call it owns the machine."""
+    path = (address or "").removeprefix("unix://")
+    return (Path(path),) if path.startswith("/") else ()
 
 
 def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:

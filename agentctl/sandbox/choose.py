@@ -2,22 +2,113 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from agentctl.errors import SandboxUnavailable
+import anyio.to_thread
+
+from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.protocols import Sandbox
+from agentctl.sandbox.cover import Ground, beneath, refusal
 
 Wanted = Literal["auto", "bwrap", "none"]
+WITHOUT = "--sandbox none runs commands without a boundary"
+
+
+class Examined(NamedTuple):
+    """What boundary there is: its ``tier``, or None with the reason and a line to paste."""
+
+    tier: str | None
+    reason: str
+    cure: str
 
 
 async def open_sandbox(
     wanted: Wanted, *, workspace: Path, network: bool, read_only: bool, hidden: Sequence[Path] = ()
 ) -> Sandbox:
-    """Return the boundary to run commands in.
+    """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
+
+    A boundary is tried before it is returned: what must fail in it fails, what must work works.
 
     Raises:
         SandboxUnavailable: it cannot be had here.
     """
-    raise SandboxUnavailable("this release has no boundary for shell commands", hint="do without run_shell")
+    if wanted == "none":
+        from agentctl.sandbox.bare import NoSandbox  # noqa: PLC0415 - rarely asked for
+
+        return NoSandbox(workspace)
+    try:
+        return await _tried(workspace, network=network, read_only=read_only, hidden=hidden)
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(error.message, hint=f"{error.hint}; or: {WITHOUT}") from error
+
+
+async def examine(workspace: Path) -> Examined:
+    """Return which boundary commands would get in ``workspace``."""
+    try:
+        boundary = await _tried(workspace, network=False, read_only=False, hidden=())
+    except SandboxUnavailable as error:
+        return Examined(None, error.message, error.hint)
+    return Examined(boundary.tier, "tried: what must fail in it fails", "")
+
+
+async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Sandbox:
+    """Return bubblewrap's boundary after its probe; the hint of what is raised is the cure alone."""
+    from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
+    from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
+    from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
+    from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
+
+    ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
+    program = find_bwrap(ground.workspace)
+    known = await options_of(program)
+    find_private = partial(private_to_root, ground.workspace)
+    private = await anyio.to_thread.run_sync(find_private) if os.geteuid() == 0 else ()
+    boundary = Bwrap(program, known, ground, private)
+    try:
+        with bait(ground) as put:
+            answer = await boundary.run(put.command, timeout=20)
+            found = surprise(answer.stdout, put, ground)
+    except ToolError as error:
+        raise SandboxUnavailable(error.message, hint=cure_of(error.message)) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SandboxUnavailable(f"the boundary cannot be tried: {reason}", hint="make /tmp writable") from error
+    if found is not None:
+        raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
+    return boundary
+
+
+def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:
+    """Return what the boundary stands on.
+
+    Raises:
+        SandboxUnavailable: it cannot stand there.
+    """
+    given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
+    ground = Ground(
+        workspace=os.path.realpath(given),
+        given=given,
+        homes=_homes(),
+        hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
+        read_only=read_only,
+        network=network,
+    )
+    if not os.path.isdir(ground.workspace):  # noqa: PTH112
+        raise SandboxUnavailable(f"the workspace {given} is not a folder", hint="choose another one: --workdir DIR")
+    if (why := refusal(ground)) is not None:
+        raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
+    return ground
+
+
+def _homes() -> tuple[str, ...]:
+    """Return the user's home, as the environment names it and as the system does."""
+    homes = [os.path.expanduser("~")]  # noqa: PTH111 - Path.home() raises where there is none
+    with suppress(KeyError):
+        homes.append(pwd.getpwuid(os.getuid()).pw_dir)
+    return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and not beneath("/", home)))

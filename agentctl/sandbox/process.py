@@ -53,13 +53,14 @@ async def run_process(
     env: Mapping[str, str],
     cwd: Path | None = None,
     spool: Spool | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
     After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
     background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
-    streams in the order in which they were read.
+    streams in the order in which they were read. ``pass_fds`` stay open in it, under their numbers.
 
     Raises:
         ToolError: the command could not be started.
@@ -78,6 +79,7 @@ async def run_process(
                 cwd=cwd,
                 env={MARKER: marker, **env},
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         except OSError as exc:
             raise _not_started(exc, argv, cwd) from exc

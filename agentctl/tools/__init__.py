@@ -27,6 +27,8 @@ TOOLS: Mapping[str, str] = {
     "read_file": "agentctl.tools.files:read_file",
     "list_files": "agentctl.tools.files:list_files",
     "search_files": "agentctl.tools.search:search_files",
+    "write_file": "agentctl.tools.write:write_file",
+    "run_shell": "agentctl.tools.shell:run_shell",
     "git_status": "agentctl.tools.git:git_status",
     "docker_ps": "agentctl.tools.docker:docker_ps",
     "docker_images": "agentctl.tools.docker:docker_images",

@@ -53,6 +53,23 @@ def resolve_relative(workspace: Path, path: str | Path) -> str:
     return relative
 
 
+def real_relative(workspace: Path, path: str | Path) -> str:
+    """Return where ``path`` leads, links followed, relative to ``workspace``; for rules to look at, not to trust.
+
+    Raises:
+        ToolError: empty, not a possible name, or outside the workspace.
+    """
+    root = os.path.realpath(workspace)
+    try:
+        real = os.path.realpath(os.path.join(root, resolve_relative(workspace, path)))  # noqa: PTH118
+    except OSError as exc:  # somebody changes a link at this moment
+        raise as_tool_error(exc, os.fspath(path)) from exc
+    relative = os.path.relpath(real, root)
+    if _climbs(relative):
+        raise as_tool_error(OSError(errno.EXDEV, "outside"), os.fspath(path))
+    return relative
+
+
 def _climbs(relative: str) -> bool:
     return relative == ".." or relative.startswith("../")
 

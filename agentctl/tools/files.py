@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import anyio
+import anyio.to_thread
 from pydantic import Field
 
 from agentctl.errors import ToolError
 from agentctl.tools.bench import Bench
+from agentctl.tools.beneath import real_relative
 from agentctl.tools.table import cell, counted, parse_size, size, table
 from agentctl.tools.typed import Arguments, typed
 from agentctl.tools.walk import SKIPPED, Entry, Walk, opened
@@ -45,13 +47,29 @@ class ListFiles(Arguments):
     limit: int = Field(50, ge=1, le=1000)
 
 
-@typed(ReadFile)
+P = TypeVar("P", bound=Arguments)
+
+
+async def really(bench: Bench, arguments: P) -> P:
+    """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
+
+    Raises:
+        ToolError: it leads outside the workspace.
+    """
+    if "path" not in arguments.model_fields_set:
+        return arguments
+    path: str = arguments.path  # type: ignore[attr-defined]
+    real = await anyio.to_thread.run_sync(real_relative, bench.workspace, path)
+    return arguments.model_copy(update={"path": real})
+
+
+@typed(ReadFile, resolve=really)
 async def read_file(bench: Bench, arguments: ReadFile) -> str:
     """Read a text file of the workspace: whole, its first or last lines, or only how many lines it has."""
     return await anyio.to_thread.run_sync(_read, bench.workspace, arguments)
 
 
-@typed(ListFiles)
+@typed(ListFiles, resolve=really)
 async def list_files(bench: Bench, arguments: ListFiles) -> str:
     """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
 

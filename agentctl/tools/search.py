@@ -19,7 +19,7 @@ from agentctl.errors import ToolError
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import resolve_relative
-from agentctl.tools.files import matcher
+from agentctl.tools.files import matcher, really
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, capped, typed
 from agentctl.tools.walk import Walk, open_regular
@@ -55,7 +55,7 @@ class _Wanted:
     limit: int
 
 
-@typed(SearchFiles)
+@typed(SearchFiles, resolve=really)
 async def search_files(bench: Bench, arguments: SearchFiles) -> str:
     """Find text in the files of the workspace: path, line number and line of each match."""
     wanted = _Wanted(**arguments.model_dump())

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentctl.errors import UsageError
-from agentctl.protocols import CommandResult
+from pydantic import Field
+
+from agentctl.errors import SandboxUnavailable, ToolError, UsageError
+from agentctl.protocols import CommandResult, Effect, Sandbox
+from agentctl.tools.bench import Bench
+from agentctl.tools.typed import Arguments, capped, typed
+
+_OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see
+_NOT_THERE = re.compile(
+    r"name resolution|resolve host|resolve proxy|unable to resolve|Name or service not known"
+    r"|Network is unreachable|No route to host|Could not connect|Connection refused",
+    re.IGNORECASE,
+)
+
+
+class RunShell(Arguments):
+    """What to run, and how long at most."""
+
+    command: str = Field(min_length=1, description="for /bin/sh, in the workspace")
+    timeout: int = Field(60, ge=1, le=600, description="seconds")
 
 
 async def run_shell_async(
@@ -42,6 +62,67 @@ async def run_shell_async(
         env={**child_environment(), **(env or {})},
         cwd=None if cwd is None else Path(cwd),
     )
+
+
+def _effect(bench: Bench) -> Effect:
+    if bench.sandbox is None or bench.sandbox.read_only:
+        return "read"
+    return "destructive" if bench.sandbox.tier == "none" else "write"
+
+
+def _contained(bench: Bench) -> bool:
+    return bench.sandbox is not None and bench.sandbox.tier != "none"
+
+
+@typed(RunShell, effect=_effect, contained=_contained)
+async def run_shell(bench: Bench, arguments: RunShell) -> str:
+    """Run a shell command in the workspace. No stdin; what it leaves in the background is ended with it."""
+    if bench.sandbox is None:
+        raise SandboxUnavailable("there is no boundary to run a command in", hint="--sandbox bwrap says why")
+    if not arguments.command.strip() or "\0" in arguments.command:
+        raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
+    result = await bench.sandbox.run(arguments.command, timeout=float(arguments.timeout))
+    return told(result, arguments.timeout, bench.sandbox)
+
+
+def told(result: CommandResult, timeout: int, sandbox: Sandbox) -> str:
+    """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know."""
+    lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
+    if not result.timed_out:
+        lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
+    for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR)):
+        if text:
+            lines += [f"{name}:", capped(text, most).removesuffix("\n")]
+    if not result.stdout and not result.stderr:
+        lines.append("no output")
+    if result.truncated_bytes:
+        lines.append(f"{result.truncated_bytes:,} bytes of output left out: send it to a file and look at parts")
+    if sandbox.tier != "none" and result.exit_code != 0:
+        lines += [f"hint: {hint}" for hint in _hints(result.stderr or result.stdout[-_OF_STDERR:], sandbox)]
+    return "\n".join(lines)
+
+
+def _signal_of(code: int) -> str:
+    number = -code if code < 0 else code - 128
+    try:
+        return f" ({signal.Signals(number).name})" if code < 0 or code > 128 else ""
+    except ValueError:
+        return ""
+
+
+def _hints(said: str, sandbox: Sandbox) -> list[str]:
+    """Return what a failure in a boundary may be due to."""
+    hints = []
+    if _NOT_THERE.search(said):
+        hints.append("commands have no network in here unless the user gives --network")
+    if "Read-only file system" in said or "Device or resource busy" in said:
+        only = "nothing but /tmp" if sandbox.read_only else "only the workspace (not its .env and git hooks) and /tmp"
+        hints.append(f"{only} can be written in here")
+    if "Permission denied" in said or "Operation not permitted" in said:
+        hints.append("commands have no privileges in here, and see nothing that is private to the user")
+    if "Resource temporarily unavailable" in said or "annot fork" in said:
+        hints.append("the number of processes is limited in here")
+    return hints
 
 
 def _check(command: object, timeout: object, env: Mapping[str, object]) -> None:

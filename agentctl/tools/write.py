@@ -7,11 +7,58 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio.to_thread
+from pydantic import Field
 
 from agentctl.errors import ToolError, UsageError
-from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, resolve_relative
+from agentctl.tools.bench import Bench
+from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
+from agentctl.tools.table import cell, counted
+from agentctl.tools.typed import Arguments, typed
+
+
+class WriteFile(Arguments):
+    """Which file, and what shall be in it."""
+
+    path: str = Field(min_length=1, description="a file of the workspace")
+    text: str = Field(description="all that shall be in it")
+
+
+class _Written(NamedTuple):
+    path: Path
+    old_bytes: int | None
+
+
+async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
+    real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
+    return arguments.model_copy(update={"path": real})
+
+
+@typed(WriteFile, effect="write", contained=True, resolve=_where)
+async def write_file(bench: Bench, arguments: WriteFile) -> str:
+    """Write a text file of the workspace whole, in place of what is there; missing folders are made."""
+    written = await anyio.to_thread.run_sync(_write, arguments.path, arguments.text, bench.workspace)
+    text = arguments.text
+    lines = text.count("\n") + (not text.endswith("\n") and text != "")
+    was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
+    size = counted(len(text.encode()), "byte")
+    return f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
+
+
+def _target(workspace: Path, path: str) -> str:
+    """Return the path of the file as it will be written, links before its name followed.
+
+    Raises:
+        ToolError: outside the workspace, or a folder.
+    """
+    relative = resolve_relative(workspace, path)
+    if relative == "." or path.endswith("/"):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), path)
+    folder, _, name = relative.rpartition("/")
+    above = real_relative(workspace, folder or ".")
+    return name if above == "." else f"{above}/{name}"
 
 
 async def write_file_async(path: str | Path, text: str, *, workspace: Path | None = None) -> Path:
@@ -25,7 +72,8 @@ async def write_file_async(path: str | Path, text: str, *, workspace: Path | Non
         UsageError: an argument is not a path or not a text.
     """
     _check(path, text)
-    return await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing
+    written = await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing
+    return written.path
 
 
 def _check(path: object, text: object) -> None:
@@ -35,7 +83,7 @@ def _check(path: object, text: object) -> None:
         raise UsageError(f"text is of type {type(text).__name__}", hint="give a string; bytes need decoding first")
 
 
-def _write(path: str | Path, text: str, workspace: Path | None) -> Path:
+def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
     workspace = Path.cwd() if workspace is None else workspace
     relative = resolve_relative(workspace, path)
     if relative == "." or os.fspath(path).endswith("/"):
@@ -49,14 +97,14 @@ def _write(path: str | Path, text: str, workspace: Path | None) -> Path:
     try:
         folder = _open_folder(root, parent or ".")
         try:
-            _replace(folder, name, relative, data)
+            old = _replace(folder, name, relative, data)
         finally:
             os.close(folder)
     except OSError as exc:
         raise as_tool_error(exc, relative) from exc
     finally:
         os.close(root)
-    return workspace.absolute() / relative
+    return _Written(workspace.absolute() / relative, None if old is None else old.st_size)
 
 
 def _open_folder(root: int, relative: str) -> int:
@@ -78,7 +126,8 @@ def _open_folder(root: int, relative: str) -> int:
     return open_beneath(root, relative, flags)
 
 
-def _replace(folder: int, name: str, shown: str, data: bytes) -> None:
+def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result | None:
+    """Put ``data`` in place of what is there; return what was."""
     old = _existing(folder, name, shown)
     temporary = f".{os.urandom(8).hex()}.agentctl"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -101,6 +150,7 @@ def _replace(folder: int, name: str, shown: str, data: bytes) -> None:
             os.unlink(temporary, dir_fd=folder)
         raise
     os.fsync(folder)
+    return old
 
 
 def _existing(folder: int, name: str, shown: str) -> os.stat_result | None:

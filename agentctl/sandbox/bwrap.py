@@ -1,0 +1,96 @@
+"""The boundary by bubblewrap: a read-only machine with the private taken out, and one folder to work in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import anyio.to_thread
+
+from agentctl.errors import ToolError
+from agentctl.protocols import CommandResult
+from agentctl.sandbox.cover import HOME, Ground, layers, options
+from agentctl.sandbox.crowd import JOIN, MOST_PROCESSES, control_group, until_empty
+from agentctl.sandbox.process import child_environment, run_process
+
+MOST_FILE_BYTES = 4 * 1024**3
+MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
+_STATUS_BYTES = 64 * 1024
+
+# The first process inside: it sets limits, waits for the command, and with its end the kernel ends all the others.
+# dash calls the number of processes -p, other shells -u; what a shell does not know must not end it, so: in brackets.
+_FIRST = f"""
+(ulimit -c 0) 2>/dev/null && ulimit -c 0
+(ulimit -f {MOST_FILE_BYTES // 512}) 2>/dev/null && ulimit -f {MOST_FILE_BYTES // 512}
+(ulimit -v {MOST_ADDRESSES_KIB}) 2>/dev/null && ulimit -v {MOST_ADDRESSES_KIB}
+if (ulimit -u {MOST_PROCESSES}) 2>/dev/null; then ulimit -u {MOST_PROCESSES}
+elif (ulimit -p {MOST_PROCESSES}) 2>/dev/null; then ulimit -p {MOST_PROCESSES}; fi
+/bin/sh -c "$1"
+exit $?
+"""
+
+
+def environment_inside() -> dict[str, str]:
+    """Return the whole environment of a command: fixed, with a home of its own."""
+    outside = child_environment()
+    path = ":".join(part for part in outside["PATH"].split(":") if not part.startswith(outside["HOME"] + "/"))
+    return {**outside, "PATH": path, "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the command's own
+
+
+class Bwrap:
+    """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards."""
+
+    tier = "bwrap"
+
+    def __init__(self, program: str, known: frozenset[str], ground: Ground, private: Sequence[str] = ()) -> None:
+        self._program, self._known, self._ground, self._private = program, known, ground, tuple(private)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing of the workspace can be changed from inside."""
+        return self._ground.read_only
+
+    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+        """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; with its end all else ends.
+
+        Raises:
+            ToolError: the boundary could not be set up, or the command not be started.
+        """
+        laid = await anyio.to_thread.run_sync(layers, self._ground, self._private)
+        reader, writer = os.pipe()
+        try:
+            argv = [self._program, "--json-status-fd", str(writer), *options(self._ground, laid, self._known)]
+            argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command]
+            with control_group() as group:
+                if group is not None:
+                    argv = ["/bin/sh", "-c", JOIN, "sh", str(group), *argv]
+                result = await run_process(argv, timeout=timeout, env=environment_inside(), pass_fds=(writer,))
+                await until_empty(group)
+            os.close(writer)
+            writer = -1
+            status = os.read(reader, _STATUS_BYTES)
+        finally:
+            for end in (reader, writer):
+                if end >= 0:
+                    os.close(end)
+        if result.exit_code > 0 and not result.timed_out and not _ended(status):
+            raise ToolError(
+                f"the boundary could not be set up: {_last_line(result.stderr)}", hint="do without run_shell"
+            )
+        return result
+
+
+def _ended(status: bytes) -> bool:
+    """Whether bubblewrap said how the command ended: it says nothing when it could not begin."""
+    for line in status.splitlines():
+        try:
+            if "exit-code" in json.loads(line):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def _last_line(text: str) -> str:
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "bubblewrap said nothing")[:300]

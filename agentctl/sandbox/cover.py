@@ -1,0 +1,222 @@
+"""What a boundary lays over the machine: which places are empty inside, and which stay; anew for each command."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
+_ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
+_KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
+_PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+_OBEYED = (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
+_MOST_LINKS = 40
+
+
+class Ground(NamedTuple):
+    """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
+
+    ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own.
+    """
+
+    workspace: str
+    given: str
+    homes: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    read_only: bool = False
+    network: bool = False
+
+
+class Layers(NamedTuple):
+    """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
+
+    ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
+    """
+
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    folders_within: tuple[str, ...]
+    files_within: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    shown: tuple[str, ...]
+    guarded: tuple[str, ...]
+
+
+def refusal(ground: Ground) -> str | None:
+    """Return why no boundary can stand around this workspace, or None."""
+    workspace = ground.workspace
+    places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *ground.homes)}
+    if any(beneath(place, workspace) for place in places):
+        what = "your home folder" if workspace in map(os.path.realpath, ground.homes) else "a folder of the system"
+        held = f"is {what}" if workspace in places else "holds your home and the system"
+        return f"the workspace {workspace} {held}: nothing could be hidden from a command"
+    if any(beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
+        return f"the workspace {workspace} lies in a file system of the kernel"
+    for place in map(os.path.realpath, ground.hidden):
+        if beneath(workspace, place):
+            return f"the workspace {workspace} lies in {place}, which is agentctl's own"
+    return None
+
+
+def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
+    """Return what to lay over the machine now; ``private`` is what only root may read."""
+    workspace = ground.workspace
+    hidden = {os.path.realpath(place) for place in ground.hidden}
+    homes = {os.path.realpath(home) for home in ground.homes}
+    homes = {home for home in homes if home != "/" and not any(beneath(home, place) for place in _PROGRAMS)}
+    always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
+    loose = {*hidden, *map(os.path.realpath, _listening()), *_other_proc()}
+    within = {place for place in loose if beneath(place, workspace)}
+    kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
+    folders = _outermost(place for place, kind in kinds if kind == "folder")
+    inner = [(place, _kind(place)) for place in sorted(within)]
+    folders_within = _outermost(place for place, kind in inner if kind == "folder")
+    return Layers(
+        folders=folders,
+        files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, folders)),
+        folders_within=folders_within,
+        files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
+        links=tuple((at, to) for at, to in _links(ground.given) if _under(at, folders)),
+        shown=tuple(place for place in _wanted(ground) if _under(place, folders)),
+        guarded=tuple(place for place in _obeyed(ground) if not _under(place, sorted(within))),
+    )
+
+
+def options(ground: Ground, laid: Layers, known: Collection[str]) -> list[str]:
+    """Return bubblewrap's options; ``known`` are those that this bubblewrap has."""
+    said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
+    said += [option for option in ("--disable-userns",) if option in known]
+    said += ["--share-net"] if ground.network else []
+    said += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for folder in laid.folders:
+        if folder != "/dev/shm":  # noqa: S108 - new with /dev
+            said += ["--tmpfs", folder]
+    said += ["--dir", HOME]
+    for place in laid.shown:
+        said += ["--ro-bind", place, place]
+    for file in (*laid.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
+        said += ["--ro-bind", "/dev/null", file]
+    said += ["--ro-bind" if ground.read_only else "--bind", ground.workspace, ground.workspace]
+    for place in laid.guarded:
+        said += ["--bind" if _name(place) == ".git" and _kind(place) == "folder" else "--ro-bind", place, place]
+    for folder in laid.folders_within:
+        said += ["--tmpfs", folder]
+    for file in laid.files_within:
+        said += ["--ro-bind", "/dev/null", file]
+    for at, to in laid.links:
+        said += ["--symlink", to, at]
+    return [*said, "--chdir", ground.given]
+
+
+def beneath(place: str, folder: str) -> bool:
+    """Say whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
+def _under(place: str, folders: Sequence[str]) -> bool:
+    return any(beneath(place, folder) for folder in folders)
+
+
+def _outermost(places: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what lies in another; a folder comes before what lies in it."""
+    kept: list[str] = []
+    for place in sorted(places):
+        if not _under(place, kept):
+            kept.append(place)
+    return tuple(kept)
+
+
+def _kind(place: str) -> str | None:
+    try:
+        mode = os.lstat(place).st_mode
+    except OSError:
+        return None
+    return "folder" if stat.S_ISDIR(mode) else None if stat.S_ISLNK(mode) else "file"
+
+
+def _listening() -> Iterator[str]:
+    """Yield the sockets that some process listens on, by path: a read-only root does not stop anyone from calling."""
+    for line in _lines("/proc/net/unix")[1:]:
+        fields = line.split(maxsplit=7)
+        if len(fields) == 8 and fields[7].startswith("/"):
+            try:
+                if stat.S_ISSOCK(os.stat(fields[7]).st_mode):  # noqa: PTH116 - many of them
+                    yield fields[7]
+            except (OSError, ValueError):
+                continue
+
+
+def _other_proc() -> Iterator[str]:
+    """Yield where else the kernel's list of processes is mounted: it would show those outside."""
+    for line in _lines("/proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        place = re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), before.split(" ")[4])
+        if after.split(" ")[0] == "proc" and not beneath(place, "/proc"):
+            yield place
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
+            return handle.read().splitlines()
+    except OSError:
+        return []
+
+
+def _links(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each link on the way along ``path``: where it stands, without links before it, and what it says."""
+    done, left = "/", [part for part in reversed(path.split("/")) if part]
+    for _ in range(_MOST_LINKS * 10):
+        if not left:
+            return
+        part = left.pop()
+        here = os.path.normpath(os.path.join(done, part))  # noqa: PTH118
+        try:
+            target = os.readlink(here)  # noqa: PTH115
+        except OSError:
+            done = here
+            continue
+        yield here, target
+        left += [piece for piece in reversed(target.split("/")) if piece]
+        done = "/" if target.startswith("/") else done
+
+
+def _wanted(ground: Ground) -> Iterator[str]:
+    """Yield what is needed although it may stand in a place that is empty inside: for names, and for a worktree."""
+    if ground.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
+        yield real
+    shared = _shared_repository(ground.workspace)
+    if shared is not None:
+        yield shared
+
+
+def _obeyed(ground: Ground) -> Iterator[str]:
+    """Yield files of the workspace that git, a shell or agentctl obey outside; and .git, so that it stays in place."""
+    for name in (
+        ()
+        if ground.read_only
+        else (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
+    ):
+        if _kind(place := f"{ground.workspace}/{name}") is not None:
+            yield place
+
+
+def _shared_repository(workspace: str) -> str | None:
+    """Return the repository that a git worktree belongs to, if that one says so too: else any folder could be shown."""
+    said = _lines(f"{workspace}/.git") if _kind(f"{workspace}/.git") == "file" else []
+    if not said or not said[0].startswith("gitdir: "):
+        return None
+    own = os.path.realpath(os.path.join(workspace, said[0][8:]))  # noqa: PTH118
+    common = os.path.dirname(os.path.dirname(own))  # noqa: PTH120
+    back = _lines(f"{own}/gitdir")
+    known = (
+        bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own == f"{common}/worktrees/{_name(own)}"
+    )
+    return common if known and _kind(f"{common}/objects") == "folder" and _kind(f"{common}/HEAD") == "file" else None
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

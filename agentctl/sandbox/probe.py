@@ -1,0 +1,128 @@
+"""Trying what must fail inside a boundary, and what must work: a boundary is believed only after that."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.sandbox.cover import Ground, beneath
+
+_NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
+_OUTSIDE = ("/", "/etc", "/usr", "/var")
+_ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
+_MOST_PROCESSES = 12
+
+_ASK = """
+name=$1 gone=$2 && shift 2
+ls -l /proc/self/ns/ 2>/dev/null
+while read -r key value _; do case $key in CapEff:|NoNewPrivs:) echo "$key $value";; esac; done </proc/self/status
+while read -r face _; do echo "route $face"; done </proc/net/route
+ls -d /proc/[0-9]* | while read -r _; do echo process; done
+while [ "$gone" -gt 0 ]; do [ -e "$1" ] && echo "seen $1"; shift; gone=$((gone - 1)); done
+for place; do (: >"$place/$name") 2>/dev/null && echo "written $place"; done
+(: >"$name") 2>/dev/null && rm -f "./$name" && echo inside
+echo end
+"""
+
+
+class Bait(NamedTuple):
+    """What is put out for a probe: its name for new files, what must be gone, where nothing may be written."""
+
+    name: str
+    gone: tuple[str, ...]
+    outside: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The probe, for a shell inside."""
+        words = shlex.join([self.name, str(len(self.gone)), *self.gone, *self.outside])
+        return f"set -- {words}\n{_ASK}"
+
+
+@contextmanager
+def bait(ground: Ground) -> Iterator[Bait]:
+    """Put out a secret file and a socket that answers, in a folder that only the user can enter; remove them after.
+
+    Raises:
+        OSError: no such folder can be made.
+    """
+    folder = tempfile.mkdtemp(prefix="agentctl-probe-", dir=_shared(ground))
+    name = f".{os.path.basename(folder)}"  # noqa: PTH119
+    secret, called = Path(folder, "secret"), Path(folder, "socket")
+    ear = socket.socket(socket.AF_UNIX)
+    try:
+        secret.write_text("not for you", encoding="utf-8")
+        ear.bind(str(called))
+        ear.listen()
+        gone = (str(secret), str(called), *_ENGINES, *_samples(ground))
+        around = os.path.dirname(ground.workspace)  # noqa: PTH120
+        outside = dict.fromkeys((*_OUTSIDE, around, folder))
+        yield Bait(name, gone, tuple(outside))
+    finally:
+        ear.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            Path(ground.workspace, name).unlink()
+
+
+def surprise(said: str, put: Bait, ground: Ground) -> str | None:
+    """Return what of a probe's answer shows that the boundary does not hold, or None. Looks outside for traces, too."""
+    lines = said.splitlines()
+    if "end" not in lines:
+        return "a command does not come to its end in it"
+    facts = {key: value for key, _, value in (line.partition(" ") for line in lines)}
+    for kind in _NAMESPACES:
+        inside = re.search(rf"{kind}:\[\d+\]", said)
+        shared = kind == "net" and ground.network
+        if inside is None or (inside[0] == os.readlink(f"/proc/self/ns/{kind}")) is not shared:  # noqa: PTH115
+            return f"the {kind} namespace is {'not ' if shared else ''}the one outside"
+    if int(facts.get("CapEff:", "1"), 16) or facts.get("NoNewPrivs:") != "1":
+        return "a command keeps privileges in it"
+    if lines.count("process") > _MOST_PROCESSES:
+        return "the processes outside can be seen from it"
+    if not ground.network and any(line.startswith("route ") and line != "route Iface" for line in lines):
+        return "the network can be reached from it"
+    for line in lines:
+        if line.startswith("seen "):
+            return f"{line[5:]} can be seen from it"
+    return _wrote(lines, put, ground)
+
+
+def _wrote(lines: Sequence[str], put: Bait, ground: Ground) -> str | None:
+    for place in put.outside:
+        trace = Path(place, put.name)
+        if os.path.lexists(trace):
+            with suppress(OSError):
+                trace.unlink()
+            return f"{place} can be written from it"
+    writable = not ground.read_only and os.access(ground.workspace, os.W_OK)
+    if ("inside" in lines) is not writable:
+        return f"the workspace {ground.workspace} can{'not' if writable else ''} be written from it"
+    return None
+
+
+def _shared(ground: Ground) -> str:
+    """Return a folder that is empty inside and can be written outside."""
+    places = ("/tmp", "/var/tmp", *ground.hidden)  # noqa: S108 - the folder made in it is new and private
+    return next((place for place in places if os.path.isdir(place) and os.access(place, os.W_OK)), places[0])  # noqa: PTH112
+
+
+def _samples(ground: Ground) -> Iterator[str]:
+    """Yield something that is there in each hidden place, and is not the way to the workspace."""
+    for place in map(os.path.realpath, (*ground.homes, *ground.hidden)):
+        if not os.path.isdir(place):  # noqa: PTH112
+            continue
+        with suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                way = beneath(ground.workspace, entry.path) or beneath(ground.given, entry.path)
+                if not way and not beneath(entry.path, ground.workspace) and "\n" not in entry.path:
+                    yield entry.path
+                    break
