@@ -10,6 +10,7 @@ from agentctl.context import conversation_tokens, estimate_tokens
 from agentctl.errors import ProviderUnavailable
 from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano, to_usd
+from agentctl.worker import run_apart
 
 
 class LLMProvider(ABC):
@@ -86,11 +87,6 @@ class LLMProvider(ABC):
         max_output_tokens: int | None = None,
     ) -> Completion:
         """Do what ``ainvoke`` does, with or without a running event loop."""
-        import threading  # noqa: PLC0415 - by hand only
-
-        import anyio  # noqa: PLC0415
-
-        ended: list[Completion | BaseException] = []
 
         async def once() -> Completion:
             try:
@@ -98,18 +94,7 @@ class LLMProvider(ABC):
             finally:
                 await self.aclose()
 
-        def work() -> None:
-            try:
-                ended.append(anyio.run(once))
-            except BaseException as error:  # noqa: BLE001 - raised where it belongs, below
-                ended.append(error)
-
-        worker = threading.Thread(target=work, name="agentctl invoke")  # whether or not a loop runs here
-        worker.start()
-        worker.join()
-        if isinstance(ended[0], BaseException):
-            raise ended[0]
-        return ended[0]
+        return run_apart(once, name="agentctl invoke")
 
     def estimate_tokens(self, what: str | Sequence[Message]) -> int:
         """Return about how many tokens a text or a conversation is (bytes by four): an estimate, no bound."""

@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from agentctl.budget import (
     Amounts,
@@ -24,7 +23,7 @@ from agentctl.budget import (
     wish,
     worst_case,
 )
-from agentctl.errors import Verdict
+from agentctl.errors import UsageError, Verdict
 from agentctl.messages import Usage
 from agentctl.pricing import FREE, ModelFacts, Price
 
@@ -166,5 +165,5 @@ def test_the_warning_counts_what_is_spent_and_in_doubt_but_not_holds() -> None:
 
 @pytest.mark.parametrize("wrong", ["-0.01", "NaN", "Infinity", "1e-12"])
 def test_a_limit_is_a_whole_number_of_nano_dollars_from_zero_up(wrong: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError):
         CostLimit(max_cost_per_task=Decimal(wrong))

@@ -13,10 +13,9 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from pydantic import ValidationError
 
 from agentctl.budget import Amounts, Ask, Charge, CostLimit, Hold, Wait
-from agentctl.errors import InternalError, StateError
+from agentctl.errors import InternalError, StateError, UsageError
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.book import Book
 from agentctl.ledger.owner import is_dead, turn
@@ -201,7 +200,7 @@ async def test_half_a_surrogate_pair_anywhere_is_written_as_a_question_mark(path
 
 
 async def test_the_highest_limits_there_can_be_fit_into_the_book(ledger: SqliteLedger) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError):
         CostLimit(max_tokens_per_task=10**15 + 1)
     highest = CostLimit(max_cost_per_task=Decimal("999999.999999999"), max_tokens_per_task=10**15)
     await ledger.open_run("rich", highest, task="", agent="", labels={})

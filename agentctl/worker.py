@@ -1,0 +1,62 @@
+"""A thread with an event loop of its own: something async is done to its end, whether or not a loop runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run_apart(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable[[], bool] = lambda: False) -> T:
+    """Return what ``work()`` comes to, or raise what it raises.
+
+    Whatever interrupts the wait (Ctrl-C, a signal's handler that raises) first asks ``stop``, in the worker's loop,
+    to end the work; where that says False the work is cancelled. Once it has ended, the interruption is raised here.
+    A second one does not wait: what still runs then dies with the process.
+    """
+    import threading  # noqa: PLC0415 - who only streams needs no thread
+
+    import anyio  # noqa: PLC0415
+    from anyio.lowlevel import current_token  # noqa: PLC0415
+
+    ended: list[T | BaseException] = []
+    inside: list[tuple[Any, anyio.CancelScope]] = []
+    done = threading.Event()  # not the thread's own join: interrupted, that one takes a living thread for dead
+    leaving = False
+
+    async def within() -> None:
+        with anyio.CancelScope() as scope:
+            inside.append((current_token().native_token, scope))
+            if not leaving:
+                ended.append(await work())
+
+    def go() -> None:
+        try:
+            anyio.run(within)
+        except BaseException as error:  # noqa: BLE001 - raised where it belongs, below
+            ended.append(error)
+        finally:
+            done.set()
+
+    def end() -> None:
+        if not stop():
+            inside[0][1].cancel()
+
+    worker = threading.Thread(target=go, name=name, daemon=True)
+    try:
+        worker.start()
+        done.wait()
+    except BaseException:
+        leaving = True
+        if inside:
+            with suppress(RuntimeError):  # its loop has just closed
+                inside[0][0].call_soon_threadsafe(end)
+        if worker.ident is not None:
+            done.wait()
+        raise
+    worker.join()
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
