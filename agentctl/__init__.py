@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agentctl.budget import CostLimit
+    from agentctl.docker_agent import DockerAgent
     from agentctl.errors import AgentctlError, BudgetExceeded
     from agentctl.events import RunResult
     from agentctl.protocols import CommandResult
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.tools.shell import run_shell_async
     from agentctl.tools.write import write_file_async
+    from agentctl.tracker import CostTracker
 
 _HOME = {
     "AgentctlError": "agentctl.errors",
@@ -25,6 +27,8 @@ _HOME = {
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
     "CostLimit": "agentctl.budget",
+    "CostTracker": "agentctl.tracker",
+    "DockerAgent": "agentctl.docker_agent",
     "LLMProvider": "agentctl.providers.face",
     "OllamaProvider": "agentctl.providers.named",
     "OpenAIProvider": "agentctl.providers.named",
@@ -42,6 +46,8 @@ __all__ = [
     "BuiltinProvider",
     "CommandResult",
     "CostLimit",
+    "CostTracker",
+    "DockerAgent",
     "LLMProvider",
     "OllamaProvider",
     "OpenAIProvider",

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.messages import Message, Stop, ToolCall, Usage
+from agentctl.pricing import to_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,16 @@ class RunResult:
 
     def __str__(self) -> str:
         return self.answer
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What was charged, in US dollars; None when the price is unknown. What is in doubt is not in it.
+
+        >>> from agentctl import BuiltinProvider, DockerAgent
+        >>> DockerAgent(BuiltinProvider()).execute("Restart the container web").cost
+        Decimal('0')
+        """
+        return None if self.cost_nano is None else to_usd(self.cost_nano)
 
 
 class RunStarted(NamedTuple):

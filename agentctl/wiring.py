@@ -18,6 +18,7 @@ from agentctl.orchestrator import Orchestrator
 from agentctl.permission import Permissions
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
+from agentctl.pricing import Price
 from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.rules import Rule, parse_rule
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 _LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
-def make_provider(loaded: Loaded, choice: ProviderChoice, limits: CostLimit) -> LLMProvider:
+def make_provider(
+    loaded: Loaded, choice: ProviderChoice, limits: CostLimit, *, price: Price | None = None
+) -> LLMProvider:
     """Return the chosen provider; what it needs begins to load now, while the rest gets ready.
+
+    ``price`` stands in place of the price table.
 
     Raises:
         UsageError: agentctl cannot speak to it, or a dollar limit is set and no price is known.
@@ -46,6 +51,10 @@ def make_provider(loaded: Loaded, choice: ProviderChoice, limits: CostLimit) -> 
     from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
+    if price is not None:
+        from agentctl.tracker import Priced  # noqa: PLC0415 - only where Python sets one
+
+        provider = Priced(provider, price)
     refuse_the_unbounded(provider.facts, limits, near=provider.near())
     door.begin()
     return provider
@@ -129,16 +138,22 @@ def assemble(
     labels: Mapping[str, str] | None = None,
     provider: LLMProvider | None = None,
     approver: Approver | None = None,
+    plan: Plan | None = None,
+    ledger_path: Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Orchestrator:
     """Return an orchestrator for one run: its journal and ledger in the state folder, opened when it starts.
 
-    ``provider`` replaces the chosen one (a scripted model in tests). ``approver`` asks a person; None: nobody is there.
+    ``provider`` replaces the chosen one and is not closed: it belongs to who hands it in. ``approver`` asks a person;
+    None: nobody is there. ``plan`` and ``ledger_path`` replace what the settings say. ``warn`` takes one sentence about
+    what does not stop the run.
 
     Raises:
         UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
     """
     settings = loaded.settings
-    plan = plan_of(loaded, choice, labels=labels or {})
+    if plan is None:
+        plan = plan_of(loaded, choice, labels=labels or {})
     agents = load_agents()
     if plan.agent is not None:
         find_agent(plan.agent, agents)
@@ -146,7 +161,7 @@ def assemble(
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     run_id = os.urandom(6).hex()
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
-    ledger = SqliteLedger(settings.ledger_path)
+    ledger = SqliteLedger(ledger_path or settings.ledger_path)
     tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)
     answering = provider or make_provider(loaded, choice, plan.limits)
     return Orchestrator(
@@ -161,14 +176,24 @@ def assemble(
             open_sandbox=partial(_open_sandbox, settings, Path(plan.workdir)),
             insist=settings.sandbox == "bwrap",
         ),
-        observers=(journal, *observers),
+        observers=(journal, *observers, *_history(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
         price_of=getattr(answering, "price_of", lambda _: None),
         opening=_own(answering, "prepare"),
-        closing=(*_own(answering, "aclose"), ledger.aclose, journal.aclose),
+        closing=(*(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
     )
+
+
+def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
+    """Return what mirrors the calls of a run in a file, if one is named."""
+    path = loaded.settings.cost_history_file
+    if path is None:
+        return ()
+    from agentctl.history import CostHistory  # noqa: PLC0415 - most runs have none
+
+    return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
 
 
 async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:

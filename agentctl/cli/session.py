@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -91,7 +91,7 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         from agentctl.wiring import assemble as real
 
         assemble = real
-    orchestrator = assemble(loaded, choice, observers=presenter.observers, labels=wish.labels)
+    orchestrator = assemble(loaded, choice, observers=presenter.observers, labels=wish.labels, warn=_warning(told))
     waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
@@ -113,6 +113,10 @@ def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data 
 
 def _told(text: str) -> None:
     say(safe_text(text))
+
+
+def _warning(told: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda text: told(f"warning: {text}")
 
 
 def _quiet(text: str) -> None:
