@@ -55,7 +55,17 @@ class Verdict:
 
 
 class AgentctlError(Exception):
-    """What happened (``message``) and what to do about it (``hint``, may be empty)."""
+    """What happened (``message``) and what to do about it (``hint``, may be empty).
+
+    ``status`` is the name of the exit code that the command line ends with, ``kind`` says more exactly what it was.
+
+    >>> from agentctl import AgentctlError, CostTracker
+    >>> try:
+    ...     CostTracker(cost_per_1k_input=0.03)
+    ... except AgentctlError as error:
+    ...     print(f"{error.status}: {error.message} ({error.hint})")
+    usage: cost_per_1k_output is missing (give both prices, in dollars per 1,000 tokens (0 is free), or none)
+    """
 
     status: ClassVar[str] = "internal"
     kind: ClassVar[str] = "internal"
@@ -82,7 +92,15 @@ class UnknownPrice(UsageError):
 class BudgetExceeded(AgentctlError):
     """A breaker tripped before the limit was passed; nothing was sent.
 
-    ``partial`` is an answer that was paid for and must not be thrown away (a provider overran its hold).
+    ``verdict`` has the limit and its numbers, in nano-dollars (10⁻⁹ USD) or tokens. ``partial`` is an answer that was
+    paid for and must not be thrown away (a provider overran its hold). An agent does not raise it: the run's result
+    has the status "budget" and, as ``breaker``, the same numbers.
+
+    >>> from agentctl import BudgetExceeded, CostLimit, CostTracker, DockerAgent, ScriptedProvider
+    >>> nothing = CostTracker(cost_per_1k_input=1, cost_per_1k_output=1, limits=CostLimit(max_cost_per_task=0))
+    >>> result = DockerAgent(ScriptedProvider([]), cost_tracker=nothing).execute("List all containers")
+    >>> result.status == BudgetExceeded.status, result.breaker.limit, result.breaker.ceiling
+    (True, 'max_cost_per_task', 0)
     """
 
     status = "budget"

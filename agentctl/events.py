@@ -61,8 +61,17 @@ class ToolCount(NamedTuple):
 class RunResult:
     """How a run ended; ``str()`` is the answer. ``status`` is the exit code's name.
 
-    ``cost_nano`` is what was charged, None when the price is unknown; ``in_doubt_nano`` counts as spent,
-    at the worst case.
+    ``cost_nano`` is what was charged (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts
+    as spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False
+    where ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit
+    stopped the run, ``limits`` how much of each is used.
+
+    >>> from agentctl import DockerAgent, ScriptedProvider
+    >>> from agentctl.messages import Completion, Usage
+    >>> model = ScriptedProvider([Completion("Two: web and db.", usage=Usage(input_tokens=900, output_tokens=9))])
+    >>> result = DockerAgent(model).execute("List all containers")
+    >>> str(result), result.status, result.error, result.usage.total_tokens, result.cost
+    ('Two: web and db.', 'done', None, 909, Decimal('0'))
     """
 
     run_id: str

@@ -104,7 +104,15 @@ class Kit(NamedTuple):
 
 
 class CommandResult(NamedTuple):
-    """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal."""
+    """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal.
+
+    ``truncated_bytes`` were left out of the two texts together.
+
+    >>> import anyio
+    >>> from agentctl import run_shell_async
+    >>> anyio.run(run_shell_async, "echo out; echo err >&2; exit 3")
+    CommandResult(exit_code=3, stdout='out\\n', stderr='err\\n', timed_out=False, truncated_bytes=0)
+    """
 
     exit_code: int
     stdout: str

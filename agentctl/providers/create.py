@@ -26,11 +26,17 @@ def create_llm_provider(
 ) -> LLMProvider:
     """Return a provider by its name; what is not given comes from ``settings``.
 
-    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``settings`` None:
-    the user's (environment, .env, config).
+    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: what
+    models cost, in dollars per million tokens, on top of the price table. ``settings`` None: the user's (environment,
+    .env, config). Nothing is sent before it is asked; a missing key is found out then.
 
     Raises:
         UsageError: agentctl cannot speak to it, or a setting is wrong.
+
+    >>> from agentctl import create_llm_provider
+    >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-…")
+    >>> provider.facts.provider, provider.facts.model
+    ('openai', 'gpt-4')
     """
     if provider == "builtin":
         from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long

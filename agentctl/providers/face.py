@@ -18,6 +18,16 @@ class LLMProvider(ABC):
 
     A call by hand goes past the ledger: only what an agent asks is held, judged and written down. It ends after
     ``silence_s`` seconds without a piece of an answer, ``deadline_s`` in all.
+
+    >>> from agentctl import LLMProvider
+    >>> from agentctl.messages import Completion
+    >>> from agentctl.pricing import ModelFacts
+    >>> class Parrot(LLMProvider):
+    ...     facts = ModelFacts("parrot", "grey")
+    ...     async def stream(self, request):
+    ...         yield Completion(request.messages[-1].text)
+    >>> Parrot().invoke("Hello.").text
+    'Hello.'
     """
 
     silence_s = 60.0
@@ -26,25 +36,67 @@ class LLMProvider(ABC):
     @property
     @abstractmethod
     def facts(self) -> ModelFacts:
-        """Who answers, at what price, within which ceilings."""
+        """Who answers, at what price (dollars per million tokens), within which ceilings (tokens).
+
+        Raises:
+            UsageError: the model is none that chats.
+            StateError: the price table cannot be read.
+
+        >>> ScriptedProvider([]).facts.context_window
+        128000
+        """
 
     @abstractmethod
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
-        """Yield pieces as they come and the whole ``Completion`` last: one request on the wire."""
+        """Yield pieces as they come and the whole ``Completion`` last: one request on the wire.
+
+        Raises:
+            ProviderError: no answer, and whether it may have been billed.
+
+        >>> import anyio
+        >>> from agentctl.messages import Completion, Delta, Message, Request
+        >>> async def main():
+        ...     model = ScriptedProvider([[Delta("Hel"), Delta("lo."), Completion("Hello.")]])
+        ...     async for piece in model.stream(Request("scripted", (Message("user", "Say hello."),))):
+        ...         print(piece.text)
+        >>> anyio.run(main)
+        Hel
+        lo.
+        Hello.
+        """
 
     def price_of(self, model: str) -> Price | None:
-        """Return the price of another model of this provider, None if it is unknown."""
+        """Return the price of another model of this provider (dollars per million tokens), None if it is unknown.
+
+        >>> OpenAIProvider("gpt-4", api_key="sk-…").price_of("no-such-model") is None
+        True
+        """
         return None
 
     def near(self) -> str:
-        """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string."""
+        """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string.
+
+        >>> OpenAIProvider("gpt-4o-minni", api_key="sk-…").near()
+        'did you mean "gpt-4o-mini"?'
+        """
         return ""
 
     async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
-        """Load what is slow to load; a run does it before it holds anything."""
+        """Load what is slow to load; a run does it before it holds anything.
+
+        Raises:
+            UsageError: it cannot be loaded.
+
+        >>> import anyio
+        >>> anyio.run(ScriptedProvider([]).prepare)
+        """
 
     async def aclose(self) -> None:  # noqa: B027
-        """Let go of connections."""
+        """Let go of the connections of this event loop; asked again, the provider makes new ones.
+
+        >>> import anyio
+        >>> anyio.run(ScriptedProvider([]).aclose)
+        """
 
     async def ainvoke(
         self,
@@ -57,6 +109,11 @@ class LLMProvider(ABC):
 
         Raises:
             ProviderError: no answer, and why.
+
+        >>> import anyio
+        >>> from agentctl.messages import Completion
+        >>> anyio.run(ScriptedProvider([Completion("Hello.")]).ainvoke, "Say hello.").text
+        'Hello.'
         """
         import anyio  # noqa: PLC0415 - by hand only
 
@@ -86,7 +143,15 @@ class LLMProvider(ABC):
         tools: Sequence[ToolSpec] = (),
         max_output_tokens: int | None = None,
     ) -> Completion:
-        """Do what ``ainvoke`` does, with or without a running event loop."""
+        """Do what ``ainvoke`` does, with or without a running event loop; Ctrl-C hangs up and is raised.
+
+        Raises:
+            ProviderError: no answer, and why.
+
+        >>> from agentctl.messages import Completion
+        >>> ScriptedProvider([Completion("Hello.")]).invoke("Say hello.").text
+        'Hello.'
+        """
 
         async def once() -> Completion:
             try:
@@ -97,10 +162,19 @@ class LLMProvider(ABC):
         return run_apart(once, name="agentctl invoke")
 
     def estimate_tokens(self, what: str | Sequence[Message]) -> int:
-        """Return about how many tokens a text or a conversation is (bytes by four): an estimate, no bound."""
+        """Return about how many tokens a text or a conversation is (bytes by four): an estimate, no bound.
+
+        >>> ScriptedProvider([]).estimate_tokens("Say hello.")
+        3
+        """
         return estimate_tokens(what) if isinstance(what, str) else conversation_tokens(what)
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return what ``usage`` costs in dollars, None where the price is unknown."""
+        """Return what ``usage`` (tokens) costs in dollars, None where the price is unknown.
+
+        >>> from agentctl.messages import Usage
+        >>> OllamaProvider("llama3.1").cost(Usage(input_tokens=1000, output_tokens=100))
+        Decimal('0')
+        """
         price = self.facts.price
         return None if price is None else to_usd(charge_nano(price, usage))

@@ -32,19 +32,48 @@ class _Named(RemoteProvider):
 
 
 class OpenAIProvider(_Named):
-    """OpenAI, or any server that speaks its chat format at ``base_url``."""
+    """OpenAI, or any server that speaks its chat format at ``base_url``.
+
+    ``prices`` are dollars per million tokens, on top of the price table.
+
+    Raises:
+        UsageError: no model was named, and there is no default.
+
+    >>> from agentctl import OpenAIProvider
+    >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").facts.model
+    'gpt-4o-mini'
+    """
 
     name = "openai"
 
 
 class AnthropicProvider(_Named):
-    """Anthropic's messages."""
+    """Anthropic's messages. ``prices`` are dollars per million tokens, on top of the price table.
+
+    Raises:
+        UsageError: no model was named, and there is no default.
+
+    >>> from agentctl import AnthropicProvider
+    >>> AnthropicProvider("claude-haiku-4-5", api_key="sk-ant-…").facts.provider
+    'anthropic'
+    """
 
     name = "anthropic"
 
 
 class OllamaProvider(_Named):
-    """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence."""
+    """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence.
+
+    On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.
+
+    Raises:
+        UsageError: no model was named, and there is no default.
+
+    >>> from agentctl import OllamaProvider
+    >>> facts = OllamaProvider("llama3.1", num_ctx=16_384).facts
+    >>> facts.price.is_free, facts.context_window
+    (True, 16384)
+    """
 
     name = "ollama"
 

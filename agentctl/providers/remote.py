@@ -76,7 +76,11 @@ class RemoteProvider(LLMProvider):
 
     @cached_property
     def catalog(self) -> Catalog:
-        """What is known of models and prices."""
+        """What is known of models and prices (dollars per million tokens), read at the first use.
+
+        >>> OpenAIProvider("gpt-4o-mini", api_key="sk-…").catalog.price_of("openai", "no-such-model") is None
+        True
+        """
         return load_catalog(self._prices)
 
     @cached_property

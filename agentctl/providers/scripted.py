@@ -26,7 +26,16 @@ class ScriptedProvider(LLMProvider):
 
     A step is an answer, an error to raise, a sequence of pieces, or a function of the request (async or not) that
     returns one of these. In a sequence a function is called in its place, so that a test can wait in mid-call.
-    The facts are those of a free model called "scripted", unless others are given.
+    The facts are those of a free model called "scripted", unless others are given; ``price`` is per million tokens. An
+    answer without ``usage`` is in doubt, as it is with any provider: give it one where the test counts.
+
+    >>> from agentctl import ScriptedProvider
+    >>> from agentctl.messages import Completion
+    >>> model = ScriptedProvider([Completion("Hello.")])
+    >>> model.invoke("Say hello.").text
+    'Hello.'
+    >>> model.heard[0].messages[0].text
+    'Say hello.'
     """
 
     def __init__(self, script: Iterable[Step], *, facts: ModelFacts | None = None, price: Price = FREE) -> None:

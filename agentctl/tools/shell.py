@@ -50,6 +50,13 @@ async def run_shell_async(
     Raises:
         UsageError: an argument is wrong.
         ToolError: the command could not be started.
+
+    >>> import anyio
+    >>> from agentctl import run_shell_async
+    >>> anyio.run(run_shell_async, "echo hello").stdout
+    'hello\\n'
+    >>> anyio.run(run_shell_async, "sleep 60", 0.05).timed_out
+    True
     """
     _check(command, timeout, env or {})
     if cwd is not None and "\0" in str(cwd):

@@ -70,6 +70,12 @@ async def write_file_async(path: str | Path, text: str, *, workspace: Path | Non
     Raises:
         ToolError: the path leads outside, is no plain file, or cannot be written; with the cure.
         UsageError: an argument is not a path or not a text.
+
+    >>> import anyio
+    >>> from agentctl import write_file_async
+    >>> path = anyio.run(write_file_async, "notes/today.txt", "inside the current folder, or not at all")
+    >>> path.read_text()
+    'inside the current folder, or not at all'
     """
     _check(path, text)
     written = await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing

@@ -24,7 +24,13 @@ _FIRST_QUESTIONS = ("system_disks", "docker_ps", "system_memory")
 
 
 class BuiltinProvider(LLMProvider):
-    """Matches the task to a declared table of lookups; free, and no language model."""
+    """Matches the task to a declared table of lookups; free, and no language model.
+
+    >>> from agentctl import BuiltinProvider
+    >>> answer = BuiltinProvider().invoke("How much disk is free?")
+    >>> answer.tool_calls[0].name
+    'system_disks'
+    """
 
     @property
     def facts(self) -> ModelFacts:
