@@ -108,6 +108,7 @@ async def test_two_at_once_in_one_loop_share_a_provider_and_its_connections(
         await take(other, "quick")
         let_go.set()
     assert [(result.task, result.status) for result in results] == [("quick", "done"), ("slow", "done")]
+    assert len(server.books.chat_requests) == 2  # none was broken off and asked again
     assert str(await one.execute_async("quick again")) == "here"
 
 
@@ -173,6 +174,8 @@ try:
     if sys.argv[1] == "loop":
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
+    elif sys.argv[1] == "invoke":
+        ScriptedProvider([hang]).invoke("wait for it")
     else:
         agent.execute("wait for it")
 except KeyboardInterrupt:
@@ -213,6 +216,12 @@ def test_ctrl_c_stops_the_run_properly_and_is_raised(tmp_path: Path, how: str) -
     (lines,) = journals()
     assert (lines[-1]["event"], lines[-1]["result"]["status"]) == ("run_finished", "interrupted")
     assert lines[-1]["result"]["error"]["message"] == "stopped by Ctrl-C"
+
+
+def test_ctrl_c_hangs_up_a_call_by_hand(tmp_path: Path) -> None:
+    code, out = interrupted(tmp_path, "invoke")
+    assert (code, out) == (-signal.SIGINT, "stopped, in doubt: 0\n")
+    assert (tmp_path / "told").exists()
 
 
 def test_a_second_ctrl_c_does_not_wait_for_what_will_not_stop(tmp_path: Path) -> None:
