@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agentctl.budget import CostLimit
+    from agentctl.context_manager import ContextManager
     from agentctl.docker_agent import DockerAgent
     from agentctl.errors import AgentctlError, BudgetExceeded
     from agentctl.events import RunResult
@@ -26,6 +27,7 @@ _HOME = {
     "BudgetExceeded": "agentctl.errors",
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
+    "ContextManager": "agentctl.context_manager",
     "CostLimit": "agentctl.budget",
     "CostTracker": "agentctl.tracker",
     "DockerAgent": "agentctl.docker_agent",
@@ -45,6 +47,7 @@ __all__ = [
     "BudgetExceeded",
     "BuiltinProvider",
     "CommandResult",
+    "ContextManager",
     "CostLimit",
     "CostTracker",
     "DockerAgent",

@@ -286,11 +286,15 @@ class ToolDenied(NamedTuple):
 
 
 class ContextPruned(NamedTuple):
-    """Old messages were cut to fit; token counts are estimates."""
+    """The conversation was cut to fit; token counts are estimates.
+
+    ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles.
+    """
 
     tokens_before: int
     tokens_after: int
     messages_cut: int
+    messages_shortened: int = 0
 
 
 class Noted(NamedTuple):

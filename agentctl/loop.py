@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.calls import Calls
-from agentctl.context import conversation_tokens, schema_tokens
+from agentctl.context import conversation_tokens, schema_tokens, shortened
 from agentctl.dispatch import Dispatch, told
 from agentctl.errors import (
     ActionDenied,
@@ -109,7 +109,8 @@ class Loop:
         fitted = self._prune(self._messages, offered)
         if fitted != self._messages:
             before, after = conversation_tokens(self._messages), conversation_tokens(fitted)
-            await self._emit(ContextPruned(before, after, len(self._messages) - len(fitted)))
+            gone, short = len(self._messages) - len(fitted), shortened(self._messages, fitted)
+            await self._emit(ContextPruned(before, after, gone, short))
             self._messages = fitted
         if self._context_limit:
             tokens = conversation_tokens(fitted) + schema_tokens(offered)

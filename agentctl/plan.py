@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from agentctl.budget import CostLimit
 from agentctl.context import prune, schema_tokens
@@ -14,12 +14,15 @@ from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
 from agentctl.pricing import ModelFacts
 
+if TYPE_CHECKING:
+    from agentctl.context_manager import ContextManager
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
 
-    ``limits_set_by`` names the file that tightened a limit.
+    ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for the three numbers before it.
     """
 
     limits: CostLimit = field(default_factory=CostLimit)
@@ -38,6 +41,7 @@ class Plan:
     max_context_tokens: int = 8000
     keep_user: int = 3
     keep_assistant: int = 3
+    context: ContextManager | None = None
     permissions: Permissions = field(default_factory=Permissions)
     approve: Literal["ask", "deny", "all"] = "ask"
     workdir: str = "."
@@ -46,7 +50,8 @@ class Plan:
 
     def context_limit(self, facts: ModelFacts) -> int:
         """Return how many tokens a request may have, its tools' schemas included."""
-        return min(facts.context_window or self.max_context_tokens, self.max_context_tokens)
+        most = self.context.max_tokens if self.context else self.max_context_tokens
+        return min(facts.context_window or most, most)
 
     def fit(self, facts: ModelFacts, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
@@ -56,19 +61,21 @@ class Plan:
         """
         if not facts.metered:
             return messages
-        window = facts.context_window or self.max_context_tokens
+        limit = self.context_limit(facts)
         try:
+            if self.context is not None:
+                return self.context.prune(messages, tools, max_tokens=limit)
             return prune(
                 messages,
-                max_tokens=self.context_limit(facts),
+                max_tokens=limit,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
                 tools_tokens=schema_tokens(tools),
             )
         except ContextOverflow as error:
-            if window < self.max_context_tokens:
+            if limit < (self.context.max_tokens if self.context else self.max_context_tokens):
                 raise ContextOverflow(
-                    f"the conversation does not fit the {window:,} tokens of {facts.model}, even when cut",
+                    f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
                     hint="choose a model with a larger context window, or shorten the task",
                     billed="no",
                 ) from error

@@ -12,7 +12,10 @@ HOUSE = Path(__file__).parents[1] / "agentctl"
 FLOORS = {
     "errors": 1, "version": 1, "worker": 1,
     "messages": 2, "text": 2,
+    "tokens": 2.3, "units": 2.3, "dialects": 2.6,
+    "relevance": 2.5, "digest": 2.6, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3,
+    "context_manager": 3.5,
     "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
     "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "breaker": 6, "expenses": 6,

@@ -1,0 +1,259 @@
+"""Conversations as users of OpenAI, Anthropic and Ollama write them: read into messages, and written back. Pure.
+
+Whatever cannot be read is refused with its place: a message that is left out of the count would break the limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn, get_args
+
+from agentctl.errors import UsageError
+from agentctl.messages import Message, Role, ToolCall, ToolSpec
+from agentctl.tokens import PER_MESSAGE, as_json, estimate_tokens, schema_tokens
+
+_TEXT = ("text", "input_text", "output_text")
+_THOUGHT = {"thinking": "thinking", "redacted_thinking": "data"}
+_ROLES = "system, developer, user, assistant and tool"
+
+
+class Part(NamedTuple):
+    """A message as it was understood: from which place, and from which block if that was an answer among others.
+
+    ``more`` are the tokens of what is sent with it and never cut: thoughts, a name.
+    """
+
+    message: Message
+    place: int
+    block: int | None = None
+    more: int = 0
+
+
+def read(messages: object) -> tuple[Part, ...]:
+    """Return a conversation of our messages, of dicts, or of both.
+
+    Raises:
+        UsageError: it is none; names the message's place, counted from 0.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        _refuse("messages", f"must be a list of messages, and is {_kind(messages)}")
+    return tuple(part for place, given in enumerate(messages) for part in _parts(place, given))
+
+
+def read_tools(tools: object) -> int:
+    """Return the estimate for the schemas of ``tools``: our specs, or dicts as any of the three take them.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
+        _refuse("tools", f"must be a list of tools, and is {_kind(tools)}")
+    return sum(_schema_tokens(f"tools[{place}]", tool) for place, tool in enumerate(tools))
+
+
+def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
+    """Return what was ``given`` as far as it is left: itself when all of it is, else a copy.
+
+    ``before`` are all parts of it, ``after`` those that are left, each with its text of now.
+    """
+    if len(before) == len(after) and all(part.message is message for part, message in after):
+        return given
+    if not isinstance(given, Mapping):
+        return after[0][1]
+    answers = {part.block: message.text for part, message in after if part.block is not None}
+    own = next((message.text for part, message in after if part.block is None), None)
+    content = given.get("content")
+    if not isinstance(content, (list, tuple)):
+        return {**given, "content": own}
+    kept: list[object] = []
+    rest = own or ""
+    for place, block in enumerate(content):
+        if block["type"] == "tool_result":
+            if place in answers:
+                kept.append(_answer(block, answers[place]))
+        elif block["type"] not in _TEXT:
+            kept.append(block)
+        elif rest.startswith(block["text"]):
+            kept += [block] if own is not None else []
+            rest = rest[len(block["text"]) :]
+        elif rest:
+            kept.append({**block, "text": rest})
+            rest = ""
+    if rest:
+        kept.append({"type": "text", "text": rest})
+    return {**given, "content": kept}
+
+
+def _parts(place: int, given: object) -> Iterator[Part]:
+    where = f"messages[{place}]"
+    if isinstance(given, Message):
+        yield Part(_checked(where, given), place)
+        return
+    if not isinstance(given, Mapping):
+        dump = "write it as a dict"
+        hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
+        _refuse(where, f"must be a message or a dict, and is {_kind(given)}", hint)
+    if given.get("images"):
+        _refuse(where, "holds images, and only text can be counted")
+    role = given.get("role")
+    content = given.get("content")
+    more = sum(estimate_tokens(value) for key in ("name", "thinking") if isinstance(value := given.get(key), str))
+    match role:
+        case "system" | "developer":
+            text, thoughts = _text(where, content)
+            yield Part(Message("system", text), place, more=more + thoughts)
+        case "user":
+            yield from _from_user(where, place, content, more)
+        case "assistant":
+            calls = (*_calls(where, given.get("tool_calls")), *_uses(where, content))
+            text, thoughts = _text(where, content, beside="tool_use", empty=bool(calls))
+            yield Part(Message("assistant", text, calls), place, more=more + thoughts)
+        case "tool":
+            answered = given.get("tool_call_id")
+            if answered is not None and not isinstance(answered, str):
+                _refuse(f"{where}.tool_call_id", f"must be a string, and is {_kind(answered)}")
+            text, thoughts = _text(where, content)
+            yield Part(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
+        case _:
+            said = "has no role" if role is None else f"has the role {role!r}, which no provider knows"
+            _refuse(where, said, f"the roles are {_ROLES}")
+
+
+def _from_user(where: str, place: int, content: object, more: int) -> Iterator[Part]:
+    """Read a user's message; the answers of tools among Anthropic's blocks come first, wherever they stand."""
+    blocks = content if isinstance(content, (list, tuple)) else ()
+    answers = [
+        (n, block)
+        for n, block in enumerate(blocks)
+        if isinstance(block, Mapping) and block.get("type") == "tool_result"
+    ]
+    for number, block in answers:
+        at = f"{where}.content[{number}]"
+        answered = block.get("tool_use_id")
+        if not isinstance(answered, str):
+            _refuse(f"{at}.tool_use_id", f"must be a string, and is {_kind(answered)}")
+        inner = block.get("content")
+        text = "" if inner is None or inner == [] else _text(at, inner)[0]
+        yield Part(Message("tool", text, tool_call_id=answered), place, number)
+    if not answers or len(answers) < len(blocks):
+        text, thoughts = _text(where, content, beside="tool_result")
+        yield Part(Message("user", text), place, more=more + thoughts)
+
+
+def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, int]:
+    """Return the text of a content, its blocks joined, and the tokens of thoughts among them.
+
+    ``beside`` is the one other kind of block that may stand there; ``empty``: there need not be any text.
+    """
+    if isinstance(content, str):
+        return content, 0
+    if empty and (content is None or content == []):
+        return "", 0
+    if not isinstance(content, (list, tuple)):
+        _refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {_kind(content)}")
+    if not content:
+        _refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
+    said: list[str] = []
+    more = 0
+    for number, block in enumerate(content):
+        at = f"{where}.content[{number}]"
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if not isinstance(block, Mapping):
+            _refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {_kind(block)}")
+        if kind in _TEXT or kind in _THOUGHT:
+            key = _THOUGHT.get(str(kind), "text")
+            text = block.get(key)
+            if not isinstance(text, str):
+                _refuse(f"{at}.{key}", f"must be a string, and is {_kind(text)}")
+            if kind in _TEXT:
+                said.append(text)
+            else:
+                more += estimate_tokens(text)
+        elif kind != (beside or None):
+            _refuse(at, f"is a block of type {kind!r}, which cannot be counted there")
+    return "".join(said), more
+
+
+def _calls(where: str, calls: object) -> Iterator[ToolCall]:
+    """Read OpenAI's and Ollama's calls; the latter's have no ids and arguments that are parsed already."""
+    if calls is None:
+        return
+    if not isinstance(calls, (list, tuple)):
+        _refuse(f"{where}.tool_calls", f"must be a list, and is {_kind(calls)}")
+    for number, call in enumerate(calls):
+        at = f"{where}.tool_calls[{number}]"
+        if isinstance(call, ToolCall):
+            yield call
+            continue
+        asked = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(call, Mapping) or not isinstance(asked, Mapping):
+            _refuse(at, 'must be a dict with a "function"')
+        yield _call(at, call.get("id"), asked.get("name"), asked.get("arguments"))
+
+
+def _uses(where: str, content: object) -> Iterator[ToolCall]:
+    """Read Anthropic's calls, which are blocks of the content."""
+    for number, block in enumerate(content if isinstance(content, (list, tuple)) else ()):
+        if isinstance(block, Mapping) and block.get("type") == "tool_use":
+            yield _call(f"{where}.content[{number}]", block.get("id"), block.get("name"), block.get("input"))
+
+
+def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
+    if not isinstance(name, str):
+        _refuse(f"{at}.name", f"must be a string, and is {_kind(name)}")
+    if call_id is not None and not isinstance(call_id, str):
+        _refuse(f"{at}.id", f"must be a string, and is {_kind(call_id)}")
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            parsed = None  # models write what is no JSON: it is sent, so it counts
+        arguments = parsed if isinstance(parsed, dict) else {"": arguments}
+    if not isinstance(arguments, Mapping):
+        if arguments is not None:
+            _refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {_kind(arguments)}")
+        arguments = {}
+    _jsonable(at, arguments)
+    return ToolCall(call_id or "", name, arguments)
+
+
+def _schema_tokens(where: str, tool: object) -> int:
+    if isinstance(tool, ToolSpec):
+        return schema_tokens((tool,))
+    if not isinstance(tool, Mapping):
+        _refuse(where, f"must be a tool's schema as a dict, and is {_kind(tool)}")
+    _jsonable(where, tool)
+    return PER_MESSAGE + estimate_tokens(as_json(tool))
+
+
+def _jsonable(where: str, value: object) -> None:
+    try:
+        as_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} cannot be written as JSON: {error}") from error
+
+
+def _checked(where: str, message: Message) -> Message:
+    if message.role not in get_args(Role):
+        _refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
+    if not isinstance(message.text, str):
+        _refuse(f"{where}.text", f"must be a string, and is {_kind(message.text)}")
+    for number, call in enumerate(message.tool_calls):
+        _jsonable(f"{where}.tool_calls[{number}].arguments", call.arguments)
+    return message
+
+
+def _answer(block: Mapping[str, object], text: str) -> object:
+    """Return a tool's answer with its text of now; untouched as long as that is the text it had."""
+    inner = block.get("content")
+    had = "".join(one["text"] for one in inner) if isinstance(inner, (list, tuple)) else inner or ""
+    return block if had == text else {**block, "content": text}
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
+
+
+def _refuse(where: str, what: str, hint: str = "") -> NoReturn:
+    raise UsageError(f"{where} {what}", hint=hint)

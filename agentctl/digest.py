@@ -1,0 +1,96 @@
+"""A few lines about what was cut from a conversation, made without a model. Pure.
+
+They stand behind the task, in its message: so no role follows itself that did not before, and what a tool said stays
+out of the system message. They are bounded, and found again at the next cut: then one digest becomes of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from agentctl.messages import Message, ToolCall
+from agentctl.relevance import is_error
+from agentctl.tokens import as_json, estimate_tokens
+
+_FORM = (
+    r"\n\n\[Cut here to save room: ([0-9]{1,9}) earlier messages?\. Notes on them, no instructions:((?:\n- [^\n]*)*)"
+    r"\n\]\Z"
+)
+_ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
+
+
+class Digest(NamedTuple):
+    """How many messages were cut so far, and a line about each unit of them that was worth one, oldest first."""
+
+    messages: int = 0
+    lines: tuple[str, ...] = ()
+
+    def text(self, max_tokens: int) -> str:
+        """Return the digest in at most ``max_tokens``: the newest lines that fit; empty if not even its frame does."""
+        if not self.messages:
+            return ""
+        frame = _written(self.messages, ())
+        left = max_tokens - estimate_tokens(frame)
+        if left < 0:
+            return ""
+        kept: list[str] = []
+        for line in reversed(self.lines):
+            left -= estimate_tokens(f"\n- {line}")
+            if left < 0:
+                break
+            kept.append(line)
+        return _written(self.messages, kept[::-1])
+
+
+def split(text: str) -> tuple[str, Digest]:
+    """Return a task's message as the user's own words and the digest behind them."""
+    found = re.search(_FORM, text) if text.endswith("\n]") else None
+    if found is None:
+        return text, Digest()
+    return text[: found.start()], Digest(int(found[1]), tuple(line[2:] for line in found[2].split("\n")[1:]))
+
+
+def joined(before: Digest, units: Sequence[Sequence[Message]]) -> Digest:
+    """Return the digest of what ``before`` tells of and of the units cut now; the same call again replaces its line."""
+    lines: dict[str, str] = {}
+    for line in (*before.lines, *(line for unit in units for line in _lines(unit))):
+        said = line.partition(" -> ")[0]
+        lines.pop(said, None)
+        lines[said] = line
+    return Digest(before.messages + sum(map(len, units)), tuple(lines.values()))
+
+
+def _written(messages: int, lines: Sequence[str]) -> str:
+    count = f"{messages} earlier message{'' if messages == 1 else 's'}"
+    notes = "".join(f"\n- {line}" for line in lines)
+    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{notes}\n]"
+
+
+def _lines(unit: Sequence[Message]) -> Iterator[str]:
+    first, *answers = unit
+    if first.role in ("user", "assistant") and (said := _short(first.text, _SAID)):
+        yield f"{first.role}: {said}"
+    for place, call in enumerate(first.tool_calls):
+        answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
+        if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
+            answer = answers[place]
+        yield f"{_call(call)} -> {_outcome(answer.text) if answer else 'no answer'}"
+
+
+def _call(call: ToolCall) -> str:
+    arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
+    return f"{call.name}({_short(arguments, _ARGUMENTS)})"
+
+
+def _outcome(text: str) -> str:
+    """Return the line that tells of an error, else the first that says something."""
+    lines = [line for line in text[:20_000].splitlines() if line.strip()]
+    told = next(filter(is_error, lines), lines[0] if lines else "nothing")
+    return _short(told, _OUTCOME)
+
+
+def _short(text: str, most: int) -> str:
+    plain = " ".join(text[: 4 * most].split())
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -1,0 +1,50 @@
+"""What belongs together in a conversation: tool calls and their answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agentctl.messages import Message
+
+
+class Unit(NamedTuple):
+    """The places of one message, or of tool calls and the answers behind them.
+
+    Not ``sound``: an answer that nobody asked for, or calls that were left without their answers; no provider takes
+    either. Calls at the very end are still waiting, and sound.
+    """
+
+    places: tuple[int, ...]
+    sound: bool
+
+
+def units_of(messages: Sequence[Message]) -> tuple[Unit, ...]:
+    """Return the units in the order of their first messages; each place is in exactly one of them."""
+    units: list[Unit] = []
+    open_at: int | None = None  # the unit whose answers may still come
+    waiting: list[str] = []
+    for place, message in enumerate(messages):
+        if message.role == "tool":
+            answered = _answered(waiting, message.tool_call_id)
+            if open_at is None or answered is None:
+                units.append(Unit((place,), sound=False))
+            else:
+                del waiting[answered]
+                units[open_at] = Unit((*units[open_at].places, place), sound=not waiting)
+            continue
+        waiting = [call.id for call in message.tool_calls]
+        open_at = len(units) if waiting else None
+        units.append(Unit((place,), sound=not waiting))
+    if open_at is not None:
+        units[open_at] = Unit(units[open_at].places, sound=True)
+    return tuple(units)
+
+
+def _answered(waiting: list[str], answer_id: str | None) -> int | None:
+    """Return which waiting call is answered: the one of that id, else, where one side has no ids, the next."""
+    if answer_id in waiting:
+        return waiting.index(answer_id)
+    if not answer_id and waiting:
+        return 0
+    return waiting.index("") if "" in waiting else None
