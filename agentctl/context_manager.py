@@ -173,7 +173,7 @@ class ContextManager:
         >>> said = [{"role": "assistant", "content": f"Line {n}: " + "x" * 400} for n in range(20)]
         >>> fitting = ContextManager(max_tokens=1000).prune([asked, *said])
         >>> len(fitting), fitting[-1] is said[-1]
-        (6, True)
+        (4, True)
 
         Raises:
             ContextOverflow: what must stay does not fit, even when cut.

@@ -252,7 +252,8 @@ def _answer(block: Mapping[str, object], text: str) -> object:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _refuse(where: str, what: str, hint: str = "") -> NoReturn:

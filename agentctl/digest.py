@@ -7,11 +7,11 @@ out of the system message. They are bounded, and found again at the next cut: th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from agentctl.messages import Message, ToolCall
-from agentctl.relevance import is_error
+from agentctl.relevance import is_error, words
 from agentctl.tokens import as_json, estimate_tokens
 
 _FORM = (
@@ -19,6 +19,7 @@ _FORM = (
     r"\n\]\Z"
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
+_LOOKED_AT = 4_000  # characters of an answer
 
 
 class Digest(NamedTuple):
@@ -52,10 +53,14 @@ def split(text: str) -> tuple[str, Digest]:
     return text[: found.start()], Digest(int(found[1]), tuple(line[2:] for line in found[2].split("\n")[1:]))
 
 
-def joined(before: Digest, units: Sequence[Sequence[Message]]) -> Digest:
-    """Return the digest of what ``before`` tells of and of the units cut now; the same call again replaces its line."""
+def joined(before: Digest, units: Sequence[Sequence[Message]], task: Message | None = None) -> Digest:
+    """Return the digest of what ``before`` tells of and of the units cut now, shown from the side of the task.
+
+    The same call again replaces its line.
+    """
+    wanted = frozenset(word for word in words(task) if len(word) > 3) if task else frozenset()
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for unit in units for line in _lines(unit))):
+    for line in (*before.lines, *(line for unit in units for line in _lines(unit, wanted))):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
@@ -68,7 +73,7 @@ def _written(messages: int, lines: Sequence[str]) -> str:
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{notes}\n]"
 
 
-def _lines(unit: Sequence[Message]) -> Iterator[str]:
+def _lines(unit: Sequence[Message], wanted: Set[str]) -> Iterator[str]:
     first, *answers = unit
     if first.role in ("user", "assistant") and (said := _short(first.text, _SAID)):
         yield f"{first.role}: {said}"
@@ -76,7 +81,7 @@ def _lines(unit: Sequence[Message]) -> Iterator[str]:
         answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
         if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
             answer = answers[place]
-        yield f"{_call(call)} -> {_outcome(answer.text) if answer else 'no answer'}"
+        yield f"{_call(call)} -> {_outcome(answer.text, wanted) if answer else 'no answer'}"
 
 
 def _call(call: ToolCall) -> str:
@@ -84,11 +89,14 @@ def _call(call: ToolCall) -> str:
     return f"{call.name}({_short(arguments, _ARGUMENTS)})"
 
 
-def _outcome(text: str) -> str:
-    """Return the line that tells of an error, else the first that says something."""
-    lines = [line for line in text[:20_000].splitlines() if line.strip()]
-    told = next(filter(is_error, lines), lines[0] if lines else "nothing")
-    return _short(told, _OUTCOME)
+def _outcome(text: str, wanted: Set[str]) -> str:
+    """Return the line with the most words that are wanted, an error being worth two; else the first."""
+    lines = [line for line in text[:_LOOKED_AT].splitlines() if line.strip()]
+
+    def worth(line: str) -> int:
+        return 2 * is_error(line) + len(wanted & set(words(Message("tool", line))))
+
+    return _short(max(lines, key=worth, default="nothing"), _OUTCOME)
 
 
 def _short(text: str, most: int) -> str:

@@ -66,7 +66,7 @@ def cut(
         if desk.tokens > limit:
             desk.squeeze(desk.of(*roles), limit)
     if task is not None:
-        digest = joined(before, [[messages[place] for place in unit.places] for unit in sorted(gone)])
+        digest = joined(before, [[messages[place] for place in unit.places] for unit in sorted(gone)], desk.left[task])
         desk.append(task, digest.text(min(spare, room - desk.tokens)))
     return Cut(tuple(sorted(desk.left.items())), desk.tokens)
 

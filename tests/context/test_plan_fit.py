@@ -1,0 +1,65 @@
+"""A run's plan and the context manager that may be handed in."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl import ContextManager
+from agentctl.context import conversation_tokens, prune, schema_tokens
+from agentctl.errors import ContextOverflow
+from agentctl.messages import Message, ToolSpec
+from agentctl.plan import Plan
+from agentctl.pricing import FREE, ModelFacts
+from tests.context.parts import SYSTEM, TASK, turn
+
+FACTS = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+SMALL = ModelFacts("scripted", "small", FREE, context_window=2_000, output_ceiling=500)
+BUILTIN = ModelFacts("builtin", None, FREE, metered=False)
+TOOLS = (ToolSpec("ls", "Lists files.", {"type": "object"}),)
+MESSAGES = (SYSTEM, TASK, *(message for n in range(30) for message in turn(n, "x" * 2_000)))
+
+
+def manager(max_tokens: int = 4_000, keep: int = 2) -> ContextManager:
+    return ContextManager(max_tokens, keep, keep, warn=lambda _: None)
+
+
+def test_without_a_manager_the_settings_numbers_count() -> None:
+    plan = Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2)
+    assert plan.context_limit(FACTS) == 4_000
+    assert plan.fit(FACTS, MESSAGES, TOOLS) == prune(
+        MESSAGES, max_tokens=4_000, keep_user=2, keep_assistant=2, tools_tokens=schema_tokens(TOOLS)
+    )
+
+
+def test_a_manager_stands_in_for_them_and_remembers_what_it_cut() -> None:
+    given = manager()
+    plan = Plan(max_context_tokens=100, context=given)
+    fitted = plan.fit(FACTS, MESSAGES, TOOLS)
+    assert plan.context_limit(FACTS) == 4_000
+    assert fitted == Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2).fit(FACTS, MESSAGES, TOOLS)
+    stats = given.get_context_stats(fitted, TOOLS)
+    assert stats["messages_cut"] == len(MESSAGES) - len(fitted)
+    assert stats["tokens_saved"] == conversation_tokens(MESSAGES) - conversation_tokens(fitted)
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(context=manager(8_000))], ids=["settings", "manager"])
+def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
+    assert plan.context_limit(SMALL) == 2_000
+    assert conversation_tokens(plan.fit(SMALL, MESSAGES, ())) <= 2_000
+    with pytest.raises(ContextOverflow) as caught:
+        plan.fit(SMALL, (Message("user", "x" * 20_000),), ())
+    assert caught.value.message == "the conversation does not fit the 2,000 tokens of small, even when cut"
+
+
+def test_what_cannot_fit_names_the_number_to_raise_where_it_was_set() -> None:
+    task = (Message("user", "x" * 40_000),)
+    with pytest.raises(ContextOverflow) as caught:
+        Plan().fit(FACTS, task, ())
+    assert caught.value.hint == "raise it: MAX_CONTEXT_TOKENS=21000, or shorten the task"
+    with pytest.raises(ContextOverflow) as caught:
+        Plan(context=manager()).fit(FACTS, task, ())
+    assert caught.value.hint == "raise it: ContextManager(max_tokens=21000), or shorten the task"
+
+
+def test_what_is_no_model_reads_everything() -> None:
+    assert Plan(context=manager(1)).fit(BUILTIN, MESSAGES, ()) is MESSAGES

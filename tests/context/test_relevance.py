@@ -1,0 +1,118 @@
+"""What a conversation still needs stays, and what it no longer needs goes first."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentctl.context import conversation_tokens
+from agentctl.messages import Message, ToolCall
+from agentctl.relevance import relevances, words
+from tests.context.parts import ANY_TEXT, SYSTEM, bare, fit
+
+TASK = Message("user", "Find out why the payments database refuses logins")
+
+
+def plain(text: str) -> list[Message]:
+    return [Message("tool", text)]
+
+
+def test_what_shares_rare_words_with_the_task_counts_more() -> None:
+    groups = [plain("the web server is up"), plain("payments has 3 logins"), plain("the cache is up")]
+    scores = relevances(groups, task=[TASK], latest=[])
+    assert scores[1] == 1.0
+    assert max(scores[0], scores[2]) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("told", "plainly"),
+    [
+        (Message("tool", "exited with code 137"), Message("tool", "running for 137 days")),
+        (Message("tool", "permission denied"), Message("tool", "permission granted")),
+        (Message("assistant", "I decided for the second"), Message("assistant", "I looked at the second")),
+        (Message("user", "use the second"), Message("tool", "use the second")),
+    ],
+)
+def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly: Message) -> None:
+    more, less = relevances([[told], [plainly]], task=[TASK], latest=[])
+    assert more >= less + 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "fitting"),
+    [
+        ("Почему база платежей медленная", "база ответила за минуту"),
+        ("支付数据库为什么变慢", "这个数据库的日志"),
+        ("ทำไมฐานข้อมูลช้า", "ดูฐานข้อมูลแล้ว"),
+        ("ما سبب بطء قاعدة البيانات", "قاعدة جاهزة"),
+    ],
+)
+def test_words_are_found_in_any_script(task: str, fitting: str) -> None:
+    scores = relevances([plain("all is well"), plain(fitting)], task=[Message("user", task)], latest=[])
+    assert scores == (0.0, 1.0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(ANY_TEXT.map(lambda text: Message("tool", text)), min_size=1, max_size=3), max_size=6))
+def test_any_text_gets_a_score_from_zero_on_and_always_the_same(groups: list[list[Message]]) -> None:
+    scores = relevances(groups, task=[TASK], latest=groups[-1] if groups else [])
+    assert len(scores) == len(groups)
+    assert all(0 <= score <= 2.5 for score in scores)
+    assert scores == relevances(groups, task=[TASK], latest=groups[-1] if groups else [])
+
+
+def test_of_a_long_text_head_and_tail_are_looked_at() -> None:
+    found = words(Message("tool", "head " + "x " * 1_000_000 + "tail"))
+    assert (found[0], found[-1]) == ("head", "tail")
+    assert len(found) < 3_000
+
+
+def test_the_arguments_of_a_call_are_words_too() -> None:
+    assert words(Message("assistant", "", (ToolCall("1", "docker_logs", {"name": "Web"}),))) == [
+        "docker",
+        "logs",
+        "name",
+        "web",
+    ]
+
+
+NOISE = ("cpu", "load", "memory", "disk", "free", "used", "total", "process", "kernel", "uptime", "socket", "mount")
+
+
+def conversation(seed: int) -> tuple[list[tuple[Message, ...]], str]:
+    """Sixty turns of noise, and in the second a fact that the task's last step needs."""
+    chance = random.Random(seed)
+    fact = f"port {chance.randint(10_000, 60_000)}"
+
+    def said(number: int) -> tuple[Message, ...]:
+        text = " ".join(chance.choices(NOISE, k=chance.randint(20, 120)))
+        if number == 2:
+            text = f"{text} the payments database listens on {fact} {text}"
+        elif chance.random() < 0.1:
+            text = f"{text} the other database {text}"
+        elif chance.random() < 0.1:
+            text = f"{text} error: {text}"
+        asked = ToolCall(f"c{number}", chance.choice(["system_load", "docker_ps"]), {"n": number})
+        return Message("assistant", "", (asked,)), Message("tool", text, tool_call_id=asked.id)
+
+    return [said(number) for number in range(1, 61)], fact
+
+
+def test_a_fact_of_turn_two_that_the_task_needs_is_still_sent_at_turn_sixty() -> None:
+    task = Message("user", "Check load and disk, then log in: which port has the payments database?")
+    found = by_age = 0
+    for seed in range(60):
+        turns, fact = conversation(seed)
+        messages: tuple[Message, ...] = (SYSTEM, task)
+        for turn in turns:
+            messages = fit((*messages, *turn), 4_000, keep=3)
+        found += any(fact in message.text for message in bare(messages))
+        last = [message for turn in turns for message in turn]
+        while conversation_tokens(last) > 4_000:
+            del last[:2]
+        by_age += any(fact in message.text for message in last)
+    assert found >= 57
+    assert by_age == 0, "cut by age it is never there"
