@@ -19,6 +19,7 @@ _FORM = (
     r"\n\]\Z"
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
+_MOST_LINES = 200  # more than any room for a digest holds
 _LOOKED_AT = 4_000  # characters of an answer
 
 
@@ -60,7 +61,7 @@ def joined(before: Digest, units: Sequence[Sequence[Message]], task: Message | N
     """
     wanted = frozenset(word for word in words(task) if len(word) > 3) if task else frozenset()
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for unit in units for line in _lines(unit, wanted))):
+    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _lines(unit, wanted))):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from agentctl.admission import Admission
+from agentctl.context import conversation_tokens
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
 from agentctl.events import (
@@ -258,6 +259,18 @@ async def test_an_old_turn_is_pruned_and_the_cut_stays(stage: Stage, diary: Diar
         for earlier, later in zip(provider.heard, provider.heard[1:], strict=False)
     ]
     assert grown.count(False) == len(cuts), "between cuts each request is a prefix of the next"
+
+
+async def test_a_cut_tells_what_went_and_what_was_shortened(stage: Stage, diary: Diary) -> None:
+    sizes = iter([400, 400, 400, 400, 12_000])
+    script = [asks(call("ok", f"c{n}", n=n)) for n in range(5)]
+    loop, provider = stage([*script, says("done")], Deed("ok", lambda _: "x" * next(sizes)), max_tokens=3_000)
+    assert (await loop.run("s", "t")).status == "done"
+    sent = provider.heard[-1].messages
+    assert diary.of(ContextPruned) == [
+        ContextPruned(diary.of(ContextPruned)[0].tokens_before, conversation_tokens(sent), 12 - len(sent), 1)
+    ]
+    assert sent[1].text.startswith("t\n\n[Cut here to save room: 2 earlier messages.")
 
 
 async def test_what_cannot_fit_ends_with_the_setting_to_raise(stage: Stage) -> None:
