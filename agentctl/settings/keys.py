@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import re
-import stat
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,12 +18,12 @@ from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
 from agentctl.settings.show import MASK
 from agentctl.settings.sources import Problem, from_dotenv, from_environment
+from agentctl.settings.whole import alone, read_as_it_stands, write_whole
 from agentctl.text import safe_text
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
 
-PATIENCE_S = 10.0  # for another process that writes the same file
 _PLAIN = r"[A-Za-z0-9_./:+=@%,~^-]+"  # what needs no quotes, here or in a shell
 _INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
     (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) ( [^\S\r\n]+ \# [^\r\n]* )? \s* \Z"""
@@ -81,15 +77,13 @@ def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
     """
     named = safe_text(f"user .env {path}")
     try:
-        if key is not None:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        elif not is_there(path):
+        if key is None and not is_there(path):
             return False
-        with _alone(path):
-            before = _read(path)
+        with alone(path):
+            before = read_as_it_stands(path, "user .env", private=True)
             after = with_key(before, provider, key)
             if after != before:
-                _replace(path, after, provider, key)
+                write_whole(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
             return after != before or key is not None
     except OSError as error:
         said = (error.strerror or "not possible").lower()
@@ -177,67 +171,9 @@ def _values(bindings: list[Binding], *, but: tuple[str, ...]) -> list[tuple[str 
     ]
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes of ours out, by a lock file beside ``path``."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
-    try:
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > until:
-                raise StateError(safe_text(f"another process holds {path}.lock"), hint="try again")
-            time.sleep(0.01)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _read(path: Path) -> str:
-    """Return the file's text, "" if there is none; a byte order mark is part of it."""
-    if not is_there(path):
-        return ""
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-        raise UsageError(safe_text(f"user .env {path} is {what}; a key is written only into a file of its own"))
-    text = read_own_file(path, "user .env", private=True)
-    if isinstance(text, Problem):
-        raise UsageError(text.text, hint=text.hint)
-    with open(path, "rb", opener=_not_followed) as file:
-        data = file.read()
-    if data.decode("utf-8-sig", "replace") != text:
-        raise StateError(safe_text(f"user .env {path} changes while it is read"), hint="try again")
-    return data.decode("utf-8")
-
-
-def _not_followed(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _replace(path: Path, text: str, provider: str, key: SecretStr | None) -> None:
-    """Put ``text`` in the file's place once a new file beside it is on disk and reads back right."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # whatever the umask takes away
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(descriptor)
-        back = read_own_file(fresh, "user .env", private=True)
-        found = None if isinstance(back, Problem) else from_dotenv(back, kind="user .env", path=path)
-        entry = found.entries.get(KEY_NAMES[provider].lower()) if found else None
-        if found is None or (entry and entry.value) != (key and key.get_secret_value()):
-            raise StateError(safe_text(f"user .env {path} would not read back as it was written"))
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # the new name, too, is on disk
-    finally:
-        os.close(folder)
+def _reads_back(fresh: Path, provider: str, key: SecretStr | None, *, path: Path) -> None:
+    back = read_own_file(fresh, "user .env", private=True)
+    found = None if isinstance(back, Problem) else from_dotenv(back, kind="user .env", path=path)
+    entry = found.entries.get(KEY_NAMES[provider].lower()) if found else None
+    if found is None or (entry and entry.value) != (key and key.get_secret_value()):
+        raise StateError(safe_text(f"user .env {path} would not read back as it was written"))
