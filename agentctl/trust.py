@@ -1,4 +1,4 @@
-"""What a file that lies in the working directory may do: tighten, and nothing else."""
+"""What a file that lies in the working directory may do: tighten, and nothing else until the user trusts it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 #: Ceilings that such a file may lower; None is no ceiling.
 LOWERABLE = (
@@ -25,6 +26,23 @@ LOWERABLE = (
     "timeout",
 )
 TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny", "ask"})
+
+#: What no such file decides, trusted or not: where our own files lie (the trust among them), and where we stand.
+NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
+
+#: What a person should know before trusting a file that sets one of these.
+WEIGHTY: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset({"openai_base_url", "anthropic_base_url", "ollama_host"}),
+        "decides where tasks and keys are sent",
+    ),
+    (frozenset({"docker_host"}), "decides which containers are read and changed"),
+    (frozenset({"approve", "allow", "ask", "deny", "read_only"}), "decides what is done without asking you"),
+    (frozenset({"sandbox", "network"}), "decides what shell commands can reach"),
+    (frozenset({"max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"}), "decides what may be spent"),
+    (frozenset({"prices"}), "decides what models are taken to cost"),
+    (frozenset({"cost_history_file"}), "decides which file is written"),
+)
 
 
 class Ignored(NamedTuple):
@@ -39,7 +57,35 @@ class Ignored(NamedTuple):
     def remedy(self) -> str:
         """Return the command that uses the file after all."""
         flag = "--config" if self.path.suffix == ".toml" else "--env-file"
-        return f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
+        once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
+        if self.field in NEVER:
+            return once
+        there = "" if self.place.startswith("./") else f" {shlex.quote(os.fspath(self.path.parent))}"
+        return f"{once}   or for good: agentctl trust{there}"
+
+
+class Offer(NamedTuple):
+    """What an untrusted file would set if it were trusted, bound to the content that was read.
+
+    ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is what
+    is told of it where nobody can be asked.
+    """
+
+    file: ProjectFile
+    place: str
+    names: tuple[str, ...]
+    weighty: tuple[str, ...] = ()
+    changed: bool = False
+    note: str = ""
+
+
+def weighty(names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a person should know of ``names`` (field -> name in the file), a sentence each."""
+    found = []
+    for fields, said in WEIGHTY:
+        if here := [name for field, name in names.items() if field in fields]:
+            found.append(f"{', '.join(here)} {said if len(here) == 1 else said.replace('decides', 'decide', 1)}")
+    return tuple(found)
 
 
 class Tightening(NamedTuple):
@@ -88,11 +134,17 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 class ProjectFile(NamedTuple):
-    """A file of the working directory: its text, or the reason why it was not read."""
+    """A file of the working directory: its text, or the reason why it was not read.
+
+    ``sha256`` is of its bytes. ``doubt`` is why it cannot be trusted whatever it says, with the ``cure``.
+    """
 
     path: Path
     text: str = ""
     unread: str = ""
+    sha256: str = ""
+    doubt: str = ""
+    cure: str = ""
 
     @property
     def digest(self) -> str:
@@ -108,43 +160,61 @@ def read_project_file(path: Path) -> ProjectFile | None:
     """
     try:
         found = path.lstat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     if not stat.S_ISREG(found.st_mode):
         return ProjectFile(path, unread="it is not a regular file")
     if found.st_size > MOST_BYTES:
         return ProjectFile(path, unread=f"it is larger than {MOST_BYTES // 1024} KiB")
     try:
-        data = _bounded(path)
+        read = _bounded(path)
+        doubt, cure = ("", "") if read is None else _doubt(read[1], path)
     except OSError as exc:
         return ProjectFile(path, unread=(exc.strerror or "it cannot be read").lower())
-    if data is None:
+    if read is None:
         return ProjectFile(path, unread="it is not a regular file of at most 64 KiB")
+    data = read[0]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return ProjectFile(path, unread="it is not UTF-8 text")
     if "\0" in text:
         return ProjectFile(path, unread="it is binary")
-    return ProjectFile(path, text)
+    return ProjectFile(path, text, sha256=hashlib.sha256(data).hexdigest(), doubt=doubt, cure=cure)
 
 
-def _bounded(path: Path) -> bytes | None:
+def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
+    """Return who else could have written the file that was opened, and the cure; nothing if nobody."""
+    folder, me = path.parent.stat(), os.geteuid()
+    name, around = shlex.quote(os.fspath(path)), shlex.quote(os.fspath(path.parent))
+    if found.st_uid != me:
+        return f"it belongs to another user (uid {found.st_uid})", f'sudo chown "$(id -u)" {name}'
+    if folder.st_uid not in (me, 0):
+        return f"its folder belongs to another user (uid {folder.st_uid})", f'sudo chown "$(id -u)" {around}'
+    if found.st_mode & _OTHERS_WRITE:
+        return f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod go-w {name}"
+    if folder.st_mode & _OTHERS_WRITE:
+        return f"others may write to its folder (mode {stat.S_IMODE(folder.st_mode):04o})", f"chmod go-w {around}"
+    return "", ""
+
+
+def _bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
     """Open without following or blocking: the file may have been exchanged since it was looked at."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             return None
         data = file.read(MOST_BYTES + 1)
-    return data if len(data) <= MOST_BYTES else None
+    return (data, found) if len(data) <= MOST_BYTES else None
 
 
 class Told:
-    """What was told once already: content hashes in a small file of the state folder."""
+    """What was told, or ``asked``, once already: content hashes in a small file of the state folder."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._path = state_dir / "told"
+    def __init__(self, state_dir: Path, name: str = "told") -> None:
+        self._path = state_dir / name
 
     def knows(self, digest: str) -> bool:
         """Tell whether ``digest`` was told before; an unreadable memory knows nothing."""
@@ -155,7 +225,7 @@ class Told:
         with contextlib.suppress(OSError):
             lines = [line for line in self._lines() if line != digest][-(MOST_REMEMBERED - 1) :]
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._path.with_name(f"told.{os.getpid()}")
+            fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(fresh, flags, 0o600)
             try:
@@ -168,7 +238,7 @@ class Told:
 
     def _lines(self) -> list[str]:
         try:
-            data = _bounded(self._path)
+            read = _bounded(self._path)
         except OSError:
             return []
-        return (data or b"").decode("ascii", "replace").split()
+        return (read[0] if read else b"").decode("ascii", "replace").split()

@@ -21,6 +21,8 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
 ]
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As config show, the environment or a flag calls it.")]
+
 
 def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Show each value and where it came from; keys are masked."""
@@ -93,7 +95,108 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
         raise typer.Exit(code)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"show": show, "path": path, "check": check}
+def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
+    """Print one value, alone, as config set takes it; an empty line if it is unset."""
+    from agentctl.errors import UsageError
+    from agentctl.settings import load_settings
+    from agentctl.settings.names import SECRET_FIELDS
+    from agentctl.settings.own_config import field_named
+    from agentctl.settings.show import plain
+    from agentctl.text import safe_text
+
+    as_json = wants_json(output, json=json)
+    field = field_named(name)
+    if field in SECRET_FIELDS:
+        raise UsageError("keys are never printed", hint="agentctl providers list   says which are set, masked")
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
+    value = plain(field, getattr(loaded.settings, field))
+    _notes(loaded.notes)
+    if as_json:
+        _print({"name": field, "value": value, "source": str(loaded.sources[field])})
+    else:
+        print(safe_text(value or ""))
+
+
+def set_(
+    name: Name,
+    value: Annotated[
+        list[str] | None, typer.Argument(metavar="VALUE", help="Several for a list; none lifts a limit.")
+    ] = None,
+    unset: Annotated[bool, typer.Option("--unset", "--remove", help="Take the line out again.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Set one value in your config.toml; all else in it stays as it is."""
+    from agentctl.cli.failure import say
+    from agentctl.errors import UsageError
+    from agentctl.settings.load import standings
+    from agentctl.settings.own_config import field_named, save_value, settable
+    from agentctl.text import safe_text
+
+    as_json = wants_json(output, json=json)
+    here = standings()
+    field, file = field_named(name.partition("=")[0]), here.config_file
+    settable(field, file)  # before what was typed is repeated: it may be a key
+    if unset == bool(value):
+        hint = f"agentctl config set {field} VALUE   or: agentctl config set {field} --unset"
+        raise UsageError("give a value, or --unset", hint=hint)
+    changed = save_value(file, field, value or ())
+    shown = ",".join(value or ())
+    if unset:
+        say(safe_text(f"removed {field} from {file}" if changed else f"{file} holds no {field}"))
+    else:
+        say(safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} stands in {file} already"))
+    warning = "" if unset else _overruled(field)
+    if warning:
+        say(f"warning: {warning}")
+    if as_json:
+        said = {"name": field, "value": shown if value else None, "path": str(file), "changed": changed}
+        _print({**said, "warning": warning or None})
+
+
+def _overruled(field: str) -> str:
+    """Return what holds a setting against the user's config.toml, "" if nothing does; flags are not known here."""
+    from agentctl.settings.load import standings
+    from agentctl.settings.project import trusted_layers
+    from agentctl.text import safe_text
+
+    here = standings()
+    entry = here.merged.entries.get(field)
+    if entry is None or entry.source.kind in ("user .env", "user config"):
+        layers = trusted_layers(here.found)[0]
+        entry = next((layer.entries[field] for layer in layers if field in layer.entries), entry)
+    if entry is None or entry.source.kind == "user config":
+        return ""
+    return safe_text(f"{entry.source} sets {field} too, and that one is used")
+
+
+def init(
+    force: Annotated[bool, typer.Option("--force", help="Start anew; the old file is kept as .old.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Write a config.toml that names every setting, each line commented out."""
+    from agentctl.cli.failure import say
+    from agentctl.settings.load import standings
+    from agentctl.settings.own_config import start_file
+    from agentctl.text import safe_text
+
+    as_json = wants_json(output, json=json)
+    file = standings().config_file
+    kept = start_file(file, force=force)
+    say(safe_text(f"wrote {file}" + (f"; the old one is {kept}" if kept else "")))
+    if as_json:
+        _print({"path": str(file), "kept": str(kept) if kept else None})
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "show": show,
+    "get": get,
+    "set": set_,
+    "path": path,
+    "init": init,
+    "check": check,
+}
 
 
 def _notes(notes: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from agentctl.ui.colour import Paint, painter
 if TYPE_CHECKING:
     from agentctl.cli.present import Presenter
     from agentctl.orchestrator import Orchestrator
+    from agentctl.settings import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,16 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
 
     from agentctl.cli.present import Presenter
     from agentctl.providers.here import choose_here
-    from agentctl.settings import load_settings
+    from agentctl.settings import undecided
 
-    loaded = load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config)
+    loaded = _load(wish)
     known.form = loaded.settings.output
+    if loaded.offers or undecided(loaded):
+        from agentctl.cli.asking import settle
+
+        own = wish.config is None
+        loaded = settle(loaded, again=lambda: _load(wish), quiet=wish.quiet, own_config=own, say=_told)
+        known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
     for note in loaded.notes:
         told(note)
@@ -96,6 +103,12 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
     return _go(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
+
+
+def _load(wish: Wish) -> Loaded:
+    from agentctl.settings import load_settings
+
+    return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config)
 
 
 def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:

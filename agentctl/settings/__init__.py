@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.settings.choice import ProviderChoice, choose_provider, ollama_to_ask
+from agentctl.settings.choice import ProviderChoice, choose_provider, ollama_to_ask, undecided
 from agentctl.settings.load import Checked, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
@@ -38,4 +38,5 @@ __all__ = [
     "choose_provider",
     "load_settings",
     "ollama_to_ask",
+    "undecided",
 ]

@@ -75,6 +75,12 @@ def ollama_to_ask(loaded: Loaded) -> str | None:
     return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
 
+def undecided(loaded: Loaded) -> Mapping[str, str]:
+    """Return the providers of which a person must choose one, and the variable that holds each key; none if decided."""
+    keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
+    return keys if len(keys) > 1 else {}
+
+
 def _named(loaded: Loaded, provider: str) -> ProviderChoice:
     by = _by(loaded)
     if provider == "builtin":

@@ -11,10 +11,17 @@ from agentctl.errors import UsageError
 from agentctl.settings.engine import current_engine
 from agentctl.settings.files import is_folder, is_there, read_own_file
 from agentctl.settings.loaded import Loaded
-from agentctl.settings.merge import absolute, merge, secret_texts, shown, validate
+from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
-from agentctl.settings.project import apply_project_files
+from agentctl.settings.project import (
+    Found,
+    apply_project_files,
+    find_project_files,
+    trusted_layers,
+    with_standing,
+)
 from agentctl.settings.sources import (
+    Entry,
     Layer,
     Problem,
     Source,
@@ -37,11 +44,43 @@ class Checked(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Every layer, the strongest first, and where the user's own files are."""
+    """Every layer, the strongest first, how many of them are stronger than a project, and where the own files are."""
 
     layers: tuple[Layer, ...]
+    outer: int
     config_file: Path
     own_files: tuple[Path, ...]
+
+
+class Standings(NamedTuple):
+    """What stands where, whether it is right or not: every layer merged, and the files of a project."""
+
+    merged: Merged
+    state_dir: Path
+    config_file: Path
+    found: tuple[Found, ...]
+
+
+def standings(
+    *, folder: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Standings:
+    """Return what stands where for a run in ``folder`` (default: the working directory) without flags.
+
+    ``merged`` has no layer of the project in it.
+
+    Raises:
+        UsageError: the working directory is gone.
+    """
+    environ = os.environ if environ is None else environ
+    try:
+        cwd = Path.cwd() if cwd is None else cwd
+    except OSError as error:
+        raise UsageError("the working directory is gone", hint="cd somewhere else") from error
+    read = _read_layers({}, environ, cwd, (), None, [])
+    merged = merge(read.layers, cwd=cwd)
+    state_dir = _state_dir(merged.entries)
+    found = find_project_files(cwd if folder is None else folder, cwd=cwd, own_files=read.own_files)
+    return Standings(merged, state_dir, read.config_file, with_standing(found, state_dir)[0])
 
 
 def load_settings(
@@ -112,12 +151,23 @@ def _load(
     problems: list[Problem] = []
     read = _read_layers(flags, environ, cwd, env_files, config, problems)
     merged = merge(read.layers, cwd=cwd)
-    entries, notes = merged.entries, [*merged.notes]
+    where = merged.entries.get("workdir")
+    folder = where.value if where is not None and isinstance(where.value, Path) else cwd
+    found = find_project_files(folder, cwd=cwd, own_files=read.own_files)
+    said: tuple[str, ...] = ()
+    if found:
+        found, said = with_standing(found, _state_dir(merged.entries))
+        trusted, more = trusted_layers(found)
+        said += more
+        if trusted:
+            read = read._replace(layers=(*read.layers[: read.outer], *trusted, *read.layers[read.outer :]))
+            merged = merge(read.layers, cwd=cwd)
+            problems += [problem for layer in trusted for problem in layer.problems]
+    entries, notes = merged.entries, [*merged.notes, *said]
     settings, wrong = validate(entries)
     problems += (*merged.problems, *wrong)
-    folder = entries.get("workdir")
-    if folder is not None and isinstance(folder.value, Path) and not is_folder(folder.value):
-        problems.append(Problem(f"workdir {shown(folder.value)} ({folder.origin}): no such folder"))
+    if where is not None and isinstance(where.value, Path) and not is_folder(where.value):
+        problems.append(Problem(f"workdir {shown(where.value)} ({where.origin}): no such folder"))
     if settings is None or problems:
         return None, problems, read
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {
@@ -129,9 +179,7 @@ def _load(
         if engine.host:
             settings = settings.model_copy(update={"docker_host": engine.host})
             sources["docker_host"] = Source("docker context", engine.context)
-    project = apply_project_files(
-        settings, sources, folder=settings.workdir or cwd, cwd=cwd, own_files=read.own_files, remember=remember
-    )
+    project = apply_project_files(settings, sources, found, remember=remember)
     return (
         Loaded(
             settings=project.settings,
@@ -141,6 +189,7 @@ def _load(
             empty_keys=tuple(dict.fromkeys(name for layer in read.layers for name in layer.empty_keys)),
             tightened=project.tightened,
             ignored=project.ignored,
+            offers=project.offers,
             ci=environ.get("CI", "").strip().lower() not in ("", "0", "false", "no"),
             config_file=read.config_file,
             names={name: entry.name for name, entry in entries.items()},
@@ -166,6 +215,7 @@ def _read_layers(
             problems.append(text)
         else:
             layers.append(from_dotenv(text, kind="env file", path=path))
+    outer = len(layers)
     config_dir = _config_dir(layers, cwd)
     own_env = config_dir / ".env"
     if is_there(own_env):
@@ -182,7 +232,7 @@ def _read_layers(
         else:
             layers.append(from_toml(text, kind="user config", path=config_file))
     problems += [problem for layer in layers for problem in layer.problems]
-    return _Read(tuple(layers), config_file, (*named, own_env, config_file))
+    return _Read(tuple(layers), outer, config_file, (*named, own_env, config_file))
 
 
 def _config_dir(layers: Sequence[Layer], cwd: Path) -> Path:
@@ -190,3 +240,8 @@ def _config_dir(layers: Sequence[Layer], cwd: Path) -> Path:
         if entry := layer.entries.get("config_dir"):
             return absolute(entry.value, cwd)
     return default_folder("config_dir")
+
+
+def _state_dir(entries: Mapping[str, Entry]) -> Path:
+    entry = entries.get("state_dir")
+    return entry.value if entry is not None and isinstance(entry.value, Path) else default_folder("state_dir")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
-from agentctl.trust import Ignored
+from agentctl.trust import Ignored, Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Loaded:
 
     ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
     are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
-    ``ignored`` the lines of such files that did nothing. ``ci`` is whether CI is set.
+    ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
+    ``ci`` is whether CI is set.
     """
 
     settings: Settings
@@ -27,6 +28,7 @@ class Loaded:
     empty_keys: tuple[str, ...] = ()
     tightened: Mapping[str, Path] = field(default_factory=dict)
     ignored: tuple[Ignored, ...] = ()
+    offers: tuple[Offer, ...] = ()
     ci: bool = False
     config_file: Path = Path()
     names: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -58,6 +59,19 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {line}" for name, line in value.items())
     return str(value) if isinstance(value, Path) else shown(value)
+
+
+def plain(name: str, value: object) -> str | None:
+    """Return a value as ``config set`` takes it, whole; None if it is unset. Passwords in addresses are masked."""
+    if value is None and name not in _LIFTED:
+        return None
+    if isinstance(value, float):
+        return f"{value:g}" if value < 1e6 else f"{value:.0f}"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, str):
+        return re.sub(r"//\S*@", "//***@", value)
+    return _value(name, value)
 
 
 def paths(loaded: Loaded) -> Sequence[Place]:

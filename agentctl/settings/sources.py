@@ -18,7 +18,9 @@ from agentctl.text import did_you_mean, safe_text
 Kind = Literal[
     "flag",
     "environment",
+    "your answer",
     "env file",
+    "trusted project file",
     "project file",
     "user .env",
     "user config",

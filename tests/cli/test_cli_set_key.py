@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import stat
 import subprocess
-import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.cli.conftest import KEY, Commands, Here, row
+from tests.cli.terminal import at_a_terminal
 
 
 def test_set_key_saves_what_a_pipe_brings(agentctl: Commands, config: Path) -> None:
@@ -128,49 +123,6 @@ def test_set_key_without_a_folder_to_write_into_ends_with_74(agentctl: Commands,
     ended = agentctl("providers", "set-key", "openai", stdin=KEY)
     assert (ended.code, ended.out) == (74, "")
     assert ended.err.splitlines()[0].startswith(f"error: user .env {config / '.env'} cannot be written: ")
-
-
-class Typed(NamedTuple):
-    """A command at a terminal: what to type on, and the command."""
-
-    desk: int
-    terminal: int
-    process: subprocess.Popen[bytes]
-
-    def shown_until(self, text: bytes) -> bytes:
-        """Return what the terminal showed up to ``text``."""
-        shown = b""
-        while text not in shown:
-            assert select.select([self.desk], [], [], 60)[0]
-            shown += os.read(self.desk, 1024)
-        return shown
-
-    @property
-    def echoes(self) -> bool:
-        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
-
-
-@contextmanager
-def at_a_terminal(agentctl: Commands, *words: str, stderr: int | None = None) -> Iterator[Typed]:
-    desk, terminal = pty.openpty()
-    process = subprocess.Popen(
-        agentctl.argv(words, None),
-        cwd=agentctl.folder,
-        env={**os.environ, **agentctl.environ},
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal if stderr is None else stderr,
-        start_new_session=True,
-    )
-    try:
-        with process:
-            try:
-                yield Typed(desk, terminal, process)
-            finally:
-                process.kill()  # gone already, unless the test failed
-    finally:
-        os.close(desk)
-        os.close(terminal)
 
 
 def test_at_a_terminal_the_key_is_asked_for_and_never_shown(agentctl: Commands, config: Path) -> None:

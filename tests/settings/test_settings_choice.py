@@ -151,7 +151,7 @@ def test_a_named_provider_without_its_key(tmp_path: Path) -> None:
 def test_a_failure_for_want_of_an_ignored_line_names_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_env("OPENAI_API_KEY=sk-evil-evil\n")
-    cure = "./.env has OPENAI_API_KEY, but is not trusted: agentctl run --env-file .env"
+    cure = "./.env has OPENAI_API_KEY, but is not trusted: agentctl run --env-file .env   or for good: agentctl trust"
     for environ, flags in (({"CI": "1"}, {}), ({}, {"llm_provider": "openai"}), ({"OPENAI_API_KEY": ""}, {})):
         with pytest.raises(AuthFailed) as caught:
             choose_provider(desk.load(environ, flags=flags))

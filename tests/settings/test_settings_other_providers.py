@@ -29,7 +29,9 @@ def test_without_a_model_the_line_to_type_is_said(tmp_path: Path) -> None:
     desk.project_env("LLM_MODEL=grok-4.7\n")
     with pytest.raises(UsageError) as caught:
         choose_provider(desk.load({"LLM_PROVIDER": "xai"}))
-    assert caught.value.hint == "./.env has LLM_MODEL, but is not trusted: agentctl run --env-file .env"
+    assert caught.value.hint == (
+        "./.env has LLM_MODEL, but is not trusted: agentctl run --env-file .env   or for good: agentctl trust"
+    )
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,10 @@ def test_an_untrusted_file_sets_no_prices_and_says_so(tmp_path: Path, text: str)
     assert dict(loaded.settings.prices) == {}
     assert [(line.name, line.path) for line in loaded.ignored] == [("prices", toml)]
     assert loaded.notes == (
-        "./.agentctl.toml is not trusted, so this was ignored: prices. To use it: agentctl run --config .agentctl.toml",
+        (
+            "./.agentctl.toml is not trusted, so this was ignored: prices. "
+            "To use it: agentctl run --config .agentctl.toml   or for good: agentctl trust"
+        ),
     )
 
 

@@ -73,7 +73,7 @@ def test_a_hostile_env_changes_nothing_and_is_named_once(tmp_path: Path) -> None
     assert loaded.secrets == ()
     (note,) = loaded.notes
     assert note.startswith("./.env is not trusted, so this was ignored: LLM_PROVIDER, MAX_COST_PER_TASK, ")
-    assert note.endswith("To use it: agentctl run --env-file .env")
+    assert note.endswith("To use it: agentctl run --env-file .env   or for good: agentctl trust")
     assert "evil" not in note
     names = {line.name for line in loaded.ignored}
     assert names == {
@@ -104,7 +104,7 @@ def test_the_cause_can_be_told_again_when_the_run_fails_for_want_of_it(tmp_path:
     desk.load()
     loaded = desk.load()
     assert loaded.cause("openai_api_key") == (
-        "./.env has OPENAI_API_KEY, but is not trusted: agentctl run --env-file .env"
+        "./.env has OPENAI_API_KEY, but is not trusted: agentctl run --env-file .env   or for good: agentctl trust"
     )
     assert loaded.cause("groq_api_key") == ""
 
@@ -126,7 +126,7 @@ def test_an_untrusted_toml_says_how_to_use_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.project_toml('llm_provider = "openai"')
     (note,) = desk.load().notes
-    assert note.endswith("ignored: llm_provider. To use it: agentctl run --config .agentctl.toml")
+    assert note.endswith("To use it: agentctl run --config .agentctl.toml   or for good: agentctl trust")
 
 
 def test_the_users_own_files_are_not_project_files(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_the_working_directory_is_the_one_the_run_works_in(tmp_path: Path) -> No
     path = desk.file("sub/.env", "MAX_COST_PER_TASK=0.01\nLLM_PROVIDER=openai\n")
     loaded = desk.load(flags={"workdir": "sub"})
     assert loaded.tightened == {"max_cost_per_task": path}
-    assert loaded.notes[1].endswith(f"agentctl run --env-file {path}")
+    assert loaded.notes[1].endswith(f"agentctl run --env-file {path}   or for good: agentctl trust {path.parent}")
 
 
 def test_a_wrong_value_lowers_nothing_and_that_is_always_said(tmp_path: Path) -> None:

@@ -1,0 +1,226 @@
+"""``agentctl trust``: which files of a project may do more than tighten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from agentctl.cli.flags import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agentctl.cli.document import Document
+    from agentctl.settings.project import Found
+    from agentctl.settings.sources import Entry
+
+SCHEMA = "agentctl.trust/1"
+
+
+def trust(
+    place: Annotated[
+        str | None, typer.Argument(metavar="DIR", help="The folder, or one of the two files. Default: here.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List what is trusted, and what still holds.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Trust it no longer; it may be gone.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="With --revoke: everything.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Trust the .env and .agentctl.toml of a folder, as they are now.
+
+    Until then they can only tighten. A file that changes is not trusted any more.
+    """
+    from agentctl.errors import UsageError
+
+    as_json = wants_json(output, json=json)
+    if list_ and (revoke or place is not None or yes):
+        raise UsageError("--list stands alone", hint="agentctl trust --list")
+    if all_ and (not revoke or place is not None):
+        raise UsageError("--all goes with --revoke, and names everything", hint="agentctl trust --revoke --all")
+    if list_:
+        _list(as_json=as_json)
+    elif revoke:
+        _revoke(None if all_ else Path(place or ".").expanduser(), as_json=as_json)
+    else:
+        _trust(Path(place or ".").expanduser(), place or "", yes=yes, as_json=as_json)
+
+
+class _Seen(NamedTuple):
+    """A file; the names in it that would be used, by field; those that something beats; those without effect."""
+
+    found: Found
+    used: Mapping[str, str]
+    beaten: tuple[str, ...]
+    never: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.used.values())
+
+
+def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
+    import shlex
+    from datetime import UTC, datetime
+
+    from agentctl.cli.failure import say
+    from agentctl.cli.questions import ask_yes_no, can_ask
+    from agentctl.errors import ActionDenied, UsageError
+    from agentctl.settings.load import standings
+    from agentctl.settings.trusted import TrustBook
+    from agentctl.text import safe_text
+
+    folder, only = _folder(place)
+    here = standings(folder=folder)
+    files = [found for found in here.found if only in ("", found.file.path.name)]
+    if not files:
+        raise UsageError(f"{folder / only if only else folder} has no .env and no .agentctl.toml of a project")
+    seen = [_compared(found, here.merged.entries) for found in files]
+    for one in seen:
+        for line in _told(one):
+            say(safe_text(line))
+    fresh = [one for one in seen if one.found.standing != "trusted" and (one.used or one.beaten)]
+    if fresh and not yes:
+        if not can_ask():
+            command = " ".join(["agentctl trust", *([shlex.quote(typed)] if typed else []), "--yes"])
+            raise UsageError("nobody can be asked here; nothing was changed", hint=command)
+        if not ask_yes_no("trust this content, until it changes?"):
+            raise ActionDenied("not trusted; nothing was changed")
+    book = TrustBook(here.state_dir)
+    if fresh:
+        book.grant([one.found.file for one in fresh], now=datetime.now(UTC))
+    for one in fresh:
+        say(safe_text(f"trusted {one.found.file.path}"))
+    if as_json:
+        granted = {one.found.file.path for one in fresh}
+        listed = [
+            {
+                "path": str(one.found.file.path),
+                "sha256": one.found.file.sha256,
+                "names": [*one.names],
+                "overruled": [*one.beaten],
+                "trusted": one.found.standing == "trusted" or one.found.file.path in granted,
+            }
+            for one in seen
+        ]
+        _print({"folder": str(folder), "files": listed, "changed": bool(fresh)})
+
+
+def _folder(place: Path) -> tuple[Path, str]:
+    """Return the real folder, and the one file in it that was named ("" for both).
+
+    Raises:
+        UsageError: there is none.
+    """
+    import os
+
+    from agentctl.errors import UsageError
+    from agentctl.settings.project import PROJECT_FILES
+
+    try:
+        if place.is_dir():
+            return Path(os.path.realpath(place)), ""
+        if place.name in PROJECT_FILES and place.parent.is_dir():
+            return Path(os.path.realpath(place.parent)), place.name
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{place} cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
+    meant = {"list": "--list", "ls": "--list", "revoke": "--revoke", "remove": "--revoke"}.get(str(place))
+    raise UsageError(f"no such folder: {place}", hint=f"did you mean: agentctl trust {meant}" if meant else "")
+
+
+def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
+    """Compare what a file says with ``entries``, what all other places say.
+
+    Raises:
+        UsageError: the file cannot be trusted, or a run that used it would not start.
+    """
+    from agentctl.errors import UsageError
+    from agentctl.settings.project import problems_of, read_layer, weaker_than
+
+    file = found.file
+    if file.unread or file.doubt:
+        hint = file.cure or "only a text file of your own can be trusted"
+        raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
+    layer, never = read_layer(file, "trusted project file")
+    if wrong := problems_of(layer):
+        raise UsageError(f"{file.path} cannot be trusted as it is: {wrong[0].text}", hint=wrong[0].hint)
+    weaker = weaker_than(file.path)
+    beaten = {
+        name: str(entries[name].source)
+        for name in layer.entries
+        if name in entries and entries[name].source.kind not in weaker
+    }
+    used = {name: entry.name for name, entry in layer.entries.items() if name not in beaten}
+    return _Seen(found, used, tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items()), never)
+
+
+def _told(seen: _Seen) -> list[str]:
+    from agentctl.trust import weighty
+
+    path, standing = seen.found.file.path, seen.found.standing
+    if standing == "trusted":
+        return [f"{path} is trusted already"]
+    if not seen.used and not seen.beaten:
+        lines = [f"{path} sets nothing of agentctl: there is nothing to trust"]
+    else:
+        changed = " has changed since it was trusted, and" if standing == "changed" else ""
+        lines = [f"{path}{changed} would set: {', '.join(seen.names) or 'nothing now'}"]
+        lines += [f"  {said}" for said in weighty(seen.used)]
+    if seen.beaten:
+        lines.append(f"  overruled by something stronger: {', '.join(seen.beaten)}")
+    if seen.never:
+        lines.append(f"  not settable by a project file: {', '.join(seen.never)}")
+    return lines
+
+
+def _list(*, as_json: bool) -> None:
+    from agentctl.settings.load import standings
+    from agentctl.settings.trusted import TrustBook
+    from agentctl.text import safe_text
+
+    records = sorted(TrustBook(standings().state_dir).records().values())
+    if as_json:
+        listed = [
+            {
+                "path": str(record.path),
+                "sha256": record.sha256,
+                "trusted_at": record.at,
+                "state": record.state,
+                "matches": record.state == "trusted",
+            }
+            for record in records
+        ]
+        _print({"trusted": listed})
+        return
+    from agentctl.ui.figures import columns
+
+    if not records:
+        print("nothing is trusted")
+        return
+    cells = [(safe_text(str(record.path)), safe_text(record.state), safe_text(record.at)) for record in records]
+    print(columns(("file", "state", "trusted at"), cells))
+
+
+def _revoke(place: Path | None, *, as_json: bool) -> None:
+    from agentctl.cli.failure import say
+    from agentctl.settings.load import standings
+    from agentctl.settings.trusted import TrustBook
+    from agentctl.text import safe_text
+
+    gone = TrustBook(standings().state_dir).revoke(place)
+    for path in gone:
+        say(safe_text(f"no longer trusted: {path}"))
+    if not gone:
+        say(safe_text("nothing was trusted" if place is None else f"nothing in {place} was trusted"))
+    if as_json:
+        _print({"revoked": [str(path) for path in gone]})
+
+
+def _print(document: Document) -> None:
+    from agentctl.cli.document import as_json
+    from agentctl.version import __version__
+
+    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
