@@ -52,7 +52,7 @@ def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
             asked.remember(offer.file.digest)
     if granted:
         TrustBook(state_dir).grant(granted, now=datetime.now(UTC))
-        loaded = again()
+        return again()
     seen = {offer.note for offer in fresh}
     return replace(loaded, notes=tuple(note for note in loaded.notes if note not in seen))
 

@@ -7,7 +7,7 @@ import pty
 import select
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -47,7 +47,12 @@ class Typed(NamedTuple):
 
 @contextmanager
 def at_a_terminal(
-    agentctl: Commands, *words: str, stderr: int | None = None, script: str | None = None, early: str = "", **env: str
+    agentctl: Commands,
+    *words: str,
+    stderr: int | None = None,
+    script: str | None = None,
+    early: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Typed]:
     """Run a command whose stdin and stderr are a terminal; ``early`` is typed before it starts."""
     desk, terminal = pty.openpty()
@@ -55,7 +60,7 @@ def at_a_terminal(
     process = subprocess.Popen(
         agentctl.argv(words, script),
         cwd=agentctl.folder,
-        env={**os.environ, **agentctl.environ, **env},
+        env={**os.environ, **agentctl.environ, **(env or {})},
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=terminal if stderr is None else stderr,
