@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -53,7 +52,7 @@ class Admission:
             return ActionDenied(decision.why)
         by = decision.why
         if decision.kind == "ask":
-            rule = rule_for(call.name, resolved.arguments, _target(tool))
+            rule = rule_for(call.name, resolved.arguments, tool.spec.target)
             if self._approve == "all":
                 by = "--yes"
             elif self._approve == "deny" or self._approver is None:
@@ -81,13 +80,6 @@ def _unasked(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
     return ActionDenied(
         f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"
     )
-
-
-def _target(tool: Tool) -> str | None:
-    """Return the argument that says on what a call acts: the first that it needs."""
-    schema: Mapping[str, object] = tool.spec.parameters
-    required = schema.get("required")
-    return str(required[0]) if isinstance(required, (list, tuple)) and required else None
 
 
 def _shell_quoted(rule: Rule) -> str:

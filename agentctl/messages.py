@@ -39,6 +39,12 @@ class ToolSpec(NamedTuple):
     description: str
     parameters: Mapping[str, object]
 
+    @property
+    def target(self) -> str | None:
+        """The argument that says on what a call acts: the first that it needs, None where none is needed."""
+        required = self.parameters.get("required")
+        return str(required[0]) if isinstance(required, (list, tuple)) and required else None
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -14,11 +14,11 @@ from agentctl.budget import CostLimit
 from agentctl.errors import UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
-from agentctl.orchestrator import Orchestrator
+from agentctl.orchestrator import Equip, Orchestrator
 from agentctl.permission import Permissions
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
-from agentctl.pricing import Price
+from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.rules import Rule, parse_rule
@@ -46,8 +46,15 @@ def make_provider(
     """
     if choice.provider == "builtin":
         return BuiltinProvider()
+    from agentctl.providers import door  # noqa: PLC0415 - not for builtin
+
+    provider = _bounded(loaded, choice, limits, price)
+    door.begin()
+    return provider
+
+
+def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None) -> LLMProvider:
     from agentctl.breaker import refuse_the_unbounded  # noqa: PLC0415 - not for builtin
-    from agentctl.providers import door  # noqa: PLC0415
     from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
@@ -56,8 +63,20 @@ def make_provider(
 
         provider = Priced(provider, price)
     refuse_the_unbounded(provider.facts, limits, near=provider.near())
-    door.begin()
     return provider
+
+
+def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
+    """Refuse what a run would refuse before it begins, else return who would answer; nothing is opened or loaded.
+
+    Raises:
+        UsageError: as ``assemble``.
+    """
+    plan = plan_of(loaded, choice, labels={})
+    if plan.agent is not None:
+        find_agent(plan.agent, load_agents())
+    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    return provider.facts
 
 
 def permissions_of(loaded: Loaded) -> Permissions:
@@ -157,25 +176,16 @@ def assemble(
     agents = load_agents()
     if plan.agent is not None:
         find_agent(plan.agent, agents)
-    engine = loaded.sources["docker_host"]
-    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     run_id = os.urandom(6).hex()
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
-    tools = partial(toolbox, workspace=Path(plan.workdir), docker_host=settings.docker_host, docker_host_from=named_by)
     answering = provider or make_provider(loaded, choice, plan.limits)
     return Orchestrator(
         plan=plan,
         agents=agents,
         provider=answering,
         ledger=ledger,
-        equip=partial(
-            equip,
-            make=tools,
-            permissions=plan.permissions,
-            open_sandbox=partial(_open_sandbox, settings, Path(plan.workdir)),
-            insist=settings.sandbox == "bwrap",
-        ),
+        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
         observers=(journal, *observers, *_history(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
@@ -194,6 +204,20 @@ def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...
     from agentctl.history import CostHistory  # noqa: PLC0415 - most runs have none
 
     return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
+
+
+def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equip:
+    """Return what equips a run with tools by the settings; ``insist``: not without a boundary."""
+    settings = loaded.settings
+    workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
+    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
+    return partial(
+        equip,
+        make=partial(toolbox, workspace=workspace, docker_host=settings.docker_host, docker_host_from=named_by),
+        permissions=permissions,
+        open_sandbox=partial(_open_sandbox, settings, workspace),
+        insist=insist,
+    )
 
 
 async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:

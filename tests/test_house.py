@@ -24,7 +24,7 @@ FLOORS = {
     "calls": 7, "dispatch": 7, "recorder": 7,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
     "tools": 9, "tracker": 9, "history": 9,
-    "orchestrator": 10, "checkup": 10,
+    "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
     "wiring": 11,
     "cli": 12, "docker_agent": 12,
     "__init__": 13, "__main__": 13,

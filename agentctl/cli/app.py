@@ -23,7 +23,7 @@ Try: agentctl run "How much disk is free?"
 _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canonical}
 
 
-_ORDER = ("run", "costs", "runs", "providers", "config", "trust", "completion", "help")
+_ORDER = ("run", "costs", "runs", "agents", "tools", "policy", "providers", "config", "trust", "completion", "help")
 
 
 class _Root(Group):
@@ -87,10 +87,13 @@ def build(*, only_run: bool = False) -> typer.Typer:
     """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
     if only_run:
         return _group(_HELP, _root, {"run": run.run}, kind=_Root)
-    from agentctl.cli import completion, config, costs, help, providers, runs, trust
+    from agentctl.cli import agents, completion, config, costs, help, policy, providers, runs, tools, trust
 
     app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
     app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
+    app.add_typer(_group("The kinds of worker, one of which takes a task.", _bare, agents.COMMANDS), name="agents")
+    app.add_typer(_group("What a model can do here, and what needs a person.", _bare, tools.COMMANDS), name="tools")
+    app.add_typer(_group("What would happen to a tool's call.", _bare, policy.COMMANDS), name="policy")
     app.add_typer(_group("Who can answer, at what price, and the keys.", _bare, providers.COMMANDS), name="providers")
     app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust.trust)

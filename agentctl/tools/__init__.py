@@ -119,8 +119,20 @@ def arguments_of(name: str) -> tuple[str, ...]:
     return tuple(getattr(import_module(module), attribute).arguments.model_fields)
 
 
+def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
+    """Refuse what a tool could not be called with; nothing is looked up.
+
+    Raises:
+        ToolError: names the argument and what is allowed.
+    """
+    from agentctl.tools.typed import check  # noqa: PLC0415 - a run has it already
+
+    module, _, attribute = TOOLS[name].partition(":")
+    check(name, getattr(import_module(module), attribute).arguments, arguments)
+
+
 def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
     return did_you_mean(name, known) or f"there are: {', '.join(known)}"
 
 
-__all__ = ["TOOLS", "LazyToolbox", "arguments_of", "toolbox"]
+__all__ = ["TOOLS", "LazyToolbox", "arguments_of", "check_arguments", "toolbox"]

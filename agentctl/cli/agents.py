@@ -1,0 +1,139 @@
+"""``agentctl agents``: the kinds of worker that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.flags import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.agents import AgentSpec
+    from agentctl.cli.document import Document
+
+SCHEMA = "agentctl.agents/1"
+
+
+def list_(output: Output = None, json: Json = False) -> None:
+    """List the agents; a run takes the one whose examples sound most like the task."""
+    from agentctl.agents import load_agents
+
+    as_json = wants_json(output, json=json)
+    agents = load_agents()
+    if as_json:
+        _print({"agents": [_document(agent) for agent in agents]})
+        return
+    from agentctl.ui.figures import columns
+
+    rows = [(agent.name, str(len(agent.tools) + len(agent.more)), agent.description) for agent in agents]
+    print(columns(("agent", "tools", "for"), rows, right=frozenset({1})))
+
+
+def show(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The agent; may be left out with --task.", show_default=False)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TEXT", help="Which tools a model would be offered for this task."),
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Show one agent: its tools, limits, instructions and examples."""
+    from agentctl.agents import find_agent, load_agents
+    from agentctl.errors import UsageError
+
+    as_json = wants_json(output, json=json)
+    agents = load_agents()
+    if name is None and task is None:
+        raise UsageError("which agent?", hint=f"agentctl agents show NAME, of: {_names(agents)}")
+    if task is not None and not task.strip():
+        raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
+    if name is None:
+        from agentctl.routing import route
+
+        name = route(task or "", agents).agent
+    agent = find_agent(name, agents)
+    offered, left_out = (None, {}) if task is None else _offered(agent, task)
+    if as_json:
+        for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
+        _print({"agent": {**_document(agent), **for_task}})
+        return
+    from agentctl.text import safe_text
+
+    print(safe_text("\n".join(_story(agent, task, offered, left_out))))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+
+
+def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the tools that a run would offer to a model for ``task``, and why others of the agent's are left out.
+
+    Raises:
+        SandboxUnavailable: a boundary is asked for by name and cannot be had here.
+    """
+    from functools import partial
+
+    import anyio
+
+    from agentctl.agents import MOST_TOOLS
+    from agentctl.cli.failure import say
+    from agentctl.routing import ranked_tools
+    from agentctl.settings import load_settings
+    from agentctl.text import safe_text
+    from agentctl.wiring import equipment, permissions_of
+
+    loaded = load_settings(flags={}, remember=False)
+    for note in loaded.notes:
+        say(safe_text(note))
+    permissions = permissions_of(loaded)
+    ranked = ranked_tools(agent, task) if permissions.only is None else permissions.only
+    equip = equipment(loaded, permissions, insist=loaded.settings.sandbox == "bwrap")
+    kit = anyio.run(partial(equip, ranked, MOST_TOOLS))
+    return kit.toolbox.names, {name: error.message for name, error in kit.left_out.items()}
+
+
+def _story(
+    agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: dict[str, str]
+) -> Sequence[str]:
+    lines = [f"{agent.name}: {agent.description}", ""]
+    if offered is not None:
+        lines += [f'for "{task}" a model would be offered:', *(f"  {name}" for name in offered)]
+        lines += [f"  not {name}: {why}" for name, why in left_out.items()]
+        lines.append("")
+    lines += ["tools always offered:", *(f"  {name}" for name in agent.tools)]
+    if agent.more:
+        width = max(map(len, agent.more))
+        lines += ["", "brought by words of the task, in the place of those:"]
+        lines += [f"  {name.ljust(width)}  {', '.join(keys)}" for name, keys in agent.more.items()]
+    lines += ["", f"turns: at most {agent.max_turns}" if agent.max_turns else "turns: as many as the run's own limit"]
+    lines += ["", "instructions:", *(f"  {line}".rstrip() for line in agent.instructions.splitlines())]
+    lines += ["", "examples:", *(f"  {example}" for example in agent.examples)]
+    return [*lines, "", f'agentctl run --agent {agent.name} "{agent.examples[0]}"'] if agent.examples else lines
+
+
+def _document(agent: AgentSpec) -> Document:
+    return {
+        "name": agent.name,
+        "description": agent.description,
+        "tools": list(agent.tools),
+        "tools_by_words": {name: list(words) for name, words in agent.more.items()},
+        "max_turns": agent.max_turns,
+        "examples": list(agent.examples),
+        "instructions": agent.instructions,
+    }
+
+
+def _names(agents: Sequence[AgentSpec]) -> str:
+    return ", ".join(agent.name for agent in agents)
+
+
+def _print(document: Document) -> None:
+    from agentctl.cli.document import as_json
+    from agentctl.version import __version__
+
+    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

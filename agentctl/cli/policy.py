@@ -1,0 +1,182 @@
+"""``agentctl policy``: what would happen to a tool's call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentctl.cli.config import Config, EnvFile
+from agentctl.cli.flags import Json, Output, answered, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.document import Document
+    from agentctl.cli.outfit import Outfit
+    from agentctl.messages import ToolCall
+    from agentctl.prospect import Prospect
+    from agentctl.protocols import Tool
+
+SCHEMA = "agentctl.policy/1"
+_RULES = "As for a run"
+_EXAMPLE = "agentctl policy check 'docker_ps(all=true)'"
+
+
+def check(
+    call: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CALL",
+            help="'TOOL(ARGUMENT=VALUE)', or a command of the shell; words are joined.",
+            show_default=False,
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", metavar="RULE", help="Without asking.", rich_help_panel=_RULES)
+    ] = None,
+    deny: Annotated[
+        list[str] | None, typer.Option("--deny", metavar="RULE", help="Never.", rich_help_panel=_RULES)
+    ] = None,
+    approve: Annotated[
+        Literal["ask", "deny", "all"] | None,
+        typer.Option("--approve", help="How questions are answered (default ask).", rich_help_panel=_RULES),
+    ] = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Same as --approve all.", rich_help_panel=_RULES)] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Nothing but reads.", rich_help_panel=_RULES)] = False,
+    tools: Annotated[
+        list[str] | None, typer.Option("--tools", metavar="A,B", help="Only these tools.", rich_help_panel=_RULES)
+    ] = None,
+    sandbox: Annotated[
+        Literal["auto", "bwrap", "none"] | None,
+        typer.Option("--sandbox", help="Of shell commands.", rich_help_panel=_RULES),
+    ] = None,
+    config: Config = None,
+    env_file: EnvFile = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Say whether a call would run, ask a person or be denied; nothing is done and no engine is asked.
+
+    Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it here. 2: not understood.
+    """
+    from agentctl.cli.exits import named
+    from agentctl.cli.failure import say
+    from agentctl.cli.outfit import outfit
+    from agentctl.errors import UsageError
+    from agentctl.settings import load_settings
+    from agentctl.text import safe_text
+
+    as_json = wants_json(output, json=json)
+    text = " ".join(call or ())
+    if not text.strip():
+        raise UsageError("which call?", hint=f"for example: {_EXAMPLE}")
+    flags: dict[str, object] = {
+        "allow": allow or None,
+        "deny": deny or None,
+        "approve": answered(approve, yes=yes),
+        "read_only": read_only or None,
+        "tools": tools or None,
+        "sandbox": sandbox,
+    }
+    loaded = load_settings(flags=flags, config=config, env_files=env_file or (), remember=False)
+    for note in loaded.notes:
+        say(safe_text(note))
+    fitted = outfit(loaded)
+    asked = _call(text, fitted)
+    tool = fitted.tools[asked.name]
+    prospect = fitted.prospect(tool, asked.arguments)
+    status = {"runs": "done", "left_out": "sandbox"}.get(prospect.outcome, "denied")
+    if as_json:
+        from agentctl.cli.document import as_json as dumped
+
+        print(dumped(_document(asked, tool, prospect, status)))
+    else:
+        print(safe_text(_told(asked, tool, prospect)))
+    raise typer.Exit(named(status).value)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"check": check}
+
+
+def _call(text: str, fitted: Outfit) -> ToolCall:
+    """Return the call that ``text`` is.
+
+    Raises:
+        UsageError: it is no call of a tool that there is.
+    """
+    from agentctl.errors import ToolError, UsageError
+    from agentctl.messages import ToolCall
+    from agentctl.prospect import as_arguments, read_call
+    from agentctl.tools import check_arguments
+
+    written = read_call(text, fitted.tools)
+    if written is None:
+        return _as_command(text.strip(), fitted)
+    arguments = as_arguments(fitted.tools[written.name].spec, written.arguments)
+    try:
+        check_arguments(written.name, arguments)
+    except ToolError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return ToolCall("", written.name, arguments)
+
+
+def _as_command(text: str, fitted: Outfit) -> ToolCall:
+    """Return the call by which a model would run ``text`` in a shell.
+
+    Raises:
+        UsageError: no tool runs commands.
+    """
+    from agentctl.errors import UsageError
+    from agentctl.messages import ToolCall
+    from agentctl.tools.kit import NEED_A_BOUNDARY
+
+    name = next((name for name in NEED_A_BOUNDARY if name in fitted.tools), None)
+    target = None if name is None else fitted.tools[name].spec.target
+    if name is None or target is None:
+        raise UsageError(
+            f'"{text[:200]}" is no tool\'s call, and no tool here runs commands of a shell',
+            hint=f"for example: {_EXAMPLE}",
+        )
+    return ToolCall("", name, {target: text})
+
+
+_WORDS = {
+    "runs": "runs",
+    "asks": "needs a person (without a terminal: denied)",
+    "denied": "denied",
+    "left_out": "left out, as there is no boundary for it here",
+}
+
+
+def _told(asked: ToolCall, tool: Tool, prospect: Prospect) -> str:
+    from agentctl.prospect import allowing_rule
+    from agentctl.ui.lines import call_text
+
+    lines = [
+        f"{call_text(asked)}: {_WORDS[prospect.outcome]}",
+        f"because  {prospect.why}",
+        f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else ""),
+        f"rule     {allowing_rule(tool.spec, asked.arguments)}",
+    ]
+    return "\n".join([*lines, f"hint     {prospect.hint}"] if prospect.hint else lines)
+
+
+def _document(asked: ToolCall, tool: Tool, prospect: Prospect, status: str) -> Document:
+    from agentctl.cli.exits import named
+    from agentctl.prospect import allowing_rule
+    from agentctl.version import __version__
+
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "status": named(status).shown,
+        "exit_code": named(status).value,
+        "call": {"name": asked.name, "arguments": dict(asked.arguments)},
+        "effect": tool.effect,
+        "contained": tool.contained,
+        "outcome": prospect.outcome,
+        "why": prospect.why,
+        "rule": allowing_rule(tool.spec, asked.arguments),
+        "hint": prospect.hint,
+        "error": None,
+    }

@@ -1,0 +1,180 @@
+"""``agentctl tools``: what a model can do here, and what of it needs a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.config import Config, EnvFile
+from agentctl.cli.flags import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.document import Document
+    from agentctl.cli.outfit import Outfit
+    from agentctl.prospect import Prospect
+    from agentctl.protocols import Tool
+
+SCHEMA = "agentctl.tools/1"
+
+
+def list_(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
+    """List the tools, and whether a call runs, asks a person or is denied by the current settings."""
+    as_json = wants_json(output, json=json)
+    fitted = _fitted(config, env_file)
+    agents = _agents()
+    if as_json:
+        _print({"tools": [_document(tool, fitted, agents) for tool in fitted.tools.values()]})
+        return
+    from agentctl.text import safe_text
+    from agentctl.ui.figures import columns
+
+    rows = [
+        (name, tool.effect, _word(fitted.prospect(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
+        for name, tool in fitted.tools.items()
+    ]
+    cells = [tuple(map(safe_text, row)) for row in rows]
+    print(columns(("tool", "effect", "a call", "agents", "what it does"), cells))
+
+
+def show(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The tool.", show_default=False)] = None,
+    config: Config = None,
+    env_file: EnvFile = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Show one tool: its arguments, what a call does, who may call it, and the rule to allow it."""
+    from agentctl.errors import UsageError
+    from agentctl.text import did_you_mean, safe_text
+    from agentctl.tools import TOOLS
+
+    as_json = wants_json(output, json=json)
+    if name is None:
+        raise UsageError("which tool?", hint=f"agentctl tools show NAME, of: {', '.join(TOOLS)}")
+    if name not in TOOLS:
+        hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
+        raise UsageError(safe_text(f'there is no tool "{name}"'), hint=hint)
+    fitted = _fitted(config, env_file)
+    tool, agents = fitted.tools[name], _agents()
+    if as_json:
+        _print({"tool": _document(tool, fitted, agents)})
+        return
+    print(safe_text("\n".join(_story(tool, fitted, agents))))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+
+
+def _fitted(config: str | None, env_file: list[str] | None) -> Outfit:
+    from agentctl.cli.failure import say
+    from agentctl.cli.outfit import outfit
+    from agentctl.settings import load_settings
+    from agentctl.text import safe_text
+
+    loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
+    for note in loaded.notes:
+        say(safe_text(note))
+    return outfit(loaded)
+
+
+def _agents() -> Mapping[str, frozenset[str]]:
+    """Return the agents, each with the names of its tools."""
+    from agentctl.agents import load_agents
+
+    return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
+
+
+def _used_by(name: str, agents: Mapping[str, frozenset[str]]) -> list[str]:
+    return [agent for agent, tools in agents.items() if name in tools]
+
+
+def _word(prospect: Prospect) -> str:
+    return prospect.outcome.replace("_", " ")
+
+
+def _first_line(tool: Tool) -> str:
+    return tool.spec.description.partition("\n")[0]
+
+
+def _story(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    from agentctl.prospect import example_rule, rules_about
+
+    spec = tool.spec
+    prospect = fitted.prospect(tool)
+    yield from (spec.name, "", *spec.description.splitlines(), "")
+    yield f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else "")
+    yield f"a call   {_word(prospect)}: {prospect.why}"
+    yield f"agents   {', '.join(_used_by(spec.name, agents)) or 'none'}"
+    for setting, rule in rules_about(fitted.permissions, spec.name):
+        yield f"rule     {setting} {rule}   ({fitted.loaded.sources[setting]})"
+    yield f"allow    agentctl run --allow '{example_rule(spec)}' …"
+    yield f"deny     agentctl run --deny '{spec.name}' …"
+    yield ""
+    yield from _arguments(spec.parameters)
+
+
+def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
+    """Yield a line for each argument: its type, what is allowed, its default, what it means."""
+    from agentctl.ui.figures import columns
+
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, Mapping) or not properties:
+        yield "arguments: none"
+        return
+    needed = required if isinstance(required, (list, tuple)) else ()
+    rows = [(name, _type(entry), _default(name, entry, needed), _text(entry)) for name, entry in properties.items()]
+    yield columns(("argument", "type", "default", "meaning"), rows)
+
+
+def _type(entry: Mapping[str, object]) -> str:
+    choices, items = entry.get("enum"), entry.get("items")
+    if isinstance(choices, list):
+        return " | ".join(map(str, choices))
+    kind = str(entry.get("type", "any"))
+    if isinstance(items, Mapping):
+        kind += f" of {items.get('type', 'any')}"
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if low is not None or high is not None:
+        kind += f" {'' if low is None else low}..{'' if high is None else high}"
+    return kind
+
+
+def _default(name: str, entry: Mapping[str, object], needed: tuple[object, ...] | list[object]) -> str:
+    from json import dumps
+
+    if name in needed:
+        return "(needed)"
+    return dumps(entry["default"], ensure_ascii=False) if "default" in entry else "-"
+
+
+def _text(entry: Mapping[str, object]) -> str:
+    return " ".join(str(entry.get("description", "")).split())
+
+
+def _document(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Document:
+    from agentctl.prospect import example_rule, rules_about
+
+    prospect = fitted.prospect(tool)
+    return {
+        "name": tool.spec.name,
+        "effect": tool.effect,
+        "contained": tool.contained,
+        "outcome": prospect.outcome,
+        "why": prospect.why,
+        "rules": [
+            {"setting": setting, "rule": str(rule)} for setting, rule in rules_about(fitted.permissions, tool.spec.name)
+        ],
+        "example_rule": example_rule(tool.spec),
+        "agents": _used_by(tool.spec.name, agents),
+        "description": tool.spec.description,
+        "parameters": tool.spec.parameters,
+    }
+
+
+def _print(document: Document) -> None:
+    from agentctl.cli.document import as_json
+    from agentctl.version import __version__
+
+    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
