@@ -23,7 +23,10 @@ Try: agentctl run "How much disk is free?"
 _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canonical}
 
 
-_ORDER = ("run", "costs", "runs", "agents", "tools", "policy", "providers", "config", "trust", "completion", "help")
+_ORDER = (
+    *("run", "costs", "runs", "agents", "tools", "policy", "providers"),
+    *("config", "trust", "doctor", "completion", "help"),
+)
 
 
 class _Root(Group):
@@ -87,7 +90,7 @@ def build(*, only_run: bool = False) -> typer.Typer:
     """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
     if only_run:
         return _group(_HELP, _root, {"run": run.run}, kind=_Root)
-    from agentctl.cli import agents, completion, config, costs, help, policy, providers, runs, tools, trust
+    from agentctl.cli import agents, completion, config, costs, doctor, help, policy, providers, runs, tools, trust
 
     app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
     app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
@@ -97,6 +100,7 @@ def build(*, only_run: bool = False) -> typer.Typer:
     app.add_typer(_group("Who can answer, at what price, and the keys.", _bare, providers.COMMANDS), name="providers")
     app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust.trust)
+    app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor.doctor)
     app.command("completion", cls=Command, context_settings=_CONTEXT)(completion.completion)
     app.command("help", cls=Command, context_settings=_CONTEXT)(help.help)
     return app

@@ -33,6 +33,7 @@ MEANT = {
     "tools show": "agentctl tools show NAME",
     "policy": "agentctl policy check CALL",
     "policy check": "agentctl policy check CALL",
+    "doctor": "agentctl doctor",
     "providers": "agentctl providers list",
     "providers list": "agentctl providers list",
     "providers test": "agentctl providers test",
@@ -54,6 +55,10 @@ MEANT = {
     "help": "agentctl help",
     "exit-codes": "agentctl help exit-codes",
     "setup": "agentctl help setup",
+    "environment": "agentctl help environment",
+    "formatting": "agentctl help formatting",
+    "budget": "agentctl help budget",
+    "permission": "agentctl help permission",
     "version": "agentctl --version",
     "run": "agentctl run TASK",
 }

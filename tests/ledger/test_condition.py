@@ -1,0 +1,87 @@
+"""Whether the book can be opened, believed and written: asked without leaving a mark."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agentctl.budget import CostLimit
+from agentctl.errors import StateError
+from agentctl.ledger import SqliteLedger
+from agentctl.ledger.condition import Condition, condition
+
+
+async def opened(path: Path) -> None:
+    """Make a ledger, as the first run does."""
+    book = SqliteLedger(path)
+    try:
+        await book.open_run("r", CostLimit(), task="t", agent="a", labels={})
+        await book.close_run("r", "done")
+    finally:
+        await book.aclose()
+
+
+def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert condition(tmp_path / "state" / "ledger.db") == Condition(there=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_sound_ledger_is_sound_and_keeps_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await opened(path)
+    before = hashlib.sha256(path.read_bytes()).digest()
+    assert condition(path) == Condition(there=True)
+    assert hashlib.sha256(path.read_bytes()).digest() == before
+
+
+async def test_another_who_writes_all_the_time_is_said_and_waited_for_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await opened(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        assert condition(path, patience_s=0.05).busy
+    finally:
+        other.close()
+    assert not condition(path).busy
+
+
+async def test_a_damaged_page_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    await opened(path)
+    db = sqlite3.connect(path)
+    page = int(db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'scopes'").fetchone()[0])
+    size = int(db.execute("PRAGMA page_size").fetchone()[0])
+    db.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    assert damage_of(path)
+
+
+def damage_of(path: Path) -> str:
+    """Return what was found; SQLite may notice before the check does."""
+    try:
+        return condition(path).damage
+    except StateError as error:
+        return error.message if "malformed" in error.message else ""
+
+
+def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StateError, match="ledger"):
+        condition(path)
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE other (x)")
+    db.commit()
+    db.close()
+    with pytest.raises(StateError, match="not a ledger that this agentctl can read"):
+        condition(path)
