@@ -1,0 +1,1 @@
+"""The longer texts of ``agentctl help``, one file a topic."""

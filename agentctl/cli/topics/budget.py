@@ -1,0 +1,62 @@
+"""``agentctl help budget``."""
+
+from __future__ import annotations
+
+from agentctl.settings import ENV_NAMES, Settings
+from agentctl.settings.names import flag_name
+
+_LIMITS = {
+    "max_cost_per_task": "USD",
+    "max_cost_per_hour": "USD",
+    "max_tokens_per_task": "tokens",
+}
+
+_TEXT = """\
+What is promised: no request is sent unless, in one transaction of the ledger, what is spent + in doubt + held + the
+request's own worst case stays within every limit: its run's dollars, its run's tokens, and the dollars of the last hour
+over all runs of this user. It assumes that the price table is right, that the provider keeps to the most output tokens
+it was given, bills a request at most once for the usage it reports and no refused request, and that the wall clock is
+right across a reboot. What breaks an assumption is recorded in full and stops the spending.
+
+LIMITS
+"none" lifts one limit; a warning comes at 80 %. The hour binds the runs that carry it, over the spending of all.
+
+  agentctl run --max-cost 0.10 "Which container uses the most memory, and why?"
+  agentctl run --max-cost 0.10 --max-cost-per-hour 1 --max-tokens 20000 "Why is the disk so full?"
+  agentctl run --max-cost 0 "Why is the disk so full?"          free models only
+
+The words:
+
+  hold       the worst case of a request, reserved before it is sent; other runs see it at once
+  charge     what it cost, written as soon as the usage is known; the rest of the hold is free again
+  in doubt   sent, and nobody knows what it cost (connection lost, process killed): counts as spent, at the worst case
+
+How a request goes: its input is bounded from above and priced; as much output as fits all limits is granted, and goes
+out as its most output tokens; it is held, sent, settled. Each retry is a request of its own. If other runs' holds are
+in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row at a provider: then a pause, and one probe.
+
+A limit trips (exit 3): nothing was sent. stderr names the limit, both numbers, when there is room again, and a whole
+line to paste; what was answered so far is shown. Then: raise that limit, or wait, or ask for less.
+
+  agentctl costs --last-hour                what was spent, by run, and what is left of the hour
+  agentctl costs --since 2h --json
+  agentctl runs show                        each call of the last run, with its tokens and its price
+
+A model without a known price is refused under a dollar limit (exit 2), with the line to add to config.toml. Free is
+declared: builtin, Ollama on this host, or a price of 0 of yours. Prices are read offline, from litellm's table, with
+yours on top:
+
+  agentctl providers list
+
+Where CI is set the ledger is this runner's only: the hour's limit does not see other runners.
+"""
+
+
+def text() -> str:
+    """Return the topic's text."""
+    defaults = Settings.model_construct()
+    lines = ""
+    for field, unit in _LIMITS.items():
+        value = f"{getattr(defaults, field)} {unit}"
+        lines += f"  {field:<20} {value:<14} {flag_name(field):<20} {ENV_NAMES[field][-1]}\n"
+    return _TEXT.replace("LIMITS", lines, 1)

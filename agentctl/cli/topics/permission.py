@@ -1,0 +1,57 @@
+"""``agentctl help permission``."""
+
+from __future__ import annotations
+
+_TEXT = """\
+Each call of a tool is one of four kinds: read, write, destructive or network. Reads run. So do changes that stay inside
+the workspace or a sandbox. Every other change (the container engine, what lies outside) asks a person; where none is
+there it is denied, the model is told why, and the run ends with 5.
+
+  agentctl tools list                       each tool, its kind, and whether a call runs, asks or is denied
+  agentctl tools show docker_ps             its arguments, and the rule to allow it
+  agentctl policy check 'docker_ps(all=true)'
+  agentctl policy check --read-only 'docker_ps(all=true)'
+
+Rules name a tool and, in brackets, what some of its arguments are; what is not named may be anything. * stands for any
+text and ? for one character; a value with a comma or a bracket stands in double quotes.
+
+  docker_logs                       any call of this tool
+  docker_logs(container=web)        with this value
+  docker_logs(container=web-*)      with any that begins so
+  docker_*                          every tool whose name begins so
+  search_files(text="a, b")         a value with a comma
+
+First the deny rules, then the ask rules, then the allow rules; being specific does not matter. --allow adds and never
+restricts; --deny, --read-only and --tools restrict. A name that does not exist is an error, so that no slip allows what
+it meant to forbid.
+
+  agentctl run --allow 'docker_logs(container=web)' "Why does web restart?"
+  agentctl run --deny 'docker_*' "How much disk is free?"
+  agentctl run --deny docker_inspect --deny 'docker_logs(container=db*)' "Why does web restart?"
+  agentctl run --read-only "Why does web restart?"
+  agentctl run --tools docker_ps,docker_logs "Why does web restart?"
+
+The question shows the exact action. Its answers: yes, no, always (for this run, by the rule that is shown).
+--approve says who answers: ask (a person, the default), deny (no to all), all (yes to all, the same as --yes). It
+touches neither deny rules nor limits, sandbox or network.
+
+  agentctl run --approve deny "Why does web restart?"
+  agentctl run --yes --deny docker_volumes "Why does web restart?"
+
+In config.toml: approve = "ask", and allow, ask, deny, tools as lists; in the environment AGENTCTL_ALLOW and the like.
+
+Shell commands of a model run in a sandbox: a read-only system, the workspace to write in, a home of their own, no
+network. Where none can be had here, a model is offered no shell; --sandbox none runs it without a boundary, --sandbox
+bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's.
+
+  agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
+  agentctl doctor --offline                 which boundary can be had here
+
+A .env or .agentctl.toml in the working directory is not trusted: it may lower limits, deny, ask, set read_only, and
+nothing else, until you name it (--env-file .env) or trust it.
+"""
+
+
+def text() -> str:
+    """Return the topic's text."""
+    return _TEXT

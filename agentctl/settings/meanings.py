@@ -1,0 +1,63 @@
+"""What each setting is for, in a few words: beside the tables of names, for whoever lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from agentctl.settings.names import KEY_NAMES
+
+#: Field -> its meaning; every field that a variable can hold has one (a test holds that).
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "llm_provider": "who answers (agentctl providers list); unset: the one that is set up",
+        "llm_model": "the model, or provider/model; unset: the provider's own default",
+        "max_cost_per_task": "dollars that one run may spend; none lifts it",
+        "max_cost_per_hour": "dollars that all runs together may spend in any 60 minutes; none lifts it",
+        "max_tokens_per_task": "tokens that one run may use, in and out; none lifts it",
+        "max_context_tokens": "tokens of conversation that are sent at most",
+        "keep_last_n_user_messages": "messages of the user that are never cut from it",
+        "keep_last_n_assistant_messages": "messages of the model that are never cut from it",
+        **{name.lower(): f"the key of {provider}" for provider, name in KEY_NAMES.items()},
+        "openai_base_url": "another server that speaks OpenAI's format",
+        "anthropic_base_url": "another server that speaks Anthropic's format",
+        "ollama_host": "where Ollama listens",
+        "docker_host": "the container engine, unix://… or tcp://…; unset: docker's current context",
+        "cost_history_file": "a JSON file that mirrors the last 1000 charges; unset: none",
+        "agent": "which agent takes the task; unset: chosen by the task's words",
+        "max_output_tokens": "tokens of one answer at most; unset: 4096, with reasoning 16384",
+        "max_turns": "model calls of one run at most",
+        "timeout": "how long a run may take",
+        "llm_timeout": "how long a model may be silent within a call",
+        "budget_wait": "how long to wait for what other runs hold",
+        "workdir": "the folder that the tools work in; unset: the current one",
+        "read_only": "true: nothing but reads",
+        "sandbox": "the boundary of shell commands: auto, bwrap or none",
+        "network": "true: shell commands may use the network",
+        "tools": "only these tools, with commas between them; unset: all",
+        "approve": "how questions about changes are answered: ask, deny or all",
+        "allow": "rules for what runs without asking",
+        "ask": "rules for what is always asked about",
+        "deny": "rules for what never runs",
+        "doubt": "strict: also count a refused call as in doubt",
+        "output": "what stdout gets: text, json or jsonl",
+        "color": "colour on the terminal: auto, always or never",
+        "state_dir": "where ledger and journals lie",
+        "config_dir": "where config.toml and the user's .env lie",
+        "cache_dir": "where what can be made again lies",
+    }
+)
+
+#: Variables of others that are heeded, too.
+ALSO_READ: Mapping[str, str] = MappingProxyType(
+    {
+        "NO_COLOR": "set: no colour (where AGENTCTL_COLOR is unset)",
+        "CLICOLOR_FORCE, FORCE_COLOR": "set: colour without a terminal, too",
+        "TERM": "dumb: plain lines instead of the live view",
+        "CI": "set: without a choice or a key no run starts (exit 77)",
+        "DOCKER_CONTEXT, DOCKER_CONFIG": "which of docker's contexts names the engine",
+        "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "the way to providers; never to this host",
+        "SSL_CERT_FILE": "certificates to trust beside the usual ones",
+        "TOGETHERAI_API_KEY and the like": "keys of litellm's other providers, under litellm's own names",
+    }
+)
