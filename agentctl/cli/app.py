@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperOption
@@ -27,6 +28,14 @@ _ORDER = (
     *("run", "costs", "runs", "agents", "tools", "policy", "providers"),
     *("config", "trust", "doctor", "completion", "help"),
 )
+_GROUPS = {
+    "runs": "What runs did.",
+    "agents": "The kinds of worker, one of which takes a task.",
+    "tools": "What a model can do here, and what needs a person.",
+    "policy": "What would happen to a tool's call.",
+    "providers": "Who can answer, at what price, and the keys.",
+    "config": "The settings, and where each comes from.",
+}
 
 
 class _Root(Group):
@@ -35,6 +44,24 @@ class _Root(Group):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         """Return the names."""
         return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
+class _Later(Group):
+    """A group whose commands are looked up in the file of its name when somebody asks for one."""
+
+    _found: dict[str, Any] | None = None
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """The commands by name."""
+        if self._found is None:
+            commands = import_module(f"agentctl.cli.{self.name}").COMMANDS
+            self._found = dict(vars(typer.main.get_command(_group("", _bare, commands)))["commands"])
+        return self._found
+
+    @commands.setter
+    def commands(self, given: object) -> None:
+        """Take nothing: what the base class would keep is empty."""
 
 
 def _version(wanted: bool) -> None:
@@ -90,15 +117,11 @@ def build(*, only_run: bool = False) -> typer.Typer:
     """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
     if only_run:
         return _group(_HELP, _root, {"run": run.run}, kind=_Root)
-    from agentctl.cli import agents, completion, config, costs, doctor, help, policy, providers, runs, tools, trust
+    from agentctl.cli import completion, costs, doctor, help, trust
 
     app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
-    app.add_typer(_group("What runs did.", _bare, runs.COMMANDS), name="runs")
-    app.add_typer(_group("The kinds of worker, one of which takes a task.", _bare, agents.COMMANDS), name="agents")
-    app.add_typer(_group("What a model can do here, and what needs a person.", _bare, tools.COMMANDS), name="tools")
-    app.add_typer(_group("What would happen to a tool's call.", _bare, policy.COMMANDS), name="policy")
-    app.add_typer(_group("Who can answer, at what price, and the keys.", _bare, providers.COMMANDS), name="providers")
-    app.add_typer(_group("The settings, and where each comes from.", _bare, config.COMMANDS), name="config")
+    for name, what in _GROUPS.items():
+        app.add_typer(_group(what, _bare, {}, kind=_Later), name=name)
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust.trust)
     app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor.doctor)
     app.command("completion", cls=Command, context_settings=_CONTEXT)(completion.completion)

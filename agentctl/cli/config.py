@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.flags import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.document import Document
 
 SCHEMA = "agentctl.config/1"
-
-Config = Annotated[
-    str | None, typer.Option("--config", metavar="FILE", help="Read this TOML instead of the user's config file.")
-]
-EnvFile = Annotated[
-    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
-]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As config show, the environment or a flag calls it.")]
 

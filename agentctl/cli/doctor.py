@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.config import Config, EnvFile
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.flags import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.document import Document
@@ -28,7 +27,10 @@ def doctor(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Say what a run would use, and what is missing here; never a paid call. Exit 1: a run could not work."""
+    """Say what a run would use, and what is missing here.
+
+    Nothing that costs is asked. Exit 0: a run could do its work; 1: it could not.
+    """
     import sys
     from datetime import UTC, datetime
 

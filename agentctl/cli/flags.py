@@ -19,6 +19,13 @@ Output = Annotated[
     typer.Option("-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT),
 ]
 
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Read this TOML instead of the user's config file.")
+]
+EnvFile = Annotated[
+    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
+]
+
 _SYNONYMS = {"format": "output", "max-cost": "max-cost-per-task", "max-tokens": "max-tokens-per-task", "ls": "list"}
 
 

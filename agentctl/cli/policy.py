@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.config import Config, EnvFile
-from agentctl.cli.flags import Json, Output, answered, wants_json
+from agentctl.cli.flags import Config, EnvFile, Json, Output, answered, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.document import Document
@@ -55,9 +54,10 @@ def check(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Say whether a call would run, ask a person or be denied; nothing is done and no engine is asked.
+    """Say whether a call would run, ask a person or be denied.
 
-    Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it here. 2: not understood.
+    Nothing is done and no engine is asked. Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it
+    here. 2: not understood.
     """
     from agentctl.cli.exits import named
     from agentctl.cli.failure import say

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.config import Config, EnvFile
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.flags import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.document import Document

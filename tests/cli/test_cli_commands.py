@@ -59,7 +59,10 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
         for line in text.split("Commands")[1].splitlines()
         if line[:3] == "│ " + line[2:3] and line[2] != " "
     ]
-    assert found == ["run", "costs", "runs", "providers", "config", "trust", "completion", "help"]
+    assert found == [
+        *("run", "costs", "runs", "agents", "tools", "policy"),
+        *("providers", "config", "trust", "doctor", "completion", "help"),
+    ]
     assert "install-completion" not in text
     assert max(map(len, text.splitlines())) == 80
 
