@@ -154,6 +154,10 @@ async def _started(bench: Bench, known: Doc, arguments: Run) -> None:
         await bench.engine.change("POST", path_of(known, "start"), patience=_START_S)
     except EngineRefused as error:
         said = " ".join(error.said.split())
+        if "docker-init" in said:
+            raise ToolError(
+                f"the engine lacks its init program: {cell(said, 200)}", hint="sudo apt-get install tini"
+            ) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
             program = cell(text(known, "Path"), 80)
             raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error

@@ -164,17 +164,20 @@ async def _watched(bench: Bench, before: Doc, deed: str, since: str | None) -> s
 
 
 async def _log_end(bench: Bench, known: Doc) -> str | None:
-    """Return the moment just after a log's last line, in seconds since 1970 with nine decimals; None without a line."""
+    """Return the moment just after a log's latest line, in seconds since 1970 with nine decimals; None without a line.
+
+    stdout and stderr are noted side by side: the last line need not be the latest.
+    """
     try:
-        lines = await last_lines(bench, known, {"tail": "1", "timestamps": "1"})
+        lines = await last_lines(bench, known, {"tail": str(_LAST_LINES), "timestamps": "1"})
     except EngineUnavailable:
         return None
-    match = _STAMP.match(lines.kept[-1]) if lines.kept else None
-    if match is None:
-        return None
-    second = int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp())
-    nanos = second * 10**9 + int(match[2].ljust(9, "0")) + 1
-    return f"{nanos // 10**9}.{nanos % 10**9:09}"
+    stamps = [
+        int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp()) * 10**9 + int(match[2].ljust(9, "0"))
+        for match in map(_STAMP.match, lines.kept)
+        if match
+    ]
+    return None if not stamps else f"{(max(stamps) + 1) // 10**9}.{(max(stamps) + 1) % 10**9:09}"
 
 
 def _is_anonymous(volume: str) -> bool:

@@ -77,7 +77,9 @@ async def test_one_that_dies_at_once_is_told_with_its_exit_code_and_last_lines(b
     name = make(command=command, verb=("create",))
     expected = "but it ended within a second.\nexit code: 3\nthe last 2 lines that it wrote:\nbooting\nno config"
     assert await act(box, "docker_start", name=name) == f"{name} was started, {expected}"
-    assert await act(box, "docker_restart", name=name) == f"{name} was restarted, {expected}"  # of this start only
+    for _ in range(2):  # of this start only
+        assert await act(box, "docker_start", name=name) == f"{name} was started, {expected}"
+        assert await act(box, "docker_restart", name=name) == f"{name} was restarted, {expected}"
 
 
 async def test_one_that_its_policy_restarts_again_and_again_is_no_success(box: LazyToolbox, make: Make) -> None:

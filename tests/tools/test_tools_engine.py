@@ -17,7 +17,7 @@ from agentctl.errors import EngineUnavailable
 from agentctl.tools import toolbox
 from agentctl.tools.address import Address, parse_address
 from agentctl.tools.container import use
-from agentctl.tools.engine import Engine
+from agentctl.tools.engine import Engine, EngineRefused
 from agentctl.tools.summary import summary
 
 JSON = st.recursive(
@@ -221,6 +221,68 @@ async def test_silence_is_given_up_after_the_engines_patience() -> None:
         with pytest.raises(EngineUnavailable, match=r"did not answer within 0\.2 s"):
             await engine.get("containers/json")
         await engine.aclose()
+
+
+async def test_a_change_without_an_answer_is_a_doubt_and_never_sent_twice() -> None:
+    heard: list[bytes] = []
+
+    async def silent(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+        else:
+            heard.append(request)
+            await anyio.sleep_forever()
+
+    async def hangs_up(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+        else:
+            heard.append(request)
+            await stream.aclose()
+
+    for serve, said in ((silent, r"did not answer within 0\.3 s"), (hangs_up, "went away in the middle")):
+        async with _server(serve) as host:
+            engine = Engine(host)
+            with pytest.raises(EngineUnavailable, match=said) as caught:
+                await engine.change("POST", "containers/x/stop", patience=0.3, t="1")
+            await engine.aclose()
+        assert "Whether the change was made is not known" in caught.value.message
+    assert [request.split(b" HTTP")[0] for request in heard] == [b"POST /v1.41/containers/x/stop?t=1"] * 2
+
+
+async def test_a_refused_change_carries_the_engines_reason() -> None:
+    async with _server(_answers(other=_http(b'{"message": "name is  taken\\n"}', "409 Conflict"))) as host:
+        engine = Engine(host)
+        with pytest.raises(EngineRefused, match="refused with 409: name is taken") as caught:
+            await engine.change("POST", "containers/create", body={"Image": "x"})
+        await engine.aclose()
+    assert (caught.value.code, caught.value.said) == (409, "name is taken")
+
+
+async def test_progress_may_last_longer_than_its_silence_but_silence_may_not() -> None:
+    answered: list[int] = []
+
+    async def serve(stream: SocketStream, request: bytes) -> None:
+        if b" /version " in request:
+            await stream.send(VERSION)
+            return
+        await stream.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for _ in range(8):
+            await stream.send(b".")
+            answered.append(1)
+            await anyio.sleep(0.2)
+        await anyio.sleep_forever()
+
+    async def listen(engine: Engine) -> None:
+        async with engine.asking("POST", "images/create", {}, patience=1, silence_only=True) as answer:
+            assert [piece async for piece in answer.pieces]
+
+    async with _server(serve) as host:
+        engine = Engine(host)
+        with pytest.raises(EngineUnavailable, match="did not answer within 1 s"):
+            await listen(engine)
+        await engine.aclose()
+    assert len(answered) == 8
 
 
 async def test_a_call_that_is_cancelled_leaves_nothing_open() -> None:
