@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.abc
 
+from agentctl.ui.terminal import owed
+
 if TYPE_CHECKING:
     from agentctl.events import RunResult
     from agentctl.orchestrator import Orchestrator
@@ -45,6 +47,6 @@ async def _listen(orchestrator: Orchestrator, *, task_status: anyio.abc.TaskStat
 
 
 def leave_at_once(number: int, frame: object) -> None:
-    """End the process; the journal is on disk up to here, and the ledger's holds outlive us."""
-    os.write(2, b"\nforced: what was sent counts as spent\n")
+    """Give the terminal back and end; the journal is on disk up to here, and the ledger's holds outlive us."""
+    os.write(2, owed() + b"\nforced: what was sent counts as spent\n")
     os._exit(128 + number)

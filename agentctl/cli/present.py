@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from agentctl.cli.document import Document, as_json, finished_line, run_document
 from agentctl.cli.exits import named
 from agentctl.cli.failure import tell
 from agentctl.cli.invocation import Form
 from agentctl.events import Record, RunFinished, RunResult
-from agentctl.protocols import Observer
+from agentctl.protocols import Approver, Observer
 from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint
 from agentctl.ui.plain import PlainScreen
-from agentctl.ui.summary import details, retry_command, summary
+from agentctl.ui.summary import retry_command, summary
+from agentctl.ui.terminal import can_draw, is_person_here, is_terminal
+
+if TYPE_CHECKING:
+    from agentctl.ui.live import LiveScreen
 
 
 class JsonLines:
@@ -37,7 +44,11 @@ class JsonLines:
 
 
 class Presenter:
-    """Shows one run in the form asked for; ``command`` are the words that would start it again."""
+    """Shows one run in the form asked for; ``command`` are the words that would start it again, ``term`` is TERM.
+    ``styles`` lets a terminal's stdout have some.
+
+    ``close`` ends the screen; only then is there room for the end of the run.
+    """
 
     def __init__(
         self,
@@ -48,6 +59,8 @@ class Presenter:
         verbose: bool,
         command: Sequence[str],
         secrets: tuple[str, ...] = (),
+        term: str = "",
+        styles: bool = True,
     ) -> None:
         self._form: Form = form
         self._paint = paint
@@ -55,8 +68,46 @@ class Presenter:
         self._verbose = verbose
         self._command = command
         self._secrets = secrets
-        self._screen = PlainScreen(write=self._write, paint=paint, verbose=verbose, quiet=quiet)
+        self._term, self._styles = term, styles
+        # Lines of JSON on the same terminal would cross a drawing.
+        self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
+        self._screen = self._open_screen()
         self._lines = JsonLines(secrets)
+
+    def _open_screen(self) -> LiveScreen | PlainScreen:
+        if not self._draws:
+            return PlainScreen(write=self._write, paint=self._paint, verbose=self._verbose, quiet=self._quiet)
+        from agentctl.ui.live import LiveScreen
+
+        return LiveScreen(
+            file=sys.stderr,
+            paint=self._paint,
+            colour=self._paint("", "dim") != "",
+            term=self._term,
+            size=_size,
+            secrets=self._secrets,
+            verbose=self._verbose,
+        )
+
+    @property
+    def approver(self) -> Approver | None:
+        """Who can be asked, if somebody is here; also quietly, and whatever stdout gets."""
+        if not is_person_here(sys.stdin, sys.stderr):
+            return None
+        from agentctl.ui.ask import TerminalApprover
+
+        return TerminalApprover(
+            stdin=sys.stdin.fileno(),
+            write=self._tell_unmasked,
+            paint=self._paint,
+            size=_size,
+            paused=self._screen.paused,
+            wipe=self._draws,
+        )
+
+    def close(self) -> None:
+        """Take away what the screen drew."""
+        self._screen.close()
 
     @property
     def observers(self) -> tuple[Observer, ...]:
@@ -66,13 +117,18 @@ class Presenter:
     def present(self, result: RunResult) -> int:
         """Print the end of a run and return its exit code."""
         self._to_stdout(result)
+        tabled = not self._quiet and (result.breaker is not None or self._verbose)
         if result.error is not None:
             if self._form == "text" and result.answer and not result.complete:
                 self._write(f"--- so far ---\n{safe_text(result.answer).rstrip()}\n--------------\n")
-            tell(self._clean(result.error.message), self._clean(self._hint(result)), self._paint)
+            hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with it
+            tell(self._clean(result.error.message), self._clean(hint), self._paint)
         if not self._quiet:
-            if result.breaker is not None or self._verbose:
-                self._write(details(result, self._screen.meter, self._paint) + "\n")
+            if tabled:
+                from agentctl.ui.table import details
+
+                paste = self._hint(result) if result.breaker is not None else ""
+                self._write("\n" + details(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
             self._write(summary(result, self._paint) + "\n")
         sys.stderr.flush()
         return named(result.status).value
@@ -80,7 +136,7 @@ class Presenter:
     def _to_stdout(self, result: RunResult) -> None:
         match self._form:
             case "text":
-                text = safe_text(self._clean(result.answer)) if result.status == "done" else ""
+                text = self._answer(result) if result.status == "done" else ""
             case "json":
                 text = as_json(without(run_document(result), self._secrets))
             case "jsonl":
@@ -90,6 +146,19 @@ class Presenter:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
 
+    def _answer(self, result: RunResult) -> str:
+        """Return the answer as it is, but for a model's Markdown on a terminal that shows styles."""
+        text = safe_text(self._clean(result.answer))
+        if not (
+            result.metered and is_terminal(sys.stdout) and self._paint("", "dim") and self._term not in ("", "dumb")
+        ):
+            return text
+        from agentctl.ui.answer import drawn
+
+        with suppress(OSError):
+            return drawn(text, width=os.get_terminal_size(sys.stdout.fileno()).columns)
+        return text
+
     def _hint(self, result: RunResult) -> str:
         """Return the error's hint; where that is to run again with more, with all the flags of this run."""
         hint = "" if result.error is None else result.error.hint
@@ -98,6 +167,11 @@ class Presenter:
 
     def _write(self, text: str) -> None:
         sys.stderr.write(self._clean(text))
+        sys.stderr.flush()
+
+    def _tell_unmasked(self, text: str) -> None:
+        """Write a question: what a person allows must be all that is done."""
+        sys.stderr.write(text)
         sys.stderr.flush()
 
     def _clean(self, text: str) -> str:
@@ -115,3 +189,7 @@ def _without(value: object, secrets: tuple[str, ...]) -> object:
     if isinstance(value, dict):
         return {redact(str(name), secrets): _without(item, secrets) for name, item in value.items()}
     return [_without(item, secrets) for item in value] if isinstance(value, list) else value
+
+
+def _size() -> os.terminal_size:
+    return os.get_terminal_size(sys.stderr.fileno())

@@ -90,6 +90,8 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         verbose=wish.verbose,
         command=_repeatable(call),
         secrets=loaded.secrets,
+        term=loaded.term,
+        styles=loaded.settings.color != "never",
     )
     if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
         told("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
@@ -98,7 +100,14 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         from agentctl.wiring import assemble as real
 
         assemble = real
-    orchestrator = assemble(loaded, choice, observers=presenter.observers, labels=wish.labels, warn=_warning(told))
+    orchestrator = assemble(
+        loaded,
+        choice,
+        observers=presenter.observers,
+        labels=wish.labels,
+        approver=presenter.approver,
+        warn=_warning(told),
+    )
     waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
@@ -120,7 +129,10 @@ def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data 
     if not loading:  # else whoever loads does this at the end
         gc.freeze()
         gc.enable()
-    result = anyio.run(drive, orchestrator, with_data(task, data))
+    try:
+        result = anyio.run(drive, orchestrator, with_data(task, data))
+    finally:
+        presenter.close()
     return presenter.present(replace(result, task=task))
 
 

@@ -16,8 +16,9 @@ Fields = Mapping[str, object]
 
 def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
     """Yield paragraphs; what a later version wrote and this one does not know is passed over."""
-    answered, ended = "", False
+    answered, ended, asked = "", False, False
     for record in records:
+        asked, was_asked = record.get("event") == "approval_asked", asked
         match record.get("event"):
             case "run_started":
                 yield from _started(record, run_id)
@@ -36,8 +37,12 @@ def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":
                 yield _finished(record)
+            case "approval_asked":
+                yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
+            case "tool_allowed":
+                yield _decided(record, f"allowed: {_safe(record, 'by')}", was_asked=was_asked)
             case "tool_denied":
-                yield f"\n> {safe_text(call_text(_call(record)))}\n  denied: {_safe(record, 'reason')}"
+                yield _decided(record, f"denied: {_safe(record, 'reason')}", was_asked=was_asked)
             case "limit_warned":
                 yield f"warning: 80 % of {_safe(_mapping(record, 'use'), 'name')} was used"
             case "noted":
@@ -82,6 +87,11 @@ def _finished(record: Fields) -> str:
     said = f"failed: {_safe(error, 'message')}" if error else _safe(record, "text")
     indented = "\n".join(f"  {line}" for line in said.rstrip("\n").split("\n"))
     return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
+
+
+def _decided(record: Fields, said: str, *, was_asked: bool) -> str:
+    """Return who let a call run or not, below the question if there was one."""
+    return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
 
 
 def _ended(result: Fields) -> Iterator[str]:

@@ -191,6 +191,7 @@ def _load(
             ignored=project.ignored,
             offers=project.offers,
             ci=environ.get("CI", "").strip().lower() not in ("", "0", "false", "no"),
+            term=environ.get("TERM", ""),
             config_file=read.config_file,
             names={name: entry.name for name, entry in entries.items()},
         ),

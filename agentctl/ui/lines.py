@@ -57,15 +57,16 @@ class Line(NamedTuple):
         return paint(text, self.style) if self.style else text
 
 
-def call_text(call: ToolCall) -> str:
-    """Return a tool call as one would write it: ``docker_ps(all=true)``."""
-    given = ", ".join(f"{name}={_value(value)}" for name, value in call.arguments.items())
-    if len(given) > _LONGEST_CALL:
+def call_text(call: ToolCall, *, whole: bool = False) -> str:
+    """Return a tool call as one would write it: ``docker_ps(all=true)``; long arguments are cut unless ``whole``."""
+    given = ", ".join(f"{name}={value_text(value)}" for name, value in call.arguments.items())
+    if len(given) > _LONGEST_CALL and not whole:
         given = given[: _LONGEST_CALL - 1] + "…"
     return f"{call.name}({given})"
 
 
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
+    """Return an argument as JSON writes it, on one line."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -83,9 +84,11 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case ToolFinished():
             return _finished(event, meter, verbose=verbose)
         case ToolAllowed():
-            return (Line(f"{call_text(event.call)}: {event.by}", "dim", "allowed:"),) if verbose else ()
+            told = verbose or meter.was_asked(event.call)
+            return (Line(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
         case ToolDenied():
-            return (Line(f"{call_text(event.call)}: {event.reason}", "yellow", "denied:"),)
+            why = " · you" if meter.was_asked(event.call) else f": {event.reason}"
+            return (Line(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
         case Noted():
             return (_warning(event.text) if event.level == "warning" else Line(event.text),)
         case LimitWarned():

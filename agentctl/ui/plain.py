@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from agentctl.events import Record
 from agentctl.ui.colour import Paint
 from agentctl.ui.lines import lines_of
-from agentctl.ui.meter import Meter, advance
+from agentctl.ui.meter import Meter, follow
 
 
 class PlainScreen:
@@ -24,7 +25,14 @@ class PlainScreen:
 
     async def observe(self, record: Record) -> None:
         """Count the record and write what it is worth."""
-        self.meter = advance(self.meter, record.event)
+        self.meter = follow(self.meter, record)
         if not self._quiet:
             for line in lines_of(record.event, self.meter, verbose=self._verbose):
                 self._write(line.render(self._paint) + "\n")
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Step aside for a question: lines never stand in its way."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Nothing is kept back."""

@@ -1,4 +1,4 @@
-"""What stands at the end of a run: one line, and the whole table when a breaker tripped."""
+"""What stands at the end of a run: one line, and the line to paste after a trip."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from agentctl.events import BreakerInfo, LimitUse, RunResult
 from agentctl.pricing import to_usd
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint, Style
-from agentctl.ui.figures import amount, columns, limit, money, plural, seconds
-from agentctl.ui.meter import Meter
+from agentctl.ui.figures import amount, limit, money, plural, seconds
 
 _SHORT = 6
 
@@ -45,49 +44,6 @@ def _spent(result: RunResult) -> list[str]:
 
 def _of(use: LimitUse | None) -> str:
     return f" of {limit(use.ceiling, use.unit)}" if use is not None and use.ceiling is not None else ""
-
-
-def details(result: RunResult, meter: Meter, paint: Paint) -> str:
-    """Return the full table: each limit, which one tripped, calls and amounts, tools."""
-    lines: list[str] = []
-    breaker = result.breaker
-    if breaker is not None:
-        lines += [paint(_tripped(breaker), "bold"), ""]
-    if result.metered:
-        rows = [_row(use, breaker) for use in result.limits]
-        lines += [columns(("limit", "ceiling", "used", ""), rows, right=frozenset({1, 2})), ""]
-        cost = "unknown" if result.cost_nano is None else money(result.cost_nano)
-        doubt, held = money(result.in_doubt_nano or 0), _held(breaker)
-        lines.append(f"calls {meter.calls} · charged {cost} · in doubt {doubt} · held {held}")
-        usage = result.usage
-        lines.append(
-            f"tokens {usage.input_tokens:,} in ({usage.cached_input_tokens:,} cached), {usage.output_tokens:,} out"
-        )
-    lines += [f"tool {tool.name} · {plural(tool.calls, 'call')}, {tool.failed} failed" for tool in result.tools]
-    lines.append(f"agent {safe_text(result.agent)} · run {result.run_id}")
-    if breaker is not None and breaker.free_at is not None:
-        lines.append(f"room again at {breaker.free_at.astimezone():%H:%M:%S}")
-    return "\n".join(lines)
-
-
-def _tripped(breaker: BreakerInfo) -> str:
-    spent, held, would_be, most = (
-        amount(breaker.spent, breaker.unit),
-        amount(breaker.held, breaker.unit),
-        amount(breaker.would_be, breaker.unit),
-        limit(breaker.ceiling, breaker.unit),
-    )
-    return f"{breaker.limit} is {most}: {spent} spent, {held} held, the next call would make it {would_be}"
-
-
-def _held(breaker: BreakerInfo | None) -> str:
-    return amount(breaker.held, breaker.unit) if breaker is not None and breaker.unit == "nano_usd" else "$0"
-
-
-def _row(use: LimitUse, breaker: BreakerInfo | None) -> tuple[str, ...]:
-    remarks = ["tripped"] if breaker is not None and breaker.limit == use.name else []
-    remarks += [f"set by {safe_text(use.set_by)}"] if use.set_by else []
-    return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), ", ".join(remarks))
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.events import (
+    ApprovalAsked,
     BreakerInfo,
     CallDoubted,
+    CallHeld,
     CallSent,
     CallSettled,
+    CallVoided,
     ErrorInfo,
     Event,
     LimitUse,
@@ -23,6 +27,8 @@ from agentctl.events import (
     Noted,
     RunResult,
     RunStarted,
+    ToolAllowed,
+    ToolCount,
     ToolDenied,
     ToolFinished,
     TurnStarted,
@@ -31,8 +37,9 @@ from agentctl.messages import ToolCall, Usage
 from agentctl.ui.colour import painter
 from agentctl.ui.figures import ceiling, columns, money, plural, seconds
 from agentctl.ui.lines import call_text, lines_of
-from agentctl.ui.meter import Meter, advance
-from agentctl.ui.summary import details, higher, retry_command, summary
+from agentctl.ui.meter import Attempt, Meter, advance
+from agentctl.ui.summary import higher, retry_command, summary
+from agentctl.ui.table import details
 
 PLAIN = painter("never", terminal=True)
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -128,14 +135,67 @@ def test_what_is_no_model_shows_no_meters() -> None:
 
 def test_the_table_says_which_limit_tripped_and_with_what() -> None:
     limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
-    lines = details(replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN).splitlines()
+    lines = details(replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN, paste="paste me").split(
+        "\n"
+    )
     assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call would make it $0.53"
     assert lines[2:5] == [
-        "limit              ceiling     used",
-        "max_cost_per_task    $0.50  $0.0123  tripped, set by /srv/app/.env",
-        "max_cost_per_hour      $10    $1.21",
+        "limit              ceiling     used   held",
+        "max_cost_per_task    $0.50  $0.0123  $0.02  2 %, tripped, set by /srv/app/.env",
+        "max_cost_per_hour      $10    $1.21         12 %",
     ]
-    assert "calls 4 · charged $0.0123 · in doubt $0 · held $0.02" in lines
+    assert lines[-1] == "hint: paste me"
+
+
+def held(id: str, nano: int = 50_000_000) -> CallHeld:
+    return CallHeld(id, "scripted", "priced", 1000, 500, nano, 1500)
+
+
+def test_the_table_has_a_row_for_each_call_and_one_for_all() -> None:
+    events: list[Event] = [
+        *(held("a"), CallSent("a"), CallSettled("a", Usage(5000, 120, 2048), 12_300_000)),
+        *(held("b"), CallVoided("b", "refused")),
+        *(held("c"), CallSent("c"), CallDoubted("c", 40_000_000, 1500, "cut")),
+        *(held("d"), CallSent("d")),
+    ]
+    result = replace(RESULT, in_doubt_nano=40_000_000, usage=Usage(5000, 120, 2048))
+    table = details(result, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0]
+    assert (
+        table.splitlines()
+        == [
+            "call  model      in  cached  out     cost   held",
+            "1     priced  5,000   2,048  120  $0.0123  $0.05  settled",
+            "2     priced                               $0.05  void",
+            "3     priced                        $0.04  $0.05  in doubt",
+            "4     priced                               $0.05  sent",
+            "all   4 calls  5,000   2,048  120  $0.0123  $0.05  $0.04 in doubt",
+        ]
+        or table.splitlines()
+    )
+
+
+def test_a_long_table_shows_the_first_and_the_last_calls_and_says_so() -> None:
+    events = [CallSettled(f"{n}", Usage(10, 5), 7) for n in range(1, 101)]
+    table = details(RESULT, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0].splitlines()
+    assert len(table) == 1 + 10 + 1 + 10 + 1
+    assert [row.split()[0] for row in table[1:-1]] == [*map(str, range(1, 11)), "…", *map(str, range(91, 101))]
+    assert "80 more calls" in table[11]
+
+
+def test_the_table_names_what_was_denied_left_out_and_the_boundary() -> None:
+    result = replace(
+        RESULT, denied=("docker_rm",), left_out=("run_shell",), sandbox="bwrap", tools=(ToolCount("f", 3, 1),)
+    )
+    text = details(result, Meter(), PLAIN)
+    assert "tool  calls  failed\nf         3       1" in text
+    assert text.splitlines()[-6:] == [
+        "denied   docker_rm",
+        "left out run_shell",
+        "sandbox  bwrap",
+        "agent    system",
+        "run      7f3a90c1d2e4",
+        "again    agentctl runs show 7f3a90",
+    ]
 
 
 def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
@@ -195,10 +255,27 @@ def test_the_meter_is_a_fold_over_the_events() -> None:
         ToolFinished(ToolCall("1", "f", {}), "x", 0.1),
         ToolDenied(ToolCall("1", "f", {}), "no"),
     ]
-    meter = Meter()
-    for event in events:
-        meter = advance(meter, event)
-    assert meter == Meter(turn=1, calls=2, tool_calls=1, denied=1, cost_nano=7, in_doubt_nano=3, tokens=35)
+    meter = reduce(advance, events, Meter())
+    counted = (meter.turn, meter.calls, meter.tool_calls, meter.denied)
+    assert counted == (1, 2, 1, 1)
+    assert (meter.cost_nano, meter.in_doubt_nano, meter.tokens, meter.usage) == (7, 3, 35, Usage(10, 5))
+    assert meter.attempts == (
+        Attempt("a", state="settled", usage=Usage(10, 5), nano=7),
+        Attempt("b", state="in doubt", nano=3),
+    )
+
+
+def test_a_persons_answer_stays_as_one_line() -> None:
+    call = ToolCall("1", "docker_restart", {"name": "web"})
+    asked = advance(Meter(), ApprovalAsked(call, "write", "why", "rule"))
+
+    def after(event: Event) -> list[str]:
+        return [line.render(PLAIN) for line in lines_of(event, advance(asked, event), verbose=False)]
+
+    assert after(ToolAllowed(call, "write", "you")) == ['allowed: docker_restart(name="web") · you']
+    assert after(ToolDenied(call, "you said no")) == ['denied: docker_restart(name="web") · you']
+    assert shown(ToolAllowed(call, "write", "--yes")) == []
+    assert shown(ToolDenied(call, "a rule")) == ['denied: docker_restart(name="web"): a rule']
 
 
 @pytest.mark.parametrize(("choice", "terminal", "painted"), [("always", False, True), ("auto", True, True)])

@@ -1,0 +1,52 @@
+"""What the terminal can do, whether a person sits at it, and how it is given back in a hurry."""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+_NARROWEST = 60
+_LOWEST = 4
+_owed = b""  # a signal's handler can reach nothing else
+
+
+def can_draw(stream: TextIO, term: str) -> bool:
+    """Whether ``stream`` is a terminal on which rows can be drawn again; ``term`` is TERM."""
+    if not is_terminal(stream) or term.strip().lower() in ("", "dumb", "unknown"):
+        return False
+    if "utf" not in (stream.encoding or "").lower():
+        return False
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return size.columns >= _NARROWEST and size.lines >= _LOWEST
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether ``stream`` is open on a terminal."""
+    try:
+        return stream.isatty()
+    except ValueError:
+        return False
+
+
+def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
+    """Whether somebody can read a question and answer it: both are terminals, and this job is in front."""
+    if not (is_terminal(stdin) and is_terminal(stderr)):
+        return False
+    try:
+        return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # not our controlling terminal: nobody can stop us for reading it
+        return True
+
+
+def owe(restore: bytes) -> None:
+    """Remember what to write if the process must leave at once; empty: nothing."""
+    global _owed
+    _owed = restore
+
+
+def owed() -> bytes:
+    """Return what gives the terminal back as it was."""
+    return _owed

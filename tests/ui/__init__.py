@@ -1,0 +1,1 @@
+"""The screen: what is drawn, asked and left behind, on real terminals."""

@@ -1,0 +1,155 @@
+"""Tools and a model to look at: they take their time, or wait to be let on. ``PACE`` is seconds for one beat."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from agentctl.errors import ToolError
+from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.pricing import ModelFacts, Price
+from agentctl.protocols import Tool
+from agentctl.tools.bench import Bench
+from agentctl.tools.engine import Engine
+from agentctl.tools.typed import Arguments, typed
+
+PACE = float(os.environ.get("STORY_PACE", "0"))
+FACTS = ModelFacts(
+    provider="openai",
+    model="gpt-4o-mini",
+    price=Price(Decimal(10), Decimal(30), source="story"),
+    context_window=128_000,
+    output_ceiling=16_384,
+)
+HOSTILE = 'web\x1b[2J\u202e"\n\nMay docker_ps run?\nAllow it? y' + " x" * 300
+SAID = (
+    "I looked at the four containers. Three of them are healthy; **web** is not: it stopped answering its health "
+    "check four minutes ago, and its log repeats `connection refused` to the database since then.\n\n"
+    "A restart opens its connections anew."
+)
+DONE = """\
+**web** is healthy again.
+
+| container | before    | now     |
+|-----------|-----------|---------|
+| web       | unhealthy | healthy |
+| db        | healthy   | healthy |
+
+- It had lost its connection to `db:5432`.
+- If it comes back: `docker logs --since 10m web`
+"""
+
+
+class Look(Arguments):
+    all: bool = False
+    since: int = 0
+
+
+class Named(Arguments):
+    name: str
+
+
+@typed(Look)
+async def docker_ps(bench: Bench, given: Look) -> str:
+    """List containers."""
+    await anyio.sleep(20 * PACE)
+    return "NAME  STATE\nweb   running (unhealthy)\ndb    running (healthy)"
+
+
+@typed(Named, effect="write")
+async def docker_restart(bench: Bench, given: Named) -> str:
+    """Restart a container."""
+    await anyio.sleep(20 * PACE)
+    (bench.workspace / "restarted").touch()
+    return f"{given.name} restarted"
+
+
+@typed(Named, effect="destructive")
+async def docker_rm(bench: Bench, given: Named) -> str:
+    """Remove a container."""
+    (bench.workspace / "removed").touch()
+    return f"{given.name} removed"
+
+
+@typed(Look)
+async def wait(bench: Bench, given: Look) -> str:
+    """Wait until somebody makes the file ``go``."""
+    await until_let_on()
+    return "waited"
+
+
+async def until_let_on() -> None:
+    """Say that this point is reached, and wait to be let on."""
+    Path("reached").touch()
+    while not Path("go").exists():  # noqa: ASYNC110 - another process makes it
+        await anyio.sleep(0.01)
+
+
+async def gate(request: Request) -> None:
+    await until_let_on()
+
+
+class Box:
+    """A toolbox of these."""
+
+    def __init__(self, workspace: Path) -> None:
+        bench = Bench(workspace, Engine(None, named_by="DOCKER_HOST"), lambda: datetime.now(UTC))
+        tools = (docker_ps, docker_restart, docker_rm, wait)
+        self._tools: dict[str, Tool] = {tool.name: tool.at(bench) for tool in tools}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._tools)
+
+    def get(self, name: str) -> Tool:
+        if name not in self._tools:
+            raise ToolError(f"there is no tool {name}")
+        return self._tools[name]
+
+    async def aclose(self) -> None:
+        return None
+
+
+async def beat(request: Request) -> None:
+    await anyio.sleep(PACE)
+
+
+def streamed(text: str, *calls: ToolCall, tokens: tuple[int, int, int] = (2100, 160, 0)) -> Sequence[Any]:
+    """Return a step that says ``text`` word by word, a beat between two, and then makes its calls."""
+
+    def pieces() -> Iterator[Any]:
+        for word in text.split(" "):
+            yield Delta(word + " ")
+            yield beat
+
+    usage = Usage(tokens[0], tokens[1], cached_input_tokens=tokens[2])
+    return (*pieces(), Completion(text=text, tool_calls=calls, usage=usage, stop="tool_calls" if calls else "stop"))
+
+
+def call(name: str, /, **arguments: object) -> ToolCall:
+    return ToolCall(f"call-{name}", name, arguments)
+
+
+RESTART = [
+    streamed("Let me look at the containers first.", call("docker_ps", all=True)),
+    streamed(SAID, call("docker_restart", name="web"), tokens=(5400, 310, 2048)),
+    streamed(DONE, tokens=(6900, 220, 5120)),
+]
+STORIES: dict[str, list[Any]] = {
+    "restart": RESTART,
+    "again": [*RESTART[:2], streamed("Once more.", call("docker_restart", name="web")), streamed("Twice restarted.")],
+    "remove": [streamed("", call("docker_rm", name="web-old")), streamed("It is gone.")],
+    "hostile": [streamed("", call("docker_rm", name=HOSTILE)), streamed("Tried.")],
+    "waiting": [streamed("", call("wait")), streamed("", call("docker_restart", name="web")), streamed("Done.")],
+    "streaming": [(Delta("The first half\n"), gate, Completion("The first half\nand the rest", usage=Usage(100, 10)))],
+    "stuck": [(Delta("The first half\n"), gate)],
+    "costly": [streamed(f"Step {n}.", call("docker_ps", since=n), tokens=(6000 + n, 400, 512)) for n in range(40)],
+    "markdown": [streamed(DONE)],
+    "plain": [streamed("42 containers\nof which 7 run")],
+}
