@@ -73,7 +73,7 @@ async def test_a_restart_tells_ports_and_health(box: LazyToolbox, docker: Docker
 
 
 async def test_one_that_dies_at_once_is_told_with_its_exit_code_and_last_lines(box: LazyToolbox, make: Make) -> None:
-    command = ("sh", "-c", "echo booting; echo no config >&2; exit 3")
+    command = ("sh", "-c", "(echo booting; echo no config) >&2; exit 3")
     name = make(command=command, verb=("create",))
     expected = "but it ended within a second.\nexit code: 3\nthe last 2 lines that it wrote:\nbooting\nno config"
     assert await act(box, "docker_start", name=name) == f"{name} was started, {expected}"
