@@ -62,10 +62,12 @@ class Bwrap:
         try:
             argv = [self._program, "--json-status-fd", str(writer), *options(self._ground, laid, self._known)]
             argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command]
-            with control_group() as group:
+            user = self._ground.user
+            with control_group(wanted=os.geteuid() == 0 and user is None) as group:
                 if group is not None:
                     argv = ["/bin/sh", "-c", JOIN, "sh", str(group), *argv]
-                result = await run_process(argv, timeout=timeout, env=environment_inside(), pass_fds=(writer,))
+                env = environment_inside()
+                result = await run_process(argv, timeout=timeout, env=env, pass_fds=(writer,), user=user)
                 await until_empty(group)
             os.close(writer)
             writer = -1

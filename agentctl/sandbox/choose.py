@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.protocols import Sandbox
-from agentctl.sandbox.cover import Ground, beneath, refusal
+from agentctl.sandbox.cover import Ground, refusal
 
 Wanted = Literal["auto", "bwrap", "none"]
 WITHOUT = "--sandbox none runs commands without a boundary"
@@ -68,7 +68,7 @@ async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Seq
     program = find_bwrap(ground.workspace)
     known = await options_of(program)
     find_private = partial(private_to_root, ground.workspace)
-    private = await anyio.to_thread.run_sync(find_private) if os.geteuid() == 0 else ()
+    private = await anyio.to_thread.run_sync(find_private) if os.geteuid() == 0 and ground.user is None else ()
     boundary = Bwrap(program, known, ground, private)
     try:
         with bait(ground) as put:
@@ -91,24 +91,28 @@ def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence
         SandboxUnavailable: it cannot stand there.
     """
     given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
+    if not os.path.isdir(given):  # noqa: PTH112
+        raise SandboxUnavailable(f"the workspace {given} is not a folder", hint="choose another one: --workdir DIR")
+    owner = os.stat(given)  # noqa: PTH116
+    user = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
     ground = Ground(
         workspace=os.path.realpath(given),
         given=given,
-        homes=_homes(),
+        homes=_homes(os.getuid(), owner.st_uid),
         hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
         read_only=read_only,
         network=network,
+        user=user,
     )
-    if not os.path.isdir(ground.workspace):  # noqa: PTH112
-        raise SandboxUnavailable(f"the workspace {given} is not a folder", hint="choose another one: --workdir DIR")
     if (why := refusal(ground)) is not None:
         raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
     return ground
 
 
-def _homes() -> tuple[str, ...]:
-    """Return the user's home, as the environment names it and as the system does."""
+def _homes(*users: int) -> tuple[str, ...]:
+    """Return the user's home, as the environment names it, and those of ``users`` as the system does."""
     homes = [os.path.expanduser("~")]  # noqa: PTH111 - Path.home() raises where there is none
-    with suppress(KeyError):
-        homes.append(pwd.getpwuid(os.getuid()).pw_dir)
-    return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and not beneath("/", home)))
+    for user in users:
+        with suppress(KeyError):
+            homes.append(pwd.getpwuid(user).pw_dir)
+    return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and home.strip("/")))

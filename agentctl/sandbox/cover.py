@@ -19,7 +19,8 @@ _MOST_LINKS = 40
 class Ground(NamedTuple):
     """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
 
-    ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own.
+    ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
+    a workspace that is not root's, and his group, where root asks: commands are run as him.
     """
 
     workspace: str
@@ -28,6 +29,7 @@ class Ground(NamedTuple):
     hidden: tuple[str, ...] = ()
     read_only: bool = False
     network: bool = False
+    user: tuple[int, int] | None = None
 
 
 class Layers(NamedTuple):
@@ -80,7 +82,7 @@ def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
         folders_within=folders_within,
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
         links=tuple((at, to) for at, to in _links(ground.given) if _under(at, folders)),
-        shown=tuple(place for place in _wanted(ground) if _under(place, folders)),
+        shown=tuple(place for place in wanted(ground) if _under(place, folders)),
         guarded=tuple(place for place in _obeyed(ground) if not _under(place, sorted(within))),
     )
 
@@ -114,6 +116,11 @@ def options(ground: Ground, laid: Layers, known: Collection[str]) -> list[str]:
 def beneath(place: str, folder: str) -> bool:
     """Say whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
     return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
+def ways_in(ground: Ground) -> tuple[str, ...]:
+    """Return all that is there inside although it may stand in a place that is empty otherwise."""
+    return ground.workspace, ground.given, *wanted(ground), *(at for at, _ in _links(ground.given))
 
 
 def _under(place: str, folders: Sequence[str]) -> bool:
@@ -184,7 +191,7 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
         done = "/" if target.startswith("/") else done
 
 
-def _wanted(ground: Ground) -> Iterator[str]:
+def wanted(ground: Ground) -> Iterator[str]:
     """Yield what is needed although it may stand in a place that is empty inside: for names, and for a worktree."""
     if ground.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
         yield real

@@ -7,13 +7,14 @@ import re
 import shlex
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.sandbox.cover import Ground, beneath
+from agentctl.sandbox.cover import Ground, beneath, ways_in
 
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 _OUTSIDE = ("/", "/etc", "/usr", "/var")
@@ -49,13 +50,14 @@ class Bait(NamedTuple):
 
 @contextmanager
 def bait(ground: Ground) -> Iterator[Bait]:
-    """Put out a secret file and a socket that answers, in a folder that only the user can enter; remove them after.
+    """Put out a secret file and a socket that answers, where anyone outside can reach them; remove them after.
 
     Raises:
         OSError: no such folder can be made.
     """
     folder = tempfile.mkdtemp(prefix="agentctl-probe-", dir=_shared(ground))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
+    Path(folder).chmod(0o755)  # what hides it must be the boundary
     secret, called = Path(folder, "secret"), Path(folder, "socket")
     ear = socket.socket(socket.AF_UNIX)
     try:
@@ -103,10 +105,17 @@ def _wrote(lines: Sequence[str], put: Bait, ground: Ground) -> str | None:
             with suppress(OSError):
                 trace.unlink()
             return f"{place} can be written from it"
-    writable = not ground.read_only and os.access(ground.workspace, os.W_OK)
+    writable = not ground.read_only and _writable(ground.workspace)
     if ("inside" in lines) is not writable:
         return f"the workspace {ground.workspace} can{'not' if writable else ''} be written from it"
     return None
+
+
+def _writable(workspace: str) -> bool:
+    """Whether commands should be able to write there: root's privileges are not there inside, but it is the owner."""
+    if os.geteuid() == 0:
+        return bool(os.stat(workspace).st_mode & stat.S_IWUSR)  # noqa: PTH116
+    return os.access(workspace, os.W_OK)
 
 
 def _shared(ground: Ground) -> str:
@@ -117,12 +126,13 @@ def _shared(ground: Ground) -> str:
 
 def _samples(ground: Ground) -> Iterator[str]:
     """Yield something that is there in each hidden place, and is not the way to the workspace."""
+    ways = ways_in(ground)
     for place in map(os.path.realpath, (*ground.homes, *ground.hidden)):
         if not os.path.isdir(place):  # noqa: PTH112
             continue
         with suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
-                way = beneath(ground.workspace, entry.path) or beneath(ground.given, entry.path)
-                if not way and not beneath(entry.path, ground.workspace) and "\n" not in entry.path:
+                on_the_way = any(beneath(way, entry.path) for way in ways) or beneath(entry.path, ground.workspace)
+                if not on_the_way and "\n" not in entry.path:
                     yield entry.path
                     break

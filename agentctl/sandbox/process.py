@@ -54,6 +54,7 @@ async def run_process(
     cwd: Path | None = None,
     spool: Spool | None = None,
     pass_fds: Sequence[int] = (),
+    user: tuple[int, int] | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -61,6 +62,7 @@ async def run_process(
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
     background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
     streams in the order in which they were read. ``pass_fds`` stay open in it, under their numbers.
+    ``user`` is a user and a group to become first, which only root can.
 
     Raises:
         ToolError: the command could not be started.
@@ -80,6 +82,9 @@ async def run_process(
                 env={MARKER: marker, **env},
                 start_new_session=True,
                 pass_fds=pass_fds,
+                user=None if user is None else user[0],
+                group=None if user is None else user[1],
+                extra_groups=None if user is None else (),
             )
         except OSError as exc:
             raise _not_started(exc, argv, cwd) from exc

@@ -1,0 +1,41 @@
+"""Opens a boundary as some user and runs commands in it: ``python worker.py JSON``; answers with JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from agentctl.errors import AgentctlError
+from agentctl.sandbox import bare, bwrap, choose, crowd, lack, private, probe  # noqa: F401 - before rights are given up
+
+
+async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    sandbox = await choose.open_sandbox(
+        asked["wanted"],
+        workspace=Path(asked["workspace"]),
+        network=asked["network"],
+        read_only=asked["read_only"],
+        hidden=[Path(place) for place in asked["hidden"]],
+    )
+    results = [await sandbox.run(command, timeout=asked["timeout"]) for command in asked["commands"]]
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+    return [{**result._asdict(), "peak_kb": peak} for result in results]
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    anyio.run(anyio.sleep, 0)  # loads the event loop
+    if asked["uid"] != os.geteuid():
+        os.setgroups([])
+        os.setgid(asked["uid"])
+        os.setuid(asked["uid"])
+    try:
+        print(json.dumps(anyio.run(work, asked)))
+    except AgentctlError as error:
+        print(json.dumps([{"error": error.message, "hint": error.hint}]))
