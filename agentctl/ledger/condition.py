@@ -38,7 +38,7 @@ WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
 
 
 def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
-    """Look at the ledger; what is written to try it out is taken back at once.
+    """Look at the ledger; nothing is written.
 
     ``patience_s`` bounds the check, and the wait for another's writing, each.
 
@@ -74,17 +74,14 @@ def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
 
 
 def _is_busy(db: sqlite3.Connection) -> bool:
-    """Try to write, and take it back."""
+    """Take the right to write, and give it back: a file that cannot be written refuses it."""
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             return True
         raise
-    try:
-        db.execute("UPDATE clock SET now_us = now_us")
-    finally:
-        db.execute("ROLLBACK")
+    db.execute("ROLLBACK")
     return False
 
 
