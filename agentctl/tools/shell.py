@@ -125,7 +125,7 @@ def _hints(said: str, sandbox: Sandbox) -> list[str]:
     if "Read-only file system" in said or "Device or resource busy" in said:
         only = "nothing but /tmp" if sandbox.read_only else "only the workspace (not its .env and git hooks) and /tmp"
         hints.append(f"{only} can be written in here")
-    if "Permission denied" in said or "Operation not permitted" in said:
+    if re.search("permission denied|operation not permitted", said, re.IGNORECASE):
         hints.append("commands have no privileges in here, and see nothing that is private to the user")
     if "Resource temporarily unavailable" in said or "annot fork" in said:
         hints.append("the number of processes is limited in here")

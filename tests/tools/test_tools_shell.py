@@ -1,0 +1,88 @@
+"""What a model is told about a command that it ran, and what may be done without asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentctl.errors import SandboxUnavailable, ToolError
+from agentctl.permission import Permissions
+from agentctl.protocols import Sandbox, Tool
+from agentctl.sandbox.choose import Wanted, open_sandbox
+from agentctl.tools import toolbox
+
+
+async def shell(workspace: Path, wanted: Wanted = "auto", *, read_only: bool = False) -> Tool:
+    sandbox: Sandbox = await open_sandbox(wanted, workspace=workspace, network=False, read_only=read_only)
+    return toolbox(workspace=workspace, sandbox=sandbox).get("run_shell")
+
+
+async def test_both_streams_are_told_apart_with_the_exit_code(tmp_path: Path) -> None:
+    tool = await shell(tmp_path)
+    told = await tool({"command": "echo out; echo err >&2; exit 3"})
+    assert told == "exit code: 3\nstdout:\nout\nstderr:\nerr"
+    assert await tool({"command": "true"}) == "exit code: 0\nno output"
+    assert (await tool({"command": "kill -9 $$"})).startswith("exit code: 137 (SIGKILL)\n")
+
+
+async def test_a_timeout_and_a_flood_are_told(tmp_path: Path) -> None:
+    tool = await shell(tmp_path)
+    told = await tool({"command": "echo early; sleep 60", "timeout": 1})
+    assert told.startswith("timed out after 1 s: it and all it started was ended\nstdout:\nearly")
+    told = await tool({"command": "yes | head -c 10000000; echo end >&2"})
+    assert "bytes of output left out: send it to a file and look at parts" in told
+    assert "stderr:\nend" in told
+    assert len(told) < 64 * 1024
+
+
+HINTS = {
+    "python3 -c 'import socket; socket.create_connection((\"192.0.2.1\", 80))'": "no network in here unless the user",
+    "echo 'curl: (6) Could not resolve host: x' >&2; false": "no network in here unless the user",
+    "touch /etc/x": "only the workspace (not its .env and git hooks) and /tmp can be written in here",
+    "mount -t tmpfs x /tmp": "commands have no privileges in here",
+}
+
+
+@pytest.mark.parametrize(("command", "hint"), HINTS.items(), ids=["network", "names", "read-only", "private"])
+async def test_where_the_boundary_is_the_cause_a_hint_says_so(command: str, hint: str, tmp_path: Path) -> None:
+    told = await (await shell(tmp_path))({"command": command})
+    assert hint in told.partition("hint: ")[2]
+    free = await (await shell(tmp_path, "none"))({"command": "ls /nowhere/x; echo 'Read-only file system' >&2; false"})
+    assert "hint: " not in free
+
+
+async def test_what_a_command_may_do_without_a_question_depends_on_its_boundary(tmp_path: Path) -> None:
+    kinds = {}
+    for name, tool in {
+        "bwrap": await shell(tmp_path),
+        "read-only": await shell(tmp_path, read_only=True),
+        "none": await shell(tmp_path, "none", read_only=True),
+        "nothing": toolbox(workspace=tmp_path).get("run_shell"),
+    }.items():
+        decision = Permissions().decide("run_shell", tool.effect, {"command": "x"}, contained=tool.contained)
+        kinds[name] = (
+            tool.effect,
+            decision.kind,
+            Permissions(read_only=True).withheld("run_shell", tool.effect) is None,
+        )
+    assert kinds == {
+        "bwrap": ("write", "allow", False),
+        "read-only": ("read", "allow", True),
+        "none": ("destructive", "ask", False),
+        "nothing": ("read", "allow", True),
+    }
+
+
+async def test_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
+    with pytest.raises(SandboxUnavailable):
+        await toolbox(workspace=tmp_path).get("run_shell")({"command": f"touch {tmp_path}/made"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"command": ""}, {"command": "  "}, {"command": "a\0b"}, {"command": "x", "timeout": 601}]
+)
+async def test_a_wrong_argument_is_told(arguments: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ToolError):
+        await (await shell(tmp_path, "none"))(arguments)

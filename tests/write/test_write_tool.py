@@ -1,0 +1,82 @@
+"""The file that a model writes: where it really goes is what rules and people are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentctl.errors import ToolError
+from agentctl.permission import Permissions
+from agentctl.rules import parse_rule
+from agentctl.tools import toolbox
+
+
+async def real(workspace: Path, path: str, tool: str = "write_file") -> object:
+    text = {"text": "x"} if tool == "write_file" else {}
+    text = {"text": "x"} if tool == "search_files" else text
+    return (await toolbox(workspace=workspace).get(tool).prepare({"path": path, **text}))["path"]
+
+
+async def test_it_says_what_it_wrote(tmp_path: Path) -> None:
+    tool = toolbox(workspace=tmp_path).get("write_file")
+    assert (tool.effect, tool.contained) == ("write", True)
+    assert await tool({"path": "a/b.txt", "text": "one\ntwö"}) == "a/b.txt is written: 8 bytes, 2 lines (new)"
+    told = await tool({"path": "a/b.txt", "text": "x\n"})
+    assert told == "a/b.txt is written: 2 bytes, 1 line (replaced, it had 8 bytes)"
+    assert await tool({"path": "empty", "text": ""}) == "empty is written: 0 bytes, 0 lines (new)"
+    assert (tmp_path / "a/b.txt").read_text() == "x\n"
+
+
+async def test_its_path_is_resolved_through_dots_and_links_inside(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to("sub")
+    (tmp_path / "file").symlink_to("sub/target")
+    (tmp_path / "all").symlink_to(".")
+    for path, meant in {
+        "./x/../.env": ".env",
+        "all/all/.env": ".env",
+        "link/.env": "sub/.env",
+        "link/../.env": ".env",
+        str(tmp_path / "link/new/y"): "sub/new/y",
+    }.items():
+        assert await real(tmp_path, path) == meant
+    for tool in ("read_file", "list_files", "search_files"):
+        assert await real(tmp_path, "link/../file", tool) == "sub/target"
+        assert await real(tmp_path, "all", tool) == "."
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "out/x", "out/../../x", "", "a\0b", ".", "sub/"])
+async def test_outside_is_refused_before_anybody_is_asked(path: str, tmp_path: Path) -> None:
+    workspace = tmp_path / "work"
+    (workspace / "sub").mkdir(parents=True)
+    (workspace / "out").symlink_to(tmp_path)
+    with pytest.raises(ToolError):
+        await real(workspace, path)
+
+
+async def test_a_rule_on_a_path_holds_against_another_way_to_it(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "link").symlink_to("conf")
+    permissions = Permissions(deny=(parse_rule("write_file(path=conf/*)"), parse_rule("read_file(path=conf/key)")))
+    for tool, path in (("write_file", "link/a"), ("write_file", "x/../conf/a"), ("read_file", "link/key")):
+        given = {"path": path, "text": "x"} if tool == "write_file" else {"path": path}
+        resolved = await toolbox(workspace=tmp_path).get(tool).prepare(given)
+        assert permissions.decide(tool, "write", given, resolved=resolved, contained=True).kind == "deny"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env", ".agentctl.toml", ".git/hooks/pre-commit", ".git/config", "sub/.envrc", ".bashrc", ".ssh/authorized_keys"],
+)
+def test_a_file_that_is_obeyed_later_asks_unless_a_rule_allows_it(path: str) -> None:
+    arguments = {"path": path, "text": "x"}
+    decision = Permissions().decide("write_file", "write", arguments, contained=True)
+    assert decision == ("ask", f"{path} may be obeyed by other programs later")
+    allowing = Permissions(allow=(parse_rule(f"write_file(path={path})"),))
+    assert allowing.decide("write_file", "write", arguments, contained=True).kind == "allow"
+
+
+@pytest.mark.parametrize("path", ["a.txt", "sub/b.env", "a..b/c", "x/env"])
+def test_any_other_file_of_the_workspace_does_not_ask(path: str) -> None:
+    assert Permissions().decide("write_file", "write", {"path": path}, contained=True).kind == "allow"
