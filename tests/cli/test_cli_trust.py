@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import KEY, Commands, Here
 from tests.cli.terminal import at_a_terminal
+from tests.cli.test_cli_weight import HEAVY, loaded_by
 
 ENV = f"OPENAI_API_KEY={KEY}\nOPENAI_BASE_URL=http://127.0.0.1:9\nDATABASE_URL=x\n"
 
@@ -225,3 +226,10 @@ def test_an_interrupted_question_trusts_nothing(agentctl: Commands, tmp_path: Pa
         at.process.send_signal(signal.SIGINT)
         assert at.ended()[0] == 130
     assert not state.exists()
+
+
+def test_a_run_that_meets_no_project_file_pays_nothing_for_trust() -> None:
+    names = ("settings.trusted", "settings.whole", "cli.asking", "cli.questions", "cli.trust")
+    assert loaded_by("run", "How much memory is used?") & {f"agentctl.{name}" for name in names} == set()
+    assert loaded_by("trust", "--list") & {*HEAVY, "asyncio", "rich"} == set()
+    assert loaded_by("config", "get", "timeout") & {*HEAVY, "asyncio", "rich"} == set()
