@@ -107,4 +107,4 @@ async def _boundary(workspace: Path) -> tuple[str, str, str]:
         raise SandboxUnavailable("this release has no boundary for shell commands")
     with anyio.fail_after(PATIENCE_S):
         tier, reason, cure = await examine(workspace)
-    return str(tier), str(reason or ""), str(cure or "")
+    return tier or "none", reason, cure
