@@ -202,11 +202,7 @@ def wanted(ground: Ground) -> Iterator[str]:
 
 def _obeyed(ground: Ground) -> Iterator[str]:
     """Yield files of the workspace that git, a shell or agentctl obey outside; and .git, so that it stays in place."""
-    for name in (
-        ()
-        if ground.read_only
-        else (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
-    ):
+    for name in () if ground.read_only else _OBEYED:
         if _kind(place := f"{ground.workspace}/{name}") is not None:
             yield place
 
@@ -219,9 +215,7 @@ def _shared_repository(workspace: str) -> str | None:
     own = os.path.realpath(os.path.join(workspace, said[0][8:]))  # noqa: PTH118
     common = os.path.dirname(os.path.dirname(own))  # noqa: PTH120
     back = _lines(f"{own}/gitdir")
-    known = (
-        bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own == f"{common}/worktrees/{_name(own)}"
-    )
+    known = bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own.startswith(f"{common}/worktrees/")
     return common if known and _kind(f"{common}/objects") == "folder" and _kind(f"{common}/HEAD") == "file" else None
 
 

@@ -31,6 +31,7 @@ CHANGES = {
     "docker_pull": "network",
     "docker_rm": "destructive",
     "docker_rmi": "destructive",
+    "write_file": "write",
 }
 
 
