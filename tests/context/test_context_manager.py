@@ -206,6 +206,26 @@ def test_schemas_of_all_kinds_count() -> None:
     assert len(quiet(limit - 1).prune(talk, [function])) < len(talk)
 
 
+def test_what_is_left_fits_beside_schemas_that_take_most_of_the_limit() -> None:
+    tools = [{"name": "ls", "description": "d" * 4_000, "input_schema": {"type": "object"}}]
+    kept = quiet(1_500).prune(openai(), tools)
+    assert quiet(1_500).fits(kept, tools)
+    assert not quiet(1_500).fits(openai(turns=1), tools)
+
+
+def test_thoughts_and_names_count_and_are_never_cut() -> None:
+    thought = {"type": "thinking", "thinking": "t" * 4_000, "signature": "s"}
+    talk: Talk = [
+        {"role": "user", "content": "why?", "name": "n" * 400},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "y" * 8_000}]},
+    ]
+    assert quiet().get_context_stats(talk)["tokens"] == 105 + 3_004
+    kept = quiet().prune(talk)
+    assert quiet().fits(kept)
+    assert kept[0] is talk[0]
+    assert kept[1]["content"][0] is thought
+
+
 def test_what_cannot_fit_says_what_would() -> None:
     manager = quiet(1_000)
     with pytest.raises(ContextOverflow) as caught:

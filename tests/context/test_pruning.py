@@ -97,6 +97,14 @@ def test_an_older_result_is_cut_before_the_newest() -> None:
     assert conversation_tokens(kept) <= 6_000
 
 
+def test_older_results_make_room_for_the_next_turns_though_all_would_just_fit() -> None:
+    messages = (SYSTEM, TASK, *(message for n in range(4) for message in turn(n, f"{n}" * 8_800)))
+    kept = fit(messages, 8_000, keep=3)
+    assert [len(message.text) for message in kept if message.role == "tool"][2] == 8_800
+    assert len(kept) == len(messages) - 2
+    assert conversation_tokens(kept) <= 6_000
+
+
 def test_a_result_that_is_cut_again_still_tells_how_long_it_was() -> None:
     once = cut_middle("x" * 100_000, 5_000)
     assert "100,000 characters: the middle is cut here" in cut_middle(once, 100)
