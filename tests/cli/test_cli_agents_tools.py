@@ -6,12 +6,13 @@ import pytest
 
 from agentctl.agents import MOST_TOOLS, AgentSpec, load_agents
 from agentctl.routing import ranked_tools, route
-from agentctl.tools import TOOLS
+from agentctl.tools import TOOLS, arguments_of
 from agentctl.tools.kit import NEED_A_BOUNDARY
 from tests.cli.conftest import Commands, Here
 from tests.cli.test_cli_weight import loaded_by
 
 AGENTS = load_agents()
+TARGET = arguments_of("docker_logs")[0]
 LOOKUP = next(name for name in TOOLS if name not in NEED_A_BOUNDARY)
 
 
@@ -92,7 +93,7 @@ def test_tools_list_has_a_line_for_each_tool_that_there_is(here: Here) -> None:
 def test_the_settings_say_what_happens_to_a_call(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTCTL_ASK", "docker_ps, docker_images")
     monkeypatch.setenv("AGENTCTL_ALLOW", "docker_images")
-    monkeypatch.setenv("AGENTCTL_DENY", "docker_volumes, docker_logs(container=db*)")
+    monkeypatch.setenv("AGENTCTL_DENY", f"docker_volumes, docker_logs({TARGET}=db*)")
 
     def outcomes() -> dict[str, str]:
         return {tool["name"]: tool["outcome"] for tool in here("tools", "list", "--json").document["tools"]}
@@ -108,15 +109,15 @@ def test_the_settings_say_what_happens_to_a_call(here: Here, monkeypatch: pytest
     monkeypatch.setenv("AGENTCTL_APPROVE", "all")
     assert (outcomes()["docker_ps"], outcomes()["docker_volumes"]) == ("runs", "denied")
     shown = here("tools", "show", "docker_logs").out
-    assert "rule     deny docker_logs(container=db*)   (environment AGENTCTL_DENY)\n" in shown
+    assert f"rule     deny docker_logs({TARGET}=db*)   (environment AGENTCTL_DENY)\n" in shown
 
 
 def test_tools_show_tells_arguments_with_types_and_defaults(here: Here) -> None:
     out = here("tools", "show", "docker_logs").out
-    assert "allow    agentctl run --allow 'docker_logs(container=…)' …" in out
+    assert f"allow    agentctl run --allow 'docker_logs({TARGET}=…)' …" in out
     rows = [line.split() for line in out[out.index("argument") :].splitlines()]
     assert rows[0] == ["argument", "type", "default", "meaning"]
-    assert rows[1][:3] == ["container", "string", "(needed)"]
+    assert rows[1][:3] == [TARGET, "string", "(needed)"]
     assert rows[2][:4] == ["tail", "integer", "1..10000", "100"]
     assert rows[3][:3] == ["since", "string", "-"]
     choices = here("tools", "show", "list_files").out

@@ -16,8 +16,8 @@ Rules name a tool and, in brackets, what some of its arguments are; what is not 
 text and ? for one character; a value with a comma or a bracket stands in double quotes.
 
   docker_logs                       any call of this tool
-  docker_logs(container=web)        with this value
-  docker_logs(container=web-*)      with any that begins so
+  docker_logs(TARGET=web)        with this value
+  docker_logs(TARGET=web-*)      with any that begins so
   docker_*                          every tool whose name begins so
   search_files(text="a, b")         a value with a comma
 
@@ -25,9 +25,9 @@ First the deny rules, then the ask rules, then the allow rules; being specific d
 restricts; --deny, --read-only and --tools restrict. A name that does not exist is an error, so that no slip allows what
 it meant to forbid.
 
-  agentctl run --allow 'docker_logs(container=web)' "Why does web restart?"
+  agentctl run --allow 'docker_logs(TARGET=web)' "Why does web restart?"
   agentctl run --deny 'docker_*' "How much disk is free?"
-  agentctl run --deny docker_inspect --deny 'docker_logs(container=db*)' "Why does web restart?"
+  agentctl run --deny docker_inspect --deny 'docker_logs(TARGET=db*)' "Why does web restart?"
   agentctl run --read-only "Why does web restart?"
   agentctl run --tools docker_ps,docker_logs "Why does web restart?"
 
@@ -53,5 +53,7 @@ nothing else, until you name it (--env-file .env) or trust it.
 
 
 def text() -> str:
-    """Return the topic's text."""
-    return _TEXT
+    """Return the topic's text; the argument of its examples is asked for, as a renamed one would make them wrong."""
+    from agentctl.tools import arguments_of
+
+    return _TEXT.replace("TARGET=", f"{arguments_of('docker_logs')[0]}=")
