@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+_RULES = (
+    ("docker_logs", "any call of this tool"),
+    ("docker_logs(TARGET=web)", "with this value"),
+    ("docker_logs(TARGET=web-*)", "with any that begins so"),
+    ("docker_*", "every tool whose name begins so"),
+    ('search_files(text="a, b")', "a value with a comma"),
+)
+
 _TEXT = """\
 Each call of a tool is one of four kinds: read, write, destructive or network. Reads run. So do changes that stay inside
 the workspace or a sandbox. Every other change (the container engine, what lies outside) asks a person; where none is
@@ -15,12 +23,7 @@ there it is denied, the model is told why, and the run ends with 5.
 Rules name a tool and, in brackets, what some of its arguments are; what is not named may be anything. * stands for any
 text and ? for one character; a value with a comma or a bracket stands in double quotes.
 
-  docker_logs                       any call of this tool
-  docker_logs(TARGET=web)        with this value
-  docker_logs(TARGET=web-*)      with any that begins so
-  docker_*                          every tool whose name begins so
-  search_files(text="a, b")         a value with a comma
-
+RULES
 First the deny rules, then the ask rules, then the allow rules; being specific does not matter. --allow adds and never
 restricts; --deny, --read-only and --tools restrict. A name that does not exist is an error, so that no slip allows what
 it meant to forbid.
@@ -56,4 +59,8 @@ def text() -> str:
     """Return the topic's text; the argument of its examples is asked for, as a renamed one would make them wrong."""
     from agentctl.tools import arguments_of
 
-    return _TEXT.replace("TARGET=", f"{arguments_of('docker_logs')[0]}=")
+    target = arguments_of("docker_logs")[0]
+    rules = [(rule.replace("TARGET", target), meaning) for rule, meaning in _RULES]
+    return _TEXT.replace("RULES\n", "".join(f"  {rule:<32}  {meaning}\n" for rule, meaning in rules) + "\n").replace(
+        "TARGET=", f"{target}="
+    )
