@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from agentctl.errors import EngineUnavailable, SandboxUnavailable
+from agentctl.errors import EngineUnavailable
 from agentctl.examination.finding import Finding, lack, ok, warning
 from agentctl.providers.endpoints import base_url_of, is_own_host
 from agentctl.settings import Loaded, ProviderChoice, Settings
@@ -84,8 +84,6 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
     stops = settings.sandbox == "bwrap"
     try:
         tier, reason, cure = anyio.run(_boundary, workspace)
-    except SandboxUnavailable as error:
-        return (lack(about, error.message, error.hint, stops=stops),)
     except TimeoutError:
         return (warning(about, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
@@ -95,16 +93,9 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
 
 
 async def _boundary(workspace: Path) -> tuple[str, str, str]:
-    """Return the boundary that can be had here ("none": none), why no better one, and what to do about that.
+    """Return the boundary that can be had here ("none": none), why no better one, and what to do about that."""
+    from agentctl.sandbox.choose import examine  # noqa: PLC0415 - it brings subprocess
 
-    Raises:
-        SandboxUnavailable: this release has none.
-    """
-    from agentctl.sandbox import choose  # noqa: PLC0415 - it brings subprocess
-
-    examine = getattr(choose, "examine", None)
-    if examine is None:
-        raise SandboxUnavailable("this release has no boundary for shell commands")
     with anyio.fail_after(PATIENCE_S):
         tier, reason, cure = await examine(workspace)
     return tier or "none", reason, cure

@@ -87,7 +87,7 @@ def test_the_lines_that_only_look_are_run(here: Here, topic: str) -> None:
     ]
     assert looking
     for words in looking:
-        assert here(*words).code == 0, words
+        assert here(*words).code in ((0, 5) if words[0] == "policy" else (0,)), words
 
 
 def test_every_rule_of_the_topic_is_one_and_names_a_tool_that_there_is(here: Here) -> None:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-_RULES = (
-    ("docker_logs", "any call of this tool"),
-    ("docker_logs(TARGET=web)", "with this value"),
-    ("docker_logs(TARGET=web-*)", "with any that begins so"),
-    ("docker_*", "every tool whose name begins so"),
-    ('search_files(text="a, b")', "a value with a comma"),
-)
-
 _TEXT = """\
 Each call of a tool is one of four kinds: read, write, destructive or network. Reads run. So do changes that stay inside
 the workspace or a sandbox. Every other change (the container engine, what lies outside) asks a person; where none is
 there it is denied, the model is told why, and the run ends with 5.
 
   agentctl tools list                       each tool, its kind, and whether a call runs, asks or is denied
-  agentctl tools show docker_ps             its arguments, and the rule to allow it
-  agentctl policy check 'docker_ps(all=true)'
-  agentctl policy check --read-only 'docker_ps(all=true)'
+  agentctl tools show docker_restart        its arguments, and the rule to allow it
+  agentctl policy check 'docker_restart(name=web)'
+  agentctl policy check --read-only 'docker_restart(name=web)'
 
 Rules name a tool and, in brackets, what some of its arguments are; what is not named may be anything. * stands for any
 text and ? for one character; a value with a comma or a bracket stands in double quotes.
 
-RULES
+  docker_restart                    any call of this tool
+  docker_restart(name=web)          with this value
+  docker_rm(name=web-*)             with any that begins so
+  docker_*                          every tool whose name begins so
+  write_file(path="a, b.txt")       a value with a comma
+
+A container is always named by its true name and an image in its short form (nginx, redis:7), whatever the model writes:
+a rule holds also when it gives an id.
+
 First the deny rules, then the ask rules, then the allow rules; being specific does not matter. --allow adds and never
 restricts; --deny, --read-only and --tools restrict. A name that does not exist is an error, so that no slip allows what
 it meant to forbid.
 
-  agentctl run --allow 'docker_logs(TARGET=web)' "Why does web restart?"
+  agentctl run --allow 'docker_restart(name=web)' "Restart the sick container"
   agentctl run --deny 'docker_*' "How much disk is free?"
-  agentctl run --deny docker_inspect --deny 'docker_logs(TARGET=db*)' "Why does web restart?"
+  agentctl run --yes --deny docker_rm --deny 'docker_*(name=db*)' "Clean up the old containers"
   agentctl run --read-only "Why does web restart?"
   agentctl run --tools docker_ps,docker_logs "Why does web restart?"
 
@@ -39,7 +39,7 @@ The question shows the exact action. Its answers: yes, no, always (for this run,
 touches neither deny rules nor limits, sandbox or network.
 
   agentctl run --approve deny "Why does web restart?"
-  agentctl run --yes --deny docker_volumes "Why does web restart?"
+  agentctl run --yes --deny docker_rm "Restart the sick container"
 
 In config.toml: approve = "ask", and allow, ask, deny, tools as lists; in the environment AGENTCTL_ALLOW and the like.
 
@@ -51,16 +51,12 @@ bwrap insists on one (exit 6). --network lets commands out. The Docker socket is
   agentctl doctor --offline                 which boundary can be had here
 
 A .env or .agentctl.toml in the working directory is not trusted: it may lower limits, deny, ask, set read_only, and
-nothing else, until you name it (--env-file .env) or trust it.
+nothing else, until you name it (--env-file .env) or trust it:
+
+  agentctl trust
 """
 
 
 def text() -> str:
-    """Return the topic's text; the argument of its examples is asked for, as a renamed one would make them wrong."""
-    from agentctl.tools import arguments_of
-
-    target = arguments_of("docker_logs")[0]
-    rules = [(rule.replace("TARGET", target), meaning) for rule, meaning in _RULES]
-    return _TEXT.replace("RULES\n", "".join(f"  {rule:<32}  {meaning}\n" for rule, meaning in rules) + "\n").replace(
-        "TARGET=", f"{target}="
-    )
+    """Return the topic's text."""
+    return _TEXT

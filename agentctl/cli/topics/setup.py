@@ -41,12 +41,14 @@ With one key set, --provider may be left out. Who can answer, at what price, who
 Containers need a running engine. agentctl asks the one that docker would ask: DOCKER_HOST, then docker's
 current context, then the usual socket.
 
-Settings come from flags, then the environment, then --env-file, then the user's .env, then the user's
-config.toml, then defaults. These three show what holds, where it came from and where the files are:
+Settings come from flags, then the environment, then --env-file, then the project's files if you trust them, then
+the user's .env, then the user's config.toml, then defaults. These show what holds, where it came from and where the
+files are; config set changes one line of config.toml, config init writes a commented one:
 
   agentctl config show
   agentctl config check
   agentctl config path
+  agentctl config set max_cost_per_task 0.25
 
 Limits hold for every run, and are never passed ("none" lifts one):
 
@@ -54,7 +56,7 @@ Limits hold for every run, and are never passed ("none" lifts one):
   max_cost_per_hour    10.0 USD     --max-cost-per-hour  MAX_COST_PER_HOUR=10.0
   max_tokens_per_task  100000       --max-tokens 100000  MAX_TOKENS_PER_TASK=100000
 
-A .env or .agentctl.toml in the working directory may only tighten them.
+A .env or .agentctl.toml in the working directory may only tighten them, until you trust it: agentctl trust
 
 More: agentctl help budget, permission, environment, formatting, exit-codes
 """
