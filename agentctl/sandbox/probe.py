@@ -55,7 +55,8 @@ def bait(ground: Ground) -> Iterator[Bait]:
     Raises:
         OSError: no such folder can be made.
     """
-    folder = tempfile.mkdtemp(prefix="agentctl-probe-", dir=_shared(ground))
+    _sweep(Path(_shared(ground)))
+    folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(ground))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
     Path(folder).chmod(0o755)  # what hides it must be the boundary
     secret, called = Path(folder, "secret"), Path(folder, "socket")
@@ -109,6 +110,14 @@ def _wrote(lines: Sequence[str], put: Bait, ground: Ground) -> str | None:
     if ("inside" in lines) is not writable:
         return f"the workspace {ground.workspace} can{'not' if writable else ''} be written from it"
     return None
+
+
+def _sweep(shared: Path) -> None:
+    """Remove what a probe left that was killed in the middle."""
+    for folder in shared.glob("agentctl-probe-*-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path("/proc", owner).exists() and folder.lstat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _writable(workspace: str) -> bool:

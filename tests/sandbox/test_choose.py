@@ -30,10 +30,17 @@ def put_first(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_boundary_is_found_and_nothing_is_left_of_its_probe(tmp_path: Path) -> None:
-    before = set(names(Path("/tmp")))
     assert (await examine(tmp_path))[::2] == ("bwrap", "")
     assert names(tmp_path) == []
-    assert [name for name in set(names(Path("/tmp"))) - before if "agentctl-probe" in name] == []
+    assert [name for name in names(Path("/tmp")) if name.startswith(f"agentctl-probe-{os.getpid()}-")] == []
+
+
+async def test_what_a_killed_probe_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = Path(f"/tmp/agentctl-probe-{2**22 + os.getpid()}-x")
+    left.mkdir()
+    (left / "secret").touch()
+    await examine(tmp_path)
+    assert not left.exists()
 
 
 async def test_without_bubblewrap_the_line_to_install_it_is_given(
