@@ -204,9 +204,8 @@ class DockerAgent:
         return flags
 
     def _plan(self, plan: Plan) -> Plan:
-        given: dict[str, Any] = (
-            {"context": self._context} if self._context is not None and hasattr(plan, "context") else {}
-        )
+        prunes = hasattr(plan, "context") and hasattr(self._context, "prune")
+        given: dict[str, Any] = {"context": self._context} if prunes else {}
         return replace(plan, agent_chosen_by=type(self).__name__, **given)
 
 
