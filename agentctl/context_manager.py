@@ -86,17 +86,29 @@ class ContextManager:
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens what is sent may have, the tools' schemas included."""
+        """How many tokens what is sent may have, the tools' schemas included.
+
+        >>> ContextManager().max_tokens
+        8000
+        """
         return self._max_tokens
 
     @property
     def keep_last_n_user_messages(self) -> int:
-        """How many of the last user messages always stay."""
+        """How many of the last user messages always stay.
+
+        >>> ContextManager().keep_last_n_user_messages
+        3
+        """
         return self._keep_user
 
     @property
     def keep_last_n_assistant_messages(self) -> int:
-        """How many of the last assistant messages always stay, with the answers to their tool calls."""
+        """How many of the last assistant messages always stay, with the answers to their tool calls.
+
+        >>> ContextManager().keep_last_n_assistant_messages
+        3
+        """
         return self._keep_assistant
 
     def __repr__(self) -> str:

@@ -135,7 +135,6 @@ def test_a_model_that_the_price_table_forgot_runs_at_the_trackers_prices(models:
     assert result.cost_nano == models.books.billed_nano > 0
 
 
-@pytest.mark.xfail("ContextManager" not in agentctl.__all__, reason="not there yet", raises=ImportError, strict=True)
 def test_the_context_manager_says_how_full_it_is(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     messages = (Message("system", "You help."), Message("user", "List all containers"))
     result = played(CONTEXT, EXECUTE, messages=messages)["result"]
