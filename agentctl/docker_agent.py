@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import anyio
 import anyio.to_thread
-from anyio.lowlevel import RunVar
 
+from agentctl.context_manager import ContextManager
 from agentctl.errors import UsageError
 from agentctl.events import LimitWarned, Noted, Record, RunResult
+from agentctl.lending import in_use
 from agentctl.text import redact, safe_text
 from agentctl.tracker import CostTracker, Priced
 from agentctl.worker import run_apart
@@ -28,27 +26,7 @@ if TYPE_CHECKING:
     from agentctl.protocols import Approver, LLMProvider, Observer
 
 _LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
-_CLOSING_S = 5.0
 _LOG = logging.getLogger("agentctl")
-
-
-class Context(Protocol):
-    """How much of a conversation is sent: what of a ``ContextManager`` a run needs to know."""
-
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens a request may have, its tools' schemas included."""
-        ...
-
-    @property
-    def keep_last_n_user_messages(self) -> int:
-        """How many of the user's last messages always stay."""
-        ...
-
-    @property
-    def keep_last_n_assistant_messages(self) -> int:
-        """How many of the model's last messages always stay."""
-        ...
 
 
 class DockerAgent:
@@ -79,7 +57,7 @@ class DockerAgent:
         self,
         llm_provider: LLMProvider | None = None,
         cost_tracker: CostTracker | None = None,
-        context_manager: Context | None = None,
+        context_manager: ContextManager | None = None,
         *,
         workdir: str | PathLike[str] | None = None,
         approver: Approver | None = None,
@@ -88,7 +66,8 @@ class DockerAgent:
         observers: Sequence[Observer] = (),
     ) -> None:
         _check("llm_provider", llm_provider, ("facts", "stream"), 'a provider: create_llm_provider("openai", …)')
-        _check("context_manager", context_manager, tuple(_CONTEXT), "ContextManager(max_tokens=16000, …)")
+        if context_manager is not None and not isinstance(context_manager, ContextManager):
+            raise UsageError(f"context_manager is {context_manager!r}", hint="give ContextManager(max_tokens=16000, …)")
         _check("approver", approver, ("approve",), "an object with an async method approve(question)")
         for observer in observers:
             _check("observers", observer, ("observe",), "objects with an async method observe(record)")
@@ -146,7 +125,7 @@ class DockerAgent:
     async def _perform(self, task: str, running: _Running) -> RunResult:
         _refuse_no_task(task)
         made = await anyio.to_thread.run_sync(self._assembled)  # settings are files, and an Ollama may be asked
-        async with _in_use(made.provider):
+        async with in_use(made.provider):
             running.orchestrator = made.orchestrator
             return await made.orchestrator.run(task)
 
@@ -200,20 +179,15 @@ class DockerAgent:
             if limits is not None:
                 flags |= {name: "none" if (most := getattr(limits, name)) is None else most for name in _LIMITS}
         if self._context is not None:
-            flags |= {setting: getattr(self._context, ours) for ours, setting in _CONTEXT.items()}
+            flags |= {
+                "max_context_tokens": self._context.max_tokens,
+                "keep_last_n_user_messages": self._context.keep_last_n_user_messages,
+                "keep_last_n_assistant_messages": self._context.keep_last_n_assistant_messages,
+            }
         return flags
 
     def _plan(self, plan: Plan) -> Plan:
-        prunes = hasattr(plan, "context") and hasattr(self._context, "prune")
-        given: dict[str, Any] = {"context": self._context} if prunes else {}
-        return replace(plan, agent_chosen_by=type(self).__name__, **given)
-
-
-_CONTEXT: Mapping[str, str] = {
-    "max_tokens": "max_context_tokens",
-    "keep_last_n_user_messages": "keep_last_n_user_messages",
-    "keep_last_n_assistant_messages": "keep_last_n_assistant_messages",
-}
+        return replace(plan, agent_chosen_by=type(self).__name__, context=self._context)
 
 
 class _Made(NamedTuple):
@@ -256,26 +230,6 @@ class _Said:
 def _refuse_no_task(task: object) -> None:
     if not isinstance(task, str) or not task.strip():
         raise UsageError(f"the task is {task!r}", hint='say what to do: execute("List all containers")')
-
-
-_USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
-
-
-@asynccontextmanager
-async def _in_use(provider: LLMProvider) -> AsyncIterator[None]:
-    """Close the provider's connections in this event loop when the last run that uses them here has ended."""
-    users = _USERS.get(Counter())
-    _USERS.set(users)
-    users[id(provider)] += 1
-    try:
-        yield
-    finally:
-        users[id(provider)] -= 1
-        if users[id(provider)] == 0:
-            del users[id(provider)]
-            if (close := getattr(provider, "aclose", None)) is not None:
-                with anyio.move_on_after(_CLOSING_S, shield=True), suppress(Exception):
-                    await close()
 
 
 def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:

@@ -21,11 +21,10 @@ from agentctl.policy import LoopLimits
 from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
 from agentctl.providers.builtin.provider import BuiltinProvider
-from agentctl.rules import Rule, parse_rule
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, Settings
-from agentctl.text import did_you_mean
-from agentctl.tools import TOOLS, arguments_of, toolbox
+from agentctl.tools import toolbox
 from agentctl.tools.kit import equip
+from agentctl.tools.rulebook import permissions_of
 from agentctl.version import __version__
 
 if TYPE_CHECKING:
@@ -77,44 +76,6 @@ def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
         find_agent(plan.agent, load_agents())
     provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
     return provider.facts
-
-
-def permissions_of(loaded: Loaded) -> Permissions:
-    """Return what the user lets a run do; a misspelt name must not allow what it meant to forbid.
-
-    Raises:
-        UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.
-    """
-    settings = loaded.settings
-    for name in settings.tools or ():
-        if name not in TOOLS:
-            raise _unknown(f'tools ({loaded.sources["tools"]}) names "{name}"', name)
-    rules: dict[str, tuple[Rule, ...]] = {}
-    for setting in ("deny", "ask", "allow"):
-        rules[setting] = tuple(map(parse_rule, getattr(settings, setting)))
-        for rule in rules[setting]:
-            where = f"{setting} ({loaded.sources[setting]})"
-            covered = [name for name in TOOLS if rule.covers(name)]
-            if not covered:
-                raise _unknown(f'{where} names "{rule.tool}"', rule.tool)
-            _refuse_unknown_arguments(rule, covered, where)
-    return Permissions(read_only=settings.read_only, only=settings.tools, **rules)
-
-
-def _unknown(said: str, name: str) -> UsageError:
-    hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
-    return UsageError(f"{said}, and there is no such tool", hint=hint)
-
-
-def _refuse_unknown_arguments(rule: Rule, covered: Sequence[str], where: str) -> None:
-    known = {argument for name in covered for argument in arguments_of(name)} if rule.arguments else set()
-    for argument, _ in rule.arguments:
-        if argument not in known:
-            near = did_you_mean(argument, known)
-            raise UsageError(
-                f'{where}: {rule} names "{argument}", and {", ".join(covered[:3])} has no such argument',
-                hint=near or f"there are: {', '.join(sorted(known)) or 'none'}",
-            )
 
 
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:

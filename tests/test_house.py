@@ -23,7 +23,7 @@ FLOORS = {
     "admission": 6.5,  # in front of every tool: dispatch is the only one to use it
     "calls": 7, "dispatch": 7, "recorder": 7,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
-    "tools": 9, "tracker": 9, "history": 9,
+    "tools": 9, "tracker": 9, "history": 9, "lending": 9,
     "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
     "wiring": 11,
     "cli": 12, "docker_agent": 12,

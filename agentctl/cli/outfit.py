@@ -44,7 +44,8 @@ def outfit(loaded: Loaded) -> Outfit:
 
     from agentctl.permission import Permissions
     from agentctl.tools import TOOLS, toolbox
-    from agentctl.wiring import equipment, permissions_of
+    from agentctl.tools.rulebook import permissions_of
+    from agentctl.wiring import equipment
 
     permissions = permissions_of(loaded)
     equip = partial(equipment(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))

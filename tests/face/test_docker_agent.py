@@ -21,6 +21,7 @@ import pytest
 
 from agentctl import (
     BuiltinProvider,
+    ContextManager,
     CostLimit,
     CostTracker,
     DockerAgent,
@@ -298,18 +299,11 @@ def test_a_trackers_limits_are_the_users_where_it_has_none(monkeypatch: pytest.M
     assert [use.ceiling for use in result.limits] == [500_000_000, 2_000_000_000, 100_000]
 
 
-class Window:
-    """What a context manager says of itself."""
-
-    max_tokens = 600
-    keep_last_n_user_messages = 1
-    keep_last_n_assistant_messages = 1
-
-
 def test_the_context_managers_numbers_hold() -> None:
-    agent = DockerAgent(ScriptedProvider([says("x")], facts=PRICED), context_manager=Window())
+    context = ContextManager(max_tokens=600, keep_last_n_user_messages=1, keep_last_n_assistant_messages=1)
+    agent = DockerAgent(ScriptedProvider([says("x")], facts=PRICED), context_manager=context)
     result = agent.execute("word " * 1000)
-    assert (result.status, result.error and "max_context_tokens is 600" in result.error.message) == ("context", True)
+    assert (result.status, result.error and "max_tokens is 600" in result.error.message) == ("context", True)
 
 
 class Yes:
