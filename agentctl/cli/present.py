@@ -101,7 +101,8 @@ class Presenter:
             write=self._tell_unmasked,
             paint=self._paint,
             size=_size,
-            paused=self._screen.paused,
+            pause=self._screen.pause,
+            resume=self._screen.resume,
             wipe=self._draws,
         )
 
@@ -142,9 +143,14 @@ class Presenter:
             case "jsonl":
                 document = finished_line(run_document(result), seq=self._lines.last_seq, at=self._lines.last_at)
                 text = as_json(without(document, self._secrets), line=True)
+        aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
+        if aired:
+            self._write("\n")  # on one screen an answer stands by itself
         if text:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
+        if aired:
+            self._write("\n")
 
     def _answer(self, result: RunResult) -> str:
         """Return the answer as it is, but for a model's Markdown on a terminal that shows styles."""

@@ -6,7 +6,7 @@ import os
 import termios
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -38,8 +38,8 @@ _EFFECTS: dict[str, tuple[str, Style]] = {
 class TerminalApprover:
     """Asks on stderr and reads the terminal ``stdin`` in its usual mode, one line for one answer.
 
-    ``paused`` keeps the screen away meanwhile. ``wipe`` lets the question go once it is answered: what was decided
-    stands as a line. What was typed before a question is never its answer.
+    ``pause`` takes the screen away, ``resume`` lets it come back. ``wipe`` lets the question go once it is answered:
+    what was decided stands as a line. What was typed before a question is never its answer.
     """
 
     def __init__(
@@ -49,20 +49,19 @@ class TerminalApprover:
         write: Callable[[str], object],
         paint: Paint,
         size: Callable[[], os.terminal_size],
-        paused: Callable[[], AbstractContextManager[None]],
+        pause: Callable[[], object],
+        resume: Callable[[], object],
         wipe: bool,
     ) -> None:
         self._stdin, self._write, self._paint, self._size = stdin, write, paint, size
-        self._paused, self._wipe = paused, wipe
+        self._pause, self._resume, self._wipe = pause, resume, wipe
 
     async def approve(self, question: Question) -> Approval:
         """Return the answer: an empty line and the end of input are a no, what is no answer is asked again."""
-        screen = self._paused()
-        await anyio.to_thread.run_sync(screen.__enter__)  # a frame may be on its way to a slow terminal
-        try:
-            return await self._ask(question)
-        finally:
-            screen.__exit__(None, None, None)
+        await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
+        answer = await self._ask(question)
+        self._resume()  # not where the run ends: there is nothing more to draw
+        return answer
 
     async def _ask(self, question: Question) -> Approval:
         size = self._size()

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -84,22 +84,13 @@ class LiveScreen:
             self._thread = threading.Thread(target=self._draw, name="screen", daemon=True)
             self._thread.start()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the region away, and bring it back: what is written meanwhile stands by itself."""
-        try:
-            self.pause()
-            yield
-        finally:
-            self.resume()
-
     def pause(self) -> None:
         """Return when the region is gone and all lines so far are written."""
         with self._turn:
             self._pausing = True
             self._turn.notify_all()
             if self._thread is not None:
-                self._turn.wait_for(lambda: self._paused)
+                self._turn.wait_for(lambda: self._paused or self._closing)
 
     def resume(self) -> None:
         """Let the region come back."""

@@ -178,7 +178,7 @@ def _charged(
             row = Attempt(event.attempt_id, event.model, "held", Usage(), 0, event.hold_nano, event.hold_tokens)
             meter = replace(meter, held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
         case CallSent():
-            row = row._replace(state="sent")
+            row = row._replace(state="sent") if row.state == "held" else row
             meter = _now(replace(meter, calls=meter.calls + 1, answer=""), "asking", at)
         case CallSettled():
             row = row._replace(state="settled", usage=event.usage, nano=event.cost_nano)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 from agentctl.events import Record
 from agentctl.ui.colour import Paint
@@ -30,9 +29,11 @@ class PlainScreen:
             for line in lines_of(record.event, self.meter, verbose=self._verbose):
                 self._write(line.render(self._paint) + "\n")
 
-    def paused(self) -> AbstractContextManager[None]:
+    def pause(self) -> None:
         """Step aside for a question: lines never stand in its way."""
-        return nullcontext()
+
+    def resume(self) -> None:
+        """Go on after it."""
 
     def close(self) -> None:
         """Nothing is kept back."""

@@ -20,6 +20,7 @@ _MOST_ANSWER = 8
 _MOST_TOOLS = 4
 _LONGEST_BAR = 28
 _LOW = 12  # rows: below it there is room for the figures only
+_RULE = 60  # no wider, so that a narrower window does not break it in two
 _SPINNER = "◐◓◑◒"
 _SHORT_NAMES = {"max_cost_per_task": "task", "max_cost_per_hour": "hour", "max_tokens_per_task": "tokens"}
 
@@ -63,27 +64,37 @@ class Gauge(NamedTuple):
 def rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
     """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes strangers' text fit to be shown."""
     width = min(width, _WIDEST)
-    if meter.finished or height < 1:
+    if meter.finished:
         return ()
+    found = _rows(meter, now, width, height, clean)[:height]
+    return tuple(_cropped(row, width) for row in found)
+
+
+def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) -> tuple[Row, ...]:
     busy = _busy(meter, now, width, clean)
     if not meter.metered:
-        return busy[:height]
+        return busy
     low = height < _LOW
-    meters = (_in_one_row(meter, width),) if low else _gauges(meter, width)
-    foot = (_foot(meter, now, width),)
+    figures = (*((_in_one_row(meter, width),) if low else _gauges(meter, width)), _foot(meter, now, width))
     head = _head(meter, width, clean)[: 1 if low else None]
-    fixed = [head, busy, (*meters, *foot)]
-    room = height - sum(map(len, fixed)) - (0 if low else 4)
+    room = height - len(head) - len(busy) - len(figures) - (0 if low else 4)
     if low and room < 0:
-        return (*busy[:1], *meters, *foot)[:height]
+        return (*busy[:1], *figures)
     answer = _answer(meter, width, min(_MOST_ANSWER, room), clean)
-    groups = [group for group in (head, answer, busy, fixed[2]) if group]
+    groups = [group for group in (head, answer, busy, figures) if group]
     if low:
-        return tuple(row for group in groups for row in group)[:height]
-    spaced: list[Row] = [(Span("─" * width, "dim"),)]
-    for group in groups:
-        spaced += [*group, ()] if group is not groups[-1] else group
-    return tuple(spaced[:height])
+        return tuple(row for group in groups for row in group)
+    spaced: list[Row] = [(Span("─" * min(width, _RULE), "dim"),)]
+    for group in groups[:-1]:
+        spaced += [*group, ()]
+    return (*spaced, *figures)
+
+
+def _cropped(row: Row, width: int) -> Row:
+    """Return a row that fits; only a terminal too narrow for any figure crops one."""
+    if sum(cells(span.text) for span in row) <= width:
+        return row
+    return (Span(cut("".join(span.text for span in row), width)),)
 
 
 def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
@@ -131,11 +142,11 @@ def _gauges(meter: Meter, width: int) -> tuple[Row, ...]:
         return ()
     widest = max(cells(gauge.shown) for gauge in found)
     if width < _TWO_COLUMNS:
-        return tuple(_gauge(gauge, widest, width) for gauge in found)
+        return tuple(_gauge(gauge, widest, width)[:-1] for gauge in found)
     half = (width - 4) // 2
     halves = [_gauge(gauge, widest, half) for gauge in found]
     paired = [halves[place : place + 2] for place in range(0, len(halves), 2)]
-    return tuple((*pair[0], *((Span("    "), *pair[1]) if len(pair) == 2 else ())) for pair in paired)
+    return tuple((*pair[0], Span("    "), *pair[1][:-1]) if len(pair) == 2 else pair[0][:-1] for pair in paired)
 
 
 def gauges(meter: Meter) -> tuple[Gauge, ...]:
@@ -163,11 +174,12 @@ def gauges(meter: Meter) -> tuple[Gauge, ...]:
 
 
 def _gauge(gauge: Gauge, widest: int, width: int) -> Row:
+    """Return one meter; the last span fills the row."""
     name, shown = f"{gauge.name:<7}  ", f"{gauge.shown:<{widest}}  "
     length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
     if gauge.ceiling is None or length < 4:
         text = cut(f"{name}{gauge.shown}", width)
-        return (Span(text + " " * (width - cells(text))),)
+        return (Span(text), Span(" " * (width - cells(text))))
     full = min(length, -(-length * gauge.used // gauge.ceiling)) if gauge.ceiling else (length if gauge.used else 0)
     both = min(length, -(-length * (gauge.used + gauge.held) // gauge.ceiling)) if gauge.ceiling else full
     percent = f"{min(gauge.percent, 999)} %".rjust(6)

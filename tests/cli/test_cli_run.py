@@ -46,7 +46,7 @@ def test_each_turn_has_one_line_and_tools_show_with_v(here: Here) -> None:
     assert "  system_memory() · " in ended.err
     assert "failed: nosuch_tool()" in ended.err
     assert "turn 3 · answer · $0.039" in ended.err
-    assert "calls 3 · charged $0.039 · in doubt $0 · held $0" in ended.err
+    assert "\nall   3 calls  3,000       0  300  $0.039\n" in ended.err
 
 
 def test_quiet_says_nothing_unless_it_fails(here: Here) -> None:

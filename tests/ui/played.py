@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 
 import anyio
 
+from agentctl.cli.drive import leave_at_once
 from agentctl.errors import ToolError
 from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.pricing import ModelFacts, Price
@@ -95,6 +97,15 @@ async def gate(request: Request) -> None:
     await until_let_on()
 
 
+async def stand_fast(request: Request) -> None:
+    """Be told to stop, say so, and go on all the same."""
+    with anyio.CancelScope(shield=True):
+        while signal.getsignal(signal.SIGINT) is not leave_at_once:  # noqa: ASYNC110 - another task sets it
+            await anyio.sleep(0.01)
+        Path("unmoved").touch()
+        await anyio.sleep_forever()
+
+
 class Box:
     """A toolbox of these."""
 
@@ -144,11 +155,17 @@ RESTART = [
 STORIES: dict[str, list[Any]] = {
     "restart": RESTART,
     "again": [*RESTART[:2], streamed("Once more.", call("docker_restart", name="web")), streamed("Twice restarted.")],
+    "busy": [
+        streamed("Let me look at the containers first.", call("docker_ps", all=True)),
+        streamed(SAID.split(chr(10))[0], call("docker_restart", name="web"), tokens=(5400, 310, 2048)),
+        streamed(DONE, tokens=(6900, 220, 5120)),
+    ],
     "remove": [streamed("", call("docker_rm", name="web-old")), streamed("It is gone.")],
     "hostile": [streamed("", call("docker_rm", name=HOSTILE)), streamed("Tried.")],
     "waiting": [streamed("", call("wait")), streamed("", call("docker_restart", name="web")), streamed("Done.")],
     "streaming": [(Delta("The first half\n"), gate, Completion("The first half\nand the rest", usage=Usage(100, 10)))],
     "stuck": [(Delta("The first half\n"), gate)],
+    "stubborn": [(Delta("The first half\n"), stand_fast)],
     "costly": [streamed(f"Step {n}.", call("docker_ps", since=n), tokens=(6000 + n, 400, 512)) for n in range(40)],
     "markdown": [streamed(DONE)],
     "plain": [streamed("42 containers\nof which 7 run")],

@@ -1,8 +1,12 @@
-"""The real command line with a played model and played tools: ``python -m tests.ui.stories_cli STORY run TASK…``."""
+"""The real command line with a played model and played tools: ``python -m tests.ui.stories_cli STORY run TASK…``.
+
+``STORY_STDOUT`` names a file for stdout; ``STORY_NOHUP`` goes on when the terminal is gone.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -56,4 +60,8 @@ def playing(story: str) -> Callable[..., Orchestrator]:
 
 
 if __name__ == "__main__":
+    if "STORY_NOHUP" in os.environ:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if "STORY_STDOUT" in os.environ:
+        os.dup2(os.open(os.environ["STORY_STDOUT"], os.O_WRONLY | os.O_CREAT, 0o600), 1)
     main(assemble=playing(sys.argv.pop(1)))

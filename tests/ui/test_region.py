@@ -1,0 +1,202 @@
+"""The live region as rows: whatever happens and whoever speaks, it fits, and it says what counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.events import (
+    AnswerStreamed,
+    ApprovalAsked,
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallVoided,
+    ContextMeasured,
+    Event,
+    LimitsMeasured,
+    LimitUse,
+    ModelAnswered,
+    Record,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+from agentctl.messages import ToolCall, Usage
+from agentctl.text import safe_text
+from agentctl.ui.cells import cells, cut, wrap
+from agentctl.ui.meter import MOST_STREAMED, Meter, follow
+from agentctl.ui.region import Row, gauges, rows
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TASK = LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 0)
+HOUR = LimitUse("max_cost_per_hour", "nano_usd", 10_000_000_000, 1_210_000_000)
+TOKENS = LimitUse("max_tokens_per_task", "tokens", 100_000, 0)
+STARTED = RunStarted(
+    "restart web", "docker", "words", "openai", "key OPENAI_API_KEY", "gpt-4o-mini", True, "/srv", (TASK, HOUR, TOKENS)
+)
+PS = ToolCall("1", "docker_ps", {"all": True})
+
+
+def after(*events: Event, first: RunStarted = STARTED) -> Meter:
+    """Return the meter after these, a second between two."""
+    told = (Record("r", n, AT + timedelta(seconds=n), event) for n, event in enumerate((first, *events)))
+    return reduce(follow, told, Meter())
+
+
+def plain(found: tuple[Row, ...]) -> list[str]:
+    return ["".join(span.text for span in row).rstrip() for row in found]
+
+
+def shown(meter: Meter, *, width: int = 80, height: int = 24, seconds: float = 10) -> list[str]:
+    return plain(rows(meter, AT + timedelta(seconds=seconds), width=width, height=height))
+
+
+def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:
+    meter = after(
+        TurnStarted(1),
+        ContextMeasured(2, 3120, 8000),
+        CallHeld("a", "openai", "gpt-4o-mini", 3000, 4096, 40_000_000, 7096),
+        CallSent("a"),
+        AnswerStreamed("I will look at\nthe containers."),
+    )
+    assert shown(meter) == [
+        "─" * 60,
+        "restart web",
+        "docker · openai/gpt-4o-mini (key OPENAI_API_KEY) · turn 1",
+        "",
+        "  I will look at",
+        "  the containers.",
+        "",
+        "◑ gpt-4o-mini answers  5.0 s",
+        "",
+        "task     $0 of $0.50     " + "╍" * 3 + "─" * 25 + "   0 %",
+        "hour     $1.21 of $10    " + "━" * 4 + "─" * 24 + "  12 %",
+        "tokens   0 of 100,000    " + "─" * 28 + "   0 %",
+        "context  3,120 of 8,000  " + "━" * 11 + "─" * 17 + "  39 %",
+        "0 in · 0 out · 10.0 s · $0.04 held",
+    ]
+
+
+def test_money_in_doubt_and_the_rate_of_spending_are_told() -> None:
+    meter = after(
+        CallSent("a"),
+        CallSettled("a", Usage(5000, 200, 1024), 60_000_000),
+        CallSent("b"),
+        CallDoubted("b", 40_000_000, 900, "cut"),
+        LimitsMeasured((TASK, HOUR, TOKENS)),
+    )
+    assert shown(meter)[-1] == "5,000 in (1,024 cached) · 200 out · 10.0 s · $0.60/min · $0.04 in doubt"
+    assert next((gauge.name, gauge.used) for gauge in gauges(meter)) == ("task", 100_000_000)
+
+
+def test_the_bars_turn_yellow_at_80_percent_and_red_near_the_end() -> None:
+    def style(used: int) -> str | None:
+        return gauges(after(LimitsMeasured((LimitUse("max_cost_per_task", "nano_usd", 100, used),))))[0].style
+
+    assert [style(used) for used in (0, 79, 80, 94, 95, 200)] == ["green", "green", "yellow", "yellow", "red", "red"]
+
+
+def test_running_tools_are_shown_with_their_time_and_go_when_they_end() -> None:
+    other = ToolCall("2", "docker_images", {})
+    both = after(ToolStarted(PS), ToolStarted(other))
+    assert [row for row in shown(both) if "docker_" in row] == [
+        "◑ docker_ps(all=true)  9.0 s",
+        "◑ docker_images()  8.0 s",
+    ]
+    one = follow(both, Record("r", 9, AT, ToolFinished(PS, "x", 1.0)))
+    assert [row for row in shown(one) if "docker_" in row] == ["◑ docker_images()  8.0 s"]
+
+
+def test_many_tools_at_once_are_counted() -> None:
+    busy = after(*(ToolStarted(ToolCall(f"{n}", f"tool_{n}", {})) for n in range(9)))
+    assert "  and 6 more" in shown(busy)
+
+
+def test_what_is_no_model_shows_no_money_no_tokens_and_no_context() -> None:
+    builtin = STARTED._replace(metered=False, provider="builtin", model=None)
+    meter = after(ToolStarted(PS), first=builtin)
+    assert shown(meter) == ["◑ docker_ps(all=true)  9.0 s"]
+
+
+def test_a_low_window_keeps_the_figures_and_a_wide_one_puts_two_side_by_side() -> None:
+    meter = after(TurnStarted(1), ContextMeasured(2, 100, 8000), ToolStarted(PS))
+    assert shown(meter, height=4)[-2].startswith("task $0 of $0.50 · hour $1.21 of $10 · tokens 0 of 100,000")
+    wide = shown(meter, width=140)
+    assert [row for row in wide if row.startswith("task") and "hour" in row]
+
+
+def test_the_streamed_answer_is_kept_within_bounds_and_cleared_for_the_next() -> None:
+    long = after(*(AnswerStreamed("x" * 1000) for _ in range(100)))
+    assert len(long.answer) == MOST_STREAMED
+    assert follow(long, Record("r", 1, AT, CallSent("b"))).answer == ""
+
+
+HOSTILE = st.text(st.characters() | st.sampled_from("\x1b\n\t\u202e界👩\ufe0f\u0301 "), max_size=200)
+NUMBERS = st.integers(0, 10**12)
+CALLS = st.builds(ToolCall, st.sampled_from("abc"), HOSTILE, st.dictionaries(HOSTILE, HOSTILE, max_size=2))
+IDS = st.sampled_from("abc")
+USES = st.builds(
+    LimitUse,
+    st.sampled_from(["max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"]),
+    st.sampled_from(["nano_usd", "tokens"]),
+    st.none() | NUMBERS,
+    NUMBERS,
+)
+USAGE = st.builds(Usage, NUMBERS, NUMBERS, NUMBERS)
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(TurnStarted, NUMBERS),
+        st.builds(ContextMeasured, NUMBERS, NUMBERS, NUMBERS),
+        st.builds(CallHeld, IDS, HOSTILE, st.none() | HOSTILE, NUMBERS, NUMBERS, st.none() | NUMBERS, NUMBERS),
+        st.builds(CallSent, IDS),
+        st.builds(CallSettled, IDS, USAGE, st.none() | NUMBERS),
+        st.builds(CallVoided, IDS, HOSTILE),
+        st.builds(CallDoubted, IDS, st.none() | NUMBERS, NUMBERS, HOSTILE),
+        st.builds(CallRetried, IDS, HOSTILE, st.floats(0, 100)),
+        st.builds(LimitsMeasured, st.lists(USES, max_size=3).map(tuple)),
+        st.builds(AnswerStreamed, HOSTILE),
+        st.builds(ModelAnswered, NUMBERS, HOSTILE, st.just(()), st.just("stop"), st.none() | HOSTILE),
+        st.builds(ApprovalAsked, CALLS, HOSTILE, HOSTILE, HOSTILE),
+        st.builds(ToolStarted, CALLS),
+        st.builds(ToolFinished, CALLS, HOSTILE, st.floats(0, 100)),
+    ),
+    max_size=12,
+)
+
+
+@given(EVENTS, HOSTILE, st.booleans(), st.integers(1, 200), st.integers(1, 60))
+def test_no_row_is_ever_too_wide_or_one_too_many(
+    events: list[Event], text: str, metered: bool, width: int, height: int
+) -> None:
+    first = STARTED._replace(task=text, model=text, provider_chosen_by=text, metered=metered)
+    found = shown(after(*events, first=first), width=width, height=height)
+    assert len(found) <= height
+    assert all(cells(row) <= width and safe_text(row) == row and "\n" not in row for row in found)
+
+
+@given(EVENTS)
+def test_what_is_held_is_what_open_calls_hold(events: list[Event]) -> None:
+    meter = after(*events)
+    still = [attempt.held_nano or 0 for attempt in meter.attempts if attempt.state in ("held", "sent")]
+    assert meter.held_nano == sum(still)
+
+
+@given(HOSTILE, st.integers(2, 60))
+def test_wrapping_loses_nothing_but_spaces(text: str, width: int) -> None:
+    text = text.replace("\t", " ")
+    assert "".join(wrap(text, width, at_spaces=False)) == text.replace("\n", "")
+    at_spaces = list(wrap(text, width))
+    assert "".join("".join(at_spaces).split()) == "".join(text.split())
+    assert all(cells(row) <= width for row in at_spaces)
+
+
+@given(HOSTILE, st.integers(0, 60))
+def test_a_cut_line_fits(text: str, width: int) -> None:
+    assert cells(cut(text, width)) <= width
