@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
 
 pytest_plugins = ["tests.engine_plugin", "tests.wire.plugin"]
