@@ -17,7 +17,7 @@ from tests.wire.server import Answer, Books, Call, Rates, WireRequest
 FOUR_CENTS = 40_000_000
 KEY = "sk-bill-0123456789abcdef0123"
 TASK = "How much memory is used?"
-LOOKUPS = ("system_memory", "system_info")
+LOOKUPS = ("system_memory", "system_load")
 
 Document = dict[str, Any]
 

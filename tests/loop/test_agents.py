@@ -18,9 +18,14 @@ def test_the_package_has_an_agent_for_containers_and_one_for_the_machine() -> No
 @pytest.mark.parametrize("agent", load_agents(), ids=lambda agent: agent.name)
 def test_an_agent_offers_few_tools_and_only_ones_that_exist(agent: AgentSpec) -> None:
     assert 0 < len(agent.tools) <= MOST_TOOLS
-    assert set(agent.tools) <= set(TOOLS)
-    assert len(set(agent.tools)) == len(agent.tools)
+    assert set(agent.tools) | set(agent.more) <= set(TOOLS)
+    assert len({*agent.tools, *agent.more}) == len(agent.tools) + len(agent.more) >= MOST_TOOLS
+    assert all(agent.more.values()), "what no word brings is never offered"
     assert len(agent.instructions) < 2_000, "every request pays for it"
+
+
+def test_every_tool_is_some_agents() -> None:
+    assert set(TOOLS) == {name for agent in load_agents() for name in (*agent.tools, *agent.more)}
 
 
 def test_an_unknown_agent_gets_the_nearest_name() -> None:
@@ -40,8 +45,8 @@ GOOD = 'name = "x"\ndescription = "d"\ninstructions = "i"\n'
 
 
 def test_an_agent_is_read_from_a_folder_of_the_users_choice(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(GOOD + 'examples = ["e"]\ntools = ["t"]\nmax_turns = 3\n')
-    assert load_agents(tmp_path) == (AgentSpec("x", "d", "i", ("e",), ("t",), 3),)
+    (tmp_path / "x.toml").write_text(GOOD + 'examples = ["e"]\ntools = ["t"]\nmax_turns = 3\nmore.u = ["w"]\n')
+    assert load_agents(tmp_path) == (AgentSpec("x", "d", "i", ("e",), ("t",), 3, {"u": ("w",)}),)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,8 @@ def test_an_agent_is_read_from_a_folder_of_the_users_choice(tmp_path: Path) -> N
         (GOOD + "max_turns = true", "max_turns is True"),
         (GOOD + "tools = [1]", "tools is not a list"),
         (GOOD + f"tools = {[str(n) for n in range(9)]}", "at most 8"),
+        (GOOD + 'more = ["docker_rm"]', "more is not a table"),
+        (GOOD + "[more]\ndocker_rm = 1", "docker_rm is not a list"),
         (GOOD.replace('"i"', '"  "'), "instructions is missing, empty"),
         ("name = ", "cannot be read as an agent"),
     ],

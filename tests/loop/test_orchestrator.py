@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from agentctl.agents import load_agents
+from agentctl.agents import MOST_TOOLS, load_agents
 from agentctl.budget import CostLimit
 from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
 from agentctl.events import (
@@ -36,6 +36,7 @@ from agentctl.policy import LoopLimits
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.protocols import Kit
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
+from agentctl.routing import ranked_tools
 from agentctl.rules import parse_rule
 from tests.loop.conftest import UNMETERED
 from tests.loop.parts import Box, Deed, Diary, asks, call, fails, says
@@ -157,7 +158,7 @@ async def test_a_run_from_its_first_event_to_its_result(house: House) -> None:
     )  # fmt: skip
     assert [record.seq for record in house.diary.records] == list(range(1, len(house.diary.records) + 1))
     assert {record.run_id for record in house.diary.records} == {"7f3a"}
-    assert house.asked_for == [load_agents()[0].tools]
+    assert house.asked_for == [ranked_tools(load_agents()[0], "List all containers")[:MOST_TOOLS]]
     assert (house.box.closed, house.closed) == (1, ["ledger"])
     system = provider.heard[0].messages[0].text
     assert system.startswith(load_agents()[0].instructions)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.agents import AgentSpec, load_agents
-from agentctl.routing import Routed, route
+from agentctl.agents import MOST_TOOLS, AgentSpec, load_agents
+from agentctl.routing import Routed, ranked_tools, route
 
 TASKS = {
     "docker": (
@@ -108,3 +108,31 @@ def test_the_examples_of_an_agent_reach_it() -> None:
     agents = load_agents()
     examples = [(example, agent.name) for agent in agents for example in agent.examples]
     assert [pair for pair in examples if route(pair[0], agents).agent != pair[1]] == []
+
+
+WANTED = {
+    "restart the sick container": {"docker_ps", "docker_logs", "docker_inspect", "docker_restart"},
+    "stop and remove the old containers": {"docker_stop", "docker_rm"},
+    "pull the newest nginx image": {"docker_pull", "docker_images"},
+    "run a throwaway container that prints the date": {"docker_run"},
+    "execute ls inside the container web": {"docker_exec"},
+    "remove unused docker images to free disk space": {"docker_rmi", "docker_images", "docker_system_df"},
+    "which container eats the memory": {"docker_stats"},
+    "start the stopped container db again": {"docker_start"},
+    "why is this server slow": {"system_processes", "system_load", "system_memory"},
+    "who listens on port 443": {"system_ports"},
+    "write a summary of README.md into notes.md": {"read_file", "write_file", "run_shell"},
+    "find the word timeout in the source code": {"search_files"},
+    "what changed in this git working tree": {"git_status"},
+    "how much disk is free": {"system_disks"},
+}
+
+
+@pytest.mark.parametrize(("task", "wanted"), WANTED.items())
+def test_the_tools_that_a_task_speaks_of_are_among_the_first_few(task: str, wanted: set[str]) -> None:
+    agents = {agent.name: agent for agent in load_agents()}
+    agent = agents[route(task, tuple(agents.values())).agent]
+    ranked = ranked_tools(agent, task)
+    assert wanted <= set(ranked[:MOST_TOOLS]), ranked[:MOST_TOOLS]
+    assert sorted(ranked) == sorted((*agent.tools, *agent.more)), "none is lost, none comes twice"
+    assert ranked[: len(agent.tools)] == agent.tools
