@@ -155,9 +155,8 @@ class Presenter:
     def _answer(self, result: RunResult) -> str:
         """Return the answer as it is, but for a model's Markdown on a terminal that shows styles."""
         text = safe_text(self._clean(result.answer))
-        if not (
-            result.metered and is_terminal(sys.stdout) and self._paint("", "dim") and self._term not in ("", "dumb")
-        ):
+        capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
+        if not (result.metered and capable):
             return text
         from agentctl.ui.answer import drawn
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentctl.cli.story import story
 from agentctl.events import (
     ApprovalAsked,
     BreakerInfo,
@@ -278,3 +279,27 @@ def test_a_persons_answer_stays_as_one_line() -> None:
 def test_paint_follows_the_choice_and_the_terminal(choice: str, terminal: bool, painted: bool) -> None:
     assert ("\x1b[31m" in painter("always" if choice == "always" else "auto", terminal=terminal)("x", "red")) is painted
     assert painter("never", terminal=True)("x", "red") == painter("auto", terminal=False)("x", "red") == "x"
+
+
+def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
+    call = {"id": "1", "name": "docker_restart", "arguments": {"name": "w\x1beb"}}
+    asked = {"event": "approval_asked", "call": call, "effect": "write", "why": "it changes", "rule": "r"}
+    told = story(
+        [
+            asked,
+            {"event": "tool_allowed", "call": call, "effect": "write", "by": "you"},
+            asked,
+            {"event": "tool_denied", "call": call, "reason": "you said no"},
+            {"event": "tool_allowed", "call": call, "effect": "write", "by": "the rule allow docker_restart"},
+            {"event": "run_finished", "result": {"status": "done"}},
+        ],
+        run_id="r",
+    )
+    name = '\n> docker_restart(name="w\\u001beb")'
+    assert list(told)[:-1] == [
+        f"{name}\n  asked: it changes",
+        "  allowed: you",
+        f"{name}\n  asked: it changes",
+        "  denied: you said no",
+        f"{name}\n  allowed: the rule allow docker_restart",
+    ]
