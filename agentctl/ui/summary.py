@@ -47,8 +47,15 @@ def _of(use: LimitUse | None) -> str:
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
-    """Return the command that ran, with the limit raised: a whole line to paste."""
-    return safe_text(shlex.join([*command, "--" + breaker.limit.replace("_", "-"), higher(breaker)]))
+    """Return the command that ran, with the limit raised: a whole line to paste. The old limit is left out."""
+    flag = "--" + breaker.limit.replace("_", "-")
+    old = {flag, flag.removesuffix("-per-task")}
+    kept = [
+        word
+        for before, word in zip(("", *command), command, strict=False)
+        if word.partition("=")[0] not in old and before not in old
+    ]
+    return safe_text(shlex.join([*kept, flag, higher(breaker)]))
 
 
 def higher(breaker: BreakerInfo) -> str:

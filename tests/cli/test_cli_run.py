@@ -148,7 +148,7 @@ def test_a_breaker_shows_the_table_and_a_command_to_paste(agentctl: Commands) ->
     assert "error: max_cost_per_task is $0.1" in ended.err
     assert "max_cost_per_task" in ended.err
     assert "tripped" in ended.err
-    again = "agentctl run 'look around' --max-cost 0.10 --max-output-tokens 300 --max-cost-per-task 0.2"
+    again = "agentctl run 'look around' --max-output-tokens 300 --max-cost-per-task 0.2"
     assert f"hint: {again}" in ended.err
     assert ended.err.splitlines()[-1].startswith("budget · ")
 

@@ -34,6 +34,7 @@ def playing(story: str) -> Callable[..., Orchestrator]:
         observers: Sequence[Observer],
         labels: Mapping[str, str],
         approver: Approver | None = None,
+        warn: Callable[[str], None],
     ) -> Orchestrator:
         plan = plan_of(loaded, choice, labels=labels)
         run_id = os.urandom(6).hex()
