@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentctl.budget import CostLimit
     from agentctl.context_manager import ContextManager
     from agentctl.docker_agent import DockerAgent
     from agentctl.errors import AgentctlError, BudgetExceeded
-    from agentctl.events import RunResult
+    from agentctl.limits import CostLimit
     from agentctl.protocols import CommandResult
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.create import create_llm_provider
     from agentctl.providers.face import LLMProvider
     from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.scripted import ScriptedProvider
+    from agentctl.results import RunResult
     from agentctl.tools.shell import run_shell_async
     from agentctl.tools.write import write_file_async
     from agentctl.tracker import CostTracker
@@ -28,13 +28,13 @@ _HOME = {
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
     "ContextManager": "agentctl.context_manager",
-    "CostLimit": "agentctl.budget",
+    "CostLimit": "agentctl.limits",
     "CostTracker": "agentctl.tracker",
     "DockerAgent": "agentctl.docker_agent",
     "LLMProvider": "agentctl.providers.face",
     "OllamaProvider": "agentctl.providers.named",
     "OpenAIProvider": "agentctl.providers.named",
-    "RunResult": "agentctl.events",
+    "RunResult": "agentctl.results",
     "ScriptedProvider": "agentctl.providers.scripted",
     "create_llm_provider": "agentctl.providers.create",
     "run_shell_async": "agentctl.tools.shell",

@@ -6,11 +6,12 @@ import shlex
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-from agentctl.budget import CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.budget import Hold, Settlement, Spend, Wait
 from agentctl.errors import AgentctlError, BudgetExceeded, ProviderUnavailable, Unit, UnknownPrice, Verdict
-from agentctl.events import BreakerInfo, LimitUse
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, to_nano, to_usd
+from agentctl.results import BreakerInfo, LimitUse
 
 _LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
 _FLAGS = {

@@ -17,9 +17,10 @@ import anyio
 
 from agentctl.bound import bound
 from agentctl.breaker import Overrun, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, CostLimit, Hold, Purpose, Wait, Wish, wish
+from agentctl.budget import Ask, Hold, Purpose, Wait, Wish, wish
 from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
 from agentctl.events import CallHeld, CallRetried, CallSent, CallWaited, Emit, Event
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, Price, to_nano
 from agentctl.protocols import Ledger, LLMProvider

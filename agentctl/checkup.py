@@ -10,10 +10,11 @@ import anyio
 import anyio.to_thread
 
 from agentctl.breaker import Overrun, RanPast
-from agentctl.budget import CostLimit, believable
+from agentctl.budget import believable
 from agentctl.calls import Calls
 from agentctl.errors import AgentctlError, ProviderUnavailable
 from agentctl.events import AnswerStreamed, Event
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Ledger
 from agentctl.providers.face import LLMProvider

@@ -10,10 +10,11 @@ import anyio
 from agentctl.admission import Admission
 from agentctl.context import cut_middle
 from agentctl.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
-from agentctl.events import Emit, ErrorInfo, ToolCount, ToolDenied, ToolFinished, ToolStarted
+from agentctl.events import Emit, ToolDenied, ToolFinished, ToolStarted
 from agentctl.messages import ToolCall, ToolSpec
 from agentctl.policy import LoopLimits
 from agentctl.protocols import Tool, Toolbox
+from agentctl.results import ErrorInfo, ToolCount
 
 Result = str | AgentctlError
 

@@ -14,10 +14,12 @@ import anyio.to_thread
 
 from agentctl.context_manager import ContextManager
 from agentctl.errors import UsageError
-from agentctl.events import LimitWarned, Noted, Record, RunResult
+from agentctl.events import LimitWarned, Noted, Record
 from agentctl.lending import in_use
+from agentctl.providers.priced import Priced
+from agentctl.results import RunResult
 from agentctl.text import redact, safe_text
-from agentctl.tracker import CostTracker, Priced
+from agentctl.tracker import CostTracker
 from agentctl.worker import run_apart
 
 if TYPE_CHECKING:

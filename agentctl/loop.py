@@ -17,19 +17,11 @@ from agentctl.errors import (
     SandboxUnavailable,
     TaskFailed,
 )
-from agentctl.events import (
-    ContextMeasured,
-    ContextPruned,
-    Emit,
-    MessageAdded,
-    ModelAnswered,
-    Noted,
-    ToolCount,
-    TurnStarted,
-)
+from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, ModelAnswered, Noted, TurnStarted
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
 from agentctl.protocols import Pruner
+from agentctl.results import ToolCount
 
 
 class Outcome(NamedTuple):

@@ -17,13 +17,14 @@ from agentctl.budget import Amounts, Spend
 from agentctl.calls import Calls
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, UsageError
-from agentctl.events import BreakerInfo, BreakerTripped, Crashed, LimitUse, Noted, RunResult, RunStarted
+from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
 from agentctl.pricing import Price
 from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
+from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.routing import ranked_tools, route
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agentctl.budget import CostLimit
 from agentctl.context import prune, schema_tokens
 from agentctl.errors import ContextOverflow
+from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits

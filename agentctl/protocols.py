@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
-from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
 from agentctl.errors import SandboxUnavailable, Verdict
 from agentctl.events import Record
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
 

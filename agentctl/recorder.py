@@ -10,8 +10,9 @@ from datetime import datetime
 import anyio
 
 from agentctl.errors import AgentctlError, InternalError
-from agentctl.events import ErrorInfo, Event, Record, RunFinished, RunResult
+from agentctl.events import Event, Record, RunFinished
 from agentctl.protocols import Observer
+from agentctl.results import ErrorInfo, RunResult
 
 
 class Recorder:

@@ -9,9 +9,10 @@ import anyio
 
 from agentctl.bound import Known, learn
 from agentctl.breaker import limit_uses, overrun, reason_of
-from agentctl.budget import UNKNOWN_CEILING, Charge, CostLimit, Hold, Settlement, believable, warned
+from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, warned
 from agentctl.errors import ProviderError
 from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.protocols import Ledger

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
 from agentctl.breaker import shown
-from agentctl.budget import CostLimit
 from agentctl.errors import UsageError
 from agentctl.events import LimitWarned, Record
 from agentctl.expenses import Expense, Reading
-from agentctl.messages import Completion, Delta, Request, Usage
-from agentctl.pricing import ModelFacts, Price, to_usd
-from agentctl.protocols import LLMProvider as Socket
-from agentctl.providers.face import LLMProvider
+from agentctl.limits import CostLimit
+from agentctl.messages import Usage
+from agentctl.pricing import Price, to_usd
 from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
 
 MOST_RECORDS: Final = 1000
@@ -209,38 +205,6 @@ class CostTracker:
 
     def __repr__(self) -> str:
         return f"CostTracker(calls={self._calls}, cost={self._cost}, in_doubt={self._in_doubt}, limits={self.limits})"
-
-
-class Priced(LLMProvider):
-    """A provider at the user's own price; what has no tokens stays free, a router has no price all the same."""
-
-    def __init__(self, provider: Socket, price: Price) -> None:
-        self._provider = provider
-        self._price = price
-
-    @property
-    def facts(self) -> ModelFacts:
-        """Who answers, at the price that was set."""
-        from agentctl.providers.catalog import ROUTER  # noqa: PLC0415 - only where a price was set
-
-        facts = self._provider.facts
-        if not facts.metered:
-            return facts
-        return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
-
-    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
-        """Ask the provider."""
-        return self._provider.stream(request)
-
-    async def prepare(self) -> None:
-        """Let the provider load what is slow to load."""
-        if (prepare := getattr(self._provider, "prepare", None)) is not None:
-            await prepare()
-
-    async def aclose(self) -> None:
-        """Let the provider let go of its connections."""
-        if (close := getattr(self._provider, "aclose", None)) is not None:
-            await close()
 
 
 def _sum(before: Decimal | None, nano: int | None) -> Decimal | None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
-from agentctl.budget import CostLimit
 from agentctl.errors import UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from agentctl.orchestrator import Equip, Orchestrator
 from agentctl.permission import Permissions
 from agentctl.plan import Plan
@@ -58,7 +58,7 @@ def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: P
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
     if price is not None:
-        from agentctl.tracker import Priced  # noqa: PLC0415 - only where Python sets one
+        from agentctl.providers.priced import Priced  # noqa: PLC0415 - only where Python sets one
 
         provider = Priced(provider, price)
     refuse_the_unbounded(provider.facts, limits, near=provider.near())

@@ -14,10 +14,10 @@ FLOORS = {
     "messages": 2, "text": 2,
     "tokens": 2.3, "units": 2.3, "dialects": 2.6,
     "relevance": 2.5, "digest": 2.6, "pruning": 2.8,  # on the way up to context
-    "pricing": 3, "context": 3, "bound": 3, "rules": 3,
+    "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
     "context_manager": 3.5,
     "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
-    "events": 5, "settings": 5, "routing": 5, "plan": 5,
+    "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "breaker": 6, "expenses": 6,
     "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
     "admission": 6.5,  # in front of every tool: dispatch is the only one to use it

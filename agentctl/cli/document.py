@@ -9,8 +9,8 @@ from decimal import Decimal
 
 from agentctl.cli.exits import exit_status, named
 from agentctl.errors import AgentctlError
-from agentctl.events import BreakerInfo, ErrorInfo, LimitUse, RunResult
 from agentctl.pricing import NANO_PER_USD
+from agentctl.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
 from agentctl.version import __version__
 
 RUN_SCHEMA = "agentctl.run/1"

@@ -12,8 +12,8 @@ import anyio.abc
 from agentctl.ui.terminal import owed
 
 if TYPE_CHECKING:
-    from agentctl.events import RunResult
     from agentctl.orchestrator import Orchestrator
+    from agentctl.results import RunResult
 
 
 async def drive(orchestrator: Orchestrator, task: str) -> RunResult:

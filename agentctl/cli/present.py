@@ -13,8 +13,9 @@ from agentctl.cli.document import Document, as_json, finished_line, run_document
 from agentctl.cli.exits import named
 from agentctl.cli.failure import tell
 from agentctl.cli.invocation import Form
-from agentctl.events import Record, RunFinished, RunResult
+from agentctl.events import Record, RunFinished
 from agentctl.protocols import Approver, Observer
+from agentctl.results import RunResult
 from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint
 from agentctl.ui.plain import PlainScreen

@@ -96,9 +96,9 @@ def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tupl
 
     import anyio
 
-    from agentctl.budget import CostLimit
     from agentctl.checkup import examine
     from agentctl.ledger import SqliteLedger
+    from agentctl.limits import CostLimit
 
     settings = loaded.settings
     limits = CostLimit(

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agentctl.budget import Ask, Charge, CostLimit, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
+from agentctl.budget import Ask, Charge, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
 from agentctl.errors import InternalError, Verdict
 from agentctl.ledger import rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
@@ -16,6 +16,7 @@ from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.owner import Alive
 from agentctl.ledger.store import Store, Tick
 from agentctl.ledger.sums import free_at, hour_amounts, limits_of, run_amounts
+from agentctl.limits import CostLimit
 from agentctl.pricing import to_nano
 
 PAUSE_S = 2.0

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget import Ask, Charge, CostLimit, Hold, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
 from agentctl.errors import Verdict
 from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.store import Store
+from agentctl.limits import CostLimit
 
 T = TypeVar("T")
 

@@ -19,7 +19,6 @@ from agentctl.events import (
     ContextMeasured,
     Event,
     LimitsMeasured,
-    LimitUse,
     ModelAnswered,
     Record,
     RunFinished,
@@ -31,6 +30,7 @@ from agentctl.events import (
     TurnStarted,
 )
 from agentctl.messages import ToolCall, Usage
+from agentctl.results import LimitUse
 
 #: As much of a streamed answer as any screen can show.
 MOST_STREAMED = 16_000

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from agentctl.events import LimitUse
+from agentctl.results import LimitUse
 from agentctl.text import safe_text
 from agentctl.ui.cells import cells, cut, wrap
 from agentctl.ui.colour import Style

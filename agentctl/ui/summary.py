@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Sequence
 from decimal import ROUND_UP, Decimal
 
-from agentctl.events import BreakerInfo, LimitUse, RunResult
 from agentctl.pricing import to_usd
+from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint, Style
 from agentctl.ui.figures import amount, limit, money, plural, seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentctl.events import BreakerInfo, LimitUse, RunResult
+from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint
 from agentctl.ui.figures import amount, columns, limit, money, plural

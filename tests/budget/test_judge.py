@@ -9,21 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import (
-    Amounts,
-    Ask,
-    CostLimit,
-    Room,
-    Wait,
-    Wish,
-    Worst,
-    believable,
-    judge,
-    warned,
-    wish,
-    worst_case,
-)
+from agentctl.budget import Amounts, Ask, Room, Wait, Wish, Worst, believable, judge, warned, wish, worst_case
 from agentctl.errors import UsageError, Verdict
+from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import FREE, ModelFacts, Price
 

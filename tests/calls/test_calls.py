@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget import Amounts, CostLimit, Spend
+from agentctl.budget import Amounts, Spend
 from agentctl.calls import Calls
 from agentctl.errors import (
     AuthFailed,
@@ -33,6 +33,7 @@ from agentctl.events import (
     LimitWarned,
 )
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request, Usage
 from agentctl.pricing import FREE, ModelFacts, Price, charge_nano
 from agentctl.providers.scripted import ScriptedProvider, Step

@@ -12,10 +12,11 @@ import anyio
 import pytest
 
 from agentctl.bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
-from agentctl.budget import Amounts, CostLimit
+from agentctl.budget import Amounts
 from agentctl.errors import BudgetExceeded, ProviderUnavailable, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.providers.scripted import Part, ScriptedProvider
 from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, Desk

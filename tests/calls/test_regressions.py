@@ -17,12 +17,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from agentctl.budget import Amounts, CostLimit
+from agentctl.budget import Amounts
 from agentctl.calls import Calls
 from agentctl.errors import AuthFailed, BudgetExceeded, ProviderUnavailable, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallWaited, Emit, Event, LimitWarned
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.pricing import ModelFacts, Price, worst_nano
 from agentctl.protocols import LLMProvider

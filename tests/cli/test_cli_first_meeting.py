@@ -8,8 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget import Ask, CostLimit
+from agentctl.budget import Ask
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from tests.cli.conftest import Ended
 from tests.ledger.parts import FACTS
 

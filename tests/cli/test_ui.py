@@ -14,27 +14,23 @@ from hypothesis import strategies as st
 from agentctl.cli.story import story
 from agentctl.events import (
     ApprovalAsked,
-    BreakerInfo,
     CallDoubted,
     CallHeld,
     CallSent,
     CallSettled,
     CallVoided,
-    ErrorInfo,
     Event,
-    LimitUse,
     LimitWarned,
     ModelAnswered,
     Noted,
-    RunResult,
     RunStarted,
     ToolAllowed,
-    ToolCount,
     ToolDenied,
     ToolFinished,
     TurnStarted,
 )
 from agentctl.messages import ToolCall, Usage
+from agentctl.results import BreakerInfo, ErrorInfo, LimitUse, RunResult, ToolCount
 from agentctl.ui.colour import painter
 from agentctl.ui.figures import ceiling, columns, money, plural, seconds
 from agentctl.ui.lines import call_text, lines_of

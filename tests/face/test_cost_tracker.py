@@ -19,9 +19,9 @@ from agentctl.errors import ProviderUnavailable, UsageError
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import FREE, ModelFacts, Price, to_nano
 from agentctl.providers.catalog import ROUTER, SEARCH
+from agentctl.providers.priced import Priced
 from agentctl.providers.scripted import Step
 from agentctl.settings import ProviderChoice, load_settings
-from agentctl.tracker import Priced
 from agentctl.wiring import make_provider
 from tests.face.parts import COST, PRICED, USED, says
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import CostLimit
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from tests.ledger.parts import HandClock
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Charge, CostLimit, Hold, Settlement, Wait, judge, worst_case
+from agentctl.budget import Amounts, Charge, Hold, Settlement, Wait, judge, worst_case
 from agentctl.errors import Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading
 from agentctl.ledger.store import Store
 from agentctl.ledger.sums import limits_of
+from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import to_nano
 from tests.ledger.parts import HandClock, ask

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import CostLimit
 from agentctl.errors import StateError
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
+from agentctl.limits import CostLimit
 from tests.ledger.parts import ask
 
 

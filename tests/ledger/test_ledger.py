@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Charge, CostLimit, Hold, Settlement, Wait
+from agentctl.budget import Amounts, Charge, Hold, Settlement, Wait
 from agentctl.errors import InternalError, Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
+from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from tests.ledger.parts import DOLLAR, HandClock, ask
 

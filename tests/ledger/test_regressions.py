@@ -14,7 +14,7 @@ from threading import Barrier
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, CostLimit, Hold, Wait
+from agentctl.budget import Amounts, Ask, Charge, Hold, Wait
 from agentctl.errors import InternalError, StateError, UsageError
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.book import Book
@@ -22,6 +22,7 @@ from agentctl.ledger.owner import is_dead, turn
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.store import Store, translated
 from agentctl.ledger.sums import WAITER_SILENCE_US
+from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from tests.ledger.parts import HandClock, ask
 

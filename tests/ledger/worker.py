@@ -14,11 +14,12 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.budget import Ask, Charge, CostLimit, Hold, Wait
+from agentctl.budget import Ask, Charge, Hold, Wait
 from agentctl.errors import Verdict
 from agentctl.ledger.book import Book
 from agentctl.ledger.clock import Reading, system_clock
 from agentctl.ledger.store import Store
+from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import ModelFacts, Price
 

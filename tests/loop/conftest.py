@@ -9,11 +9,11 @@ from typing import Literal
 import pytest
 
 from agentctl.admission import Admission
-from agentctl.budget import CostLimit
 from agentctl.calls import Calls
 from agentctl.context import prune, schema_tokens
 from agentctl.dispatch import Dispatch
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from agentctl.loop import Loop
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions

@@ -8,7 +8,7 @@ import pytest
 
 from agentctl.breaker import breaker_info
 from agentctl.errors import BudgetExceeded, LimitName, Unit, Verdict
-from agentctl.events import BreakerInfo
+from agentctl.results import BreakerInfo
 
 
 def trip(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from agentctl.events import MessageAdded, ModelAnswered, ToolCount, ToolFinished, ToolStarted
+from agentctl.events import MessageAdded, ModelAnswered, ToolFinished, ToolStarted
 from agentctl.messages import ToolCall
+from agentctl.results import ToolCount
 from tests.loop.conftest import Stage
 from tests.loop.parts import Deed, Diary, asks, call, says
 

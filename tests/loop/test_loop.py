@@ -16,13 +16,11 @@ from agentctl.events import (
     CallSent,
     CallSettled,
     ContextPruned,
-    ErrorInfo,
     Event,
     LimitsMeasured,
     MessageAdded,
     ModelAnswered,
     Noted,
-    ToolCount,
     ToolDenied,
     ToolFinished,
     ToolStarted,
@@ -32,6 +30,7 @@ from agentctl.loop import Outcome
 from agentctl.messages import Completion, Message, Request, ToolCall
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
+from agentctl.results import ErrorInfo, ToolCount
 from tests.loop.conftest import Stage
 from tests.loop.parts import USED, Act, Box, Deed, Diary, asks, call, fails, says
 

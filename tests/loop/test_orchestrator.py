@@ -12,22 +12,10 @@ import anyio
 import pytest
 
 from agentctl.agents import MOST_TOOLS, load_agents
-from agentctl.budget import CostLimit
 from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
-from agentctl.events import (
-    BreakerTripped,
-    CallDoubted,
-    CallSent,
-    ErrorInfo,
-    Event,
-    LimitUse,
-    Record,
-    RunFinished,
-    RunResult,
-    RunStarted,
-    ToolCount,
-)
+from agentctl.events import BreakerTripped, CallDoubted, CallSent, Event, Record, RunFinished, RunStarted
 from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.orchestrator import Orchestrator
 from agentctl.permission import Permissions
@@ -36,6 +24,7 @@ from agentctl.policy import LoopLimits
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.protocols import Kit
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
+from agentctl.results import ErrorInfo, LimitUse, RunResult, ToolCount
 from agentctl.routing import ranked_tools
 from agentctl.rules import parse_rule
 from tests.loop.conftest import UNMETERED

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import CostLimit
+from agentctl.limits import CostLimit
 from agentctl.settings import ENV_NAMES, Settings, Source, load_settings
 from tests.settings.desk import Desk
 

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from agentctl.events import AnswerStreamed, Event, LimitUse, Noted, Record, RunStarted, ToolStarted, TurnStarted
+from agentctl.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
 from agentctl.messages import ToolCall
+from agentctl.results import LimitUse
 from agentctl.ui.colour import painter
 from agentctl.ui.live import LiveScreen
 from agentctl.ui.terminal import owed

@@ -20,7 +20,6 @@ from agentctl.events import (
     ContextMeasured,
     Event,
     LimitsMeasured,
-    LimitUse,
     ModelAnswered,
     Record,
     RunStarted,
@@ -29,6 +28,7 @@ from agentctl.events import (
     TurnStarted,
 )
 from agentctl.messages import ToolCall, Usage
+from agentctl.results import LimitUse
 from agentctl.text import safe_text
 from agentctl.ui.cells import cells, cut, wrap
 from agentctl.ui.meter import MOST_STREAMED, Meter, follow

@@ -1,0 +1,43 @@
+"""A provider at the user's own price."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from agentctl.messages import Completion, Delta, Request
+from agentctl.pricing import ModelFacts, Price
+from agentctl.protocols import LLMProvider as Socket
+from agentctl.providers.face import LLMProvider
+
+
+class Priced(LLMProvider):
+    """A provider at the user's own price; what has no tokens stays free, a router has no price all the same."""
+
+    def __init__(self, provider: Socket, price: Price) -> None:
+        self._provider = provider
+        self._price = price
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who answers, at the price that was set."""
+        from agentctl.providers.catalog import ROUTER  # noqa: PLC0415 - only where a price was set
+
+        facts = self._provider.facts
+        if not facts.metered:
+            return facts
+        return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
+
+    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Ask the provider."""
+        return self._provider.stream(request)
+
+    async def prepare(self) -> None:
+        """Let the provider load what is slow to load."""
+        if (prepare := getattr(self._provider, "prepare", None)) is not None:
+            await prepare()
+
+    async def aclose(self) -> None:
+        """Let the provider let go of its connections."""
+        if (close := getattr(self._provider, "aclose", None)) is not None:
+            await close()
