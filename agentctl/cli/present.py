@@ -18,6 +18,7 @@ from agentctl.protocols import Approver, Observer
 from agentctl.results import RunResult
 from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint
+from agentctl.ui.lines import Line
 from agentctl.ui.plain import PlainScreen
 from agentctl.ui.summary import retry_command, summary
 from agentctl.ui.terminal import can_draw, is_person_here, is_terminal
@@ -106,6 +107,10 @@ class Presenter:
             resume=self._screen.resume,
             wipe=self._draws,
         )
+
+    def warn(self, text: str) -> None:
+        """Say while the run goes on what went wrong beside it."""
+        self._screen.say(Line(text, "yellow", "warning:"))
 
     def close(self) -> None:
         """Take away what the screen drew."""

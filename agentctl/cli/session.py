@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -106,7 +106,7 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         observers=presenter.observers,
         labels=wish.labels,
         approver=presenter.approver,
-        warn=_warning(told),
+        warn=presenter.warn,
     )
     waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
     if waiting:
@@ -138,10 +138,6 @@ def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data 
 
 def _told(text: str) -> None:
     say(safe_text(text))
-
-
-def _warning(told: Callable[[str], None]) -> Callable[[str], None]:
-    return lambda text: told(f"warning: {text}")
 
 
 def _quiet(text: str) -> None:

@@ -75,8 +75,14 @@ class LiveScreen:
         """Count the record and hand on what it is worth; never waits for the terminal."""
         self.meter = follow(self.meter, record)
         lines = lines_of(record.event, self.meter, verbose=self._verbose)
-        if not lines and not isinstance(record.event, RunStarted):
-            return  # the next frame shows it
+        if lines or isinstance(record.event, RunStarted):  # the next frame shows all else
+            self.say(*lines)
+
+    def say(self, *lines: Line) -> None:
+        """Hand on what is to stay, without waiting for the terminal."""
+        if self._closing:
+            self._write(lines)
+            return
         with self._turn:
             self._lines += lines
             self._turn.notify_all()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agentctl.events import Record
 from agentctl.ui.colour import Paint
-from agentctl.ui.lines import lines_of
+from agentctl.ui.lines import Line, lines_of
 from agentctl.ui.meter import Meter, follow
 
 
@@ -25,8 +25,12 @@ class PlainScreen:
     async def observe(self, record: Record) -> None:
         """Count the record and write what it is worth."""
         self.meter = follow(self.meter, record)
+        self.say(*lines_of(record.event, self.meter, verbose=self._verbose))
+
+    def say(self, *lines: Line) -> None:
+        """Write lines, unless quiet."""
         if not self._quiet:
-            for line in lines_of(record.event, self.meter, verbose=self._verbose):
+            for line in lines:
                 self._write(line.render(self._paint) + "\n")
 
     def pause(self) -> None:

@@ -17,6 +17,7 @@ from agentctl.events import AnswerStreamed, Event, Noted, Record, RunStarted, To
 from agentctl.messages import ToolCall
 from agentctl.results import LimitUse
 from agentctl.ui.colour import painter
+from agentctl.ui.lines import Line
 from agentctl.ui.live import LiveScreen
 from agentctl.ui.terminal import owed
 from tests.ui.conftest import ROOT, until
@@ -236,3 +237,15 @@ def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -
     screen.pause()
     screen.resume()
     assert file.getvalue() == written
+
+
+async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    screen.say(Line("before"))
+    await tell(screen, STARTED)
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
+    screen.say(Line("meanwhile", "yellow", "warning:"))
+    screen.close()
+    screen.say(Line("after"))
+    assert lasting(file.getvalue()) == ["before", "openai/gpt · key", "warning: meanwhile", "after"]
