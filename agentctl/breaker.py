@@ -165,5 +165,7 @@ def _more(verdict: Verdict) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return one line for the book."""
+    """Return one line for the book; what is no error of anybody's is an interruption."""
+    if not isinstance(error, Exception):
+        return "interrupted"
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -42,6 +42,7 @@ class Calls:
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
     ``budget_wait_s`` for the holds of others. ``retries`` are further attempts, each with a hold of its own.
     ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
+    ``unfinished`` is what the last attempt said before it broke off: paid for, or in doubt.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Calls:
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
+        self.unfinished = ""
         self._settling = Settling(
             ledger=ledger, run_id=run_id, limits=limits, emit=self._tell, doubt=doubt, price_of=price_of
         )
@@ -178,6 +180,7 @@ class Calls:
         hold = await self._hold(request, wanted, purpose)
         deadline = anyio.current_time() + self._deadline_s
         sent: Sent | None = None
+        self.unfinished = ""
         try:
             facts = self.facts
             await self._emit(
@@ -193,6 +196,7 @@ class Calls:
             patience = Patience(self._silence_s, self._deadline_s, deadline)
             await take_in(self._provider, clamped, sent, patience, self._emit)
         except BaseException as error:
+            self.unfinished = "".join(sent.pieces) if sent else ""
             with anyio.CancelScope(shield=True):
                 await self._settling.conclude_failed(self.facts, hold, sent, error)
             raise

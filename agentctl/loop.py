@@ -74,9 +74,13 @@ class Loop:
 
     def outcome(self, error: AgentctlError | None = None) -> Outcome:
         """Return how far it came, ended by ``error`` or well."""
-        words = (error.partial if isinstance(error, BudgetExceeded) else "") or self._words
+        words = (error.partial if isinstance(error, BudgetExceeded) else "") or self._unfinished() or self._words
         status = error.status if error else "done"
         return Outcome(status, words, error is None, self._turn, error, self._dispatch.counts, self._dispatch.denied)
+
+    def _unfinished(self) -> str:
+        """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
+        return self._calls.unfinished if self._metered else ""
 
     async def _converse(self, system: str, task: str) -> None:
         offered = self._dispatch.offered() if self._metered else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import anyio
@@ -29,7 +29,7 @@ class Patience(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """What is known of an attempt that went out, also when taking it in fails.
+    """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off.
     """
@@ -39,6 +39,7 @@ class Sent:
     failed: bool = False
     ran_past: bool = False
     text_bytes: int = 0
+    pieces: list[str] = field(default_factory=list)
 
 
 async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience: Patience, emit: Emit) -> None:
@@ -85,6 +86,7 @@ async def _read(
             sent.ran_past = True
             return
         if item.text:
+            sent.pieces.append(item.text)
             await emit(AnswerStreamed(item.text))
 
 

@@ -70,6 +70,8 @@ def test_a_signal_in_mid_call_ends_the_call_and_keeps_the_hold(
     document = json.loads(out)
     assert (process.returncode, document["status"], document["exit_code"]) == (code, "interrupted", code)
     assert document["cost"]["in_doubt_usd"] > 0
+    assert (document["answer"], document["complete"]) == ("so far so good", False), "what is paid for is not lost"
+    assert "nobody knows what a call cost (interrupted)" in err.decode()
     assert err.decode().splitlines()[-1].startswith(f"{word} · 1 turn · ")
     report = costs_window(state / "ledger.db", seconds=3600)
     assert (report.held_nano, report.in_doubt_nano > 0) == (0, True)

@@ -285,7 +285,7 @@ async def test_an_interrupt_in_mid_call_keeps_the_hold_and_what_was_said(
             await reached.wait()
             orchestrator.interrupt(terminated=terminated)
     (result,) = results
-    assert (result.status, result.answer, result.complete, result.turns) == (status, "Looking.", False, 2)
+    assert (result.status, result.answer, result.complete, result.turns) == (status, "One", False, 2)
     (doubt,) = house.diary.of(CallDoubted)
     assert result.in_doubt_nano == doubt.nano
     assert result.limits[0].used == (result.cost_nano or 0) + (doubt.nano or 0) > 0
