@@ -174,7 +174,13 @@ def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equi
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     return partial(
         equip,
-        make=partial(toolbox, workspace=workspace, docker_host=settings.docker_host, docker_host_from=named_by),
+        make=partial(
+            toolbox,
+            workspace=workspace,
+            docker_host=settings.docker_host,
+            docker_host_from=named_by,
+            private=_private(settings),
+        ),
         permissions=permissions,
         open_sandbox=partial(_open_sandbox, settings, workspace),
         insist=insist,
@@ -194,8 +200,13 @@ async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
         workspace=workspace,
         network=settings.network,
         read_only=settings.read_only,
-        hidden=(settings.state_dir, settings.config_dir, settings.cache_dir, *_socket(settings.docker_host)),
+        hidden=(*_private(settings), *_socket(settings.docker_host)),
     )
+
+
+def _private(settings: Settings) -> tuple[Path, ...]:
+    """Return agentctl's own folders: keys, ledger, journals."""
+    return settings.state_dir, settings.config_dir, settings.cache_dir
 
 
 def _socket(address: str | None) -> tuple[Path, ...]:

@@ -97,11 +97,12 @@ def toolbox(
     docker_host_from: str = "DOCKER_HOST",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sandbox: Sandbox | None = None,
+    private: Sequence[Path] = (),
 ) -> LazyToolbox:
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
-    about it names.
+    about it names. No tool looks or writes into the folders ``private``.
 
     Raises:
         UsageError: ``names`` holds one that does not exist.
@@ -109,7 +110,7 @@ def toolbox(
     for name in names or ():
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
-    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now, sandbox)
+    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now, sandbox, tuple(private))
     return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
 
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class Bench(NamedTuple):
-    """Handed to every tool; without a ``sandbox`` no command of a shell can be run."""
+    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own."""
 
     workspace: Path
     engine: Engine
     now: Callable[[], datetime]
     sandbox: Sandbox | None = None
+    private: tuple[Path, ...] = ()

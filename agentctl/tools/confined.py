@@ -90,13 +90,13 @@ def environment(env: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in env.items()]
 
 
-def mountable(workspace: Path, sockets: Sequence[Path]) -> Path:
-    """Return the real path of the workspace, if mounting it hands out no engine's socket.
+def mountable(workspace: Path, sockets: Sequence[Path], private: Sequence[Path] = ()) -> Path:
+    """Return the real path of the workspace, if mounting it hands out no engine's socket and nothing ``private``.
 
     A read-only mount does not stop a connection to a socket that lies in it.
 
     Raises:
-        ToolError: it is the root folder, or an engine's socket lies in it.
+        ToolError: it is the root folder, or an engine's socket or a folder of agentctl's own lies in it.
     """
     folder = workspace.resolve()
     if folder == Path("/"):
@@ -108,6 +108,12 @@ def mountable(workspace: Path, sockets: Sequence[Path]) -> Path:
             raise ToolError(
                 f"the workspace {folder} holds the container engine's socket and cannot be mounted",
                 hint="run agentctl in a folder of its own: --workdir",
+            )
+    for own in private:
+        if own.resolve().is_relative_to(folder):
+            raise ToolError(
+                f"the workspace {folder} holds agentctl's own {own} and cannot be mounted",
+                hint="run agentctl in a project's folder: --workdir",
             )
     return folder
 

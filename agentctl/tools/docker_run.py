@@ -129,7 +129,7 @@ def _workspace(bench: Bench) -> Path:
             f"docker_run: the engine at {address} may be another machine, which does not have the workspace",
             hint="leave workspace out",
         )
-    return mountable(bench.workspace, (Path(address.path), *_SOCKETS))
+    return mountable(bench.workspace, (Path(address.path), *_SOCKETS), bench.private)
 
 
 async def _made(bench: Bench, arguments: Run, call: str) -> tuple[str, list[str]]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from agentctl.errors import ToolError
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import real_relative
+from agentctl.tools.private import Identities, identities, refuse_private
 from agentctl.tools.table import cell, counted, parse_size, size, table
 from agentctl.tools.typed import Arguments, typed
 from agentctl.tools.walk import SKIPPED, Entry, Walk, opened
@@ -54,12 +55,13 @@ async def really(bench: Bench, arguments: P) -> P:
     """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
 
     Raises:
-        ToolError: it leads outside the workspace.
+        ToolError: it leads outside the workspace, or into what is agentctl's own.
     """
     if "path" not in arguments.model_fields_set:
         return arguments
     path: str = arguments.path  # type: ignore[attr-defined]
     real = await anyio.to_thread.run_sync(real_relative, bench.workspace, path)
+    refuse_private(bench.workspace, bench.private, real)
     return arguments.model_copy(update={"path": real})
 
 
@@ -75,7 +77,7 @@ async def list_files(bench: Bench, arguments: ListFiles) -> str:
 
     Folders like .git and node_modules are only looked into when sizes are asked for.
     """
-    return await anyio.to_thread.run_sync(_list, bench.workspace, arguments)
+    return await anyio.to_thread.run_sync(_list, bench.workspace, arguments, identities(bench.private))
 
 
 def _read(workspace: Path, wanted: ReadFile) -> str:
@@ -178,7 +180,7 @@ def matcher(pattern: str) -> Callable[[Entry], bool]:
     return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
 
 
-def _list(workspace: Path, wanted: ListFiles) -> str:
+def _list(workspace: Path, wanted: ListFiles, private: Identities) -> str:
     least = parse_size(wanted.min_size) if wanted.min_size is not None else 0
     if least is None:
         raise ToolError(
@@ -191,6 +193,7 @@ def _list(workspace: Path, wanted: ListFiles) -> str:
         wanted.path,
         recursive=wanted.recursive or totals,
         skipped=frozenset() if weighed else SKIPPED,
+        private=private,
         tick=anyio.from_thread.check_cancelled,
     )
     fits = matcher(wanted.pattern)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -20,6 +20,7 @@ from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import resolve_relative
 from agentctl.tools.files import matcher, really
+from agentctl.tools.private import identities
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, capped, typed
 from agentctl.tools.walk import Walk, open_regular
@@ -53,12 +54,13 @@ class _Wanted:
     regex: bool
     ignore_case: bool
     limit: int
+    private: Sequence[Sequence[int]] = ()
 
 
 @typed(SearchFiles, resolve=really)
 async def search_files(bench: Bench, arguments: SearchFiles) -> str:
     """Find text in the files of the workspace: path, line number and line of each match."""
-    wanted = _Wanted(**arguments.model_dump())
+    wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(bench.private))))
     if not wanted.regex:
         return await anyio.to_thread.run_sync(_search_here, bench.workspace, wanted)
     try:
@@ -101,7 +103,8 @@ def _search_here(workspace: Path, wanted: _Wanted) -> str:
 
 def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     alone = _one_file(workspace, wanted.path)
-    walk = Walk(workspace, "." if alone else wanted.path, tick=tick)
+    private = frozenset((device, inode) for device, inode in wanted.private)
+    walk = Walk(workspace, "." if alone else wanted.path, tick=tick, private=private)
     fits, find = matcher(wanted.pattern), _finder(wanted)
     lines: list[str] = []
     files = searched = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 from agentctl.errors import ToolError
 from agentctl.text import did_you_mean
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, resolve_relative
+from agentctl.tools.private import Identities
 
 SKIPPED = frozenset(
     {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".cache", ".hypothesis"}
@@ -150,7 +151,10 @@ def real_folder(workspace: Path, path: str) -> Path:
 
 
 class Walk:
-    """Everything below a folder, depth first, names in order; says afterwards what was left out, and why."""
+    """Everything below a folder, depth first, names in order; says afterwards what was left out, and why.
+
+    ``private`` folders are not there at all.
+    """
 
     def __init__(
         self,
@@ -159,6 +163,7 @@ class Walk:
         *,
         recursive: bool = True,
         skipped: frozenset[str] = SKIPPED,
+        private: Identities = frozenset(),
         entries: int = MOST_ENTRIES,
         seconds: float = MOST_SECONDS,
         tick: Callable[[], None] = lambda: None,
@@ -168,6 +173,7 @@ class Walk:
         self.unreadable = 0
         self.not_entered: set[str] = set()
         self._workspace, self._path, self._recursive = workspace, path, recursive
+        self._private = private
         self._skipped, self._left, self._seconds, self._tick = skipped, entries, seconds, tick
 
     def __iter__(self) -> Iterator[Entry]:
@@ -219,6 +225,9 @@ class Walk:
                 continue
             deeper = []
             for entry in found:
+                if (entry.status.st_dev, entry.status.st_ino) in self._private:
+                    self.not_entered.add(entry.name)
+                    continue
                 yield entry
                 if self._recursive and entry.is_folder and entry.status.st_dev not in _kernel_devices():
                     if entry.name in self._skipped:

@@ -15,6 +15,7 @@ from pydantic import Field
 from agentctl.errors import ToolError, UsageError
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
+from agentctl.tools.private import refuse_private
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, typed
 
@@ -33,6 +34,7 @@ class _Written(NamedTuple):
 
 async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
+    refuse_private(bench.workspace, bench.private, real)
     return arguments.model_copy(update={"path": real})
 
 
