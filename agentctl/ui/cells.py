@@ -13,6 +13,8 @@ def cells(text: str) -> int:
 
 
 def _cell(char: str) -> int:
+    if char.isascii():
+        return 1
     from rich.cells import get_character_cell_size  # noqa: PLC0415 - plain ASCII needs no table
 
     # Terminals disagree about what a variation selector does to the one before it: count the worst.

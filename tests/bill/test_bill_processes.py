@@ -107,7 +107,9 @@ def test_ctrl_c_in_mid_answer_hangs_up_and_leaves_the_hold_in_doubt(
     out, err = process.communicate(timeout=30)
     document, book = json.loads(out), book_of(state)
     assert (process.returncode, document["status"], document["exit_code"]) == (130, "interrupted", 130)
-    assert (document["complete"], document["answer"]) == (False, "Step 1: looking.")
+    assert document["complete"] is False
+    last, before = "Step 2: looking.", "Step 1: looking."
+    assert document["answer"] == before or last.startswith(document["answer"]), "what it had begun to say is not lost"
     assert server.books.wait(lambda books: len(books.hung_up) == 1)
     assert book.phases == ["settled", "doubt"]
     assert book.nano("doubt") >= FOUR_CENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentctl.events import (
@@ -189,6 +189,7 @@ def test_what_is_held_is_what_open_calls_hold(events: list[Event]) -> None:
 
 
 @given(HOSTILE, st.integers(2, 60))
+@example("00\x08\xa0", 2)
 def test_wrapping_loses_nothing_but_spaces(text: str, width: int) -> None:
     text = text.replace("\t", " ")
     assert "".join(wrap(text, width, at_spaces=False)) == text.replace("\n", "")
