@@ -59,7 +59,8 @@ def health_of(state: Doc) -> str:
     if not word or word == "none":
         return ""
     checks = many(state, "Health", "Log")
-    said = f", last check said: {text(checks[-1], 'Output').strip()[:120]}" if checks else ""
+    last = text(checks[-1], "Output").strip()[:120] if checks else ""
+    said = f", last check said: {last}" if last else ""
     return f"{word}, {counted(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
 
 
