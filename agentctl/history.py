@@ -12,7 +12,6 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from agentctl.events import Record, RunFinished
 from agentctl.expenses import Expense, Reading
 from agentctl.ledger.owner import turn
 from agentctl.pricing import to_usd
+from agentctl.settings.whole import write_whole
 from agentctl.text import redact, safe_text
 
 MOST_RECORDS = 1000
@@ -66,7 +66,8 @@ class CostHistory:
     def _write(self) -> None:
         try:
             with turn(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
-                _replace(self.path, [*_lines(self.path), *self._waiting][-MOST_RECORDS:])
+                lines = [*_lines(self.path), *self._waiting][-MOST_RECORDS:]
+                write_whole(self.path, "[\n" + ",\n".join(lines) + "\n]\n")
         except (OSError, AgentctlError) as error:
             if not self._failed:
                 self._warn(safe_text(f"the cost history {self.path} is not written: {self._why(error)}"))
@@ -137,24 +138,3 @@ def _lines(path: Path) -> list[str]:
 def _read(file: int) -> bytes:
     with os.fdopen(file, "rb", closefd=False) as handle:
         return handle.read(MOST_BYTES + 1)
-
-
-def _replace(path: Path, lines: Sequence[str]) -> None:
-    """Put the whole file in the place of the old one, on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(file, "wb") as handle:
-            handle.write(("[\n" + ",\n".join(lines) + "\n]\n").encode("ascii"))
-            handle.flush()
-            os.fsync(file)
-        temporary.rename(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
