@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio.to_thread
 
 from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.cover import HOME, Ground, layers, options
+from agentctl.sandbox.cover import HOME, Ground, Layers, layers, options
 from agentctl.sandbox.crowd import JOIN, MOST_PROCESSES, control_group, until_empty
 from agentctl.sandbox.process import child_environment, run_process
 
@@ -39,17 +39,28 @@ def environment_inside() -> dict[str, str]:
 
 
 class Bwrap:
-    """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards."""
+    """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards.
+
+    ``find_private`` looks for what only root may read: before the first command, as it takes root a while.
+    """
 
     tier = "bwrap"
 
-    def __init__(self, program: str, known: frozenset[str], ground: Ground, private: Sequence[str] = ()) -> None:
-        self._program, self._known, self._ground, self._private = program, known, ground, tuple(private)
+    def __init__(
+        self, program: str, known: frozenset[str], ground: Ground, find_private: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
+        self._private: tuple[str, ...] | None = None
 
     @property
     def read_only(self) -> bool:
         """Whether nothing of the workspace can be changed from inside."""
         return self._ground.read_only
+
+    def _layers(self) -> Layers:
+        if self._private is None:
+            self._private = tuple(self._find_private())
+        return layers(self._ground, self._private)
 
     async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
         """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; with its end all else ends.
@@ -57,7 +68,7 @@ class Bwrap:
         Raises:
             ToolError: the boundary could not be set up, or the command not be started.
         """
-        laid = await anyio.to_thread.run_sync(layers, self._ground, self._private)
+        laid = await anyio.to_thread.run_sync(self._layers)
         reader, writer = os.pipe()
         try:
             argv = [self._program, "--json-status-fd", str(writer), *options(self._ground, laid, self._known)]

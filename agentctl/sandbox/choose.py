@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import anyio.to_thread
-
 from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.cover import Ground, refusal
@@ -67,12 +65,9 @@ async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Seq
     ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
     program = find_bwrap(ground.workspace)
     known = await options_of(program)
-    find_private = partial(private_to_root, ground.workspace)
-    private = await anyio.to_thread.run_sync(find_private) if os.geteuid() == 0 and ground.user is None else ()
-    boundary = Bwrap(program, known, ground, private)
     try:
         with bait(ground) as put:
-            answer = await boundary.run(put.command, timeout=20)
+            answer = await Bwrap(program, known, ground).run(put.command, timeout=20)
             found = surprise(answer.stdout, put, ground)
     except ToolError as error:
         raise SandboxUnavailable(error.message, hint=cure_of(error.message)) from error
@@ -81,7 +76,8 @@ async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Seq
         raise SandboxUnavailable(f"the boundary cannot be tried: {reason}", hint="make /tmp writable") from error
     if found is not None:
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
-    return boundary
+    is_root = os.geteuid() == 0 and ground.user is None
+    return Bwrap(program, known, ground, partial(private_to_root, ground.workspace) if is_root else tuple)
 
 
 def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:
