@@ -35,7 +35,7 @@ class ExitStatus(IntEnum):
 
 SENTENCES = {
     ExitStatus.done: "The agent finished; the answer is on stdout.",
-    ExitStatus.failed: "The agent gave up, or ran out of turns. Nothing else ends with 1.",
+    ExitStatus.failed: "The agent gave up, or ran out of turns. No run ends with 1 otherwise.",
     ExitStatus.usage: "A flag, argument or setting is wrong, or a dollar limit meets a model without a price.",
     ExitStatus.budget: "A breaker tripped before a limit was passed; stderr says which one, with both numbers.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",

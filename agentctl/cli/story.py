@@ -9,7 +9,7 @@ from datetime import datetime
 from agentctl.messages import ToolCall
 from agentctl.text import safe_text
 from agentctl.ui.figures import money, plural, seconds
-from agentctl.ui.lines import call_text
+from agentctl.ui.lines import call_text, cut_words
 
 Fields = Mapping[str, object]
 
@@ -48,7 +48,8 @@ def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
             case "noted":
                 yield _safe(record, "text")
             case "context_pruned":
-                yield f"context cut: {record.get('messages_cut')} messages"
+                gone, shortened = _number(record, "messages_cut"), _number(record, "messages_shortened")
+                yield f"context: {cut_words(gone, shortened)}"
             case "run_finished":
                 ended = True
                 yield from _ended(_mapping(record, "result"))

@@ -70,6 +70,14 @@ def value_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def cut_words(gone: int, shortened: int) -> str:
+    """Return what a cut took: ``2 messages cut, 1 shortened``."""
+    said = [f"{plural(gone, 'message')} cut"] if gone or not shortened else []
+    if shortened:
+        said.append(f"{shortened:,} shortened" if said else f"{plural(shortened, 'message')} shortened")
+    return ", ".join(said)
+
+
 def _warning(text: str) -> Line:
     return Line(text, "yellow", "warning:")
 
@@ -109,8 +117,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
             shown = verbose and meter.metered and event.hold_nano
             return (Line(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
         case ContextPruned():
-            cut = plural(event.messages_cut, "message")
-            return (Line(f"context: {cut} cut, about {event.tokens_before:,} tokens to {event.tokens_after:,}"),)
+            cut = cut_words(event.messages_cut, event.messages_shortened)
+            return (Line(f"context: {cut}, about {event.tokens_before:,} tokens to {event.tokens_after:,}"),)
         case (
             TurnStarted()
             | MessageAdded()

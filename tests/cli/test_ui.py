@@ -19,6 +19,7 @@ from agentctl.events import (
     CallSent,
     CallSettled,
     CallVoided,
+    ContextPruned,
     Event,
     LimitWarned,
     ModelAnswered,
@@ -302,3 +303,19 @@ def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
         "  denied: you said no",
         f"{name}\n  allowed: the rule allow docker_restart",
     ]
+
+
+@pytest.mark.parametrize(
+    ("gone", "shortened", "said"),
+    [
+        (2, 0, "2 messages cut"),
+        (1, 3, "1 message cut, 3 shortened"),
+        (0, 1, "1 message shortened"),
+        (0, 0, "0 messages cut"),
+    ],
+)
+def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> None:
+    (line,) = lines_of(ContextPruned(9000, 4000, gone, shortened), Meter(), verbose=False)
+    assert line.text == f"context: {said}, about 9,000 tokens to 4,000"
+    record = {"event": "context_pruned", "messages_cut": gone, "messages_shortened": shortened}
+    assert f"context: {said}" in "\n".join(story([record], run_id="7f3a"))
