@@ -80,6 +80,8 @@ class Permissions:
             return Decision("ask", f"{path} may be obeyed by other programs later")
         if contained:
             return Decision("allow", "it stays inside the workspace")
+        if name in _WRITES:
+            return Decision("ask", "the workspace is no project's folder: much else lies in it")
         return Decision("ask", f"{name} would change something outside the workspace")
 
 

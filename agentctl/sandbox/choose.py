@@ -55,6 +55,14 @@ async def examine(workspace: Path) -> Examined:
     return Examined(boundary.tier, "tried: what must fail in it fails", "")
 
 
+def is_a_projects_folder(workspace: Path) -> bool:
+    """Whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
+    try:
+        return refusal(_standing(workspace)) is None
+    except OSError:
+        return False
+
+
 async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Sandbox:
     """Return bubblewrap's boundary after its probe; the hint of what is raised is the cure alone."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
@@ -86,23 +94,23 @@ def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence
     Raises:
         SandboxUnavailable: it cannot stand there.
     """
-    given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
-    if not os.path.isdir(given):  # noqa: PTH112
-        raise SandboxUnavailable(f"the workspace {given} is not a folder", hint="choose another one: --workdir DIR")
-    owner = os.stat(given)  # noqa: PTH116
-    user = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
-    ground = Ground(
-        workspace=os.path.realpath(given),
-        given=given,
-        homes=_homes(os.getuid(), owner.st_uid),
+    if not os.path.isdir(workspace):  # noqa: PTH112
+        raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")
+    ground = _standing(workspace)._replace(
         hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
         read_only=read_only,
         network=network,
-        user=user,
     )
     if (why := refusal(ground)) is not None:
         raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
     return ground
+
+
+def _standing(workspace: Path) -> Ground:
+    given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
+    owner = os.stat(given)  # noqa: PTH116
+    user = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
+    return Ground(os.path.realpath(given), given, homes=_homes(os.getuid(), owner.st_uid), user=user)
 
 
 def _homes(*users: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.errors import ToolError, UsageError
+from agentctl.sandbox.choose import is_a_projects_folder
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
 from agentctl.tools.private import refuse_private
@@ -38,7 +39,12 @@ async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
     return arguments.model_copy(update={"path": real})
 
 
-@typed(WriteFile, effect="write", contained=True, resolve=_where)
+def _contained(bench: Bench) -> bool:
+    """Whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
+    return is_a_projects_folder(bench.workspace)
+
+
+@typed(WriteFile, effect="write", contained=_contained, resolve=_where)
 async def write_file(bench: Bench, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made."""
     written = await anyio.to_thread.run_sync(_write, arguments.path, arguments.text, bench.workspace)

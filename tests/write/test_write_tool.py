@@ -80,3 +80,19 @@ def test_a_file_that_is_obeyed_later_asks_unless_a_rule_allows_it(path: str) -> 
 @pytest.mark.parametrize("path", ["a.txt", "sub/b.env", "a..b/c", "x/env"])
 def test_any_other_file_of_the_workspace_does_not_ask(path: str) -> None:
     assert Permissions().decide("write_file", "write", {"path": path}, contained=True).kind == "allow"
+
+
+@pytest.mark.parametrize("workspace", ["/", "/etc", "/usr", "/tmp", "/root", "~"])
+async def test_where_the_workspace_is_no_projects_folder_every_write_asks(
+    workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = Path(workspace).expanduser()
+    assert toolbox(workspace=place).get("write_file").contained is False
+    assert toolbox(workspace=tmp_path / "nowhere").get("write_file").contained is False
+    decision = Permissions().decide("write_file", "write", {"path": "notes.txt"}, contained=False)
+    assert decision == ("ask", "the workspace is no project's folder: much else lies in it")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "link").symlink_to(place)
+    assert toolbox(workspace=tmp_path / "project").get("write_file").contained is True
+    assert toolbox(workspace=tmp_path / "link").get("write_file").contained is False
