@@ -7,10 +7,11 @@ from typing import Literal
 
 import anyio
 
-from agentctl.errors import ActionDenied, AgentctlError
+from agentctl.errors import ActionDenied, AgentctlError, InternalError
 from agentctl.events import ApprovalAsked, Emit, ToolAllowed
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
+from agentctl.policy import arguments_text
 from agentctl.protocols import Approver, Question, Tool
 from agentctl.rules import Rule, rule_for
 
@@ -18,13 +19,17 @@ Approve = Literal["ask", "deny", "all"]
 
 
 class Admission:
-    """Decides on the calls of one run. ``approver`` None: nobody is there who could be asked."""
+    """Decides on the calls of one run. ``approver`` None: nobody is there who could be asked.
+
+    A person is asked once about one and the same call: a no holds for the rest of the run.
+    """
 
     def __init__(
         self, *, permissions: Permissions, emit: Emit, approve: Approve = "ask", approver: Approver | None = None
     ) -> None:
         self._permissions, self._emit, self._approve, self._approver = permissions, emit, approve, approver
         self._one_at_a_time = anyio.Lock()
+        self._refused: dict[str, str] = {}  # what was refused, and by whom
 
     def offers(self, tool: Tool) -> bool:
         """Whether a model is told of the tool: what may never run is left out."""
@@ -41,6 +46,8 @@ class Admission:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
         except AgentctlError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
+            return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
             return await self._decided(call, resolved, tool)
 
@@ -57,14 +64,14 @@ class Admission:
                 by = "--yes"
             elif self._approve == "deny" or self._approver is None:
                 return _unasked(call.name, rule, nobody=self._approve != "deny")
+            elif (asked := f"{call.name} {arguments_text(resolved.arguments)}") in self._refused:
+                return _refusal(call.name, self._refused[asked], rule)
             else:
                 await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, str(rule)))
                 answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, str(rule)))
                 if not answer.granted:
-                    return ActionDenied(
-                        f"{answer.by} said no to {call.name}; do not try it again another way",
-                        hint=f"to allow it: --allow {_shell_quoted(rule)}",
-                    )
+                    self._refused[asked] = answer.by
+                    return _refusal(call.name, answer.by, rule)
                 by = answer.by
                 if answer.always:
                     by = f"{answer.by}, always in this run: {rule}"
@@ -73,6 +80,13 @@ class Admission:
         if tool.effect != "read" or decision.kind == "ask":
             await self._emit(ToolAllowed(resolved, tool.effect, by))
         return resolved
+
+
+def _refusal(name: str, by: str, rule: Rule) -> ActionDenied:
+    return ActionDenied(
+        f"{by} said no to {name}; do not try it again another way",
+        hint=f"to allow it: --allow {_shell_quoted(rule)}",
+    )
 
 
 def _unasked(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:

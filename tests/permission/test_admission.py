@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from agentctl.admission import Admission, Approve
-from agentctl.errors import ActionDenied, ToolError
+from agentctl.errors import ActionDenied, InternalError, ToolError
 from agentctl.events import ApprovalAsked, Event, ToolAllowed
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
@@ -174,3 +174,30 @@ async def test_two_questions_at_once_are_asked_one_after_the_other() -> None:
         for number in range(2):
             group.start_soon(entrance.admit, call("ps", str(number)), Deed("ps", lambda _: ""))
     assert [type(event) for event in diary.events] == [ApprovalAsked, ToolAllowed, ApprovalAsked, ToolAllowed]
+
+
+async def test_a_no_is_not_asked_for_again() -> None:
+    diary = Diary()
+    person = Person(Approval(False), Approval(True))
+    entrance = door(diary, person)
+    for _ in range(3):
+        refused = await entrance.admit(call("restart", name="web"), RESTART)
+        assert isinstance(refused, ActionDenied)
+        assert refused.message == "you said no to restart; do not try it again another way"
+    assert len(person.asked) == len(diary.of(ApprovalAsked)) == 1
+    assert isinstance(await entrance.admit(call("restart", name="db"), RESTART), ToolCall), (
+        "another call is asked about"
+    )
+
+
+class Broken(Deed):
+    """A tool with a bug in the checking of its arguments."""
+
+    async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        raise KeyError("name")
+
+
+async def test_a_bug_in_a_tool_is_told_and_does_not_end_the_run() -> None:
+    refused = await door(Diary()).admit(call("broken"), Broken("broken", lambda _: ""))
+    assert isinstance(refused, InternalError)
+    assert refused.message == "broken failed inside: KeyError: 'name'"
