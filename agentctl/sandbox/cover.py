@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ _ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")
 _KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
 _PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 _OBEYED = (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
+_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120
 _MOST_LINKS = 40
 
 
@@ -201,9 +203,17 @@ def wanted(ground: Ground) -> Iterator[str]:
 
 
 def _obeyed(ground: Ground) -> Iterator[str]:
-    """Yield files of the workspace that git, a shell or agentctl obey outside; and .git, so that it stays in place."""
-    for name in () if ground.read_only else _OBEYED:
+    """Yield what in the workspace git, a shell or agentctl obey outside; and .git, so that it stays in place.
+
+    agentctl's own program is among it, where it is installed there: it would run what a command had written.
+    """
+    if ground.read_only:
+        return
+    for name in _OBEYED:
         if _kind(place := f"{ground.workspace}/{name}") is not None:
+            yield place
+    for place in sorted({os.path.realpath(sys.prefix), os.path.realpath(os.path.dirname(_PACKAGE))}):  # noqa: PTH120
+        if beneath(place, ground.workspace) and place != ground.workspace:
             yield place
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -38,4 +39,11 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
             raise ToolError(f"{relative} is agentctl's own", hint="do without it")
 
 
-__all__ = ["Identities", "identities", "refuse_private"]
+def program_in(workspace: Path) -> tuple[Path, ...]:
+    """Return where agentctl itself is installed below ``workspace``: what is written there would run unbounded."""
+    root = os.path.realpath(workspace)
+    places = (os.path.realpath(sys.prefix), os.path.realpath(Path(__file__).parents[1]))
+    return tuple(Path(place) for place in places if place.startswith(f"{root.rstrip('/')}/"))
+
+
+__all__ = ["Identities", "identities", "program_in", "refuse_private"]

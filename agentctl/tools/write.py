@@ -16,7 +16,7 @@ from agentctl.errors import ToolError, UsageError
 from agentctl.sandbox.choose import is_a_projects_folder
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
-from agentctl.tools.private import refuse_private
+from agentctl.tools.private import program_in, refuse_private
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, typed
 
@@ -35,7 +35,7 @@ class _Written(NamedTuple):
 
 async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
-    refuse_private(bench.workspace, bench.private, real)
+    refuse_private(bench.workspace, (*bench.private, *program_in(bench.workspace)), real)
     return arguments.model_copy(update={"path": real})
 
 

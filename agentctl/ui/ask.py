@@ -141,7 +141,7 @@ def _hung(margin: str, label: str, text: str, width: int) -> Iterator[str]:
 
 
 def _on_one_line(text: str) -> str:
-    """Return text with all that is not plainly visible escaped: controls, odd spaces, marks laid over letters."""
+    """Return text with all that is not plainly visible escaped: controls, odd blanks, marks laid over letters."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
@@ -149,7 +149,8 @@ def _on_one_line(text: str) -> str:
 
 def _shown(char: str) -> str:
     code = ord(char)
-    if safe_text(char) == char and char.isprintable() and not unicodedata.combining(char):
+    is_seen = char.isprintable() and not unicodedata.combining(char) and char != "\u2800"  # a blank that is no space
+    if safe_text(char) == char and is_seen:
         return char
     return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
         f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

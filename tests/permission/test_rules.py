@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import example, given
@@ -144,3 +145,15 @@ def test_no_text_makes_parsing_fail_otherwise(text: str) -> None:
     split_rules(text)
     with contextlib.suppress(ValueError):
         parse_rule(text)
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_a_pattern_means_what_a_plain_reading_of_it_means(pattern: str, text: str) -> None:
+    plain = re.compile("".join({"*": ".*", "?": "."}.get(char, char) for char in pattern))
+    rule = Rule("write_file", (("path", pattern),))
+    assert rule.permits("write_file", {"path": text}) is (plain.fullmatch(text) is not None)
+
+
+def test_no_pattern_of_a_strangers_file_can_hold_up_a_run() -> None:
+    rule = parse_rule("write_file(path=" + "*a" * 40 + "*b)")
+    assert not rule.forbids("write_file", {"path": "a" * 20_000}), "with a star that gives back this would never end"
