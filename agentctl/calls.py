@@ -140,12 +140,17 @@ class Calls:
         except Overrun:
             raise
         except BudgetExceeded as error:
+            self.unfinished = ""
             if completion.tool_calls:
                 return completion  # they can be tried; the next turn meets the limit
             error.partial = completion.text
             raise
         except ProviderError:
+            self.unfinished = ""
             return completion  # it is paid for
+        except BaseException:  # interrupted: the first answer is more than what the second had begun with
+            self.unfinished = completion.text
+            raise
 
     async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
         """Try, and try again where that may help; each attempt is bounded and held anew."""

@@ -27,7 +27,7 @@ from agentctl.events import (
     TurnStarted,
 )
 from agentctl.loop import Outcome
-from agentctl.messages import Completion, Message, Request, ToolCall
+from agentctl.messages import Completion, Delta, Message, Request, ToolCall
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
 from agentctl.results import ErrorInfo, ToolCount
@@ -385,3 +385,27 @@ async def test_an_answer_that_was_cut_twice_is_told_as_cut(stage: Stage, diary: 
     assert [note.text for note in diary.of(Noted)] == [
         "the answer was cut at its most output tokens; --max-output-tokens allows more"
     ]
+
+
+async def test_what_a_second_asking_had_begun_does_not_stand_for_the_answer_that_came(stage: Stage) -> None:
+    cut = Completion("The first four thousand words", usage=USED, stop="length")
+    broken = [Delta("The fir"), ProviderUnavailable("reset")]
+    loop, provider = stage([cut, broken])
+    outcome = await loop.run("s", "t")
+    assert len(provider.heard) == 2
+    assert (outcome.status, outcome.answer, outcome.complete) == ("done", "The first four thousand words", True)
+
+
+async def test_an_interrupt_in_a_second_asking_leaves_the_answer_that_came(stage: Stage) -> None:
+    reached = anyio.Event()
+
+    async def hang(_: Request) -> None:
+        reached.set()
+        await anyio.sleep_forever()
+
+    loop, _ = stage([Completion("The first words", usage=USED, stop="length"), (Delta("The fir"), hang)])
+    async with anyio.create_task_group() as group:
+        group.start_soon(loop.run, "s", "t")
+        await reached.wait()
+        group.cancel_scope.cancel()
+    assert loop.outcome(ProviderUnavailable("stopped")).answer == "The first words"
