@@ -82,7 +82,7 @@ def test_a_server_that_is_down_is_said_with_a_cure_and_costs_nothing(
         class Down:
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
 
-        ended = command("--json", "--timeout", "1s", env=reaching(Down(), format))
+        ended = command("--json", env=reaching(Down(), format))
     document = ended.document
     assert (ended.code, document["status"], document["error"]["kind"]) == (4, "unavailable", "provider")
     assert f"{format} cannot be reached at {Down.url}" in document["error"]["message"]
@@ -120,7 +120,7 @@ def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:
 def test_a_wait_beyond_the_timeout_is_not_begun(command: Command, wire: OpenWire, state: Path) -> None:
     """Were it begun, the run would end by its timeout: 124."""
     server = wire(Fault(429, headers=(("retry-after", "30"),)))
-    ended = command("--json", "--timeout", "3s", env=reaching(server, "openai"))
+    ended = command("--json", "--timeout", "25s", env=reaching(server, "openai"))
     assert (ended.code, ended.document["status"]) == (75, "rate_limited")
     assert "30 s" in ended.document["error"]["hint"]
     assert (len(server.books.chat_requests), book_of(state).phases) == (1, ["void"])
@@ -128,7 +128,7 @@ def test_a_wait_beyond_the_timeout_is_not_begun(command: Command, wire: OpenWire
 
 def test_a_timeout_in_mid_answer_keeps_the_hold_and_hangs_up(command: Command, wire: OpenWire, state: Path) -> None:
     server = wire(PAID["openai"].answer("some words " * 50, stall=True), rates=PAID["openai"].rates, keys=[KEY])
-    ended = command("--json", "--timeout", "1s", env=reaching(server, "openai"))
+    ended = command("--json", "--timeout", "8s", env=reaching(server, "openai"))
     assert (ended.code, ended.document["status"]) == (124, "timeout")
     assert server.books.wait(lambda books: len(books.hung_up) == 1)
     assert book_of(state).phases == ["doubt"]

@@ -131,7 +131,7 @@ def test_what_was_typed_before_the_question_is_no_answer(at_terminal: AtTerminal
 
 @pytest.mark.parametrize("end", ["\x03", "TERM", "timeout"])
 def test_a_run_that_is_stopped_while_it_asks_ends_as_always(at_terminal: AtTerminal, tmp_path: Path, end: str) -> None:
-    person = at_terminal("remove", "run", "Remove it", *(["--timeout", "3s"] if end == "timeout" else []))
+    person = at_terminal("remove", "run", "Remove it", *(["--timeout", "10s"] if end == "timeout" else []))
     person.sees(PROMPT)
     if end == "TERM":
         person.process.send_signal(signal.SIGTERM)
