@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import anyio
 
 from agentctl.bound import Known, learn
-from agentctl.breaker import limit_uses, overrun, reason_of
+from agentctl.breaker import limit_uses, overrun, reason_of, shown
 from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, warned
-from agentctl.errors import ProviderError
+from agentctl.errors import ProviderError, StateError
 from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
@@ -67,7 +68,8 @@ class Settling:
                 return completion
             else:
                 nano = self._dearest(facts, usage, completion)
-                settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
+                with _staying_held(hold):
+                    settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
                 self.known = learn(self.known, request, completion, usage)
             self._add(usage, settlement.nano, completion.model or facts.model)
             await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
@@ -114,7 +116,8 @@ class Settling:
     async def _leave_in_doubt(
         self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
     ) -> Settlement:
-        left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
+        with _staying_held(hold):
+            left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
         known = left.nano is not None and self.in_doubt_nano is not None
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
         await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
@@ -131,3 +134,13 @@ class Settling:
             if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
+
+
+@contextmanager
+def _staying_held(hold: Hold) -> Iterator[None]:
+    """Say what becomes of the money when the end of a call that was sent cannot be written: its hold counts on."""
+    try:
+        yield
+    except StateError as error:
+        amount = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
+        raise StateError(f"{error.message}; the {amount} held for the last call stay held", hint=error.hint) from error

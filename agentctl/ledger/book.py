@@ -14,7 +14,7 @@ from agentctl.ledger import rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.owner import Alive
-from agentctl.ledger.store import Store, Tick
+from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.sums import free_at, hour_amounts, limits_of, run_amounts
 from agentctl.limits import CostLimit
 from agentctl.pricing import to_nano
@@ -86,6 +86,7 @@ class Book:
                 ),
             )
 
+    @known_by_its_id
     def close_run(self, run_id: str, status: str) -> None:
         """Write how a run ended; nothing is admitted under it any more."""
         with self._store.write() as tick:
@@ -96,6 +97,7 @@ class Book:
             rows.void_held(tick, "run_id = ?", run_id, reason="its run ended before sending")
             tick.db.execute("DELETE FROM waiters WHERE run_id = ?", (run_id,))
 
+    @known_by_its_id
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
         with self._store.write() as tick:
@@ -150,6 +152,7 @@ class Book:
             probe=ask.purpose == "probe",
         )
 
+    @known_by_its_id
     def leave_queue(self, attempt_id: str) -> None:
         """Give up waiting, and a hold that came too late with it."""
         with self._store.write() as tick:
@@ -157,7 +160,10 @@ class Book:
             rows.void_held(tick, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: held by us, deadline ahead, and its run still open."""
+        """Compare and set: held by us, deadline ahead, and its run still open.
+
+        A COMMIT that fails is not tried again: what was not surely marked is not sent.
+        """
         with self._store.write() as tick:
             done = tick.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
@@ -170,6 +176,7 @@ class Book:
                 rows.enter(tick, hold_id, "sent", *row)
             return bool(done)
 
+    @known_by_its_id
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
         with self._store.write() as tick:
@@ -199,12 +206,14 @@ class Book:
                 rows.overran(tick, hold_id, row)
             return Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
 
+    @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:
         """Write that an open attempt surely cost nothing."""
         with self._store.write() as tick:
             if rows.attempt(tick, hold_id).phase in ("held", "sent"):
                 rows.void(tick, hold_id, reason)
 
+    @known_by_its_id
     def doubt(self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool) -> Settlement:
         """Write that nobody knows: the hold counts until an hour after the deadline.
 

@@ -89,27 +89,6 @@ def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
 
 
-@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux lists its mounts there")
-def test_the_file_system_of_a_folder_is_read_off_the_mounts(tmp_path: Path) -> None:
-    assert places.file_system(Path("/proc/self")) == "proc"
-    assert places.file_system(tmp_path) not in ("", "proc")
-
-
-def test_the_deepest_and_last_mount_counts_and_blanks_are_read(tmp_path: Path) -> None:
-    real = tmp_path.resolve()
-    (real / "a b").mkdir()
-    named = f"{real}/a b".replace(" ", "\\040")
-    mounts = real / "mountinfo"
-    mounts.write_text(
-        f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / {real} rw shared:1 - xfs /dev/b rw\nnonsense\n"
-        f"3 2 0:6 / {named} rw - ext4 /dev/c rw\n4 2 0:7 / {named} rw - nfs4 host:/x rw\n"
-    )
-    assert places.file_system(real / "a b", mounts=mounts) == "nfs4"
-    assert places.file_system(real, mounts=mounts) == "xfs"
-    assert places.file_system(Path("/"), mounts=mounts) == "ext4"
-    assert places.file_system(real, mounts=real / "none") == ""
-
-
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, OPENAI_API_KEY="sk-not-to-be-seen-1234567890", GROQ_API_KEY="")
     found = places.key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
