@@ -39,27 +39,42 @@ def _cure(said: str, path: Path) -> str:
     if any(word in said for word in _DAMAGED):
         return aside(path)
     if "full" in said or "no space" in said or "quota" in said:
-        return _cure_of_a_full_disk(path) or _FULL
-    if "unable to open" in said:  # SQLite does not say why
-        return _TOO_MANY_FILES if _no_more_files() else _cure_of_a_full_disk(path) or _NO_FOLDER
+        lack = _lack(path)
+        return lack[1] if lack else _FULL
     return next((cure for word, cure in _CURES if word in said), "see that its folder can be written to")
 
 
-def _cure_of_a_full_disk(path: Path) -> str:
+def _unopened(path: Path) -> tuple[str, str]:
+    """Return why a file cannot be opened, which SQLite does not say, and the cure."""
+    if _no_more_files():
+        return "too many open files", _TOO_MANY_FILES
+    return _lack(path) or ("unable to open it or a file beside it", _NO_FOLDER)
+
+
+def _lack(path: Path) -> tuple[str, str] | None:
+    """Return what the disk lacks, and the cure."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:
-        return ""
+        return None
+    if disk.f_flag & os.ST_RDONLY:
+        return "its disk is read-only", _READ_ONLY
     if disk.f_bavail == 0:
-        return _FULL
-    return _NO_INODES if disk.f_files and disk.f_favail == 0 else ""
+        return "its disk is full", _FULL
+    return ("its disk has no inode left", _NO_INODES) if disk.f_files and disk.f_favail == 0 else None
 
 
 def _no_more_files() -> bool:
+    """Whether so few descriptors are free that the queue, the file, its log and the log's index cannot all be open."""
+    taken: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(4):
+            taken.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those that were had are closed again
     except OSError as exc:
         return exc.errno in (errno.EMFILE, errno.ENFILE)
+    finally:
+        for fd in taken:
+            os.close(fd)
     return False
 
 
@@ -79,6 +94,8 @@ def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
         said = exc.strerror.lower()
         other = exc.filename is not None and str(exc.filename) != str(path)
         cure, said = _cure(said, path), f"{said} ({exc.filename})" if other else said
+    elif "unable to open" in said:
+        said, cure = _unopened(path)
     else:
         cure = _cure(said.lower(), path)
     return kind(f"the ledger {path} cannot be used: {said}", hint=cure)

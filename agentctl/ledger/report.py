@@ -92,8 +92,10 @@ def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
         try:
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
             db.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except sqlite3.OperationalError:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise
+            db = _as_it_lies(path)
         with closing(db):
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
@@ -109,6 +111,22 @@ def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
             read = clock()
             now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
             yield Tick(db, now, read.wall_us)
+
+
+def _as_it_lies(path: Path) -> sqlite3.Connection:
+    """Open a ledger whose log cannot be joined; what stands only in the log is read from a copy of both."""
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.exists() and log.stat().st_size):
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    import shutil  # noqa: PLC0415 - hardly ever needed
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder, file.name))
+        db = sqlite3.connect(Path(folder, path.name))
+        db.execute("SELECT 1 FROM sqlite_schema").fetchall()  # it has both open: their names may go
+    return db
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
