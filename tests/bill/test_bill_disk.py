@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agentctl.events import CallHeld, Event, Record, RunStarted
 from agentctl.ledger.book import Book
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
@@ -25,6 +27,7 @@ from tests.wire.server import Answer, WireRequest, WireServer
 
 MONEY = PAID["openai"]
 Broken = Callable[[Path], None]
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")  # else a run that is refused ends in the midst of loading it
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
 
 
@@ -46,7 +49,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         return folder
 
     yield mount
-    for folder in mounted:
+    for folder in reversed(mounted):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
@@ -200,7 +203,6 @@ def test_a_network_file_system_stops_the_run_and_nothing_is_made_there(
 
 
 @root_only
-@pytest.mark.usefixtures("litellm_is_loaded")
 async def test_a_charge_that_cannot_be_written_stays_held_and_counts_when_the_disk_is_well_again(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
@@ -227,7 +229,6 @@ async def test_a_charge_that_cannot_be_written_stays_held_and_counts_when_the_di
 
 
 @root_only
-@pytest.mark.usefixtures("litellm_is_loaded")
 async def test_a_call_in_doubt_that_cannot_be_written_stays_held(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
@@ -244,7 +245,6 @@ async def test_a_call_in_doubt_that_cannot_be_written_stays_held(
 
 
 @root_only
-@pytest.mark.usefixtures("litellm_is_loaded")
 async def test_a_run_that_cannot_write_its_journal_any_more_ends_and_what_it_spent_is_in_the_book(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
@@ -281,3 +281,53 @@ def test_the_command_tells_what_stays_held_in_one_sentence(
     (error,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
     assert error.endswith("held for the last call stay held")
     assert "Traceback" not in ended.err
+
+
+class Filler:
+    """Fills a disk when the first event of a kind is told."""
+
+    def __init__(self, kind: type[Event], disk: Path) -> None:
+        self._kind, self._disk = kind, disk
+
+    async def observe(self, record: Record) -> None:
+        if isinstance(record.event, self._kind) and not (self._disk / "filler").exists():
+            fill(self._disk)
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("kind", "left"), [(RunStarted, []), (CallHeld, ["held"])], ids=["before the hold", "before sending"]
+)
+async def test_a_disk_that_fills_before_a_call_is_sent_stops_it(
+    user: Here, server: WireServer, disk: Callable[..., Path], kind: type[Event], left: list[str]
+) -> None:
+    """What was held then stays so until the next run finds its owner dead: it was never sent, and costs nothing."""
+    disk(user.state, "size=1m")
+    disk(user.state / "runs", "size=1m")  # the journal has room, and does not end the run before
+    watched = replace(user, observers=(Filler(kind, user.state),))
+    document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], server.books.chat_requests, user.book.phases) == (74, (), left)
+    assert "full" in document["error"]["message"]
+    assert "free some space" in document["error"]["hint"]
+
+    (user.state / "filler").unlink()
+    server.play(MONEY.brief)
+    assert (await user.run(reaching(server, "openai"), max_cost_per_task="0.50"))["exit_code"] == 0
+    assert user.book.phases == [*("void" for _ in left), "settled", "settled"]
+
+
+async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_what_was_held_in_it(
+    user: Here, wire: OpenWire
+) -> None:
+    path = user.state / "ledger.db"
+
+    def then_gone(asked: WireRequest) -> Answer:
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(f"ledger.db{ending}").rename(user.folder / f"ledger.db{ending}")
+        return MONEY.busy(asked)
+
+    server = wire(then_gone, rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
+    assert "was moved, deleted or replaced while it was in use" in document["error"]["message"]
+    assert (book_of(user.folder).phases, path.exists()) == (["sent"], False)

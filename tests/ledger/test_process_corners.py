@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 
 from agentctl.budget import Hold
 from agentctl.ledger.book import Book
+from agentctl.ledger.owner import turn
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
 from tests.ledger.parts import HandClock, ask
@@ -123,6 +125,31 @@ def test_a_process_stopped_with_the_queue_in_hand_is_named_and_both_go_on_when_i
         first.tell("go on")
         assert first.heard() is None
         assert impatient.do("open", "late") is None
+
+
+def test_a_queue_that_moves_is_waited_for_however_long_it_is(path: Path) -> None:
+    """Every turn is short and all of them together are longer than the patience: a slow disk, and many who write."""
+    queue, patience_s, slowest = path.with_suffix(".queue"), 1.5, 0.0
+    got = threading.Event()
+
+    def wait() -> None:
+        with turn(queue, patience_s=patience_s):
+            got.set()
+
+    with turn(queue):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        began = last = time.monotonic()
+        while last - began < 3 * patience_s:
+            queue.write_text(f"{os.getpid()}")  # as the next one does whose turn it is
+            time.sleep(0.02)
+            now = time.monotonic()
+            slowest, last = max(slowest, now - last), now
+        assert not got.is_set()
+    waiting.join(PATIENCE_S)
+    if slowest >= patience_s / 2:
+        pytest.skip(f"this machine paused for {slowest:.1f} s: the queue did not move")
+    assert got.is_set()
 
 
 # --- who is alive ---------------------------------------------------------------------------------------------------
