@@ -104,6 +104,14 @@ def test_where_no_clock_counts_a_suspend_it_frees_nothing(book: Book, clock: Han
     assert book.mark_sent("held"), "the ledger's time stood still, and so did its deadline"
 
 
+def test_a_boot_clock_that_leaps_frees_nothing_early(book: Book, clock: HandClock) -> None:
+    """A machine that is thawed elsewhere, or a namespace with a clock of its own: the lesser of both clocks counts."""
+    spend(book)
+    clock.boot_s += 3 * HOUR_S
+    write(book)
+    assert in_the_hour(book) == SPENT
+
+
 # --- jumps ----------------------------------------------------------------------------------------------------------
 
 JUMPS = [2 * HOUR_S, -2 * HOUR_S, DAY_S, -DAY_S]
