@@ -85,6 +85,10 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
     about = "state folder"
     there = _nearest(folder)
     shown = str(folder) if there == folder else f"{folder} (not there yet)"
+    kind = file_system(there)
+    if is_networked(kind):
+        said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
+        return (lack(about, said, _MOVE, stops=True),)
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0" * 4096)
@@ -96,10 +100,6 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
     found = list(_open_to_others(folder, about, 0o077, "others may look into"))
     if free < LITTLE_SPACE:
         found.append(warning(about, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
-    kind = file_system(there)
-    if is_networked(kind):
-        said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
-        return (*found, lack(about, said, _MOVE, stops=True))
     return tuple(found) or (ok(about, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
 
 

@@ -44,7 +44,8 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     def mount(folder: Path, options: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]).returncode:
+            pytest.skip("no disk can be mounted here")
         mounted.append(folder)
         return folder
 

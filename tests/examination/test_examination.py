@@ -17,6 +17,7 @@ from agentctl.examination.finding import Finding, ok
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
 from agentctl.settings.terminal import is_dumb
+from tests.ledger.served import served
 from tests.settings.desk import Desk
 
 PAID = ModelFacts("openai", "m", price=Price(Decimal(1), Decimal(3), source="test"), context_window=8000)
@@ -87,6 +88,13 @@ def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (found,) = places.state_folder(tmp_path / "file")
     assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+
+
+def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
+    with served(tmp_path / "remote") as point:
+        (found,) = places.state_folder(point)
+    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert "network file system (fuse.sshfs)" in found.said
 
 
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
