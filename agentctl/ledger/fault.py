@@ -87,6 +87,22 @@ def aside(path: Path) -> str:
     return f"keep it, moved aside, and start a new ledger: {'; '.join(moves)}"
 
 
+def refuse_a_remnant(path: Path) -> None:
+    """Refuse a ledger that is empty or gone while what lies beside it shows that it was used.
+
+    To be asked before SQLite looks at it, which takes it for a new one and removes the log.
+
+    Raises:
+        StateError: charges may stand in its log, or are lost.
+    """
+    there = path.exists()
+    if there and path.stat().st_size:
+        return
+    log = path.with_name(f"{path.name}-wal")
+    if (log.exists() and log.stat().st_size) or (there and path.with_suffix(".owners").exists()):
+        raise StateError(f"the ledger {path} is {'empty' if there else 'gone'}, but it has been used", hint=aside(path))
+
+
 def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
     """Return what went wrong as an error of ours, of the given ``kind``."""
     said = str(exc)

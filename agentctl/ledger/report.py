@@ -13,6 +13,7 @@ from typing import Any
 from agentctl.budget import Amounts
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
+from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import hour_amounts
@@ -139,6 +140,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
     now = clock().wall_us
     nothing = CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
     with translated(path):
+        refuse_a_remnant(path)
         try:
             path.stat()
         except FileNotFoundError:

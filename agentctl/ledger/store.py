@@ -15,7 +15,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, Reading, advance, system_clock
-from agentctl.ledger.fault import aside, state_error
+from agentctl.ledger.fault import refuse_a_remnant, state_error
 from agentctl.ledger.fault import translated as translated  # its readers know it from here
 from agentctl.ledger.owner import turn
 from agentctl.ledger.place import MOVE, refuse_a_network
@@ -70,14 +70,11 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         """Open the file; it is made and filled in one turn, so that an empty one is new or has lost what it held."""
-        size = self._size()
-        if size:
+        if self._size():
             return self._connected(self._turn())
         with self._turn():
-            size = self._size()  # another one may have made it
-            if not size:
-                self._refuse_a_remnant(there=size is not None)
-            if size is None:
+            refuse_a_remnant(self.path)
+            if self._size() is None:  # else another one has made it
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             return self._connected(nullcontext())
 
@@ -93,14 +90,6 @@ class Store:
         if not stat.S_ISREG(file.st_mode):
             raise OSError(errno.EINVAL, "It is no file")
         return file.st_size
-
-    def _refuse_a_remnant(self, *, there: bool) -> None:
-        """Refuse a ledger that is gone or empty while what lies beside it shows that it was used."""
-        log, owners = self.path.with_name(f"{self.path.name}-wal"), self.path.with_suffix(".owners")
-        if (log.exists() and log.stat().st_size) or (there and owners.exists()):
-            raise StateError(
-                f"the ledger {self.path} is {'empty' if there else 'gone'}, but it has been used", hint=aside(self.path)
-            )
 
     def _connected(self, until_made: AbstractContextManager[None]) -> sqlite3.Connection:
         db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)

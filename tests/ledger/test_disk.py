@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from agentctl.errors import StateError
 from agentctl.ledger.book import Book
+from agentctl.ledger.condition import condition
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
@@ -298,6 +300,9 @@ def test_an_empty_ledger_that_has_been_used_is_not_taken_for_a_new_one(tmp_path:
     if left == "the owners":
         log.unlink()
     written = log.read_bytes() if log.exists() else b""
+    for look in (condition, partial(costs_window, seconds=60)):
+        with pytest.raises(StateError, match="is empty, but it has been used"):
+            look(path)
     error = refused(path)
     assert error.message == f"the ledger {path} is empty, but it has been used"
     assert f"mv {path} {path}.damaged" in error.hint
