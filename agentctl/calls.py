@@ -17,12 +17,12 @@ import anyio
 
 from agentctl.bound import bound
 from agentctl.breaker import Overrun, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Hold, Purpose, Wait, Wish, wish
+from agentctl.budget import Ask, Hold, Purpose, Wait, Wish, ceiling_of, further, wish
 from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
 from agentctl.events import CallHeld, CallRetried, CallSent, CallWaited, Emit, Event
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, Price, to_nano
+from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.settling import Settling
 from agentctl.stream import Patience, Sent, take_in
@@ -209,7 +209,7 @@ class Calls:
 
     async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
-        facts, hour = self.facts, self._limits.max_cost_per_hour
+        facts = self.facts
         ask = Ask(
             attempt_id=request.attempt_id,
             run_id=self._run_id,
@@ -217,9 +217,10 @@ class Calls:
             input_bound=bound(request, self._settling.known) if facts.metered else 0,
             least=wanted.least,
             most=wanted.most,
-            hour_limit_nano=None if hour is None else to_nano(hour),
+            hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
             deadline_s=self._deadline_s,
             purpose=purpose,
+            further=further(self._limits),
         )
         started, told = anyio.current_time(), set[str]()
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}

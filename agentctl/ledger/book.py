@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from agentctl.budget import Ask, Charge, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
-from agentctl.errors import InternalError, Verdict
+from agentctl.errors import InternalError, LimitName, Verdict
 from agentctl.ledger import rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.owner import Alive
 from agentctl.ledger.store import Store, Tick
-from agentctl.ledger.sums import free_at, hour_amounts, limits_of, run_amounts
-from agentctl.limits import CostLimit
+from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
+from agentctl.limits import WINDOWS, CostLimit
 from agentctl.pricing import to_nano
 
 PAUSE_S = 2.0
@@ -224,12 +224,16 @@ class Book:
                 rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
             return Settlement("doubt", nano, tokens)
 
-    def spend(self, run_id: str) -> Spend:
-        """Return what counts against the run and the hour now."""
+    def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
+        """Return what counts against the run and the hour now, and against ``further`` limits."""
         with self._store.read() as tick:
             nano, _ = run_amounts(tick, run_id, "nano")
             tokens, _ = run_amounts(tick, run_id, "tokens")
-            return Spend(nano, tokens, hour_amounts(tick)[0])
+            others = {
+                name: window_amounts(tick, name)[0] if name in WINDOWS else calls_a_minute(tick, run_id)
+                for name in further
+            }
+            return Spend(nano, tokens, window_amounts(tick)[0], others)
 
     def _queue(self, tick: Tick, ask: Ask, *, at_ceiling: bool) -> None:
         need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
