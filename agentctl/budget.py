@@ -31,9 +31,11 @@ def further(limits: CostLimit) -> Mapping[LimitName, int]:
 
 
 class Keep(NamedTuple):
-    """What is set aside for a last answer, should a limit stop the run: a row's id, and tokens in and out."""
+    """What is set aside for a last answer, should a limit stop the run: tokens in and out.
 
-    id: str
+    No output: nothing is set aside, and what was is given back.
+    """
+
     input_bound: int
     output: int
 
