@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from agentctl.plan import Plan
     from agentctl.protocols import Approver, LLMProvider, Observer
 
-_LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 _LOG = logging.getLogger("agentctl")
 
 
@@ -179,7 +178,9 @@ class DockerAgent:
             flags["cost_history_file"] = self._tracker.history_file
             limits = self._tracker.limits
             if limits is not None:
-                flags |= {name: "none" if (most := getattr(limits, name)) is None else most for name in _LIMITS}
+                from agentctl.limits import as_flags  # noqa: PLC0415 - importing the package loads nothing
+
+                flags |= as_flags(limits)
         if self._context is not None:
             flags |= {
                 "max_context_tokens": self._context.max_tokens,

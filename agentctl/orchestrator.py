@@ -13,7 +13,7 @@ import anyio
 from agentctl.admission import Admission
 from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent
 from agentctl.breaker import breaker_info, limit_uses
-from agentctl.budget import Amounts, Spend
+from agentctl.budget import Amounts, Spend, further
 from agentctl.calls import Calls
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, UsageError
@@ -118,7 +118,7 @@ class Orchestrator:
             run.recorder.run_id, plan.limits, task=run.task, agent=agent.name, labels=plan.labels
         )
         run.opened = True
-        run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+        run.limits = await self._measured(run)
         await run.recorder.emit(
             RunStarted(
                 task=run.task,
@@ -188,6 +188,9 @@ class Orchestrator:
             raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
         return names
 
+    async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
+        return self._uses(await self._ledger.spend(run.recorder.run_id, further(self._plan.limits)))
+
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
         uses = limit_uses(self._plan.limits, spend)
         return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
@@ -221,7 +224,7 @@ class Orchestrator:
                 await run.kit.toolbox.aclose()
         if run.opened:
             if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
-                run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+                run.limits = await self._measured(run)
             await self._ledger.close_run(run.recorder.run_id, status)
 
     def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:

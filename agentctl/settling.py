@@ -10,21 +10,23 @@ import anyio
 
 from agentctl.bound import Known, learn
 from agentctl.breaker import limit_uses, overrun, reason_of, shown
-from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, warned
+from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, further, warned
 from agentctl.errors import ProviderError, StateError
 from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.protocols import Ledger
+from agentctl.results import LimitUse
 from agentctl.stream import Sent
 
 
 class Settling:
     """Concludes the attempts of one run, each once, and keeps what they came to.
 
-    ``known`` is the ground on which the next bound can be tight. ``price_of`` knows the prices of other models of the
-    provider, for when another one answers than was asked. Amounts in nano-dollars, None when a price is unknown.
+    ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
+    ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
+    Amounts in nano-dollars, None when a price is unknown.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Settling:
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
         self.models: tuple[str, ...] = ()
+        self.uses: tuple[LimitUse, ...] = ()
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at.
@@ -126,12 +129,11 @@ class Settling:
 
     async def _warn(self) -> None:
         """Tell how much of each limit is used, and say once for each that 80 % are."""
-        spend = await self._ledger.spend(self._run_id)
-        uses = limit_uses(self._limits, spend)
-        await self._emit(LimitsMeasured(uses))
-        for use in uses:
-            amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
-            if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
+        spend = await self._ledger.spend(self._run_id, further(self._limits))
+        self.uses = limit_uses(self._limits, spend)
+        await self._emit(LimitsMeasured(self.uses))
+        for use in self.uses:
+            if use.name not in self._warned and warned(spend.of(use.name), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
-from agentctl.errors import UsageError
+from agentctl.errors import LIMIT_NAMES, UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
@@ -29,8 +29,6 @@ from agentctl.version import __version__
 
 if TYPE_CHECKING:
     from agentctl.checkup import Patient
-
-_LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
 def make_provider(
@@ -88,8 +86,8 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
     """Return what a run may do, from the settings alone."""
     settings = loaded.settings
     return Plan(
-        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in _LIMITS}),  # checked before
-        limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in _LIMITS},
+        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in LIMIT_NAMES}),  # checked before
+        limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in LIMIT_NAMES},
         agent=settings.agent,
         agent_chosen_by=str(loaded.sources["agent"]),
         provider_chosen_by=choice.chosen_by,
@@ -98,7 +96,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         budget_wait_s=settings.budget_wait,
         max_output_tokens=settings.max_output_tokens,
         doubt=settings.doubt,
-        loop=LoopLimits(max_turns=settings.max_turns),
+        loop=LoopLimits(max_turns=settings.max_turns, identical_calls=settings.max_identical_calls),
         max_context_tokens=settings.max_context_tokens,
         keep_user=settings.keep_last_n_user_messages,
         keep_assistant=settings.keep_last_n_assistant_messages,

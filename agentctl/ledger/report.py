@@ -16,7 +16,7 @@ from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, syst
 from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
-from agentctl.ledger.sums import hour_amounts
+from agentctl.ledger.sums import window_amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +150,4 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
             return nothing
         since = tick.now_us - seconds * 1_000_000
         rows = tuple(_row(row) for row in tick.db.execute(_ROWS, {"since": since}))
-        return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, hour_amounts(tick)[0])
+        return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, window_amounts(tick)[0])
