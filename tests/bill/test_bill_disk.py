@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.events import CallHeld, Event, Record, RunStarted
+from agentctl.events import CallHeld, Event, ModelAnswered, Record, RunStarted
 from agentctl.ledger.book import Book
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
@@ -332,3 +332,17 @@ async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_w
     assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
     assert "was moved, deleted or replaced while it was in use" in document["error"]["message"]
     assert (book_of(user.folder).phases, path.exists()) == (["sent"], False)
+
+
+@root_only
+async def test_a_disk_that_fills_after_the_answer_lets_it_be_read_and_the_run_end_with_74(
+    user: Here, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    disk(user.state, "size=1m")
+    disk(user.state / "runs", "size=1m")
+    server = wire(MONEY.answer("Half of it is used."), rates=MONEY.rates, keys=[KEY])
+    watched = replace(user, observers=(Filler(ModelAnswered, user.state),))
+    document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], document["answer"]) == (74, "Half of it is used.")
+    assert "free some space" in document["error"]["hint"]
+    assert (document["cost"]["nano_usd"], user.book.nano("settled")) == (FOUR_CENTS, FOUR_CENTS)
