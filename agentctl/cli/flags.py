@@ -65,12 +65,14 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return ``k=v`` words as a mapping.
 
     Raises:
-        UsageError: a word without ``=`` or without a name.
+        UsageError: a word without ``=`` or without a name, or one that cannot be kept.
     """
+    from agentctl.attribution import checked
+
     labels: dict[str, str] = {}
     for word in given or ():
         name, mark, value = word.partition("=")
         if not mark or not name.strip():
             raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
         labels[name.strip()] = value.strip()
-    return labels
+    return checked(labels)
