@@ -31,6 +31,7 @@ from agentctl.version import __version__
 
 if TYPE_CHECKING:
     from agentctl.checkup import Patient
+    from agentctl.estimate import Estimate
 
 
 def make_provider(
@@ -76,6 +77,29 @@ def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
         find_agent(plan.agent, load_agents())
     provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
     return provider.facts
+
+
+async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
+    """Return what a run of ``task`` would begin with and could cost; nothing is sent and nothing is written.
+
+    Raises:
+        UsageError: as ``assemble``.
+        AgentctlError: what would end a run before its first request, limits aside: these are in the estimate.
+    """
+    from agentctl.estimate import estimate  # noqa: PLC0415 - a run needs none
+    from agentctl.ledger.outlook import outlook  # noqa: PLC0415
+
+    plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
+    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    return await estimate(
+        task,
+        plan=plan,
+        agents=load_agents(),
+        facts=provider.facts,
+        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent),
+        now=lambda: datetime.now(UTC),
+    )
 
 
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:

@@ -26,7 +26,13 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
 ]
 
-_SYNONYMS = {"format": "output", "max-cost": "max-cost-per-task", "max-tokens": "max-tokens-per-task", "ls": "list"}
+_SYNONYMS = {
+    "format": "output",
+    "max-cost": "max-cost-per-task",
+    "max-tokens": "max-tokens-per-task",
+    "dry-run": "estimate",
+    "ls": "list",
+}
 
 
 def canonical(word: str) -> str:
