@@ -133,6 +133,19 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     assert git_labels(tmp_path) == {"ref": "main"}
 
 
+def test_what_somebody_sends_through_a_pipe_is_not_taken_from_him(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    os.mkfifo(dot / "HEAD")
+    pipe = os.open(dot / "HEAD", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(pipe, b"ref: refs/heads/main\n")
+        assert git_labels(tmp_path) == {}
+        assert os.read(pipe, 100) == b"ref: refs/heads/main\n"
+    finally:
+        os.close(pipe)
+
+
 @pytest.mark.parametrize("said", ["gitdir: /nowhere/at/all", "gitdir: \0", "gitdir:", "nonsense", "", "gitdir: ."])
 def test_a_file_that_names_no_repository_says_nothing(tmp_path: Path, said: str) -> None:
     (tmp_path / ".git").write_text(said)

@@ -7,6 +7,7 @@ import threading
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ import pytest
 from agentctl.budget import Amounts, Hold, Wait, Worst
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.clock import Reading
 from agentctl.ledger.outlook import Outlook, outlook
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.limits import CostLimit
@@ -162,6 +164,23 @@ async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None
     seen.append(look(path, clock, dollars("1000")).rooms[1].amounts.spent)
     assert seen == sorted(seen)
     assert seen[-1] == 300 * DOLLAR // 1000
+
+
+def test_what_is_written_while_it_reads_is_seen(path: Path, clock: HandClock) -> None:
+    """Whoever looks asks for the time in the middle of it: then another process spends, and stays."""
+    books = [SqliteLedger(path, clock=clock)]
+    anyio.run(partial(spend, books[0], "before", tokens=100))
+    anyio.run(books[0].aclose)
+
+    def interrupted() -> Reading:
+        if len(books) == 1:
+            books.append(SqliteLedger(path, clock=clock))
+            anyio.run(partial(spend, books[1], "meanwhile", tokens=200))
+        return clock()
+
+    found = outlook(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=interrupted)
+    anyio.run(books[1].aclose)
+    assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
 
 
 async def test_what_is_no_ledger_of_ours_is_said_and_left(path: Path, clock: HandClock) -> None:
