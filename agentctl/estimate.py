@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING
 from typing import NamedTuple
 
 from agentctl.admission import Admission
@@ -16,9 +16,10 @@ from agentctl.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.budget import Ask, Room, Wait, Wish, ceiling_of, further, wish
 from agentctl.context import conversation_tokens, schema_tokens
 from agentctl.dispatch import Dispatch
-from agentctl.errors import AgentctlError, BudgetExceeded, Verdict
+from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
 from agentctl.events import Event
 from agentctl.ledger.outlook import Outlook
+from agentctl.limits import WINDOWS
 from agentctl.messages import Message, Request, Usage
 from agentctl.orchestrator import Equip
 from agentctl.plan import Plan
@@ -29,6 +30,7 @@ Look = Callable[[Ask, str], Outlook]
 """Asks the ledger how it would answer the first call of an agent's run, without a trace."""
 
 _RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
+_SHORT_S = 3600  # seconds: most runs end within it
 _NANO_PER_TOKEN = 1000  # nano-dollars, for each dollar per million tokens
 
 
@@ -152,18 +154,23 @@ def _refusal(found: Outlook, plan: Plan, facts: ModelFacts) -> AgentctlError | N
 def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int) -> Cost:
     """Return the floor, the first call with ``likely`` input and the ``least`` output that would do, and the ceiling.
 
-    The ceiling is the least of what is left of each limit in dollars, and of tokens at the dearest price.
+    The ceiling is the least of what is left now of each limit in dollars, and of tokens at the dearest price. What
+    leaves the window of a limit while the run goes on makes room again, which nobody can foresee; in a window shorter
+    than an hour there is always some, so that such a limit is no ceiling.
     """
     price = facts.price
     if not facts.metered or (price is not None and price.is_free):
         return Cost(0, 0)
-    ceilings = [(left(room) or 0, room.limit) for room in rooms if room.ceiling is not None and room.unit == "nano_usd"]
-    if price is not None:
-        dearest = Decimal(max(price.dearest_input, price.dearest_output) * _NANO_PER_TOKEN)
-        for room in rooms:
-            if room.ceiling is not None and room.unit == "tokens":
-                tokens = (left(room) or 0) * dearest
-                ceilings.append((int(tokens.to_integral_value(ROUND_CEILING)), room.limit))
+    ceilings: list[tuple[int, LimitName]] = []
+    for room in rooms:
+        rest = left(room)
+        if rest is None:
+            continue
+        if room.unit == "nano_usd" and WINDOWS.get(room.limit, _SHORT_S) >= _SHORT_S:
+            ceilings.append((rest, room.limit))
+        if room.unit == "tokens" and price is not None:
+            dearest = max(price.dearest_input, price.dearest_output) * _NANO_PER_TOKEN
+            ceilings.append((int((rest * dearest).to_integral_value(ROUND_CEILING)), room.limit))
     floor = None if price is None else charge_nano(price, Usage(likely, least))
     return Cost(floor, *min(ceilings)) if ceilings else Cost(floor, None)
 

@@ -16,6 +16,7 @@ from agentctl.cli.invocation import Form
 from agentctl.errors import Unit
 from agentctl.estimate import Estimate, left
 from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Likeness, Percentiles
+from agentctl.limits import WINDOWS
 from agentctl.pricing import Price
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.text import safe_text
@@ -118,7 +119,8 @@ def _ceiling(found: Estimate) -> str:
     ceiling, by = found.cost.ceiling, found.cost.ceiling_by
     if ceiling is None:
         return "none: no limit is set that could be told in dollars"
-    return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'})"
+    now = ", as of now" if by in WINDOWS else ""  # what leaves a window makes room again
+    return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 
 def _alike(alike: Likeness) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agentctl.budget import Ask, Room, Wait, Worst, judge
+from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of, judge
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger.book import PAUSE_S
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
@@ -20,7 +20,6 @@ from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import free_at, limits_of
 from agentctl.limits import CostLimit
-from agentctl.pricing import to_nano
 
 T = TypeVar("T")
 
@@ -67,11 +66,10 @@ def outlook(
 
 def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit) -> None:
     """Open the run in a table of this connection alone, which hides the book's own: the sums find it there."""
-    cost = limits.max_cost_per_task
     tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM main.scopes WHERE 0")
     tick.db.execute(
         "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, opened_us) VALUES (?, 'run', ?, ?, ?)",
-        (ask.run_id, None if cost is None else to_nano(cost), limits.max_tokens_per_task, tick.now_us),
+        (ask.run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
     )
 
 

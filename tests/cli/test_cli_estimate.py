@@ -142,6 +142,20 @@ def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: 
     assert "hint: agentctl run --max-cost-per-hour 20.00 " in text.err
 
 
+def test_every_limit_that_is_set_has_its_row(here: Here, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    spent(state, 1_000)
+    words = ("run", "--estimate", TASK, "--max-cost-per-month", "1.30", "--max-calls-per-minute", "5")
+    document = here(*words, "--json").document
+    assert list(document["limits"]) == [
+        *("max_cost_per_task", "max_cost_per_hour", "max_cost_per_month"),
+        *("max_tokens_per_task", "max_calls_per_minute"),
+    ]
+    assert document["limits"]["max_cost_per_month"]["left"] == 0.3
+    assert document["limits"]["max_calls_per_minute"]["left"] == 5
+    assert here(*words, "--max-tokens", "none").out.count("ceiling     $0.30 (max_cost_per_month, as of now)\n") == 1
+
+
 def test_an_unknown_price_is_exit_2_with_the_line_to_add(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     told = here("run", "--estimate", TASK, "--model", "openai/no-such-model")

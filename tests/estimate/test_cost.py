@@ -31,6 +31,14 @@ def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
     assert cost_of(dear, (TASK, few), likely=1, least=1) == Cost(4000, 7_000_000, "max_tokens_per_task")
 
 
+def test_a_window_that_moves_on_while_a_run_does_is_no_ceiling() -> None:
+    minute = Room("max_cost_per_minute", "nano_usd", 1000, Amounts())
+    calls = Room("max_calls_per_minute", "calls", 1, Amounts())
+    month = Room("max_cost_per_month", "nano_usd", 2000, Amounts(500))
+    assert cost_of(FACTS, (TASK, minute, calls), likely=1, least=1).ceiling_by == "max_cost_per_task"
+    assert cost_of(FACTS, (TASK, minute, month), likely=1, least=1) == Cost(4000, 1500, "max_cost_per_month")
+
+
 def test_what_is_free_costs_nothing_and_what_is_unknown_is_not_called_free() -> None:
     rooms = (TASK, HOUR, TOKENS)
     assert cost_of(replace(FACTS, price=FREE), rooms, likely=1000, least=256) == Cost(0, 0)
