@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.errors import UsageError
-from agentctl.text import safe_text
+from agentctl.text import redact, safe_text
 
 MOST_LABELS = 32
 MOST_KEY = 64
@@ -56,6 +56,14 @@ def kept(labels: Mapping[str, str | None]) -> dict[str, str]:
     """Return labels that a machine gave, each cut down to what can be kept; what is left empty is none."""
     short = {name: "".join(filter(str.isprintable, value or "")).strip() for name, value in labels.items()}
     return {name: value[:MOST_VALUE] for name, value in short.items() if value}
+
+
+def attributed(
+    own: Mapping[str, str], *, workdir: str, job: Mapping[str, str], secrets: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the labels of a run: of its repository, over these of its CI job, over these a person's ``own``."""
+    found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
+    return {**kept({name: redact(value, secrets) for name, value in found.items()}), **own}
 
 
 def repo_of(url: str) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
-from agentctl.attribution import checked, git_labels, kept
+from agentctl.attribution import attributed, checked
 from agentctl.errors import LIMIT_NAMES, UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
@@ -23,7 +23,6 @@ from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, Settings
-from agentctl.text import redact
 from agentctl.tools import toolbox
 from agentctl.tools.kit import equip
 from agentctl.tools.rulebook import permissions_of
@@ -108,22 +107,14 @@ def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[objec
     return () if found is None else (found,)
 
 
-def _attributed(loaded: Loaded, workdir: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of a run: those of its repository and its CI job, under those that a person gave."""
-    own = checked(given)
-    if not loaded.settings.auto_labels:
-        return own
-    found = {**git_labels(Path(workdir)), **loaded.job, "workdir": workdir}
-    return {**kept({name: redact(value, loaded.secrets) for name, value in found.items()}), **own}
-
-
 def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
     """Return what a run may do, from the settings alone; under ``labels`` lie those that are found out here.
 
     Raises:
         UsageError: a label cannot be kept.
     """
-    settings, workdir = loaded.settings, str(loaded.settings.workdir or Path.cwd())
+    settings, own = loaded.settings, checked(labels)
+    workdir = str(settings.workdir or Path.cwd())
     return Plan(
         limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in LIMIT_NAMES}),  # checked before
         limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in LIMIT_NAMES},
@@ -142,7 +133,9 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         permissions=permissions_of(loaded),
         approve=settings.approve,
         workdir=workdir,
-        labels=_attributed(loaded, workdir, labels),
+        labels=attributed(own, workdir=workdir, job=loaded.job, secrets=loaded.secrets)
+        if settings.auto_labels
+        else own,
         version=__version__,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.attribution import MOST_VALUE, checked, git_labels, kept, ref_of, repo_of
+from agentctl.attribution import MOST_VALUE, attributed, checked, git_labels, kept, ref_of, repo_of
 from agentctl.errors import UsageError
 
 REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
@@ -169,6 +169,12 @@ def test_only_the_remote_called_origin_counts(tmp_path: Path) -> None:
         '  url = "https://host/ours"\n[branch "main"]\nurl = https://host/none\n'
     )
     assert git_labels(tmp_path)["repo"] == "host/ours"
+
+
+def test_a_key_in_a_name_is_redacted_before_it_is_a_label(tmp_path: Path) -> None:
+    key = "sk-0123456789abcdef"
+    found = attributed({}, workdir=str(tmp_path / key), job={"ref": f"leak/{key}"}, secrets=(key,))
+    assert found == {"workdir": f"{tmp_path}/[redacted]", "ref": "leak/[redacted]"}
 
 
 @pytest.mark.parametrize(

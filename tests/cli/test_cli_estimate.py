@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ from tests.bill.book import book_of
 from tests.bill.parts import FORMATS, KEY, PAID, TASK, priced, reaching
 from tests.cli.conftest import Commands, Here
 from tests.cli.test_cli_weight import HEAVY, loaded_by
-from tests.estimate.parts import as_it_stands, spend
+from tests.estimate.parts import as_it_stands, hold, spend
 from tests.wire.plugin import OpenWire
 
 MODEL = ModelFacts("openai", "gpt-4-turbo", Price(Decimal(0), Decimal(1_000)), output_ceiling=4096)
@@ -140,6 +141,41 @@ def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: 
     assert "The first call would be refused now: max_cost_per_hour.\n" in text.out
     assert text.err.startswith("error: max_cost_per_hour is $10.00; the next call could make it $10.0")
     assert "hint: agentctl run --max-cost-per-hour 20.00 " in text.err
+
+
+def test_what_others_hold_is_waited_for_unless_nobody_waits(
+    here: Here, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("LLM_MODEL", "gpt-4-turbo")
+    book = SqliteLedger(state / "ledger.db")
+    anyio.run(partial(hold, book, "other", tokens=9_990, facts=MODEL))
+    told = here("run", "--estimate", TASK)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.endswith("\n\nThe first call would wait for what other runs hold.\n")
+    impatient = here("run", "--estimate", TASK, "--json", "--budget-wait", "0")
+    assert (impatient.code, impatient.document["breaker"]["limit"]) == (3, "max_cost_per_hour")
+    assert impatient.document["first_call"]["waits_for"] == "holds"
+    anyio.run(book.aclose)
+
+
+def test_amounts_in_doubt_that_are_in_the_way_end_it_as_they_end_the_run(
+    here: Here, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("LLM_MODEL", "gpt-4-turbo")
+
+    async def fail() -> None:
+        book = SqliteLedger(state / "ledger.db")
+        await book.doubt((await hold(book, "other", tokens=9_990, facts=MODEL)).id, "cut")
+        await book.aclose()
+
+    anyio.run(fail)
+    told, done = here("run", "--estimate", TASK, "--json"), here("run", TASK, "--json")
+    assert (told.code, told.document["error"]) == (4, done.document["error"])
+    assert told.document["breaker"] is None
+    said = here("run", "--estimate", TASK).out
+    assert said.endswith("\n\nThe first call would be refused now: amounts in doubt are in the way.\n")
 
 
 def test_every_limit_that_is_set_has_its_row(here: Here, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
