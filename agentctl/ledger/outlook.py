@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of, judge
+from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
-from agentctl.ledger.book import PAUSE_S
+from agentctl.ledger.book import PAUSE_S, judged
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
@@ -54,7 +54,7 @@ def outlook(
             if health is not True:
                 wanted = replace(ask, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
-        answer = judge(wanted, rooms, at_ceiling=broke_its_clamp(tick, ask))
+        answer, _, _ = judged(tick, wanted, rooms, None, at_ceiling=broke_its_clamp(tick, ask))
         if isinstance(answer, Verdict):
             answer = replace(answer, free_at=free_at(tick, answer))
         elif isinstance(answer, Wait) and answer.verdict is not None:

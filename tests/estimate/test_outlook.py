@@ -13,13 +13,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget import Amounts, Hold, Wait, Worst
+from agentctl.budget import Amounts, Charge, Hold, Keep, Wait, Worst
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading
 from agentctl.ledger.outlook import Outlook, outlook
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.limits import CostLimit
+from agentctl.messages import Usage
 from tests.estimate.parts import FREE_HAND, as_it_stands, dollars, hold, spend
 from tests.ledger.parts import DOLLAR, HandClock, ask
 
@@ -115,6 +116,23 @@ async def test_where_the_holds_of_others_are_in_the_way_it_would_wait(path: Path
     found = look(path, clock).answer
     assert isinstance(found, Wait)
     assert found.reason == "holds"
+    await book.aclose()
+
+
+async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_book(
+    path: Path, clock: HandClock
+) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await book.open_run("other", FREE_HAND, task="t", agent="a", labels={})
+    held = await book.reserve(ask("one", "other", tokens=100, keep=Keep(10, 700)))
+    assert isinstance(held, Hold)
+    assert await book.mark_sent(held.id)
+    await book.settle(held.id, Charge(Usage(10, 100), 100 * DOLLAR // 1000, "m"))
+    found = look(path, clock)
+    assert {room.limit: room.amounts.held for room in found.rooms}["max_cost_per_hour"] == 700 * DOLLAR // 1000
+    assert found.answer == Worst(256, 256 * DOLLAR // 1000, 266)
+    await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
+    assert isinstance(await book.reserve(ask("real", "real", hour=HOUR)), Hold)
     await book.aclose()
 
 
