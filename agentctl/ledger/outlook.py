@@ -86,7 +86,7 @@ def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
         if not before[-1]:
             try:
                 found = _opened(f"{address}&immutable=1", path, look, clock)
-            except sqlite3.Error:
+            except (sqlite3.Error, StateError):
                 if _stamp(path) == before:
                     raise
             else:
@@ -111,6 +111,7 @@ def _stamp(path: Path) -> tuple[int, int, int, int] | None:
 def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
     with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
         db.execute("PRAGMA temp_store=MEMORY")
+        db.execute("BEGIN")  # one view: another process may be making the ledger
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         application = db.execute("PRAGMA application_id").fetchone()[0]
         is_empty = not (version or application or db.execute("SELECT 1 FROM sqlite_schema").fetchone())
@@ -133,7 +134,6 @@ def _migrated(db: sqlite3.Connection, version: int = 0) -> sqlite3.Connection:
 
 
 def _told(db: sqlite3.Connection, look: Callable[[Tick], T], clock: ReadClock) -> T:
-    db.execute("BEGIN")
     row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
     read = clock()
     return look(Tick(db, read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read), read.wall_us))
