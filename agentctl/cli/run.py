@@ -117,6 +117,12 @@ def run(
             rich_help_panel=_LIMITS,
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Or --dry-run: say what it could cost; nothing is sent.", rich_help_panel=_LIMITS
+        ),
+    ] = False,
     workdir: Annotated[
         str | None,
         typer.Option("--workdir", metavar="DIR", help="Where files are read. Default: here.", rich_help_panel=_REACH),
@@ -237,5 +243,6 @@ def run(
         config=config,
         quiet=quiet,
         verbose=verbose,
+        estimate=estimate,
     )
     raise typer.Exit(perform(context.obj, wish))

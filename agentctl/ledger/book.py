@@ -118,7 +118,7 @@ class Book:
             own = kept.kept_of(tick, ask.run_id) if ask.keep is not None else None
             limits = kept.without(limits_of(tick, ask), own) if ask.facts.metered else ()
             broke = broke_its_clamp(tick, ask)
-            answer, aside, gone = _judged(tick, ask, limits, own, at_ceiling=broke)
+            answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait):
                 self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
@@ -265,7 +265,7 @@ class Book:
         tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
 
 
-def _judged(
+def judged(
     tick: Tick, ask: Ask, limits: tuple[Room, ...], own: Kept | None, *, at_ceiling: bool
 ) -> tuple[Worst | Wait | Verdict, Kept | None, tuple[Kept, ...]]:
     """Judge with what may be kept beside the hold; return what is kept then, and what other runs lose for it."""

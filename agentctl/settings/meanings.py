@@ -44,6 +44,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "allow": "rules for what runs without asking",
         "ask": "rules for what is always asked about",
         "deny": "rules for what never runs",
+        "auto_labels": "false: no run is labelled with its repo, ref, job and workdir",
         "doubt": "strict: also count a refused call as in doubt",
         "output": "what stdout gets: text, json or jsonl",
         "color": "colour on the terminal: auto, always or never",

@@ -113,6 +113,7 @@ class Settings(BaseModel):
     allow: Rules = ()
     ask: Rules = ()
     deny: Rules = ()
+    auto_labels: Annotated[bool, BeforeValidator(yes)] = True
     doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
     output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
     color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"

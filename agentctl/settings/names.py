@@ -102,6 +102,7 @@ _PREFIXED: tuple[str, ...] = (
     "ASK",
     "DENY",
     "DOUBT",
+    "AUTO_LABELS",
     "OUTPUT",
     "COLOR",
     "STATE_DIR",

@@ -29,6 +29,7 @@ along; each binds the runs that carry it, over the spending of all. The calls of
   agentctl run --max-cost 0.10 "Which container uses the most memory, and why?"
   agentctl run --max-cost 0.10 --max-cost-per-hour 1 --max-tokens 20000 "Why is the disk so full?"
   agentctl run --max-cost 0 "Why is the disk so full?"          free models only
+  agentctl run --estimate "Why is the disk so full?"            what it could cost; nothing is sent
 
 The words:
 
