@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
-from agentctl.limits import CostLimit, in_dollars
+from agentctl.limits import OWN, CostLimit, in_dollars
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, to_usd
 from agentctl.results import BreakerInfo, LimitUse
@@ -18,6 +18,17 @@ _LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
+
+
+class SoFar(NamedTuple):
+    """What a run has behind it: nano-dollars in doubt (None: no price), and what its last failed call said."""
+
+    run_id: str = ""
+    in_doubt_nano: int | None = 0
+    last_failure: str = ""
+
+
+NOTHING_YET = SoFar()
 
 
 class Doubtful(ProviderUnavailable):
@@ -72,30 +83,48 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
         )
 
 
-def tripped(verdict: Verdict, facts: ModelFacts, *, last: str = "") -> AgentctlError:
-    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause.
-
-    ``last`` is what the last failed call of this run said.
-    """
+def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
+    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
     said = f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit)}; "
     said += f"the next call could make it {shown(verdict.would_be, verdict.unit)}"
     flag = flag_of(verdict.limit)
     if verdict.doubtful:
+        last = _quoted(so_far.last_failure)
         return Doubtful(
-            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{_quoted(last)}",
-            hint=f"see whether {facts.provider} works again, then try again or raise {flag}",
+            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
+            hint=f"see whether {facts.provider} works again, then try again or raise {flag}; "
+            + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
     free = f", or wait until {verdict.free_at:%H:%M:%S} UTC" if verdict.free_at else ""
     return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
 
 
-def gave_up(waited: Wait, facts: ModelFacts, *, last: str = "") -> AgentctlError:
+def gave_up(waited: Wait, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
     """Return the error for a wait that led to nothing."""
     if waited.verdict is not None:
-        return tripped(waited.verdict, facts, last=last)
-    said = f"{facts.provider} did not recover after failed calls{_quoted(last)}"
-    return Doubtful(said, hint="try again later", billed="no")
+        return tripped(waited.verdict, facts, so_far)
+    said = f"{facts.provider} did not recover after failed calls{_quoted(so_far.last_failure)}"
+    hint = "try again later"
+    if so_far.in_doubt_nano != 0:
+        hint += f"; {_given_back(facts.provider, so_far.run_id)}"
+    return Doubtful(said, hint=hint, billed="no")
+
+
+def _is_of_others(verdict: Verdict, so_far: SoFar) -> bool:
+    """Whether more is in doubt under the limit than the run itself has."""
+    if verdict.limit in OWN:
+        return False
+    return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
+
+
+def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
+    """Return what frees the amounts in doubt; the command ends the line, so that it can be pasted as it stands."""
+    command = "agentctl ledger reconcile"
+    if of_others:
+        lists = "agentctl ledger check lists what other runs have in doubt"
+        return f"{lists}; if {provider} billed nothing of it: {command} --provider {shlex.quote(provider)} --actual 0"
+    return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"
 
 
 def _quoted(last: str) -> str:
@@ -110,11 +139,13 @@ def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: M
     cost = (settlement.nano or 0) if in_money else settlement.tokens
     limit: Literal["max_cost_per_task", "max_tokens_per_task"]
     limit = "max_cost_per_task" if in_money else "max_tokens_per_task"
+    name = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
     return Overrun(
         f"provider_overrun: {facts.provider} reported {shown(cost, unit)} for a call that could cost "
         f"{shown(held, unit)} at most; it is recorded in full",
         verdict=Verdict(limit, unit, ceiling=held, spent=cost, in_doubt=0, held=0, would_be=cost),
-        hint="check the model's price and whether the provider keeps to max_tokens",
+        hint="check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
+        f"agentctl ledger reconcile --clear-overrun {shlex.quote(name)}",
         partial=completion.text,
     )
 

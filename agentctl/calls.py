@@ -16,7 +16,7 @@ from typing import Literal
 import anyio
 
 from agentctl.bound import bound
-from agentctl.breaker import Overrun, gave_up, refuse_the_unbounded, tripped
+from agentctl.breaker import Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
 from agentctl.budget import LEAST_OUTPUT, Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
 from agentctl.closing import Closing
 from agentctl.errors import AgentctlError, BudgetExceeded, ProviderError, StateError, Verdict
@@ -113,6 +113,10 @@ class Calls:
     def uses(self) -> tuple[LimitUse, ...]:
         """How much of each limit was used after the last charge."""
         return self._settling.uses
+
+    @property
+    def _so_far(self) -> SoFar:
+        return SoFar(self._run_id, self.in_doubt_nano, self._last_failure)
 
     async def _tell(self, event: Event) -> None:
         if isinstance(event, CallSettled):
@@ -275,11 +279,11 @@ class Calls:
                     case Hold():
                         return answer
                     case Verdict():
-                        raise tripped(answer, self.facts, last=self._last_failure)
+                        raise tripped(answer, self.facts, self._so_far)
                     case Wait():
                         left = started + patience[answer.reason] - anyio.current_time()
                         if left <= 0:
-                            raise gave_up(answer, self.facts, last=self._last_failure)
+                            raise gave_up(answer, self.facts, self._so_far)
                         if answer.reason not in told:
                             told.add(answer.reason)
                             await self._emit(CallWaited(answer.reason, answer.seconds))

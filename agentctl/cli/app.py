@@ -25,10 +25,11 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": canon
 
 
 _ORDER = (
-    *("run", "costs", "runs", "agents", "tools", "policy", "providers"),
+    *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers"),
     *("config", "trust", "doctor", "completion", "help"),
 )
 _GROUPS = {
+    "ledger": "Whether the book can be believed, and what is in doubt.",
     "runs": "What runs did.",
     "agents": "The kinds of worker, one of which takes a task.",
     "tools": "What a model can do here, and what needs a person.",

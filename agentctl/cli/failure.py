@@ -15,7 +15,7 @@ from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint, painter
 
 PLAIN: Paint = painter("never", terminal=False)
-_GROUPS = {"runs", "providers", "config", "agents", "tools", "policy"}
+_GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
 
 
 def say(text: str) -> None:

@@ -189,7 +189,7 @@ class Book:
         """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
         with self._store.write() as tick:
             row = rows.attempt(tick, hold_id)
-            if row.phase == "settled":
+            if row.is_final:
                 return Settlement("settled", row.nano, row.tokens, overrun=row.is_exceeded_by(row.nano, row.tokens))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")

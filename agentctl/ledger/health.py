@@ -14,11 +14,12 @@ PROBE_POLL_S = 0.2
 def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool:
     """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
 
-    Counted over all processes. Doubts that are not the provider's fault (a killed process, Ctrl-C) are left out.
+    Counted over all processes. What is not the provider's doing (a killed process, Ctrl-C, a row
+    settled by hand) is left out.
     """
     recent = tick.db.execute(
         "SELECT phase, ended_us FROM attempts WHERE provider = ? AND phase IN ('settled', 'doubt')"
-        " AND (phase = 'settled' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
+        " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
         (plain(provider),),
     ).fetchall()
     doubts = next((i for i, (phase, _) in enumerate(recent) if phase == "settled"), len(recent))

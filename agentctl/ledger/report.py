@@ -87,7 +87,7 @@ def _row(row: tuple[Any, ...]) -> CostRow:
 
 
 @contextmanager
-def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
+def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
     """Open read-only; on a read-only disk, where a write-ahead log cannot be joined, read the file as it lies."""
     with translated(path):
         try:
@@ -145,7 +145,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
             path.stat()
         except FileNotFoundError:
             return nothing
-    with _reading(path, clock) as tick:
+    with reading(path, clock) as tick:
         if tick is None:
             return nothing
         since = tick.now_us - seconds * 1_000_000

@@ -28,6 +28,12 @@ class Attempt(NamedTuple):
     hold_tokens: int
     provider: str
     model: str | None
+    settled_by: Literal["usage", "export", "hand"] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is settled by usage: that is believed over a provider's export, and both over a person's word."""
+        return self.phase == "settled" and self.settled_by not in ("export", "hand")
 
     def is_exceeded_by(self, nano: int | None, tokens: int) -> bool:
         """Whether a charge is above the hold."""
@@ -41,7 +47,8 @@ def attempt(tick: Tick, attempt_id: str) -> Attempt:
         InternalError: there is none.
     """
     row = tick.db.execute(
-        "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model FROM attempts WHERE id = ?", (attempt_id,)
+        "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model, settled_by FROM attempts WHERE id = ?",
+        (attempt_id,),
     ).fetchone()
     if row is None:
         raise InternalError(f"attempt {attempt_id} is not in the ledger")
@@ -139,6 +146,12 @@ def end(
 def void(tick: Tick, attempt_id: str, reason: str) -> None:
     """Conclude an attempt that cost nothing."""
     end(tick, attempt_id, "void", 0, 0, reason, leaves_us=0)
+
+
+def correct(tick: Tick, attempt_id: str, nano: int, tokens: int, *, by: Literal["export", "hand"], reason: str) -> None:
+    """Settle what no usage tells; it counts in the hour as a charge of now, and says nothing of the provider."""
+    end(tick, attempt_id, "settled", nano, tokens, reason, leaves_us=tick.now_us + HOUR_US)
+    tick.db.execute("UPDATE attempts SET provider_fault = 0, settled_by = ? WHERE id = ?", (by, attempt_id))
 
 
 def doubt(tick: Tick, attempt_id: str, nano: int | None, tokens: int, reason: str, *, provider_fault: bool) -> None:

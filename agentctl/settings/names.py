@@ -7,6 +7,9 @@ from types import MappingProxyType
 
 PREFIX = "AGENTCTL_"
 
+#: What every command of a run carries, so that nothing of it outlives the run; no setting.
+CHILD_MARK = "AGENTCTL_CHILD"
+
 #: Providers that want a key, and the variable that holds it.
 KEY_NAMES: Mapping[str, str] = MappingProxyType(
     {

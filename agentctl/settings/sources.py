@@ -12,7 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from agentctl.settings.names import ENV_NAMES, KEY_NAMES, PREFIX, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
+from agentctl.settings.names import (
+    CHILD_MARK,
+    ENV_NAMES,
+    KEY_NAMES,
+    PREFIX,
+    SECRET_FIELDS,
+    TABLE_FIELDS,
+    TOML_FIELDS,
+    flag_name,
+)
 from agentctl.text import did_you_mean, safe_text
 
 Kind = Literal[
@@ -29,7 +38,7 @@ Kind = Literal[
 ]
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
-_NO_SETTINGS = frozenset({"AGENTCTL_CHILD"})  # what a command of ours carries, so that nothing of it outlives the run
+_NO_SETTINGS = frozenset({CHILD_MARK})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
 

@@ -60,7 +60,7 @@ def test_help_lists_the_commands_in_the_order_of_need(here: Here, monkeypatch: p
         if line[:3] == "│ " + line[2:3] and line[2] != " "
     ]
     assert found == [
-        *("run", "costs", "runs", "agents", "tools", "policy"),
+        *("run", "costs", "ledger", "runs", "agents", "tools", "policy"),
         *("providers", "config", "trust", "doctor", "completion", "help"),
     ]
     assert "install-completion" not in text

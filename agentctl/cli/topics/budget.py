@@ -46,6 +46,9 @@ line to paste; what was answered so far is shown. Then: raise that limit, or wai
 
   agentctl costs --last-hour                what was spent, by run, and what is left of the hour
   agentctl costs --since 2h --json
+  agentctl ledger check                     prove the book: each admission against its limits; what is held, in doubt
+  agentctl ledger reconcile --run ID --actual 0      give back what is in doubt, once you know that it cost nothing
+  agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl runs show                        each call of the last run, with its tokens and its price
 
 A model without a known price is refused under a dollar limit (exit 2), with the line to add to config.toml. Free is

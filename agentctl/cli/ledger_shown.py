@@ -1,0 +1,190 @@
+"""What ``agentctl ledger`` shows: tables for people, documents for scripts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from agentctl.cli.document import as_json, moment, usd
+from agentctl.errors import StateError
+from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran
+from agentctl.ledger.reconcile import Reconciled
+from agentctl.text import safe_text
+from agentctl.ui.figures import columns, money, plural, seconds
+from agentctl.version import __version__
+
+CHECK_SCHEMA = "agentctl.ledger-check/1"
+RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
+_MOST_TOLD = 5
+
+
+def disbelief(found: Checked, path: Path) -> StateError | None:
+    """Return the error for a book that cannot be believed, None if it can."""
+    if not found.wrong:
+        return None
+    more = found.wrong_count - _MOST_TOLD
+    return StateError(
+        f"the ledger {path} cannot be believed: {'; '.join(found.wrong[:_MOST_TOLD])}"
+        + (f"; and {more:,} more" if more > 0 else ""),
+        hint=f"keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged",
+    )
+
+
+def _gives_back(one: InDoubt) -> str:
+    return f"agentctl ledger reconcile --run {shlex.quote(one.run_id)} --actual 0"
+
+
+def _clears(one: Overran) -> str:
+    return f"agentctl ledger reconcile --clear-overrun {shlex.quote(_name(one))}"
+
+
+def _name(one: Overran | OpenHold) -> str:
+    return f"{one.provider}/{one.model}" if one.model else one.provider
+
+
+def check_document(found: Checked, path: Path, error: StateError | None) -> str:
+    """Return what was found as JSON; ``admissions.wrong`` are the first sentences, ``wrong_count`` counts all."""
+    return as_json(
+        {
+            "schema": CHECK_SCHEMA,
+            "version": __version__,
+            "ok": error is None,
+            "ledger": str(path),
+            "exists": found.there,
+            "attempts": found.attempts,
+            "admissions": {"proved": found.proved, "without_limits": found.free},
+            "wrong_count": found.wrong_count,
+            "wrong": list(found.wrong),
+            "open": [
+                {
+                    "attempt_id": one.attempt_id,
+                    "run_id": one.run_id,
+                    "phase": one.phase,
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "held_usd": usd(one.nano),
+                    "held_at": moment(one.held_at),
+                    "owner": {"living": one.living, "pid": one.pid, "host": one.host},
+                }
+                for one in found.open
+            ],
+            "in_doubt": [
+                {
+                    "run_id": one.run_id,
+                    "provider": one.provider,
+                    "attempts": one.attempts,
+                    "usd": usd(one.nano),
+                    "since": moment(one.since),
+                    "owner_living": one.living,
+                    "hint": None if one.living else _gives_back(one),
+                }
+                for one in found.doubts
+            ],
+            "overruns": [
+                {
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "attempts": one.attempts,
+                    "last_at": moment(one.last_at),
+                    "hint": _clears(one),
+                }
+                for one in found.overruns
+            ],
+            "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
+        }
+    )
+
+
+def check_table(found: Checked, path: Path) -> str:
+    """Return what was found for a person."""
+    if not found.there:
+        return f"there is no ledger yet: the first run makes {safe_text(str(path))}"
+    return "\n".join(_check_lines(found))
+
+
+def _check_lines(found: Checked) -> Iterator[str]:
+    yield "the file is whole" + (", its rows and admissions can be believed" if not found.wrong else "")
+    free = f", {found.free:,} free or without a limit" if found.free else ""
+    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}"
+    for said in found.wrong:
+        yield f"wrong: {safe_text(said)}"
+    if found.open:
+        header = ("held", "run", "phase", "model", "amount", "for", "process")
+        yield "\n" + columns(header, [_open_cells(one, found) for one in found.open], right=frozenset({4, 5}))
+    if found.doubts:
+        headed = ("in doubt", "provider", "attempts", "amount", "since", "if nothing was billed")
+        yield "\n" + columns(headed, [_doubt_cells(one) for one in found.doubts], right=frozenset({2, 3}))
+    else:
+        yield "nothing is in doubt"
+    for one in found.overruns:
+        yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
+        yield f"  {safe_text(_clears(one))}"
+
+
+def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
+    age = max(0.0, (found.now - one.held_at).total_seconds()) if found.now is not None else 0.0
+    process = f"{one.pid} on {one.host}, {'living' if one.living else 'dead: the next run ends it'}"
+    amount = "unknown" if one.nano is None else money(one.nano)
+    cells = (one.attempt_id[:12], one.run_id, one.phase, _name(one), amount, seconds(age), process)
+    return tuple(map(safe_text, cells))
+
+
+def _doubt_cells(one: InDoubt) -> tuple[str, ...]:
+    line = "(its process lives)" if one.living else _gives_back(one)
+    at = f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}"
+    cells = (f"run {one.run_id}", one.provider, f"{one.attempts:,}", money(one.nano), at, line)
+    return tuple(map(safe_text, cells))
+
+
+def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
+    """Return what was settled, and what was left, as JSON."""
+    return as_json(
+        {
+            "schema": RECONCILE_SCHEMA,
+            "version": __version__,
+            "dry_run": dry_run,
+            "reconciled": [
+                {
+                    "attempt_id": one.attempt_id,
+                    "run_id": one.run_id,
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "in_doubt_usd": usd(one.was_nano),
+                    "usd": usd(one.now_nano),
+                    "above_hold": one.is_above,
+                }
+                for one in found.done
+            ],
+            "given_back_usd": usd(found.freed_nano),
+            "left": [one._asdict() for one in found.left],
+            "unused_lines": found.unused,
+            "error": None,
+        }
+    )
+
+
+def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
+    """Return what was settled, and what was left, for a person."""
+    lines = []
+    for one in found.done:
+        was = "unknown" if one.was_nano is None else money(one.was_nano)
+        above = "   (more than was held)" if one.is_above else ""
+        lines.append(f"{one.attempt_id}  run {one.run_id}  {was} → {money(one.now_nano)}{above}")
+    lines += [f"{one.attempt_id}  run {one.run_id}  left: {one.why}" for one in found.left]
+    if found.done:
+        settled = f"{plural(len(found.done), 'attempt')} {'would be settled' if dry_run else 'settled'}"
+        lines.append(f"{settled}, {money(found.freed_nano)} given back")
+    elif not found.left:
+        lines.append("nothing is in doubt there")
+    else:
+        lines.append("nothing was settled")
+    if found.unused:
+        lines.append(f"{plural(found.unused, 'line')} of the export: no call in doubt here")
+    return "\n".join(map(safe_text, lines))
+
+
+def cleared_document(name: str, *, done: bool, dry_run: bool) -> str:
+    """Return that a model's usual worst case is held again, as JSON."""
+    head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
+    return as_json({**head, "cleared_overrun": name if done else None, "error": None})

@@ -1,0 +1,200 @@
+"""Whether the book can be believed: the file, its rows, and each admission replayed against its own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.errors import StateError
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.owner import lives
+from agentctl.ledger.replay import NAMES, Replay, Step
+from agentctl.ledger.report import reading
+from agentctl.ledger.store import translated
+
+PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
+_MOST_SAID = 100
+
+_STEPS = """
+SELECT e.id, e.attempt_id, e.at_us, e.phase, e.nano, e.tokens,
+    a.run_id, a.admitted, a.hold_nano, a.hold_tokens, a.deadline_us
+FROM entries AS e LEFT JOIN attempts AS a ON a.id = e.attempt_id WHERE e.id > ? AND e.id <= ? ORDER BY e.id LIMIT ?
+"""
+_ROWS = """
+SELECT a.rowid, a.id, a.phase, a.nano, a.tokens, e.phase, e.nano, e.tokens
+FROM attempts AS a LEFT JOIN entries AS e ON e.id = (SELECT max(id) FROM entries WHERE attempt_id = a.id)
+WHERE a.rowid > ? ORDER BY a.rowid LIMIT ?
+"""
+_NAMES = "SELECT 1 FROM attempts WHERE instr(admitted, ?) LIMIT 1"
+_OPEN = """
+SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.held_us, a.owner_id, o.pid, o.host
+FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id WHERE a.leaves_hour_us IS NULL ORDER BY a.held_us
+"""
+_DOUBTS = """
+SELECT run_id, provider, count(*), sum(nano), min(held_us), owner_id
+FROM attempts WHERE phase = 'doubt' GROUP BY run_id, provider, owner_id ORDER BY min(held_us)
+"""
+_OVERRUNS = """
+SELECT provider, model, count(*), max(at_us) FROM overruns WHERE cleared_us IS NULL GROUP BY provider, model
+"""
+
+
+class OpenHold(NamedTuple):
+    """An amount that is held now; nano-dollars, None without a price. ``living``: its process is there."""
+
+    attempt_id: str
+    run_id: str
+    phase: str
+    provider: str
+    model: str
+    nano: int | None
+    held_at: datetime
+    living: bool
+    pid: int
+    host: str
+
+
+class InDoubt(NamedTuple):
+    """What one run has in doubt at one provider; ``living``: its process may still learn what it cost."""
+
+    run_id: str
+    provider: str
+    attempts: int
+    nano: int
+    since: datetime
+    living: bool
+
+
+class Overran(NamedTuple):
+    """A model that cost more than its hold, so that its ceiling is held until somebody clears it."""
+
+    provider: str
+    model: str
+    attempts: int
+    last_at: datetime
+
+
+class Checked(NamedTuple):
+    """What was found. ``there`` False: no ledger yet. ``wrong``: a sentence for each thing not to be believed.
+
+    ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``wrong_count`` counts also what
+    ``wrong`` has no room for.
+    """
+
+    there: bool = True
+    attempts: int = 0
+    proved: int = 0
+    free: int = 0
+    now: datetime | None = None
+    open: tuple[OpenHold, ...] = ()
+    doubts: tuple[InDoubt, ...] = ()
+    overruns: tuple[Overran, ...] = ()
+    wrong: tuple[str, ...] = ()
+    wrong_count: int = 0
+
+
+def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Checked:
+    """Read the whole book while others may write; nothing is changed. ``page`` rows are read in one view.
+
+    Raises:
+        StateError: it cannot be opened or read, is damaged, or is no ledger that this program knows.
+    """
+    clock = clock or system_clock()
+    with translated(path):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return Checked(there=False)
+    with reading(path, clock) as tick:
+        if tick is None:
+            return Checked(there=False)
+        said = str(tick.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        if said != "ok":
+            raise StateError(
+                f"the ledger {path} is damaged: {' '.join(said.split())}",
+                hint=f"keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged",
+            )
+        names = [name for name in NAMES if tick.db.execute(_NAMES, (name,)).fetchone()]
+        most = tick.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
+        broken = tick.db.execute("PRAGMA foreign_key_check").fetchall()
+    wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
+    replay = Replay(names)
+    for step in _steps(path, clock, most, page):
+        replay.take(step)
+    replay.finish()
+    attempts, said_of_rows = _rows(path, clock, page)
+    wrong += [*replay.wrong, *said_of_rows]
+    found = Checked(
+        attempts=attempts,
+        proved=replay.proved,
+        free=replay.free,
+        wrong=tuple(wrong[:_MOST_SAID]),
+        wrong_count=len(wrong),
+    )
+    return _with_what_stands(found, path, clock)
+
+
+def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Step]:
+    """Yield the entries up to ``most`` in order, ``size`` to a view: an entry never changes."""
+    last = 0
+    while True:
+        with reading(path, clock) as tick:
+            page = [] if tick is None else tick.db.execute(_STEPS, (last, most, size)).fetchall()
+        if not page:
+            return
+        yield from map(Step._make, page)
+        last = page[-1][0]
+
+
+def _rows(path: Path, clock: ReadClock, size: int) -> tuple[int, list[str]]:
+    """Return how many attempts there are, and which say something else than the last entry of their history."""
+    count, last, wrong = 0, 0, list[str]()
+    while True:
+        with reading(path, clock) as tick:
+            page = [] if tick is None else tick.db.execute(_ROWS, (last, size)).fetchall()
+        if not page:
+            return count, wrong
+        for _, attempt_id, *both in page:
+            row, entry = both[:3], both[3:]
+            if row != entry:
+                wrong.append(f"attempt {attempt_id}: its row says {_said(row)}, its history {_said(entry)}")
+        count, last = count + len(page), page[-1][0]
+
+
+def _said(state: list[object]) -> str:
+    phase, nano, tokens = state
+    return "nothing" if phase is None else f"{phase} at {nano} nano-dollars and {tokens} tokens"
+
+
+def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
+    owners = path.with_suffix(".owners")
+    with reading(path, clock) as tick:
+        if tick is None:
+            return found
+        held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
+        overruns = tick.db.execute(_OVERRUNS).fetchall()
+    living = {
+        owner_id: lives(owners, owner_id) for owner_id in {*(row[7] for row in held), *(row[5] for row in doubts)}
+    }
+    sums: dict[tuple[str, str, bool], InDoubt] = {}
+    for run_id, provider, count, nano, since_us, owner_id in doubts:
+        one = InDoubt(run_id, provider, count, nano or 0, as_datetime(since_us), living[owner_id])
+        before = sums.get((run_id, provider, one.living))
+        if before is not None:
+            one = before._replace(attempts=before.attempts + count, nano=before.nano + one.nano)
+        sums[run_id, provider, one.living] = one
+    return found._replace(
+        now=as_datetime(tick.now_us),
+        open=tuple(
+            OpenHold(
+                attempt_id, run_id, phase, provider, model, nano, as_datetime(held_us), living[owner_id], pid, host
+            )
+            for attempt_id, run_id, phase, provider, model, nano, held_us, owner_id, pid, host in held
+        ),
+        doubts=tuple(sums.values()),
+        overruns=tuple(
+            Overran(provider, model, count, as_datetime(at_us)) for provider, model, count, at_us in overruns
+        ),
+    )

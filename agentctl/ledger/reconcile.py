@@ -1,0 +1,214 @@
+"""What is in doubt, settled by what a person or a provider's export says: one transaction, told in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from agentctl.errors import ActionDenied, UsageError
+from agentctl.ledger import rows
+from agentctl.ledger.clock import ReadClock, system_clock
+from agentctl.ledger.owner import lives
+from agentctl.ledger.report import reading
+from agentctl.ledger.rows import plain
+from agentctl.ledger.store import Store, Tick, translated
+from agentctl.text import did_you_mean
+
+By = Literal["attempt", "run", "provider"]
+
+# What can be reconciled: in doubt, or sent by a process that has died since (the next writer leaves that in doubt).
+_OPEN = "(phase = 'doubt' OR (phase = 'sent' AND leaves_hour_us IS NULL))"
+_SQL = (
+    "SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano"
+    " FROM attempts WHERE "
+)
+_WHICH = {
+    "attempt": f"({_OPEN} OR (phase = 'settled' AND settled_by = 'hand')) AND id = ?",
+    "run": f"{_OPEN} AND run_id = ?",
+    "provider": f"{_OPEN} AND provider = ?",
+}
+_KNOWN = {
+    "attempt": "SELECT id FROM attempts WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
+    "run": "SELECT id FROM scopes WHERE id >= ? AND id < ? ORDER BY id LIMIT 2",
+}
+
+
+class Correction(NamedTuple):
+    """One attempt: what it counted, and what it counts from now on; nano-dollars, None if it had no price."""
+
+    attempt_id: str
+    run_id: str
+    provider: str
+    model: str
+    was_nano: int | None
+    now_nano: int
+    is_above: bool = False  # above its hold
+
+
+class Left(NamedTuple):
+    """One attempt that stays in doubt, and why."""
+
+    attempt_id: str
+    run_id: str
+    why: str
+
+
+class Reconciled(NamedTuple):
+    """What was settled, what was left, and how many lines of an export are no call of this ledger."""
+
+    done: tuple[Correction, ...] = ()
+    left: tuple[Left, ...] = ()
+    unused: int = 0
+
+    @property
+    def freed_nano(self) -> int:
+        """How much less counts than before."""
+        return sum(max(0, (one.was_nano or 0) - one.now_nano) for one in self.done)
+
+
+class Uncertain(NamedTuple):
+    """A row that can be reconciled; amounts in nano-dollars and tokens."""
+
+    id: str
+    run_id: str
+    owner_id: str
+    phase: str
+    provider: str
+    model: str
+    nano: int | None
+    tokens: int  # at worst
+    hold_nano: int | None
+
+
+LIVES = "its process lives, and may still learn what it cost"
+
+
+@contextmanager
+def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Tick | None]:
+    """Give one transaction, in which the dead are buried first, or with ``dry_run`` one view; None: no ledger yet."""
+    with translated(path):
+        try:
+            path.stat()
+        except FileNotFoundError:
+            yield None
+            return
+    if dry_run:
+        with reading(path, clock or system_clock()) as tick:
+            yield tick
+        return
+    store = Store(path, clock=clock)
+    try:
+        with store.write() as tick:
+            rows.sweep(tick, path.with_suffix(".owners"), but="")
+            yield tick
+    finally:
+        store.close()
+
+
+def parted(tick: Tick, path: Path, condition: str, value: str) -> tuple[list[Uncertain], tuple[Left, ...]]:
+    """Return the rows of dead owners that ``condition`` (of our own words) names, and those of the living."""
+    owners = path.with_suffix(".owners")
+    found = [Uncertain(*row) for row in tick.db.execute(_SQL + condition, (value,))]
+    living = {owner_id for owner_id in {row.owner_id for row in found} if lives(owners, owner_id)}
+    left = tuple(Left(row.id, row.run_id, LIVES) for row in found if row.owner_id in living)
+    return [row for row in found if row.owner_id not in living], left
+
+
+def reconcile(
+    path: Path,
+    by: By,
+    value: str,
+    *,
+    actual_nano: int,
+    who: str,
+    dry_run: bool = False,
+    only: Collection[str] | None = None,
+    clock: ReadClock | None = None,
+) -> Reconciled:
+    """Settle what is in doubt at ``actual_nano``, all or nothing; a second time finds nothing to do.
+
+    An amount belongs to one attempt, 0 may go to many. Usage that comes late, and a provider's export, are believed
+    over it. A run or an attempt can be named by the beginning of its id. ``only`` these attempts are touched.
+
+    Raises:
+        UsageError: nothing of that name, or an amount for several attempts, or usage has settled the attempt.
+        ActionDenied: all of it belongs to a process that lives.
+        StateError: the ledger cannot be used.
+    """
+    with opened(path, clock=clock, dry_run=dry_run) as tick:
+        if tick is None:
+            return Reconciled()
+        name = _resolved(tick, by, value)
+        found, left = parted(tick, path, _WHICH[by], name)
+        if by == "attempt" and not found and not left:
+            _refuse_the_settled(tick, name)
+        found = [row for row in found if row.phase != "settled" or row.nano != actual_nano]
+        found = [row for row in found if only is None or row.id in only]
+        if left and not found:
+            raise ActionDenied(
+                f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
+                hint="wait until it has ended; agentctl ledger check   names it",
+            )
+        if actual_nano and len(found) > 1:
+            raise UsageError(
+                f"an amount belongs to one attempt, and {len(found)} of {by} {name} are in doubt; only 0 goes to many",
+                hint=f"agentctl ledger reconcile {found[0].id} --actual USD",
+            )
+        done = tuple(_correction(row, actual_nano) for row in found)
+        for row in () if dry_run else found:
+            tokens = row.tokens if actual_nano else 0  # how many were used is not known by what they cost
+            rows.correct(tick, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
+        return Reconciled(done, left)
+
+
+def _correction(row: Uncertain, nano: int) -> Correction:
+    above = row.hold_nano is not None and nano > row.hold_nano
+    return Correction(row.id, row.run_id, row.provider, row.model, row.nano, nano, above)
+
+
+def _resolved(tick: Tick, by: By, value: str) -> str:
+    if by == "provider":
+        known = [name for (name,) in tick.db.execute("SELECT DISTINCT provider FROM attempts")]
+        if plain(value) not in known:
+            raise UsageError(f"the ledger has no call to {value}", hint=did_you_mean(value, known))
+        return plain(value)
+    value = plain(value)
+    found = [name for (name,) in tick.db.execute(_KNOWN[by], (value, value + "\U0010ffff"))]
+    if not found:
+        raise UsageError(f"the ledger has no {by} {value}", hint="agentctl ledger check   lists what is in doubt")
+    if found[0] != value and len(found) > 1:
+        raise UsageError(f"several {by}s begin with {value}", hint="give more of the id")
+    return str(found[0])
+
+
+def _refuse_the_settled(tick: Tick, attempt_id: str) -> None:
+    row = rows.attempt(tick, attempt_id)
+    if row.phase == "settled" and row.settled_by != "hand":
+        by = "its provider's export" if row.settled_by == "export" else "the usage that its provider reported"
+        raise UsageError(f"attempt {attempt_id} was settled by {by}, which is believed over a value by hand")
+    if row.phase == "void":
+        raise UsageError(f"attempt {attempt_id} cost nothing: nothing of it is in doubt")
+
+
+def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+    """Hold the usual worst case of a model again; False if nothing stood against it any more.
+
+    Raises:
+        UsageError: it never cost more than its hold.
+        StateError: the ledger cannot be used.
+    """
+    name = f"{provider}/{model}" if model else provider
+    with opened(path, clock=None, dry_run=dry_run) as tick:
+        found = [] if tick is None else tick.db.execute("SELECT provider, model, cleared_us FROM overruns").fetchall()
+        ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
+        if tick is None or not ours:
+            known = {f"{of}/{what}" if what else of for of, what, _ in found}
+            raise UsageError(f"{name} never cost more than its hold", hint=did_you_mean(name, sorted(known)))
+        if not dry_run:
+            tick.db.execute(
+                "UPDATE overruns SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
+                (tick.now_us, plain(provider), plain(model)),
+            )
+        return None in ours
