@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN
 
@@ -40,38 +40,39 @@ def text(
 
 
 def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: bool) -> str:
-    by, total = query.by, report.total
-    names = _heads(by)
-    kept = [True, True, total.cached_input_tokens > 0, True, True, total.in_doubt_nano > 0, total.held_nano > 0]
-    figures = [
-        head
-        for head, keep in zip(("calls", "tokens in", "cached", "out", "cost", "in doubt", "held"), kept, strict=True)
-        if keep
-    ]
-    is_of_runs = "run" in by
-    header = [*names, *figures, *(["last call"] if is_of_runs else [])]
-    lines = [
-        [
-            *_names(row, by, query.zone),
-            *(cell for cell, keep in zip(_figures(row), kept, strict=True) if keep),
-            *([f"{query.zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"] if is_of_runs else []),
-        ]
-        for row in report.rows
-    ]
-    right = frozenset(range(len(names), len(names) + len(figures)))
-    if len(lines) < 2:
-        return columns(header, lines, right=right)
-    sums = [cell for cell, keep in zip(_figures(total), kept, strict=True) if keep]
-    last = ["total", *[""] * (len(names) - 1), *sums, *([""] if is_of_runs else [])]
-    plain = columns(header, [*lines, last], right=right)
-    room = _WIDEST_BAR if width is None else width - max(map(len, plain.split("\n"))) - 2 - _SHARE
-    room = min(room, _WIDEST_BAR)
-    if room < _NARROWEST_BAR or total.counted_nano == 0:
-        return plain
-    shares = [_share(row.counted_nano, total.counted_nano, room, blocks=blocks) for row in report.rows]
-    return columns(
-        [*header, ""], [[*line, share] for line, share in zip([*lines, last], [*shares, ""], strict=True)], right=right
-    )
+    """Return the groups and their total, without columns of nothing.
+
+    Where the terminal is too narrow the bars go first, then what also stands elsewhere, or in the other forms.
+    """
+    rows: list[tuple[list[str], Sums, str]]
+    rows = [(_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
+    if len(rows) > 1:
+        rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
+    names, empty = _heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
+    for left_out in (set[str](), {"no price"}, {"no price", "cached"}, {"no price", "cached", "last call"}):
+        figures = [head for head in _FIGURES if head not in empty | left_out]
+        header = [*names, *figures]
+        lines = [[*own, *(_FIGURES[head](sums) or last for head in figures)] for own, sums, last in rows]
+        right = frozenset(range(len(names), len(header) - (figures[-1] == "last call")))
+        table = columns(header, lines, right=right)
+        wide = max(map(len, table.split("\n")))
+        if width is None or wide <= width:
+            break
+    room = _WIDEST_BAR if width is None else min(_WIDEST_BAR, width - wide - 2 - _SHARE)
+    if len(report.rows) < 2 or room < _NARROWEST_BAR or report.total.counted_nano == 0:
+        return table
+    bars = [*_bars(report, room, blocks=blocks), ""]
+    return columns([*header, ""], [[*line, each] for line, each in zip(lines, bars, strict=True)], right=right)
+
+
+def _empty(total: Sums) -> set[str]:
+    amounts = {"cached": total.cached_input_tokens, "no price": total.unknown_calls}
+    amounts |= {"in doubt": total.in_doubt_nano, "held": total.held_nano}
+    return {head for head, amount in amounts.items() if not amount}
+
+
+def _last_call(row: CostRow, zone: Zone) -> str:
+    return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
 
 
 def _heads(by: tuple[str, ...]) -> list[str]:
@@ -101,27 +102,31 @@ def _hour(at: datetime | None, zone: Zone) -> str | None:
     return f"{local:%Y-%m-%d %H:%M}" + (f" {zone.offset(at)}" if zone.doubt(local) == "doubled" else "")
 
 
-def _figures(sums: Sums) -> tuple[str, ...]:
-    return (
-        f"{sums.calls:,}",
-        f"{sums.input_tokens:,}",
-        f"{sums.cached_input_tokens:,}",
-        f"{sums.output_tokens:,}",
-        _cost(sums),
-        money(sums.in_doubt_nano),
-        money(sums.held_nano),
-    )
-
-
 def _cost(sums: Sums) -> str:
     if not sums.unknown_calls:
         return money(sums.known_nano)
-    return f"{money(sums.known_nano)} + {sums.unknown_calls:,} unknown" if sums.known_nano else "unknown"
+    return f"{money(sums.known_nano)} + ?" if sums.known_nano else "unknown"
 
 
-def _share(part: int, whole: int, width: int, *, blocks: bool) -> str:
-    percent = f"{(200 * part + whole) // (2 * whole)} %"
-    return f"{percent:>5} {bar(part, whole, width, blocks=blocks)}".rstrip()
+_FIGURES: dict[str, Callable[[Sums], str]] = {
+    "calls": lambda sums: f"{sums.calls:,}",
+    "tokens in": lambda sums: f"{sums.input_tokens:,}",
+    "cached": lambda sums: f"{sums.cached_input_tokens:,}",
+    "out": lambda sums: f"{sums.output_tokens:,}",
+    "cost": _cost,
+    "no price": lambda sums: f"{sums.unknown_calls:,}",
+    "in doubt": lambda sums: money(sums.in_doubt_nano),
+    "held": lambda sums: money(sums.held_nano),
+    "last call": lambda _: "",
+}
+
+
+def _bars(report: CostReport, width: int, *, blocks: bool) -> Iterator[str]:
+    """Yield each row's share of the dollars, and a bar that the dearest one fills."""
+    whole, most = report.total.counted_nano, max(row.counted_nano for row in report.rows)
+    for row in report.rows:
+        percent = f"{(200 * row.counted_nano + whole) // (2 * whole)} %"
+        yield f"{percent:>5} {bar(row.counted_nano, most, width, blocks=blocks)}".rstrip()
 
 
 def _total(report: CostReport, title: str, *, between: str) -> str:
