@@ -120,7 +120,7 @@ def _report(tick: Tick, query: CostQuery) -> CostReport:
     run = None if query.run is None else _standing(tick, query.run)
     run_id = None if run is None else run.run_id
     now = as_datetime(tick.wall_us)
-    reaches_now = query.until is None or query.until >= now
+    reaches_now = query.until is None or query.until > now
     until = now if query.until is None or reaches_now else query.until
     ahead = tick.wall_us - tick.now_us
     since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead

@@ -30,7 +30,9 @@ class Zone:
 
         Of a doubled time the one that ``fold`` names; a missing one is moved on by what the clocks skip.
         """
-        return (local if self.rules is None else local.replace(tzinfo=self.rules)).astimezone(UTC)
+        if self.rules is None:  # astimezone() would give a missing time the offset behind the gap
+            return datetime.fromtimestamp(local.timestamp(), UTC)
+        return local.replace(tzinfo=self.rules).astimezone(UTC)
 
     def doubt(self, local: datetime) -> Doubt:
         """Say whether a clock on the wall never shows ``local`` (naive), or shows it twice."""
