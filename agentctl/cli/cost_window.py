@@ -98,7 +98,8 @@ def _point(flag: str, text: str, *, now: datetime, zone: Zone, ends: bool) -> _P
             return _Point(moment, f"the end of {said}" if ends else f"since {said}")
         return _Point(moment, said if ends else f"since {said}", _note(at, zone))
     except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}') from error
+        example = f"agentctl costs {flag} 2026-11-01" if ends else f"agentctl costs {flag} 2h"
+        raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
 
 
 def _note(local: datetime, zone: Zone) -> str:

@@ -209,7 +209,7 @@ def _gate(total: Sums, above: int) -> Gate:
     if total.unknown_calls:
         calls = plural(total.unknown_calls, "call")
         message = (
-            f"{ceiling(counted)}{doubt} is known, and {calls} of unknown price are not:"
+            f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
             f" nobody can say that it is not above --fail-above {ceiling(above)}"
         )
         return Gate(above, counted, message, "see whose: agentctl costs --by model")

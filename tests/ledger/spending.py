@@ -52,7 +52,7 @@ class Spender:
     ) -> None:
         """Enter a call with ``tokens`` of output, each for a thousandth of a dollar."""
         self._calls += 1
-        name = f"call-{self._calls}"
+        name = f"{run_id}-{self._calls}"
         facts = replace(FACTS, model=model, price=FACTS.price if priced else None)
         assert isinstance(await self.ledger.reserve(ask(name, run_id, tokens=tokens, facts=facts)), Hold)
         assert await self.ledger.mark_sent(name)
