@@ -19,6 +19,7 @@ _WIDEST_BAR, _NARROWEST_BAR = 20, 4
 _MOST_CELLS = 48
 _SHARE = len("100 % ")
 _MINUTES = timedelta(minutes=5)
+_LONGEST = timedelta(days=400)
 _HEADS = {"model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
 
 
@@ -153,7 +154,10 @@ def _over_time(report: CostReport, zone: Zone, *, width: int | None, blocks: boo
     """Yield a line with a cell for each few minutes, hour or so many days of the window, and an empty one."""
     if report.total.counted_nano == 0:
         return
-    unit, cells = _cells(report.since, report.until, report.slots, zone)
+    since = report.since
+    if report.until - since > _LONGEST:  # nobody needs a line through the years before the first call
+        since = max(since, report.slots[0].at)
+    unit, cells = _cells(since, report.until, report.slots, zone)
     if len(cells) < 2:
         return
     most = max(cells, key=lambda cell: cell.nano)

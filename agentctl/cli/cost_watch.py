@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import sys
@@ -36,6 +37,7 @@ def watched(look: Callable[[datetime], View], form: str) -> int:
             "--watch draws on a terminal, and stdout is none that can be drawn on",
             hint="agentctl costs --watch -o json gives a line of JSON for each change",
         )
+    gc.enable()  # a command that ends soon does without
     try:
         return _lines(look) if form == "json" else _screens(look, form)
     except KeyboardInterrupt:

@@ -111,9 +111,9 @@ def costs(
 ) -> None:
     """Show what was spent in a window, and what is left of each limit now.
 
-    Local time in the table, UTC in JSON and CSV. CSV has the groups, calls, unknown_calls, input_tokens,
-    cached_input_tokens, output_tokens, usd (empty where a price is unknown), known_usd, in_doubt_usd, held_usd
-    and last_at.
+    Local time in the table, UTC in JSON and CSV. The columns of CSV: the groups,
+    calls, unknown_calls, input_tokens, cached_input_tokens, output_tokens, usd
+    (empty where a price is unknown), known_usd, in_doubt_usd, held_usd, last_at.
     """
     from datetime import UTC, datetime
 

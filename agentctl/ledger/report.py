@@ -81,8 +81,12 @@ class CostReport:
 
     @property
     def timeless(self) -> CostReport:
-        """The same without its bounds: two are equal if nothing happened between them."""
-        return replace(self, since=_EPOCH, until=_EPOCH)
+        """The same without its times: two are equal if nothing happened between them.
+
+        The two clocks of the ledger never agree to the microsecond, so a time differs from look to look.
+        """
+        rows = tuple(replace(row, last_at=_EPOCH) for row in self.rows)
+        return replace(self, since=_EPOCH, until=_EPOCH, slots=(), rows=rows)
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:

@@ -91,6 +91,16 @@ async def spender(state: Path) -> AsyncIterator[Spender]:
     await found.ledger.aclose()
 
 
+@contextmanager
+def watching(agentctl: Commands, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Follow the last hour in JSON; killed if it does not end."""
+    with agentctl.start("costs", "--last-hour", "--watch", "--json", *words) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # gone already, unless the test failed
+
+
 async def line_of(stream: IO[bytes] | None) -> dict[str, object]:
     """Return the next line of JSON, read beside the test."""
     assert stream is not None
@@ -106,7 +116,7 @@ def spent(document: dict[str, object]) -> object:
 
 
 async def test_each_change_is_a_line_of_json_and_ctrl_c_ends_it(agentctl: Commands, spender: Spender) -> None:
-    with agentctl.start("costs", "--last-hour", "--watch", "--json") as process:
+    with watching(agentctl) as process:
         first = await line_of(process.stdout)
         assert (first["schema"], spent(first)) == ("agentctl.costs/1", 0.1)
         await spender.call("7f3a", 50)
@@ -118,7 +128,7 @@ async def test_each_change_is_a_line_of_json_and_ctrl_c_ends_it(agentctl: Comman
 
 
 async def test_nothing_is_written_while_nothing_changes(agentctl: Commands, spender: Spender) -> None:
-    with agentctl.start("costs", "--last-hour", "--watch", "--json") as process:
+    with watching(agentctl) as process:
         await line_of(process.stdout)
         counts = Path(f"/proc/{process.pid}/io")
         looks = set[str]()
@@ -131,8 +141,7 @@ async def test_nothing_is_written_while_nothing_changes(agentctl: Commands, spen
 
 
 async def test_it_ends_as_soon_as_the_gate_closes(agentctl: Commands, spender: Spender) -> None:
-    words = ("costs", "--last-hour", "--watch", "--json", "--fail-above", "0.12")
-    with agentctl.start(*words) as process:
+    with watching(agentctl, "--fail-above", "0.12") as process:
         assert (await line_of(process.stdout))["error"] is None
         await spender.call("7f3a", 50)
         out, err = await anyio.to_thread.run_sync(lambda: process.communicate(timeout=60))
@@ -143,7 +152,7 @@ async def test_it_ends_as_soon_as_the_gate_closes(agentctl: Commands, spender: S
 async def test_it_ends_silently_when_its_reader_leaves_though_nothing_changes(
     agentctl: Commands, spender: Spender
 ) -> None:
-    with agentctl.start("costs", "--last-hour", "--watch", "--json") as process:
+    with watching(agentctl) as process:
         await line_of(process.stdout)
         assert process.stdout is not None
         process.stdout.close()

@@ -311,3 +311,17 @@ async def test_a_row_is_as_it_was_asked_for(spender: Spender) -> None:
         known_nano=2_000_000,
         last_at=NOON,
     )
+
+
+async def test_clocks_that_do_not_quite_agree_change_nothing_that_happened(spender: Spender) -> None:
+    await spender.run("r")
+    await spender.call("r", 1)
+    spender.clock.pass_by(10)
+    before = report(spender, CostQuery(since=NOON - HOUR))
+    spender.clock.wall_s += 1.000007
+    spender.clock.boot_s += 1
+    after = report(spender, CostQuery(since=NOON - HOUR))
+    assert after.rows != before.rows
+    assert after.timeless == before.timeless
+    await spender.call("r", 1)
+    assert report(spender, CostQuery(since=NOON - HOUR)).timeless != before.timeless

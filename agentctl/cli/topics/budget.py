@@ -40,6 +40,8 @@ line to paste; what was answered so far is shown. Then: raise that limit, or wai
 
   agentctl costs --last-hour                what was spent, by run, and what is left of the hour
   agentctl costs --since 2h --json
+  agentctl costs --this-month --by day,model
+  agentctl costs --today --label team=web --fail-above 5    exit 3 if more was spent: a gate for CI
   agentctl runs show                        each call of the last run, with its tokens and its price
 
 A model without a known price is refused under a dollar limit (exit 2), with the line to add to config.toml. Free is
