@@ -1,21 +1,30 @@
-"""``agentctl costs``: what was spent, and what is left of the hour."""
+"""``agentctl costs``: what was spent, by whom and when, and what is left of each limit."""
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN
-from typing import TYPE_CHECKING, Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.flags import OUTPUT, Json, chosen, labels_of
 
 if TYPE_CHECKING:
-    from agentctl.cli.document import Document
+    from datetime import datetime
+    from decimal import Decimal
+
+    from agentctl.cli.cost_document import Gate, Standing
+    from agentctl.cli.cost_view import View
+    from agentctl.ledger.grouping import Sums
     from agentctl.ledger.report import CostReport
+    from agentctl.settings import Settings
 
 SCHEMA = "agentctl.costs/1"
-HOUR_S = 3600
-WINDOW = "Window"
+WINDOW, WHAT, GATE = "Window", "What", "Gate"
+BY = "run,model"
+
+CostForm = Literal["table", "text", "json", "csv"]
 
 
 def costs(
@@ -23,136 +32,208 @@ def costs(
         bool, typer.Option("--last-hour", help="The last 60 minutes.", rich_help_panel=WINDOW)
     ] = False,
     today: Annotated[bool, typer.Option("--today", help="Since midnight (default).", rich_help_panel=WINDOW)] = False,
+    this_month: Annotated[
+        bool, typer.Option("--this-month", help="Since the first of the month.", rich_help_panel=WINDOW)
+    ] = False,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="DURATION", help="The last 30m, 2h, 36h.", rich_help_panel=WINDOW),
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="From then: 30m, 2h, 2026-11-01, 2026-11-01T14:00, with Z or +02:00 too.",
+            rich_help_panel=WINDOW,
+        ),
     ] = None,
-    output: Output = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="WHEN",
+            help="Up to then; a day is included. Without a beginning: from the first call on.",
+            rich_help_panel=WINDOW,
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            "--timezone",
+            metavar="NAME",
+            help="Where days and hours begin, such as Europe/Berlin (default: this machine's zone).",
+            rich_help_panel=WINDOW,
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="ID",
+            help="One run, by how its id begins; from its start, unless a window is given.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="K=V", help="Runs with this label; repeated: with all.", rich_help_panel=WHAT),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="GROUPS",
+            help="Any of hour, day, model, provider, agent, run, purpose, label:NAME, with commas between.",
+            rich_help_panel=WHAT,
+        ),
+    ] = BY,
+    fail_above: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-above",
+            metavar="USD",
+            help="Exit 3 if more than that is spent or in doubt in the window, or a price is unknown.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show it again whenever it changes, until Ctrl-C (exit 130); with -o json a line for each change.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    output: Annotated[
+        CostForm | None,
+        typer.Option(
+            "-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show what was spent, by run, and what is left of the hour's limit."""
-    from agentctl.errors import UsageError
-    from agentctl.ledger.report import costs_window
+    """Show what was spent in a window, and what is left of each limit now.
+
+    Local time in the table, UTC in JSON and CSV. The columns of CSV: the groups,
+    calls, unknown_calls, input_tokens, cached_input_tokens, output_tokens, usd
+    (empty where a price is unknown), known_usd, in_doubt_usd, held_usd, last_at.
+    """
+    from datetime import UTC, datetime
+
+    from agentctl.cli.cost_view import View, show
+    from agentctl.cli.cost_window import Asked, window
+    from agentctl.ledger.report import CostQuery, costs_report
+    from agentctl.ledger.zone import zone
+    from agentctl.limits import WINDOWS
     from agentctl.settings import load_settings
 
-    as_json = wants_json(output, json=json)
-    if sum((last_hour, today, since is not None)) > 1:
-        raise UsageError("--last-hour, --today and --since exclude each other", hint="give one of them")
-    seconds, title = _window(last_hour=last_hour, since=since)
+    form = chosen(output, json=json) or "table"
+    above = None if fail_above is None else _dollars(fail_above)
+    place = zone(timezone)
+    asked = Asked(last_hour, today, this_month, since, until, whole=run is not None)
+    labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
+    groups = _groups(by)
+    window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
     settings = load_settings(flags={}, remember=False).settings
-    report = costs_window(settings.ledger_path, seconds=seconds)
-    limit = None if settings.max_cost_per_hour is None else _nano(settings.max_cost_per_hour)
-    if as_json:
-        from agentctl.cli.document import as_json as dumped
+    further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
-        print(dumped(_document(report, limit)))
+    def look(now: datetime) -> View:
+        wanted = window(asked, now=now, zone=place)
+        bounds = {"since": wanted.since, "until": wanted.until}
+        query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
+        report = costs_report(settings.ledger_path, query)
+        gate = None if above is None else _gate(report.total, above)
+        return View(report, query, wanted.title, wanted.notes, _standings(settings, report), gate)
+
+    if watch:
+        from agentctl.cli.cost_watch import watched
+
+        code = watched(look, form)
     else:
-        print(_table(report, title, limit))
+        code = show(look(datetime.now(UTC)), form, sys.stdout)
+    if code:
+        raise typer.Exit(code)
 
 
-def _nano(usd: object) -> int:
-    from decimal import Decimal
+def _groups(by: str) -> tuple[str, ...]:
+    """Return the groups that were named, each once.
 
+    Raises:
+        UsageError: one that there is not.
+    """
+    from agentctl.errors import UsageError
+    from agentctl.ledger.grouping import GROUPS, LABEL
+    from agentctl.text import did_you_mean
+
+    words = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
+    for word in words:
+        if word in GROUPS or (word.startswith(LABEL) and word != LABEL):
+            continue
+        near = did_you_mean(word, GROUPS)
+        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, with commas between them"
+        raise UsageError(f'--by "{word}" is not known', hint=f"{near} {allowed}".strip())
+    return words
+
+
+def _dollars(text: str) -> int:
+    """Return the nano-dollars of ``--fail-above``.
+
+    Raises:
+        UsageError: no amount.
+    """
+    from agentctl.errors import UsageError
+    from agentctl.settings.values import dollars
+
+    try:
+        found = dollars(text)
+    except ValueError:
+        found = None
+    if found is None:
+        raise UsageError(
+            f'--fail-above is "{text}"; allowed: dollars, 0 or more, at most 9 decimal places',
+            hint="for example: agentctl costs --today --fail-above 5.00",
+        )
+    return _nano(found)
+
+
+def _nano(usd: Decimal) -> int:
     from agentctl.pricing import to_nano
 
-    return to_nano(Decimal(str(usd)))
+    return to_nano(usd)
 
 
-def _window(*, last_hour: bool, since: str | None) -> tuple[int, str]:
-    if last_hour:
-        return HOUR_S, "the last hour"
-    if since is not None:
-        from math import ceil
+def _gate(total: Sums, above: int) -> Gate:
+    """Judge what counts as spent, charged and in doubt; an unknown price fails, whatever is known beside it."""
+    from agentctl.cli.cost_document import Gate
+    from agentctl.ui.figures import ceiling, money, plural
 
-        from agentctl.errors import UsageError
-        from agentctl.settings.values import duration
-
-        try:
-            return ceil(duration(zero=False)(since)), f"the last {since.strip()}"
-        except ValueError as error:
-            raise UsageError(f'--since is "{since}"; allowed: {error}') from error
-    from datetime import datetime
-
-    now = datetime.now().astimezone()
-    midnight = datetime(now.year, now.month, now.day).astimezone()  # the offset at midnight, which may be another
-    return max(1, int((now - midnight).total_seconds())), "today"
-
-
-def _document(report: CostReport, limit: int | None) -> Document:
-    from agentctl.cli.document import moment, usd
-    from agentctl.version import __version__
-
-    used = report.hour.total
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "since": moment(report.since),
-        "until": moment(report.until),
-        "rows": [
-            {
-                "run_id": row.run_id,
-                "agent": row.agent,
-                "provider": row.provider,
-                "model": row.model,
-                "calls": row.calls,
-                "input_tokens": row.input_tokens,
-                "output_tokens": row.output_tokens,
-                "cost": _cost(row.cost_nano, row.in_doubt_nano, row.held_nano),
-                "last_at": moment(row.last_at),
-            }
-            for row in report.rows
-        ],
-        "total": _cost(report.total_nano, report.in_doubt_nano, report.held_nano),
-        "max_cost_per_hour": {
-            "limit": usd(limit),
-            "used": usd(used),
-            "left": None if limit is None else usd(max(0, limit - used)),
-        },
-        "error": None,
-    }
+    counted = total.counted_nano
+    doubt = f" (of it {money(total.in_doubt_nano)} in doubt)" if total.in_doubt_nano else ""
+    if counted > above:
+        message = f"{ceiling(counted)}{doubt} is above --fail-above {ceiling(above)}"
+        return Gate(above, counted, message, "see what it was: agentctl costs --by model")
+    if total.unknown_calls:
+        calls = plural(total.unknown_calls, "call")
+        message = (
+            f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
+            f" nobody can say that it is not above --fail-above {ceiling(above)}"
+        )
+        return Gate(above, counted, message, "see whose: agentctl costs --by model")
+    return Gate(above, counted)
 
 
-def _cost(charged: int | None, in_doubt: int, held: int) -> Document:
-    from agentctl.cli.document import usd
+def _standings(settings: Settings, report: CostReport) -> tuple[Standing, ...]:
+    """Return each limit, and what counts against it now; those of the run that was asked for at last."""
+    from agentctl.cli.cost_document import Standing
 
-    return {"usd": usd(charged), "nano_usd": charged, "in_doubt_usd": usd(in_doubt), "held_usd": usd(held)}
-
-
-def _table(report: CostReport, title: str, limit: int | None) -> str:
-    from agentctl.ui.figures import columns, money, plural
-    from agentctl.ui.figures import limit as shown_limit
-
-    parts: list[str] = []
-    if report.rows:
-        header = ("run", "agent", "model", "calls", "tokens in", "out", "cost", "in doubt", "held", "last call")
-        rows = [
-            (
-                row.run_id,
-                row.agent,
-                f"{row.provider}/{row.model}" if row.model else row.provider,
-                f"{row.calls:,}",
-                f"{row.input_tokens:,}",
-                f"{row.output_tokens:,}",
-                "unknown" if row.cost_nano is None else money(row.cost_nano),
-                money(row.in_doubt_nano),
-                money(row.held_nano),
-                f"{row.last_at.astimezone():%Y-%m-%d %H:%M:%S}",
-            )
-            for row in report.rows
-        ]
-        empty = {7} if not report.in_doubt_nano else set()
-        empty |= {8} if not report.held_nano else set()
-        kept = [at for at in range(len(header)) if at not in empty]  # else it is wider than a terminal for nothing
-        lines = [[line[at] for at in kept] for line in (header, *rows)]
-        parts += [columns(lines[0], lines[1:], right=frozenset(range(3, len(kept) - 1))), ""]
-    calls = sum(row.calls for row in report.rows)
-    runs = len({row.run_id for row in report.rows})
-    total = f"{title}: {plural(runs, 'run')}, {plural(calls, 'call')}, {money(report.total_nano)}"
-    for amount, word in ((report.in_doubt_nano, "in doubt"), (report.held_nano, "held")):
-        total += f" · {money(amount)} {word}" if amount else ""
-    parts.append(total)
-    used = report.hour.total
-    free = "" if limit is None else money(max(0, limit - used), rounding=ROUND_DOWN)
-    left = "no limit" if limit is None else f"{free} left of {shown_limit(limit, 'nano_usd')}"
-    parts.append(f"hour: {money(used)} used, {left} (max_cost_per_hour)")
-    return "\n".join(parts)
+    windows = {"max_cost_per_hour": report.hour, **report.further}
+    everyone: Sequence[tuple[str, str, Decimal | None, int]] = [
+        (name.rpartition("_")[2], name, getattr(settings, name), used.total) for name, used in windows.items()
+    ]
+    found = [
+        Standing(scope, name, "nano_usd", None if limit is None else _nano(limit), used)
+        for scope, name, limit, used in everyone
+    ]
+    run = report.run
+    if run is not None:
+        scope = f"run {run.run_id}"
+        found.append(Standing(scope, "max_cost_per_task", "nano_usd", run.limit_nano, run.nano.total))
+        found.append(Standing(scope, "max_tokens_per_task", "tokens", run.limit_tokens, run.tokens.total))
+    return tuple(found)

@@ -21,6 +21,7 @@ class Stream:
     def __init__(self, stream: TextIO, *, loud: bool) -> None:
         self._stream = stream
         self._loud = loud
+        self.is_gone = False  # who follows something without an end must know
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
@@ -55,6 +56,7 @@ class Stream:
 
     def _give_up(self, error: OSError) -> None:
         """Send the rest nowhere, so that neither the next line nor the end of the process trips over it."""
+        self.is_gone = True
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.fault import aside
 from agentctl.ledger.owner import lives
+from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Replay, Step
-from agentctl.ledger.report import reading
 from agentctl.ledger.store import translated
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
@@ -114,7 +115,7 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         if said != "ok":
             raise StateError(
                 f"the ledger {path} is damaged: {' '.join(said.split())}",
-                hint=f"keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged",
+                hint=aside(path),
             )
         names = [name for name in NAMES if tick.db.execute(_NAMES, (name,)).fetchone()]
         most = tick.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]

@@ -11,7 +11,7 @@ from agentctl.errors import ActionDenied, UsageError
 from agentctl.ledger import rows
 from agentctl.ledger.clock import ReadClock, system_clock
 from agentctl.ledger.owner import lives
-from agentctl.ledger.report import reading
+from agentctl.ledger.reading import reading
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Store, Tick, translated
 from agentctl.text import did_you_mean

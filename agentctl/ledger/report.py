@@ -2,132 +2,96 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from agentctl.budget import Amounts
-from agentctl.errors import StateError
-from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
-from agentctl.ledger.fault import refuse_a_remnant
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
-from agentctl.ledger.store import Tick, translated
-from agentctl.ledger.sums import window_amounts
+from agentctl.errors import LimitName, UsageError
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums
+from agentctl.ledger.reading import reading
+from agentctl.ledger.store import Tick
+from agentctl.ledger.sums import run_amounts, window_amounts
+from agentctl.ledger.zone import MACHINE, Zone
+from agentctl.text import safe_text
+
+_EPOCH = as_datetime(0)
+_NOTHING = Amounts()
+_NONE = Sums()
+_FOREVER_US = 2**62
+_BEHIND_ALL = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostQuery:
+    """What is asked for. The bounds are wall time (aware): ``since`` None is the beginning, ``until`` None is now.
+    ``run`` is how a run's id begins; ``labels`` must all match; ``by`` are of GROUPS, or ``label:NAME``;
+    ``further`` are limits of everyone beside the hour's, whose windows are wanted.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    run: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    by: tuple[str, ...] = ("run", "model")
+    zone: Zone = MACHINE
+    further: tuple[LimitName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class CostRow:
-    """One run's calls to one model in the window; nano-dollars, None where the price is unknown."""
+class RunStanding:
+    """A run's limits as they stand in the book, None for no limit, and what counts against them."""
 
     run_id: str
-    agent: str
-    provider: str
-    model: str | None
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_nano: int | None
-    in_doubt_nano: int
-    held_nano: int
-    last_at: datetime
+    limit_nano: int | None
+    limit_tokens: int | None
+    nano: Amounts
+    tokens: Amounts
 
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """A window of the ledger's own time (UTC). ``hour`` is what counts against the hour's limit now."""
+    """A window (UTC), its groups and their total. ``hour`` is what counts against the hour's limit now.
+
+    ``runs`` is how many had a part in it; ``run`` is the one that was asked for; ``further`` is what counts in
+    the other windows that were.
+    """
 
     since: datetime
     until: datetime
-    rows: tuple[CostRow, ...]
-    hour: Amounts
+    hour: Amounts = _NOTHING
+    rows: tuple[CostRow, ...] = ()
+    total: Sums = _NONE
+    runs: int = 0
+    slots: tuple[Slot, ...] = ()
+    run: RunStanding | None = None
+    further: Mapping[LimitName, Amounts] = field(default_factory=dict)
 
     @property
     def total_nano(self) -> int:
         """What was charged in the window, as far as it is known."""
-        return sum(row.cost_nano or 0 for row in self.rows)
+        return self.total.known_nano
 
     @property
     def in_doubt_nano(self) -> int:
         """What counts as spent because nobody knows."""
-        return sum(row.in_doubt_nano for row in self.rows)
+        return self.total.in_doubt_nano
 
     @property
     def held_nano(self) -> int:
         """What is held by calls under way."""
-        return sum(row.held_nano for row in self.rows)
+        return self.total.held_nano
 
+    @property
+    def timeless(self) -> CostReport:
+        """The same without its times: two are equal if nothing happened between them.
 
-_ROWS = """
-SELECT a.run_id, s.agent, a.provider, a.model, count(*),
-    sum(coalesce(a.input_tokens, 0)), sum(coalesce(a.output_tokens, 0)),
-    sum(a.nano) FILTER (WHERE a.phase = 'settled'),
-    max(a.phase = 'settled' AND a.nano IS NULL),
-    coalesce(sum(a.nano) FILTER (WHERE a.phase = 'doubt'), 0),
-    coalesce(sum(a.nano) FILTER (WHERE a.phase IN ('held', 'sent', 'kept')), 0),
-    max(coalesce(a.ended_us, a.sent_us, a.held_us))
-FROM (
-    SELECT * FROM attempts WHERE ended_us > :since AND phase <> 'void'
-    UNION ALL
-    SELECT * FROM attempts WHERE leaves_hour_us IS NULL
-) AS a JOIN scopes AS s ON s.id = a.run_id
-GROUP BY a.run_id, s.agent, a.provider, a.model ORDER BY 12 DESC
-"""
-
-
-def _row(row: tuple[Any, ...]) -> CostRow:
-    run_id, agent, provider, model, calls, tokens_in, tokens_out, nano, unknown, doubt, held, last_us = row
-    cost = None if unknown else nano or 0
-    return CostRow(
-        run_id, agent, provider, model, calls, tokens_in, tokens_out, cost, doubt, held, as_datetime(last_us)
-    )
-
-
-@contextmanager
-def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
-    """Open read-only; on a read-only disk, where a write-ahead log cannot be joined, read the file as it lies."""
-    with translated(path):
-        try:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-            db.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise
-            db = _as_it_lies(path)
-        with closing(db):
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-                yield None  # made, but never written to
-                return
-            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version > len(MIGRATIONS):
-                raise StateError(
-                    f"{path} is not a ledger that this agentctl can read",
-                    hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
-                )
-            db.execute("BEGIN")
-            row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
-            read = clock()
-            now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
-            yield Tick(db, now, read.wall_us)
-
-
-def _as_it_lies(path: Path) -> sqlite3.Connection:
-    """Open a ledger whose log cannot be joined; what stands only in the log is read from a copy of both."""
-    log = path.with_name(f"{path.name}-wal")
-    if not (log.exists() and log.stat().st_size):
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-    import shutil  # noqa: PLC0415 - hardly ever needed
-    import tempfile  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as folder:
-        for file in (path, log):
-            shutil.copyfile(file, Path(folder, file.name))
-        db = sqlite3.connect(Path(folder, path.name))
-        db.execute("SELECT 1 FROM sqlite_schema").fetchall()  # it has both open: their names may go
-    return db
+        The two clocks of the ledger never agree to the microsecond, so a time differs from look to look.
+        """
+        rows = tuple(replace(row, last_at=_EPOCH) for row in self.rows)
+        return replace(self, since=_EPOCH, until=_EPOCH, slots=(), rows=rows)
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
@@ -137,17 +101,80 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
         StateError: the file is damaged, foreign or newer than this program.
     """
     clock = clock or system_clock()
-    now = clock().wall_us
-    nothing = CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
-    with translated(path):
-        refuse_a_remnant(path)
-        try:
-            path.stat()
-        except FileNotFoundError:
-            return nothing
+    since = as_datetime(clock().wall_us) - timedelta(seconds=seconds)
+    return costs_report(path, CostQuery(since=since), clock=clock)
+
+
+def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
+    """Return what ended in a window, and what is still open if it reaches now; no ledger yet is an empty report.
+
+    The bounds are turned into the ledger's own time, which may lie ahead of a wall clock that was set back.
+
+    Raises:
+        StateError: the file is damaged, foreign or newer than this program.
+        UsageError: no run has an id that begins so, or several have.
+    """
+    clock = clock or system_clock()
     with reading(path, clock) as tick:
         if tick is None:
-            return nothing
-        since = tick.now_us - seconds * 1_000_000
-        rows = tuple(_row(row) for row in tick.db.execute(_ROWS, {"since": since}))
-        return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, window_amounts(tick)[0])
+            if query.run is not None:
+                raise _no_run(query.run)
+            now = as_datetime(clock().wall_us)
+            until = now if query.until is None else min(now, query.until)
+            return CostReport(until if query.since is None else query.since, until)
+        return _report(tick, query)
+
+
+def _report(tick: Tick, query: CostQuery) -> CostReport:
+    run = None if query.run is None else _standing(tick, query.run)
+    run_id = None if run is None else run.run_id
+    now = as_datetime(tick.wall_us)
+    reaches_now = query.until is None or query.until > now
+    until = now if query.until is None or reaches_now else query.until
+    ahead = tick.wall_us - tick.now_us
+    since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead
+    # What another process writes down while we read may carry a later time than ours.
+    until_us = _FOREVER_US if reaches_now else _us(until) - ahead
+    rows = sums(tick, since_us=since_us, until_us=until_us, reaches_now=reaches_now, run_id=run_id)
+    folded = fold(rows, by=query.by, labels=query.labels, zone=query.zone)
+    since = query.since
+    if since is None:
+        first = min(until, as_datetime(_first_us(tick, run_id) + ahead))
+        since = min(first, folded.slots[0].at) if folded.slots else first
+    further = {name: window_amounts(tick, name)[0] for name in query.further}
+    return CostReport(since, until, window_amounts(tick)[0], *folded, run, further)
+
+
+def _us(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _first_us(tick: Tick, run_id: str | None) -> int:
+    """Return when the run was opened, or the first attempt ended, or now where none did."""
+    if run_id is None:
+        (first,) = tick.db.execute("SELECT min(ended_us) FROM attempts").fetchone()
+    else:
+        (first,) = tick.db.execute("SELECT opened_us FROM scopes WHERE id = ?", (run_id,)).fetchone()
+    return tick.now_us if first is None else int(first)
+
+
+def _standing(tick: Tick, prefix: str) -> RunStanding:
+    found = tick.db.execute(
+        "SELECT id, limit_nano, limit_tokens FROM scopes"
+        " WHERE kind = 'run' AND id >= ? AND id < ? ORDER BY id <> ?, id LIMIT 6",
+        (prefix, prefix + _BEHIND_ALL, prefix),
+    ).fetchall()
+    if not found or not prefix:
+        raise _no_run(prefix)
+    run_id, limit_nano, limit_tokens = found[0]
+    if len(found) > 1 and run_id != prefix:
+        several = ", ".join(safe_text(row[0]) for row in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise UsageError(f"several runs begin with {safe_text(prefix)!r}: {several}", hint="give more of the id")
+    nano, tokens = (run_amounts(tick, run_id, column)[0] for column in ("nano", "tokens"))
+    return RunStanding(run_id, limit_nano, limit_tokens, nano, tokens)
+
+
+def _no_run(prefix: str) -> UsageError:
+    return UsageError(
+        f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list shows the ids"
+    )

@@ -130,7 +130,10 @@ def test_costs_adds_up_what_runs_spent(here: Here) -> None:
     assert "hour: $0.052 used, $9.94 left of $10 (max_cost_per_hour)\n" in table
     document = here("costs", "--last-hour", "--json").document
     assert document["schema"] == "agentctl.costs/1"
-    assert document["total"] == {"usd": 0.052, "nano_usd": 52_000_000, "in_doubt_usd": 0.0, "held_usd": 0.0}
+    cost = {"usd": 0.052, "nano_usd": 52_000_000, "known_usd": 0.052, "known_nano_usd": 52_000_000, "unknown_calls": 0}
+    nothing = {"in_doubt_usd": 0.0, "in_doubt_nano_usd": 0, "held_usd": 0.0, "held_nano_usd": 0}
+    figures = {"runs": 2, "calls": 4, "input_tokens": 4000, "cached_input_tokens": 0, "output_tokens": 400}
+    assert document["total"] == {**cost, **nothing, **figures}
     assert document["max_cost_per_hour"] == {"limit": 10.0, "used": 0.052, "left": 9.948}
     assert sorted(row["calls"] for row in document["rows"]) == [1, 3]
     assert document["until"].endswith("Z")

@@ -46,6 +46,8 @@ line to paste; what was answered so far is shown. Then: raise that limit, or wai
 
   agentctl costs --last-hour                what was spent, by run, and what is left of the hour
   agentctl costs --since 2h --json
+  agentctl costs --this-month --by day,model
+  agentctl costs --today --label team=web --fail-above 5    exit 3 if more was spent: a gate for CI
   agentctl ledger check                     prove the book: each admission against its limits; what is held, in doubt
   agentctl ledger reconcile --run ID --actual 0      give back what is in doubt, once you know that it cost nothing
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost

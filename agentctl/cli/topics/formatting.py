@@ -39,10 +39,12 @@ id. -v gives the whole table, as a tripped limit always does.
   table   lists (the default of those commands)
   json    one document, also when the command failed and also for a wrong flag
   jsonl   runs only: one event a line at once, the last one is run_finished with the whole document
+  csv     costs only: a header and a line for each group; plain decimals, empty where nobody knows the price
 
   agentctl run --json "How much disk is free?"
   agentctl run -o jsonl "How much disk is free?"
   agentctl costs --last-hour --json
+  agentctl costs --this-month --by day,model -o csv
   agentctl runs show -o jsonl
 
 Documents begin with "schema" and "version"; "error" is null, or {"kind", "message", "hint"}. Fields are only ever

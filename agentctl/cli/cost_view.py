@@ -1,0 +1,82 @@
+"""One look at what was spent: put on stdout in the form asked for, and the reason of a closed gate on stderr."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, TextIO
+
+from agentctl.cli.cost_document import Gate, Standing
+from agentctl.cli.exits import ExitStatus
+from agentctl.ledger.report import CostQuery, CostReport
+
+
+class View(NamedTuple):
+    """What was found in a window, and how it was asked for; ``notes`` say how words were taken."""
+
+    report: CostReport
+    query: CostQuery
+    title: str
+    notes: tuple[str, ...]
+    standings: tuple[Standing, ...]
+    gate: Gate | None
+
+    @property
+    def code(self) -> int:
+        """The exit code it comes to."""
+        return ExitStatus.done.value if self.gate is None or self.gate.passed else ExitStatus.budget.value
+
+
+def show(view: View, form: str, out: TextIO) -> int:
+    """Print the view once; return the exit code."""
+    note(view)
+    out.write(rendered(view, form, out))
+    out.flush()
+    return told(view)
+
+
+def note(view: View) -> None:
+    """Say on stderr how a time was taken that could have been another."""
+    from agentctl.cli.failure import say
+
+    for text in view.notes:
+        say(f"note: {text}")
+
+
+def told(view: View) -> int:
+    """Say on stderr why the gate is closed, if it is; return the exit code."""
+    if view.gate is not None and not view.gate.passed:
+        from agentctl.cli.failure import tell
+
+        tell(view.gate.message, view.gate.hint)
+    return view.code
+
+
+def rendered(view: View, form: str, out: TextIO, *, line: bool = False) -> str:
+    """Return what goes to stdout, with its last newline; ``line`` puts JSON on one."""
+    if form == "csv":
+        from agentctl.cli.cost_document import as_csv
+
+        return as_csv(view.report, view.query)
+    if form == "json":
+        from agentctl.cli.cost_document import document
+        from agentctl.cli.document import as_json
+
+        found = document(view.report, view.query, standings=view.standings, gate=view.gate)
+        return as_json(found, line=line) + "\n"
+    from agentctl.cli.cost_table import text
+    from agentctl.ui.bars import has_blocks
+
+    width, blocks = columns_of(out), has_blocks(out.encoding)
+    return text(view.report, view.query, view.title, view.standings, width=width, blocks=blocks) + "\n"
+
+
+def columns_of(out: TextIO) -> int | None:
+    """Return how wide the terminal is, None where ``out`` is none."""
+    from agentctl.ui.terminal import is_terminal
+
+    if not is_terminal(out):
+        return None
+    try:
+        return os.get_terminal_size(out.fileno()).columns or None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,206 @@
+"""The sums of a window: one query over what ended in it, folded by name and by local time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from agentctl.ledger.clock import as_datetime
+from agentctl.ledger.store import Tick
+from agentctl.ledger.zone import Zone
+
+GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
+LABEL = "label:"
+SLOT_S = 300  # all clocks that are in use change at a multiple of it, so no slot lies in two hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Calls, tokens and nano-dollars. ``known_nano`` is charged; ``unknown_calls`` are settled or in doubt, and nobody
+    knows at what price. ``cached_input_tokens`` are included in ``input_tokens``.
+    """
+
+    calls: int = 0
+    unknown_calls: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    known_nano: int = 0
+    in_doubt_nano: int = 0
+    held_nano: int = 0
+
+    @property
+    def cost_nano(self) -> int | None:
+        """What was charged; None where a price is unknown."""
+        return None if self.unknown_calls else self.known_nano
+
+    @property
+    def counted_nano(self) -> int:
+        """What counts as spent: charged and in doubt, as far as it is known."""
+        return self.known_nano + self.in_doubt_nano
+
+
+_FIGURES = tuple(Sums.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostRow(Sums):
+    """One group's sums; what it is not grouped by is None. ``hour`` and ``day`` are when they began."""
+
+    hour: datetime | None = None
+    day: datetime | None = None
+    run_id: str | None = None
+    agent: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    purpose: str | None = None
+    labels: tuple[tuple[str, str | None], ...] = ()
+    last_at: datetime
+
+
+class Slot(NamedTuple):
+    """A few minutes of the window (UTC), and the nano-dollars that count as spent in them."""
+
+    at: datetime
+    nano: int
+
+
+class Folded(NamedTuple):
+    """What a window comes to; ``runs`` is how many had a part in it."""
+
+    rows: tuple[CostRow, ...]
+    total: Sums
+    runs: int
+    slots: tuple[Slot, ...]
+
+
+_OF_ALL = """
+    SELECT * FROM attempts WHERE ended_us >= :since AND ended_us < :until AND phase <> 'void'
+    UNION ALL
+    SELECT * FROM attempts WHERE leaves_hour_us IS NULL AND :reaches_now
+"""
+_OF_ONE = """
+    SELECT * FROM attempts WHERE run_id = :run AND phase <> 'void'
+    AND ((ended_us >= :since AND ended_us < :until) OR (leaves_hour_us IS NULL AND :reaches_now))
+"""
+_SUMS = """
+SELECT g.*, s.agent, s.labels FROM (
+    SELECT run_id, provider, model, purpose, (coalesce(ended_us, :now) + :ahead) / :slot AS at,
+        max(coalesce(ended_us, sent_us, held_us)) + :ahead,
+        count(*) FILTER (WHERE phase <> 'kept'),
+        count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL),
+        sum(coalesce(input_tokens, 0)), sum(coalesce(cached_input_tokens, 0)), sum(coalesce(output_tokens, 0)),
+        coalesce(sum(nano) FILTER (WHERE phase = 'settled'), 0),
+        coalesce(sum(nano) FILTER (WHERE phase = 'doubt'), 0),
+        coalesce(sum(nano) FILTER (WHERE phase IN ('held', 'sent', 'kept')), 0)
+    FROM ({source}) GROUP BY run_id, provider, model, purpose, at
+) AS g CROSS JOIN scopes AS s ON s.id = g.run_id
+"""
+SQL = {of: _SUMS.replace("{source}", source) for of, source in (("all", _OF_ALL), ("one", _OF_ONE))}
+
+
+def sums(
+    tick: Tick, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None
+) -> Iterator[tuple[Any, ...]]:
+    """Yield a row for each run, provider, model, purpose and slot; the bounds are the ledger's own time."""
+    values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tick.now_us}
+    values |= {"ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
+    return tick.db.execute(SQL["all" if run_id is None else "one"], values)
+
+
+def fold(
+    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: Zone
+) -> Folded:
+    """Add up the rows of ``sums`` that carry all ``labels``, in groups of ``by`` (of GROUPS, or ``label:NAME``)."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    slots: dict[int, int] = {}
+    runs: set[str] = set()
+    named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
+    key_of = _keys(frozenset(by), zone)
+    labels_of = cache(_labels)
+    for run_id, provider, model, purpose, slot, last_us, *figures, agent, written in rows:
+        own = labels_of(written) if labels or named else {}
+        if any(own.get(name) != value for name, value in labels):
+            continue
+        runs.add(run_id)
+        slots[slot] = slots.get(slot, 0) + figures[-3] + figures[-2]
+        key = (*key_of(slot, run_id, agent, provider, model, purpose), tuple((name, own.get(name)) for name in named))
+        group = groups.setdefault(key, [0] * (len(figures) + 1))
+        for at, figure in enumerate(figures):
+            group[at] += figure
+        group[-1] = max(group[-1], last_us)
+    found = [_row(key, group) for key, group in groups.items()]
+    total = [sum(group[at] for group in groups.values()) for at in range(len(_FIGURES))]
+    return Folded(
+        tuple(_sorted(found, by)),
+        Sums(**dict(zip(_FIGURES, total, strict=True))),
+        len(runs),
+        tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())),
+    )
+
+
+def _labels(written: str) -> Mapping[str, str]:
+    try:
+        found = json.loads(written)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _slot_at(slot: int) -> datetime:
+    return as_datetime(slot * SLOT_S * 1_000_000)
+
+
+def _keys(by: frozenset[str], zone: Zone) -> Callable[..., tuple[Any, ...]]:
+    """Return what tells the hour, day, run, agent, provider, model and purpose by which a row is grouped."""
+    times = tuple(
+        (lambda slot, begins=begins: begins(_slot_at(slot))) if word in by else None
+        for word, begins in (("hour", zone.hour_of), ("day", zone.day_of))
+    )
+
+    @cache
+    def began(slot: int) -> tuple[datetime | None, ...]:
+        return tuple(None if begins is None else begins(slot) for begins in times)
+
+    def key(slot: int, run_id: str, agent: str, provider: str, model: str | None, purpose: str) -> tuple[Any, ...]:
+        return (
+            *began(slot),
+            run_id if "run" in by else None,
+            agent if by & {"run", "agent"} else None,
+            provider if by & {"provider", "model"} else None,
+            model if "model" in by else None,
+            purpose if "purpose" in by else None,
+        )
+
+    return key
+
+
+def _row(key: tuple[Any, ...], group: list[int]) -> CostRow:
+    hour, day, run_id, agent, provider, model, purpose, labels = key
+    return CostRow(
+        **dict(zip(_FIGURES, group, strict=False)),
+        hour=hour,
+        day=day,
+        run_id=run_id,
+        agent=agent,
+        provider=provider,
+        model=model,
+        purpose=purpose,
+        labels=labels,
+        last_at=as_datetime(group[-1]),
+    )
+
+
+def _sorted(rows: list[CostRow], by: tuple[str, ...]) -> list[CostRow]:
+    """Return times in their order, runs with the last one first, all else with the dearest first."""
+    if "run" in by:
+        rows.sort(key=lambda row: row.last_at, reverse=True)
+    else:
+        rows.sort(key=lambda row: (row.counted_nano, row.calls), reverse=True)
+    if "hour" in by or "day" in by:
+        rows.sort(key=lambda row: row.hour or row.day or row.last_at)
+    return rows

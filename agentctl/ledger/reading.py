@@ -1,0 +1,82 @@
+"""The book opened to look at: nothing is written, and no writer waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from agentctl.errors import StateError
+from agentctl.ledger.clock import ReadClock, Reading, advance
+from agentctl.ledger.fault import refuse_a_remnant, translated
+from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.store import Tick
+
+_CANNOT_JOIN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+@contextmanager
+def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
+    """Open read-only, for one consistent view; None where there is no ledger yet.
+
+    Raises:
+        StateError: the file is damaged, foreign or newer than this program.
+    """
+    with translated(path):
+        refuse_a_remnant(path)
+        try:
+            path.stat()
+        except FileNotFoundError:
+            yield None
+            return
+        with closing(_opened(path)) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                yield None  # made, but never written to
+                return
+            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version > len(MIGRATIONS):
+                raise StateError(
+                    f"{path} is not a ledger that this agentctl can read",
+                    hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
+                )
+            db.execute("BEGIN")
+            row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
+            read = clock()
+            now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
+            yield Tick(db, now, read.wall_us)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Connect; on a read-only disk, where a write-ahead log cannot be joined, read the file as it lies."""
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        return _connected(address)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _CANNOT_JOIN:  # locked, or worse: what lies there is not all
+            raise
+    return _as_it_lies(path, f"{address}&immutable=1")
+
+
+def _as_it_lies(path: Path, address: str) -> sqlite3.Connection:
+    """Open a ledger whose log cannot be joined; what stands only in the log is read from a copy of both."""
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.exists() and log.stat().st_size):
+        return _connected(address)
+    import shutil  # noqa: PLC0415 - hardly ever needed
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder, file.name))
+        return _connected(Path(folder, path.name).as_uri())  # it has both open: their names may go
+
+
+def _connected(address: str) -> sqlite3.Connection:
+    db = sqlite3.connect(address, uri=True, timeout=5.0)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db
