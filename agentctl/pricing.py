@@ -6,6 +6,7 @@ One token at $1 a million is 1,000 nano-dollars.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
@@ -144,6 +145,15 @@ def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | Non
             return -1
         unit = price.dearest_output * _NANO_PER_TOKEN
         return None if unit == 0 else int((left / unit).to_integral_value(ROUND_FLOOR))
+
+
+def lines_to_add(name: str) -> str:
+    """Return the lines of config.toml that price a model; at the end of such a file they stand right, whatever it is.
+
+    A key with dots would not: behind the line of a table it would be that table's.
+    """
+    quoted = json.dumps(name, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+    return f"[prices.{quoted}]\ninput = 1.00\noutput = 3.00"
 
 
 def to_nano(usd: Decimal) -> int:

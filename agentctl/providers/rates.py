@@ -9,9 +9,12 @@ from types import MappingProxyType
 from typing import TypeGuard
 
 from agentctl.pricing import Price, Tier
-from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
+from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, PriceLine
 
 Row = Mapping[str, object]
+
+#: A line of the user's that is so many times the table's price, or so small a part of it, has another unit.
+FAR_OFF = 300
 
 _PER_MILLION = 6  # decimal places from a token to a million
 _LEAST, _MOST = LEAST_PRICE.scaleb(-_PER_MILLION), MOST_PRICE.scaleb(-_PER_MILLION)
@@ -85,6 +88,16 @@ def unknown_fee(row: Row) -> str | None:
             understood = not _is_money(key) or not _counts(value) or _place(key) is not None or _is_unused(key)
         if not understood:
             return key
+    return None
+
+
+def slip(line: PriceLine, row: Row) -> tuple[str, Decimal, Decimal] | None:
+    """Return the class whose price is far off the table's, with both; 0 is said to be free, and is no slip."""
+    table = None if line.certain else price_of(row)
+    for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
+        said, known = getattr(line, name), getattr(table, name, None)
+        if said and known and not known / FAR_OFF < said < known * FAR_OFF:
+            return name, said, known
     return None
 
 
