@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from agentctl.errors import StateError, UsageError
 from agentctl.pricing import FREE, ModelFacts, Price, Tier
-from agentctl.providers.rates import Row, price_of, slip, tokens, unknown_fee
+from agentctl.providers.rates import Row, price_of, served_at, slip, tokens, unknown_fee
 from agentctl.providers.tables import Own, Table, read_own, read_table
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.text import did_you_mean
@@ -124,8 +124,11 @@ class Catalog:
             known_endpoint=known_endpoint,
         )
 
-    def price_of(self, provider: str, model: str) -> Price | None:
-        """Return the price of another model of the provider, None if unknown; this never fails."""
+    def price_of(self, provider: str, model: str, *, tier: str = "") -> Price | None:
+        """Return the price of another model of the provider, None if unknown; this never fails.
+
+        ``tier`` is a service tier other than the usual one; a line of the user's stands for all of them.
+        """
         if provider == "builtin":
             return FREE
         with suppress(StateError):
@@ -134,7 +137,7 @@ class Catalog:
             row = self._row(provider, model) if ours is None and line is None else _NO_ROW
             with suppress(StateError):
                 line = None if line is not None and slip(line, row := self._row(provider, model)) is not None else line
-            return self._price(provider, row, line, ours, regional=False)
+            return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=False)
         return None
 
     def models(self, provider: str) -> tuple[str, ...]:
