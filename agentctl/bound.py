@@ -113,6 +113,30 @@ def _extends(known: Known, request: Request) -> bool:
     return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
 
 
+class Ground(NamedTuple):
+    """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
+
+    ``last`` is the last report that was plausible, ``model`` the one that answered. ``lost`` for good: once a report
+    was not plausible, or another model answered, the next one that looks well may have left out as much.
+    """
+
+    known: Known | None = None
+    last: Known | None = None
+    model: str | None = None
+    lost: bool = False
+
+    def after(self, request: Request, completion: Completion, usage: Usage) -> Ground:
+        """Return the ground after a report that was believed."""
+        known = learn(self.last, request, completion, usage)
+        other = self.last is not None and completion.model != self.model
+        lost = self.lost or known is None or other
+        return Ground(None if lost else known, known or self.last, completion.model, lost)
+
+    def shaken(self) -> Ground:
+        """Return the ground after an attempt without a report: there is none until the next."""
+        return self._replace(known=None)
+
+
 def bound(request: Request, known: Known | None = None) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 
