@@ -146,6 +146,41 @@ def test_a_price_in_another_unit_is_refused_with_the_one_that_was_meant(
     assert f"did you mean {meant}?" in error["message"] + error["hint"]
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("openrouter/openrouter/auto", "has no bound (it chooses the model, and so the price, itself)"),
+        ("openai/gpt-4o-search-preview", "has no bound (it always searches, and searches are billed apart)"),
+        ("gemini/gemma-3-27b-it", "the price of gemini/gemma-3-27b-it is unknown"),  # litellm's row says 0
+        ("gemini/no-such-model", "the price of gemini/no-such-model is unknown"),
+    ],
+)
+def test_what_has_no_bound_or_no_price_is_refused_before_anything_is_sent(
+    command: Command, wire: OpenWire, state: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    server = wire(Answer("never"))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(name, server.url if "PROXY" in name else KEY)
+    ended = command("--json", "-m", model, env=reaching(server, "openai"))
+    error = ended.document["error"]
+    assert (ended.code, error["kind"]) == (2, "unknown_price"), error
+    assert said in error["message"]
+    assert (server.books.requests, server.books.connections, book_of(state).attempts) == ((), 0, ())
+
+
+@pytest.mark.parametrize(("priced", "code"), [("input = 0, output = 0", 0), ("input = 0, output = 0.001", 3)])
+def test_zero_is_free_where_the_user_says_so(
+    command: Command, wire: OpenWire, tmp_path: Path, priced: str, code: int
+) -> None:
+    server = wire(PAID["openai"].brief, rates=Rates(Decimal(0), Decimal(0)))
+    own = tmp_path / "own.toml"
+    own.write_text(f'[prices]\n"openai/my-own" = {{ {priced} }}\n')
+    words = ("--json", "-m", "openai/my-own", "--config", str(own), "--max-cost", "0")
+    ended = command(*words, env=reaching(server, "openai"))
+    assert (ended.code, ended.document["cost"]["nano_usd"]) == (code, 0)
+    assert bool(server.books.requests) == (code == 0)
+
+
 def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:
     ended = command("--json", "--provider", "openai", env={})
     assert (ended.code, ended.document["error"]["kind"]) == (77, "auth")
