@@ -154,7 +154,7 @@ async def test_a_report_is_charged_as_it_is_or_not_believed(tmp_path: Path, name
     body = b"".join([event({"content": "ok"}), event({}, "stop"), *chunks, b"data: [DONE]\n\n"])
 
     def answer() -> Iterable[bytes]:
-        return chunked((body, b""))
+        return chunked((body, b""), b"connection: close")
 
     with FloodServer(answer) as server:
         row, said = await attempted(tmp_path, f"{server.url}/v1")

@@ -16,6 +16,7 @@ import pytest
 
 from agentctl.breaker import Overrun
 from agentctl.calls import Calls
+from agentctl.errors import ProviderError
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.messages import Message
@@ -292,7 +293,7 @@ async def charged(
     """Ask once for a hundred dollars at most; return the ledger's row, read by SQL."""
 
     def answer() -> Iterable[bytes]:
-        return chunked((body, b""))
+        return chunked((body, b""), b"connection: close")
 
     async def nobody(_: object) -> None:
         pass
@@ -302,9 +303,9 @@ async def charged(
         ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(100))
         try:
             await ledger.open_run("r", limits, task="t", agent="a", labels={})
-            calls = Calls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody)
-            with suppress(Overrun):
-                assert (await calls.ask((Message("user", "hello"),))).text == "ok"
+            calls = Calls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, retries=0)
+            with suppress(Overrun, ProviderError):
+                await calls.ask((Message("user", "hello"),))
         finally:
             await remote.aclose()
             await ledger.aclose()
@@ -372,3 +373,40 @@ async def test_a_fraction_of_a_nano_dollar_is_rounded_up_once_over_all_classes(t
     row = await charged(tmp_path, "openai", "my-own", body, {"openai/my-own": line})
     # 2 x 1.2345 + 1 x 1.0007 + 2 x 6.7891 = 17.0479; class by class it would be 3 + 2 + 14
     assert row["nano"] == 18
+
+
+WHOLE: dict[str, tuple[str, dict[str, Any], int]] = {
+    "openai": (
+        "gpt-5.5",
+        {
+            "object": "chat.completion",
+            "model": "gpt-5.5",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}],
+            "usage": openai_usage(2006, 1920, 300, 128),
+        },
+        10_390_000,  # as when it comes in pieces
+    ),
+    "anthropic": (
+        "claude-sonnet-4-5",
+        {
+            "type": "message",
+            "model": "claude-sonnet-4-5",
+            "content": [{"type": "text", "text": "ok"}],
+            "stop_reason": "end_turn",
+            "usage": {**claude_writes(148, 100), "output_tokens": 503},
+        },
+        15_384_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("provider", WHOLE)
+async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_less(
+    tmp_path: Path, provider: str, indent: int | None
+) -> None:
+    """A server that streams nothing although it is asked to: what cannot be read of it is in doubt."""
+    model, document, nano = WHOLE[provider]
+    row = await charged(tmp_path, provider, model, json.dumps(document, indent=indent).encode())
+    assert (row["phase"], row["nano"]) in (("settled", nano), ("doubt", row["hold_nano"]))
+    assert row["nano"] >= nano
