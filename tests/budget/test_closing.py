@@ -89,6 +89,17 @@ def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
     assert end.request(messages) is None
 
 
+def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
+    messages = (SYSTEM, TASK, *turn(1, "idle"))
+    end = closing(max_cost_per_task=Decimal(1), max_tokens_per_task=None)
+    small = end.keep(messages)
+    assert small.input_bound < 9_000
+    end.learn(Usage(9_000, 700))
+    assert end.keep(messages) == Keep(9_000, 700)
+    end.learn(Usage(60_000, 700))
+    assert end.keep(messages) == Keep(0, 0)
+
+
 def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 30_000))
     end = closing(max_cost_per_task=Decimal(100), max_cost_per_hour=None, max_tokens_per_task=None)

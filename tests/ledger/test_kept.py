@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -154,10 +155,35 @@ async def test_nothing_more_is_kept_when_it_would_be_too_little(ledger: SqliteLe
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=100_000_000, held=100_000_000)
 
 
-async def test_a_provider_in_doubt_gets_no_last_question(ledger: SqliteLedger) -> None:
+async def test_what_others_keep_is_no_room_under_a_limit_of_ones_own(ledger: SqliteLedger) -> None:
+    await opened(ledger, "other", None)
+    assert isinstance(await ledger.reserve(keeping("theirs", 100, 200, "other")), Hold)
+    await opened(ledger)
+    await settled(ledger, await ledger.reserve(ask("one", "mine", tokens=900)), 900)
+    refused = await ledger.reserve(ask("two", "mine", tokens=200))
+    assert isinstance(refused, Verdict)
+    assert (await ledger.spend("other")).run_nano == Amounts(held=300_000_000)
+
+
+async def test_a_hold_stores_what_stood_beside_it_when_it_was_admitted(ledger: SqliteLedger, path: Path) -> None:
+    hour = Decimal(1)
+    await opened(ledger, "first", None)
+    await opened(ledger, "second", None)
+    await settled(ledger, await ledger.reserve(keeping("a", 100, 300, "first", hour=hour)), 100)
+    await settled(ledger, await ledger.reserve(keeping("b", 500, 350, "second", hour=hour)), 500)
+    assert isinstance(await ledger.reserve(keeping("c", 256, 50, "second", hour=hour)), Hold)
+    hours = {row[0]: json.loads(str(row[1]))["max_cost_per_hour"] for row in rows(path, "id, admitted")}
+    assert hours["a"] == [DOLLAR, 300_000_000]
+    assert hours["b"] == [DOLLAR, 400_000_000]  # its own wish to keep something had no room
+    assert hours["c"] == [DOLLAR, 650_000_000]  # what the first kept is gone
+
+
+async def test_a_provider_in_doubt_gets_no_last_question(ledger: SqliteLedger, clock: HandClock) -> None:
     await opened(ledger, "mine", None)
     for name in ("one", "two"):
         assert isinstance(await ledger.reserve(keeping(name, 100, 100, "mine")), Hold)
         assert await ledger.mark_sent(name)
         await ledger.doubt(name, "cut", provider_fault=True)
+    clock.pass_by(100)  # the pause is over: a turn would be sent as a probe
     assert not isinstance(await ledger.reserve(answer("last", 100, "mine")), Hold)
+    assert isinstance(await ledger.reserve(keeping("probe", 100, 100, "mine")), Hold)
