@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-from agentctl.budget import Hold, Settlement, Spend, Wait
-from agentctl.errors import AgentctlError, BudgetExceeded, ProviderUnavailable, Unit, UnknownPrice, Verdict
-from agentctl.limits import CostLimit
+from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
+from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
+from agentctl.limits import CostLimit, in_dollars
 from agentctl.messages import Completion
-from agentctl.pricing import ModelFacts, lines_to_add, to_nano, to_usd
+from agentctl.pricing import ModelFacts, lines_to_add, to_usd
 from agentctl.results import BreakerInfo, LimitUse
 
 _LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
-_FLAGS = {
-    "max_cost_per_task": "--max-cost",
-    "max_cost_per_hour": "--max-cost-per-hour",
-    "max_tokens_per_task": "--max-tokens",
-}
+_FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
+UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
 
 
 class Doubtful(ProviderUnavailable):
@@ -38,10 +36,15 @@ class RanPast(ProviderUnavailable):
     retryable = False
 
 
+def flag_of(limit: LimitName) -> str:
+    """Return the flag that sets a limit."""
+    return "--" + limit.replace("_", "-")
+
+
 def shown(amount: int, unit: Unit) -> str:
-    """Write an amount of a limit for a person: dollars to the millionth, or tokens."""
-    if unit == "tokens":
-        return f"{amount:,} tokens"
+    """Write an amount of a limit for a person: dollars to the millionth, tokens, or calls."""
+    if unit != "nano_usd":
+        return f"{amount:,} {unit}"
     dollars = to_usd(amount).quantize(Decimal("0.000001")).normalize()
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
 
@@ -52,7 +55,7 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
     Raises:
         UnknownPrice: the model has no price, or no bound can be had for it.
     """
-    if not facts.metered or (limits.max_cost_per_task is None and limits.max_cost_per_hour is None):
+    if not facts.metered or not in_dollars(limits):
         return
     name = f"{facts.provider}/{facts.model}"
     if facts.unbounded is not None:
@@ -76,7 +79,7 @@ def tripped(verdict: Verdict, facts: ModelFacts, *, last: str = "") -> AgentctlE
     """
     said = f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit)}; "
     said += f"the next call could make it {shown(verdict.would_be, verdict.unit)}"
-    flag = "--" + verdict.limit.replace("_", "-")
+    flag = flag_of(verdict.limit)
     if verdict.doubtful:
         return Doubtful(
             f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{_quoted(last)}",
@@ -118,14 +121,12 @@ def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: M
 
 def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
     """Return each limit and what is used of it: spent + in doubt, not holds."""
-    cost, hour = limits.max_cost_per_task, limits.max_cost_per_hour
-    run, tokens, whole = spend.run_nano, spend.run_tokens, spend.hour_nano
-    return (
-        LimitUse("max_cost_per_task", "nano_usd", None if cost is None else to_nano(cost), run.spent + run.in_doubt),
+    names: tuple[LimitName, ...] = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task", *further(limits))
+    return tuple(
         LimitUse(
-            "max_cost_per_hour", "nano_usd", None if hour is None else to_nano(hour), whole.spent + whole.in_doubt
-        ),
-        LimitUse("max_tokens_per_task", "tokens", limits.max_tokens_per_task, tokens.spent + tokens.in_doubt),
+            name, UNITS.get(name, "nano_usd"), ceiling_of(limits, name), spend.of(name).spent + spend.of(name).in_doubt
+        )
+        for name in names
     )
 
 
@@ -138,7 +139,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
         hint = f"{verdict.limit} was lowered to {shown(verdict.ceiling, verdict.unit)} by {set_by}: raise it there"
     else:
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
-        hint = f"agentctl run {_FLAGS[verdict.limit]} {_more(verdict)} {words}"
+        hint = f"agentctl run {_FLAGS.get(verdict.limit, flag_of(verdict.limit))} {_more(verdict)} {words}"
         if verdict.free_at is not None:
             hint += f"   (or wait until {verdict.free_at:%H:%M:%S} UTC)"
     return BreakerInfo(
@@ -154,10 +155,11 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
 
 
 def _more(verdict: Verdict) -> str:
-    """Return a limit that would do: twice as much, or what the next call needs; rounded up, dollars or tokens."""
+    """Return a limit that would do: twice as much, or what the next call needs; rounded up, in its unit."""
     most = max(2 * verdict.ceiling, verdict.would_be)
-    if verdict.unit == "tokens":
-        return str(-(-most // 1000) * 1000)
+    if verdict.unit != "nano_usd":
+        step = 1000 if verdict.unit == "tokens" else 1
+        return str(-(-most // step) * step)
     dollars = to_usd(most)
     cents, digits = Decimal("0.01"), Decimal(1).scaleb(max(-9, min(-2, dollars.adjusted() - 1)))
     rounded = dollars.quantize(digits, ROUND_CEILING)

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.errors import LimitName, Unit, Verdict
+from agentctl.limits import FURTHER, OWN, CostLimit
 from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, most_output, worst_nano
+from agentctl.pricing import ModelFacts, most_output, to_nano, worst_nano
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
 
 WARN_AT = Decimal("0.8")
 
 
+def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
+    """Return one ceiling in its own unit: nano-dollars, tokens or calls; None: there is none."""
+    found = getattr(limits, limit)
+    return to_nano(found) if isinstance(found, Decimal) else found
+
+
+def further(limits: CostLimit) -> Mapping[LimitName, int]:
+    """Return the ceilings that nobody has who does not ask for them, as far as they are set, in their own units."""
+    return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
+
+
+class Keep(NamedTuple):
+    """What is set aside for a last answer, should a limit stop the run: tokens in and out.
+
+    No output: nothing is set aside, and what was is given back.
+    """
+
+    input_bound: int
+    output: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an attempt wants to reserve: the bound of its input and its wished output, in tokens."""
+    """What an attempt wants to reserve: the bound of its input and its wished output, in tokens.
+
+    ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
+    ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
+    """
 
     attempt_id: str
     run_id: str
@@ -29,6 +57,8 @@ class Ask:
     hour_limit_nano: int | None
     deadline_s: float = 600.0
     purpose: Purpose = "turn"
+    further: Mapping[LimitName, int] = field(default_factory=dict)
+    keep: Keep | None = None
 
 
 class Hold(NamedTuple):
@@ -84,11 +114,21 @@ class Amounts(NamedTuple):
 
 
 class Spend(NamedTuple):
-    """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars."""
+    """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars; ``further`` by limit."""
 
     run_nano: Amounts
     run_tokens: Amounts
     hour_nano: Amounts
+    further: Mapping[LimitName, Amounts] = MappingProxyType({})
+
+    def of(self, limit: LimitName) -> Amounts:
+        """Return what counts against one limit, in its own unit."""
+        named = {
+            "max_cost_per_task": self.run_nano,
+            "max_tokens_per_task": self.run_tokens,
+            "max_cost_per_hour": self.hour_nano,
+        }
+        return named.get(limit) or self.further.get(limit, Amounts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +191,8 @@ def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int
     left = room.ceiling - room.amounts.spent - in_doubt - held - queued
     if room.unit == "tokens":
         return left - ask.input_bound
+    if room.unit == "calls":
+        return None if left > 0 else -1
     price = ask.facts.price
     if price is None:
         return -1
@@ -181,7 +223,7 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
     if not ask.facts.metered:
         return worst_case(ask, ask.most)
     for room in rooms:
-        if room.limit != "max_cost_per_hour" and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
+        if room.limit in OWN and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
             return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
     if at_ceiling:
         worst = worst_case(ask, ask.most, at_ceiling=True)
@@ -207,7 +249,8 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
 
 
 def _after(room: Room, worst: Worst) -> int:
-    return room.amounts.total + (worst.tokens if room.unit == "tokens" else worst.nano or 0)
+    asked = {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}
+    return room.amounts.total + asked[room.unit]
 
 
 def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:

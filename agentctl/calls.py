@@ -17,13 +17,15 @@ import anyio
 
 from agentctl.bound import bound
 from agentctl.breaker import Overrun, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Hold, Purpose, Wait, Wish, wish
-from agentctl.errors import BudgetExceeded, ProviderError, StateError, Verdict
-from agentctl.events import CallHeld, CallRetried, CallSent, CallWaited, Emit, Event
+from agentctl.budget import LEAST_OUTPUT, Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
+from agentctl.closing import Closing
+from agentctl.errors import AgentctlError, BudgetExceeded, ProviderError, StateError, Verdict
+from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, CallWaited, Emit, Event
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, Price, to_nano
+from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Ledger, LLMProvider
+from agentctl.results import LimitUse
 from agentctl.settling import Settling
 from agentctl.stream import Patience, Sent, take_in
 
@@ -74,6 +76,9 @@ class Calls:
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
+        wanted = wish(provider.facts, max_output_tokens)
+        self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
+        self._keep: Keep | None = None
         self.unfinished = ""
         self._settling = Settling(
             ledger=ledger, run_id=run_id, limits=limits, emit=self._tell, doubt=doubt, price_of=price_of
@@ -104,13 +109,48 @@ class Calls:
         """Who answered."""
         return self._settling.models
 
+    @property
+    def uses(self) -> tuple[LimitUse, ...]:
+        """How much of each limit was used after the last charge."""
+        return self._settling.uses
+
     async def _tell(self, event: Event) -> None:
+        if isinstance(event, CallSettled):
+            self._closing.learn(event.usage)
         await self._emit(event)
 
+    async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
+        """Return an answer to what ``messages`` have found, by what was kept for it; None if it cannot be had.
+
+        One request, without tools and without a second try: it is sent when a limit has refused the next one.
+
+        Raises:
+            Overrun: it cost more than was held.
+        """
+        request = self._closing.request(messages) if self.facts.metered else None
+        if request is None:
+            return None
+        self._keep = self._closing.keep(messages)
+        asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
+        wanted = Wish(min(LEAST_OUTPUT, self._keep.output), self._keep.output)
+        try:
+            return (await self._attempt(asked, wanted, "answer"))[0]
+        except Overrun:
+            raise
+        except (AgentctlError, _HoldLost):
+            return None
+
     async def ask(
-        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...] = (), *, purpose: Purpose = "turn"
+        self,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...] = (),
+        *,
+        purpose: Purpose = "turn",
+        aside: bool = False,
     ) -> Completion:
         """Return the answer to ``messages``; what it cost is on disk before this returns.
+
+        ``aside``: with its hold, something is kept for a last answer, where the limits have room for both.
 
         An answer cut by the clamp is asked for again once: with all that was wished for, where a limit granted less,
         else with the double, where nobody set the clamp. Where a limit forbids that, the cut answer goes along with
@@ -123,6 +163,7 @@ class Calls:
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_the_unbounded(self.facts, self._limits)
+        self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools)
         wanted = wish(self.facts, self._max_output_tokens)
         completion, hold = await self._persist(request, wanted, purpose)
@@ -209,7 +250,7 @@ class Calls:
 
     async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
-        facts, hour = self.facts, self._limits.max_cost_per_hour
+        facts = self.facts
         ask = Ask(
             attempt_id=request.attempt_id,
             run_id=self._run_id,
@@ -217,12 +258,16 @@ class Calls:
             input_bound=bound(request, self._settling.known) if facts.metered else 0,
             least=wanted.least,
             most=wanted.most,
-            hour_limit_nano=None if hour is None else to_nano(hour),
+            hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
             deadline_s=self._deadline_s,
             purpose=purpose,
+            further=further(self._limits),
+            keep=self._keep,
         )
         started, told = anyio.current_time(), set[str]()
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
+        if purpose == "answer":
+            patience = dict.fromkeys(patience, 0.0)
         try:
             while True:
                 answer = await self._ledger.reserve(ask)

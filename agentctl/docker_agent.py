@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import anyio.to_thread
 
+from agentctl.attribution import checked
 from agentctl.context_manager import ContextManager
 from agentctl.errors import UsageError
 from agentctl.events import LimitWarned, Noted, Record
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from agentctl.plan import Plan
     from agentctl.protocols import Approver, LLMProvider, Observer
 
-_LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 _LOG = logging.getLogger("agentctl")
 
 
@@ -40,7 +40,8 @@ class DockerAgent:
     limits, a history file, and adds up. ``context_manager`` says how much of a conversation is sent. ``workdir`` is
     where files are read (None: the setting, else the current folder). ``approver`` is asked before a change; without
     one a question is a no, unless ``allow`` has a rule for it (``"docker_restart(name=web)"``, besides the settings'
-    own rules). ``labels`` mark the runs, ``observers`` see each of their events. Warnings go to the logger "agentctl".
+    own rules). ``labels`` mark the runs, on top of those of repository and CI; ``observers`` see each of their events.
+    Warnings go to the logger "agentctl".
     A provider handed in is told to let go of its connections (``aclose``) after the last of the runs that use it.
 
     Raises:
@@ -83,7 +84,7 @@ class DockerAgent:
         self._workdir = None if workdir is None else Path(workdir).expanduser().absolute()
         self._approver = approver
         self._allow = tuple(allow)
-        self._labels = dict(labels or {})
+        self._labels = checked(labels or {})
         self._observers = tuple(observers)
 
     def execute(self, task: str) -> RunResult:
@@ -179,7 +180,9 @@ class DockerAgent:
             flags["cost_history_file"] = self._tracker.history_file
             limits = self._tracker.limits
             if limits is not None:
-                flags |= {name: "none" if (most := getattr(limits, name)) is None else most for name in _LIMITS}
+                from agentctl.limits import as_flags  # noqa: PLC0415 - importing the package loads nothing
+
+                flags |= as_flags(limits)
         if self._context is not None:
             flags |= {
                 "max_context_tokens": self._context.max_tokens,

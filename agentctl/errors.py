@@ -28,11 +28,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 Billed = Literal["no", "unknown"]
-LimitName = Literal["max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"]
-Unit = Literal["nano_usd", "tokens"]
+LimitName = Literal[
+    "max_cost_per_task",
+    "max_cost_per_minute",
+    "max_cost_per_hour",
+    "max_cost_per_day",
+    "max_cost_per_month",
+    "max_tokens_per_task",
+    "max_calls_per_minute",
+]
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
+Unit = Literal["nano_usd", "tokens", "calls"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from agentctl.breaker import Overrun
 from agentctl.calls import Calls
+from agentctl.closing import summary
 from agentctl.context import conversation_tokens, schema_tokens, shortened
 from agentctl.dispatch import Dispatch, told
 from agentctl.errors import (
@@ -14,6 +16,7 @@ from agentctl.errors import (
     AgentctlError,
     BudgetExceeded,
     EngineUnavailable,
+    ProviderError,
     SandboxUnavailable,
     TaskFailed,
 )
@@ -21,6 +24,7 @@ from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, 
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
 from agentctl.protocols import Pruner
+from agentctl.remaining import Remaining
 from agentctl.results import ToolCount
 
 
@@ -59,9 +63,10 @@ class Loop:
         self._calls, self._prune, self._emit, self._limits, self._metered = calls, prune, emit, limits, metered
         self._dispatch = dispatch
         self._repeats = Repeats(limits.identical_calls)
+        self._remaining = Remaining()
         self._messages: tuple[Message, ...] = ()
         self._turn = 0
-        self._words = ""
+        self._words = self._found = ""
         self._trouble: AgentctlError | None = None
 
     async def run(self, system: str, task: str) -> Outcome:
@@ -69,12 +74,38 @@ class Loop:
         try:
             await self._converse(system, task)
         except AgentctlError as error:
+            try:
+                await self._close(error)
+            except Overrun as worse:
+                return self.outcome(worse)
             return self.outcome(error)
         return self.outcome()
 
+    async def _close(self, error: AgentctlError) -> None:
+        """Let a run that a limit or its provider stopped say what it has: by a last answer, else in notes of its own.
+
+        Raises:
+            Overrun: the last answer cost more than was held.
+        """
+        if not self._metered or not any(message.role == "tool" for message in self._messages):
+            return
+        if isinstance(error, BudgetExceeded) and not isinstance(error, Overrun) and not error.partial:
+            await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
+            answer = await self._calls.last_answer(self._messages)
+            if answer is not None and answer.text.strip():
+                error.partial = answer.text
+                await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
+                return
+        if isinstance(error, (BudgetExceeded, ProviderError)):
+            found = summary(self._messages)
+            words = error.partial if isinstance(error, BudgetExceeded) else ""
+            words = words or self._unfinished() or self._words
+            self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
+
     def outcome(self, error: AgentctlError | None = None) -> Outcome:
         """Return how far it came, ended by ``error`` or well."""
-        words = (error.partial if isinstance(error, BudgetExceeded) else "") or self._unfinished() or self._words
+        partial = error.partial if isinstance(error, BudgetExceeded) else ""
+        words = partial or self._found or self._unfinished() or self._words
         status = error.status if error else "done"
         return Outcome(status, words, error is None, self._turn, error, self._dispatch.counts, self._dispatch.denied)
 
@@ -111,7 +142,7 @@ class Loop:
         if self._context_limit:
             tokens = conversation_tokens(fitted) + schema_tokens(offered)
             await self._emit(ContextMeasured(len(fitted), tokens, self._context_limit))
-        answer = await self._calls.ask(self._messages, offered)
+        answer = await self._calls.ask(self._messages, offered, aside=self._turn > 1)
         calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
@@ -134,12 +165,14 @@ class Loop:
             )
         results = await self._dispatch.run(calls, {**refused, **repeated})
         self._trouble = None
-        for call, result in zip(calls, results, strict=True):
+        notice = self._remaining.notice(self._calls.uses) if self._metered else ""
+        for place, (call, result) in enumerate(zip(calls, results, strict=True), 1):
             if isinstance(result, str):
                 self._trouble = None
             elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
-            await self._add(Message("tool", told(result), tool_call_id=call.id))
+            text = f"{told(result)}\n\n{notice}" if notice and place == len(results) else told(result)
+            await self._add(Message("tool", text, tool_call_id=call.id))
         if self._metered or len(results) != 1:
             return False
         if isinstance(results[0], AgentctlError):

@@ -11,12 +11,13 @@ from functools import partial
 import anyio
 
 from agentctl.admission import Admission
-from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent
+from agentctl.agents import MOST_TOOLS, AgentSpec
 from agentctl.breaker import breaker_info, limit_uses
-from agentctl.budget import Amounts, Spend
+from agentctl.briefing import choose_agent, choose_tools, system_prompt
+from agentctl.budget import Amounts, Spend, further
 from agentctl.calls import Calls
 from agentctl.dispatch import Dispatch
-from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, UsageError
+from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
@@ -25,7 +26,6 @@ from agentctl.pricing import Price
 from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
-from agentctl.routing import ranked_tools, route
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -111,14 +111,14 @@ class Orchestrator:
     async def _work(self, run: _Run) -> AgentctlError | None:
         """The way of a task: route, open, loop."""
         plan, facts = self._plan, self._provider.facts
-        agent, agent_chosen_by = self._choose(run.task)
+        agent, agent_chosen_by = choose_agent(run.task, plan, self._agents)
         run.agent = agent.name
-        kit = run.kit = await self._equip(self._tools(agent, run.task), MOST_TOOLS)
+        kit = run.kit = await self._equip(choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS)
         await self._ledger.open_run(
             run.recorder.run_id, plan.limits, task=run.task, agent=agent.name, labels=plan.labels
         )
         run.opened = True
-        run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+        run.limits = await self._measured(run)
         await run.recorder.emit(
             RunStarted(
                 task=run.task,
@@ -166,27 +166,10 @@ class Orchestrator:
         )
         for prepare in self._opening:
             await prepare()
-        system = f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {run.started_at:%Y-%m-%d %H:%M} UTC."
-        return (await run.loop.run(system, run.task)).error
+        return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
 
-    def _choose(self, task: str) -> tuple[AgentSpec, str]:
-        if not task.strip():
-            raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
-        if self._plan.agent is not None:
-            return find_agent(self._plan.agent, self._agents), self._plan.agent_chosen_by
-        routed = route(task, self._agents)
-        return find_agent(routed.agent, self._agents), routed.chosen_by
-
-    def _tools(self, agent: AgentSpec, task: str) -> tuple[str, ...] | None:
-        """Return the tools to choose from, the most needed first: what is no language model may have all of them."""
-        if not self._provider.facts.metered:
-            return None
-        names = self._plan.permissions.only
-        if names is None:
-            return ranked_tools(agent, task)
-        if len(names) > MOST_TOOLS:
-            raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
-        return names
+    async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
+        return self._uses(await self._ledger.spend(run.recorder.run_id, further(self._plan.limits)))
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
         uses = limit_uses(self._plan.limits, spend)
@@ -221,7 +204,7 @@ class Orchestrator:
                 await run.kit.toolbox.aclose()
         if run.opened:
             if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
-                run.limits = self._uses(await self._ledger.spend(run.recorder.run_id))
+                run.limits = await self._measured(run)
             await self._ledger.close_run(run.recorder.run_id, status)
 
     def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
-from agentctl.errors import SandboxUnavailable, Verdict
+from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec
@@ -182,8 +182,8 @@ class Ledger(Protocol):
         """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling)."""
         ...
 
-    async def spend(self, run_id: str) -> Spend:
-        """Return what counts against the run's limits and the hour's now."""
+    async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
+        """Return what counts against the run's limits and the hour's now, and against ``further`` ones."""
         ...
 
     async def close_run(self, run_id: str, status: str) -> None:

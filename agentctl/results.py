@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from agentctl.errors import LimitName, Unit
 from agentctl.messages import Usage
 from agentctl.pricing import to_usd
 
 
 @dataclass(frozen=True, slots=True)
 class LimitUse:
-    """One limit and how much of it is used (spent + in doubt): nano-dollars or tokens. None: no such limit."""
+    """One limit and how much of it is used (spent + in doubt): nano-dollars, tokens or calls. None: no such limit."""
 
-    name: str
-    unit: Literal["nano_usd", "tokens"]
+    name: LimitName
+    unit: Unit
     ceiling: int | None
     used: int
     set_by: str | None = None
@@ -28,7 +29,7 @@ class BreakerInfo:
     """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help."""
 
     limit: str
-    unit: Literal["nano_usd", "tokens"]
+    unit: Unit
     ceiling: int
     spent: int
     held: int

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import anyio
 
 from agentctl.bound import Ground, Known
-from agentctl.breaker import limit_uses, overrun, reason_of
-from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, warned
-from agentctl.errors import ProviderError
+from agentctl.breaker import limit_uses, overrun, reason_of, shown
+from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, further, warned
+from agentctl.errors import ProviderError, StateError
 from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.protocols import Ledger
+from agentctl.results import LimitUse
 from agentctl.stream import Sent
 
 
 class Settling:
     """Concludes the attempts of one run, each once, and keeps what they came to.
 
-    ``known`` is the ground on which the next bound can be tight. ``price_of`` knows the prices of other models of the
-    provider, for when another one answers than was asked. Amounts in nano-dollars, None when a price is unknown.
+    ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
+    ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
+    Amounts in nano-dollars, None when a price is unknown.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Settling:
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
         self.models: tuple[str, ...] = ()
+        self.uses: tuple[LimitUse, ...] = ()
 
     @property
     def known(self) -> Known | None:
@@ -72,7 +76,8 @@ class Settling:
                 return completion
             else:
                 nano = self._dearest(facts, usage, completion)
-                settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
+                with _staying_held(hold):
+                    settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
                 self._ground = self._ground.after(request, completion, usage)
             self._add(usage, settlement.nano, completion.model or facts.model)
             await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
@@ -119,7 +124,8 @@ class Settling:
     async def _leave_in_doubt(
         self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
     ) -> Settlement:
-        left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
+        with _staying_held(hold):
+            left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
         known = left.nano is not None and self.in_doubt_nano is not None
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
         await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
@@ -128,11 +134,20 @@ class Settling:
 
     async def _warn(self) -> None:
         """Tell how much of each limit is used, and say once for each that 80 % are."""
-        spend = await self._ledger.spend(self._run_id)
-        uses = limit_uses(self._limits, spend)
-        await self._emit(LimitsMeasured(uses))
-        for use in uses:
-            amounts = {"max_cost_per_task": spend.run_nano, "max_cost_per_hour": spend.hour_nano}
-            if use.name not in self._warned and warned(amounts.get(use.name, spend.run_tokens), use.ceiling):
+        spend = await self._ledger.spend(self._run_id, further(self._limits))
+        self.uses = limit_uses(self._limits, spend)
+        await self._emit(LimitsMeasured(self.uses))
+        for use in self.uses:
+            if use.name not in self._warned and warned(spend.of(use.name), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
+
+
+@contextmanager
+def _staying_held(hold: Hold) -> Iterator[None]:
+    """Say what becomes of the money when the end of a call that was sent cannot be written: its hold counts on."""
+    try:
+        yield
+    except StateError as error:
+        amount = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
+        raise StateError(f"{error.message}; the {amount} held for the last call stay held", hint=error.hint) from error

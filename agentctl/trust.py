@@ -12,17 +12,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from agentctl.errors import LIMIT_NAMES
+
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 #: Ceilings that such a file may lower; None is no ceiling.
 LOWERABLE = (
-    "max_cost_per_task",
-    "max_cost_per_hour",
-    "max_tokens_per_task",
+    *LIMIT_NAMES,
     "max_context_tokens",
     "max_turns",
+    "max_identical_calls",
     "timeout",
 )
 TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny", "ask"})
@@ -39,7 +40,7 @@ WEIGHTY: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"docker_host"}), "decides which containers are read and changed"),
     (frozenset({"approve", "allow", "ask", "deny", "read_only"}), "decides what is done without asking you"),
     (frozenset({"sandbox", "network"}), "decides what shell commands can reach"),
-    (frozenset({"max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task"}), "decides what may be spent"),
+    (frozenset(LIMIT_NAMES), "decides what may be spent"),
     (frozenset({"prices"}), "decides what models are taken to cost"),
     (frozenset({"cost_history_file"}), "decides which file is written"),
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
-from agentctl.errors import UsageError
+from agentctl.attribution import attributed, checked
+from agentctl.errors import LIMIT_NAMES, UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
@@ -29,8 +30,7 @@ from agentctl.version import __version__
 
 if TYPE_CHECKING:
     from agentctl.checkup import Patient
-
-_LIMITS = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
+    from agentctl.estimate import Estimate
 
 
 def make_provider(
@@ -78,6 +78,29 @@ def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     return provider.facts
 
 
+async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
+    """Return what a run of ``task`` would begin with and could cost; nothing is sent and nothing is written.
+
+    Raises:
+        UsageError: as ``assemble``.
+        AgentctlError: what would end a run before its first request, limits aside: these are in the estimate.
+    """
+    from agentctl.estimate import estimate  # noqa: PLC0415 - a run needs none
+    from agentctl.ledger.outlook import outlook  # noqa: PLC0415
+
+    plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
+    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    return await estimate(
+        task,
+        plan=plan,
+        agents=load_agents(),
+        facts=provider.facts,
+        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent),
+        now=lambda: datetime.now(UTC),
+    )
+
+
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
     """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
     found = getattr(provider, name, None)
@@ -85,11 +108,16 @@ def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[objec
 
 
 def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
-    """Return what a run may do, from the settings alone."""
-    settings = loaded.settings
+    """Return what a run may do, from the settings alone; under ``labels`` lie those that are found out here.
+
+    Raises:
+        UsageError: a label cannot be kept.
+    """
+    settings, own = loaded.settings, checked(labels)
+    workdir = str(settings.workdir or Path.cwd())
     return Plan(
-        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in _LIMITS}),  # checked before
-        limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in _LIMITS},
+        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in LIMIT_NAMES}),  # checked before
+        limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in LIMIT_NAMES},
         agent=settings.agent,
         agent_chosen_by=str(loaded.sources["agent"]),
         provider_chosen_by=choice.chosen_by,
@@ -98,14 +126,16 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         budget_wait_s=settings.budget_wait,
         max_output_tokens=settings.max_output_tokens,
         doubt=settings.doubt,
-        loop=LoopLimits(max_turns=settings.max_turns),
+        loop=LoopLimits(max_turns=settings.max_turns, identical_calls=settings.max_identical_calls),
         max_context_tokens=settings.max_context_tokens,
         keep_user=settings.keep_last_n_user_messages,
         keep_assistant=settings.keep_last_n_assistant_messages,
         permissions=permissions_of(loaded),
         approve=settings.approve,
-        workdir=str(settings.workdir or Path.cwd()),
-        labels=labels,
+        workdir=workdir,
+        labels=attributed(own, workdir=workdir, job=loaded.job, secrets=loaded.secrets)
+        if settings.auto_labels
+        else own,
         version=__version__,
     )
 

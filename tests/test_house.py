@@ -16,15 +16,16 @@ FLOORS = {
     "relevance": 2.5, "digest": 2.6, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
     "context_manager": 3.5,
-    "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
+    "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
     "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
-    "protocols": 6, "breaker": 6, "expenses": 6,
-    "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
-    "admission": 6.5,  # in front of every tool: dispatch is the only one to use it
+    "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,
+    "closing": 4.5, "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
+    "admission": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
     "calls": 7, "dispatch": 7, "recorder": 7,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
     "tools": 9, "tracker": 9, "history": 9, "lending": 9,
     "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
+    "estimate": 10.5,
     "wiring": 11,
     "cli": 12, "docker_agent": 12,
     "__init__": 13, "__main__": 13,

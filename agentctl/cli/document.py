@@ -29,16 +29,18 @@ def moment(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _in_unit(value: int | None, unit: str) -> float | int | None:
+def in_unit(value: int | None, unit: str) -> float | int | None:
+    """Return an amount of either unit as a JSON number: dollars or tokens."""
     return usd(value) if unit == "nano_usd" else value
 
 
 def _limit(use: LimitUse) -> Document:
-    return {"limit": _in_unit(use.ceiling, use.unit), "used": _in_unit(use.used, use.unit)}
+    return {"limit": in_unit(use.ceiling, use.unit), "used": in_unit(use.used, use.unit)}
 
 
-def _breaker(info: BreakerInfo) -> Document:
-    amounts = {name: _in_unit(getattr(info, name), info.unit) for name in ("ceiling", "spent", "held", "would_be")}
+def breaker_document(info: BreakerInfo) -> Document:
+    """Return why a breaker trips, in the limit's own unit."""
+    amounts = {name: in_unit(getattr(info, name), info.unit) for name in ("ceiling", "spent", "held", "would_be")}
     return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint}
 
 
@@ -79,7 +81,7 @@ def run_document(result: RunResult) -> Document:
         },
         "limits": {use.name: _limit(use) for use in result.limits},
         "ledger": {"scope": "machine"},
-        "breaker": None if result.breaker is None else _breaker(result.breaker),
+        "breaker": None if result.breaker is None else breaker_document(result.breaker),
         "tools": [tool._asdict() for tool in result.tools],
         "denied": list(result.denied),
         "sandbox": result.sandbox,

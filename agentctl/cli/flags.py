@@ -26,7 +26,13 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
 ]
 
-_SYNONYMS = {"format": "output", "max-cost": "max-cost-per-task", "max-tokens": "max-tokens-per-task", "ls": "list"}
+_SYNONYMS = {
+    "format": "output",
+    "max-cost": "max-cost-per-task",
+    "max-tokens": "max-tokens-per-task",
+    "dry-run": "estimate",
+    "ls": "list",
+}
 
 
 def canonical(word: str) -> str:
@@ -65,12 +71,14 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return ``k=v`` words as a mapping.
 
     Raises:
-        UsageError: a word without ``=`` or without a name.
+        UsageError: a word without ``=`` or without a name, or one that cannot be kept.
     """
+    from agentctl.attribution import checked
+
     labels: dict[str, str] = {}
     for word in given or ():
         name, mark, value = word.partition("=")
         if not mark or not name.strip():
             raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
         labels[name.strip()] = value.strip()
-    return labels
+    return checked(labels)

@@ -64,6 +64,31 @@ def run(
             rich_help_panel=_LIMITS,
         ),
     ] = None,
+    max_cost_per_minute: Annotated[
+        str | None,
+        typer.Option("--max-cost-per-minute", metavar="USD", help="All runs together.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_cost_per_day: Annotated[
+        str | None,
+        typer.Option("--max-cost-per-day", metavar="USD", help="In any 24 hours.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_cost_per_month: Annotated[
+        str | None,
+        typer.Option("--max-cost-per-month", metavar="USD", help="In any 30 days.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_calls_per_minute: Annotated[
+        str | None,
+        typer.Option("--max-calls-per-minute", metavar="N", help="Requests of this run.", rich_help_panel=_LIMITS),
+    ] = None,
+    max_identical_calls: Annotated[
+        str | None,
+        typer.Option(
+            "--max-identical-calls",
+            metavar="N",
+            help="The same tool call in a row. Default 3.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
     max_output_tokens: Annotated[
         str | None,
         typer.Option("--max-output-tokens", metavar="N", help="Of one answer. Default 4096.", rich_help_panel=_LIMITS),
@@ -92,6 +117,12 @@ def run(
             rich_help_panel=_LIMITS,
         ),
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Or --dry-run: say what it could cost; nothing is sent.", rich_help_panel=_LIMITS
+        ),
+    ] = False,
     workdir: Annotated[
         str | None,
         typer.Option("--workdir", metavar="DIR", help="Where files are read. Default: here.", rich_help_panel=_REACH),
@@ -182,6 +213,11 @@ def run(
         "max_cost_per_task": max_cost_per_task,
         "max_cost_per_hour": max_cost_per_hour,
         "max_tokens_per_task": max_tokens_per_task,
+        "max_cost_per_minute": max_cost_per_minute,
+        "max_cost_per_day": max_cost_per_day,
+        "max_cost_per_month": max_cost_per_month,
+        "max_calls_per_minute": max_calls_per_minute,
+        "max_identical_calls": max_identical_calls,
         "max_output_tokens": max_output_tokens,
         "max_turns": max_turns,
         "timeout": timeout,
@@ -207,5 +243,6 @@ def run(
         config=config,
         quiet=quiet,
         verbose=verbose,
+        estimate=estimate,
     )
     raise typer.Exit(perform(context.obj, wish))

@@ -35,6 +35,7 @@ class Wish:
     config: str | None
     quiet: bool
     verbose: bool
+    estimate: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
 
     loaded = _load(wish)
     known.form = loaded.settings.output
-    if loaded.offers or undecided(loaded):
+    if not wish.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
         from agentctl.cli.asking import settle
 
         own = wish.config is None
@@ -83,6 +84,10 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     if data is not None and choice.provider == "builtin":
         told("warning: builtin has no model to read --input with; it was left out")
         data = None
+    if wish.estimate:
+        from agentctl.cli.estimate import foretold
+
+        return foretold(loaded, choice, with_data(task, data), labels=wish.labels, form=known.form, paint=known.paint)
     presenter = Presenter(
         form=known.form,
         paint=known.paint,
@@ -117,7 +122,7 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
 def _load(wish: Wish) -> Loaded:
     from agentctl.settings import load_settings
 
-    return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config)
+    return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config, remember=not wish.estimate)
 
 
 def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:

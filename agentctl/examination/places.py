@@ -17,11 +17,6 @@ from agentctl.settings.files import is_there
 
 PROJECT_FILES = (".env", ".agentctl.toml")
 LITTLE_SPACE = 100 * 1024**2
-_NETWORKED = frozenset({
-    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "gfs2", "ocfs2", "beegfs"),
-    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "virtiofs", "davfs"),
-})  # fmt: skip
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
@@ -85,9 +80,15 @@ def _open_to_others(folder: Path, about: str, bits: int, said: str) -> tuple[Fin
 
 def state_folder(folder: Path) -> tuple[Finding, ...]:
     """Try to write where ledger and journals lie, or will; nothing stays behind."""
+    from agentctl.ledger.place import file_system, is_networked  # noqa: PLC0415 - its room brings SQLite
+
     about = "state folder"
     there = _nearest(folder)
     shown = str(folder) if there == folder else f"{folder} (not there yet)"
+    kind = file_system(there)
+    if is_networked(kind):
+        said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
+        return (lack(about, said, _MOVE, stops=True),)
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0" * 4096)
@@ -99,10 +100,6 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
     found = list(_open_to_others(folder, about, 0o077, "others may look into"))
     if free < LITTLE_SPACE:
         found.append(warning(about, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
-    kind = file_system(there)
-    if kind in _NETWORKED:
-        said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
-        found.append(warning(about, said, _MOVE))
     return tuple(found) or (ok(about, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
 
 
@@ -117,25 +114,6 @@ def _elsewhere(folder: Path, error: OSError) -> str:
 def _nearest(folder: Path) -> Path:
     """Return the folder, or the nearest above it that there is."""
     return next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
-
-
-def file_system(folder: Path, *, mounts: Path = _MOUNTS) -> str:
-    """Return the kind of file system that ``folder`` lies on, as Linux names it; "" where nobody says."""
-    try:
-        real, lines = folder.resolve(), mounts.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return ""
-    best, kind = -1, ""
-    for line in lines:
-        before, _, behind = line.partition(" - ")
-        fields, after = before.split(" "), behind.split(" ")
-        if len(fields) < 5 or not after[0]:
-            continue
-        point = Path(fields[4].encode("latin-1", "surrogateescape").decode("unicode_escape", "replace"))
-        depth = len(point.parts)
-        if depth >= best and (real == point or point in real.parents):  # the last mount on a point hides the others
-            best, kind = depth, after[0]
-    return kind
 
 
 def ledger(path: Path) -> tuple[Finding, ...]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from agentctl.budget import Ask, Charge, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
-from agentctl.errors import InternalError, Verdict
-from agentctl.ledger import rows
+from agentctl.errors import InternalError, LimitName, Verdict
+from agentctl.ledger import kept, rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, provider_health
+from agentctl.ledger.kept import Kept
 from agentctl.ledger.owner import Alive
-from agentctl.ledger.store import Store, Tick
-from agentctl.ledger.sums import free_at, hour_amounts, limits_of, run_amounts
-from agentctl.limits import CostLimit
+from agentctl.ledger.store import Store, Tick, known_by_its_id
+from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
+from agentctl.limits import WINDOWS, CostLimit
 from agentctl.pricing import to_nano
 
 PAUSE_S = 2.0
@@ -86,6 +87,7 @@ class Book:
                 ),
             )
 
+    @known_by_its_id
     def close_run(self, run_id: str, status: str) -> None:
         """Write how a run ended; nothing is admitted under it any more."""
         with self._store.write() as tick:
@@ -93,9 +95,10 @@ class Book:
                 "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND closed_us IS NULL",
                 (tick.now_us, status, run_id),
             )
-            rows.void_held(tick, "run_id = ?", run_id, reason="its run ended before sending")
+            rows.void_held(tick, "run_id = ?", run_id, reason="its run ended before sending", kept=True)
             tick.db.execute("DELETE FROM waiters WHERE run_id = ?", (run_id,))
 
+    @known_by_its_id
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
         with self._store.write() as tick:
@@ -105,14 +108,17 @@ class Book:
                 return hold
             if ask.facts.metered:
                 health = provider_health(tick, ask.facts.provider, pause_s=self._pause_s)
+                if ask.purpose == "answer" and not health:
+                    health = Wait("provider", self._pause_s)
                 if isinstance(health, Wait):
                     self._leave(tick, ask.attempt_id)
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
-            limits = limits_of(tick, ask) if ask.facts.metered else ()
+            own = kept.kept_of(tick, ask.run_id) if ask.keep is not None else None
+            limits = kept.without(limits_of(tick, ask), own) if ask.facts.metered else ()
             broke = broke_its_clamp(tick, ask)
-            answer = judge(ask, limits, at_ceiling=broke)
+            answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait):
                 self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
@@ -120,7 +126,11 @@ class Book:
             self._leave(tick, ask.attempt_id)
             if isinstance(answer, Verdict):
                 return _timed(tick, answer)
-            return self._hold(tick, ask, answer, limits)
+            for one in gone:
+                rows.void(tick, one.id, "another run needed the room")
+            limits = kept.without(limits, *gone, shared_only=True)
+            kept.put(tick, ask, own, aside, limits, owner_id=self._owner_id)
+            return self._hold(tick, ask, answer, kept.beside(limits, aside))
 
     def _held_before(self, tick: Tick, ask: Ask) -> Hold | None:
         """Return the hold of the same id if an earlier commit went through unheard."""
@@ -150,6 +160,7 @@ class Book:
             probe=ask.purpose == "probe",
         )
 
+    @known_by_its_id
     def leave_queue(self, attempt_id: str) -> None:
         """Give up waiting, and a hold that came too late with it."""
         with self._store.write() as tick:
@@ -157,7 +168,10 @@ class Book:
             rows.void_held(tick, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: held by us, deadline ahead, and its run still open."""
+        """Compare and set: held by us, deadline ahead, and its run still open.
+
+        A COMMIT that fails is not tried again: what was not surely marked is not sent.
+        """
         with self._store.write() as tick:
             done = tick.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
@@ -170,6 +184,7 @@ class Book:
                 rows.enter(tick, hold_id, "sent", *row)
             return bool(done)
 
+    @known_by_its_id
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
         with self._store.write() as tick:
@@ -199,12 +214,14 @@ class Book:
                 rows.overran(tick, hold_id, row)
             return Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
 
+    @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:
         """Write that an open attempt surely cost nothing."""
         with self._store.write() as tick:
             if rows.attempt(tick, hold_id).phase in ("held", "sent"):
                 rows.void(tick, hold_id, reason)
 
+    @known_by_its_id
     def doubt(self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool) -> Settlement:
         """Write that nobody knows: the hold counts until an hour after the deadline.
 
@@ -224,12 +241,16 @@ class Book:
                 rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
             return Settlement("doubt", nano, tokens)
 
-    def spend(self, run_id: str) -> Spend:
-        """Return what counts against the run and the hour now."""
+    def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
+        """Return what counts against the run and the hour now, and against ``further`` limits."""
         with self._store.read() as tick:
             nano, _ = run_amounts(tick, run_id, "nano")
             tokens, _ = run_amounts(tick, run_id, "tokens")
-            return Spend(nano, tokens, hour_amounts(tick)[0])
+            others = {
+                name: window_amounts(tick, name)[0] if name in WINDOWS else calls_a_minute(tick, run_id)
+                for name in further
+            }
+            return Spend(nano, tokens, window_amounts(tick)[0], others)
 
     def _queue(self, tick: Tick, ask: Ask, *, at_ceiling: bool) -> None:
         need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
@@ -242,6 +263,24 @@ class Book:
     @staticmethod
     def _leave(tick: Tick, attempt_id: str) -> None:
         tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
+
+
+def judged(
+    tick: Tick, ask: Ask, limits: tuple[Room, ...], own: Kept | None, *, at_ceiling: bool
+) -> tuple[Worst | Wait | Verdict, Kept | None, tuple[Kept, ...]]:
+    """Judge with what may be kept beside the hold; return what is kept then, and what other runs lose for it."""
+    answer: Worst | Wait | Verdict
+    for aside in (None,) if at_ceiling else kept.sizes(ask, own):
+        answer = judge(ask, kept.beside(limits, aside), at_ceiling=at_ceiling)
+        if isinstance(answer, Worst):
+            return answer, aside, ()
+    others = kept.of_others(tick, ask.run_id) if isinstance(answer, Verdict) else ()
+    for count in range(1, len(others) + 1):
+        freed = kept.without(limits, *others[:count], shared_only=True)
+        granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
+        if isinstance(granted, Worst):
+            return granted, aside, others[:count]
+    return answer, own, ()
 
 
 def _timed(tick: Tick, verdict: Verdict) -> Verdict:

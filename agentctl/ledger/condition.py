@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from agentctl.errors import StateError
 from agentctl.ledger.clock import as_datetime
+from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import translated
 
@@ -46,6 +47,7 @@ def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
         StateError: it cannot be opened, read or written, or is no ledger that this program knows.
     """
     with translated(path):
+        refuse_a_remnant(path)
         try:
             path.stat()
         except FileNotFoundError:

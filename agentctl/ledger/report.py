@@ -13,9 +13,10 @@ from typing import Any
 from agentctl.budget import Amounts
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
+from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
-from agentctl.ledger.sums import hour_amounts
+from agentctl.ledger.sums import window_amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,10 @@ def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
         try:
             db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
             db.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except sqlite3.OperationalError:
-            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise
+            db = _as_it_lies(path)
         with closing(db):
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
@@ -111,6 +114,22 @@ def _reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
             yield Tick(db, now, read.wall_us)
 
 
+def _as_it_lies(path: Path) -> sqlite3.Connection:
+    """Open a ledger whose log cannot be joined; what stands only in the log is read from a copy of both."""
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.exists() and log.stat().st_size):
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    import shutil  # noqa: PLC0415 - hardly ever needed
+    import tempfile  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (path, log):
+            shutil.copyfile(file, Path(folder, file.name))
+        db = sqlite3.connect(Path(folder, path.name))
+        db.execute("SELECT 1 FROM sqlite_schema").fetchall()  # it has both open: their names may go
+    return db
+
+
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
     """Return what ended in the last ``seconds`` and what is still open; no ledger yet is an empty report.
 
@@ -121,6 +140,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
     now = clock().wall_us
     nothing = CostReport(as_datetime(now - seconds * 1_000_000), as_datetime(now), (), Amounts())
     with translated(path):
+        refuse_a_remnant(path)
         try:
             path.stat()
         except FileNotFoundError:
@@ -130,4 +150,4 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
             return nothing
         since = tick.now_us - seconds * 1_000_000
         rows = tuple(_row(row) for row in tick.db.execute(_ROWS, {"since": since}))
-        return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, hour_amounts(tick)[0])
+        return CostReport(as_datetime(since), as_datetime(tick.now_us), rows, window_amounts(tick)[0])

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.budget import Ask, Room, Worst, worst_case
+from agentctl.budget import Ask, Keep, Room, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.owner import is_dead
@@ -64,7 +64,16 @@ def overran(tick: Tick, attempt_id: str, row: Attempt) -> None:
     )
 
 
-def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owner_id: str, deadline_us: int) -> None:
+def insert(
+    tick: Tick,
+    ask: Ask,
+    worst: Worst,
+    limits: tuple[Room, ...],
+    *,
+    owner_id: str,
+    deadline_us: int,
+    phase: Literal["held", "kept"] = "held",
+) -> None:
     """Enter a new hold with the limits it was admitted under, and what stood against each."""
     facts, price = ask.facts, ask.facts.price
     ceiling = worst_case(ask, worst.output, at_ceiling=True)
@@ -73,7 +82,7 @@ def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owne
         "run_id": ask.run_id,
         "owner_id": owner_id,
         "purpose": ask.purpose,
-        "phase": "held",
+        "phase": phase,
         "provider": plain(facts.provider),
         "model": None if facts.model is None else plain(facts.model),
         "prices": None if price is None else json.dumps(price.as_row()),
@@ -88,13 +97,31 @@ def insert(tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...], *, owne
         "ceiling_tokens": ceiling.tokens,
         "nano": worst.nano,
         "tokens": worst.tokens,
-        "admitted": json.dumps({room.limit: [room.ceiling, room.amounts.total] for room in limits}),
+        "admitted": _admitted(limits),
         "held_us": tick.now_us,
         "deadline_us": deadline_us,
     }
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     tick.db.execute(f"INSERT INTO attempts ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
-    enter(tick, ask.attempt_id, "held", worst.nano, worst.tokens)
+    enter(tick, ask.attempt_id, phase, worst.nano, worst.tokens)
+
+
+def resize(tick: Tick, attempt_id: str, keep: Keep, worst: Worst, limits: tuple[Room, ...]) -> None:
+    """Give a kept row another size, with the limits that it was admitted under now."""
+    tick.db.execute(
+        "UPDATE attempts SET input_bound = ?, granted_output = ?, hold_nano = ?, hold_tokens = ?, nano = ?, tokens = ?,"
+        " admitted = ? WHERE id = ? AND phase = 'kept'",
+        (
+            *(keep.input_bound, keep.output, worst.nano, worst.tokens, worst.nano, worst.tokens),
+            _admitted(limits),
+            attempt_id,
+        ),
+    )
+    enter(tick, attempt_id, "kept", worst.nano, worst.tokens)
+
+
+def _admitted(limits: tuple[Room, ...]) -> str:
+    return json.dumps({room.limit: [room.ceiling, room.amounts.total] for room in limits})
 
 
 def end(
@@ -148,9 +175,10 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     void_held(tick, "deadline_us <= ?", tick.now_us, reason="not sent before its deadline")
 
 
-def void_held(tick: Tick, condition: str, value: object, *, reason: str) -> None:
-    """Void the holds that ``condition`` (of our own words) names and that were never sent."""
-    still_open = "SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'held'"
+def void_held(tick: Tick, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
+    """Void the holds that ``condition`` (of our own words) names and that were never sent; ``kept``: those, too."""
+    phases = "('held', 'kept')" if kept else "('held')"
+    still_open = f"SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase IN {phases}"  # noqa: S608 - our own
     found = tick.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
     for (attempt_id,) in found:
         void(tick, attempt_id, reason)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import anyio.to_thread
 
 from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
-from agentctl.errors import Verdict
+from agentctl.errors import LimitName, Verdict
 from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.store import Store
@@ -79,9 +79,9 @@ class SqliteLedger:
         """Write that nobody knows what an attempt cost."""
         return await self._do(lambda book: book.doubt(hold_id, reason, ceiling=ceiling, provider_fault=provider_fault))
 
-    async def spend(self, run_id: str) -> Spend:
-        """Return what counts against the run and the hour now."""
-        return await self._do(lambda book: book.spend(run_id))
+    async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
+        """Return what counts against the run and the hour now, and against ``further`` limits."""
+        return await self._do(lambda book: book.spend(run_id, further))
 
     async def close_run(self, run_id: str, status: str) -> None:
         """Write how a run ended."""

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, Reading, advance, system_clock
+from agentctl.ledger.fault import refuse_a_remnant, state_error
+from agentctl.ledger.fault import translated as translated  # its readers know it from here
 from agentctl.ledger.owner import turn
+from agentctl.ledger.place import MOVE, refuse_a_network
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 
-_CURES = (
-    ("full", "free some space, or move it: AGENTCTL_STATE_DIR=/another/disk"),
-    ("no space", "free some space, or move it: AGENTCTL_STATE_DIR=/another/disk"),
-    ("readonly", "make it writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"),
-    ("unable to open", "make its folder writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"),
-    ("malformed", "keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged"),
-    ("not a database", "keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged"),
-    ("locked", "another program has the ledger open for writing; close it and try again"),
-)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say into one sentence with its cure."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as exc:
-        said = str(exc)
-        cure = next((c for word, c in _CURES if word in said.lower()), "see that its folder can be written to")
-        raise StateError(f"the ledger {path} cannot be used: {said}", hint=cure.format(path=path)) from exc
+class CommitFailed(StateError):
+    """A COMMIT failed: as a rule nothing was written, but after a crash it may stand all the same."""
+
+
+def known_by_its_id(deed: Callable[P, T]) -> Callable[P, T]:
+    """Do a deed once more when its COMMIT failed: it looks first what stands under its id, and answers by that."""
+
+    @wraps(deed)
+    def done(*words: P.args, **more: P.kwargs) -> T:
+        try:
+            return deed(*words, **more)
+        except CommitFailed:
+            return deed(*words, **more)
+
+    return done
 
 
 class Tick(NamedTuple):
@@ -58,29 +63,56 @@ class Store:
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         with translated(path):
+            refuse_a_network(path)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
+            self._db = self._opened()
+            self._files = self._identities()
 
-    def _prepare(self) -> None:
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
-            self._db.execute(f"PRAGMA {pragma}")
-        version = self._version()
-        if version < len(MIGRATIONS):
-            with turn(self.path.with_suffix(".queue"), patience_s=self._patience_s):
-                mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-                if mode != "wal":
-                    raise StateError(
-                        f"the ledger {self.path} cannot keep a write-ahead log here (journal mode {mode})",
-                        hint="move it to a local disk: AGENTCTL_STATE_DIR=/a/local/folder",
-                    )
-                self._migrate()
-        self._db.execute("PRAGMA synchronous=FULL")
+    def _opened(self) -> sqlite3.Connection:
+        """Open the file; it is made and filled in one turn, so that an empty one is new or has lost what it held."""
+        if self._size():
+            return self._connected(self._turn())
+        with self._turn():
+            refuse_a_remnant(self.path)
+            if self._size() is None:  # else another one has made it
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            return self._connected(nullcontext())
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return turn(self.path.with_suffix(".queue"), patience_s=self._patience_s)
+
+    def _size(self) -> int | None:
+        """Return the file's size, None if there is none, without opening it: closing would end SQLite's own locks."""
+        try:
+            file = os.lstat(self.path)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(file.st_mode):
+            raise OSError(errno.EINVAL, "It is no file")
+        return file.st_size
+
+    def _connected(self, until_made: AbstractContextManager[None]) -> sqlite3.Connection:
+        db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        try:
+            for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+                db.execute(f"PRAGMA {pragma}")
+            if self._version() < len(MIGRATIONS) or db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                with until_made:
+                    self._make()
+            db.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make(self) -> None:
+        mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise StateError(
+                f"the ledger {self.path} cannot keep a write-ahead log here (journal mode {mode})",
+                hint=f"put it on a disk of this machine: {MOVE}",
+            )
+        self._migrate()
 
     def _version(self) -> int:
         self._db.execute("BEGIN")  # one view: another process may be migrating
@@ -111,19 +143,54 @@ class Store:
         if os.getpid() != self._pid:
             raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
 
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        """Return which files the ledger and its log are; the log is there as long as one connection is."""
+        found = (os.lstat(self.path), os.lstat(f"{self.path}-wal"))
+        return tuple((file.st_dev, file.st_ino) for file in found)
+
+    def _refuse_other_files(self) -> None:
+        """Refuse to write into files that nobody else would find: moved, deleted or replaced since they were opened."""
+        try:
+            same = self._identities() == self._files
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StateError(
+                f"the ledger {self.path} was moved, deleted or replaced while it was in use",
+                hint="put back what was moved, end all runs that use it, and try again",
+            )
+
     @contextmanager
     def write(self) -> Iterator[Tick]:
-        """Queue, begin, tell the time, and commit; any exception rolls back."""
+        """Queue, begin, tell the time, and commit; any exception rolls back.
+
+        Raises:
+            CommitFailed: nobody knows whether it stands; what was written has to be looked for by its id.
+        """
         self._refuse_after_a_fork()
-        with self._mutex, translated(self.path), turn(self.path.with_suffix(".queue"), patience_s=self._patience_s):
+        with self._mutex, translated(self.path), self._turn():
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._refuse_other_files()
                 yield self._tick()
-                self._db.execute("COMMIT")
             except BaseException:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
+                self._roll_back()
                 raise
+            self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            raise state_error(exc, self.path, CommitFailed) from exc
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            self._db.execute("ROLLBACK")
 
     def _tick(self) -> Tick:
         read = self._clock()

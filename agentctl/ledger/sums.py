@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from agentctl.budget import Amounts, Ask, Room
-from agentctl.errors import InternalError, Verdict
-from agentctl.ledger.clock import as_datetime
+from agentctl.errors import InternalError, LimitName, Verdict
+from agentctl.ledger.clock import HOUR_US, as_datetime
 from agentctl.ledger.store import Tick
+from agentctl.limits import WINDOWS
 
 _KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
+MINUTE_US = 60 * 1_000_000
 WAITER_SILENCE_US = 10 * 1_000_000
 _MOVABLE = ("held", "sent")
 
@@ -32,17 +34,35 @@ def run_amounts(tick: Tick, run_id: str, column: str) -> tuple[Amounts, int]:
     return _amounts(tick.db.execute(sql, (run_id,)).fetchall())
 
 
-def hour_amounts(tick: Tick) -> tuple[Amounts, int]:
-    """Return everyone's nano-dollars that count in the hour: open ones however old, others until they leave it."""
+def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
+    """Return everyone's nano-dollars that count in the window of ``limit``, and the movable part.
+
+    Open ones count however old, others until they leave the window: as long after they would leave the hour as the
+    window is longer.
+    """
     still_open = tick.db.execute(
         "SELECT phase, coalesce(sum(nano), 0) FROM attempts WHERE leaves_hour_us IS NULL GROUP BY phase"
     ).fetchall()
     ended = tick.db.execute(
         "SELECT phase, coalesce(sum(nano), 0) FROM attempts"
         " WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ? AND phase <> 'void' GROUP BY phase",
-        (tick.now_us,),
+        (tick.now_us - _longer_us(limit),),
     ).fetchall()
     return _amounts(still_open + ended)
+
+
+def _longer_us(limit: LimitName) -> int:
+    return WINDOWS[limit] * 1_000_000 - HOUR_US
+
+
+def calls_a_minute(tick: Tick, run_id: str) -> Amounts:
+    """Return how many requests of a run went out in the last 60 s, and how many are about to."""
+    sent, held = tick.db.execute(
+        "SELECT count(*) FILTER (WHERE sent_us > ?), count(*) FILTER (WHERE phase = 'held') FROM attempts"
+        " WHERE run_id = ?",
+        (tick.now_us - MINUTE_US, run_id),
+    ).fetchone()
+    return Amounts(spent=sent, held=held)
 
 
 def _queued(tick: Tick, ask: Ask) -> tuple[int, int, int]:
@@ -61,8 +81,8 @@ def _queued(tick: Tick, ask: Ask) -> tuple[int, int, int]:
     return nano, run_nano, run_tokens
 
 
-def limits_of(tick: Tick, ask: Ask) -> tuple[Room, Room, Room]:
-    """Return every limit that ``ask`` falls under: the run's two as they stand in the book, and the caller's hour.
+def limits_of(tick: Tick, ask: Ask) -> tuple[Room, ...]:
+    """Return every limit that ``ask`` falls under: the run's two as they stand in the book, and the caller's own.
 
     Raises:
         InternalError: the run was never opened, or is closed.
@@ -74,29 +94,33 @@ def limits_of(tick: Tick, ask: Ask) -> tuple[Room, Room, Room]:
         raise InternalError(f"run {ask.run_id} is not open in the ledger")
     run_nano, nano_moves = run_amounts(tick, ask.run_id, "nano")
     run_tokens, tokens_move = run_amounts(tick, ask.run_id, "tokens")
-    hour, hour_moves = hour_amounts(tick)
     queued, queued_run, queued_tokens = _queued(tick, ask)
-    return (
-        Room("max_cost_per_task", "nano_usd", row[0], run_nano, nano_moves, queued_run),
-        Room("max_cost_per_hour", "nano_usd", ask.hour_limit_nano, hour, hour_moves, queued),
-        Room("max_tokens_per_task", "tokens", row[1], run_tokens, tokens_move, queued_tokens),
-    )
+    everyone = {"max_cost_per_hour": ask.hour_limit_nano, **ask.further}
+    calls = everyone.pop("max_calls_per_minute", None)
+    rooms = [Room("max_cost_per_task", "nano_usd", row[0], run_nano, nano_moves, queued_run)]
+    for name, ceiling in everyone.items():
+        rooms.append(Room(name, "nano_usd", ceiling, *window_amounts(tick, name), queued))
+    rooms.append(Room("max_tokens_per_task", "tokens", row[1], run_tokens, tokens_move, queued_tokens))
+    if calls is not None:
+        rooms.append(Room("max_calls_per_minute", "calls", calls, calls_a_minute(tick, ask.run_id)))
+    return tuple(rooms)
 
 
 def free_at(tick: Tick, verdict: Verdict) -> datetime | None:
-    """Return when enough of the hour will have passed for the refused attempt, or None where waiting will not help."""
-    if verdict.limit != "max_cost_per_hour":
-        return None
+    """Return when enough of a window will have passed for the refused attempt, or None where waiting will not help."""
     excess = verdict.would_be - verdict.ceiling
-    if excess > verdict.spent + verdict.in_doubt:
+    if verdict.limit == "max_calls_per_minute":
+        return as_datetime(tick.wall_us + MINUTE_US) if verdict.ceiling else None
+    if verdict.limit not in WINDOWS or excess > verdict.spent + verdict.in_doubt:
         return None
+    longer = _longer_us(verdict.limit)
     rows = tick.db.execute(
         "SELECT leaves_hour_us, nano FROM attempts WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ?"
         " AND phase <> 'void' ORDER BY leaves_hour_us",
-        (tick.now_us,),
+        (tick.now_us - longer,),
     )
     for leaves, nano in rows:
         excess -= nano or 0
         if excess <= 0:
-            return as_datetime(tick.wall_us + leaves - tick.now_us)
+            return as_datetime(tick.wall_us + leaves + longer - tick.now_us)
     return None

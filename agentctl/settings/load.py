@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agentctl.errors import UsageError
 from agentctl.settings.engine import current_engine
 from agentctl.settings.files import is_folder, is_there, read_own_file
+from agentctl.settings.job import job_labels
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
@@ -191,6 +192,7 @@ def _load(
             ignored=project.ignored,
             offers=project.offers,
             ci=environ.get("CI", "").strip().lower() not in ("", "0", "false", "no"),
+            job=job_labels(environ),
             term=environ.get("TERM", ""),
             config_file=read.config_file,
             names={name: entry.name for name, entry in entries.items()},

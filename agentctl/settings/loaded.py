@@ -18,7 +18,7 @@ class Loaded:
     ``notes`` are whole sentences for stderr. ``secrets`` are to be redacted wherever text leaves. ``empty_keys``
     are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
     ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
-    ``ci`` is whether CI is set, ``term`` is TERM.
+    ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
     """
 
     settings: Settings
@@ -30,6 +30,7 @@ class Loaded:
     ignored: tuple[Ignored, ...] = ()
     offers: tuple[Offer, ...] = ()
     ci: bool = False
+    job: Mapping[str, str] = field(default_factory=dict)
     term: str = ""
     config_file: Path = Path()
     names: Mapping[str, str] = field(default_factory=dict)

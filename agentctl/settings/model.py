@@ -75,6 +75,11 @@ class Settings(BaseModel):
     max_cost_per_task: Dollars = Decimal("0.50")
     max_cost_per_hour: Dollars = Decimal("10.0")
     max_tokens_per_task: Annotated[int | None, BeforeValidator(count(0, liftable=True))] = 100_000
+    max_cost_per_minute: Dollars = None
+    max_cost_per_day: Dollars = None
+    max_cost_per_month: Dollars = None
+    max_calls_per_minute: Annotated[int | None, BeforeValidator(count(0, liftable=True))] = None
+    max_identical_calls: AtLeastOne = 3
     max_context_tokens: AtLeastOne = 8000
     keep_last_n_user_messages: NoneOrMore = 3
     keep_last_n_assistant_messages: NoneOrMore = 3
@@ -108,6 +113,7 @@ class Settings(BaseModel):
     allow: Rules = ()
     ask: Rules = ()
     deny: Rules = ()
+    auto_labels: Annotated[bool, BeforeValidator(yes)] = True
     doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
     output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
     color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"

@@ -82,6 +82,11 @@ _PLAIN: tuple[tuple[str, ...], ...] = (
 
 _PREFIXED: tuple[str, ...] = (
     "AGENT",
+    "MAX_COST_PER_MINUTE",
+    "MAX_COST_PER_DAY",
+    "MAX_COST_PER_MONTH",
+    "MAX_CALLS_PER_MINUTE",
+    "MAX_IDENTICAL_CALLS",
     "MAX_OUTPUT_TOKENS",
     "MAX_TURNS",
     "TIMEOUT",
@@ -97,6 +102,7 @@ _PREFIXED: tuple[str, ...] = (
     "ASK",
     "DENY",
     "DOUBT",
+    "AUTO_LABELS",
     "OUTPUT",
     "COLOR",
     "STATE_DIR",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from agentctl.errors import LimitName
 from agentctl.results import LimitUse
 from agentctl.text import safe_text
 from agentctl.ui.cells import cells, cut, wrap
@@ -22,7 +23,15 @@ _LONGEST_BAR = 28
 _LOW = 12  # rows: below it there is room for the figures only
 _RULE = 60  # no wider, so that a narrower window does not break it in two
 _SPINNER = "◐◓◑◒"
-_SHORT_NAMES = {"max_cost_per_task": "task", "max_cost_per_hour": "hour", "max_tokens_per_task": "tokens"}
+_SHORT_NAMES: Mapping[LimitName, str] = {
+    "max_cost_per_task": "task",
+    "max_cost_per_hour": "hour",
+    "max_tokens_per_task": "tokens",
+    "max_cost_per_minute": "minute",
+    "max_cost_per_day": "day",
+    "max_cost_per_month": "month",
+    "max_calls_per_minute": "calls",
+}
 
 
 class Span(NamedTuple):
@@ -153,11 +162,13 @@ def gauges(meter: Meter) -> tuple[Gauge, ...]:
     """Return task, hour, tokens and context, as far as they are limited or known."""
     uses = {use.name: use for use in meter.limits}
     found = []
-    own = {
+    own: dict[LimitName, tuple[int, int]] = {
         "max_cost_per_task": (meter.cost_nano + meter.in_doubt_nano, meter.held_nano),
         "max_cost_per_hour": (0, meter.held_nano),
         "max_tokens_per_task": (meter.tokens, 0),
     }
+    for use in meter.limits:
+        own.setdefault(use.name, (0, meter.held_nano if use.unit == "nano_usd" else 0))
     for name, (counted, held) in own.items():
         use = uses.get(name) or LimitUse(name, "tokens" if "tokens" in name else "nano_usd", None, counted)
         used = max(use.used, counted)

@@ -29,10 +29,14 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Every attempt in the order of the holds; ``most_nano`` is the most that ever counted at once."""
+    """Every attempt in the order of the holds; ``most_nano`` is the most that ever counted at once.
+
+    ``kept`` are the rows that stood for a last answer, which are never sent themselves; they are no attempts.
+    """
 
     attempts: tuple[Attempt, ...]
     most_nano: int
+    kept: tuple[Attempt, ...] = ()
 
     @property
     def phases(self) -> list[str]:
@@ -63,7 +67,13 @@ def book_of(state: Path) -> Book:
         columns = ", ".join(Attempt._fields)
         rows = db.execute(f"SELECT {columns} FROM attempts ORDER BY held_us, rowid").fetchall()  # noqa: S608
         steps = db.execute("SELECT attempt_id, nano FROM entries ORDER BY id").fetchall()
-    return Book(tuple(map(Attempt._make, rows)), _most(steps))
+        kept = {row[0] for row in db.execute("SELECT DISTINCT attempt_id FROM entries WHERE phase = 'kept'")}
+    attempts = tuple(map(Attempt._make, rows))
+    return Book(
+        tuple(one for one in attempts if one.id not in kept),
+        _most(steps),
+        tuple(one for one in attempts if one.id in kept),
+    )
 
 
 def _most(steps: list[tuple[str, int]]) -> int:

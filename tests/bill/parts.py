@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from agentctl.cli.document import run_document
+from agentctl.protocols import Observer
 from agentctl.settings import choose_provider, load_settings
 from agentctl.wiring import assemble
 from tests.bill.book import Book, book_of
@@ -85,9 +86,10 @@ def priced(folder: Path, text: str = PRICES) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """A user whose runs take place in this process, with folders of their own."""
+    """A user whose runs take place in this process, with folders of their own; ``observers`` hear of everything."""
 
     folder: Path
+    observers: tuple[Observer, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -111,7 +113,7 @@ class Here:
             config=priced(self.folder, prices),
             remember=False,
         )
-        return run_document(await assemble(loaded, choose_provider(loaded)).run(task))
+        return run_document(await assemble(loaded, choose_provider(loaded), observers=self.observers).run(task))
 
 
 def assert_accounted(books: Books, book: Book) -> None:

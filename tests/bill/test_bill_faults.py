@@ -163,7 +163,8 @@ def test_a_breaker_that_trips_leaves_what_was_said_and_says_why(
 ) -> None:
     document, books, _ = ended[name, format]
     breaker = document["breaker"]
-    assert (document["complete"], document["answer"], document["turns"]) == (False, "Step 2: looking.", 3)
+    assert (document["complete"], document["turns"]) == (False, 3)
+    assert document["answer"].startswith("Step 2: looking.\n\nFound so far:\n- system_load() -> ")
     assert (breaker["limit"], breaker["ceiling"], breaker["spent"]) == ("max_cost_per_task", 0.1, 0.08)
     assert breaker["would_be"] > 0.1
     assert books.billed_nano == 80_000_000

@@ -47,7 +47,8 @@ def test_four_cents_an_answer_and_a_dime_to_spend(shell: Commands, state: Path, 
     ended = shell(*words, **reaching(server, format))
     document, book = ended.document, book_of(state)
     assert (ended.code, document["status"], document["complete"]) == (3, "budget", False)
-    assert (document["answer"], document["turns"], document["model"]) == ("Step 2: looking.", 3, PAID[format].model)
+    assert document["answer"].startswith("Step 2: looking.\n\nFound so far:\n- system_load() -> load average")
+    assert (document["turns"], document["model"]) == (3, PAID[format].model)
     assert server.books.billed_nano == document["cost"]["nano_usd"] == 2 * FOUR_CENTS
     assert (document["cost"]["usd"], document["cost"]["in_doubt_usd"]) == (0.08, 0.0)
     assert document["limits"]["max_cost_per_task"] == {"limit": 0.1, "used": 0.08}
@@ -169,3 +170,34 @@ async def test_ollama_on_ones_own_host_is_free_unless_a_price_is_declared(user: 
     assert (document["exit_code"], document["cost"]["nano_usd"]) == (0, 0)
     assert len(server.books.entries) == len(user.book.sent) == 2
     assert OllamaProvider("llama3.1:latest", base_url=server.url).facts.price is not None
+
+
+@pytest.mark.parametrize(
+    ("flag", "limit", "value", "calls"),
+    [
+        ("--max-cost-per-day", "max_cost_per_day", "0.10", 2),
+        ("--max-cost-per-month", "max_cost_per_month", "0.10", 2),
+        ("--max-cost-per-minute", "max_cost_per_minute", "0.10", 2),
+        ("--max-calls-per-minute", "max_calls_per_minute", "3", 3),
+    ],
+)
+def test_further_limits_are_no_weaker(
+    command: Any,  # noqa: ANN401
+    wire: OpenWire,
+    state: Path,
+    flag: str,
+    limit: str,
+    value: str,
+    calls: int,
+) -> None:
+    server = opened(wire, PAID["openai"])
+    words = ("--json", "--max-cost", "5", flag, value)
+    ended = command(*words, env=reaching(server, "openai"))
+    document = ended.document
+    assert (ended.code, document["breaker"]["limit"]) == (3, limit)
+    assert document["breaker"]["free_at"] is not None
+    assert f"{flag} " in document["error"]["hint"]
+    assert len(server.books.chat_requests) == calls
+    used = calls if limit == "max_calls_per_minute" else calls * 0.04
+    assert document["limits"][limit] == {"limit": float(value), "used": used}
+    assert_accounted(server.books, book_of(state))

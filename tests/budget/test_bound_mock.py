@@ -110,11 +110,12 @@ def test_the_true_input_is_never_above_the_bound(
     server: Server, other: Server, habit: str, story: list[tuple[Step, str, str, bool, int]]
 ) -> None:
     """Another model in the place of the asked one is unforeseeable the first time, and never built on again."""
-    ground, before, switched = Ground(), 0, False
+    ground, switched = Ground(), False
+    caches: dict[int, int] = {}  # of a prompt that begins with such tools, until the conversation is cut
     history: tuple[Message, ...] = (Message("system", "You look after machines. " * 100), Message("user", "Why?"))
     for number, (step, said, told, calls, thought) in enumerate(story):
         if step == "cut":
-            history = (*history[:2], *history[2:][-2:])
+            history, caches = (*history[:2], *history[2:][-2:]), {}
         request = Request(
             "m",
             history,
@@ -132,11 +133,11 @@ def test_the_true_input_is_never_above_the_bound(
             continue
         call = (ToolCall(f"c{number}", "plain", {"all": said}),) if calls else ()
         answer = Completion(said, call, model="other" if step == "fallback" else "m")
-        reported = 0 if habit == "says zero" else truth - cached(truth, before, habit)
+        reported = 0 if habit == "says zero" else truth - cached(truth, caches.get(len(request.tools), 0), habit)
         usage = Usage(reported, thought + answers.tokens(said) + 20 * len(call) + 1)
         believed = believable(usage, FACTS, answered=True)
         ground = ground.after(request, answer, usage) if believed else ground.shaken()
-        before = truth
+        caches[len(request.tools)] = truth
         new = Message("tool", told, tool_call_id=f"c{number}") if calls else Message("user", told)
         history = (*history, answer.as_message(), new)
 

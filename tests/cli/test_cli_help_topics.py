@@ -122,9 +122,11 @@ def test_the_environment_does_not_leak_into_its_topic(here: Here, monkeypatch: p
 def test_the_limits_of_the_topic_are_the_defaults(here: Here) -> None:
     text = here("help", "budget").out
     for line in (
-        "  max_cost_per_task    0.50 USD       --max-cost           MAX_COST_PER_TASK",
-        "  max_cost_per_hour    10.0 USD       --max-cost-per-hour  MAX_COST_PER_HOUR",
-        "  max_tokens_per_task  100000 tokens  --max-tokens         MAX_TOKENS_PER_TASK",
+        "  max_cost_per_task     0.50 USD       --max-cost              MAX_COST_PER_TASK",
+        "  max_cost_per_hour     10.0 USD       --max-cost-per-hour     MAX_COST_PER_HOUR",
+        "  max_tokens_per_task   100000 tokens  --max-tokens            MAX_TOKENS_PER_TASK",
+        "  max_cost_per_day      unset (USD)    --max-cost-per-day      AGENTCTL_MAX_COST_PER_DAY",
+        "  max_calls_per_minute  unset (calls)  --max-calls-per-minute  AGENTCTL_MAX_CALLS_PER_MINUTE",
     ):
         assert line in text.splitlines()
 

@@ -73,7 +73,7 @@ def test_the_document_has_every_field_in_its_order(agentctl: Commands) -> None:
     assert list(document) == FIELDS
     assert document["cost"] == {"usd": 0.013, "nano_usd": 13_000_000, "in_doubt_usd": 0.0, "price_source": "script"}
     assert document["limits"]["max_cost_per_task"] == {"limit": 0.5, "used": 0.013}
-    assert document["labels"] == {"team": "web"}
+    assert document["labels"] == {"workdir": str(agentctl.folder), "team": "web"}
     assert document["answer"] == "42 containers\nof which 7 run"
     assert document["error"] is None
 

@@ -17,6 +17,7 @@ from agentctl.examination.finding import Finding, ok
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
 from agentctl.settings.terminal import is_dumb
+from tests.ledger.served import served
 from tests.settings.desk import Desk
 
 PAID = ModelFacts("openai", "m", price=Price(Decimal(1), Decimal(3), source="test"), context_window=8000)
@@ -89,25 +90,11 @@ def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
 
 
-@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux lists its mounts there")
-def test_the_file_system_of_a_folder_is_read_off_the_mounts(tmp_path: Path) -> None:
-    assert places.file_system(Path("/proc/self")) == "proc"
-    assert places.file_system(tmp_path) not in ("", "proc")
-
-
-def test_the_deepest_and_last_mount_counts_and_blanks_are_read(tmp_path: Path) -> None:
-    real = tmp_path.resolve()
-    (real / "a b").mkdir()
-    named = f"{real}/a b".replace(" ", "\\040")
-    mounts = real / "mountinfo"
-    mounts.write_text(
-        f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / {real} rw shared:1 - xfs /dev/b rw\nnonsense\n"
-        f"3 2 0:6 / {named} rw - ext4 /dev/c rw\n4 2 0:7 / {named} rw - nfs4 host:/x rw\n"
-    )
-    assert places.file_system(real / "a b", mounts=mounts) == "nfs4"
-    assert places.file_system(real, mounts=mounts) == "xfs"
-    assert places.file_system(Path("/"), mounts=mounts) == "ext4"
-    assert places.file_system(real, mounts=real / "none") == ""
+def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
+    with served(tmp_path / "remote") as point:
+        (found,) = places.state_folder(point)
+    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert "network file system (fuse.sshfs)" in found.said
 
 
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:

@@ -331,7 +331,18 @@ def test_it_is_always_the_docker_agent_and_says_so(monkeypatch: pytest.MonkeyPat
     diary = Diary()
     DockerAgent(BuiltinProvider(), observers=[diary], labels={"team": "ops"}).execute("How much memory is free?")
     (started,) = diary.of(RunStarted)
-    assert (started.agent, started.agent_chosen_by, started.labels) == ("docker", "DockerAgent", {"team": "ops"})
+    assert (started.agent, started.agent_chosen_by) == ("docker", "DockerAgent")
+    assert started.labels["team"] == "ops"
+
+
+def test_its_runs_are_labelled_with_where_they_took_place(tmp_path: Path) -> None:
+    diary = Diary()
+    agent = DockerAgent(BuiltinProvider(), observers=[diary], labels={"repo": "mine"}, workdir=tmp_path)
+    agent.execute("How much memory is free?")
+    (started,) = diary.of(RunStarted)
+    assert started.labels == {"repo": "mine", "workdir": str(tmp_path)}
+    with pytest.raises(UsageError, match='a label cannot be called "Team"'):
+        DockerAgent(BuiltinProvider(), labels={"Team": "ops"})
 
 
 async def test_a_custom_provider_needs_facts_and_a_stream_only() -> None:

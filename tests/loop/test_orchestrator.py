@@ -403,7 +403,8 @@ async def test_a_breaker_ends_the_run_with_both_numbers_and_a_line_to_paste(hous
     script = [Completion("Looking.", (call("docker_ps"),), Usage(2_000, 4_000), stop="tool_calls"), says("never")]
     orchestrator, provider = house.build([], provider=ScriptedProvider(script, price=DEAR), limits=limits)
     result = await orchestrator.run("List all containers")
-    assert (result.status, result.answer, result.complete) == ("budget", "Looking.", False)
+    assert (result.status, result.complete) == ("budget", False)
+    assert result.answer == "Looking.\n\nFound so far:\n- docker_ps() -> web up"
     assert len(provider.heard) == 1
     breaker = result.breaker
     assert breaker is not None

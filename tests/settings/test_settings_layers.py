@@ -83,7 +83,7 @@ def _sample(field: str, folder: Path) -> str:
     if field.endswith("_dir") or field == "workdir":
         return str(folder)
     special = {"llm_provider": "ollama", "doubt": "strict", "output": "json", "color": "never", "read_only": "yes"}
-    special |= {"approve": "deny", "sandbox": "none", "network": "on"}
+    special |= {"approve": "deny", "sandbox": "none", "network": "on", "auto_labels": "off"}
     if field in special:
         return special[field]
     if field.endswith(("_url", "_host")):

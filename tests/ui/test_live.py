@@ -165,7 +165,7 @@ class Noting(io.StringIO):
 async def test_a_narrower_window_has_all_rows_erased_that_it_made_of_ours() -> None:
     sizes, file = [os.terminal_size((140, 24))], Noting()
     screen = opened(file, size=lambda: sizes[-1])
-    limits = tuple(LimitUse(f"max_cost_per_{of}", "nano_usd", 10**9, 1) for of in ("task", "hour"))
+    limits = tuple(LimitUse(name, "nano_usd", 10**9, 1) for name in ("max_cost_per_task", "max_cost_per_hour"))
     await tell(screen, STARTED._replace(limits=limits))
     await anyio.to_thread.run_sync(lambda: until(lambda: "hour" in file.getvalue(), "the region"))
     sizes.append(os.terminal_size((70, 24)))

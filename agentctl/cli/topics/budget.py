@@ -9,6 +9,10 @@ _LIMITS = {
     "max_cost_per_task": "USD",
     "max_cost_per_hour": "USD",
     "max_tokens_per_task": "tokens",
+    "max_cost_per_minute": "USD",
+    "max_cost_per_day": "USD",
+    "max_cost_per_month": "USD",
+    "max_calls_per_minute": "calls",
 }
 
 _TEXT = """\
@@ -19,11 +23,13 @@ it was given, bills a request at most once for the usage it reports and no refus
 right across a reboot. What breaks an assumption is recorded in full and stops the spending.
 
 LIMITS
-"none" lifts one limit; a warning comes at 80 %. The hour binds the runs that carry it, over the spending of all.
+"none" lifts one limit; a warning comes at 80 %. Minute, hour, day (24 hours) and month (30 days) are windows that move
+along; each binds the runs that carry it, over the spending of all. The calls of a minute are the run's own.
 
   agentctl run --max-cost 0.10 "Which container uses the most memory, and why?"
   agentctl run --max-cost 0.10 --max-cost-per-hour 1 --max-tokens 20000 "Why is the disk so full?"
   agentctl run --max-cost 0 "Why is the disk so full?"          free models only
+  agentctl run --estimate "Why is the disk so full?"            what it could cost; nothing is sent
 
 The words:
 
@@ -57,6 +63,7 @@ def text() -> str:
     defaults = Settings.model_construct()
     lines = ""
     for field, unit in _LIMITS.items():
-        value = f"{getattr(defaults, field)} {unit}"
-        lines += f"  {field:<20} {value:<14} {flag_name(field):<20} {ENV_NAMES[field][-1]}\n"
+        default = getattr(defaults, field)
+        value = f"unset ({unit})" if default is None else f"{default} {unit}"
+        lines += f"  {field:<21} {value:<14} {flag_name(field):<23} {ENV_NAMES[field][-1]}\n"
     return _TEXT.replace("LIMITS", lines, 1)

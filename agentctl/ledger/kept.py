@@ -1,0 +1,95 @@
+"""What a run keeps for its last answer: a row of its own, resized with each hold, and the first thing to be dropped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import NamedTuple
+
+from agentctl.budget import Ask, Room, Worst, worst_case
+from agentctl.ledger import rows
+from agentctl.ledger.store import Tick
+from agentctl.limits import WINDOWS
+
+
+class Kept(NamedTuple):
+    """A kept amount: nano-dollars (None: price unknown) and tokens; no id: not in the book yet."""
+
+    id: str
+    nano: int | None
+    tokens: int
+
+
+def kept_of(tick: Tick, run_id: str) -> Kept | None:
+    """Return what a run keeps, if anything."""
+    row = tick.db.execute(
+        "SELECT id, nano, tokens FROM attempts WHERE run_id = ? AND phase = 'kept'", (run_id,)
+    ).fetchone()
+    return None if row is None else Kept(*row)
+
+
+def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
+    """Return what other runs keep, the youngest first."""
+    found = tick.db.execute(
+        "SELECT id, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
+        " ORDER BY held_us DESC, id",
+        (run_id,),
+    )
+    return tuple(map(Kept._make, found))
+
+
+def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
+    """Return what may be kept beside the hold asked for, the best first.
+
+    What a run keeps already it does not give up for a turn; what it never kept is no reason to refuse one.
+    """
+    if ask.keep is None or not ask.keep.output or ask.purpose == "answer":
+        return (None,)
+    worst = _worst(ask)
+    wanted = Kept("" if own is None else own.id, worst.nano, worst.tokens)
+    if own is None:
+        return wanted, None
+    smaller = own.tokens <= wanted.tokens and (own.nano or 0) <= (wanted.nano or 0)
+    return (wanted, own) if smaller and own != wanted else (wanted,)
+
+
+def _worst(ask: Ask) -> Worst:
+    if ask.keep is None:
+        return Worst(0, 0, 0)
+    return worst_case(replace(ask, input_bound=ask.keep.input_bound), ask.keep.output)
+
+
+def without(limits: tuple[Room, ...], *gone: Kept | None, shared_only: bool = False) -> tuple[Room, ...]:
+    """Return the limits as they stand without these kept amounts; ``shared_only``: they are of other runs."""
+    nano = sum(kept.nano or 0 for kept in gone if kept is not None)
+    tokens = sum(kept.tokens for kept in gone if kept is not None)
+    return tuple(_less(room, nano, tokens) if room.limit in WINDOWS or not shared_only else room for room in limits)
+
+
+def beside(limits: tuple[Room, ...], kept: Kept | None) -> tuple[Room, ...]:
+    """Return the limits as they stand with a kept amount in them."""
+    return limits if kept is None else tuple(_less(room, -(kept.nano or 0), -kept.tokens) for room in limits)
+
+
+def _less(room: Room, nano: int, tokens: int) -> Room:
+    part = {"nano_usd": nano, "tokens": tokens, "calls": 0}[room.unit]
+    return replace(room, amounts=room.amounts._replace(held=room.amounts.held - part))
+
+
+def put(tick: Tick, ask: Ask, own: Kept | None, kept: Kept | None, limits: tuple[Room, ...], *, owner_id: str) -> None:
+    """Let ``kept`` be what the run keeps from here on; ``limits`` are those without it."""
+    if own == kept or ask.keep is None:
+        if own is not None and kept is None:
+            rows.void(tick, own.id, "nothing is kept any more")
+        return
+    if kept is None:
+        if own is not None:
+            rows.void(tick, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
+        return
+    worst = _worst(ask)
+    if own is None:
+        new_id = os.urandom(16).hex()  # one that was dropped does not come back
+        asked = replace(ask, attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
+        rows.insert(tick, asked, worst, limits, owner_id=owner_id, deadline_us=tick.now_us, phase="kept")
+        return
+    rows.resize(tick, own.id, ask.keep, worst, limits)

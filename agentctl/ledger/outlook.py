@@ -1,0 +1,139 @@
+"""How the book would answer the first call of a run: judged by the same rule, and not a byte of it changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
+from agentctl.errors import StateError, Verdict
+from agentctl.ledger.book import PAUSE_S, judged
+from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
+from agentctl.ledger.health import broke_its_clamp, provider_health
+from agentctl.ledger.likeness import Likeness, likeness
+from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.store import Tick, translated
+from agentctl.ledger.sums import free_at, limits_of
+from agentctl.limits import CostLimit
+
+T = TypeVar("T")
+
+
+class Outlook(NamedTuple):
+    """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls."""
+
+    as_of: datetime
+    rooms: tuple[Room, ...]
+    answer: Worst | Wait | Verdict
+    rest_s: float
+    alike: Likeness
+
+
+def outlook(
+    path: Path, ask: Ask, limits: CostLimit, *, agent: str, clock: ReadClock | None = None, pause_s: float = PAUSE_S
+) -> Outlook:
+    """Return how ``ask``, the first of a run with these limits, would be answered; no ledger yet is an empty one.
+
+    Holds of processes that died unseen still count here; a real call would bury them first.
+
+    Raises:
+        StateError: the ledger cannot be read, is foreign, or newer than this program.
+    """
+
+    def look(tick: Tick) -> Outlook:
+        alike = likeness(tick, ask.facts, agent) if ask.facts.metered else Likeness()
+        _open_unseen(tick, ask, limits)
+        rooms, wanted, rest = limits_of(tick, ask), ask, 0.0
+        if ask.facts.metered:
+            health = provider_health(tick, ask.facts.provider, pause_s=pause_s)
+            if health is not True:
+                wanted = replace(ask, most=ask.least, purpose="probe")
+            rest = health.seconds if isinstance(health, Wait) else 0.0
+        answer, _, _ = judged(tick, wanted, rooms, None, at_ceiling=broke_its_clamp(tick, ask))
+        if isinstance(answer, Verdict):
+            answer = replace(answer, free_at=free_at(tick, answer))
+        elif isinstance(answer, Wait) and answer.verdict is not None:
+            answer = replace(answer, verdict=replace(answer.verdict, free_at=free_at(tick, answer.verdict)))
+        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike)
+
+    return _as_it_lies(path, look, clock or system_clock())
+
+
+def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit) -> None:
+    """Open the run in a table of this connection alone, which hides the book's own: the sums find it there."""
+    tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM main.scopes WHERE 0")
+    tick.db.execute(
+        "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, opened_us) VALUES (?, 'run', ?, ?, ?)",
+        (ask.run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
+    )
+
+
+def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+    """Read without a trace. A reader joins a write-ahead log where there is one, else it would make one: then the
+    file is read by itself, and again if somebody wrote meanwhile.
+    """
+    with translated(path):
+        before = _stamp(path)
+        if before is None:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+                return _told(_migrated(db), look, clock)
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        if not before[-1]:
+            try:
+                found = _opened(f"{address}&immutable=1", path, look, clock)
+            except (sqlite3.Error, StateError):
+                if _stamp(path) == before:
+                    raise
+            else:
+                if _stamp(path) == before:
+                    return found
+        return _opened(address, path, look, clock)
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """Return what changes when somebody writes: of the file, and the length of its log; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    try:
+        log = path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        log = 0
+    return found.st_ino, found.st_mtime_ns, found.st_size, log
+
+
+def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
+        db.execute("PRAGMA temp_store=MEMORY")
+        db.execute("BEGIN")  # one view: another process may be making the ledger
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        is_empty = not (version or application or db.execute("SELECT 1 FROM sqlite_schema").fetchone())
+        if not is_empty and (application != APPLICATION_ID or version > len(MIGRATIONS)):
+            raise StateError(
+                f"{path} is not a ledger that this agentctl can read",
+                hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
+            )
+        if version == len(MIGRATIONS):
+            return _told(db, look, clock)
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:  # a run would migrate it in place
+            db.backup(copy)
+            return _told(_migrated(copy, version), look, clock)
+
+
+def _migrated(db: sqlite3.Connection, version: int = 0) -> sqlite3.Connection:
+    for script in MIGRATIONS[version:]:
+        db.executescript(f"BEGIN; {script} COMMIT;")
+    return db
+
+
+def _told(db: sqlite3.Connection, look: Callable[[Tick], T], clock: ReadClock) -> T:
+    row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
+    read = clock()
+    return look(Tick(db, read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read), read.wall_us))

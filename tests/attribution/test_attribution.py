@@ -1,0 +1,200 @@
+"""Whom a run belongs to: what git's files say, however odd, and which labels can be kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.attribution import MOST_VALUE, attributed, checked, git_labels, kept, ref_of, repo_of
+from agentctl.errors import UsageError
+
+REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
+
+
+def git(folder: Path, *words: str) -> str:
+    """Run the real git, with nothing of the user's."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
+    own = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main")
+    done = subprocess.run(
+        ["git", *own, *words], cwd=folder, env=environ, check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with a commit and a remote, whose address holds a token."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "first")
+    git(folder, "remote", "add", "upstream", "https://example.org/else/where")
+    git(folder, "remote", "add", "origin", REMOTE)
+    return folder
+
+
+def test_a_repository_says_its_name_and_branch_from_any_folder_in_it(repository: Path) -> None:
+    git(repository, "checkout", "-q", "-b", "feature/bills")
+    deep = repository / "src" / "deep"
+    deep.mkdir(parents=True)
+    assert git_labels(deep) == git_labels(repository) == {"repo": "acme/shop", "ref": "feature/bills"}
+
+
+def test_a_work_tree_has_the_branch_of_its_own_and_the_remote_of_all(repository: Path) -> None:
+    git(repository, "worktree", "add", "-q", "-b", "aside", "../aside")
+    assert git_labels(repository.parent / "aside") == {"repo": "acme/shop", "ref": "aside"}
+
+
+def test_a_detached_head_is_a_commit_by_its_first_digits(repository: Path) -> None:
+    git(repository, "checkout", "-q", "--detach")
+    assert git_labels(repository)["ref"] == git(repository, "rev-parse", "HEAD")[:12]
+
+
+def test_a_repository_without_a_commit_or_a_remote_says_what_it_can(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    git(tmp_path, "init", "-q")
+    assert git_labels(tmp_path) == {"ref": "main"}
+
+
+def test_where_there_is_no_repository_nothing_is_said(tmp_path: Path) -> None:
+    assert git_labels(tmp_path) == {}
+    assert git_labels(tmp_path / "not there") == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://github.com/acme/shop.git", "acme/shop"),
+        ("https://github.com/acme/shop/", "acme/shop"),
+        (REMOTE, "acme/shop"),
+        ("https://user:p@ss/w@rd@host.example/a/b.git", "host.example/a/b"),
+        ("git@github.com:acme/shop.git", "acme/shop"),
+        ("user:secret@host.example:a/b", "host.example/a/b"),
+        ("ssh://git@git.example.org:2222/team/shop.git", "git.example.org/team/shop"),
+        ("https://gitlab.com/group/sub/shop", "group/sub/shop"),
+        ("https://HOST.example/x?private_token=secret#frag", "host.example/x"),
+        ("git://host.example/x", "host.example/x"),
+        ("/srv/git/shop.git", "/srv/git/shop"),
+        ("../shop.git/", "../shop"),
+        ("file:///srv/git/shop", "/srv/git/shop"),
+        ("https://github.com", None),
+        ("https://:secret@/", None),
+        ("ext::sh -c 'touch /tmp/x'", None),
+        ("https://host/\x1b[31mred", None),
+        ("https://host/" + "x" * 1000, None),
+        ("", None),
+        ("?", None),
+    ],
+)
+def test_an_address_becomes_a_name_without_whoever_logs_in(address: str, name: str | None) -> None:
+    assert repo_of(address) == name
+
+
+@given(st.text(), st.text(), st.sampled_from(["https://", "ssh://", ""]))
+def test_what_stands_before_the_last_at_is_in_no_name(user: str, path: str, scheme: str) -> None:
+    found = repo_of(f"{scheme}{user}SECRET@{path}".replace("?", "").replace("#", ""))
+    assert found is None or "SECRET" not in found or "SECRET" in path
+
+
+@given(st.text())
+def test_no_address_and_no_branch_breaks_it(text: str) -> None:
+    labels = kept({"repo": repo_of(text), "ref": ref_of(text)})
+    assert all(value.isprintable() and 0 < len(value) <= MOST_VALUE for value in labels.values())
+
+
+def test_hostile_files_of_a_repository_do_no_harm(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    (dot / "HEAD").write_bytes(b"ref: refs/heads/\x1b]0;owned\x07main\xff\xfe" + b"x" * 100_000)
+    (dot / "config").write_bytes(b'[remote "origin"]\n\turl = https://a:b@host/\x00\x1b[2J\n' + b"\xff" * 1_000_000)
+    labels = git_labels(tmp_path)
+    assert labels["ref"].startswith("]0;ownedmain")
+    assert len(labels["ref"]) == MOST_VALUE
+    assert "repo" not in labels
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    os.mkfifo(dot / "config")
+    (dot / "HEAD").symlink_to("/dev/zero")
+    assert git_labels(tmp_path) == {}
+    (dot / "HEAD").unlink()
+    (dot / "HEAD").write_text("ref: refs/heads/main\n")
+    assert git_labels(tmp_path) == {"ref": "main"}
+
+
+def test_what_somebody_sends_through_a_pipe_is_not_taken_from_him(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    os.mkfifo(dot / "HEAD")
+    pipe = os.open(dot / "HEAD", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(pipe, b"ref: refs/heads/main\n")
+        assert git_labels(tmp_path) == {}
+        assert os.read(pipe, 100) == b"ref: refs/heads/main\n"
+    finally:
+        os.close(pipe)
+
+
+@pytest.mark.parametrize("said", ["gitdir: /nowhere/at/all", "gitdir: \0", "gitdir:", "nonsense", "", "gitdir: ."])
+def test_a_file_that_names_no_repository_says_nothing(tmp_path: Path, said: str) -> None:
+    (tmp_path / ".git").write_text(said)
+    assert git_labels(tmp_path) == {}
+
+
+def test_a_head_that_is_no_reference_and_no_commit_is_none(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    for said in ("nonsense", "ref: refs/heads/.invalid", "deadbeef"):
+        (dot / "HEAD").write_text(said)
+        assert git_labels(tmp_path) == {}
+
+
+def test_only_the_remote_called_origin_counts(tmp_path: Path) -> None:
+    dot = tmp_path / ".git"
+    dot.mkdir()
+    (dot / "HEAD").write_text("ref: refs/heads/main\n")
+    (dot / "config").write_text(
+        '[remote "fork"]\nurl = https://host/fork\n[REMOTE "origin"] ; ours\nURL=https://host/old\n'
+        '  url = "https://host/ours"\n[branch "main"]\nurl = https://host/none\n'
+    )
+    assert git_labels(tmp_path)["repo"] == "host/ours"
+
+
+def test_a_key_in_a_name_is_redacted_before_it_is_a_label(tmp_path: Path) -> None:
+    key = "sk-0123456789abcdef"
+    found = attributed({}, workdir=str(tmp_path / key), job={"ref": f"leak/{key}"}, secrets=(key,))
+    assert found == {"workdir": f"{tmp_path}/[redacted]", "ref": "leak/[redacted]"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"Team": "web"}, 'cannot be called "Team"'),
+        ({"te am": "web"}, 'cannot be called "te am"'),
+        ({"": "web"}, 'cannot be called ""'),
+        ({"x" * 65: "web"}, "cannot be called"),
+        ({"team": "x" * 257}, "the value of the label team cannot be kept"),
+        ({"team": "a\nb"}, "the value of the label team cannot be kept"),
+        ({"team": "\udcff"}, "the value of the label team cannot be kept"),
+        ({f"l{number}": "" for number in range(33)}, "33 labels are too many"),
+    ],
+)
+def test_a_label_that_cannot_be_kept_is_refused(labels: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        checked(labels)
+
+
+def test_a_label_that_can_be_kept_is_kept_as_it_is() -> None:
+    labels = {"team": "web & db", "pr": "17", "a.b-c_d": "", "ort": "Zürich"}
+    assert checked(labels) == labels

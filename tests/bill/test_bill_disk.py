@@ -1,0 +1,348 @@
+"""The real command on a disk that fails: nothing on the wire, one sentence with its cure, exit 74, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agentctl.events import CallHeld, Event, ModelAnswered, Record, RunStarted
+from agentctl.ledger.book import Book
+from agentctl.ledger.store import Store
+from agentctl.limits import CostLimit
+from tests.bill.book import book_of
+from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
+from tests.cli.conftest import Commands, Ended
+from tests.ledger.parts import ask
+from tests.ledger.served import served
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Answer, WireRequest, WireServer
+
+MONEY = PAID["openai"]
+Broken = Callable[[Path], None]
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")  # else a run that is refused ends in the midst of loading it
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+
+
+@pytest.fixture
+def server(wire: OpenWire) -> WireServer:
+    """Give a provider that would answer, for money."""
+    return wire(MONEY.busy, rates=MONEY.rates, keys=[KEY])
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a small disk at a folder: ``disk(folder, "size=1m")``."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, options: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]).returncode:
+            pytest.skip("no disk can be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in reversed(mounted):
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave no block free."""
+    free = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"x" * (free.f_bavail * free.f_frsize))
+
+
+def used(path: Path) -> None:
+    """Write a ledger in which a tenth of a dollar is in doubt."""
+    book = Book(Store(path), owner_id="earlier", pid=os.getpid())
+    book.open_run("run", CostLimit(), task="", agent="", labels={})
+    book.reserve(ask("a", tokens=100))
+    book.mark_sent("a")
+    book.close()
+
+
+def damage_header(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 100)
+
+
+def damage_page(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'clock'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 4096 * 5)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def changed(sql: str) -> Broken:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(sql)
+
+    return change
+
+
+def another_programs(path: Path) -> None:
+    path.unlink()
+    changed("CREATE TABLE theirs (x); PRAGMA user_version = 1;")(path)
+
+
+DAMAGES: dict[str, tuple[Broken, str, str]] = {
+    "header": (damage_header, "file is not a database", "mv "),
+    "page": (damage_page, "malformed", "mv "),
+    "cut": (cut, "malformed", "mv "),
+    "emptied": (emptied, "is empty, but it has been used", "mv "),
+    "foreign": (another_programs, "database of another program", "AGENTCTL_STATE_DIR="),
+    "newer": (changed("PRAGMA user_version = 99"), "newer agentctl (schema 99", "upgrade agentctl"),
+    "no tables": (changed("DROP TABLE clock; DROP TABLE scopes;"), "no such table", "mv "),
+}
+
+
+def assert_refused(ended: Ended, server: WireServer, said: str, cure: str) -> None:
+    """Hold a refusal to its form: exit 74, one sentence, one cure, nothing on the wire."""
+    assert ended.code == 74, ended.err
+    assert (server.books.connections, ended.out) == (0, "")
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    hints = [line for line in ended.err.splitlines() if line.startswith("hint: ")]
+    assert (len(errors), len(hints)) == (1, 1), ended.err
+    assert said in errors[0]
+    assert cure in hints[0]
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_ledger_that_cannot_be_believed_stops_the_run_and_stays_as_it_is(
+    command: Callable[..., Ended], server: WireServer, state: Path, damage: str
+) -> None:
+    break_it, said, cure = DAMAGES[damage]
+    used(state / "ledger.db")
+    break_it(state / "ledger.db")
+    before = (state / "ledger.db").read_bytes()
+    assert_refused(command(env=reaching(server, "openai")), server, said, cure)
+    assert (state / "ledger.db").read_bytes() == before
+
+
+def test_the_cure_for_a_damaged_ledger_keeps_it_and_the_next_run_works(
+    command: Callable[..., Ended], wire: OpenWire, state: Path
+) -> None:
+    server = wire(MONEY.brief, rates=MONEY.rates, keys=[KEY])
+    used(state / "ledger.db")
+    damage_header(state / "ledger.db")
+    before = (state / "ledger.db").read_bytes()
+    ended = command(env=reaching(server, "openai"))
+    (hint,) = [line for line in ended.err.splitlines() if line.startswith("hint: ")]
+    subprocess.run(hint.rpartition(": ")[2], shell=True, check=True)  # noqa: S602 - what a person would paste
+    assert command(env=reaching(server, "openai")).code == 0
+    assert (state / "ledger.db.damaged").read_bytes() == before
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("options", "said", "cure"),
+    [("size=64k", "full", "free some space"), ("size=1m,nr_inodes=4", "", "inodes")],
+    ids=["no space", "no inodes"],
+)
+def test_a_disk_with_no_room_from_the_start_stops_the_run(
+    command: Callable[..., Ended],
+    server: WireServer,
+    state: Path,
+    disk: Callable[..., Path],
+    options: str,
+    said: str,
+    cure: str,
+) -> None:
+    disk(state, options)
+    assert_refused(command(env=reaching(server, "openai")), server, said, cure)
+
+
+@root_only
+def test_on_a_read_only_disk_a_run_is_refused_and_the_costs_are_read(
+    command: Callable[..., Ended], server: WireServer, state: Path, shell: Commands, disk: Callable[..., Path]
+) -> None:
+    disk(state, "size=1m")
+    used(state / "ledger.db")
+    subprocess.run(["mount", "-o", "remount,ro", state], check=True)
+    assert_refused(command(env=reaching(server, "openai")), server, "its disk is read-only", "make it writable")
+    costs = shell("costs", "--last-hour", "--json")
+    assert (costs.code, costs.document["total"]["in_doubt_usd"]) == (0, 0.1)
+
+
+@root_only
+def test_a_state_folder_on_a_read_only_disk_stops_the_run(
+    command: Callable[..., Ended], server: WireServer, state: Path, disk: Callable[..., Path]
+) -> None:
+    disk(state, "size=1m,ro")
+    assert_refused(command(env=reaching(server, "openai")), server, "read-only file system", "make it writable")
+
+
+def test_a_network_file_system_stops_the_run_and_nothing_is_made_there(
+    command: Callable[..., Ended], server: WireServer, tmp_path: Path
+) -> None:
+    with served(tmp_path / "remote") as point:
+        environ = reaching(server, "openai") | {"AGENTCTL_STATE_DIR": str(point)}
+        ended = command(env=environ)
+        assert_refused(ended, server, "network file system (fuse.sshfs)", "AGENTCTL_STATE_DIR=/a/local/folder")
+
+
+# --- after it was sent ----------------------------------------------------------------------------------------------
+
+
+@root_only
+async def test_a_charge_that_cannot_be_written_stays_held_and_counts_when_the_disk_is_well_again(
+    user: Here, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    folder = disk(user.folder, "size=2m")
+
+    def then_full(asked: WireRequest) -> Answer:
+        fill(folder)
+        return MONEY.busy(asked)
+
+    server = wire([then_full, MONEY.brief, MONEY.brief], rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    (held,) = user.book.attempts
+    assert (document["exit_code"], held.phase, len(server.books.chat_requests)) == (74, "sent", 1)
+    assert "held for the last call stay held" in document["error"]["message"]
+    assert "free some space" in document["error"]["hint"]
+    assert document["answer"] == "", "what could not be written down is no answer"
+
+    (folder / "filler").unlink()
+    again = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    first, *_ = user.book.attempts
+    assert (again["exit_code"], first.phase, first.nano) == (0, "doubt", held.hold_nano)
+    assert held.hold_nano >= FOUR_CENTS
+    assert_accounted(server.books, user.book)
+
+
+@root_only
+async def test_a_call_in_doubt_that_cannot_be_written_stays_held(
+    user: Here, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    folder = disk(user.folder, "size=2m")
+
+    def full_and_cut(asked: WireRequest) -> Answer:
+        fill(folder)
+        return MONEY.busy(asked, cut_at="middle")
+
+    server = wire([full_and_cut, MONEY.brief], rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], user.book.phases, len(server.books.chat_requests)) == (74, ["sent"], 1)
+    assert "stay held" in document["error"]["message"]
+
+
+@root_only
+async def test_a_run_that_cannot_write_its_journal_any_more_ends_and_what_it_spent_is_in_the_book(
+    user: Here, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    runs = disk(user.state / "runs", "size=64k")
+
+    def then_full(asked: WireRequest) -> Answer:
+        fill(runs)
+        return MONEY.busy(asked)
+
+    server = wire(then_full, rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert document["exit_code"] == 74
+    assert "journal" in document["error"]["message"]
+    assert "free some space" in document["error"]["hint"]
+    assert set(user.book.phases) <= {"settled", "void"}
+    assert user.book.nano("settled") == server.books.billed_nano > 0
+    assert_accounted(server.books, user.book)
+
+
+@root_only
+def test_the_command_tells_what_stays_held_in_one_sentence(
+    shell: Commands, state: Path, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    disk(state, "size=2m")
+
+    def then_full(asked: WireRequest) -> Answer:
+        fill(state)
+        return MONEY.busy(asked)
+
+    server = wire(then_full, rates=MONEY.rates, keys=[KEY])
+    ended = shell("run", TASK, "--json", **reaching(server, "openai"))
+    (attempt,) = book_of(state).attempts
+    assert (ended.code, json.loads(ended.out)["exit_code"], attempt.phase) == (74, 74, "sent")
+    (error,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert error.endswith("held for the last call stay held")
+    assert "Traceback" not in ended.err
+
+
+class Filler:
+    """Fills a disk when the first event of a kind is told."""
+
+    def __init__(self, kind: type[Event], disk: Path) -> None:
+        self._kind, self._disk = kind, disk
+
+    async def observe(self, record: Record) -> None:
+        if isinstance(record.event, self._kind) and not (self._disk / "filler").exists():
+            fill(self._disk)
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("kind", "left"), [(RunStarted, []), (CallHeld, ["held"])], ids=["before the hold", "before sending"]
+)
+async def test_a_disk_that_fills_before_a_call_is_sent_stops_it(
+    user: Here, server: WireServer, disk: Callable[..., Path], kind: type[Event], left: list[str]
+) -> None:
+    """What was held then stays so until the next run finds its owner dead: it was never sent, and costs nothing."""
+    disk(user.state, "size=1m")
+    disk(user.state / "runs", "size=1m")  # the journal has room, and does not end the run before
+    watched = replace(user, observers=(Filler(kind, user.state),))
+    document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], server.books.chat_requests, user.book.phases) == (74, (), left)
+    assert "full" in document["error"]["message"]
+    assert "free some space" in document["error"]["hint"]
+
+    (user.state / "filler").unlink()
+    server.play(MONEY.brief)
+    assert (await user.run(reaching(server, "openai"), max_cost_per_task="0.50"))["exit_code"] == 0
+    assert user.book.phases == [*("void" for _ in left), "settled", "settled"]
+
+
+async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_what_was_held_in_it(
+    user: Here, wire: OpenWire
+) -> None:
+    path = user.state / "ledger.db"
+
+    def then_gone(asked: WireRequest) -> Answer:
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(f"ledger.db{ending}").rename(user.folder / f"ledger.db{ending}")
+        return MONEY.busy(asked)
+
+    server = wire(then_gone, rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
+    assert "was moved, deleted or replaced while it was in use" in document["error"]["message"]
+    assert (book_of(user.folder).phases, path.exists()) == (["sent"], False)
+
+
+@root_only
+async def test_a_disk_that_fills_after_the_answer_lets_it_be_read_and_the_run_end_with_74(
+    user: Here, wire: OpenWire, disk: Callable[..., Path]
+) -> None:
+    disk(user.state, "size=1m")
+    disk(user.state / "runs", "size=1m")
+    server = wire(MONEY.answer("Half of it is used."), rates=MONEY.rates, keys=[KEY])
+    watched = replace(user, observers=(Filler(ModelAnswered, user.state),))
+    document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], document["answer"]) == (74, "Half of it is used.")
+    assert "free some space" in document["error"]["hint"]
+    assert (document["cost"]["nano_usd"], user.book.nano("settled")) == (FOUR_CENTS, FOUR_CENTS)

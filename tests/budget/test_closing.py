@@ -1,0 +1,145 @@
+"""How much is kept for a last answer, what it is asked with, and the notes where it cannot be had."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.bound import plain_bound
+from agentctl.budget import Keep, Wish
+from agentctl.closing import Closing, last_request, summary
+from agentctl.limits import CostLimit
+from agentctl.messages import Message, Request, ToolCall, Usage
+from agentctl.pricing import ModelFacts, Price, worst_nano
+from agentctl.remaining import Remaining
+from agentctl.results import LimitUse
+
+PRICE = Price(Decimal("2.5"), Decimal(10))
+FACTS = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=16_384)
+SYSTEM, TASK = Message("system", "Be brief."), Message("user", "Why is it slow?")
+
+
+def turn(number: int, result: str) -> tuple[Message, ...]:
+    asked = ToolCall(f"call-{number}", "read_file", {"path": f"log.{number}"})
+    return Message("assistant", f"Looking at {number}.", (asked,)), Message("tool", result, tool_call_id=asked.id)
+
+
+def closing(facts: ModelFacts = FACTS, **limits: object) -> Closing:
+    return Closing(facts=facts, limits=CostLimit(**limits), wanted=Wish(256, 4096))  # type: ignore[arg-type]
+
+
+texts = st.text(max_size=2_000) | st.text(alphabet='\ufdfa\ud800é\n"x', max_size=400)
+conversations = st.lists(texts, min_size=1, max_size=12).map(
+    lambda results: (SYSTEM, TASK, *(message for at, text in enumerate(results) for message in turn(at, text)))
+)
+
+
+@given(conversations, st.integers(0, 40_000))
+def test_the_last_request_keeps_within_its_bound_and_says_the_task(messages: tuple[Message, ...], most: int) -> None:
+    request = last_request(messages, most=most)
+    if request is None:
+        return
+    assert plain_bound(Request(None, request)) <= most
+    assert [message.role for message in request] == ["system", "user"]
+    assert request[1].text.startswith("Task: Why is it slow?\n\nNotes:\n")
+    assert not any(message.tool_calls for message in request)
+
+
+def test_where_there_is_room_the_last_request_has_it_all_and_where_not_the_newest() -> None:
+    messages = (SYSTEM, TASK, *turn(1, "alpha " * 200), *turn(2, "omega " * 200))
+    whole = last_request(messages, most=20_000)
+    assert whole is not None
+    assert "alpha " * 200 in whole[1].text
+    assert "omega " * 200 in whole[1].text
+    between = (message for at in range(3, 9) for message in turn(at, "beta " * 200))
+    cut = last_request((SYSTEM, TASK, *turn(1, "alpha " * 200), *between, *turn(2, "omega " * 200)), most=5_500)
+    assert cut is not None
+    assert "omega " * 50 in cut[1].text
+    assert "alpha " * 20 not in cut[1].text
+    assert 'read_file(path="log.1") -> alpha' in cut[1].text
+    assert last_request(messages, most=1_800) is None
+
+
+@given(conversations, st.integers(1, 2_000), st.integers(100, 200_000), st.integers(0, 8_000), st.integers(0, 2_000))
+def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dearest_call(
+    messages: tuple[Message, ...], cents: int, tokens: int, most_in: int, most_out: int
+) -> None:
+    dollars = Decimal(cents) / 100
+    end = closing(max_cost_per_task=dollars, max_tokens_per_task=tokens)
+    end.learn(Usage(most_in, 3))
+    end.learn(Usage(7, most_out))
+    kept = end.keep(messages)
+    if kept == Keep(0, 0):
+        return
+    assert worst_nano(PRICE, input_tokens=kept.input_bound, output_tokens=kept.output) * 8 <= dollars * 10**9
+    assert (kept.input_bound + kept.output) * 8 <= tokens
+    assert kept.input_bound >= most_in
+    assert kept.output >= max(256, most_out)
+
+
+def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
+    messages = (SYSTEM, TASK, *turn(1, "idle"))
+    end = closing(max_cost_per_task=Decimal("0.10"))
+    assert end.keep(messages).output == 256
+    end.learn(Usage(4_000, 1_000))
+    assert end.keep(messages) == Keep(0, 0)
+    assert end.request(messages) is None
+
+
+def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
+    messages = (SYSTEM, TASK, *turn(1, "idle"))
+    end = closing(max_cost_per_task=Decimal(1), max_tokens_per_task=None)
+    small = end.keep(messages)
+    assert small.input_bound < 9_000
+    end.learn(Usage(9_000, 700))
+    assert end.keep(messages) == Keep(9_000, 700)
+    end.learn(Usage(60_000, 700))
+    assert end.keep(messages) == Keep(0, 0)
+
+
+def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None:
+    messages = (SYSTEM, TASK, *turn(1, "x" * 30_000))
+    end = closing(max_cost_per_task=Decimal(100), max_cost_per_hour=None, max_tokens_per_task=None)
+    request = end.request(messages)
+    assert request is not None
+    assert "x" * 30_000 in request[1].text
+
+
+def test_the_notes_are_a_line_a_call_and_nothing_where_nothing_was_done() -> None:
+    assert summary((SYSTEM, TASK)) == ""
+    assert summary((SYSTEM, TASK, *turn(1, "slow disk"))) == '- read_file(path="log.1") -> slow disk'
+    table = "\n".join(f"row {at}" for at in range(20))
+    assert summary((SYSTEM, TASK, *turn(1, table))).splitlines() == [
+        '- read_file(path="log.1") -> row 0',
+        "",
+        *(f"row {at}" for at in range(12)),
+        "… 8 more lines",
+    ]
+    many = (SYSTEM, TASK, *(message for at in range(20) for message in turn(at, f"line {at}")))
+    lines = summary(many).splitlines()
+    assert lines[0] == "- … 8 earlier calls"
+    assert (len(lines), lines[-1]) == (13, '- read_file(path="log.19") -> line 19')
+
+
+def use(used: int, name: str = "max_cost_per_task", unit: str = "nano_usd") -> LimitUse:
+    return LimitUse(name, unit, 500_000_000, used)  # type: ignore[arg-type]
+
+
+def test_a_model_is_told_once_at_half_and_once_at_four_fifths() -> None:
+    left = Remaining()
+    assert left.notice([use(249_999_999)]) == ""
+    assert left.notice([use(250_000_000)]) == (
+        "[Budget: 50 % of max_cost_per_task is used, $0.25 of $0.50; $0.25 left. Plan for what is left of it.]"
+    )
+    assert left.notice([use(399_999_999)]) == ""
+    assert left.notice([use(400_000_000)]).startswith("[Budget: 80 % of max_cost_per_task is used, $0.40 of $0.50; ")
+    assert left.notice([use(500_000_000)]) == ""
+
+
+@pytest.mark.parametrize("used", [0, 600_000_000])
+def test_limits_of_calls_and_limits_that_are_not_set_are_no_news(used: int) -> None:
+    silent = LimitUse("max_cost_per_day", "nano_usd", None, used)
+    assert Remaining().notice([silent, use(used, "max_calls_per_minute", "calls")]) == ""
