@@ -109,10 +109,13 @@ def cached(truth: int, before: int, habit: str) -> int:
 def test_the_true_input_is_never_above_the_bound(
     server: Server, other: Server, habit: str, story: list[tuple[Step, str, str, bool, int]]
 ) -> None:
-    """Another model in the place of the asked one is unforeseeable the first time, and never built on again."""
+    """Another model in the place of the asked one is unforeseeable the first time, and never built on again.
+
+    What is left out of a report shows while it is more than what came new: the system message is longer than that.
+    """
     ground, switched = Ground(), False
     caches: dict[int, int] = {}  # of a prompt that begins with such tools, until the conversation is cut
-    history: tuple[Message, ...] = (Message("system", "You look after machines. " * 100), Message("user", "Why?"))
+    history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
     for number, (step, said, told, calls, thought) in enumerate(story):
         if step == "cut":
             history, caches = (*history[:2], *history[2:][-2:]), {}
