@@ -113,6 +113,41 @@ def _extends(known: Known, request: Request) -> bool:
     return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
 
 
+def _is_longer(request: Request, than: Request) -> bool:
+    """Whether a request is another one and more, whatever else was set: of tools the other may have none."""
+    begins = request.messages[: len(than.messages)] == than.messages
+    return begins and than.tools in ((), request.tools)
+
+
+class Ground(NamedTuple):
+    """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
+
+    ``seen`` are the last plausible reports, one for each set of tools, ``model`` is the one that answered. ``lost`` for
+    good: once a report was not plausible, or another model answered, the next that looks well may leave out as much.
+    """
+
+    known: Known | None = None
+    seen: tuple[Known, ...] = ()
+    model: str | None = None
+    lost: bool = False
+
+    def after(self, request: Request, completion: Completion, usage: Usage) -> Ground:
+        """Return the ground after a report that was believed."""
+        known = learn(None, request, completion, usage)
+        short = any(
+            usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_longer(request, one.request)
+        )
+        other = bool(self.seen) and completion.model != self.model
+        lost = self.lost or known is None or short or other
+        others = tuple(one for one in self.seen if one.request.tools != request.tools)
+        seen = self.seen if known is None else (*others, known)
+        return Ground(None if lost else known, seen, completion.model, lost)
+
+    def shaken(self) -> Ground:
+        """Return the ground after an attempt without a report: there is none until the next."""
+        return self._replace(known=None)
+
+
 def bound(request: Request, known: Known | None = None) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 

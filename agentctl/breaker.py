@@ -11,7 +11,7 @@ from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
 from agentctl.limits import OWN, CostLimit, in_dollars
 from agentctl.messages import Completion
-from agentctl.pricing import ModelFacts, to_usd
+from agentctl.pricing import ModelFacts, lines_to_add, to_usd
 from agentctl.results import BreakerInfo, LimitUse
 
 _LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
@@ -77,9 +77,9 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
-            hint=(f"{near}   Else add" if near else "add")
-            + f' it to config.toml, in dollars per million: prices."{name}" = {{ input = 1.00, output = 3.00 }}'
-            f"   (or {_LIFT})",
+            hint=(f"{near}   Else put" if near else "put")
+            + " its real prices, in dollars per million tokens, at the end of config.toml"
+            f" (or {_LIFT}):\n{lines_to_add(name)}",
         )
 
 

@@ -6,6 +6,7 @@ One token at $1 a million is 1,000 nano-dollars.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
@@ -21,7 +22,8 @@ _NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per mil
 class Price:
     """Dollars per million tokens, by token class; a class that is None costs what its parent class costs.
 
-    ``tiers`` replace the whole price for long requests.
+    ``tiers`` replace the whole price for long requests. ``cache_write_hour`` is a cache write that lasts an hour: it is
+    never asked for, and so in no worst case.
     """
 
     input: Decimal
@@ -33,6 +35,7 @@ class Price:
     version: str = ""
     digest: str = ""
     tiers: tuple[Tier, ...] = ()
+    cache_write_hour: Decimal | None = None
 
     @property
     def dearest_input(self) -> Decimal:
@@ -66,6 +69,8 @@ class Price:
         classes = ("input", "output", "cached_input", "cache_write", "reasoning")
         values = ((name, getattr(self, name)) for name in classes)
         row: dict[str, object] = {name: None if value is None else str(value) for name, value in values}
+        if self.cache_write_hour is not None:
+            row["cache_write_hour"] = str(self.cache_write_hour)
         return row | {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
 
 
@@ -105,9 +110,13 @@ def _ceil(amount: Decimal) -> int:
     return int(amount.to_integral_value(ROUND_CEILING))
 
 
-def charge_nano(price: Price, usage: Usage) -> int:
-    """Return what ``usage`` costs in nano-dollars, by token class in the tier of its input, rounded up once."""
+def charge_nano(price: Price, usage: Usage, *, hour_writes: int = 0) -> int:
+    """Return what ``usage`` costs in nano-dollars, by token class in the tier of its input, rounded up once.
+
+    ``hour_writes`` (tokens) are those of its cache writes that last an hour.
+    """
     price = price.at(usage.input_tokens)
+    cache_write = price.input if price.cache_write is None else price.cache_write
     with localcontext() as exact:
         exact.prec = 60
         plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
@@ -115,7 +124,8 @@ def charge_nano(price: Price, usage: Usage) -> int:
         parts = (
             (plain_input, price.input),
             (usage.cached_input_tokens, price.input if price.cached_input is None else price.cached_input),
-            (usage.cache_write_tokens, price.input if price.cache_write is None else price.cache_write),
+            (usage.cache_write_tokens - hour_writes, cache_write),
+            (hour_writes, cache_write if price.cache_write_hour is None else price.cache_write_hour),
             (plain_output, price.output),
             (usage.reasoning_tokens, price.output if price.reasoning is None else price.reasoning),
         )
@@ -144,6 +154,15 @@ def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | Non
             return -1
         unit = price.dearest_output * _NANO_PER_TOKEN
         return None if unit == 0 else int((left / unit).to_integral_value(ROUND_FLOOR))
+
+
+def lines_to_add(name: str) -> str:
+    """Return the lines of config.toml that price a model; at the end of such a file they stand right, whatever it is.
+
+    A key with dots would not: behind the line of a table it would be that table's.
+    """
+    quoted = json.dumps(name, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+    return f"[prices.{quoted}]\ninput = 1.00\noutput = 3.00"
 
 
 def to_nano(usd: Decimal) -> int:

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.bound import Known, learn
+from agentctl.bound import Ground, Known
 from agentctl.breaker import limit_uses, overrun, reason_of, shown
 from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, further, warned
 from agentctl.errors import ProviderError, StateError
@@ -42,12 +42,17 @@ class Settling:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
         self._doubt, self._price_of = doubt, price_of
         self._warned: set[str] = set()
-        self.known: Known | None = None
+        self._ground = Ground()
         self.usage = Usage()
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
         self.models: tuple[str, ...] = ()
         self.uses: tuple[LimitUse, ...] = ()
+
+    @property
+    def known(self) -> Known | None:
+        """What the next bound can be built on."""
+        return self._ground.known
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at.
@@ -62,7 +67,7 @@ class Settling:
                 settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
                 usage = Usage()
             elif usage is None or not believable(usage, facts, answered=sent.answered):
-                self.known = None
+                self._ground = self._ground.shaken()
                 past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
                 said = "no usage was reported" if usage is None else "usage not believable"
                 left = await self._leave_in_doubt(hold, said, ceiling=past)
@@ -73,7 +78,7 @@ class Settling:
                 nano = self._dearest(facts, usage, completion)
                 with _staying_held(hold):
                     settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
-                self.known = learn(self.known, request, completion, usage)
+                self._ground = self._ground.after(request, completion, usage)
             self._add(usage, settlement.nano, completion.model or facts.model)
             await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
             if facts.metered:
@@ -97,7 +102,7 @@ class Settling:
 
     async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
         """Void what surely cost nothing; all else is in doubt."""
-        self.known = None
+        self._ground = self._ground.shaken()
         if sent is None or not facts.metered:
             reason = "not sent" if sent is None else reason_of(error)
             await self._ledger.void(hold.id, reason)

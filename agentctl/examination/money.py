@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from agentctl.errors import StateError
 from agentctl.examination.finding import Finding, lack, ok, warning
-from agentctl.pricing import ModelFacts, Price, to_nano
+from agentctl.pricing import ModelFacts, Price, lines_to_add, to_nano
 from agentctl.providers.catalog import load_catalog
 from agentctl.settings import Loaded
 from agentctl.ui.figures import ceiling, money
@@ -23,9 +23,8 @@ def price(facts: ModelFacts) -> tuple[Finding, ...]:
     name, found = f"{facts.provider}/{facts.model}", facts.price
     window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
     if found is None:
-        line = f'prices."{name}" = {{ input = 1.00, output = 3.00 }}'
         said = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
-        return (warning("price", said, f"into config.toml: {line}"),)
+        return (warning("price", said, f"put its prices at the end of config.toml:\n{lines_to_add(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
     said = f"{name} costs {_shown(found.input)} in, {_shown(found.output)} out per million tokens{window}"

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
 from agentctl.errors import StateError, UsageError
-from agentctl.pricing import FREE, ModelFacts, Price
-from agentctl.providers.rates import Row, price_of, tokens, unknown_fee
+from agentctl.pricing import FREE, ModelFacts, Price, Tier
+from agentctl.providers.rates import Row, price_of, served_at, slip, tokens, unknown_fee
 from agentctl.providers.tables import Own, Table, read_own, read_table
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.text import did_you_mean
@@ -81,7 +82,7 @@ class Catalog:
         what is ``unbounded`` for want of a known fee; a router stays unbounded, as nobody can price it.
 
         Raises:
-            UsageError: this is no chat model.
+            UsageError: this is no chat model, or the user's line for it is in another unit.
             StateError: the price table cannot be read, and neither a line nor a declaration stands in.
         """
         if provider == "builtin":
@@ -99,6 +100,8 @@ class Catalog:
             row = _NO_ROW
         if row.get("mode") not in (None, "chat"):
             raise self._refusal(provider, model, str(row["mode"]))
+        if line is not None and (found := slip(line, row)) is not None:
+            raise _far_off(name, *found)
         if _matches(name, own.routers):
             unbounded: str | None = ROUTER
         elif line is not None:
@@ -121,15 +124,20 @@ class Catalog:
             known_endpoint=known_endpoint,
         )
 
-    def price_of(self, provider: str, model: str) -> Price | None:
-        """Return the price of another model of the provider, None if unknown; this never fails."""
+    def price_of(self, provider: str, model: str, *, tier: str = "") -> Price | None:
+        """Return the price of another model of the provider, None if unknown; this never fails.
+
+        ``tier`` is a service tier other than the usual one; a line of the user's stands for all of them.
+        """
         if provider == "builtin":
             return FREE
         with suppress(StateError):
             line = self._line(provider, model)
             ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
-            row = self._row(provider, model) if line is None and ours is None else _NO_ROW
-            return self._price(provider, row, line, ours, regional=False)
+            row = self._row(provider, model) if ours is None and line is None else _NO_ROW
+            with suppress(StateError):
+                line = None if line is not None and slip(line, row := self._row(provider, model)) is not None else line
+            return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=False)
         return None
 
     def models(self, provider: str) -> tuple[str, ...]:
@@ -183,9 +191,9 @@ class Catalog:
         self, provider: str, row: Row, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
     ) -> Price | None:
         if line is not None:
-            return Price(*line[:5], source="config.toml")
+            return _as_price(line, "config.toml")
         if ours is not None:
-            return Price(*ours[:5], source=f"agentctl {__version__}", version=__version__, digest=self._own().digest)
+            return _as_price(ours, f"agentctl {__version__}", version=__version__, digest=self._own().digest)
         price = price_of(
             row,
             regional=regional or provider == "vertex_ai",  # most of its places cost what a regional endpoint costs
@@ -195,6 +203,18 @@ class Catalog:
             return None
         table = self._table()
         return replace(price, source=f"litellm {table.version}", version=table.version, digest=table.digest)
+
+
+def _as_price(line: PriceLine, source: str, *, version: str = "", digest: str = "") -> Price:
+    tiers = tuple(Tier(above, Price(*tier[:5])) for above, tier in line.tiers)
+    return Price(*line[:5], source=source, version=version, digest=digest, tiers=tiers)
+
+
+def _far_off(model: str, part: str, said: Decimal, known: Decimal) -> UsageError:
+    return UsageError(
+        f'prices."{model}".{part} is {said:f} dollars per million tokens, and the price table knows {known:f}',
+        hint=f"did you mean {known:f}? If {said:f} is really the price: certain = true in the same line",
+    )
 
 
 def _is_free(provider: str, model: str, *, own_host: bool) -> bool:

@@ -9,9 +9,12 @@ from types import MappingProxyType
 from typing import TypeGuard
 
 from agentctl.pricing import Price, Tier
-from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
+from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, PriceLine
 
 Row = Mapping[str, object]
+
+#: A line of the user's that is so many times the table's price, or so small a part of it, has another unit.
+FAR_OFF = 300
 
 _PER_MILLION = 6  # decimal places from a token to a million
 _LEAST, _MOST = LEAST_PRICE.scaleb(-_PER_MILLION), MOST_PRICE.scaleb(-_PER_MILLION)
@@ -25,19 +28,21 @@ _CLASSES: Mapping[str, str] = MappingProxyType(
         "cache_read_input_token_cost": "cached_input",
         "input_cost_per_token_cache_hit": "cached_input",
         "cache_creation_input_token_cost": "cache_write",
+        "cache_creation_input_token_cost_above_1hr": "cache_write_hour",
         "output_cost_per_reasoning_token": "reasoning",
     }
 )
 
+_PARENTS = (("cached_input", "input"), ("cache_write", "input"), ("cache_write_hour", "input"), ("reasoning", "output"))
+
 #: A key that holds one of these words is about money.
 _MONEY = ("cost", "pric", "fee", "charge", "uplift", "multiplier")
 
-#: What is never used: the default service tier is always sent; images, audio, files, batches, caches for an hour and
-#: tools of the provider never are. A DBU is a unit that the same row gives in dollars too.
+#: What is never used: the default service tier is always sent; images, audio, files, batches and tools of the provider
+#: never are. A DBU is a unit that the same row gives in dollars too.
 _UNUSED = r"""(?x)
     .*_(priority | flex | batches | balanced | ultrafast | decisions)
   | .*(audio | image | video | character | pixel).*
-  | cache_creation_input_token_cost_above_1hr(_above_\d+k?_tokens)?
   | search_context_cost_per_query | google_maps_grounding_cost_per_query
   | code_interpreter_cost_per_session | computer_use_(input|output)_cost_per_1k_tokens
   | file_search_cost_per_(1k_calls | gb_per_day) | vector_store_cost_per_gb_per_day
@@ -85,6 +90,23 @@ def unknown_fee(row: Row) -> str | None:
             understood = not _is_money(key) or not _counts(value) or _place(key) is not None or _is_unused(key)
         if not understood:
             return key
+    return None
+
+
+def served_at(row: Row, tier: str) -> Row:
+    """Return the row as it stands where another service tier served the request; empty if it does not say."""
+    end = f"_{tier}"
+    named = {key.removesuffix(end): row[key] for key in row if key.endswith(end) and _place(key.removesuffix(end))}
+    return {**row, **named} if _counts(named.get("input_cost_per_token")) else {}
+
+
+def slip(line: PriceLine, row: Row) -> tuple[str, Decimal, Decimal] | None:
+    """Return the class whose price is far off the table's, with both; 0 is said to be free, and is no slip."""
+    table = None if line.certain else price_of(row)
+    for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
+        said, known = getattr(line, name), getattr(table, name, None)
+        if said and known and not known / FAR_OFF < said < known * FAR_OFF:
+            return name, said, known
     return None
 
 
@@ -175,13 +197,14 @@ def _price(by_class: Mapping[str, Decimal], tiers: tuple[Tier, ...] = ()) -> Pri
         cache_write=by_class.get("cache_write"),
         reasoning=by_class.get("reasoning"),
         tiers=tiers,
+        cache_write_hour=by_class.get("cache_write_hour"),
     )
 
 
 def _above(base: Mapping[str, Decimal], level: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """Return a tier's price; a class it does not name costs the dearer of the base's class and its own parent."""
     full = {"input": base["input"], "output": base["output"], **level}
-    for name, parent in (("cached_input", "input"), ("cache_write", "input"), ("reasoning", "output")):
+    for name, parent in _PARENTS:
         if name in base and name not in level:
             full[name] = max(base[name], full[parent])
     return full

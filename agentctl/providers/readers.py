@@ -27,15 +27,18 @@ class Reader(ABC):
     """Takes the bytes of one answer and keeps what they report.
 
     ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers; ``billed_nano``
-    what the provider says that it billed, where it does; ``model`` the one that answered. ``finished``: the model said
-    that it was done; ``over``: nothing more will come. ``error`` is an error document in the stream. ``events`` counts
-    what could be read.
+    what the provider says that it billed, where it does; ``model`` the one that answered; ``tier`` the service tier
+    that served it, where that is said; ``hour_writes`` the tokens among its cache writes that last an hour.
+    ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an error document in
+    the stream. ``events`` counts what could be read.
     """
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.billed_nano: int | None = None
         self.model: str | None = None
+        self.tier: str | None = None
+        self.hour_writes = 0
         self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
         self.events = 0
@@ -85,6 +88,7 @@ class OpenAIReader(Reader):
 
     def _take(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
+        self.tier = _text(event.get("service_tier")) or self.tier
         choices = event.get("choices")
         if isinstance(choices, list) and any(_in(choice).get("finish_reason") for choice in choices):
             self.finished = True
@@ -94,13 +98,19 @@ class OpenAIReader(Reader):
 
 
 class OpenRouterReader(OpenAIReader):
-    """OpenRouter also says what it billed, in dollars: it chose among hosts, and some are dearer."""
+    """OpenRouter also says what it billed, in dollars: it chose among hosts, and some are dearer.
+
+    Where the host bills the user's own key (``is_byok``), that comes on top of OpenRouter's own fee.
+    """
 
     def _take(self, event: Mapping[str, object]) -> None:
         super()._take(event)
-        cost = _in(event.get("usage")).get("cost")
-        if isinstance(cost, (int, float)) and not isinstance(cost, bool) and 0 <= cost < _MOST_USD:
-            self.billed_nano = int((Decimal(str(cost)) * NANO_PER_USD).to_integral_value(ROUND_CEILING))
+        block = _in(event.get("usage"))
+        cost = _dollars(block.get("cost"))
+        if cost is not None:
+            own_key = _dollars(_in(block.get("cost_details")).get("upstream_inference_cost"))
+            cost += own_key if own_key is not None and block.get("is_byok") is True else 0
+            self.billed_nano = int((cost * NANO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 class AnthropicReader(Reader):
@@ -122,6 +132,9 @@ class AnthropicReader(Reader):
                 if _in(event.get("delta")).get("stop_reason"):
                     self.finished = True
                 self.usage = _anthropic_usage(self._block) if "output_tokens" in told else None
+                hour = _in(self._block.get("cache_creation")).get("ephemeral_1h_input_tokens") or 0
+                self.hour_writes = hour if _whole(hour) else 0
+                self.tier = _text(self._block.get("service_tier"))
             case "message_stop":
                 self.over = True
             case _:
@@ -172,6 +185,10 @@ def _openai_usage(block: Mapping[str, object]) -> Usage | None:
 
 def _anthropic_usage(block: Mapping[str, object]) -> Usage | None:
     cached, written = block.get("cache_read_input_tokens") or 0, block.get("cache_creation_input_tokens") or 0
+    parts = [part or 0 for name, part in _in(block.get("cache_creation")).items() if name.endswith("_input_tokens")]
+    if _whole(written) and parts:
+        lasting = _sum(*parts)
+        written = max(written, lasting) if _whole(lasting) else None
     whole_input = _sum(block.get("input_tokens"), cached, written)
     return _usage(whole_input, block.get("output_tokens"), cached=cached, written=written)
 
@@ -192,6 +209,12 @@ def _sum(*parts: object) -> object:
 
 def _whole(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < 2**53
+
+
+def _dollars(value: object) -> Decimal | None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < _MOST_USD:
+        return None
+    return Decimal(str(value))
 
 
 def _in(value: object) -> Mapping[str, object]:

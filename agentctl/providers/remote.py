@@ -16,13 +16,14 @@ from agentctl.bound import plain_bound
 from agentctl.breaker import RanPast
 from agentctl.budget import wish
 from agentctl.errors import UsageError
-from agentctl.messages import Completion, Delta, Request
-from agentctl.pricing import ModelFacts, Price
+from agentctl.messages import Completion, Delta, Request, Usage
+from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.providers import door
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
 from agentctl.providers.face import LLMProvider
+from agentctl.providers.readers import Reader
 from agentctl.providers.routes import ROUTES, Route
 from agentctl.settings import PriceLine
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
@@ -39,6 +40,9 @@ HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
 _WHOLE_S = 900.0  # what litellm is told; the silence and the deadline are kept by who asks
 _MOST_SIZE_PER_TOKEN = 256
+
+#: What the tier that is asked for is called in an answer, or one that costs no more.
+_USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
 class RemoteProvider(LLMProvider):
@@ -146,7 +150,23 @@ class RemoteProvider(LLMProvider):
                     await pieces.aclose()
         reader = attempt.reader
         model = None if reader.model is None else redact(reader.model, (key or "",))
-        yield answer.completion(usage=reader.usage, model=model, billed_nano=reader.billed_nano)
+        usage, billed_nano = self._reported(reader)
+        yield answer.completion(usage=usage, model=model, billed_nano=billed_nano)
+
+    def _reported(self, reader: Reader) -> tuple[Usage | None, int | None]:
+        """Return the usage, and what was billed for it where its classes do not say so.
+
+        A cache write that lasts an hour costs more than others, and so does a dearer service tier than the one that was
+        asked for; of a tier whose price nobody knows the usage says nothing.
+        """
+        usage, billed = reader.usage, reader.billed_nano
+        tier = "" if reader.tier in _USUAL_TIERS else str(reader.tier)
+        if usage is None or not (tier or reader.hour_writes):
+            return usage, billed
+        names = (reader.model or self.model, self.model)
+        prices = [self.catalog.price_of(self.provider, name, tier=tier) for name in names]
+        nano = [charge_nano(price, usage, hour_writes=reader.hour_writes) for price in prices if price is not None]
+        return (usage, max([*nano, billed or 0])) if nano else (None, billed)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agentctl.settings.names import TOML_FIELDS
 from agentctl.settings.values import count, word
@@ -14,10 +14,13 @@ from agentctl.text import did_you_mean
 
 PRICES_ALLOWED = 'a table of lines such as "provider/model" = { input = 0.15, output = 0.60 }'
 LINE_ALLOWED = "a table such as { input = 0.15, output = 0.60 }"
-PRICE_ALLOWED = "dollars per million tokens: 0 for free, or 0.0001 to 10000"
+PRICE_ALLOWED = "dollars per million tokens: 0 for free, or 0.001 to 1000"
 
-LEAST_PRICE = Decimal("0.0001")
-MOST_PRICE = Decimal(10_000)
+#: What a class of tokens costs in litellm's table lies between, and each is a million times the other: no price of
+#: that range is in it once more when it is given per token, or a million times too high.
+LEAST_PRICE = Decimal("0.001")
+MOST_PRICE = Decimal(1000)
+_USUAL = (Decimal("0.01"), Decimal(200))
 _MOST_DIGITS = 20
 _MOST_WRONG = 50  # each is looked for in the file's text
 
@@ -25,7 +28,8 @@ _MOST_WRONG = 50  # each is looked for in the file's text
 class PriceLine(NamedTuple):
     """What a model costs by the user's word, in dollars per million tokens; 0 is free, None costs its parent class.
 
-    ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model.
+    ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model. ``certain``: it
+    is meant, however far from that table. ``tiers`` are what longer requests cost, wholly, above a number of tokens.
     """
 
     input: Decimal
@@ -35,12 +39,14 @@ class PriceLine(NamedTuple):
     reasoning: Decimal | None = None
     context_window: int | None = None
     output_ceiling: int | None = None
+    certain: bool = False
+    tiers: tuple[tuple[int, PriceLine], ...] = ()
 
     def __str__(self) -> str:
-        said = ((name, value) for name, value in self._asdict().items() if value is not None)
-        return ", ".join(
-            f"{name} {value:f}" if isinstance(value, Decimal) else f"{name} {value}" for name, value in said
-        )
+        said = ((name, value) for name, value in zip(_PARTS, self, strict=False) if value is not None)
+        whole = [f"{name} {value:f}" if isinstance(value, Decimal) else f"{name} {value}" for name, value in said]
+        whole += ["certain"] if self.certain else []
+        return ", ".join([*whole, *(f"above {above} ({line})" for above, line in self.tiers)])
 
 
 class Wrong(NamedTuple):
@@ -61,28 +67,52 @@ class WrongPrices(ValueError):
         self.wrong = wrong
 
 
+class WrongUnit(ValueError):
+    """A number that is no price per million tokens, and may be one per token or per thousand."""
+
+    def __init__(self, price: Decimal) -> None:
+        super().__init__(PRICE_ALLOWED)
+        self.price = price
+
+
+def meant(price: Decimal) -> str:
+    """Return what a price in another unit is per million tokens, as a question, or an empty string."""
+    if not Decimal("1e-12") <= price <= Decimal("1e12"):
+        return ""
+    others = [price.scaleb(places if price < LEAST_PRICE else -places) for places in (6, 3)]
+    usual = [other for other in others if _USUAL[0] <= other <= _USUAL[1]]
+    usual = usual or [other for other in others if LEAST_PRICE <= other <= MOST_PRICE]
+    return f"did you mean {' or '.join(f'{other.normalize():f}' for other in usual)}?" if usual else ""
+
+
 def per_million(value: object) -> Decimal:
-    """Return an exact price; what is far too small or too large is a price in another unit."""
+    """Return an exact price; what is far too small or too large is a price in another unit.
+
+    Raises:
+        ValueError: it is no number, or no price (``WrongUnit``).
+    """
     if isinstance(value, str) and re.fullmatch(r"(?a:\d{1,9}(\.\d{0,20})?|\.\d{1,20})", value.strip()):
         price = Decimal(value.strip())
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         price = Decimal(str(value))
     else:
         raise ValueError(PRICE_ALLOWED)
-    if not price.is_finite() or (price != 0 and not LEAST_PRICE <= price <= MOST_PRICE):
+    if not price.is_finite() or price < 0:
         raise ValueError(PRICE_ALLOWED)
+    if price != 0 and not LEAST_PRICE <= price <= MOST_PRICE:
+        raise WrongUnit(price)
     if -int(price.as_tuple().exponent) > _MOST_DIGITS:
         raise ValueError(f"at most {_MOST_DIGITS} decimal places")
     return Decimal(f"{price:f}") if price else Decimal(0)
 
 
-_PARTS = PriceLine._fields
-_COUNTS = ("context_window", "output_ceiling")
+_PARTS = ("input", "output", "cached_input", "cache_write", "reasoning", "context_window", "output_ceiling")
+_CLASSES = _PARTS[:5]
 _count = count(1)
 
 
-def _read(part: str, value: object) -> object:
-    return _count(value) if part in _COUNTS else per_million(value)
+def _read(part: str, value: object) -> Decimal | int | None:
+    return per_million(value) if part in _CLASSES else _count(value)
 
 
 def price_lines(value: object) -> Mapping[str, PriceLine]:
@@ -101,10 +131,34 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
         elif found := _wrong_with(name, line):
             wrong += found
         else:
-            lines[name] = PriceLine._make(_read(part, line[part]) if part in line else None for part in _PARTS)
+            lines[name] = _line(line)
     if wrong:
         raise WrongPrices(tuple(wrong[:_MOST_WRONG]))
     return MappingProxyType(lines)
+
+
+def _line(written: Mapping[str, object]) -> PriceLine:
+    parts: dict[str, Any] = {part: _read(part, written[part]) for part in _PARTS if part in written}
+    base = PriceLine(**parts, certain=written.get("certain") is True)
+    tiers = {above: _tier(base, told) for part, told in written.items() if (above := _above(part)) is not None}
+    return base._replace(tiers=tuple(sorted(tiers.items())))
+
+
+def _tier(base: PriceLine, written: Any) -> PriceLine:  # noqa: ANN401 - a table that was looked through
+    """Return a tier's line; a class that it does not name costs the dearer of the base's and its own parent's."""
+    told: dict[str, Any] = {part: per_million(written[part]) for part in _CLASSES if part in written}
+    tier = PriceLine(told.pop("input", base.input), told.pop("output", base.output))
+    for part, parent in (("cached_input", tier.input), ("cache_write", tier.input), ("reasoning", tier.output)):
+        stands = getattr(base, part)
+        if part not in told and stands is not None:
+            told[part] = max(stands, parent)
+    return tier._replace(**told)
+
+
+def _above(part: str) -> int | None:
+    """Return above how many tokens a tier begins: ``above_200000`` or ``above_200k``."""
+    found = re.fullmatch(r"(?a:above_(\d{1,9})(k?))", part)
+    return None if found is None else int(found[1]) * (1000 if found[2] else 1)
 
 
 def _wrong_with(name: str, line: object) -> list[Wrong]:
@@ -116,18 +170,39 @@ def _wrong_with(name: str, line: object) -> list[Wrong]:
     if not isinstance(line, Mapping):
         hint = f"move {name} above the line [prices]" if name in TOML_FIELDS else ""
         return [Wrong(name, "", f'{whole} cannot be "{str(line)[:80]}"', f"; allowed: {LINE_ALLOWED}", hint)]
+    wrong = _wrong_parts(name, whole, line, (*_PARTS, "certain"))
+    wrong += [
+        Wrong(name, "", f"{whole} has no {part}", "; input and output are needed")
+        for part in ("input", "output")
+        if part not in line
+    ]
+    if not isinstance(line.get("certain", True), bool):
+        wrong.append(Wrong(name, "certain", f"{whole}.certain can only be true or false"))
+    for part, told in line.items():
+        if _above(part) is None:
+            continue
+        if isinstance(told, Mapping):
+            wrong += _wrong_parts(name, f"{whole}.{part}", told, _CLASSES)
+        else:
+            wrong.append(
+                Wrong(name, part, f'{whole}.{part} cannot be "{str(told)[:80]}"', f"; allowed: {LINE_ALLOWED}")
+            )
+    return wrong
+
+
+def _wrong_parts(name: str, whole: str, line: Mapping[str, object], parts: tuple[str, ...]) -> list[Wrong]:
+    """Return what is unknown in a table of prices, and what is no price."""
     wrong = [
-        Wrong(name, part, f"unknown setting {whole}.{part[:60]}", hint=did_you_mean(part, _PARTS))
+        Wrong(name, part, f"unknown setting {whole}.{part[:60]}", hint=did_you_mean(part, parts))
         for part in line
-        if part not in _PARTS
+        if part not in parts and (_above(part) is None or "certain" not in parts)
     ]
     for part in _PARTS:
-        if part in line:
+        if part in line and part in parts:
             try:
                 _read(part, line[part])
             except ValueError as exc:
                 said = f'{whole}.{part} cannot be "{str(line[part])[:80]}"'
-                wrong.append(Wrong(name, part, said, f"; allowed: {exc}"))
-        elif part in ("input", "output"):
-            wrong.append(Wrong(name, "", f"{whole} has no {part}", "; input and output are needed"))
+                hint = meant(exc.price) if isinstance(exc, WrongUnit) else ""
+                wrong.append(Wrong(name, part, said, f"; allowed: {exc}", hint))
     return wrong

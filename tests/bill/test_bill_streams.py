@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from tests.bill.book import book_of
 from tests.bill.parts import FORMATS, KEY, PAID, reaching
 from tests.cli.conftest import Ended
 from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Fault, Step
+from tests.wire.server import Answer, Call, Fault, Rates, Step
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 Command = Callable[..., Ended]
@@ -98,17 +99,86 @@ def test_an_unknown_price_sends_nothing_and_gives_the_line_to_add(command: Comma
     assert (ended.code, ended.document["status"], error["kind"]) == (2, "usage", "unknown_price")
     assert server.books.requests == ()
     assert "openai/gpt-of-my-own" in error["message"]
-    assert '"openai/gpt-of-my-own" = { input = ' in error["hint"]
+    assert error["hint"].endswith('\n[prices."openai/gpt-of-my-own"]\ninput = 1.00\noutput = 3.00')
 
 
-def test_the_line_to_add_is_all_that_was_missing(command: Command, wire: OpenWire, tmp_path: Path) -> None:
-    server = wire(PAID["openai"].brief, rates=PAID["openai"].rates)
+CONFIGS = {
+    "empty": "",
+    "settings": "max_turns = 9\n# why\n",
+    "inside the table": '[prices]\n"openai/a" = { input = 1, output = 1 }\n',
+    "inside a line of it": '[prices."openai/a"]\ninput = 1\noutput = 1\n',
+    "keys with dots": 'max_turns = 9\nprices."openai/a" = { input = 1, output = 1 }\n',
+    "a broken comment": "max_turns = 9\n\n\n  # [prices]\n",
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("form", ["--json", "-otext"])
+def test_the_lines_to_add_stand_right_at_the_end_of_any_file(
+    command: Command, wire: OpenWire, tmp_path: Path, config: str, form: str
+) -> None:
+    """They are pasted letter by letter, as they were printed."""
+    server = wire(PAID["openai"].brief, rates=Rates(Decimal(1), Decimal(3)))
     own = tmp_path / "own.toml"
-    own.write_text('[prices]\n"openai/gpt-of-my-own" = { input = 10, output = 30 }\n')
-    words = ("--json", "-m", "openai/gpt-of-my-own", "--config", str(own))
-    ended = command(*words, env=reaching(server, "openai"))
-    assert (ended.code, ended.document["cost"]["nano_usd"]) == (0, server.books.billed_nano)
+    own.write_text(CONFIGS[config])
+    words = (form, "-m", "openai/gpt-of-my-own", "--config", str(own))
+    refused = command(*words, env=reaching(server, "openai"))
+    said = refused.document["error"]["hint"] if form == "--json" else refused.err.rstrip("\n")
+    assert (refused.code, server.books.requests) == (2, ())
+    with own.open("a") as file:
+        file.write(said[said.index("[prices") :] + "\n")
+    ended = command(*words[1:], "--json", env=reaching(server, "openai"))
+    assert (ended.code, ended.document["cost"]["nano_usd"]) == (0, server.books.billed_nano), ended.err
     assert ended.document["cost"]["price_source"] == "config.toml"
+
+
+@pytest.mark.parametrize(("said", "meant"), [("0.0000025", "2.5"), ("2500000", "2.5"), ("0.0025", "2.5")])
+def test_a_price_in_another_unit_is_refused_with_the_one_that_was_meant(
+    command: Command, wire: OpenWire, tmp_path: Path, said: str, meant: str
+) -> None:
+    """The last is a price that could be, and a thousandth of what the table says."""
+    server = wire(Answer("never"))
+    own = tmp_path / "own.toml"
+    own.write_text(f'[prices]\n"openai/gpt-4o" = {{ input = {said}, output = 10 }}\n')
+    ended = command("--json", "-m", "openai/gpt-4o", "--config", str(own), env=reaching(server, "openai"))
+    error = ended.document["error"]
+    assert (ended.code, server.books.requests) == (2, ())
+    assert f"did you mean {meant}?" in error["message"] + error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("openrouter/openrouter/auto", "has no bound (it chooses the model, and so the price, itself)"),
+        ("openai/gpt-4o-search-preview", "has no bound (it always searches, and searches are billed apart)"),
+        ("gemini/gemma-3-27b-it", "the price of gemini/gemma-3-27b-it is unknown"),  # litellm's row says 0
+        ("gemini/no-such-model", "the price of gemini/no-such-model is unknown"),
+    ],
+)
+def test_what_has_no_bound_or_no_price_is_refused_before_anything_is_sent(
+    command: Command, wire: OpenWire, state: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    server = wire(Answer("never"))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(name, server.url if "PROXY" in name else KEY)
+    ended = command("--json", "-m", model, env=reaching(server, "openai"))
+    error = ended.document["error"]
+    assert (ended.code, error["kind"]) == (2, "unknown_price"), error
+    assert said in error["message"]
+    assert (server.books.requests, server.books.connections, book_of(state).attempts) == ((), 0, ())
+
+
+@pytest.mark.parametrize(("priced", "code"), [("input = 0, output = 0", 0), ("input = 0, output = 0.001", 3)])
+def test_zero_is_free_where_the_user_says_so(
+    command: Command, wire: OpenWire, tmp_path: Path, priced: str, code: int
+) -> None:
+    server = wire(PAID["openai"].brief, rates=Rates(Decimal(0), Decimal(0)))
+    own = tmp_path / "own.toml"
+    own.write_text(f'[prices]\n"openai/my-own" = {{ {priced} }}\n')
+    words = ("--json", "-m", "openai/my-own", "--config", str(own), "--max-cost", "0")
+    ended = command(*words, env=reaching(server, "openai"))
+    assert (ended.code, ended.document["cost"]["nano_usd"]) == (code, 0)
+    assert bool(server.books.requests) == (code == 0)
 
 
 def test_a_provider_without_its_key_is_asked_nothing(command: Command) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.errors import StateError, UsageError
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.pricing import FREE, ModelFacts, Price, Tier
 from agentctl.providers.catalog import load_catalog
 from agentctl.settings import PriceLine
 from tests.catalog.parts import CHAT, made, write_table
@@ -103,3 +103,27 @@ def test_nothing_is_read_for_what_is_declared(tmp_path: Path) -> None:
     assert catalog.facts("ollama", "llama3.1", own_host=True, known_endpoint=False) == ModelFacts(
         "ollama", "llama3.1", price=FREE, known_endpoint=False
     )
+
+
+def test_a_line_far_off_the_table_is_refused_unless_it_is_said_to_be_certain(tmp_path: Path) -> None:
+    """The table says 1 and 2; nothing of a hundred times is refused, and 0 is free."""
+    cents, dear = Decimal("0.001"), Decimal(1000)
+    for line in (PriceLine(cents, Decimal(2)), PriceLine(Decimal(1), dear)):
+        catalog = made(tmp_path, {"m": CHAT}, {"openai/m": line})
+        with pytest.raises(UsageError, match=r"per million tokens, and the price table knows [12]$") as caught:
+            catalog.facts("openai", "m")
+        assert "certain = true" in caught.value.hint
+        assert catalog.price_of("openai", "m") == made(tmp_path, {"m": CHAT}).price_of("openai", "m")
+        assert made(tmp_path, {"m": CHAT}, {"openai/m": line._replace(certain=True)}).facts("openai", "m").price
+        assert made(tmp_path, {"m": CHAT}, {"openai/unknown": line}).facts("openai", "unknown").price
+    for line in (PriceLine(Decimal(0), Decimal(0)), PriceLine(Decimal("0.01"), Decimal(200))):
+        assert made(tmp_path, {"m": CHAT}, {"openai/m": line}).facts("openai", "m").price is not None
+
+
+def test_the_tiers_of_a_line_are_the_prices(tmp_path: Path) -> None:
+    long = PriceLine(Decimal(2), Decimal(4))
+    price = made(tmp_path, {}, {"openai/m": PriceLine(Decimal(1), Decimal(3), tiers=((9, long),))}).price_of(
+        "openai", "m"
+    )
+    assert price is not None
+    assert price.tiers == (Tier(9, Price(Decimal(2), Decimal(4))),)

@@ -17,6 +17,7 @@ from agentctl.errors import UsageError
 from agentctl.messages import Usage
 from agentctl.pricing import charge_nano, worst_nano
 from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.rates import price_of
 from agentctl.providers.tables import OWN, TABLE, Table, read_own, read_table
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 
@@ -121,6 +122,20 @@ def test_every_price_is_the_tables_to_the_last_digit(catalog: Catalog, table: Ta
             if price is not None and "tiered_pricing" not in row and f"{provider}/{model}" not in read_own().lines:
                 assert price.input == Decimal(str(row["input_cost_per_token"])) * 10**6
                 assert price.output == Decimal(str(row["output_cost_per_token"])) * 10**6
+
+
+def test_a_row_of_the_table_in_another_unit_is_unknown_and_no_other_is(catalog: Catalog, table: Table) -> None:
+    """Its prices lie between those of a cached token of a small model and of an answer of the dearest."""
+    absurd = {
+        name
+        for name, row in table.rows.items()
+        if row.get("mode") == "chat"
+        and row.get("input_cost_per_token")
+        and row.get("output_cost_per_token")
+        and price_of(row) is None
+    }
+    assert absurd == {"azure_ai/jais-30b-chat", "watsonx/core42/jais-13b-chat"}, "look at what they cost"
+    assert catalog.facts("azure_ai", "jais-30b-chat").price is None
 
 
 def test_what_the_table_has_of_routers_and_searchers_is_unbounded(catalog: Catalog) -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.pricing import Price, Tier
-from agentctl.providers.rates import price_of, tokens, unknown_fee
+from agentctl.budget import Ask, believable, worst_case
+from agentctl.messages import Usage
+from agentctl.pricing import ModelFacts, Price, Tier, charge_nano
+from agentctl.providers.rates import price_of, served_at, tokens, unknown_fee
 
 PLAIN: Mapping[str, object] = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("0.00002")}
 
@@ -170,8 +172,6 @@ def test_a_fee_that_nobody_knows_is_named(key: str) -> None:
         "input_cost_per_character",
         "search_context_cost_per_query",
         "google_maps_grounding_cost_per_query",
-        "cache_creation_input_token_cost_above_1hr",
-        "cache_creation_input_token_cost_above_1hr_above_200k_tokens",
         "code_interpreter_cost_per_session",
         "input_dbu_cost_per_token",
     ],
@@ -179,6 +179,32 @@ def test_a_fee_that_nobody_knows_is_named(key: str) -> None:
 def test_what_is_never_used_is_no_fee(key: str) -> None:
     assert unknown_fee({**PLAIN, key: {"search_context_size_low": Decimal("0.01")}}) is None
     assert price_of({**PLAIN, key: Decimal("0.005")}) == dollars("1", "20")
+
+
+def test_a_cache_write_that_lasts_an_hour_has_a_price_and_is_in_no_worst_case() -> None:
+    row = {
+        **PLAIN,
+        "cache_creation_input_token_cost": Decimal("1.25E-6"),
+        "cache_creation_input_token_cost_above_1hr": Decimal("2E-6"),
+        "cache_creation_input_token_cost_above_1hr_above_200k_tokens": Decimal("4E-6"),
+    }
+    price = price_of(row)
+    assert price is not None
+    assert (price.cache_write_hour, price.tiers[0].price.cache_write_hour) == (Decimal(2), Decimal(4))
+    assert (price.dearest_input, price.as_row()["cache_write_hour"], unknown_fee(row)) == (Decimal("1.25"), "2", None)
+
+
+def test_another_service_tier_has_its_own_prices_or_none() -> None:
+    row = {
+        **PLAIN,
+        "input_cost_per_token_above_200k_tokens": Decimal("4E-6"),
+        "input_cost_per_token_priority": Decimal("3E-6"),
+        "input_cost_per_token_above_200k_tokens_priority": Decimal("5E-6"),
+    }
+    price = price_of(served_at(row, "priority"))
+    assert price is not None
+    assert (price.input, price.output, price.tiers[0].price.input) == (Decimal(3), Decimal(20), Decimal(5))
+    assert served_at(row, "ultrafast") == served_at(PLAIN, "priority") == {}
 
 
 def test_cheaper_hours_are_no_fee_and_dearer_ones_are() -> None:
@@ -223,3 +249,34 @@ def test_no_row_breaks_the_reader_or_comes_out_free(row: dict[str, object]) -> N
     assert unknown_fee(row) is None or isinstance(unknown_fee(row), str)
     if price is not None:
         assert min(price.input, price.output, *(tier.price.input for tier in price.tiers)) > 0
+
+
+#: Rows as the table has them: prices that can be, in every class, with tiers and another service tier.
+UNITS = st.decimals(Decimal("0.001"), Decimal(1000), places=4).map(lambda dollars: dollars.scaleb(-6))
+PRICED = st.fixed_dictionaries(
+    {"input_cost_per_token": UNITS, "output_cost_per_token": UNITS},
+    optional={
+        **dict.fromkeys(("cache_read_input_token_cost", "cache_creation_input_token_cost"), UNITS),
+        **dict.fromkeys(("output_cost_per_reasoning_token", "input_cost_per_token_cache_hit"), UNITS),
+        **dict.fromkeys(("input_cost_per_token_above_200k_tokens", "output_cost_per_token_above_200k_tokens"), UNITS),
+        **dict.fromkeys(("cache_read_input_token_cost_above_272k_tokens", "input_cost_per_token_priority"), UNITS),
+        "regional_processing_uplift_multiplier_eu": st.sampled_from([1, Decimal("1.1")]),
+        "tiered_pricing": UNITS.map(lambda unit: [{"range": [128_000, 256_000], "input_cost_per_token": unit}]),
+    },
+)
+
+
+@given(PRICED, st.data())
+def test_no_believable_usage_of_any_row_costs_more_than_its_hold(row: dict[str, object], data: st.DataObject) -> None:
+    price = price_of(row, regional=data.draw(st.booleans()), inclusive=data.draw(st.booleans()))
+    assert price is not None
+    facts = ModelFacts("p", "m", price, context_window=1_000_000, output_ceiling=64_000)
+    near = st.sampled_from([128_000, 200_000, 272_000]).flatmap(lambda at: st.integers(at - 2, at + 2))
+    bound, granted = data.draw(st.integers(1, 10**6) | near), data.draw(st.integers(256, 64_000))
+    ask = Ask("a", "r", facts, input_bound=bound, least=256, most=granted, hour_limit_nano=None)
+    given_in, given_out = data.draw(st.integers(1, bound) | st.just(bound)), data.draw(st.integers(1, granted))
+    cached = data.draw(st.integers(0, given_in))
+    written, thought = data.draw(st.integers(0, given_in - cached)), data.draw(st.integers(0, given_out))
+    usage = Usage(given_in, given_out, cached, written, thought)
+    assert believable(usage, facts, answered=True)
+    assert charge_nano(price, usage) <= (worst_case(ask, granted).nano or 0)

@@ -145,7 +145,7 @@ def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
     (found,) = money.price(ModelFacts("openai", "new"))
     assert (found.state, found.cure) == (
         "warning",
-        'into config.toml: prices."openai/new" = { input = 1.00, output = 3.00 }',
+        'put its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
     )
 
 

@@ -72,7 +72,7 @@ def test_prices_are_dollars_per_thousand_tokens_exactly(given: Any) -> None:  # 
 def test_a_wrong_price_is_refused_with_the_unit(wrong: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="cost_per_1k_output is") as caught:
         CostTracker(0.03, wrong)
-    assert caught.value.hint == "give dollars per 1,000 tokens: 0 for free, or 0.0000001 to 10"
+    assert caught.value.hint == "give dollars per 1,000 tokens: 0 for free, or 0.000001 to 1"
 
 
 def test_one_price_alone_is_refused() -> None:

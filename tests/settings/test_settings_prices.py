@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.settings import PriceLine, Settings, Source
-from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, per_million, price_lines
+from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, WrongUnit, meant, per_million, price_lines
 from agentctl.settings.show import Row, explain
 from tests.settings.desk import Desk
 
 NAME_ALLOWED = "a name without blanks or control characters"
-ALLOWED = "dollars per million tokens: 0 for free, or 0.0001 to 10000"
+ALLOWED = "dollars per million tokens: 0 for free, or 0.001 to 1000"
 
 
 def test_a_line_is_read_digit_by_digit(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_they_are_shown_with_their_origin(tmp_path: Path) -> None:
             '[prices]\n"openai/x" = { input = 0.00000015, output = 0.6 }',
             2,
             f'prices."openai/x".input cannot be "1.5E-7" (PLACE); allowed: {ALLOWED}',
-            "",
+            "did you mean 0.15?",
         ),
         (
             '[prices]\n# "openai/x" = 1\n\n[prices."openai/x"]\ninput = 1\noutput = "cheap"\n[prices.y]\noutput = 0',
@@ -101,6 +101,39 @@ def test_they_are_shown_with_their_origin(tmp_path: Path) -> None:
             '[prices]\n"openai/x" = { input = 1 }',
             2,
             'prices."openai/x" has no output (PLACE); input and output are needed',
+            "",
+        ),
+        (
+            '[prices]\n"openai/x" = { input = 2500000, output = 1 }',
+            2,
+            f'prices."openai/x".input cannot be "2500000" (PLACE); allowed: {ALLOWED}',
+            "did you mean 2.5?",
+        ),
+        (
+            '[prices]\n"openai/x" = { input = 1, output = 1, above_200k = { input = 0.000002 } }',
+            2,
+            f'prices."openai/x".above_200k.input cannot be "0.000002" (PLACE); allowed: {ALLOWED}',
+            "did you mean 2?",
+        ),
+        (
+            '[prices]\n"openai/x" = { input = 1, output = 1, above_200k = { context_window = 2 } }',
+            2,
+            'unknown setting prices."openai/x".above_200k.context_window (PLACE)',
+            "",
+        ),
+        (
+            '[prices]\n"openai/x" = { input = 1, output = 1, above_200k = 2 }',
+            2,
+            (
+                'prices."openai/x".above_200k cannot be "2" (PLACE); allowed: '
+                "a table such as { input = 0.15, output = 0.60 }"
+            ),
+            "",
+        ),
+        (
+            '[prices]\n"openai/x" = { input = 1, output = 1, certain = "yes" }',
+            2,
+            'prices."openai/x".certain can only be true or false (PLACE)',
             "",
         ),
         (
@@ -189,13 +222,61 @@ def test_an_untrusted_file_sets_no_prices_and_says_so(tmp_path: Path, text: str)
 
 @pytest.mark.parametrize(
     "written",
-    [True, None, "", "none", "1e3", "-0.1", "nan", "inf", "1 000", "٣", [], "0.00001", 10000.5, Decimal("NaN")],
+    [True, None, "", "none", "1e3", "-0.1", "nan", "inf", "1 000", "٣", [], "0.0009", 1000.5, Decimal("NaN")],
 )
 def test_what_is_no_price(written: object) -> None:
     with pytest.raises(ValueError, match="dollars per million tokens"):
         per_million(written)
     with pytest.raises(ValueError, match="at most 20 decimal places"):
         per_million(Decimal("0.123456789012345678901"))
+
+
+@given(st.decimals(LEAST_PRICE, MOST_PRICE, places=12).filter(lambda price: LEAST_PRICE < price < MOST_PRICE))
+def test_a_price_that_is_out_by_a_million_is_never_taken(price: Decimal) -> None:
+    for slip in (price.scaleb(-6), price.scaleb(6)):
+        with pytest.raises(WrongUnit):
+            per_million(f"{slip:f}" if slip < 1 else slip)
+        asked = meant(slip)
+        assert not asked or f"{price.normalize():f}" in asked or not Decimal("0.01") <= price <= 200
+
+
+@pytest.mark.parametrize(
+    ("slip", "asked"),
+    [
+        ("0.0000025", "did you mean 2.5?"),
+        ("0.00018", "did you mean 180 or 0.18?"),
+        ("0.0005", "did you mean 0.5?"),
+        ("2500000", "did you mean 2.5?"),
+        ("2500", "did you mean 2.5?"),
+        ("1e-30", ""),
+        ("1E+999999", ""),
+    ],
+)
+def test_what_was_probably_meant_is_asked(slip: str, asked: str) -> None:
+    assert meant(Decimal(slip)) == asked
+
+
+def test_longer_requests_have_a_line_within_the_line(tmp_path: Path) -> None:
+    """What a tier leaves out costs the dearer of the base's class and its own parent."""
+    desk = Desk(tmp_path)
+    desk.user_toml(
+        '[prices."openai/x"]\ninput = 1\noutput = 4\ncached_input = 0.1\nreasoning = 5\n'
+        "above_272000 = { input = 3, output = 9, cached_input = 0.3 }\nabove_200k = { input = 2 }\n"
+    )
+    line = desk.load().settings.prices["openai/x"]
+    one, two, three, nine = map(Decimal, ("1", "2", "3", "9"))
+    assert line == PriceLine(
+        one,
+        Decimal(4),
+        Decimal("0.1"),
+        None,
+        Decimal(5),
+        tiers=(
+            (200_000, PriceLine(two, Decimal(4), two, None, Decimal(5))),
+            (272_000, PriceLine(three, nine, Decimal("0.3"), None, nine)),
+        ),
+    )
+    assert str(line).endswith("above 272000 (input 3, output 9, cached_input 0.3, reasoning 9)")
 
 
 @given(st.decimals(LEAST_PRICE, MOST_PRICE, places=12) | st.just(Decimal(0)))

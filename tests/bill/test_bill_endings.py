@@ -1,0 +1,223 @@
+"""How an attempt ends in the book, by what came over the wire: every refusal, every report of its usage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+from agentctl.breaker import Overrun
+from agentctl.calls import Calls
+from agentctl.errors import ProviderError
+from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
+from agentctl.messages import Message
+from agentctl.providers.remote import RemoteProvider
+from agentctl.settings import PriceLine
+from tests.bill.bodies import event
+from tests.bill.book import Attempt, book_of
+from tests.bill.flood import FloodServer, chunked
+from tests.bill.parts import KEY
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Answer, Call, Fault, Rates
+
+pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
+MODEL = "gpt-4-turbo"  # 10 in, 30 out; 128,000 of context, 4,096 of output
+RATES = Rates(Decimal(10), Decimal(30))
+
+
+async def attempted(
+    folder: Path, base_url: str, *, doubt: Literal["normal", "strict"] = "normal", provider: str = "openai"
+) -> tuple[Attempt, str]:
+    """Ask once, on a ledger of its own; return its row, and what was answered or went wrong."""
+
+    async def nobody(_: object) -> None:
+        pass
+
+    remote = RemoteProvider(provider, MODEL, api_key=KEY, base_url=base_url)
+    ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(5))
+    said = ""
+    try:
+        await ledger.open_run("r", limits, task="t", agent="a", labels={})
+        calls = Calls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, doubt=doubt, retries=0)
+        with suppress(ProviderError, Overrun):
+            said = (await calls.ask((Message("user", "hello"),))).text
+    finally:
+        await remote.aclose()
+        await ledger.aclose()
+    (row,) = book_of(folder).attempts
+    return row, said
+
+
+DOCUMENT = b'{"error": {"message": "no", "type": "invalid_request_error", "code": null}}'
+BODIES: dict[str, dict[str, Any]] = {
+    "no body": {"body": b""},
+    "a page": {"body": b"<html>no</html>"},
+    "an error document": {"body": DOCUMENT},
+    "an answer before it": {"in_stream": True},
+    "billed all the same": {"body": DOCUMENT, "bills": True, "input_tokens": 9, "output_tokens": 9},
+}
+FREE = (400, 401, 403, 404, 413, 422, 429)
+PLACES = ("known", "unknown", "strict")
+ENDINGS = [
+    *((status, body, place) for status in (400, 429, 500) for body in BODIES for place in PLACES),
+    *((status, "an error document", "known") for status in (*FREE, 402, 405, 408, 409, 410, 425, 451, 502, 503, 529)),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "place"), ENDINGS)
+async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
+    tmp_path: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch, status: int, body: str, place: str
+) -> None:
+    """A complete error document of such a kind, from an endpoint we know, without a byte of an answer before it.
+
+    That it is free is an assumption: a provider that bills it all the same cannot be told from others.
+    """
+    server = wire(Fault(status, **BODIES[body]), rates=RATES)
+    url = f"{server.url}/v1"
+    if place == "unknown":
+        monkeypatch.setenv("http_proxy", server.url)
+        url = "http://gateway.invalid/v1"
+    row, said = await attempted(tmp_path, url, doubt="strict" if place == "strict" else "normal")
+    is_void = place == "known" and status in FREE and BODIES[body].get("body") == DOCUMENT
+    assert (row.phase, row.nano) == (("void", 0) if is_void else ("doubt", row.hold_nano))
+    assert (said, len(server.books.requests)) == ("", 1)
+    (heard,) = server.books.chat_requests
+    assert heard.asked is not None
+    assert heard.asked.clamp == row.granted_output
+    assert server.books.billed_nano == (9 * 40_000 if body == "billed all the same" else 0)
+
+
+class Told(NamedTuple):
+    """What the last block says, and how the attempt stands: charged in nano-dollars, or in doubt (None)."""
+
+    usage: tuple[object, ...]
+    nano: int | None
+
+
+def block(prompt: object, answer: object, **more: object) -> dict[str, object]:
+    """Return a usage block; ``cached`` and ``thought`` stand where OpenAI has them."""
+    inside = {"cached_tokens": more["cached"]} if "cached" in more else None
+    outside = {"reasoning_tokens": more["thought"]} if "thought" in more else None
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        **({"prompt_tokens_details": inside} if inside else {}),
+        **({"completion_tokens_details": outside} if outside else {}),
+    }
+
+
+GOOD = block(1000, 20)
+TOLD = {
+    "a good one": Told((GOOD,), 1000 * 10_000 + 20 * 30_000),
+    "twice the same": Told((GOOD, GOOD), 1000 * 10_000 + 20 * 30_000),
+    "twice, growing": Told((block(1000, 5), GOOD), 1000 * 10_000 + 20 * 30_000),
+    "a good one and then none": Told((GOOD, None), 1000 * 10_000 + 20 * 30_000),
+    "a good one and then nonsense": Told((GOOD, block("many", 20)), None),
+    "none": Told((), None),
+    "null": Told((None,), None),
+    "an empty block": Told(({},), None),
+    "zero, with text": Told((block(0, 0),), None),
+    "no output, with text": Told((block(1000, 0),), None),
+    "no input": Told((block(0, 20),), None),
+    "a quadrillion in": Told((block(10**15, 20),), None),
+    "a quadrillion out": Told((block(1000, 10**15),), None),
+    "beyond 2^53": Told((block(2**53, 20),), None),
+    "beyond the context": Told((block(128_001, 20),), None),
+    "the whole context": Told((block(128_000, 20),), 128_000 * 10_000 + 20 * 30_000),
+    "beyond the output": Told((block(1000, 4097),), None),
+    "true": Told((block(True, 20),), None),
+    "a fraction": Told((block(1000.5, 20),), None),
+    "a whole number as a float": Told((block(1000.0, 20),), None),
+    "negative in": Told((block(-1000, 20),), None),
+    "negative out": Told((block(1000, -20),), None),
+    "negative cached": Told((block(1000, 20, cached=-5),), None),
+    "a word": Told((block("1000", 20),), None),
+    "not a number": Told((block(float("nan"), 20),), None),
+    "endless": Told((block(float("inf"), 20),), None),
+    "more cached than there was": Told((block(1000, 20, cached=1001),), None),
+    "more thought than was said": Told((block(1000, 20, thought=21),), None),
+    "all of it cached": Told((block(1000, 20, cached=1000),), 1000 * 10_000 + 20 * 30_000),
+    "all of it thought": Told((block(1000, 20, thought=20),), 1000 * 10_000 + 20 * 30_000),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+async def test_a_report_is_charged_as_it_is_or_not_believed(tmp_path: Path, name: str) -> None:
+    told = TOLD[name]
+    chunks = [event(choices=[], usage=json.loads(json.dumps(usage))) for usage in told.usage]
+    body = b"".join([event({"content": "ok"}), event({}, "stop"), *chunks, b"data: [DONE]\n\n"])
+
+    def answer() -> Iterable[bytes]:
+        return chunked((body, b""), b"connection: close")
+
+    with FloodServer(answer) as server:
+        row, said = await attempted(tmp_path, f"{server.url}/v1")
+        assert len(server.requests) == 1
+    if told.nano is None:
+        assert row.phase == "doubt", row
+        assert row.nano >= row.hold_nano > 0
+    else:
+        assert (row.phase, row.nano) == ("settled", told.nano)
+    assert said in ("ok", "")
+    assert said == "ok" or row.nano > row.hold_nano
+
+
+@pytest.mark.parametrize("location", ["/v1/chat/completions", "http://gateway.invalid/v1/chat/completions"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_gives_no_second_request(tmp_path: Path, wire: OpenWire, status: int, location: str) -> None:
+    server = wire([Fault(status, location=location), Answer("never")], rates=RATES)
+    row, said = await attempted(tmp_path, f"{server.url}/v1")
+    assert (row.phase, row.nano, said) == ("doubt", row.hold_nano, "")
+    assert (len(server.books.requests), server.books.billed_nano) == (1, 0)
+
+
+CLAMPS = {
+    "openai": ("max_tokens", "max_completion_tokens"),
+    "anthropic": ("max_tokens",),
+    "ollama": ("num_predict",),
+    "openrouter": ("max_tokens", "max_completion_tokens"),
+    "deepseek": ("max_tokens", "max_completion_tokens"),
+    "mistral": ("max_tokens", "max_completion_tokens"),
+    "groq": ("max_tokens", "max_completion_tokens"),
+}
+
+
+@pytest.mark.parametrize("provider", CLAMPS)
+async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, wire: OpenWire, provider: str) -> None:
+    """Also of a turn with tools, and of a retry: each has its own."""
+    format = provider if provider in ("anthropic", "ollama") else "openai"
+    script = [Fault(503, headers=(("retry-after-ms", "1"),)), Answer("", (Call("f"),)), Answer("ok")]
+    server = wire(script, rates=RATES)
+    models = {"openai": "gpt-5.5", "anthropic": "claude-haiku-4-5", "openrouter": "openai/gpt-4o-mini"}
+    url = server.url if format != "openai" else f"{server.url}/v1"
+    model = models.get(provider, "a-model")
+    prices = {f"{provider}/{model}": PriceLine(Decimal(1), Decimal(2), certain=True)}
+    remote = RemoteProvider(provider, model, api_key=KEY, base_url=url, prices=prices)
+
+    async def nobody(_: object) -> None:
+        pass
+
+    ledger, limits = SqliteLedger(tmp_path / "ledger.db"), CostLimit(max_cost_per_task=Decimal(1))
+    try:
+        await ledger.open_run("r", limits, task="t", agent="a", labels={})
+        calls = Calls(
+            provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, retries=1, first_pause_s=0.001
+        )
+        for _ in range(2):
+            await calls.ask((Message("user", "hello"),))
+    finally:
+        await remote.aclose()
+        await ledger.aclose()
+    granted = [row.granted_output for row in book_of(tmp_path).sent]
+    assert len(granted) == 3
+    for heard, clamp in zip(server.books.chat_requests, granted, strict=True):
+        body = heard.body or {}
+        places = {**body, **body.get("options", {})}
+        assert [places[name] for name in CLAMPS[provider] if name in places] == [clamp]
+        assert str(clamp).encode() in heard.raw

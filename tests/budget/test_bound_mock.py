@@ -1,0 +1,210 @@
+"""The bound against a server with a tokenizer, a template and habits of its own: its true input is never above it."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agentctl.bound import Ground, bound, plain_bound
+from agentctl.budget import believable
+from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.pricing import ModelFacts
+
+FACTS = ModelFacts("p", "m")
+
+LEAF = {"type": "string", "description": "one of the names that docker ps shows"}
+TREE = {"type": "object", "properties": {"name": {"$ref": "#/$defs/Leaf"}, "below": {"$ref": "#/$defs/Tree"}}}
+TOOLS = (
+    ToolSpec("plain", "Says how much.", {"type": "object", "properties": {"all": {"type": "boolean"}}}),
+    ToolSpec("deep", "Walks.", {"$defs": {"Leaf": LEAF, "Tree": TREE}, "$ref": "#/$defs/Tree"}),
+)
+
+
+def size(text: str) -> int:
+    """Return the bytes after NFKC, as some tokenizers see a text."""
+    return len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass"))
+
+
+def written_out(schema: object, root: dict[str, object], depth: int = 2) -> object:
+    """Write references out as a template may; a circle ends where it would begin again."""
+    if isinstance(schema, dict):
+        ref = schema.get("$ref")
+        if isinstance(ref, str) and depth:
+            found = root["$defs"][ref.rpartition("/")[2]]  # type: ignore[index]
+            return written_out(found, root, depth - 1)
+        return {name: written_out(value, root, depth) for name, value in schema.items()}
+    return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Counts what a request is, in tokens; ``rate`` bytes make one of them, ``frame`` of them surround each message.
+
+    ``preamble``: what it puts before tools, unseen. ``seam``: how much the end of a text may come out otherwise before
+    another one. It keeps no state, and so no thoughts: what is not sent again is not in a prompt.
+    """
+
+    rate: int
+    frame: int = 4
+    preamble: int = 0
+    seam: int = 0
+    inlines: bool = True
+
+    def tokens(self, text: str) -> int:
+        return -(-size(text) // self.rate)
+
+    def count(self, request: Request) -> int:
+        """Return the true input of a request, in tokens."""
+        total = self.preamble if request.tools else 0
+        for tool in request.tools:
+            schema = dict(tool.parameters)
+            shown = written_out(schema, schema) if self.inlines else schema
+            total += self.frame + self.tokens(tool.name + tool.description + json.dumps(shown, separators=(",", ":")))
+        for at, message in enumerate(request.messages):
+            calls = [json.dumps(dict(call.arguments), ensure_ascii=False) + call.name for call in message.tool_calls]
+            total += self.frame * (1 + len(calls)) + sum(map(self.tokens, (message.text, *calls)))
+            total += (len(message.text) * 7 + at) % (self.seam + 1) if at == len(request.messages) - 1 else 0
+        return total
+
+
+servers = st.builds(
+    Server,
+    rate=st.integers(1, 6),
+    frame=st.integers(0, 12),
+    preamble=st.integers(0, 530),
+    seam=st.integers(0, 32),
+    inlines=st.booleans(),
+)
+Step = Literal["go on", "cut", "tool choice", "no tools", "fails", "fallback"]
+texts = (
+    st.text(max_size=120) | st.text("ﷺ é日\ud83d a", max_size=60) | st.sampled_from(["\ufdfa" * 50, " " * 300, "{}"])
+)
+turns = st.tuples(
+    st.sampled_from(["go on"] * 6 + ["cut", "tool choice", "no tools", "fails", "fallback"]),
+    texts,
+    texts,
+    st.booleans(),
+    st.integers(0, 3000),
+)
+
+
+def cached(truth: int, before: int, habit: str) -> int:
+    """Return what the report leaves out: what was cached of the request before, in blocks."""
+    return before // 128 * 128 if habit == "leaves out what was cached" and before <= truth else 0
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
+@given(
+    servers,
+    servers,
+    st.sampled_from(["honest", "leaves out what was cached", "says zero"]),
+    st.lists(turns, min_size=2, max_size=6),
+)
+def test_the_true_input_is_never_above_the_bound(
+    server: Server, other: Server, habit: str, story: list[tuple[Step, str, str, bool, int]]
+) -> None:
+    """Another model in the place of the asked one is unforeseeable the first time, and never built on again.
+
+    What is left out of a report shows while it is more than what came new: the system message is longer than that.
+    """
+    ground, switched = Ground(), False
+    caches: dict[int, int] = {}  # of a prompt that begins with such tools, until the conversation is cut
+    history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
+    for number, (step, said, told, calls, thought) in enumerate(story):
+        if step == "cut":
+            history, caches = (*history[:2], *history[2:][-2:]), {}
+        request = Request(
+            "m",
+            history,
+            () if step == "no tools" else TOOLS,
+            settings={"tool_choice": "required"} if step == "tool choice" else {},
+        )
+        answers = other if step == "fallback" else server
+        truth = answers.count(request)
+        surprise = not switched and ground.model not in (None, "other" if step == "fallback" else "m")
+        if not surprise:
+            assert truth <= bound(request, ground.known)
+        assert truth <= plain_bound(request)
+        switched = switched or surprise
+        if step == "fails":
+            ground = ground.shaken()
+            continue
+        call = (ToolCall(f"c{number}", "plain", {"all": said}),) if calls else ()
+        answer = Completion(said, call, model="other" if step == "fallback" else "m")
+        reported = 0 if habit == "says zero" else truth - cached(truth, caches.get(len(request.tools), 0), habit)
+        usage = Usage(reported, thought + answers.tokens(said) + 20 * len(call) + 1)
+        believed = believable(usage, FACTS, answered=True)
+        ground = ground.after(request, answer, usage) if believed else ground.shaken()
+        caches[len(request.tools)] = truth
+        new = Message("tool", told, tool_call_id=f"c{number}") if calls else Message("user", told)
+        history = (*history, answer.as_message(), new)
+
+
+LOG = "2026-11-24T10:00:{:02d} web[12]: GET /health 200 in 3 ms, upstream db answered after a retry\n"
+
+
+@pytest.mark.parametrize("thoughts", [0, 60])
+def test_from_the_third_turn_on_the_bound_is_at_most_twice_the_truth_of_an_honest_server(thoughts: int) -> None:
+    server, ground = Server(rate=4, preamble=346), Ground()
+    history: tuple[Message, ...] = (
+        Message("system", "You look after machines, and say only what you saw. " * 40),
+        Message("user", "Why does the web container restart every night?"),
+    )
+    for number in range(12):
+        request = Request("m", history, TOOLS * 4)
+        truth, most = server.count(request), bound(request, ground.known)
+        assert truth <= most
+        if number >= 2:
+            assert most <= 2 * truth
+        call = (ToolCall(f"c{number}", "plain", {"all": True}),)
+        answer = Completion("Let me look at its log.", call, model="m")
+        usage = Usage(truth, thoughts + server.tokens(answer.text) + 15)
+        ground = ground.after(request, answer, usage)
+        told = "".join(LOG.format(second) for second in range(8))
+        history = (*history, answer.as_message(), Message("tool", told, tool_call_id=f"c{number}"))
+
+
+def turn(ground: Ground, reported: int, *, model: str = "m", more: int = 0) -> Ground:
+    """Report a turn of one conversation; ``more`` messages longer each time."""
+    said = (Message("user", "x" * 4000), *[Message("assistant", "hi"), Message("user", "on")] * more)
+    return ground.after(Request("m", said), Completion("hi", model=model), Usage(reported, 1))
+
+
+def test_who_once_reported_too_little_is_never_built_on_again() -> None:
+    good = turn(Ground(), 1000)
+    assert good.known is not None
+    less = turn(good, 700, more=1)
+    assert (less.known, less.lost) == (None, True)
+    assert turn(less, 5000, more=2).known is None
+
+
+def test_after_an_attempt_without_a_report_the_last_one_still_says_what_is_plausible() -> None:
+    shaken = turn(Ground(), 1000).shaken()
+    assert shaken.known is None
+    assert turn(shaken, 700, more=1).known is None
+    assert turn(shaken, 1003, more=1).known is not None
+
+
+def test_what_another_model_counted_is_never_built_on() -> None:
+    good = turn(Ground(), 1000)
+    assert turn(good, 1500, model="other", more=1).known is None
+    assert turn(turn(good, 1500, model="other", more=1), 2000, model="other", more=2).known is None
+
+
+def test_a_name_of_its_own_for_the_asked_model_is_no_other_model() -> None:
+    dated = turn(Ground(), 1000, model="m-2026-11-01")
+    assert turn(dated, 1010, model="m-2026-11-01", more=1).known is not None
+
+
+@pytest.mark.parametrize("rate", [1, 4])
+def test_a_log_of_letters_that_grow_when_normalised_is_bound(rate: int) -> None:
+    request = Request("m", (Message("user", "\ufdfa" * 5000), Message("tool", "\u3300\ufb03\ufdfa" * 999)), TOOLS)
+    truth = Server(rate=rate, frame=12, preamble=530).count(request)
+    assert truth <= bound(request)
+    assert replace(Server(rate=1), frame=16).count(request) <= bound(request)
