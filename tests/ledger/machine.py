@@ -167,6 +167,8 @@ class Bookkeeping(RuleBasedStateMachine):
         """What mostly happens: hold, sent, answered or cut off."""
         self.ask(slot, pick, wish)
         name = f"a{self.names:04d}"
+        if cut:
+            self.clock.pass_by(lasting)
         if name in self.mine("held"):
             self.mark(name, self.processes[slot])
         self.clock.pass_by(lasting)
