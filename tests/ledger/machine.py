@@ -21,7 +21,7 @@ from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from tests.ledger.expected import FACTS, Expected, Grant, Refused, Waits
 from tests.ledger.oracle import INPUT_NANO, OUTPUT_NANO, SECOND_US, Sums, cost
-from tests.ledger.process import Killed, Process, TickingClock, can_write_now
+from tests.ledger.process import IN_MEMORY, Killed, Process, TickingClock, can_write_now
 
 T = TypeVar("T")
 SLOTS = st.integers(0, 2)
@@ -59,7 +59,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.path = Path(self.folder.name) / "ledger.db"
         self.clock = TickingClock()
         self.expected = Expected(pause_us=int(PAUSE_S * SECOND_US))
