@@ -74,8 +74,11 @@ def measured(make: Callable[[Path], tuple[Step, ...]], processes: int, seconds: 
     """Return the time of each transaction, in seconds, and how many processes failed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for step in make(folder):  # the file is made once, and not by all of them
-            step()
+        if (pid := os.fork()) == 0:  # the file is made once, and not by all of them; nothing is open here while forking
+            for step in make(folder):
+                step()
+            os._exit(0)
+        os.waitpid(pid, 0)
         gate, children = os.pipe(), []
         for _ in range(processes):
             if (pid := os.fork()) == 0:
