@@ -6,6 +6,8 @@ The numbers are those of the list that the project keeps; beside each stands wha
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from tests.bill.parts import (
     assert_within,
     reaching,
 )
-from tests.cli.conftest import Commands
+from tests.cli.conftest import Commands, Ended
 from tests.wire.plugin import OpenWire
 from tests.wire.script import Reported
 from tests.wire.server import Answer, Fault, Rates, WireRequest
@@ -54,18 +56,19 @@ def test_b01_first_requests_of_many_processes_at_once_share_the_limit(
     server = wire(held_back, rates=PENNY.rates, keys=[KEY])
     words = ("--max-cost-per-hour", "0.05", "--max-output-tokens", "800", "--budget-wait", "1s")
     environ = reaching(server, "openai") | {"LLM_MODEL": PENNY.model}
-    processes = [shell.start("run", TASK, "--json", *words, env=environ) for _ in range(5)]
+    processes = [shell.start("run", TASK, "--json", *words, env=environ) for _ in range(4)]
     try:
-        assert server.books.wait(lambda books: len(books.chat_requests) == 2, 60)
+        assert server.books.wait(lambda books: len(books.chat_requests) >= 2, 60)
         refused: set[int] = set()
-        while len(refused) < 3:
+        until = time.monotonic() + 60
+        while len(refused) < 2 and time.monotonic() < until:
             refused |= {one.pid for one in processes if one.poll() is not None}
             gone.wait(0.05)
     finally:
         gone.set()
     codes = {one.pid: (one.communicate(timeout=60), one.returncode)[1] for one in processes}
     book = book_of(state)
-    assert {codes[pid] for pid in refused} == {3}
+    assert [codes[pid] for pid in refused] == [3, 3]
     assert server.books.most_at_once == 2
     assert len({attempt.run_id for attempt in book.sent}) == 2
     assert_accounted(server.books, book)
@@ -207,14 +210,16 @@ async def test_b08_no_tool_of_the_provider_is_offered_and_a_model_with_a_fee_is_
         assert len(server.books.chat_requests) == len(bodies)
 
 
-def test_b09_a_model_without_a_price_is_refused_and_never_free(shell: Commands, state: Path, wire: OpenWire) -> None:
+def test_b09_a_model_without_a_price_is_refused_and_never_free(
+    command: Callable[..., Ended], state: Path, wire: OpenWire
+) -> None:
     """Elsewhere an unknown name cost 0.0, silently."""
     server = wire(PAID["anthropic"].brief, keys=[KEY])
     environ = reaching(server, "anthropic") | {"LLM_MODEL": "claude-opus-4-99"}
-    ended = shell("run", TASK, "--json", **environ)
+    ended = command("--json", env=environ)
     assert (ended.code, ended.document["error"]["kind"]) == (2, "unknown_price")
     assert '"anthropic/claude-opus-4-99" = { input = ' in ended.document["error"]["hint"]
     assert (server.books.requests, book_of(state).sent) == ((), ())
-    lifted = shell("run", TASK, "--json", "--max-cost", "none", "--max-cost-per-hour", "none", **environ)
+    lifted = command("--json", "--max-cost", "none", "--max-cost-per-hour", "none", env=environ)
     assert (lifted.code, lifted.document["cost"]["usd"]) == (0, None)
     assert len(server.books.chat_requests) == 2
