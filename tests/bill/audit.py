@@ -104,18 +104,20 @@ class Replay:
         run = [one for one in others if one.run_id == row.run_id]
         hour = [one for one in others if one.leaves_us is None or one.leaves_us > step.at_us]
         kept = [one for one in run if one.phase == "kept"]  # may be exchanged for this one in the same transaction
-        sums = {
-            "max_cost_per_task": (sum(one.nano for one in run), sum(one.nano for one in kept), row.hold_nano or 0),
-            "max_cost_per_hour": (sum(one.nano for one in hour), sum(one.nano for one in kept), row.hold_nano or 0),
-            "max_tokens_per_task": (sum(one.tokens for one in run), sum(one.tokens for one in kept), row.hold_tokens),
+        spare, spare_tokens = sum(one.nano for one in kept), sum(one.tokens for one in kept)
+        true = {
+            "max_cost_per_task": (sum(one.nano for one in run), spare),
+            "max_cost_per_hour": (sum(one.nano for one in hour), spare),
+            "max_tokens_per_task": (sum(one.tokens for one in run), spare_tokens),
         }
         wrong = []
         for limit, (ceiling, before) in json.loads(row.admitted).items():
-            true, spare, own = sums[limit]
-            if not true - spare <= before <= true:
-                wrong.append(f"{row.id}: {before} was taken to stand against {limit}, and it was {true}")
-            if ceiling is not None and true - spare + own > ceiling:
-                wrong.append(f"{row.id}: admitted at {true} + {own}, above {limit} {ceiling}")
+            own = (row.hold_nano or 0) if "cost" in limit else row.hold_tokens if "tokens" in limit else 1
+            most, less = true.get(limit, (before, 0))  # of any further limit its own word is taken
+            if not most - less <= before <= most:
+                wrong.append(f"{row.id}: {before} was taken to stand against {limit}, and it was {most}")
+            if ceiling is not None and before + own > ceiling:
+                wrong.append(f"{row.id}: admitted at {before} + {own}, above {limit} {ceiling}")
         return wrong
 
 
