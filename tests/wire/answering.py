@@ -140,9 +140,9 @@ class Answering:
         if answer.garbage is not None:
             pieces = [Piece(answer.garbage)]
         told = answer.usage in ("report", "twice")
-        for time in range(answer.billed):
-            again: Broken | None = "twice" if time else None
-            self._bill(asked, speech.model, speech.tokens, answer, told=told and not time, breaks=again)
+        for already in range(answer.billed):
+            again: Broken | None = "twice" if already else None
+            self._bill(asked, speech.model, speech.tokens, answer, told=told and not already, breaks=again)
         usual: CutAt | None = "before_finish" if answer.clean_cut else "middle" if answer.stall else None
         where = answer.cut_at or usual
         cut = cut_place(pieces, where) if where and answer.cut_after is None else len(pieces)
