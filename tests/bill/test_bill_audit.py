@@ -76,14 +76,16 @@ async def test_it_sees_a_charge_that_no_bill_stands_for(tmp_path: Path) -> None:
 async def test_it_sees_an_admission_above_a_limit_and_a_sum_that_is_not_true(tmp_path: Path, limit: str) -> None:
     here, _ = await audited(tmp_path, PRICED.brief)
     with closing(sqlite3.connect(here.state / "ledger.db")) as db:
-        rows = dict(db.execute("SELECT id, admitted FROM attempts").fetchall())
-    last, admitted = list(rows.items())[-1]
+        rows = db.execute(
+            "SELECT id, admitted FROM attempts WHERE phase = 'settled' ORDER BY held_us, rowid"
+        ).fetchall()
+    first, admitted = rows[0]
     stored = json.loads(admitted)
     ceiling, before = stored[limit]
-    for wrong, said in (([before, before], "above"), ([ceiling, before - 1], "was taken to stand")):
+    for wrong, said in (([before, before], "above"), ([ceiling, -1], "was taken to stand")):
         change_to = json.dumps({**stored, limit: wrong})
         with closing(sqlite3.connect(here.state / "ledger.db")) as db, db:
-            db.execute("UPDATE attempts SET admitted = ? WHERE id = ?", (change_to, last))
+            db.execute("UPDATE attempts SET admitted = ? WHERE id = ?", (change_to, first))
         with pytest.raises(AssertionError, match=f"{said}.*{limit}"):
             Audit(here.state / "ledger.db").close()
 
