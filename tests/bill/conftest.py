@@ -6,13 +6,17 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from agentctl.providers import door
-from tests.bill.parts import TASK, Here, priced
+from tests.bill.audit import Audit
+from tests.bill.parts import TARIFF, TASK, Here, priced
 from tests.cli.conftest import Commands, Ended
+from tests.wire.plugin import OpenWire
+from tests.wire.server import WireServer
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +42,26 @@ def shell(tmp_path: Path) -> Commands:
 def state() -> Path:
     """The state folder of this test's commands."""
     return Path(os.environ["AGENTCTL_STATE_DIR"])
+
+
+@pytest.fixture(autouse=True)
+def audit(tmp_path: Path, state: Path) -> Iterator[Audit]:
+    """Hold the books of every server that ``wire`` opens against this test's ledgers, at each step."""
+    watching = Audit(state / "ledger.db", Here(tmp_path / "user").state / "ledger.db")
+    yield watching
+    watching.close()
+
+
+@pytest.fixture
+def wire(wire: OpenWire, audit: Audit) -> OpenWire:
+    """Open a server that bills by the users' prices, unless told otherwise, and is watched."""
+
+    def opened(*words: Any, **more: Any) -> WireServer:  # noqa: ANN401
+        server = wire(*words, **{"rates": TARIFF, **more})
+        audit.watch(server.books)
+        return server
+
+    return opened
 
 
 @pytest.fixture

@@ -64,7 +64,10 @@ PAID = {
     "anthropic": Paid("anthropic", "claude-opus-4-5", _rates("5", "25"), 3000, 1000),
     "ollama": Paid("ollama", "llama3.1:latest", _rates("4", "12"), 4000, 2000),
 }
+#: A cent an answer.
+PENNY = Paid("openai", "gpt-4o", _rates("2.5", "10"), 1000, 750)
 FORMATS = tuple(PAID)
+TARIFF = {paid.model: paid.rates for paid in (*PAID.values(), PENNY)}
 PRICES = '[prices]\n"ollama/llama3.1:latest" = { input = 4, output = 12 }\n'
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
+from tests.bill.audit import Audit
 from tests.bill.book import Book
 from tests.bill.parts import (
     FORMATS,
@@ -116,11 +117,14 @@ class Ended(NamedTuple):
 async def _one(folder: Path, case: Case, paid: Paid) -> Ended:
     here = Here(folder)
     with WireServer(case.script(paid), rates=paid.rates, keys=[KEY]) as server:
+        audit = Audit(here.state / "ledger.db")
+        audit.watch(server.books)
         document = await here.run(
             reaching(server, paid.format),
             max_cost_per_task=case.limit,
             max_output_tokens=None if case.limit == TIGHT else paid.output_tokens + 100,
         )
+    audit.close()
     return Ended(document, server.books, here.book)
 
 

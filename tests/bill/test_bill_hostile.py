@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.bill.audit import Audit
 from tests.bill.bodies import call, event, spoken
 from tests.bill.book import book_of
 from tests.bill.flood import HEAD, FloodServer, chunked
@@ -172,12 +173,14 @@ WAITS = {
 }
 
 
-async def test_a_wait_asked_for_in_any_words_is_a_wait_or_none(tmp_path: Path, wire: OpenWire) -> None:
+async def test_a_wait_asked_for_in_any_words_is_a_wait_or_none(tmp_path: Path, wire: OpenWire, audit: Audit) -> None:
     ended: dict[str, int] = {}
 
     async def ask(number: int, words: str) -> None:
         server = wire([Fault(429, headers=(("retry-after", words),)), Answer("done")])
-        document = await Here(tmp_path / str(number)).run(reaching(server, "openai"))
+        here = Here(tmp_path / str(number))
+        audit.follow(here.state / "ledger.db")
+        document = await here.run(reaching(server, "openai"))
         ended[words] = document["exit_code"]
 
     async with anyio.create_task_group() as group:

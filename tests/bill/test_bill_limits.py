@@ -165,7 +165,7 @@ async def test_two_providers_at_once_share_the_hour(user: Here, wire: OpenWire) 
 
 
 async def test_ollama_on_ones_own_host_is_free_unless_a_price_is_declared(user: Here, wire: OpenWire) -> None:
-    server = opened(wire, PAID["ollama"], PAID["ollama"].brief)
+    server = opened(wire, PAID["ollama"], PAID["ollama"].brief, rates=Rates(Decimal(0), Decimal(0)))
     document = await user.run(reaching(server, "ollama"), prices="", max_cost_per_task="0")
     assert (document["exit_code"], document["cost"]["nano_usd"]) == (0, 0)
     assert len(server.books.entries) == len(user.book.sent) == 2

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.bill.parts import (
     FOUR_CENTS,
     KEY,
     PAID,
+    PENNY,
     TASK,
     Paid,
     assert_accounted,
@@ -28,11 +28,9 @@ from tests.bill.parts import (
 )
 from tests.cli.conftest import Commands, Ended
 from tests.wire.plugin import OpenWire
-from tests.wire.server import Rates, WireServer
+from tests.wire.server import WireServer
 
 HOUR = 300_000_000
-PENNY = Paid("openai", "gpt-4o", Rates(Decimal("2.5"), Decimal(10)), 1000, 750)
-"""A cent an answer: thirty of them are an hour's limit of thirty cents."""
 
 
 def start(shell: Commands, server: WireServer, paid: Paid, *words: str) -> subprocess.Popen[bytes]:

@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.wire import anthropic_wire, ollama_wire, openai_wire
-from tests.wire.books import Books, Entry, Heard, Tariff, Tokens, rates_for
+from tests.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.wire.line import Came, ClientGone, Line
 from tests.wire.script import Answer, CutAt, Fault, Json, Script, Step, WireRequest
 from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, speak
 
 BOOKS = "/_books"
+FREE_REFUSALS = frozenset((400, 401, 403, 404, 413, 422, 429))  # as their documents say, nothing was answered
 _CODES = {401: "invalid_api_key", 404: "model_not_found"}  # what a bare status means at a chat endpoint
 
 
@@ -115,17 +116,33 @@ class Answering:
         line.watch(step.pause_s)
         return self._send(line, plan, (*wire.HEADERS, *step.headers)) and not came.last
 
-    def _bill(self, asked: WireRequest, model: str, tokens: Tokens, fixed: int | None) -> None:
-        fixed = self._bill_nano if fixed is None else fixed
-        nano = rates_for(self._tariff, asked).nano(tokens) if fixed is None else fixed
-        self._books.bill(Entry(asked.number, asked.path, asked.format, model, tokens, nano, asked))
+    def _bill(
+        self, asked: WireRequest, model: str, tokens: Tokens, step: Step, *, told: bool, breaks: Broken | None = None
+    ) -> None:
+        """Write the bill, before a byte of the answer is sent; ``told`` if the client hears of these tokens."""
+        rates = rates_for(self._tariff, asked)
+        fixed = self._bill_nano if step.bill_nano is None else step.bill_nano
+        known = rates.nano(tokens)
+        fair = rates.nano(tokens, step.searches) if isinstance(step, Answer) else known
+        nano = fair if fixed is None else fixed
+        if breaks is None and nano != known:
+            breaks = "bill"
+        if breaks is None and asked.clamp is not None and tokens.output > asked.clamp:
+            breaks = "clamp"
+        if breaks is None and model != asked.model:
+            breaks = "model"
+        reported = known if told else None
+        self._books.bill(Entry(asked.number, asked.path, asked.format, model, tokens, nano, asked, reported, breaks))
 
     def _plan(self, answer: Answer, asked: WireRequest, wire: Wire) -> Plan:
         speech = speak(answer, asked, wire.PREFIX)
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))
         if answer.garbage is not None:
             pieces = [Piece(answer.garbage)]
-        self._bill(asked, speech.model, speech.tokens, answer.bill_nano)
+        told = answer.usage in ("report", "twice")
+        for already in range(answer.billed):
+            again: Broken | None = "twice" if already else None
+            self._bill(asked, speech.model, speech.tokens, answer, told=told and not already, breaks=again)
         usual: CutAt | None = "before_finish" if answer.clean_cut else "middle" if answer.stall else None
         where = answer.cut_at or usual
         cut = cut_place(pieces, where) if where and answer.cut_after is None else len(pieces)
@@ -154,7 +171,9 @@ class Answering:
     def _fault(self, line: Line, came: Came, fault: Fault, asked: WireRequest, wire: Wire) -> bool:
         if fault.bills:
             given = asked.size // 4 if fault.input_tokens is None else fault.input_tokens
-            self._bill(asked, asked.model, Tokens(given, fault.output_tokens), fault.bill_nano)
+            silent = fault.reset or fault.hang_up or fault.in_stream or fault.location is not None
+            free: Broken | None = None if silent or fault.status not in FREE_REFUSALS else "refusal"
+            self._bill(asked, asked.model, Tokens(given, fault.output_tokens), fault, told=False, breaks=free)
         line.watch(fault.pause_s)
         if fault.reset or fault.hang_up:
             if fault.reset:

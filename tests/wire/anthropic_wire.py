@@ -108,13 +108,19 @@ def refused(headers: dict[str, str], asked: WireRequest | None, house: House) ->
     return None
 
 
-def _usage(tokens: Tokens, *, odd: bool = False) -> Json:
+def _usage(tokens: Tokens, searches: int = 0, *, odd: bool = False) -> Json:
     document: Json = {
         "input_tokens": tokens.input - tokens.cached - tokens.cache_write,
         "cache_creation_input_tokens": tokens.cache_write,
         "cache_read_input_tokens": tokens.cached,
         "output_tokens": tokens.output,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": tokens.cache_write - tokens.cache_hour,
+            "ephemeral_1h_input_tokens": tokens.cache_hour,
+        },
     }
+    if searches:
+        document["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return garbled(document) if odd else document
 
 
@@ -150,7 +156,7 @@ def pieces(asked: WireRequest, speech: Speech) -> list[Piece]:
     if speech.usage == "twice" and early is not None:
         sent.append(_event("message_delta", delta={"stop_reason": None, "stop_sequence": None}, usage=_usage(early)))
     ending = {"stop_reason": _STOPS.get(speech.stop, speech.stop), "stop_sequence": None}
-    counts = {} if last is None else {"usage": _usage(last, odd=odd)}
+    counts = {} if last is None else {"usage": _usage(last, speech.searches, odd=odd)}
     sent.append(_event("message_delta", delta=ending, **counts)._replace(finishes=True, counts=last is not None))
     return [*sent, _event("message_stop")]
 
@@ -166,7 +172,7 @@ def whole(asked: WireRequest, speech: Speech) -> bytes:
         {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in speech.calls
     ]
     last, odd = reported(speech), speech.usage == "garbage"
-    usage = {} if last is None else {"usage": {**_usage(last, odd=odd), "service_tier": "standard"}}
+    usage = {} if last is None else {"usage": {**_usage(last, speech.searches, odd=odd), "service_tier": "standard"}}
     stop = _STOPS.get(speech.stop, speech.stop)
     return compact(_message(asked, speech, content=content, stop_reason=stop, stop_sequence=None, **usage)).encode()
 

@@ -10,43 +10,60 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tests.wire.script import Format, Json, WireRequest
 
 
 class Tokens(NamedTuple):
-    """Tokens by class; ``input`` includes cached and cache_write, ``output`` includes reasoning."""
+    """Tokens by class; ``input`` includes cached and cache_write, ``output`` includes reasoning.
+
+    ``cache_write`` includes ``cache_hour``, what is kept for an hour and not for five minutes.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Dollars per million tokens; a class that is None costs what its parent class costs."""
+    """Dollars per million tokens; a class that is None costs what its parent class costs.
+
+    ``above``: a request with more input tokens than this is billed wholly by the rates beside it. ``search`` is in
+    dollars for each search that the provider made by itself.
+    """
 
     input: Decimal
     output: Decimal
     cached: Decimal | None = None
     cache_write: Decimal | None = None
     reasoning: Decimal | None = None
+    cache_hour: Decimal | None = None
+    search: Decimal = Decimal(0)
+    above: tuple[int, Rates] | None = None
 
-    def nano(self, tokens: Tokens) -> int:
-        """Return what ``tokens`` cost in nano-dollars, rounded up once."""
+    def nano(self, tokens: Tokens, searches: int = 0) -> int:
+        """Return what ``tokens`` and ``searches`` cost in nano-dollars, rounded up once."""
+        if self.above is not None and tokens.input > self.above[0]:
+            return self.above[1].nano(tokens, searches)
+        written = self.input if self.cache_write is None else self.cache_write
         parts = (
+            (searches * 1_000_000, self.search),
             (tokens.input - tokens.cached - tokens.cache_write, self.input),
             (tokens.cached, self.input if self.cached is None else self.cached),
-            (tokens.cache_write, self.input if self.cache_write is None else self.cache_write),
+            (tokens.cache_write - tokens.cache_hour, written),
+            (tokens.cache_hour, written if self.cache_hour is None else self.cache_hour),
             (tokens.output - tokens.reasoning, self.output),
             (tokens.reasoning, self.output if self.reasoning is None else self.reasoning),
         )
         return math.ceil(sum((count * Fraction(unit) for count, unit in parts), Fraction(0)) * 1000)
 
 
+Broken = Literal["clamp", "model", "bill", "twice", "refusal"]
 Tariff = Rates | Mapping[str, Rates] | Callable[[WireRequest], Rates]  # a mapping is by path, model or format
 FREE = Rates(Decimal(0), Decimal(0))
 
@@ -78,7 +95,13 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One billed request; ``model`` is the one that answered."""
+    """One bill; ``model`` is the one that answered.
+
+    ``reported_nano`` is what the usage that was told comes to, None if none was told that can be believed. ``breaks``
+    is the assumption of the client's promise that this bill breaks: "clamp" if more was said than was allowed, "model"
+    if another one answered, "bill" if it is not for what was reported, "twice", "refusal" if the error that was sent
+    should be free.
+    """
 
     number: int
     path: str
@@ -87,6 +110,8 @@ class Entry:
     tokens: Tokens
     nano: int
     asked: WireRequest = field(repr=False)
+    reported_nano: int | None = None
+    breaks: Broken | None = None
 
 
 class Books:
@@ -100,6 +125,15 @@ class Books:
         self._connections = 0
         self._open = 0
         self._most_at_once = 0
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` at each step, in the thread that serves the request: heard, billed, ended, left."""
+        self._watchers.append(watcher)
+
+    def _step(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     @property
     def billed_nano(self) -> int:
@@ -161,19 +195,22 @@ class Books:
             kept = replace(heard, number=number, at=time.monotonic(), asked=asked)
             self._requests.append(kept)
             self._changed.notify_all()
-            return kept
+        self._step()
+        return kept
 
     def bill(self, entry: Entry) -> None:
         """Write down a bill: whatever happens to the answer, it stands."""
         with self._changed:
             self._entries.append(entry)
             self._changed.notify_all()
+        self._step()
 
     def leave(self, heard: Heard) -> None:
         """Write down that the client of this request went away."""
         with self._changed:
             self._hung_up.append(heard)
             self._changed.notify_all()
+        self._step()
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -186,6 +223,7 @@ class Books:
         finally:
             with self._changed:
                 self._open -= 1
+            self._step()
 
     def totals(self) -> dict[str, int]:
         """Return the sums, for readers in another process."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 Format = Literal["openai", "anthropic", "ollama"]
 Json = dict[str, Any]
-Reported = Literal["report", "omit", "zero", "twice", "garbage", "early"]
+Reported = Literal["report", "omit", "zero", "twice", "garbage", "early", "negative", "absurd"]
 CutAt = Literal["headers", "first", "middle", "before_finish", "before_usage", "before_end"]
 
 
@@ -25,14 +25,16 @@ class Answer:
 
     Tokens are counted alike for every format: ``input_tokens`` is all input, ``cached`` and ``cache_write`` included;
     ``output_tokens`` is all output, ``reasoning`` included. The Anthropic wire subtracts where the real one does.
-    None is a plausible count. ``stop`` replaces the wire's own word for why it ended.
+    ``cache_write`` includes ``cache_hour``. None is a plausible count. ``stop`` replaces the wire's own word for why it
+    ended. ``searches`` were made by the provider itself, unasked.
 
     ``usage``: "omit" leaves it out, "zero" reports nothing used, "twice" sends a smaller block before the last, "early"
-    sends only that smaller block, "garbage" sends text, negatives, fractions and truth values.
+    sends only that smaller block, "garbage" sends text, negatives, fractions and truth values, "negative" and "absurd"
+    numbers that are whole and cannot be.
     ``cut_after`` (bytes of the body) and ``cut_at`` close the connection there; ``clean_cut`` ends the body properly
     instead, before the finish unless ``cut_at`` says where. ``stall`` sends half (or up to ``cut_at``) and then nothing
     until the client goes. ``garbage`` is sent as the body. It is billed in full whatever happens, as ``bill_nano`` if
-    that is set.
+    that is set, and ``billed`` times.
     """
 
     text: str = ""
@@ -41,7 +43,9 @@ class Answer:
     output_tokens: int | None = None
     cached: int = 0
     cache_write: int = 0
+    cache_hour: int = 0
     reasoning: int = 0
+    searches: int = 0
     model: str | None = None
     stop: str | None = None
     obeys: bool = True
@@ -54,6 +58,7 @@ class Answer:
     stall: bool = False
     garbage: bytes | None = None
     bill_nano: int | None = None
+    billed: int = 1
     headers: tuple[tuple[str, str], ...] = ()
 
 

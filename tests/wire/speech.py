@@ -34,6 +34,7 @@ class Speech(NamedTuple):
     stop: str
     tokens: Tokens
     usage: Reported
+    searches: int = 0
 
 
 class Piece(NamedTuple):
@@ -148,8 +149,11 @@ def speak(answer: Answer, asked: WireRequest, prefix: str) -> Speech:
     spoken = len(answer.text) + sum(map(len, written))
     given = max(asked.size // 4, answer.cached + answer.cache_write) if answer.input_tokens is None else None
     count = spoken // 4 + 1 + answer.reasoning if answer.output_tokens is None else answer.output_tokens
-    tokens = Tokens(answer.input_tokens or given or 0, count, answer.cached, answer.cache_write, answer.reasoning)
-    if tokens.cached + tokens.cache_write > tokens.input or tokens.reasoning > tokens.output:
+    classes = (answer.cached, answer.cache_write, answer.reasoning, answer.cache_hour)
+    tokens = Tokens(answer.input_tokens or given or 0, count, *classes)
+    cached = answer.cached + answer.cache_write
+    parts = (cached, tokens.input), (answer.reasoning, count), (answer.cache_hour, answer.cache_write)
+    if any(part > whole for part, whole in parts):
         raise ValueError(f"a part is more than its whole in {tokens}")
     left, stop = spoken, "tool_calls" if answer.calls else "stop"
     if answer.obeys and asked.clamp is not None and tokens.output > asked.clamp:
@@ -165,14 +169,15 @@ def speak(answer: Answer, asked: WireRequest, prefix: str) -> Speech:
         calls.append(SaidCall(name, call.name, arguments[:left], left >= len(arguments)))
         left -= len(arguments)
     model = answer.model or asked.model
-    return Speech(model, text, tuple(calls), answer.stop or stop, tokens, answer.usage)
+    return Speech(model, text, tuple(calls), answer.stop or stop, tokens, answer.usage, answer.searches)
 
 
 def reported(speech: Speech) -> Tokens | None:
     """Return what the last usage block says; None if there is none."""
     if speech.usage in ("omit", "early"):
         return None
-    return Tokens() if speech.usage == "zero" else speech.tokens
+    odd = {"zero": Tokens(), "negative": Tokens(-1000, -20), "absurd": Tokens(10**15, 10**15)}
+    return odd.get(speech.usage, speech.tokens)
 
 
 def reported_early(speech: Speech) -> Tokens | None:

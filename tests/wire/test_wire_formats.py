@@ -84,6 +84,7 @@ def test_an_anthropic_stream_has_its_events_in_their_order(wire: OpenWire) -> No
         "input_tokens": 70,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 30,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "output_tokens": 1,
         "service_tier": "standard",
     }

@@ -1,0 +1,212 @@
+"""The table of the README: what a provider billed, what was recorded, and the limit; beside it a bare litellm loop.
+
+``python -m tests.bill.table`` prints it as Markdown, after real runs of both against the same server; ``--full`` adds
+fifty processes, ``--only WORDS`` takes the scenarios that begin so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tests.bill.audit import Audit
+from tests.bill.bare_loop import TASK, spent
+from tests.bill.book import book_of
+from tests.bill.parts import KEY, LOOKUPS, PAID, PENNY, Paid, reaching
+from tests.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
+
+ROOT = Path(__file__).parents[2]
+HEADER = "| what happens | limit | agentctl: billed | recorded | over | bare loop: billed | recorded | over |"
+RULE = "|---|--:|--:|--:|--:|--:|--:|--:|"
+APART = "An assumption of the promise is broken (recorded in full, one call over at most, and everything stops):"
+SECONDS = 600.0
+_SOON = (("retry-after-ms", "20"),)
+
+How = Literal["once", "twice", "killed", "interrupted"]
+"""A run to its end; one more after it; or stopped in the middle of its second answer, and one more after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the server does, for either client; the dollars it may cost; how many do it at once, and how."""
+
+    name: str
+    script: Callable[[], Script]
+    limit: Decimal = Decimal("0.10")
+    paid: Paid = PAID["openai"]
+    processes: int = 1
+    how: How = "once"
+    apart: bool = False
+    long: bool = False
+
+
+class Came(NamedTuple):
+    """What one client's runs came to, in nano-dollars."""
+
+    billed: int
+    recorded: int
+    in_doubt: int = 0
+
+
+def busy(asked: WireRequest, *, paid: Paid = PAID["openai"], **odd: Any) -> Answer:  # noqa: ANN401
+    """Say a word, and ask for one more look if there is a tool: only a limit ends this."""
+    step = 1 + sum(said.role == "assistant" for said in asked.messages)
+    calls = (Call(LOOKUPS[step % 2]),) if asked.tools else ()
+    return paid.answer(f"Step {step}: looking.", calls, **odd)
+
+
+def _failing(asked: WireRequest) -> Fault:
+    tokens = min(1000, asked.clamp or 1000)
+    return Fault(500, bills=True, input_tokens=1000, output_tokens=tokens, headers=_SOON)
+
+
+def _storm(asked: WireRequest) -> Step:
+    return busy(asked) if asked.number % 3 == 0 else Fault(429, headers=_SOON)
+
+
+def _always(mind: Mind, **odd: Any) -> Callable[[], Script]:  # noqa: ANN401
+    return lambda: partial(mind, **odd)
+
+
+def _stalling() -> Script:
+    return [busy, partial(busy, stall=True)]
+
+
+SCENARIOS = (
+    Scenario("one run, and all is well", _always(busy)),
+    Scenario("two runs in one hour", _always(busy), how="twice"),
+    Scenario("8 processes at once", _always(busy, paid=PENNY, pause_s=0.05), Decimal("0.30"), PENNY, 8),
+    Scenario("50 processes at once", _always(busy, pause_s=0.05), Decimal(2), processes=50, long=True),
+    Scenario("5xx after it was billed, and retries", _always(_failing)),
+    Scenario("the answer is cut after it was billed", _always(busy, cut_at="middle")),
+    Scenario("usage is missing", _always(busy, usage="omit")),
+    Scenario("usage is 0", _always(busy, usage="zero")),
+    Scenario("429 twice before each answer", _always(_storm)),
+    Scenario("kill -9 in mid-answer, then one more run", _stalling, how="killed"),
+    Scenario("Ctrl-C in mid-answer, then one more run", _stalling, how="interrupted"),
+    Scenario(
+        "the model goes on past its max_tokens",
+        _always(busy, paid=PENNY, output_tokens=12_000, obeys=False),
+        paid=PENNY,
+        apart=True,
+    ),
+)
+
+
+def run_agentctl(scenario: Scenario, folder: Path) -> Came:
+    """Run the command, watched at every step.
+
+    Raises:
+        AssertionError: The ledger did not account for the bill at some step.
+    """
+    state = folder / "state"
+    limit = ("--max-cost-per-hour", str(scenario.limit), "--max-cost", "none", "--max-output-tokens", "1100")
+    words = ["-m", "agentctl", "run", TASK, "--json", *limit, "--budget-wait", "10s"]
+    folders = {f"AGENTCTL_{kind}_DIR": str(folder / kind.lower()) for kind in ("STATE", "CONFIG", "CACHE")}
+    audit = Audit(state / "ledger.db")
+    with WireServer(scenario.script(), rates=scenario.paid.rates, keys=[KEY]) as server:
+        audit.watch(server.books)
+        environ = {**folders, **reaching(server, "openai"), "LLM_MODEL": scenario.paid.model}
+        _act(scenario, server, lambda: [_start(words, folder, environ) for _ in range(scenario.processes)])
+    audit.close()
+    book = book_of(state)
+    return Came(server.books.billed_nano, book.nano("settled"), book.nano("doubt"))
+
+
+def run_bare(scenario: Scenario, folder: Path) -> Came:
+    """Run the loop that looks, calls and adds."""
+    counter = folder / "counter.json"
+    words = ["-m", "tests.bill.bare_loop", str(counter), str(scenario.limit), scenario.paid.model]
+    with WireServer(scenario.script(), rates=scenario.paid.rates, keys=[KEY]) as server:
+        environ = {
+            "OPENAI_API_KEY": KEY,
+            "OPENAI_BASE_URL": server.openai_url,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_MODE": "PRODUCTION",
+        }
+        _act(scenario, server, lambda: [_start([*words, str(scenario.processes)], folder, environ)])
+    return Came(server.books.billed_nano, round(spent(counter) * 10**9))
+
+
+def _start(words: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "AGENTCTL_AGENT": "system"}
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=folder,
+        env={**own, **environ},
+        stdin=quiet,
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
+
+
+def _act(scenario: Scenario, server: WireServer, start: Callable[[], list[subprocess.Popen[bytes]]]) -> None:
+    processes = start()
+    try:
+        if scenario.how in ("killed", "interrupted"):
+            if not server.books.wait(lambda books: len(books.entries) == 2, SECONDS):
+                raise RuntimeError(f"{scenario.name}: no second answer")
+            how = signal.SIGKILL if scenario.how == "killed" else signal.SIGINT
+            for process in processes:
+                process.send_signal(how)
+        for process in processes:
+            process.wait(SECONDS)
+        if scenario.how != "once":
+            server.play(busy)
+            processes = start()
+            for process in processes:
+                process.wait(SECONDS)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _dollars(nano: int) -> str:
+    return f"{Decimal(nano) / 10**9:.2f}"
+
+
+def line(scenario: Scenario, ours: Came, bare: Came) -> str:
+    """Return a line of the table, in dollars."""
+    limit = int(scenario.limit * 10**9)
+    recorded = _dollars(ours.recorded) + (f" + {_dollars(ours.in_doubt)} in doubt" if ours.in_doubt else "")
+    cells = (
+        *(scenario.name, _dollars(limit)),
+        *(_dollars(ours.billed), recorded, _dollars(max(0, ours.billed - limit))),
+        *(_dollars(bare.billed), _dollars(bare.recorded), _dollars(max(0, bare.billed - limit))),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main(words: list[str] | None = None) -> None:
+    """Print the table while it comes to be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bill.table", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="also what takes minutes")
+    parser.add_argument("--only", metavar="WORDS", default="", help="the scenarios whose name begins so")
+    told = parser.parse_args(words)
+    chosen = [one for one in SCENARIOS if one.name.startswith(told.only) and (told.full or not one.long)]
+    print(HEADER, RULE, sep="\n", flush=True)
+    told_apart = False
+    for scenario in chosen:
+        with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
+            row = line(scenario, run_agentctl(scenario, Path(ours)), run_bare(scenario, Path(bare)))
+        if scenario.apart and not told_apart:
+            print("", APART, "", HEADER, RULE, sep="\n")
+            told_apart = True
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The README's table of the bill: the command that makes it runs, and what stands there has its shape."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.bill.table import APART, HEADER, ROOT, RULE, SCENARIOS, Came, line
+
+DOLLARS = r"\d+\.\d\d"
+ROW = re.compile(
+    rf"\| ([^|]+) \| {DOLLARS} \| {DOLLARS} \| {DOLLARS}(?: \+ {DOLLARS} in doubt)? \| ({DOLLARS})"
+    rf" \| {DOLLARS} \| {DOLLARS} \| {DOLLARS} \|"
+)
+NAMES = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def assert_in_shape(lines: list[str]) -> None:
+    """Hold each row against the scenarios: nothing is over, unless an assumption is broken."""
+    for said in lines:
+        row = ROW.fullmatch(said)
+        assert row is not None, said
+        assert NAMES[row[1]].apart or row[2] == "0.00", said
+
+
+def test_one_command_makes_the_table_by_real_runs_of_both() -> None:
+    words = [sys.executable, "-m", "tests.bill.table", "--only", "one run"]
+    made = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300).stdout
+    header, rule, *rows = made.splitlines()
+    assert (header, rule, len(rows)) == (HEADER, RULE, 1)
+    assert_in_shape(rows)
+    assert rows[0].endswith("| 0.12 | 0.12 | 0.02 |")  # the bare loop: over by one call
+
+
+def test_a_row_says_what_is_over_and_what_is_in_doubt() -> None:
+    said = line(SCENARIOS[0], Came(120_000_000, 80_000_000, 30_000_000), Came(90_000_000, 0))
+    assert said == "| one run, and all is well | 0.10 | 0.12 | 0.08 + 0.03 in doubt | 0.02 | 0.09 | 0.00 | 0.00 |"
+    with pytest.raises(AssertionError):
+        assert_in_shape([said])
+
+
+def test_the_readmes_table_is_what_the_command_prints() -> None:
+    """Its amounts are not compared: how far the bare loop goes over is another matter each time."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    rows = [said for said in lines if said.startswith(tuple(f"| {name} |" for name in NAMES))]
+    assert lines.count(HEADER) <= 2
+    if rows:
+        assert [ROW.fullmatch(said) and said.split(" | ")[0].removeprefix("| ") for said in rows] == list(NAMES)
+        assert APART in lines
+        assert "python -m tests.bill.table" in "\n".join(lines)
+    assert_in_shape(rows)
