@@ -140,9 +140,15 @@ def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: M
     limit: Literal["max_cost_per_task", "max_tokens_per_task"]
     limit = "max_cost_per_task" if in_money else "max_tokens_per_task"
     name = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
+    said = (
+        f"reported {shown(cost, unit)} for a call that could cost {shown(held, unit)} at most; it is recorded in full"
+    )
+    if completion.fee:
+        said = (
+            f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {shown(cost, unit)}"
+        )
     return Overrun(
-        f"provider_overrun: {facts.provider} reported {shown(cost, unit)} for a call that could cost "
-        f"{shown(held, unit)} at most; it is recorded in full",
+        f"provider_overrun: {facts.provider} {said}",
         verdict=Verdict(limit, unit, ceiling=held, spent=cost, in_doubt=0, held=0, would_be=cost),
         hint="check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
         f"agentctl ledger reconcile --clear-overrun {shlex.quote(name)}",

@@ -97,7 +97,8 @@ class Delta(NamedTuple):
 class Completion:
     """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered.
 
-    ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so.
+    ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so; ``fee`` names something
+    that it charges for beside tokens, at a price that nobody told us.
     """
 
     text: str = ""
@@ -106,6 +107,7 @@ class Completion:
     model: str | None = None
     stop: Stop = "stop"
     billed_nano: int | None = None
+    fee: str | None = None
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message."""

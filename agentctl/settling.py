@@ -66,10 +66,12 @@ class Settling:
             if not facts.metered:
                 settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
                 usage = Usage()
-            elif usage is None or not believable(usage, facts, answered=sent.answered):
+            elif usage is None or completion.fee or not believable(usage, facts, answered=sent.answered):
                 self._ground = self._ground.shaken()
                 past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
                 said = "no usage was reported" if usage is None else "usage not believable"
+                if completion.fee:
+                    past, said = True, f"charged for what was never asked of it: {completion.fee}"
                 left = await self._leave_in_doubt(hold, said, ceiling=past)
                 if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
                     raise overrun(hold, left, completion, facts)
@@ -102,7 +104,6 @@ class Settling:
 
     async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
         """Void what surely cost nothing; all else is in doubt."""
-        self._ground = self._ground.shaken()
         if sent is None or not facts.metered:
             reason = "not sent" if sent is None else reason_of(error)
             await self._ledger.void(hold.id, reason)
@@ -112,6 +113,7 @@ class Settling:
             await self._ledger.void(hold.id, reason_of(error))
             await self._emit(CallVoided(hold.id, reason_of(error)))
             return
+        self._ground = self._ground.shaken()
         fault = sent.failed or isinstance(error, ProviderError)
         await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
 

@@ -125,14 +125,16 @@ class Answer:
         call.pieces.append(written)
         self.size += len(written)
 
-    def completion(self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None) -> Completion:
+    def completion(
+        self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
+    ) -> Completion:
         """Return the whole answer."""
         calls = tuple(
             ToolCall(call.id or f"call_{number}", call.name, _arguments("".join(call.pieces)))
             for number, call in enumerate(self._order, 1)
         )
         stop = _STOPS.get(self._stop or "", "tool_calls" if calls else "stop")
-        return Completion("".join(self._text), calls, usage, model, stop, billed_nano)
+        return Completion("".join(self._text), calls, usage, model, stop, billed_nano, fee)
 
 
 def _arguments(text: str) -> Mapping[str, object]:

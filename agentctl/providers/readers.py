@@ -28,7 +28,8 @@ class Reader(ABC):
 
     ``usage`` is the last cumulative block, None if there was none or its numbers are no whole numbers; ``billed_nano``
     what the provider says that it billed, where it does; ``model`` the one that answered; ``tier`` the service tier
-    that served it, where that is said; ``hour_writes`` the tokens among its cache writes that last an hour.
+    that served it, where that is said; ``hour_writes`` the tokens among its cache writes that last an hour;
+    ``fee`` what it did and charges for that was never asked of it.
     ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an error document in
     the stream. ``events`` counts what could be read.
     """
@@ -39,6 +40,7 @@ class Reader(ABC):
         self.model: str | None = None
         self.tier: str | None = None
         self.hour_writes = 0
+        self.fee: str | None = None
         self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
         self.events = 0
@@ -135,6 +137,8 @@ class AnthropicReader(Reader):
                 hour = _in(self._block.get("cache_creation")).get("ephemeral_1h_input_tokens") or 0
                 self.hour_writes = hour if _whole(hour) else 0
                 self.tier = _text(self._block.get("service_tier"))
+                own = _in(self._block.get("server_tool_use"))
+                self.fee = next((f"{count} {name}" for name, count in own.items() if count), None)
             case "message_stop":
                 self.over = True
             case _:

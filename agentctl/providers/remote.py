@@ -151,7 +151,7 @@ class RemoteProvider(LLMProvider):
         reader = attempt.reader
         model = None if reader.model is None else redact(reader.model, (key or "",))
         usage, billed_nano = self._reported(reader)
-        yield answer.completion(usage=usage, model=model, billed_nano=billed_nano)
+        yield answer.completion(usage=usage, model=model, billed_nano=billed_nano, fee=reader.fee)
 
     def _reported(self, reader: Reader) -> tuple[Usage | None, int | None]:
         """Return the usage, and what was billed for it where its classes do not say so.

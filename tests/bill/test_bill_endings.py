@@ -19,6 +19,7 @@ from agentctl.limits import CostLimit
 from agentctl.messages import Message
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
+from tests.bill.audit import Audit
 from tests.bill.bodies import event
 from tests.bill.book import Attempt, book_of
 from tests.bill.flood import FloodServer, chunked
@@ -54,6 +55,11 @@ async def attempted(
     return row, said
 
 
+@pytest.fixture
+def audited(audit: Audit, tmp_path: Path) -> None:
+    audit.follow(tmp_path / "ledger.db")
+
+
 DOCUMENT = b'{"error": {"message": "no", "type": "invalid_request_error", "code": null}}'
 BODIES: dict[str, dict[str, Any]] = {
     "no body": {"body": b""},
@@ -70,6 +76,7 @@ ENDINGS = [
 ]
 
 
+@pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize(("status", "body", "place"), ENDINGS)
 async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
     tmp_path: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch, status: int, body: str, place: str
@@ -188,6 +195,7 @@ CLAMPS = {
 }
 
 
+@pytest.mark.usefixtures("audited")
 @pytest.mark.parametrize("provider", CLAMPS)
 async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, wire: OpenWire, provider: str) -> None:
     """Also of a turn with tools, and of a retry: each has its own."""
@@ -197,13 +205,13 @@ async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, w
     models = {"openai": "gpt-5.5", "anthropic": "claude-haiku-4-5", "openrouter": "openai/gpt-4o-mini"}
     url = server.url if format != "openai" else f"{server.url}/v1"
     model = models.get(provider, "a-model")
-    prices = {f"{provider}/{model}": PriceLine(Decimal(1), Decimal(2), certain=True)}
+    prices = {f"{provider}/{model}": PriceLine(Decimal(10), Decimal(30), certain=True)}
     remote = RemoteProvider(provider, model, api_key=KEY, base_url=url, prices=prices)
 
     async def nobody(_: object) -> None:
         pass
 
-    ledger, limits = SqliteLedger(tmp_path / "ledger.db"), CostLimit(max_cost_per_task=Decimal(1))
+    ledger, limits = SqliteLedger(tmp_path / "ledger.db"), CostLimit(max_cost_per_task=Decimal(5))
     try:
         await ledger.open_run("r", limits, task="t", agent="a", labels={})
         calls = Calls(

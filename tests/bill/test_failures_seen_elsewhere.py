@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -210,6 +211,19 @@ async def test_b08_no_tool_of_the_provider_is_offered_and_a_model_with_a_fee_is_
         assert len(server.books.chat_requests) == len(bodies)
 
 
+async def test_b08_a_search_that_nobody_asked_for_stops_the_run(user: Here, wire: OpenWire) -> None:
+    paid = PAID["anthropic"]
+    server = wire(
+        lambda asked: paid.busy(asked, searches=2), rates=replace(paid.rates, search=Decimal("0.01")), keys=[KEY]
+    )
+    document = await user.run(reaching(server, "anthropic"), max_cost_per_task="5")
+    assert (document["exit_code"], document["status"]) == (3, "budget")
+    assert "charges for what was never asked of it, 2 web_search_requests" in document["error"]["message"]
+    assert "--clear-overrun anthropic/" in document["error"]["hint"]
+    assert len(server.books.chat_requests) == 1
+    assert user.book.counted_nano >= server.books.billed_nano > 40_000_000
+
+
 def test_b09_a_model_without_a_price_is_refused_and_never_free(
     command: Callable[..., Ended], state: Path, wire: OpenWire
 ) -> None:
@@ -218,7 +232,7 @@ def test_b09_a_model_without_a_price_is_refused_and_never_free(
     environ = reaching(server, "anthropic") | {"LLM_MODEL": "claude-opus-4-99"}
     ended = command("--json", env=environ)
     assert (ended.code, ended.document["error"]["kind"]) == (2, "unknown_price")
-    assert '"anthropic/claude-opus-4-99" = { input = ' in ended.document["error"]["hint"]
+    assert '[prices."anthropic/claude-opus-4-99"]\ninput = ' in ended.document["error"]["hint"]
     assert (server.books.requests, book_of(state).sent) == ((), ())
     lifted = command("--json", "--max-cost", "none", "--max-cost-per-hour", "none", env=environ)
     assert (lifted.code, lifted.document["cost"]["usd"]) == (0, None)

@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
 from agentctl.budget import Amounts
-from agentctl.errors import BudgetExceeded, ProviderUnavailable, StateError
+from agentctl.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
@@ -179,3 +179,14 @@ def test_references_within_references_count_as_if_written_out() -> None:
         "properties": {f"m{i}": {"$ref": "#/$defs/Middle"} for i in range(5)},
     }
     assert tool_bytes(ToolSpec("t", "", schema)) > 25 * 500
+
+
+async def test_a_refusal_that_cost_nothing_takes_no_ground_from_the_next_bound(desk: Desk) -> None:
+    """A 429 says nothing of how an earlier request was counted."""
+    refused = RateLimited("slow down", billed="no", retry_after=0.001)
+    calls = await desk.calls(ANSWER, refused, ANSWER)
+    await calls.ask(HELLO)
+    more = (*HELLO, ANSWER.as_message(), Message("user", "and now?"))
+    await calls.ask(more)
+    bounds = [event.input_bound for event in desk.events if isinstance(event, CallHeld)]
+    assert bounds[1] == bounds[2] < plain_bound(Request("m", more))
