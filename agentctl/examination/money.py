@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from agentctl.errors import StateError
+from agentctl.errors import LIMIT_NAMES, StateError
 from agentctl.examination.finding import Finding, lack, ok, warning
+from agentctl.limits import WINDOWS
 from agentctl.pricing import ModelFacts, Price, lines_to_add, to_nano
 from agentctl.providers.catalog import load_catalog
 from agentctl.settings import Loaded
@@ -60,15 +61,14 @@ def limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
     task, hour = _dollars(settings.max_cost_per_task), _dollars(settings.max_cost_per_hour)
     tokens = "none" if settings.max_tokens_per_task is None else f"{settings.max_tokens_per_task:,}"
     spent = "" if used is None or used == 0 else f" ({money(used)} of it used)"
-    said = f"task {task}, hour {hour}{spent}, {tokens} tokens a task"
-    set_by = [
-        f"{name} by {loaded.tightened[name]}"
-        for name in ("max_cost_per_task", "max_cost_per_hour")
-        if name in loaded.tightened
-    ]
+    others = {name.rpartition("_")[2]: getattr(settings, name) for name in WINDOWS if name != "max_cost_per_hour"}
+    more = "".join(f", {name} {_shown(most)}" for name, most in others.items() if most is not None)
+    said = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
+    set_by = [f"{name} by {loaded.tightened[name]}" for name in LIMIT_NAMES if name in loaded.tightened]
     said += f"; lowered: {', '.join(set_by)}" if set_by else ""
     costs = facts is not None and facts.metered and not (facts.price is not None and _is_free(facts.price))
-    if settings.max_cost_per_task is None and settings.max_cost_per_hour is None and costs:
+    dollars = (settings.max_cost_per_task, settings.max_cost_per_hour, *others.values())
+    if costs and all(most is None for most in dollars):
         return (warning("limits", f"{said}: nothing bounds what it costs", "agentctl run --max-cost 0.50 …"),)
     if settings.max_cost_per_hour is not None and used is not None and costs:
         most = to_nano(settings.max_cost_per_hour)

@@ -157,6 +157,12 @@ def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
     assert old.cure
 
 
+def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
+    lifted = {"MAX_COST_PER_TASK": "none", "MAX_COST_PER_HOUR": "none", "AGENTCTL_MAX_COST_PER_DAY": "5"}
+    (found,) = money.limits(desk_with(tmp_path, **lifted).load(), PAID)
+    assert (found.state, found.said) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
+
+
 def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, MAX_COST_PER_TASK="none", MAX_COST_PER_HOUR="none").load()
     (found,) = money.limits(loaded, PAID)
