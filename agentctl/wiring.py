@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
 from agentctl.attribution import attributed, checked
+from agentctl.equipment import equipment
 from agentctl.errors import LIMIT_NAMES, UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
-from agentctl.orchestrator import Equip, Orchestrator
-from agentctl.permission import Permissions
+from agentctl.orchestrator import Orchestrator
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
 from agentctl.pricing import ModelFacts, Price
-from agentctl.protocols import Approver, LLMProvider, Observer, Sandbox
+from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
-from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice, Settings
-from agentctl.tools import toolbox
-from agentctl.tools.kit import equip
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.tools.rulebook import permissions_of
 from agentctl.version import __version__
 
@@ -195,54 +192,6 @@ def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...
     from agentctl.history import CostHistory  # noqa: PLC0415 - most runs have none
 
     return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
-
-
-def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equip:
-    """Return what equips a run with tools by the settings; ``insist``: not without a boundary."""
-    settings = loaded.settings
-    workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
-    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
-    return partial(
-        equip,
-        make=partial(
-            toolbox,
-            workspace=workspace,
-            docker_host=settings.docker_host,
-            docker_host_from=named_by,
-            private=_private(settings),
-        ),
-        permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace),
-        insist=insist,
-    )
-
-
-async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
-    """Return the boundary that the settings ask for.
-
-    Raises:
-        SandboxUnavailable: it cannot be had here.
-    """
-    from agentctl.sandbox.choose import open_sandbox  # noqa: PLC0415 - only a run with a shell needs it
-
-    return await open_sandbox(
-        settings.sandbox,
-        workspace=workspace,
-        network=settings.network,
-        read_only=settings.read_only,
-        hidden=(*_private(settings), *_socket(settings.docker_host)),
-    )
-
-
-def _private(settings: Settings) -> tuple[Path, ...]:
-    """Return agentctl's own folders: keys, ledger, journals."""
-    return settings.state_dir, settings.config_dir, settings.cache_dir
-
-
-def _socket(address: str | None) -> tuple[Path, ...]:
-    """Return the engine's socket, where it has a path: whoever can call it owns the machine."""
-    path = (address or "").removeprefix("unix://")
-    return (Path(path),) if path.startswith("/") else ()
 
 
 def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:

@@ -26,6 +26,7 @@ FLOORS = {
     "tools": 9, "tracker": 9, "history": 9, "lending": 9,
     "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
     "estimate": 10.5,
+    "equipment": 10.5,
     "wiring": 11,
     "cli": 12, "docker_agent": 12,
     "__init__": 13, "__main__": 13,

@@ -82,11 +82,11 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
 
     from agentctl.agents import MOST_TOOLS
     from agentctl.cli.failure import say
+    from agentctl.equipment import equipment
     from agentctl.routing import ranked_tools
     from agentctl.settings import load_settings
     from agentctl.text import safe_text
     from agentctl.tools.rulebook import permissions_of
-    from agentctl.wiring import equipment
 
     loaded = load_settings(flags={}, remember=False)
     for note in loaded.notes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from agentctl.cli.costs import SCHEMA
 from agentctl.cli.document import Document, moment, usd
 from agentctl.cli.exits import ExitStatus
 from agentctl.errors import Unit
@@ -13,6 +12,7 @@ from agentctl.ledger.grouping import LABEL, CostRow, Sums
 from agentctl.ledger.report import CostQuery, CostReport
 from agentctl.version import __version__
 
+SCHEMA = "agentctl.costs/1"
 FIGURES = ("calls", "unknown_calls", "input_tokens", "cached_input_tokens", "output_tokens")
 MONEY = ("usd", "known_usd", "in_doubt_usd", "held_usd")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agentctl.ledger.report import CostReport
     from agentctl.settings import Settings
 
-SCHEMA = "agentctl.costs/1"
 WINDOW, WHAT, GATE = "Window", "What", "Gate"
 BY = "run,model"
 

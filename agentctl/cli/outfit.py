@@ -42,10 +42,10 @@ def outfit(loaded: Loaded) -> Outfit:
 
     import anyio
 
+    from agentctl.equipment import equipment
     from agentctl.permission import Permissions
     from agentctl.tools import TOOLS, toolbox
     from agentctl.tools.rulebook import permissions_of
-    from agentctl.wiring import equipment
 
     permissions = permissions_of(loaded)
     equip = partial(equipment(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.equipment import equipment
 from agentctl.errors import ToolError
 from agentctl.permission import Permissions
 from agentctl.settings import load_settings
 from agentctl.tools import toolbox
 from agentctl.tools.confined import mountable
-from agentctl.wiring import equipment
 
 pytestmark = pytest.mark.anyio
 KEY = "OPENAI_API_KEY=sk-not-to-be-seen"

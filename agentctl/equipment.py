@@ -1,0 +1,61 @@
+"""What a run works with, chosen by the settings: tools in their workspace, an engine, a boundary."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from agentctl.orchestrator import Equip
+from agentctl.permission import Permissions
+from agentctl.protocols import Sandbox
+from agentctl.settings import Loaded, Settings
+from agentctl.tools import toolbox
+from agentctl.tools.kit import equip
+
+
+def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equip:
+    """Return what equips a run with tools by the settings; ``insist``: not without a boundary."""
+    settings = loaded.settings
+    workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
+    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
+    return partial(
+        equip,
+        make=partial(
+            toolbox,
+            workspace=workspace,
+            docker_host=settings.docker_host,
+            docker_host_from=named_by,
+            private=_private(settings),
+        ),
+        permissions=permissions,
+        open_sandbox=partial(_open_sandbox, settings, workspace),
+        insist=insist,
+    )
+
+
+async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
+    """Return the boundary that the settings ask for.
+
+    Raises:
+        SandboxUnavailable: it cannot be had here.
+    """
+    from agentctl.sandbox.choose import open_sandbox  # noqa: PLC0415 - only a run with a shell needs it
+
+    return await open_sandbox(
+        settings.sandbox,
+        workspace=workspace,
+        network=settings.network,
+        read_only=settings.read_only,
+        hidden=(*_private(settings), *_socket(settings.docker_host)),
+    )
+
+
+def _private(settings: Settings) -> tuple[Path, ...]:
+    """Return agentctl's own folders: keys, ledger, journals."""
+    return settings.state_dir, settings.config_dir, settings.cache_dir
+
+
+def _socket(address: str | None) -> tuple[Path, ...]:
+    """Return the engine's socket, where it has a path: whoever can call it owns the machine."""
+    path = (address or "").removeprefix("unix://")
+    return (Path(path),) if path.startswith("/") else ()
