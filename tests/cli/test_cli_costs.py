@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +22,7 @@ from agentctl.limits import CostLimit
 from agentctl.ui.bars import bar, has_blocks, sparkline
 from tests.cli.conftest import Commands, Ended
 from tests.cli.test_cli_pipes import into_a_closed_pipe
+from tests.ledger.parts import read_only
 from tests.ledger.spending import Spender
 
 Here = Callable[..., Ended]
@@ -310,11 +310,9 @@ def test_a_ledger_of_a_newer_program_is_refused_in_every_form(here: Here, spent:
         assert (ended.code, "that this agentctl can read" in ended.err) == (74, True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_ledger_that_can_only_be_read_is_read(here: Here, spent: Path) -> None:
-    spent.parent.chmod(0o500)
-    assert here("costs", "--last-hour").code == 0
-    spent.parent.chmod(0o700)
+    with read_only(spent.parent):
+        assert here("costs", "--last-hour").code == 0
 
 
 def test_a_long_table_into_a_closed_pipe_is_silent(agentctl: Commands, spent: Path) -> None:
