@@ -121,7 +121,7 @@ def test_a_model_without_a_price_would_not_start_and_the_line_to_add_is_there(
     ended = here("doctor", "--offline")
     assert ended.code == 1
     assert ended.out.startswith("`run` would not start: the price of openai/nobody-knows-it is unknown")
-    assert 'prices."openai/nobody-knows-it" = { input = ' in ended.out.splitlines()[1]
+    assert '[prices."openai/nobody-knows-it"]\ninput = ' in ended.out.replace("\n  ", "\n")
 
 
 def test_a_wrong_setting_would_not_start(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def test_an_unknown_price_is_exit_2_with_the_line_to_add(here: Here, monkeypatch
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     told = here("run", "--estimate", TASK, "--model", "openai/no-such-model")
     assert (told.code, told.out) == (2, "")
-    assert 'prices."openai/no-such-model" = { input = 1.00, output = 3.00 }' in told.err
+    assert '[prices."openai/no-such-model"]\ninput = 1.00\noutput = 3.00\n' in told.err
     lifted = here(
         *("run", "--estimate", TASK, "--model", "openai/no-such-model", "--json"),
         *("--max-cost", "none", "--max-cost-per-hour", "none"),
