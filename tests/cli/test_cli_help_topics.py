@@ -136,6 +136,7 @@ def test_the_schemas_of_the_topic_are_what_the_commands_say(here: Here) -> None:
     for words in (
         *(("costs",), ("runs", "list"), ("agents", "list"), ("tools", "list"), ("policy", "check", "docker_ps")),
         *(("providers", "list"), ("config", "path"), ("doctor", "--offline"), ("costs", "--wrong")),
+        *(("ledger", "check"), ("run", "--estimate", "How much disk is free?")),
     ):
         assert f"\n  {here(*words, '--json').document['schema']} " in text
 

@@ -18,9 +18,10 @@ _LIMITS = {
 _TEXT = """\
 What is promised: no request is sent unless, in one transaction of the ledger, what is spent + in doubt + held + the
 request's own worst case stays within every limit: its run's dollars, its run's tokens, and the dollars of the last hour
-over all runs of this user. It assumes that the price table is right, that the provider keeps to the most output tokens
-it was given, bills a request at most once for the usage it reports and no refused request, and that the wall clock is
-right across a reboot. What breaks an assumption is recorded in full and stops the spending.
+(and of any other window that is set) over all runs of this user. It assumes that the price table is right, that the
+provider keeps to the most output tokens it was given, bills a request at most once for the usage it reports and no
+refused request, and that the wall clock is right across a reboot. What breaks an assumption is recorded in full and
+stops the spending.
 
 LIMITS
 "none" lifts one limit; a warning comes at 80 %. Minute, hour, day (24 hours) and month (30 days) are windows that move
@@ -41,8 +42,10 @@ How a request goes: its input is bounded from above and priced; as much output a
 out as its most output tokens; it is held, sent, settled. Each retry is a request of its own. If other runs' holds are
 in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row at a provider: then a pause, and one probe.
 
-A limit trips (exit 3): nothing was sent. stderr names the limit, both numbers, when there is room again, and a whole
-line to paste; what was answered so far is shown. Then: raise that limit, or wait, or ask for less.
+A limit trips (exit 3): the request was not sent. From the second turn on some of each limit (an eighth at most) is set
+aside for one more, short and without tools, in which the model says what it found; where there is no room for that, the
+notes of agentctl itself are shown. stderr names the limit, both numbers, when there is room again, and a whole line to
+paste. Then: raise that limit, or wait, or ask for less. A model is told what is left at 50 % and at 80 % of a limit.
 
   agentctl costs --last-hour                what was spent, by run, and what is left of the hour
   agentctl costs --since 2h --json
@@ -53,7 +56,7 @@ line to paste; what was answered so far is shown. Then: raise that limit, or wai
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl runs show                        each call of the last run, with its tokens and its price
 
-A model without a known price is refused under a dollar limit (exit 2), with the line to add to config.toml. Free is
+A model without a known price is refused under a dollar limit (exit 2), with the lines to add to config.toml. Free is
 declared: builtin, Ollama on this host, or a price of 0 of yours. Prices are read offline, from litellm's table, with
 yours on top:
 

@@ -8,7 +8,10 @@ from importlib import import_module
 _SCHEMAS = (
     ("agentctl.cli.document", "RUN_SCHEMA", "run: how a run ended"),
     ("agentctl.cli.document", "ERROR_SCHEMA", "any other command that failed"),
-    ("agentctl.cli.costs", "SCHEMA", "costs"),
+    ("agentctl.cli.estimate", "SCHEMA", "run --estimate: what it would cost"),
+    ("agentctl.cli.cost_document", "SCHEMA", "costs"),
+    ("agentctl.cli.ledger_shown", "CHECK_SCHEMA", "ledger check"),
+    ("agentctl.cli.ledger_shown", "RECONCILE_SCHEMA", "ledger reconcile"),
     ("agentctl.cli.runs", "SCHEMA", "runs list, runs show"),
     ("agentctl.cli.agents", "SCHEMA", "agents list, agents show"),
     ("agentctl.cli.tools", "SCHEMA", "tools list, tools show: with the arguments' JSON schema as a model sees it"),
