@@ -29,7 +29,7 @@ from tests.bill.parts import (
 )
 from tests.cli.conftest import Commands
 from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Rates, WireRequest
+from tests.wire.server import Answer, Call, Fault, Rates, WireRequest
 
 formats = pytest.mark.parametrize("format", FORMATS)
 DIME = 100_000_000
@@ -201,3 +201,20 @@ def test_further_limits_are_no_weaker(
     used = calls if limit == "max_calls_per_minute" else calls * 0.04
     assert document["limits"][limit] == {"limit": float(value), "used": used}
     assert_accounted(server.books, book_of(state))
+
+
+@formats
+def test_an_outage_leaves_at_most_half_of_a_runs_limit_and_one_call_in_doubt(
+    command: Any,  # noqa: ANN401
+    wire: OpenWire,
+    state: Path,
+    format: str,
+) -> None:
+    """After two calls in a row that nobody knows the cost of, the rest are small probes."""
+    server = opened(wire, PAID[format], Fault(500, bills=True, input_tokens=1000, output_tokens=100))
+    ended = command("--json", "--max-cost", "1", env=reaching(server, format))
+    book = book_of(state)
+    assert (ended.code, ended.document["status"]) == (4, "unavailable")
+    assert len(book.sent) == 4
+    assert server.books.billed_nano <= book.nano("doubt") <= 500_000_000 + max(one.hold_nano for one in book.sent)
+    assert [one.granted_output for one in book.sent[2:]] == [256, 256]
