@@ -25,7 +25,7 @@ from agentctl.tools.typed import typed
 from agentctl.tools.which import path_of
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
-_CREATE_S = 60.0
+_CREATE_S = 20.0
 _START_S = 60.0
 _MEGABYTE = 1024 * 1024
 _SOCKETS = (Path("/run/docker.sock"), Path("/run/containerd/containerd.sock"), Path("/run/podman/podman.sock"))
@@ -63,10 +63,11 @@ async def docker_run(bench: Bench, arguments: Run) -> str:
     await the_very_image(bench, arguments)
     call = secrets.token_hex(8)
     try:
-        identity, warnings = await _made(bench, arguments, call)
+        with anyio.CancelScope(shield=True):  # broken off, a busy engine would make it when nobody looks any more
+            identity, warnings = await _made(bench, arguments, call)
     except (EngineRefused, ToolError):
         raise
-    except BaseException:  # cancelled, or the engine went silent: nobody knows whether it was made
+    except BaseException:  # the engine went silent: nobody knows whether it was made
         await remove_unknown(bench, call)
         raise
     stays = False
