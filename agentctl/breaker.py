@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple
 
 from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
-from agentctl.limits import OWN, CostLimit, in_dollars
+from agentctl.limits import OWN, WINDOWS, CostLimit, in_dollars
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, lines_to_add, to_usd
 from agentctl.results import BreakerInfo, LimitUse
 
-_LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
@@ -72,15 +71,21 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
     if facts.unbounded is not None:
         raise UnknownPrice(
             f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
-            hint=f"choose another model, or {_LIFT}",
+            hint=f"choose another model, or {_lift(limits)}",
         )
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
             hint=(f"{near}   Else put" if near else "put")
             + " its real prices, in dollars per million tokens, at the end of config.toml"
-            f" (or {_LIFT}):\n{lines_to_add(name)}",
+            f" (or {_lift(limits)}):\n{lines_to_add(name)}",
         )
+
+
+def _lift(limits: CostLimit) -> str:
+    names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS)
+    flags = (f"{_FLAGS.get(name, flag_of(name))} none" for name in names if getattr(limits, name) is not None)
+    return f"lift the dollar limits: {' '.join(flags)}"
 
 
 def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
