@@ -101,7 +101,7 @@ def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) ->
             + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
-    free = f", or wait until {verdict.free_at:%H:%M:%S} UTC" if verdict.free_at else ""
+    free = f", or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC" if verdict.free_at else ""
     return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
 
 
@@ -183,7 +183,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
         hint = f"agentctl run {_FLAGS.get(verdict.limit, flag_of(verdict.limit))} {_more(verdict)} {words}"
         if verdict.free_at is not None:
-            hint += f"   (or wait until {verdict.free_at:%H:%M:%S} UTC)"
+            hint += f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)"
     return BreakerInfo(
         limit=verdict.limit,
         unit=verdict.unit,
