@@ -49,8 +49,8 @@ def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
     wanted = Kept("" if own is None else own.id, worst.nano, worst.tokens)
     if own is None:
         return wanted, None
-    smaller = own.tokens <= wanted.tokens and (own.nano or 0) <= (wanted.nano or 0)
-    return (wanted, own) if smaller and own != wanted else (wanted,)
+    grows = wanted.tokens > own.tokens or (wanted.nano or 0) > (own.nano or 0)
+    return (wanted, own) if grows else (wanted,)
 
 
 def _worst(ask: Ask) -> Worst:

@@ -229,3 +229,12 @@ async def test_what_is_kept_for_free_is_not_taken_for_another_runs_dollars(ledge
     assert isinstance(await ledger.reserve(free), Hold)
     assert isinstance(await ledger.reserve(ask("c", "second", tokens=800, hour=hour)), Hold)
     assert [row[0] for row in rows(path, "run_id, reason") if row[1] == "another run needed the room"] == ["first"]
+
+
+async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
+    """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: what was kept does."""
+    await opened(ledger)
+    first = replace(keeping("one", 500, 100, "mine"), keep=Keep(1_000, 100))
+    await settled(ledger, await ledger.reserve(first), 500)
+    assert isinstance(await ledger.reserve(keeping("two", 400, 300, "mine")), Hold)
+    assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
