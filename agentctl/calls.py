@@ -130,6 +130,7 @@ class Calls:
 
         Raises:
             Overrun: it cost more than was held.
+            StateError: the ledger cannot be written; what was sent stays held.
         """
         request = self._closing.request(messages) if self.facts.metered else None
         if request is None:
@@ -140,7 +141,7 @@ class Calls:
         wanted = Wish(min(least, self._keep.output), self._keep.output)
         try:
             return (await self._attempt(asked, wanted, "answer"))[0]
-        except Overrun:
+        except (Overrun, StateError):
             raise
         except (AgentctlError, _HoldLost):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -474,3 +475,25 @@ async def test_nothing_comes_after_the_end(house: House) -> None:
     await orchestrator.run("List all containers")
     assert events_after(house.diary, RunFinished) == []
     assert isinstance(house.last, RunResult)
+
+
+async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behind_the_limit(house: House) -> None:
+    """It was sent and paid for: that its hold stays held is the worse news."""
+    turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
+    turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
+    path = house.ledger.path
+
+    def lose_the_ledger(_: Request) -> Completion:
+        path.rename(path.with_name("moved.db"))
+        return says("all is up")
+
+    facts = ModelFacts("p", "m", Price(Decimal(0), Decimal(1_000)), context_window=128_000, output_ceiling=4_096)
+    provider = ScriptedProvider([*turns, lose_the_ledger], facts=facts)
+    limits = CostLimit(max_cost_per_task=Decimal("2.1"))
+    orchestrator, _ = house.build([], provider=provider, limits=limits)
+    result = await orchestrator.run("List all containers")
+    path.with_name("moved.db").rename(path)
+    assert provider.heard[-1].tools == ()
+    assert result.status == "state"
+    assert result.error is not None
+    assert "held for the last call stay held" in result.error.message
