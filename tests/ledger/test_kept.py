@@ -9,8 +9,10 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import Verdict
+from agentctl.errors import StateError, Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
@@ -238,3 +240,19 @@ async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn
     await settled(ledger, await ledger.reserve(first), 500)
     assert isinstance(await ledger.reserve(keeping("two", 400, 300, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
+
+
+async def test_what_makes_way_stays_where_the_hold_that_it_makes_way_for_cannot_be_written(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    """An id that stands in the book already fails at the last step: the exchange and the eviction are undone."""
+    hour = Decimal(1)
+    for run in ("first", "second"):
+        await opened(ledger, run, None)
+    await settled(ledger, await ledger.reserve(keeping("a", 100, 200, "first", hour=hour)), 100)
+    await settled(ledger, await ledger.reserve(keeping("b", 100, 200, "second", hour=hour)), 100)
+    before = rows(path, "id, phase, nano"), rows(path, "attempt_id, phase", "entries")
+    for again in (answer("a", 200, "second", hour=hour), ask("a", "second", tokens=500, hour=hour)):
+        with pytest.raises(StateError):
+            await ledger.reserve(again)
+        assert (rows(path, "id, phase, nano"), rows(path, "attempt_id, phase", "entries")) == before
