@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,8 +17,9 @@ import pytest
 
 from agentctl.agents import MOST_TOOLS, load_agents
 from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
-from agentctl.events import BreakerTripped, CallDoubted, CallSent, Event, Record, RunFinished, RunStarted
+from agentctl.events import BreakerTripped, CallDoubted, CallSent, Event, ModelAnswered, Record, RunFinished, RunStarted
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.clock import Reading, system_clock
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.orchestrator import Orchestrator
@@ -497,3 +501,27 @@ async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behin
     assert result.status == "state"
     assert result.error is not None
     assert "held for the last call stay held" in result.error.message
+
+
+async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path) -> None:
+    """What it keeps for a last answer would count against everyone as long as its process lives."""
+    read, broken = system_clock(), list[str]()
+
+    def clock() -> Reading:
+        if broken:
+            raise OSError(errno.EIO, broken.pop())
+        return read()
+
+    class Breaking(Diary):
+        async def observe(self, record: Record) -> None:
+            if isinstance(record.event, ModelAnswered) and not record.event.tool_calls:
+                broken.append("the clock cannot be read")
+
+    ledger = SqliteLedger(tmp_path / "ledger.db", clock=clock)
+    orchestrator, _ = House(ledger).build([asks(call("docker_ps")), says("all is up")], Breaking())
+    result = await orchestrator.run("List all containers")
+    assert (result.status, result.answer) == ("state", "all is up")
+    with closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("SELECT status FROM scopes").fetchall() == [("done",)]
+        assert db.execute("SELECT count(*) FROM attempts WHERE phase = 'kept'").fetchone() == (0,)
+    await ledger.aclose()
