@@ -91,7 +91,12 @@ class Loop:
         """
         if not self._metered or not any(message.role == "tool" for message in self._messages):
             return
-        if isinstance(error, BudgetExceeded) and not isinstance(error, Overrun) and not error.partial:
+        if (
+            isinstance(error, BudgetExceeded)
+            and not isinstance(error, Overrun)
+            and not error.partial
+            and error.verdict.unit != "calls"  # it would be one more
+        ):
             await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
             answer = await self._calls.last_answer(self._messages)
             if answer is not None and answer.text.strip():

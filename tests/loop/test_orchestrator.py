@@ -17,7 +17,17 @@ import pytest
 
 from agentctl.agents import MOST_TOOLS, load_agents
 from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
-from agentctl.events import BreakerTripped, CallDoubted, CallSent, Event, ModelAnswered, Record, RunFinished, RunStarted
+from agentctl.events import (
+    BreakerTripped,
+    CallDoubted,
+    CallSent,
+    Event,
+    ModelAnswered,
+    Noted,
+    Record,
+    RunFinished,
+    RunStarted,
+)
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
 from agentctl.limits import CostLimit
@@ -525,3 +535,11 @@ async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path
         assert db.execute("SELECT status FROM scopes").fetchall() == [("done",)]
         assert db.execute("SELECT count(*) FROM attempts WHERE phase = 'kept'").fetchone() == (0,)
     await ledger.aclose()
+
+
+async def test_nobody_is_told_of_a_last_answer_that_the_same_limit_forbids(house: House) -> None:
+    orchestrator, provider = house.build([asks(call("docker_ps"))], limits=CostLimit(max_calls_per_minute=1))
+    result = await orchestrator.run("List all containers")
+    assert (result.status, len(provider.heard)) == ("budget", 1)
+    assert "docker_ps" in result.answer
+    assert not [event for event in house.diary.events if isinstance(event, Noted)]
