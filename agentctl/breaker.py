@@ -9,12 +9,11 @@ from typing import Literal, NamedTuple
 
 from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
-from agentctl.limits import OWN, CostLimit, in_dollars
+from agentctl.limits import OWN, WINDOWS, CostLimit, in_dollars
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, lines_to_add, to_usd
 from agentctl.results import BreakerInfo, LimitUse
 
-_LIFT = "lift the dollar limits: --max-cost none --max-cost-per-hour none"
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
 _MOST_TO_PASTE = 200
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
@@ -72,15 +71,21 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
     if facts.unbounded is not None:
         raise UnknownPrice(
             f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
-            hint=f"choose another model, or {_LIFT}",
+            hint=f"choose another model, or {_lift(limits)}",
         )
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
             hint=(f"{near}   Else put" if near else "put")
             + " its real prices, in dollars per million tokens, at the end of config.toml"
-            f" (or {_LIFT}):\n{lines_to_add(name)}",
+            f" (or {_lift(limits)}):\n{lines_to_add(name)}",
         )
+
+
+def _lift(limits: CostLimit) -> str:
+    names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS)
+    flags = (f"{_FLAGS.get(name, flag_of(name))} none" for name in names if getattr(limits, name) is not None)
+    return f"lift the dollar limits: {' '.join(flags)}"
 
 
 def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
@@ -96,7 +101,7 @@ def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) ->
             + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
-    free = f", or wait until {verdict.free_at:%H:%M:%S} UTC" if verdict.free_at else ""
+    free = f", or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC" if verdict.free_at else ""
     return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
 
 
@@ -178,7 +183,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
         hint = f"agentctl run {_FLAGS.get(verdict.limit, flag_of(verdict.limit))} {_more(verdict)} {words}"
         if verdict.free_at is not None:
-            hint += f"   (or wait until {verdict.free_at:%H:%M:%S} UTC)"
+            hint += f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)"
     return BreakerInfo(
         limit=verdict.limit,
         unit=verdict.unit,

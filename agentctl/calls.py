@@ -17,7 +17,7 @@ import anyio
 
 from agentctl.bound import bound
 from agentctl.breaker import Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import LEAST_OUTPUT, Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
+from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
 from agentctl.closing import Closing
 from agentctl.errors import AgentctlError, BudgetExceeded, ProviderError, StateError, Verdict
 from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, CallWaited, Emit, Event
@@ -130,16 +130,18 @@ class Calls:
 
         Raises:
             Overrun: it cost more than was held.
+            StateError: the ledger cannot be written; what was sent stays held.
         """
         request = self._closing.request(messages) if self.facts.metered else None
         if request is None:
             return None
         self._keep = self._closing.keep(messages)
         asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
-        wanted = Wish(min(LEAST_OUTPUT, self._keep.output), self._keep.output)
+        least = wish(self.facts, self._max_output_tokens).least
+        wanted = Wish(min(least, self._keep.output), self._keep.output)
         try:
             return (await self._attempt(asked, wanted, "answer"))[0]
-        except Overrun:
+        except (Overrun, StateError):
             raise
         except (AgentctlError, _HoldLost):
             return None

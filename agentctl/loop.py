@@ -18,6 +18,7 @@ from agentctl.errors import (
     EngineUnavailable,
     ProviderError,
     SandboxUnavailable,
+    StateError,
     TaskFailed,
 )
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, ModelAnswered, Noted, TurnStarted
@@ -76,7 +77,7 @@ class Loop:
         except AgentctlError as error:
             try:
                 await self._close(error)
-            except Overrun as worse:
+            except (Overrun, StateError) as worse:
                 return self.outcome(worse)
             return self.outcome(error)
         return self.outcome()
@@ -86,10 +87,16 @@ class Loop:
 
         Raises:
             Overrun: the last answer cost more than was held.
+            StateError: what it cost cannot be written.
         """
         if not self._metered or not any(message.role == "tool" for message in self._messages):
             return
-        if isinstance(error, BudgetExceeded) and not isinstance(error, Overrun) and not error.partial:
+        if (
+            isinstance(error, BudgetExceeded)
+            and not isinstance(error, Overrun)
+            and not error.partial
+            and error.verdict.unit != "calls"  # it would be one more
+        ):
             await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
             answer = await self._calls.last_answer(self._messages)
             if answer is not None and answer.text.strip():

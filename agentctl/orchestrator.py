@@ -203,9 +203,11 @@ class Orchestrator:
             with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
                 await run.kit.toolbox.aclose()
         if run.opened:
-            if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
-                run.limits = await self._measured(run)
-            await self._ledger.close_run(run.recorder.run_id, status)
+            try:
+                if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
+                    run.limits = await self._measured(run)
+            finally:
+                await self._ledger.close_run(run.recorder.run_id, status)
 
     def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:
         facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()

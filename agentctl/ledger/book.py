@@ -122,10 +122,10 @@ class Book:
             if isinstance(answer, Wait):
                 self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
-                return answer if verdict is None else replace(answer, verdict=_timed(tick, verdict))
+                return answer if verdict is None else replace(answer, verdict=timed(tick, ask, verdict))
             self._leave(tick, ask.attempt_id)
             if isinstance(answer, Verdict):
-                return _timed(tick, answer)
+                return timed(tick, ask, answer)
             for one in gone:
                 rows.void(tick, one.id, "another run needed the room")
             limits = kept.without(limits, *gone, shared_only=True)
@@ -280,8 +280,10 @@ def judged(
         granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
         if isinstance(granted, Worst):
             return granted, aside, others[:count]
+        answer = granted  # what others keep would make way, so it neither refuses nor stands in the figures
     return answer, own, ()
 
 
-def _timed(tick: Tick, verdict: Verdict) -> Verdict:
-    return replace(verdict, free_at=free_at(tick, verdict))
+def timed(tick: Tick, ask: Ask, verdict: Verdict) -> Verdict:
+    """Return a refusal with the time when it would be none any more."""
+    return replace(verdict, free_at=free_at(tick, ask, verdict))

@@ -29,10 +29,10 @@ def kept_of(tick: Tick, run_id: str) -> Kept | None:
 
 
 def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
-    """Return what other runs keep, the youngest first."""
+    """Return what other runs keep in dollars, the youngest first."""
     found = tick.db.execute(
         "SELECT id, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
-        " ORDER BY held_us DESC, id",
+        " AND nano > 0 ORDER BY held_us DESC, id",
         (run_id,),
     )
     return tuple(map(Kept._make, found))
@@ -49,8 +49,8 @@ def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
     wanted = Kept("" if own is None else own.id, worst.nano, worst.tokens)
     if own is None:
         return wanted, None
-    smaller = own.tokens <= wanted.tokens and (own.nano or 0) <= (wanted.nano or 0)
-    return (wanted, own) if smaller and own != wanted else (wanted,)
+    grows = wanted.tokens > own.tokens or (wanted.nano or 0) > (own.nano or 0)
+    return (wanted, own) if grows else (wanted,)
 
 
 def _worst(ask: Ask) -> Worst:

@@ -12,13 +12,13 @@ from typing import NamedTuple, TypeVar
 
 from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
-from agentctl.ledger.book import PAUSE_S, judged
+from agentctl.ledger.book import PAUSE_S, judged, timed
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
-from agentctl.ledger.sums import free_at, limits_of
+from agentctl.ledger.sums import limits_of
 from agentctl.limits import CostLimit
 
 T = TypeVar("T")
@@ -56,9 +56,9 @@ def outlook(
             rest = health.seconds if isinstance(health, Wait) else 0.0
         answer, _, _ = judged(tick, wanted, rooms, None, at_ceiling=broke_its_clamp(tick, ask))
         if isinstance(answer, Verdict):
-            answer = replace(answer, free_at=free_at(tick, answer))
+            answer = timed(tick, ask, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
-            answer = replace(answer, verdict=replace(answer.verdict, free_at=free_at(tick, answer.verdict)))
+            answer = replace(answer, verdict=timed(tick, ask, answer.verdict))
         return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike)
 
     return _as_it_lies(path, look, clock or system_clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from agentctl.budget import Amounts, Ask, Room
@@ -95,10 +96,9 @@ def limits_of(tick: Tick, ask: Ask) -> tuple[Room, ...]:
     run_nano, nano_moves = run_amounts(tick, ask.run_id, "nano")
     run_tokens, tokens_move = run_amounts(tick, ask.run_id, "tokens")
     queued, queued_run, queued_tokens = _queued(tick, ask)
-    everyone = {"max_cost_per_hour": ask.hour_limit_nano, **ask.further}
-    calls = everyone.pop("max_calls_per_minute", None)
+    calls = ask.further.get("max_calls_per_minute")
     rooms = [Room("max_cost_per_task", "nano_usd", row[0], run_nano, nano_moves, queued_run)]
-    for name, ceiling in everyone.items():
+    for name, ceiling in _windows_of(ask).items():
         rooms.append(Room(name, "nano_usd", ceiling, *window_amounts(tick, name), queued))
     rooms.append(Room("max_tokens_per_task", "tokens", row[1], run_tokens, tokens_move, queued_tokens))
     if calls is not None:
@@ -106,14 +106,34 @@ def limits_of(tick: Tick, ask: Ask) -> tuple[Room, ...]:
     return tuple(rooms)
 
 
-def free_at(tick: Tick, verdict: Verdict) -> datetime | None:
-    """Return when enough of a window will have passed for the refused attempt, or None where waiting will not help."""
-    excess = verdict.would_be - verdict.ceiling
+def _windows_of(ask: Ask) -> Mapping[LimitName, int | None]:
+    """Return the ceilings of the windows that ``ask`` falls under."""
+    further: Mapping[LimitName, int] = {name: most for name, most in ask.further.items() if name in WINDOWS}
+    return {"max_cost_per_hour": ask.hour_limit_nano, **further}
+
+
+def free_at(tick: Tick, ask: Ask, verdict: Verdict) -> datetime | None:
+    """Return when enough of every window will have passed for ``ask``, or None where waiting will not help."""
     if verdict.limit == "max_calls_per_minute":
         return as_datetime(tick.wall_us + MINUTE_US) if verdict.ceiling else None
-    if verdict.limit not in WINDOWS or excess > verdict.spent + verdict.in_doubt:
+    if verdict.limit not in WINDOWS:
         return None
-    longer = _longer_us(verdict.limit)
+    asked = verdict.would_be - verdict.spent - verdict.in_doubt  # with what is held: in every window the same
+    last_us = tick.now_us
+    for limit, ceiling in _windows_of(ask).items():
+        freed_us = last_us if ceiling is None else _freed_us(tick, limit, ceiling - asked)
+        if freed_us is None:
+            return None
+        last_us = max(last_us, freed_us)
+    return as_datetime(tick.wall_us + last_us - tick.now_us)
+
+
+def _freed_us(tick: Tick, limit: LimitName, most: int) -> int | None:
+    """Return when no more than ``most`` of what has ended counts in a window, None for never."""
+    amounts, longer = window_amounts(tick, limit)[0], _longer_us(limit)
+    excess = amounts.spent + amounts.in_doubt - most
+    if excess <= 0:
+        return tick.now_us
     rows = tick.db.execute(
         "SELECT leaves_hour_us, nano FROM attempts WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ?"
         " AND phase <> 'void' ORDER BY leaves_hour_us",
@@ -122,5 +142,5 @@ def free_at(tick: Tick, verdict: Verdict) -> datetime | None:
     for leaves, nano in rows:
         excess -= nano or 0
         if excess <= 0:
-            return as_datetime(tick.wall_us + leaves + longer - tick.now_us)
+            return int(leaves + longer)
     return None

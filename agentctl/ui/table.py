@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.text import safe_text
@@ -59,18 +60,20 @@ def _call(number: int, attempt: Attempt) -> tuple[str, ...]:
 
 
 def _limits(result: RunResult, breaker: BreakerInfo | None) -> str:
-    rows = [_limit(use, breaker) for use in result.limits]
+    rows = [_limit(use, breaker, result.finished_at) for use in result.limits]
     return columns(("limit", "ceiling", "used", "held", ""), rows, right=frozenset({1, 2, 3}))
 
 
-def _limit(use: LimitUse, breaker: BreakerInfo | None) -> tuple[str, ...]:
+def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[str, ...]:
     tripped = breaker is not None and breaker.limit == use.name
     held = amount(breaker.held, breaker.unit) if breaker is not None and tripped and breaker.held else ""
     remarks = [f"{100 * use.used // use.ceiling} %"] if use.ceiling else []
     remarks += ["tripped"] if tripped else []
     remarks += [f"set by {safe_text(use.set_by)}"] if use.set_by else []
     if breaker is not None and tripped and breaker.free_at is not None:
-        remarks.append(f"room again at {breaker.free_at.astimezone():%H:%M:%S}")
+        at = breaker.free_at.astimezone()
+        day = "" if at.date() == now.astimezone().date() else f"{at:%Y-%m-%d} "
+        remarks.append(f"room again at {day}{at:%H:%M:%S}")
     return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), held, ", ".join(remarks))
 
 

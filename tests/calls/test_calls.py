@@ -146,6 +146,15 @@ async def test_what_has_no_bound_is_refused_under_a_dollar_limit(desk: Desk) -> 
         await calls.ask(HELLO)
 
 
+async def test_what_lifts_the_dollar_limits_names_those_that_are_set_and_no_other(desk: Desk) -> None:
+    limits = CostLimit(max_cost_per_hour=None, max_cost_per_day=Decimal(5))
+    for facts in (ModelFacts("p", "m", None), ModelFacts("p", "auto", PRICE, unbounded="it chooses the model itself")):
+        calls = await desk.calls(ANSWER, facts=facts, limits=limits)
+        with pytest.raises(UnknownPrice) as caught:
+            await calls.ask(HELLO)
+        assert "lift the dollar limits: --max-cost none --max-cost-per-day none" in caught.value.hint
+
+
 async def test_at_a_limit_of_nothing_only_the_free_is_called(desk: Desk) -> None:
     nothing = CostLimit(max_cost_per_task=Decimal(0))
     paid = await desk.calls(ANSWER, limits=nothing)

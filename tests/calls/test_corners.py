@@ -18,8 +18,9 @@ from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, Cal
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.pricing import ModelFacts
 from agentctl.providers.scripted import Part, ScriptedProvider
-from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, Desk
+from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
 PIECES: list[Part] = [Delta("h"), ANSWER]
 
@@ -190,3 +191,18 @@ async def test_a_refusal_that_cost_nothing_takes_no_ground_from_the_next_bound(d
     await calls.ask(more)
     bounds = [event.input_bound for event in desk.events if isinstance(event, CallHeld)]
     assert bounds[1] == bounds[2] < plain_bound(Request("m", more))
+
+
+@pytest.mark.parametrize(("turns", "asked"), [(10, 1), (11, 0)])
+async def test_a_reasoning_model_is_not_asked_for_a_last_answer_without_room_to_think(
+    desk: Desk, turns: int, asked: int
+) -> None:
+    """Of the last 2,800 tokens fewer than a thousand are left for the answer: it would be reasoning, and cut."""
+    thinker = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=64_000, reasoning=True)
+    limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=60_000)
+    turn = Completion("hi", usage=Usage(5_000, 200), model="m")
+    calls = await desk.calls(*[turn] * turns, ANSWER, facts=thinker, limits=limits, max_output_tokens=4_096)
+    for _ in range(turns):
+        await calls.ask(HELLO)
+    answer = await calls.last_answer((*HELLO, Message("tool", "found it " * 60, tool_call_id="1")))
+    assert (answer is not None, len(desk.provider.heard)) == (bool(asked), turns + asked)

@@ -145,6 +145,15 @@ def test_the_table_says_which_limit_tripped_and_with_what() -> None:
     assert lines[-1] == "hint: paste me"
 
 
+def test_a_day_on_which_there_is_room_again_is_named_unless_it_is_this_one() -> None:
+    for free_at in (AT + timedelta(minutes=3), AT + timedelta(days=20)):
+        breaker = replace(BREAKER, free_at=free_at)
+        table = details(replace(RESULT, breaker=breaker), Meter(), PLAIN)
+        local, today = free_at.astimezone(), AT.astimezone().date()
+        said = f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+        assert f"room again at {said}\n" in table
+
+
 def held(id: str, nano: int = 50_000_000) -> CallHeld:
     return CallHeld(id, "scripted", "priced", 1000, 500, nano, 1500)
 

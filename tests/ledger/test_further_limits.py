@@ -114,3 +114,20 @@ async def test_what_was_never_sent_is_no_call(book: SqliteLedger) -> None:
         assert isinstance(held, Hold)
         await book.void(held.id, "no connection")
     await book.aclose()
+
+
+async def test_the_time_to_wait_for_is_that_of_every_window_which_is_in_the_way(
+    book: SqliteLedger, hands: HandClock
+) -> None:
+    """The hour has room again in an hour, the day only tomorrow: waiting an hour would not help."""
+    await opened(book)
+    asked = replace(under("first", "max_cost_per_day", DOLLAR, tokens=600), hour_limit_nano=DOLLAR)
+    await spent(book, asked)
+    refused = await book.reserve(replace(asked, attempt_id="second"))
+    assert isinstance(refused, Verdict)
+    assert refused.limit == "max_cost_per_hour"
+    assert refused.free_at == as_datetime(hands().wall_us) + timedelta(days=1)
+    never = replace(asked, attempt_id="third", further={"max_cost_per_month": DOLLAR // 2})
+    refused = await book.reserve(never)
+    assert isinstance(refused, Verdict)
+    assert refused.free_at is None

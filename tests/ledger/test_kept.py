@@ -9,12 +9,15 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import Verdict
+from agentctl.errors import StateError, Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
-from tests.ledger.parts import DOLLAR, HandClock, ask
+from agentctl.pricing import FREE
+from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
 
@@ -187,3 +190,69 @@ async def test_a_provider_in_doubt_gets_no_last_question(ledger: SqliteLedger, c
     clock.pass_by(100)  # the pause is over: a turn would be sent as a probe
     assert not isinstance(await ledger.reserve(answer("last", 100, "mine")), Hold)
     assert isinstance(await ledger.reserve(keeping("probe", 100, 100, "mine")), Hold)
+
+
+async def test_who_needs_what_others_keep_and_what_they_have_sent_waits_for_it(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    hour = Decimal(1)
+    for run in ("first", "second"):
+        await opened(ledger, run, None)
+    held = await ledger.reserve(keeping("a", 500, 200, "first", hour=hour))
+    asked = ask("b", "second", tokens=900, hour=hour)
+    waiting = await ledger.reserve(asked)
+    assert isinstance(waiting, Wait)
+    assert waiting.verdict is not None
+    assert waiting.verdict.would_be == 1_400_000_000  # what is kept makes way
+    assert [row[0] for row in rows(path, "phase")] == ["kept", "held"]
+    await settled(ledger, held, 100)
+    assert isinstance(await ledger.reserve(asked), Hold)
+
+
+async def test_what_others_keep_is_not_in_the_figures_of_a_refusal(ledger: SqliteLedger, clock: HandClock) -> None:
+    hour = Decimal(1)
+    for run in ("first", "second"):
+        await opened(ledger, run, None)
+    await settled(ledger, await ledger.reserve(keeping("a", 400, 600, "first", hour=hour)), 400)
+    refused = await ledger.reserve(ask("b", "second", tokens=900, hour=hour))
+    assert isinstance(refused, Verdict)
+    assert (refused.would_be, refused.held) == (1_300_000_000, 0)
+    assert refused.free_at is not None
+    clock.pass_by(3_600)
+    assert isinstance(await ledger.reserve(ask("b", "second", tokens=900, hour=hour)), Hold)
+
+
+async def test_what_is_kept_for_free_is_not_taken_for_another_runs_dollars(ledger: SqliteLedger, path: Path) -> None:
+    hour = Decimal(1)
+    for run in ("first", "free", "second"):
+        await opened(ledger, run, None)
+    await settled(ledger, await ledger.reserve(keeping("a", 100, 200, "first", hour=hour)), 100)
+    free = replace(keeping("b", 100, 200, "free"), facts=replace(FACTS, provider="q", price=FREE))
+    assert isinstance(await ledger.reserve(free), Hold)
+    assert isinstance(await ledger.reserve(ask("c", "second", tokens=800, hour=hour)), Hold)
+    assert [row[0] for row in rows(path, "run_id, reason") if row[1] == "another run needed the room"] == ["first"]
+
+
+async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
+    """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: what was kept does."""
+    await opened(ledger)
+    first = replace(keeping("one", 500, 100, "mine"), keep=Keep(1_000, 100))
+    await settled(ledger, await ledger.reserve(first), 500)
+    assert isinstance(await ledger.reserve(keeping("two", 400, 300, "mine")), Hold)
+    assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)
+
+
+async def test_what_makes_way_stays_where_the_hold_that_it_makes_way_for_cannot_be_written(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    """An id that stands in the book already fails at the last step: the exchange and the eviction are undone."""
+    hour = Decimal(1)
+    for run in ("first", "second"):
+        await opened(ledger, run, None)
+    await settled(ledger, await ledger.reserve(keeping("a", 100, 200, "first", hour=hour)), 100)
+    await settled(ledger, await ledger.reserve(keeping("b", 100, 200, "second", hour=hour)), 100)
+    before = rows(path, "id, phase, nano"), rows(path, "attempt_id, phase", "entries")
+    for again in (answer("a", 200, "second", hour=hour), ask("a", "second", tokens=500, hour=hour)):
+        with pytest.raises(StateError):
+            await ledger.reserve(again)
+        assert (rows(path, "id, phase, nano"), rows(path, "attempt_id, phase", "entries")) == before

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentctl.breaker import breaker_info
+from agentctl.breaker import breaker_info, tripped
 from agentctl.errors import BudgetExceeded, LimitName, Unit, Verdict
+from agentctl.pricing import ModelFacts
 from agentctl.results import BreakerInfo
 
 
@@ -40,11 +41,13 @@ def test_tokens_are_suggested_in_thousands() -> None:
     assert info.hint == """agentctl run --max-tokens 3000 'why, '"'"'oh why'"'"'?'"""
 
 
-def test_the_hour_says_when_there_is_room_again() -> None:
+def test_a_window_says_on_which_day_and_when_there_is_room_again() -> None:
     at = datetime(2026, 11, 22, 13, 5, 7, tzinfo=UTC)
     info = breaker_info(trip("max_cost_per_hour", "nano_usd", 10**10, 10**10 + 5, spent=10**10, free_at=at), task="go")
-    hint = "agentctl run --max-cost-per-hour 20.00 go   (or wait until 13:05:07 UTC)"
+    hint = "agentctl run --max-cost-per-hour 20.00 go   (or wait until 2026-11-22 13:05:07 UTC)"
     assert info == BreakerInfo("max_cost_per_hour", "nano_usd", 10**10, 10**10, 0, 10**10 + 5, at, hint)
+    verdict = Verdict("max_cost_per_month", "nano_usd", 10**10, 10**10, 0, 0, 10**10 + 5, free_at=at)
+    assert tripped(verdict, ModelFacts("p", "m")).hint.endswith("or wait until 2026-11-22 13:05:07 UTC")
 
 
 @pytest.mark.parametrize("task", ["x" * 201, "two\nlines", "\x1b[2J"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +17,19 @@ import pytest
 
 from agentctl.agents import MOST_TOOLS, load_agents
 from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
-from agentctl.events import BreakerTripped, CallDoubted, CallSent, Event, Record, RunFinished, RunStarted
+from agentctl.events import (
+    BreakerTripped,
+    CallDoubted,
+    CallSent,
+    Event,
+    ModelAnswered,
+    Noted,
+    Record,
+    RunFinished,
+    RunStarted,
+)
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.clock import Reading, system_clock
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.orchestrator import Orchestrator
@@ -474,3 +489,57 @@ async def test_nothing_comes_after_the_end(house: House) -> None:
     await orchestrator.run("List all containers")
     assert events_after(house.diary, RunFinished) == []
     assert isinstance(house.last, RunResult)
+
+
+async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behind_the_limit(house: House) -> None:
+    """It was sent and paid for: that its hold stays held is the worse news."""
+    turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
+    turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
+    path = house.ledger.path
+
+    def lose_the_ledger(_: Request) -> Completion:
+        path.rename(path.with_name("moved.db"))
+        return says("all is up")
+
+    facts = ModelFacts("p", "m", Price(Decimal(0), Decimal(1_000)), context_window=128_000, output_ceiling=4_096)
+    provider = ScriptedProvider([*turns, lose_the_ledger], facts=facts)
+    limits = CostLimit(max_cost_per_task=Decimal("2.1"))
+    orchestrator, _ = house.build([], provider=provider, limits=limits)
+    result = await orchestrator.run("List all containers")
+    path.with_name("moved.db").rename(path)
+    assert provider.heard[-1].tools == ()
+    assert result.status == "state"
+    assert result.error is not None
+    assert "held for the last call stay held" in result.error.message
+
+
+async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path) -> None:
+    """What it keeps for a last answer would count against everyone as long as its process lives."""
+    read, broken = system_clock(), list[str]()
+
+    def clock() -> Reading:
+        if broken:
+            raise OSError(errno.EIO, broken.pop())
+        return read()
+
+    class Breaking(Diary):
+        async def observe(self, record: Record) -> None:
+            if isinstance(record.event, ModelAnswered) and not record.event.tool_calls:
+                broken.append("the clock cannot be read")
+
+    ledger = SqliteLedger(tmp_path / "ledger.db", clock=clock)
+    orchestrator, _ = House(ledger).build([asks(call("docker_ps")), says("all is up")], Breaking())
+    result = await orchestrator.run("List all containers")
+    assert (result.status, result.answer) == ("state", "all is up")
+    with closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("SELECT status FROM scopes").fetchall() == [("done",)]
+        assert db.execute("SELECT count(*) FROM attempts WHERE phase = 'kept'").fetchone() == (0,)
+    await ledger.aclose()
+
+
+async def test_nobody_is_told_of_a_last_answer_that_the_same_limit_forbids(house: House) -> None:
+    orchestrator, provider = house.build([asks(call("docker_ps"))], limits=CostLimit(max_calls_per_minute=1))
+    result = await orchestrator.run("List all containers")
+    assert (result.status, len(provider.heard)) == ("budget", 1)
+    assert "docker_ps" in result.answer
+    assert not [event for event in house.diary.events if isinstance(event, Noted)]
