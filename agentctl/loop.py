@@ -103,6 +103,7 @@ class Loop:
                 error.partial = answer.text
                 await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
                 return
+            await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
         if isinstance(error, (BudgetExceeded, ProviderError)):
             found = summary(self._messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""

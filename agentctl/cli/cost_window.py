@@ -23,6 +23,14 @@ class Asked(NamedTuple):
     until: str | None = None
     whole: bool = False  # without any of them: from the beginning, not today
 
+    @property
+    def words(self) -> list[str]:
+        """The flags again."""
+        named = {"--last-hour": self.last_hour, "--today": self.today, "--this-month": self.this_month}
+        timed = {"--since": self.since, "--until": self.until}
+        given = [word for flag, value in timed.items() if value is not None for word in (flag, value)]
+        return [flag for flag, wished in named.items() if wished] + given
+
 
 class Window(NamedTuple):
     """Two moments (UTC); ``since`` None is the beginning, ``until`` None is now. ``notes`` say how words were taken."""
@@ -86,6 +94,8 @@ def _point(flag: str, text: str, *, now: datetime, zone: Zone, ends: bool) -> _P
     found = _TIME.fullmatch(said)
     try:
         if found is None:
+            if said.isdigit():  # 20261101 would be so many seconds
+                raise ValueError(said)
             ago = timedelta(seconds=duration(zero=False)(said))
             return _Point(now - ago, f"{said} ago" if ends else f"the last {said}")
         at = datetime.fromisoformat(said)

@@ -131,6 +131,7 @@ def costs(
     groups = _groups(by)
     window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
     settings = load_settings(flags={}, remember=False).settings
+    again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
     def look(now: datetime) -> View:
@@ -138,7 +139,7 @@ def costs(
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_path, query)
-        gate = None if above is None else _gate(report.total, above)
+        gate = None if above is None else _gate(report.total, above, again)
         return View(report, query, wanted.title, wanted.notes, _standings(settings, report), gate)
 
     if watch:
@@ -198,7 +199,17 @@ def _nano(usd: Decimal) -> int:
     return to_nano(usd)
 
 
-def _gate(total: Sums, above: int) -> Gate:
+def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], timezone: str | None) -> str:
+    """Return the line that shows by model what was asked for."""
+    import shlex
+
+    given = [*words, *(word for label in labels for word in ("--label", label))]
+    given += [] if run is None else ["--run", run]
+    given += [] if timezone is None else ["--timezone", timezone]
+    return shlex.join(["agentctl", "costs", *given, "--by", "model"])
+
+
+def _gate(total: Sums, above: int, again: str) -> Gate:
     """Judge what counts as spent, charged and in doubt; an unknown price fails, whatever is known beside it."""
     from agentctl.cli.cost_document import Gate
     from agentctl.ui.figures import ceiling, money, plural
@@ -207,14 +218,14 @@ def _gate(total: Sums, above: int) -> Gate:
     doubt = f" (of it {money(total.in_doubt_nano)} in doubt)" if total.in_doubt_nano else ""
     if counted > above:
         message = f"{ceiling(counted)}{doubt} is above --fail-above {ceiling(above)}"
-        return Gate(above, counted, message, "see what it was: agentctl costs --by model")
+        return Gate(above, counted, message, f"see what it was: {again}")
     if total.unknown_calls:
         calls = plural(total.unknown_calls, "call")
         message = (
             f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
             f" nobody can say that it is not above --fail-above {ceiling(above)}"
         )
-        return Gate(above, counted, message, "see whose: agentctl costs --by model")
+        return Gate(above, counted, message, f"see whose: {again}")
     return Gate(above, counted)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from textwrap import wrap
@@ -22,6 +22,7 @@ from agentctl.settings import Loaded, ProviderChoice
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint
 from agentctl.ui.figures import amount, columns, limit, money, seconds
+from agentctl.ui.summary import retry_command
 from agentctl.version import __version__
 
 SCHEMA = "agentctl.estimate/1"
@@ -30,9 +31,19 @@ _WIDTH = 66
 
 
 def foretold(
-    loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str], form: Form, paint: Paint
+    loaded: Loaded,
+    choice: ProviderChoice,
+    task: str,
+    *,
+    labels: Mapping[str, str],
+    form: Form,
+    paint: Paint,
+    command: Sequence[str] = (),
 ) -> int:
-    """Print the estimate and return the exit code: what the run would end with now, were its first call refused."""
+    """Print the estimate and return the exit code: what the run would end with now, were its first call refused.
+
+    ``command`` are the words that would start it again.
+    """
     import anyio
 
     from agentctl.wiring import foretell
@@ -46,7 +57,9 @@ def foretold(
     sys.stdout.flush()
     if found.refusal is None:
         return 0
-    tell(found.refusal.message, found.refusal.hint, paint)
+    again = command and found.breaker is not None and found.refusal.hint.startswith("agentctl run ")
+    hint = retry_command(command, found.breaker) if again and found.breaker else found.refusal.hint
+    tell(found.refusal.message, hint, paint)
     return exit_status(found.refusal).value
 
 

@@ -30,7 +30,8 @@ class Invocation:
     @property
     def form(self) -> Form:
         """What the words ask for, readable even when they are wrong elsewhere."""
-        return wanted_form(self.argv)
+        form = wanted_form(self.argv)
+        return "jsonl" if form == "json" and self.command == "costs" and "--watch" in self.argv else form
 
 
 def wanted_form(argv: tuple[str, ...]) -> Form:

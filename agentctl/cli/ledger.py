@@ -193,7 +193,8 @@ def _text_of(source: str) -> str:
         raise UsageError(f"--from {source} cannot be read: {said.lower()}") from error
     if len(data) > _MOST_BYTES:
         raise UsageError(f"--from {source} is longer than 64 MiB", hint="export a shorter time")
-    return data.decode("utf-8", "replace")
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # what Excel calls Unicode text
+    return data.decode("utf-16" if utf_16 else "utf-8", "replace")
 
 
 def _who() -> str:

@@ -53,7 +53,7 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
             "ledger": str(path),
             "exists": found.there,
             "attempts": found.attempts,
-            "admissions": {"proved": found.proved, "without_limits": found.free},
+            "admissions": {"proved": found.proved, "without_limits": found.free, "kept": found.kept},
             "wrong_count": found.wrong_count,
             "wrong": list(found.wrong),
             "open": [
@@ -106,7 +106,8 @@ def check_table(found: Checked, path: Path) -> str:
 def _check_lines(found: Checked) -> Iterator[str]:
     yield "the file is whole" + (", its rows and admissions can be believed" if not found.wrong else "")
     free = f", {found.free:,} free or without a limit" if found.free else ""
-    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}"
+    kept = f", {found.kept:,} set aside for last answers" if found.kept else ""
+    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}{kept}"
     for said in found.wrong:
         yield f"wrong: {safe_text(said)}"
     if found.open:

@@ -87,7 +87,9 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     if wish.estimate:
         from agentctl.cli.estimate import foretold
 
-        return foretold(loaded, choice, with_data(task, data), labels=wish.labels, form=known.form, paint=known.paint)
+        asked_of = with_data(task, data)
+        again = _repeatable(call)
+        return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
     presenter = Presenter(
         form=known.form,
         paint=known.paint,

@@ -66,7 +66,7 @@ class Stream:
         if self._loud and error.errno not in (errno.EPIPE, errno.ESHUTDOWN):
             raise StateError(
                 f"stdout cannot be written: {error.strerror}",
-                hint="what was paid for is in the journal: agentctl runs show",
+                hint="what a run has paid for is in its journal: agentctl runs show",
             ) from error
 
 

@@ -88,6 +88,7 @@ class Checked(NamedTuple):
     attempts: int = 0
     proved: int = 0
     free: int = 0
+    kept: int = 0  # set aside for last answers, and replayed with what it was set aside beside
     now: datetime | None = None
     open: tuple[OpenHold, ...] = ()
     doubts: tuple[InDoubt, ...] = ()
@@ -131,6 +132,7 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         attempts=attempts,
         proved=replay.proved,
         free=replay.free,
+        kept=replay.kept,
         wrong=tuple(wrong[:_MOST_SAID]),
         wrong_count=len(wrong),
     )

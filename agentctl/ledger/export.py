@@ -44,6 +44,7 @@ _SUMS = {  # all of these that a file has, added
     "output": ("output_tokens", "tokens_completion", "completion_tokens", "usage_output_tokens"),
     "reasoning": ("reasoning_tokens", "tokens_reasoning"),
 }
+_GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+\.\d+", re.ASCII)  # 1,234.50
 _MADE_BY = (("generation_id", "openrouter"), ("usage_date_utc", "anthropic"), ("num_model_requests", "openai"))
 
 
@@ -89,7 +90,7 @@ def read_export(text: str, *, provider: str = "") -> tuple[ExportRow, ...]:
     text = text.removeprefix("\ufeff").lstrip()
     head = text.partition("\n")[0]
     try:
-        lines = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
+        lines = csv.reader(io.StringIO(text, newline=None), delimiter=max(",;\t", key=head.count))
         names = [_plain(name) for name in next(lines, [])]
         rows = list(_rows(lines, names, provider or next((by for name, by in _MADE_BY if name in names), "")))
     except csv.Error as error:
@@ -148,8 +149,11 @@ def _count(cell: str) -> int | None:
 
 
 def _nano(cell: str) -> int | None:
+    bare = cell.removeprefix("$")
+    if "," in bare and not _GROUPED.fullmatch(bare):
+        return None  # a decimal comma: nobody says which way the dots and commas of its file are meant
     try:
-        usd = Decimal(cell.removeprefix("$").replace(",", ""))
+        usd = Decimal(bare.replace(",", ""))
     except InvalidOperation:
         return None
     return up_to_nano(usd) if usd.is_finite() and 0 <= usd < 1_000_000 else None

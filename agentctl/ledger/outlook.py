@@ -14,6 +14,7 @@ from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger.book import PAUSE_S, judged, timed
 from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
+from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
@@ -78,6 +79,7 @@ def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
     file is read by itself, and again if somebody wrote meanwhile.
     """
     with translated(path):
+        refuse_a_remnant(path)
         before = _stamp(path)
         if before is None:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:

@@ -139,7 +139,7 @@ def reconcile(
     """
     with opened(path, clock=clock, dry_run=dry_run) as tick:
         if tick is None:
-            return Reconciled()
+            raise UsageError(f"there is no {by} {value}: no ledger yet", hint=f"is it the one you mean? {path}")
         name = _resolved(tick, by, value)
         found, left = parted(tick, path, _WHICH[by], name)
         if by == "attempt" and not found and not left:

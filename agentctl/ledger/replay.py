@@ -86,13 +86,14 @@ class _Admission(NamedTuple):
 
 class Replay:
     """Takes every entry in order. ``proved`` admissions stood within their limits, ``free`` ones had none.
+    ``kept`` counts what was set aside for last answers.
 
     ``names`` are the limits, beside a run's dollars and tokens, that an admission can name. ``wrong`` has a sentence
     for each that did not stand within its limits, or that cannot be believed.
     """
 
     def __init__(self, names: Collection[str] = NAMES) -> None:
-        self.proved = self.free = 0
+        self.proved = self.free = self.kept = 0
         self.wrong: list[str] = []
         self._now_us = 0
         self._counted: dict[str, _Counted] = {}
@@ -114,6 +115,7 @@ class Replay:
         else:
             self._now_us = step.at_us
         counted = self._counted.get(step.attempt_id)
+        self.kept += counted is None and step.phase == "kept"
         is_kept = step.phase == "kept" or (counted is not None and counted.kept)
         pending = self._pending
         if pending is not None and not (is_kept and pending.run_id == run_id and pending.step.at_us == step.at_us):

@@ -87,6 +87,9 @@ def test_a_last_answer_that_fails_leaves_the_notes(command: object, wire: OpenWi
     ended = command("--json", "--max-tokens", "none", env=reaching(server, "openai"))  # type: ignore[operator]
     assert (ended.code, ended.document["breaker"]["limit"]) == (3, "max_cost_per_task")
     assert "Found so far:" in ended.document["answer"]
+    asked, _, then = ended.err.partition(": asking for a last answer\n")
+    assert asked.endswith("max_cost_per_task has no room for another turn")
+    assert "\nthere is no last answer: what was found so far stands in its place\n" in then
     assert sum(not heard.asked.tools for heard in server.books.chat_requests if heard.asked) == 1
     assert server.books.billed_nano <= HALF
     assert book_of(state).most_nano <= HALF

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -207,6 +208,15 @@ def test_a_closed_gate_says_both_numbers_and_the_document_carries_the_error(here
     assert here("costs", "--last-hour", "--fail-above", "9", "--json").document["error"] is None
 
 
+@pytest.mark.usefixtures("spent")
+def test_the_line_of_a_closed_gate_looks_at_what_the_gate_looked_at(here: Here) -> None:
+    for words in ((), ("--last-hour",), ("--since", "2026-11-01 10:00", "--timezone", "UTC")):
+        ended = here("costs", *words, "--fail-above", "0")
+        assert ended.err.endswith(
+            f"hint: see what it was: {shlex.join(['agentctl', 'costs', *words, '--by', 'model'])}\n"
+        )
+
+
 def test_an_unknown_price_keeps_the_gate_closed_however_high_it_is(here: Here, state: Path) -> None:
     anyio.run(_spend_unpriced, state / "ledger.db")
     ended = here("costs", "--last-hour", "--fail-above", "1000")
@@ -245,6 +255,7 @@ def test_what_is_only_held_does_not_close_the_gate(here: Here, state: Path, held
         (["--since", "2026-13-01"], '--since is "2026-13-01"; allowed: a duration such as 2h, a day'),
         (["--since", "0001-01-01", "--timezone", "Asia/Tokyo"], '--since is "0001-01-01"; allowed'),
         (["--since", "9999-01-01"], "--since is 9999-01-01: that is not yet"),
+        (["--since", "20261101"], '--since is "20261101"; allowed: a duration such as 2h, a day'),
         (["--until", "9999-12-31"], '--until is "9999-12-31"; allowed'),
         (["--since", "1h", "--until", "2h"], "the window ends before it begins"),
         (["--run", "7f"], "no run in the ledger begins with '7f'"),

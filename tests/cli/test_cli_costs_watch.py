@@ -205,6 +205,13 @@ async def test_on_a_narrow_terminal_the_bars_go_first(
     assert shown.split("\r\n")[1].split()[0] == "p/small"
 
 
+def test_an_error_too_is_one_line_of_json(agentctl: Commands, state: Path) -> None:
+    state.mkdir()
+    (state / "ledger.db").write_bytes(b"no database at all" * 100)
+    ended = agentctl("costs", "--watch", "-o", "json")
+    assert (ended.code, ended.out.count("\n"), json.loads(ended.out)["error"]["kind"]) == (74, 1, "state")
+
+
 def test_a_terminal_that_cannot_move_its_cursor_is_not_drawn_on(agentctl: Commands) -> None:
     agentctl.environ["TERM"] = "dumb"
     desk, terminal = pty.openpty()

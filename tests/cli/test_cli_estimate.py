@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_what_would_be_refused_now_is_exit_3_as_with_the_run(here: Here, state: 
     assert text.out.startswith("Nothing was sent, nothing was spent")
     assert "The first call would be refused now: max_cost_per_hour.\n" in text.out
     assert text.err.startswith("error: max_cost_per_hour is $10.00; the next call could make it $10.0")
-    assert "hint: agentctl run --max-cost-per-hour 20.00 " in text.err
+    assert text.err.endswith(f"hint: {shlex.join(['agentctl', 'run', '--estimate', TASK])} --max-cost-per-hour 20.00\n")
 
 
 def test_what_others_hold_is_waited_for_unless_nobody_waits(

@@ -42,6 +42,15 @@ def test_without_a_ledger_check_says_so_and_makes_none(here: InThisProcess, path
     assert not path.exists()
 
 
+@pytest.mark.parametrize("words", [("--run", "7f3a"), ("7f3a",), ("--provider", "openai")])
+def test_without_a_ledger_nothing_can_be_reconciled_by_name(
+    here: InThisProcess, path: Path, words: tuple[str, ...]
+) -> None:
+    ended = here("ledger", "reconcile", *words, "--actual", "0")
+    assert (ended.code, ended.out, words[-1] in ended.err, str(path) in ended.err) == (2, "", True, True)
+    assert not path.exists()
+
+
 def test_check_shows_what_is_held_and_in_doubt_with_the_line_that_gives_it_back(
     here: InThisProcess, path: Path
 ) -> None:
@@ -200,6 +209,10 @@ def test_an_export_comes_from_a_file_or_from_stdin_and_what_does_not_match_is_to
     assert doubts(path) == [("b",)]
     ended = here("ledger", "reconcile", "--from", "usage.csv", "--provider", "p", "--json")
     assert (ended.code, ended.document["reconciled"]) == (0, [])
+    (tmp_path / "usage.csv").write_text(
+        "attempt_id\tcost_usd\nb\t0.03\n", encoding="utf-16"
+    )  # as a spreadsheet saves it
+    assert here("ledger", "reconcile", "--from", "usage.csv").out.startswith("b  run run  $0.256 → $0.03\n")
 
 
 def test_an_overrun_is_listed_with_the_line_that_clears_it(here: InThisProcess, path: Path) -> None:

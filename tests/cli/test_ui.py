@@ -205,6 +205,7 @@ def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
     assert higher(BREAKER) == "1.00"
     assert higher(replace(BREAKER, ceiling=0, would_be=1)) == "0.01"
     assert higher(replace(BREAKER, unit="tokens", ceiling=1000, would_be=5000)) == "5000"
+    assert higher(replace(BREAKER, limit="max_calls_per_minute", unit="calls", ceiling=0, would_be=1)) == "1"
     assert retry_command(["agentctl", "run", "it's"], BREAKER) == """agentctl run 'it'"'"'s' --max-cost-per-task 1.00"""
     for old in (["--max-cost", "0.5"], ["--max-cost=0.5"], ["--max-cost-per-task", "0.5", "--max-cost-per-task=0.4"]):
         again = retry_command(["agentctl", "run", *old, "-m", "x", "look"], BREAKER)

@@ -228,6 +228,15 @@ def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock:
     assert as_it_stands(path.parent) == before
 
 
+async def test_what_was_emptied_is_not_taken_for_a_ledger_that_was_never_used(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await spend(book, "before")
+    await book.aclose()
+    path.write_bytes(b"")
+    with pytest.raises(StateError, match="is empty, but it has been used"):
+        look(path, clock)
+
+
 async def test_a_ledger_of_a_newer_schema_is_not_guessed_at(path: Path, clock: HandClock) -> None:
     book = SqliteLedger(path, clock=clock)
     await spend(book, "before")

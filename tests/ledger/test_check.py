@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.budget import Charge, Hold, Keep
+from agentctl.cli.ledger_shown import check_table
 from agentctl.errors import LimitName, StateError
 from agentctl.ledger.check import Checked, check
 from agentctl.ledger.reconcile import reconcile
@@ -244,6 +245,8 @@ def test_what_is_kept_for_a_last_answer_is_replayed_from_its_first_size_to_its_e
     book.close()
     found = check(path, clock=clock)
     assert (found.proved, found.wrong, found.open) == (6, (), ())
+    assert found.attempts == found.proved + found.free + found.kept
+    assert f", {found.kept} set aside for last answers\n" in check_table(found, path)
 
 
 @pytest.mark.parametrize("order", ["kept first", "held first"])

@@ -101,6 +101,23 @@ def test_a_line_that_makes_no_sense_tells_nothing() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("cell", "nano"),
+    [
+        ("$1,234.50", 1_234_500_000_000), ("0,0001", None), ("0,5", None), ("1.234,50", None), ("1,234", None),
+        ("1,23.4", None),
+    ],
+)  # fmt: skip
+def test_a_decimal_comma_is_never_taken_for_one_between_thousands(cell: str, nano: int | None) -> None:
+    (row,) = read_export(f"id;cost\na;{cell}\n")
+    assert row.nano == nano
+
+
+def test_lines_may_end_as_on_any_machine() -> None:
+    for end in ("\n", "\r\n", "\r"):
+        assert [row.nano for row in read_export(f"id,cost{end}a,1{end}b,2{end}")] == [10**9, 2 * 10**9]
+
+
 def test_a_call_is_found_by_our_own_id_whatever_the_time(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", "b", "c", clock=clock)
     text = "attempt_id,input_tokens,output_tokens,cost_usd\na,10,20,0.02\nc,1,1,0.5\nc,1,1,0.5\nx,1,1,1\n"
