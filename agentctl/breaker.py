@@ -54,7 +54,7 @@ def flag_of(limit: LimitName) -> str:
 def shown(amount: int, unit: Unit) -> str:
     """Write an amount of a limit for a person: dollars to the millionth, tokens, or calls."""
     if unit != "nano_usd":
-        return f"{amount:,} {unit}"
+        return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
     dollars = to_usd(amount).quantize(Decimal("0.000001")).normalize()
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
 

@@ -107,11 +107,11 @@ def _seconds(value: object) -> float | None:
     text = value.strip().lower()
     if re.fullmatch(_NUMBER, text):
         return float(text)
-    parts = re.fullmatch(r"(?:([0-9.]{1,12})h)?(?:([0-9.]{1,12})m)?(?:([0-9.]{1,12})s)?", text)
+    parts = re.fullmatch(r"(?:([0-9.]{1,12})d)?(?:([0-9.]{1,12})h)?(?:([0-9.]{1,12})m)?(?:([0-9.]{1,12})s)?", text)
     if parts is None or not any(parts.groups()):
         return None
     total = 0.0
-    for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True):
+    for part, unit in zip(parts.groups(), (86_400, 3600, 60, 1), strict=True):
         if part is not None:
             if not re.fullmatch(_NUMBER, part):
                 return None

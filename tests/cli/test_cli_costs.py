@@ -398,3 +398,11 @@ def test_a_day_and_a_month_are_shown_where_they_are_limited(here: Here, monkeypa
     assert "left of $50 (max_cost_per_month)" in text
     assert "max_cost_per_minute" not in text
     assert {"max_cost_per_hour", "max_cost_per_day", "max_cost_per_month"} <= set(document["limits"])
+
+
+@pytest.mark.usefixtures("spent")
+def test_a_window_may_be_days(here: Here) -> None:
+    week = here("costs", "--since", "7d", "--json").document
+    began, ended = (datetime.fromisoformat(week[name]) for name in ("since", "until"))
+    assert abs(ended - began - timedelta(days=7)) < timedelta(seconds=1)
+    assert here("costs", "--since", "1d12h").out.splitlines()[-2].startswith("the last 1d12h: ")
