@@ -15,7 +15,7 @@ from typing import Literal
 
 import anyio
 
-from agentctl.bound import bound
+from agentctl.bound import bound, plain_bound
 from agentctl.breaker import Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
 from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
 from agentctl.closing import Closing
@@ -126,25 +126,30 @@ class Calls:
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
         """Return an answer to what ``messages`` have found, by what was kept for it; None if it cannot be had.
 
-        One request, without tools and without a second try: it is sent when a limit has refused the next one.
+        One request, without tools and without a second try: it is sent when a limit has refused the next one. Where
+        it is too long for what is left, it is a shorter one.
 
         Raises:
             Overrun: it cost more than was held.
             StateError: the ledger cannot be written; what was sent stays held.
         """
-        request = self._closing.request(messages) if self.facts.metered else None
-        if request is None:
+        if not self.facts.metered:
             return None
         self._keep = self._closing.keep(messages)
-        asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
         least = wish(self.facts, self._max_output_tokens).least
         wanted = Wish(min(least, self._keep.output), self._keep.output)
-        try:
-            return (await self._attempt(asked, wanted, "answer"))[0]
-        except (Overrun, StateError):
-            raise
-        except (AgentctlError, _HoldLost):
-            return None
+        most: int | None = None
+        while (request := self._closing.request(messages, most=most)) is not None:
+            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
+            try:
+                return (await self._attempt(asked, wanted, "answer"))[0]
+            except (Overrun, StateError):
+                raise
+            except BudgetExceeded:  # nothing was sent
+                most = plain_bound(asked) // 2
+            except (AgentctlError, _HoldLost):
+                return None
+        return None
 
     async def ask(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agentctl.bound import plain_bound
+from agentctl.bound import message_bytes, plain_bound
 from agentctl.budget import Keep, Wish, ceiling_of
 from agentctl.digest import Digest, joined, split
 from agentctl.limits import WINDOWS, CostLimit
@@ -50,16 +50,19 @@ class Closing:
 
     def keep(self, messages: Sequence[Message]) -> Keep:
         """Return what to set aside while ``messages`` are sent: nothing where a limit has no room for it."""
-        request = self.request(messages)
-        if request is None:
+        most, frame = self._most_input(self._output), _frame(messages)
+        if most is None or most - frame < _WORTH:
             return Keep(0, 0)
-        needed = plain_bound(Request(self._facts.model, request))
+        needed = min(most, frame + sum(map(message_bytes, _after_the_task(messages))))
         return Keep(max(needed, self._dearest.input_tokens), self._output)
 
-    def request(self, messages: Sequence[Message]) -> tuple[Message, ...] | None:
-        """Return the last request after ``messages``; None where a limit has no room for one."""
-        most = self._most_input(self._output)
-        return None if most is None else last_request(messages, most=most)
+    def request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:
+        """Return the last request after ``messages``, of ``most`` input tokens where a limit allows more.
+
+        None where there is no room for one.
+        """
+        limit = self._most_input(self._output)
+        return None if limit is None else last_request(messages, most=limit if most is None else min(most, limit))
 
     @property
     def _output(self) -> int:
@@ -88,8 +91,9 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
 
     The newest of the conversation stands in full as far as there is room, of the rest a line each.
     """
-    frame = plain_bound(Request(None, _written(messages, "")))
-    size = min(most - frame, sum(len(message.text.encode("utf-8", "replace")) for message in messages) + 4096)
+    size = min(
+        most - _frame(messages), sum(len(message.text.encode("utf-8", "replace")) for message in messages) + 4096
+    )
     for _ in range(_ROUNDS):
         if size < _WORTH:
             return None
@@ -99,6 +103,11 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
             return request
         size = min(size - over // 2 - 1, size * 7 // 8)
     return None
+
+
+def _frame(messages: Sequence[Message]) -> int:
+    """Return the bound of a last request without notes."""
+    return plain_bound(Request(None, _written(messages, "")))
 
 
 def _written(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:

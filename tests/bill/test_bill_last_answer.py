@@ -53,16 +53,14 @@ def test_the_model_is_told_what_is_left_at_half_and_at_four_fifths(
     command: object, wire: OpenWire, state: Path
 ) -> None:
     server = wire(looking, rates=PAID["openai"].rates, keys=[KEY])
-    words = ("--json", "--max-tokens", "none", "--max-cost", "1")
+    words = ("--json", "--max-tokens", "none", "--max-cost", "2", "--max-turns", "80")
     ended = command(*words, env=reaching(server, "openai"))  # type: ignore[operator]
     assert ended.code == 3
-    told = [
-        said.text.rpartition("[Budget: ")[2]
-        for said in server.books.chat_requests[-2].asked.messages  # type: ignore[union-attr]
-        if said.role == "tool" and "[Budget: " in said.text
-    ]
+    heard = [asked.asked.messages for asked in server.books.chat_requests if asked.asked is not None]
+    lines = (said.text.rpartition("[Budget: ") for messages in heard for said in messages if said.role == "tool")
+    told = list(dict.fromkeys(line for _, mark, line in lines if mark))
     assert [line[:1] for line in told] == ["5", "8"]
-    assert "of max_cost_per_task is used, $0." in told[0]
+    assert "of max_cost_per_task is used, $1." in told[0]
     assert "left. Plan for" in told[0]
     assert "Come to an end now" in told[1]
 

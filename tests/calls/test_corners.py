@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from agentctl.bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
-from agentctl.budget import Amounts
+from agentctl.budget import Amounts, Ask, Charge, Hold
 from agentctl.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
 from agentctl.ledger import SqliteLedger
@@ -206,3 +206,22 @@ async def test_a_reasoning_model_is_not_asked_for_a_last_answer_without_room_to_
         await calls.ask(HELLO)
     answer = await calls.last_answer((*HELLO, Message("tool", "found it " * 60, tool_call_id="1")))
     assert (answer is not None, len(desk.provider.heard)) == (bool(asked), turns + asked)
+
+
+async def test_a_last_request_that_is_too_long_for_what_is_left_is_asked_shorter(desk: Desk) -> None:
+    limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=Decimal("0.10"), max_tokens_per_task=None)
+    calls = await desk.calls(ANSWER, limits=limits)
+    await desk.ledger.open_run("other", CostLimit(max_cost_per_task=None), task="", agent="", labels={})
+    other = Ask("theirs", "other", FACTS, input_bound=1, least=10_000, most=10_000, hour_limit_nano=None)
+    assert isinstance(await desk.ledger.reserve(other), Hold)
+    assert await desk.ledger.mark_sent("theirs")
+    await desk.ledger.settle("theirs", Charge(Usage(1, 9_250), 92_500_000))
+    looked = (
+        *HELLO,
+        Message("assistant", "Looking.", (ToolCall("c", "f", {}),)),
+        Message("tool", "x\n" * 9_000, (), "c"),
+    )
+    assert await calls.last_answer(looked) == ANSWER
+    (heard,) = desk.provider.heard
+    assert plain_bound(heard) < 5_000
+    assert (await desk.spend()).hour_nano.total <= 100_000_000
