@@ -13,9 +13,9 @@ from agentctl.bound import message_bytes, plain_bound
 from agentctl.budget import Keep, Wish, ceiling_of
 from agentctl.digest import Digest, joined, split
 from agentctl.limits import WINDOWS, CostLimit
+from agentctl.measure import PLAIN
 from agentctl.messages import Message, Request, Usage
 from agentctl.pricing import ModelFacts, worst_nano
-from agentctl.tokens import cut_middle
 from agentctl.units import units_of
 
 NOTICE = "[Budget: "  # how lines begin that tell a model what is left
@@ -152,7 +152,7 @@ def _digest(messages: Sequence[Message]) -> Digest:
 
 def _said(message: Message, most_bytes: int) -> str:
     calls = "".join(f"\ncalled {call.name}({dict(call.arguments)})" for call in message.tool_calls)
-    text = cut_middle(message.text, max(32, -(-most_bytes // 4)))
+    text = PLAIN.cut_middle(message.text, max(32, -(-most_bytes // 4)))
     return f"[{message.role}] {text}{calls}"
 
 

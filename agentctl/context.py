@@ -9,20 +9,15 @@ prefix of the next: the caller goes on with what ``prune`` returned.
 from __future__ import annotations
 
 from agentctl.errors import ContextOverflow
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message
-from agentctl.tokens import (
-    BYTES_PER_TOKEN,
-    PER_MESSAGE,
-    conversation_tokens,
-    cut_middle,
-    estimate_tokens,
-    message_tokens,
-    schema_tokens,
-)
+from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
 
 __all__ = [
     "BYTES_PER_TOKEN",
     "PER_MESSAGE",
+    "PLAIN",
+    "Measure",
     "conversation_tokens",
     "cut_middle",
     "enough_for",
@@ -33,6 +28,11 @@ __all__ = [
     "shortened",
 ]
 
+message_tokens = PLAIN.message
+conversation_tokens = PLAIN.conversation
+schema_tokens = PLAIN.schemas
+cut_middle = PLAIN.cut_middle
+
 
 def prune(
     messages: tuple[Message, ...],
@@ -41,23 +41,35 @@ def prune(
     keep_user: int,
     keep_assistant: int,
     tools_tokens: int = 0,
+    cut_to_percent: int = 50,
+    measure: Measure = PLAIN,
+    summary: str = "",
 ) -> tuple[Message, ...]:
     """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
 
-    What does not fit is cut to about half of the room. First goes what no provider takes (an answer without its call,
-    calls without their answers), then a tool's answer larger than half of the room loses its middle, then the least
-    relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's texts. The
-    user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
+    What does not fit is cut to about ``cut_to_percent`` of the room. First goes what no provider takes (an answer
+    without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
+    then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
+    texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
+    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one.
 
     Raises:
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    if conversation_tokens(messages) <= room:
+    if measure.conversation(messages) <= room:
         return messages
     from agentctl.pruning import cut  # noqa: PLC0415 - most runs never fill their context
 
-    found = cut(messages, room, keep_user=keep_user, keep_assistant=keep_assistant)
+    found = cut(
+        messages,
+        room,
+        keep_user=keep_user,
+        keep_assistant=keep_assistant,
+        cut_to_percent=cut_to_percent,
+        measure=measure,
+        summary=summary,
+    )
     if (needed := found.tokens + tools_tokens) > max_tokens:
         raise ContextOverflow(
             f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, overload
 from agentctl.context import enough_for, estimate_tokens
 from agentctl.dialects import Part, read, read_tools, write
 from agentctl.errors import ContextOverflow, UsageError
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message
-from agentctl.tokens import message_tokens
 
 if TYPE_CHECKING:
     from agentctl.messages import ToolSpec
@@ -136,7 +136,7 @@ class ContextManager:
         Raises:
             UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
         """
-        return _tokens(read(messages)) + read_tools(tools) <= self._max_tokens
+        return _tokens(read(messages), PLAIN) + read_tools(tools) <= self._max_tokens
 
     def get_context_stats(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> ContextStats:
         """Return how full the context is with ``messages`` and ``tools``, and what was cut so far.
@@ -150,7 +150,7 @@ class ContextManager:
             UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
         """
         parts = read(messages)
-        tokens = _tokens(parts) + read_tools(tools)
+        tokens = _tokens(parts, PLAIN) + read_tools(tools)
         near = self._look(tokens, self._max_tokens)
         return ContextStats(
             messages=len({part.place for part in parts}),
@@ -165,21 +165,42 @@ class ContextManager:
 
     @overload
     def prune(  # type: ignore[overload-overlap] # a tuple is an iterable that comes back as itself
-        self, messages: tuple[Said, ...], tools: Tools = (), *, max_tokens: int | None = None
+        self,
+        messages: tuple[Said, ...],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure = PLAIN,
+        summary: str = "",
     ) -> tuple[Said, ...]: ...
 
     @overload
-    def prune(self, messages: Iterable[Said], tools: Tools = (), *, max_tokens: int | None = None) -> list[Said]: ...
+    def prune(
+        self,
+        messages: Iterable[Said],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure = PLAIN,
+        summary: str = "",
+    ) -> list[Said]: ...
 
     def prune(
-        self, messages: Iterable[Said], tools: Tools = (), *, max_tokens: int | None = None
+        self,
+        messages: Iterable[Said],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure = PLAIN,
+        summary: str = "",
     ) -> tuple[Said, ...] | list[Said]:
         """Return what of ``messages`` is sent with ``tools``: all if all fits, else what is left at about half.
 
         Go on with what it returned: then each request begins like the one before, which providers' caches pay for,
         until the next cut. A tuple comes back as a tuple, anything else as a list; what is untouched are the same
         objects, what was shortened are copies. ``max_tokens`` is a lower limit for this once, such as the window of
-        the model that is asked.
+        the model that is asked; ``measure`` counts for this once. ``summary`` stands behind the task, where something
+        is cut, in place of the lines that tell of it.
 
         >>> asked = {"role": "user", "content": "What is in the log?"}
         >>> said = [{"role": "assistant", "content": f"Line {n}: " + "x" * 400} for n in range(20)]
@@ -193,11 +214,11 @@ class ContextManager:
         """
         given = messages if isinstance(messages, (tuple, list)) else _listed(messages)
         limit = self._max_tokens if max_tokens is None else min(self._max_tokens, _whole("max_tokens", max_tokens, 1))
-        parts, schemas = read(given), read_tools(tools)
-        before = _tokens(parts)
+        parts, schemas = read(given), read_tools(tools, measure)
+        before = _tokens(parts, measure)
         after, sent = before, list(given)
         if before + schemas > limit:
-            after, sent = self._cut(given, parts, limit - schemas)
+            after, sent = self._cut(given, parts, limit - schemas, measure, summary)
             if after + schemas > limit:
                 _overflow(after + schemas, limit)
             self._cuts += 1
@@ -205,7 +226,9 @@ class ContextManager:
         self._look(after + schemas, limit)
         return tuple(sent) if isinstance(given, tuple) else sent
 
-    def _cut(self, given: tuple[Said, ...] | list[Said], parts: tuple[Part, ...], room: int) -> tuple[int, list[Said]]:
+    def _cut(
+        self, given: tuple[Said, ...] | list[Said], parts: tuple[Part, ...], room: int, measure: Measure, summary: str
+    ) -> tuple[int, list[Said]]:
         from agentctl.pruning import cut  # noqa: PLC0415 - who only counts needs none of it
 
         found = cut(
@@ -213,7 +236,9 @@ class ContextManager:
             room,
             keep_user=self._keep_user,
             keep_assistant=self._keep_assistant,
-            more={place: part.more for place, part in enumerate(parts) if part.more},
+            more={place: measure.text(part.more) for place, part in enumerate(parts) if part.more},
+            measure=measure,
+            summary=summary,
         )
         before: dict[int, list[Part]] = {}
         after: dict[int, list[tuple[Part, Message]]] = {}
@@ -240,8 +265,8 @@ class ContextManager:
         return near
 
 
-def _tokens(parts: Iterable[Part]) -> int:
-    return sum(message_tokens(part.message) + part.more for part in parts)
+def _tokens(parts: Iterable[Part], measure: Measure) -> int:
+    return sum(measure.message(part.message) + measure.text(part.more) for part in parts)
 
 
 def _listed(messages: Iterable[Said]) -> list[Said]:

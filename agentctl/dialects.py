@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn, get_args
 
 from agentctl.errors import UsageError
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, Role, ToolCall, ToolSpec
-from agentctl.tokens import PER_MESSAGE, as_json, estimate_tokens, schema_tokens
+from agentctl.tokens import PER_MESSAGE, as_json
 
 _TEXT = ("text", "input_text", "output_text")
 _THOUGHT = {"thinking": "thinking", "redacted_thinking": "data"}
@@ -21,13 +22,13 @@ _ROLES = "system, developer, user, assistant and tool"
 class Part(NamedTuple):
     """A message as it was understood: from which place, and from which block if that was an answer among others.
 
-    ``more`` are the tokens of what is sent with it and never cut: thoughts, a name.
+    ``more`` is what is sent with it, and never cut: thoughts, a name.
     """
 
     message: Message
     place: int
     block: int | None = None
-    more: int = 0
+    more: str = ""
 
 
 def read(messages: object) -> tuple[Part, ...]:
@@ -41,15 +42,15 @@ def read(messages: object) -> tuple[Part, ...]:
     return tuple(part for place, given in enumerate(messages) for part in _parts(place, given))
 
 
-def read_tools(tools: object) -> int:
-    """Return the estimate for the schemas of ``tools``: our specs, or dicts as any of the three take them.
+def read_tools(tools: object, measure: Measure = PLAIN) -> int:
+    """Return the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
 
     Raises:
         UsageError: one of them is neither.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
         _refuse("tools", f"must be a list of tools, and is {_kind(tools)}")
-    return sum(_schema_tokens(f"tools[{place}]", tool) for place, tool in enumerate(tools))
+    return sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
 
 
 def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
@@ -98,7 +99,7 @@ def _parts(place: int, given: object) -> Iterator[Part]:
         _refuse(where, "holds images, and only text can be counted")
     role = given.get("role")
     content = given.get("content")
-    more = sum(estimate_tokens(value) for key in ("name", "thinking") if isinstance(value := given.get(key), str))
+    more = "".join(value for key in ("name", "thinking") if isinstance(value := given.get(key), str))
     match role:
         case "system" | "developer":
             text, thoughts = _text(where, content)
@@ -120,7 +121,7 @@ def _parts(place: int, given: object) -> Iterator[Part]:
             _refuse(where, said, f"the roles are {_ROLES}")
 
 
-def _from_user(where: str, place: int, content: object, more: int) -> Iterator[Part]:
+def _from_user(where: str, place: int, content: object, more: str) -> Iterator[Part]:
     """Read a user's message; the answers of tools among Anthropic's blocks come first, wherever they stand."""
     blocks = content if isinstance(content, (list, tuple)) else ()
     answers = [
@@ -141,21 +142,21 @@ def _from_user(where: str, place: int, content: object, more: int) -> Iterator[P
         yield Part(Message("user", text), place, more=more + thoughts)
 
 
-def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, int]:
-    """Return the text of a content, its blocks joined, and the tokens of thoughts among them.
+def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, str]:
+    """Return the text of a content, its blocks joined, and the thoughts among them.
 
     ``beside`` is the one other kind of block that may stand there; ``empty``: there need not be any text.
     """
     if isinstance(content, str):
-        return content, 0
+        return content, ""
     if empty and (content is None or content == []):
-        return "", 0
+        return "", ""
     if not isinstance(content, (list, tuple)):
         _refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {_kind(content)}")
     if not content:
         _refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
     said: list[str] = []
-    more = 0
+    more: list[str] = []
     for number, block in enumerate(content):
         at = f"{where}.content[{number}]"
         kind = block.get("type") if isinstance(block, Mapping) else None
@@ -169,10 +170,10 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
             if kind in _TEXT:
                 said.append(text)
             else:
-                more += estimate_tokens(text)
+                more.append(text)
         elif kind != (beside or None):
             _refuse(at, f"is a block of type {kind!r}, which cannot be counted there")
-    return "".join(said), more
+    return "".join(said), "".join(more)
 
 
 def _calls(where: str, calls: object) -> Iterator[ToolCall]:
@@ -218,13 +219,13 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
     return ToolCall(call_id or "", name, arguments)
 
 
-def _schema_tokens(where: str, tool: object) -> int:
+def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if isinstance(tool, ToolSpec):
-        return schema_tokens((tool,))
+        return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
         _refuse(where, f"must be a tool's schema as a dict, and is {_kind(tool)}")
     _jsonable(where, tool)
-    return PER_MESSAGE + estimate_tokens(as_json(tool))
+    return PER_MESSAGE + measure.text(as_json(tool))
 
 
 def _jsonable(where: str, value: object) -> None:

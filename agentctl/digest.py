@@ -1,4 +1,4 @@
-"""A few lines about what was cut from a conversation, made without a model. Pure.
+"""A few lines about what was cut from a conversation, made without a model, and a model's summary of it. Pure.
 
 They stand behind the task, in its message: so no role follows itself that did not before, and what a tool said stays
 out of the system message. They are bounded, and found again at the next cut: then one digest becomes of both.
@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, ToolCall
 from agentctl.relevance import is_error, words
-from agentctl.tokens import as_json, estimate_tokens
+from agentctl.tokens import LEAST_LEFT, as_json
 
 _FORM = (
-    r"\n\n\[Cut here to save room: ([0-9]{1,9}) earlier messages?\. Notes on them, no instructions:((?:\n- [^\n]*)*)"
-    r"\n\]\Z"
+    r"\n\n\[Cut here to save room: ([0-9]{1,9}) earlier messages?\. Notes on them, no instructions:"
+    r"((?:\n> [^\n]*)*)((?:\n- [^\n]*)*)\n\]\Z"
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
 _MOST_LINES = 200  # more than any room for a digest holds
@@ -24,26 +25,35 @@ _LOOKED_AT = 4_000  # characters of an answer
 
 
 class Digest(NamedTuple):
-    """How many messages were cut so far, and a line about each unit of them that was worth one, oldest first."""
+    """How many messages were cut so far, and a line about each unit of them that was worth one, oldest first.
+
+    ``summary`` is a model's, of what was cut before these lines began; each of its lines stands behind a ``>``.
+    """
 
     messages: int = 0
     lines: tuple[str, ...] = ()
+    summary: str = ""
 
-    def text(self, max_tokens: int) -> str:
-        """Return the digest in at most ``max_tokens``: the newest lines that fit; empty if not even its frame does."""
+    def text(self, max_tokens: int, measure: Measure = PLAIN) -> str:
+        """Return the digest in at most ``max_tokens``: the newest lines that fit; empty if not even its frame does.
+
+        A summary comes before the lines, its middle cut where it is too long.
+        """
         if not self.messages:
             return ""
-        frame = _written(self.messages, ())
-        left = max_tokens - estimate_tokens(frame)
+        frame = _written(self.messages, "", ())
+        left = max_tokens - measure.text(frame)
         if left < 0:
             return ""
+        quoted = _quoted(self.summary, left, measure)
+        left -= measure.text(quoted)
         kept: list[str] = []
         for line in reversed(self.lines):
-            left -= estimate_tokens(f"\n- {line}")
+            left -= measure.text(f"\n- {line}")
             if left < 0:
                 break
             kept.append(line)
-        return _written(self.messages, kept[::-1])
+        return _written(self.messages, quoted, kept[::-1])
 
 
 def split(text: str) -> tuple[str, Digest]:
@@ -51,7 +61,8 @@ def split(text: str) -> tuple[str, Digest]:
     found = re.search(_FORM, text) if text.endswith("\n]") else None
     if found is None:
         return text, Digest()
-    return text[: found.start()], Digest(int(found[1]), tuple(line[2:] for line in found[2].split("\n")[1:]))
+    quoted, lines = ([line[2:] for line in part.split("\n")[1:]] for part in found.groups()[1:])
+    return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
 
 
 def joined(before: Digest, units: Sequence[Sequence[Message]], task: Message | None = None) -> Digest:
@@ -65,13 +76,24 @@ def joined(before: Digest, units: Sequence[Sequence[Message]], task: Message | N
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
-    return Digest(before.messages + sum(map(len, units)), tuple(lines.values()))
+    return Digest(before.messages + sum(map(len, units)), tuple(lines.values()), before.summary)
 
 
-def _written(messages: int, lines: Sequence[str]) -> str:
+def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
+    """Return a summary with a mark before each line, in at most ``max_tokens``; empty where that is next to nothing."""
+    most = max_tokens
+    while summary and most >= LEAST_LEFT:
+        quoted = "".join(f"\n> {line}" for line in measure.cut_middle(summary, most).split("\n"))
+        if measure.text(quoted) <= max_tokens:
+            return quoted
+        most = most * 7 // 8
+    return ""
+
+
+def _written(messages: int, quoted: str, lines: Sequence[str]) -> str:
     count = f"{messages} earlier message{'' if messages == 1 else 's'}"
     notes = "".join(f"\n- {line}" for line in lines)
-    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{notes}\n]"
+    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{notes}\n]"
 
 
 def _lines(unit: Sequence[Message], wanted: Set[str]) -> Iterator[str]:

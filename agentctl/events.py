@@ -44,11 +44,15 @@ class MessageAdded(NamedTuple):
 
 
 class ContextMeasured(NamedTuple):
-    """What is about to be sent fills the context budget so far: tokens (estimated, schemas included) of a limit."""
+    """What is about to be sent fills the context budget so far: tokens (schemas included) of a limit.
+
+    ``counted_by`` says how they were counted.
+    """
 
     messages: int
     tokens: int
     limit: int
+    counted_by: str = ""
 
 
 class CallHeld(NamedTuple):
@@ -185,13 +189,20 @@ class ToolDenied(NamedTuple):
 class ContextPruned(NamedTuple):
     """The conversation was cut to fit; token counts are estimates.
 
-    ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles.
+    ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
+    those words: agentctl itself ("lines"), or the model. In estimated nano-dollars, None where the price is unknown:
+    the cut costs ``cost_nano`` (the cache that is thrown away, the summary), and makes each turn behind it
+    ``saves_nano`` cheaper; ``turns`` are expected to follow.
     """
 
     tokens_before: int
     tokens_after: int
     messages_cut: int
     messages_shortened: int = 0
+    summary: Literal["lines", "model"] = "lines"
+    cost_nano: int | None = None
+    saves_nano: int | None = None
+    turns: int = 0
 
 
 class Noted(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agentctl.breaker import Overrun
 from agentctl.calls import Calls
 from agentctl.closing import summary
-from agentctl.context import conversation_tokens, schema_tokens, shortened
+from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch, told
 from agentctl.errors import (
     ActionDenied,
@@ -21,10 +21,9 @@ from agentctl.errors import (
     StateError,
     TaskFailed,
 )
-from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, ModelAnswered, Noted, TurnStarted
+from agentctl.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
-from agentctl.protocols import Pruner
 from agentctl.remaining import Remaining
 from agentctl.results import ToolCount
 
@@ -45,8 +44,7 @@ class Loop:
     """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
 
     What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
-    has no second idea: the result of its only call is the answer, or the failure of it the end. ``context_limit`` is
-    how many tokens a request may have; 0: it is not told how full that is.
+    has no second idea: the result of its only call is the answer, or the failure of it the end.
     """
 
     def __init__(
@@ -54,18 +52,16 @@ class Loop:
         *,
         calls: Calls,
         dispatch: Dispatch,
-        prune: Pruner,
+        conversation: Conversation,
         emit: Emit,
         limits: LoopLimits,
         metered: bool = True,
-        context_limit: int = 0,
     ) -> None:
-        self._context_limit = context_limit
-        self._calls, self._prune, self._emit, self._limits, self._metered = calls, prune, emit, limits, metered
+        self._conversation = conversation
+        self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
         self._repeats = Repeats(limits.identical_calls)
         self._remaining = Remaining()
-        self._messages: tuple[Message, ...] = ()
         self._turn = 0
         self._words = self._found = ""
         self._trouble: AgentctlError | None = None
@@ -89,7 +85,7 @@ class Loop:
             Overrun: the last answer cost more than was held.
             StateError: what it cost cannot be written.
         """
-        if not self._metered or not any(message.role == "tool" for message in self._messages):
+        if not self._metered or not any(message.role == "tool" for message in self._conversation.messages):
             return
         if (
             isinstance(error, BudgetExceeded)
@@ -98,14 +94,14 @@ class Loop:
             and error.verdict.unit != "calls"  # it would be one more
         ):
             await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
-            answer = await self._calls.last_answer(self._messages)
+            answer = await self._calls.last_answer(self._conversation.messages)
             if answer is not None and answer.text.strip():
                 error.partial = answer.text
                 await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
                 return
             await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
         if isinstance(error, (BudgetExceeded, ProviderError)):
-            found = summary(self._messages)
+            found = summary(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
             words = words or self._unfinished() or self._words
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
@@ -123,8 +119,8 @@ class Loop:
 
     async def _converse(self, system: str, task: str) -> None:
         offered = self._dispatch.offered() if self._metered else ()
-        await self._add(Message("system", system))
-        await self._add(Message("user", task))
+        await self._conversation.add(Message("system", system))
+        await self._conversation.add(Message("user", task))
         while self._turn < self._limits.max_turns:
             self._turn += 1
             await self._emit(TurnStarted(self._turn))
@@ -141,22 +137,14 @@ class Loop:
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Return what the model says to the conversation, and which of its calls must not run."""
-        fitted = self._prune(self._messages, offered)
-        if fitted != self._messages:
-            before, after = conversation_tokens(self._messages), conversation_tokens(fitted)
-            gone, short = len(self._messages) - len(fitted), shortened(self._messages, fitted)
-            await self._emit(ContextPruned(before, after, gone, short))
-            self._messages = fitted
-        if self._context_limit:
-            tokens = conversation_tokens(fitted) + schema_tokens(offered)
-            await self._emit(ContextMeasured(len(fitted), tokens, self._context_limit))
-        answer = await self._calls.ask(self._messages, offered, aside=self._turn > 1)
+        messages = await self._conversation.ready(offered)
+        answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
         calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
         await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
-        await self._add(answer.as_message())
+        await self._conversation.add(answer.as_message())
         return answer, refused
 
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
@@ -180,7 +168,7 @@ class Loop:
             elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
             text = f"{told(result)}\n\n{notice}" if notice and place == len(results) else told(result)
-            await self._add(Message("tool", text, tool_call_id=call.id))
+            await self._conversation.add(Message("tool", text, tool_call_id=call.id))
         if self._metered or len(results) != 1:
             return False
         if isinstance(results[0], AgentctlError):
@@ -196,7 +184,3 @@ class Loop:
             raise TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
         if self._trouble:
             raise self._trouble
-
-    async def _add(self, message: Message) -> None:
-        self._messages = (*self._messages, message)
-        await self._emit(MessageAdded(message))

@@ -16,6 +16,7 @@ from agentctl.breaker import breaker_info, limit_uses
 from agentctl.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.budget import Amounts, Spend, further
 from agentctl.calls import Calls
+from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
@@ -158,11 +159,12 @@ class Orchestrator:
             dispatch=Dispatch(
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
-            prune=partial(plan.fit, facts),
+            conversation=Conversation(
+                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
+            ),
             emit=emit,
             limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),
             metered=facts.metered,
-            context_limit=plan.context_limit(facts) if facts.metered else 0,
         )
         for prepare in self._opening:
             await prepare()

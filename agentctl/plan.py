@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agentctl.context import prune, schema_tokens
+from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Plan:
     """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
 
-    ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for the three numbers before it.
+    ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for ``max_context_tokens`` and what
+    of it is kept. ``max_result_tokens`` None: a share of that.
     """
 
     limits: CostLimit = field(default_factory=CostLimit)
@@ -41,6 +42,11 @@ class Plan:
     max_context_tokens: int = 8000
     keep_user: int = 3
     keep_assistant: int = 3
+    cut_to_percent: int = 50
+    warn_percent: int = 80
+    max_result_tokens: int | None = None
+    summaries: Literal["auto", "never"] = "auto"
+    summary_tokens: int = 500
     context: ContextManager | None = None
     permissions: Permissions = field(default_factory=Permissions)
     approve: Literal["ask", "deny", "all"] = "ask"
@@ -53,8 +59,18 @@ class Plan:
         most = self.context.max_tokens if self.context else self.max_context_tokens
         return min(facts.context_window or most, most)
 
-    def fit(self, facts: ModelFacts, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+    def fit(
+        self,
+        facts: ModelFacts,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure = PLAIN,
+        summary: str = "",
+    ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
+
+        Where something is cut, ``summary`` stands in place of it, if there is one.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -64,13 +80,16 @@ class Plan:
         limit = self.context_limit(facts)
         try:
             if self.context is not None:
-                return self.context.prune(messages, tools, max_tokens=limit)
+                return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
             return prune(
                 messages,
                 max_tokens=limit,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
-                tools_tokens=schema_tokens(tools),
+                tools_tokens=measure.schemas(tools),
+                cut_to_percent=self.cut_to_percent,
+                measure=measure,
+                summary=summary,
             )
         except ContextOverflow as error:
             if limit < (self.context.max_tokens if self.context else self.max_context_tokens):

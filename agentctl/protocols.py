@@ -10,6 +10,7 @@ from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
 from agentctl.limits import CostLimit
+from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
 
@@ -230,8 +231,10 @@ class Approver(Protocol):
 class Pruner(Protocol):
     """Makes a conversation fit the context budget."""
 
-    def __call__(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Return what is sent.
+    def __call__(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, summary: str = ""
+    ) -> tuple[Message, ...]:
+        """Return what is sent, counted by ``measure``; where something is cut, ``summary`` tells of it.
 
         Raises:
             ContextOverflow: it cannot fit.

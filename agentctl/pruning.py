@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.digest import Digest, joined, split
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message
 from agentctl.relevance import relevances
-from agentctl.tokens import LEAST_LEFT, cut_middle, estimate_tokens, message_tokens
+from agentctl.tokens import LEAST_LEFT
 from agentctl.units import Unit, units_of
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
@@ -29,16 +30,19 @@ def cut(
     keep_user: int,
     keep_assistant: int,
     more: Mapping[int, int] | None = None,
+    cut_to_percent: int = 50,
+    measure: Measure = PLAIN,
+    summary: str = "",
 ) -> Cut:
-    """Return ``messages`` cut down to about half of ``room`` tokens, or as near to it as what must stay allows.
+    """Return ``messages`` cut to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
 
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
     """
-    desk = _Desk(messages, more or {})
+    desk = _Desk(messages, more or {}, measure)
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
-    half, limit = room // 2 - spare, room - spare
+    half, limit = room * cut_to_percent // 100 - spare, room - spare
 
     units = units_of(messages)
     sound = [unit for unit in units if unit.sound]
@@ -67,16 +71,19 @@ def cut(
             desk.squeeze(desk.of(*roles), limit)
     if task is not None:
         digest = joined(before, [[messages[place] for place in unit.places] for unit in sorted(gone)], desk.left[task])
-        desk.append(task, digest.text(min(spare, room - desk.tokens)))
+        if summary:
+            digest = Digest(digest.messages, (), summary)
+        desk.append(task, digest.text(min(spare, room - desk.tokens), measure))
     return Cut(tuple(sorted(desk.left.items())), desk.tokens)
 
 
 class _Desk:
     """A conversation being cut: what is left of it, by place, and its tokens."""
 
-    def __init__(self, messages: Sequence[Message], more: Mapping[int, int]) -> None:
+    def __init__(self, messages: Sequence[Message], more: Mapping[int, int], measure: Measure) -> None:
+        self._measure, self._more = measure, more
         self.left = dict(enumerate(messages))
-        self._sizes = {place: message_tokens(message) + more.get(place, 0) for place, message in self.left.items()}
+        self._sizes = {place: measure.message(message) + more.get(place, 0) for place, message in self.left.items()}
         self.tokens = sum(self._sizes.values())
 
     def of(self, *roles: str) -> list[int]:
@@ -102,11 +109,11 @@ class _Desk:
     def level(self, places: Collection[int], most: int) -> None:
         """Cut every text down to ``most`` tokens."""
         for place in places:
-            self._rewrite(place, cut_middle(self.left[place].text, most))
+            self._rewrite(place, self._measure.cut_middle(self.left[place].text, most))
 
     def squeeze(self, places: Collection[int], limit: int) -> None:
         """Cut the longest texts to one common length, so that they take half of what the rest leaves them."""
-        sizes = sorted(estimate_tokens(self.left[place].text) for place in places)
+        sizes = sorted(self._measure.text(self.left[place].text) for place in places)
         left = (limit - (self.tokens - sum(sizes))) // 2
         for place, size in enumerate(sizes):
             share = left // (len(sizes) - place)
@@ -119,10 +126,10 @@ class _Desk:
         message = self.left[place]
         if text == message.text:
             return
-        saved = estimate_tokens(message.text) - estimate_tokens(text)
         self.left[place] = replace(message, text=text)
-        self._sizes[place] -= saved
-        self.tokens -= saved
+        size = self._measure.message(self.left[place]) + self._more.get(place, 0)
+        self.tokens += size - self._sizes[place]
+        self._sizes[place] = size
 
 
 def _must_stay(messages: Sequence[Message], sound: Sequence[Unit], keep_user: int, keep_assistant: int) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +11,13 @@ import pytest
 
 from agentctl.admission import Admission
 from agentctl.calls import Calls
-from agentctl.context import prune, schema_tokens
+from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.loop import Loop
-from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
+from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
 from agentctl.pricing import FREE, ModelFacts
 from agentctl.protocols import Approver
@@ -66,10 +67,7 @@ async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
     ) -> tuple[Loop, ScriptedProvider]:
         provider = ScriptedProvider(script, facts=None if metered else UNMETERED)
 
-        def fit(messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-            taken = schema_tokens(tools)
-            return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, tools_tokens=taken)
-
+        fit = partial(Plan(max_context_tokens=max_tokens).fit, provider.facts)
         loop = Loop(
             calls=Calls(provider=provider, ledger=ledger, run_id="run", limits=CostLimit(), emit=diary.emit, retries=0),
             dispatch=Dispatch(
@@ -83,7 +81,7 @@ async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
                 emit=diary.emit,
                 limits=LoopLimits(**limits),
             ),
-            prune=fit,
+            conversation=Conversation(prune=fit, emit=diary.emit),
             emit=diary.emit,
             limits=LoopLimits(**limits),
             metered=metered,
