@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from agentctl.context import PLAIN, Measure, shortened
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded
-from agentctl.messages import Message, ToolSpec
+from agentctl.gauge import Gauge
+from agentctl.messages import Message, ToolSpec, Usage
 from agentctl.protocols import Pruner
 
 
 class Conversation:
     """What is sent is what is kept: between two cuts each request begins with the one before.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is.
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``gauge`` says how to count
+    before each request, and learns from what is reported; without one ``measure`` counts.
     """
 
-    def __init__(self, *, prune: Pruner, emit: Emit, limit: int = 0, measure: Measure = PLAIN) -> None:
-        self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
+    def __init__(
+        self, *, prune: Pruner, emit: Emit, limit: int = 0, measure: Measure = PLAIN, gauge: Gauge | None = None
+    ) -> None:
+        self._prune, self._emit, self._limit, self._measure, self._gauge = prune, emit, limit, measure, gauge
         self._messages: tuple[Message, ...] = ()
 
     @property
@@ -34,6 +38,8 @@ class Conversation:
         Raises:
             ContextOverflow: it cannot be made to fit.
         """
+        if self._gauge is not None:
+            self._measure = await self._gauge.ready(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
         fitted = self._prune(before, offered, measure=measure)
         if fitted != before:
@@ -41,6 +47,11 @@ class Conversation:
             await self._emit(ContextPruned(measure.conversation(before), measure.conversation(fitted), gone, short))
             self._messages = fitted
         if self._limit:
-            tokens = measure.conversation(fitted) + measure.schemas(offered)
+            tokens = measure.request(fitted, offered)
             await self._emit(ContextMeasured(len(fitted), tokens, self._limit, measure.way))
         return fitted
+
+    def answered(self, offered: tuple[ToolSpec, ...], usage: Usage | None) -> None:
+        """Learn from what the provider reports of a request with all the messages so far and the schemas."""
+        if self._gauge is not None:
+            self._gauge.learn(self._messages, offered, usage)
