@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
 
@@ -120,7 +121,9 @@ class Gauge:
         if self._load is not None and limit:
             most = self.measure.request(messages, tools) * (1 + self.measure.margin)
             if most > limit * _BEGIN and self._thread is None:
-                self._thread = threading.Thread(target=self._fetch, args=(self._load,), name="vocabulary", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._fetch, args=(self._load, messages, tools), name="vocabulary", daemon=True
+                )
                 self._thread.start()
             if most > limit * _NEED and self._thread is not None:
                 import anyio.to_thread  # noqa: PLC0415 - who only counts has no loop
@@ -135,11 +138,13 @@ class Gauge:
         if usage is not None and self._scale.learn(messages, tools, usage.input_tokens):
             self._last = (messages, tools, usage.input_tokens)
 
-    def _fetch(self, load: Load) -> None:
-        try:
-            self._found.append(load())
-        except Exception:  # noqa: BLE001 - without a vocabulary a run goes on as before
-            self._found.append(None)
+    def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
+        count = None
+        with suppress(Exception):  # without a vocabulary a run goes on as before
+            count = load()
+            if count is not None:
+                Measure(count=count).request(messages, tools)  # it remembers: no turn counts all of them
+        self._found.append(count)
 
     def _take_over(self, count: Count | None) -> None:
         """Count by the vocabulary from now on, or say that there is none."""
