@@ -97,7 +97,7 @@ def measure_for(provider: str, model: str | None, *, known: Mapping[str, Line] |
 
     The first time takes about a quarter of a second. ``known`` is what its reports have taught, by way.
 
-    >>> from agentctl.providers.families import measure_for
+    >>> from agentctl import measure_for
     >>> measure = measure_for("openai", "gpt-4o")
     >>> measure.way, measure.text("Why is the container called web restarting?")
     ('o200k_base', 8)
