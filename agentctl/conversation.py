@@ -27,6 +27,11 @@ class Conversation:
         """All that is left of it, in order."""
         return self._messages
 
+    @property
+    def measure(self) -> Measure:
+        """How its tokens are counted now."""
+        return self._measure if self._gauge is None else self._gauge.measure
+
     async def add(self, message: Message) -> None:
         """Take in what was said."""
         self._messages = (*self._messages, message)

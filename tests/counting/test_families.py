@@ -110,6 +110,17 @@ async def test_a_count_is_never_below_the_providers_by_more_than_its_margin(prov
             gauge.learn(said, TOOLS, Usage(tokens, 10))
 
 
+async def test_prose_teaches_nothing_that_a_dense_text_would_break() -> None:
+    truth, gauge = PROVIDERS["OpenAI's own formula"][1](), gauge_for("openai", "gpt-4o")
+    assert gauge is not None
+    for size in range(1000, 9000, 1000):
+        said = turns([TEXTS["prose"][:size]])
+        await gauge.ready(said, TOOLS, 10**9)
+        gauge.learn(said, TOOLS, Usage(truth(said, TOOLS), 10))
+    assert gauge.measure.way.endswith("calibrated")
+    assert (gauge.measure.factor, gauge.measure.fixed) == (1.0, 0)
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_each_kind_of_text_alone_is_within_the_margin_too(kind: str) -> None:
     text = TEXTS[kind]
