@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.create import create_llm_provider
     from agentctl.providers.face import LLMProvider
+    from agentctl.providers.families import measure_for
     from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.results import RunResult
@@ -37,6 +38,7 @@ _HOME = {
     "RunResult": "agentctl.results",
     "ScriptedProvider": "agentctl.providers.scripted",
     "create_llm_provider": "agentctl.providers.create",
+    "measure_for": "agentctl.providers.families",
     "run_shell_async": "agentctl.tools.shell",
     "write_file_async": "agentctl.tools.write",
 }
@@ -57,6 +59,7 @@ __all__ = [
     "RunResult",
     "ScriptedProvider",
     "create_llm_provider",
+    "measure_for",
     "run_shell_async",
     "write_file_async",
 ]

@@ -50,7 +50,8 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
         _refuse("tools", f"must be a list of tools, and is {_kind(tools)}")
-    return sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
+    tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
+    return max(0, tokens + measure.fixed) if tokens else 0
 
 
 def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:

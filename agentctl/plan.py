@@ -106,7 +106,7 @@ class Plan:
                 max_tokens=limit,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
-                tools_tokens=measure.schemas(tools),
+                tools_tokens=measure.beside(tools),
                 cut_to_percent=self.cut_to_percent,
                 measure=measure,
                 summary=summary,
