@@ -9,6 +9,7 @@ prefix of the next: the caller goes on with what ``prune`` returned.
 from __future__ import annotations
 
 from agentctl.errors import ContextOverflow
+from agentctl.known import Known
 from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message
 from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
@@ -44,6 +45,7 @@ def prune(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
+    known: Known | None = None,
 ) -> tuple[Message, ...]:
     """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
 
@@ -51,13 +53,15 @@ def prune(
     without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
     then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
     texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
-    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one.
+    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``known``
+    remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.
 
     Raises:
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    if measure.conversation(messages) <= room:
+    known = Known() if known is None else known
+    if sum(known.sizes(messages, measure)) <= room:
         return messages
     from agentctl.pruning import cut  # noqa: PLC0415 - most runs never fill their context
 
@@ -69,6 +73,7 @@ def prune(
         cut_to_percent=cut_to_percent,
         measure=measure,
         summary=summary,
+        known=known,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
         raise ContextOverflow(

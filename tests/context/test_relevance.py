@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 
 from agentctl.context import conversation_tokens
 from agentctl.messages import Message, ToolCall
-from agentctl.relevance import relevances, words
+from agentctl.relevance import look, relevances, words
 from tests.context.parts import ANY_TEXT, SYSTEM, bare, fit
 
 TASK = Message("user", "Find out why the payments database refuses logins")
+
+
+def scored(groups: list[list[Message]], latest: list[Message] | None = None, task: Message = TASK) -> tuple[float, ...]:
+    """Return the relevance of each group, none of them newer than the others."""
+    return relevances([look(group) for group in groups], task=[task], latest=latest or [], recent=0)
 
 
 def plain(text: str) -> list[Message]:
@@ -22,7 +27,7 @@ def plain(text: str) -> list[Message]:
 
 def test_what_shares_rare_words_with_the_task_counts_more() -> None:
     groups = [plain("the web server is up"), plain("payments has 3 logins"), plain("the cache is up")]
-    scores = relevances(groups, task=[TASK], latest=[])
+    scores = scored(groups)
     assert scores[1] == 1.0
     assert max(scores[0], scores[2]) < 0.5
 
@@ -37,7 +42,7 @@ def test_what_shares_rare_words_with_the_task_counts_more() -> None:
     ],
 )
 def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly: Message) -> None:
-    more, less = relevances([[told], [plainly]], task=[TASK], latest=[])
+    more, less = scored([[told], [plainly]])
     assert more >= less + 0.5
 
 
@@ -51,17 +56,17 @@ def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly:
     ],
 )
 def test_words_are_found_in_any_script(task: str, fitting: str) -> None:
-    scores = relevances([plain("all is well"), plain(fitting)], task=[Message("user", task)], latest=[])
+    scores = scored([plain("all is well"), plain(fitting)], task=Message("user", task))
     assert scores == (0.0, 1.0)
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(ANY_TEXT.map(lambda text: Message("tool", text)), min_size=1, max_size=3), max_size=6))
 def test_any_text_gets_a_score_from_zero_on_and_always_the_same(groups: list[list[Message]]) -> None:
-    scores = relevances(groups, task=[TASK], latest=groups[-1] if groups else [])
+    scores = scored(groups, groups[-1] if groups else [])
     assert len(scores) == len(groups)
     assert all(0 <= score <= 2.5 for score in scores)
-    assert scores == relevances(groups, task=[TASK], latest=groups[-1] if groups else [])
+    assert scores == scored(groups, groups[-1] if groups else [])
 
 
 def test_of_a_long_text_head_and_tail_are_looked_at() -> None:
