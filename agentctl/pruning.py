@@ -11,12 +11,13 @@ from agentctl.digest import Digest, joined, split
 from agentctl.known import Known
 from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, Role
-from agentctl.relevance import look, relevances
+from agentctl.relevance import best_first, look, relevances, worth_of
 from agentctl.tokens import LEAST_LEFT
 from agentctl.units import Unit, units_of
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
 _MOST_TOLD = 60  # units that get lines: more than any room for a digest holds
+_LEAST_LINE = 4  # tokens
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
 
 
@@ -64,11 +65,11 @@ def cut(
     sizes = list(map(desk.size, loose))
     fixed = desk.tokens - sum(sizes)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
-    asked = _Asked([desk.left[task]] if task is not None else [], _latest(desk.left, newest))
+    looks = known.looks([desk.messages(unit) for unit in loose])
+    worth = worth_of(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
     gone: list[Unit] = []  # the least relevant first; of two that are as relevant the older
     if (excess := desk.tokens - goal) > 0:
-        looks = known.looks([desk.messages(unit) for unit in loose])
-        scores = relevances(looks, task=asked.task, latest=asked.latest)
+        scores = relevances(looks, worth)
         for place in sorted(range(len(loose)), key=scores.__getitem__):
             if excess <= 0:
                 break
@@ -86,18 +87,11 @@ def cut(
         room_left = min(spare, room - desk.tokens)
         if not summary:
             told = sorted((*broken, *gone[-_MOST_TOLD:]))
-            lines = joined(before, [[messages[place] for place in unit.places] for unit in told], desk.left[task]).lines
+            lines = joined(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
             empty = measure.text(digest.text(room, measure))
-            digest = digest._replace(summary=before.summary, lines=_best(lines, room_left - empty, asked, measure))
+            digest = digest._replace(summary=before.summary, lines=_best(lines, room_left - empty, worth, measure))
         desk.append(task, digest.text(room_left, measure))
     return Cut(tuple(sorted(desk.left.items())), desk.tokens)
-
-
-class _Asked(NamedTuple):
-    """What the past is held against: the task, and what was said last."""
-
-    task: list[Message]
-    latest: list[Message]
 
 
 class _Desk:
@@ -175,12 +169,13 @@ def _latest(left: Mapping[int, Message], newest: Collection[int]) -> list[Messag
     return [*users[-1:], *(left[place] for place in sorted(newest))]
 
 
-def _best(lines: Sequence[str], room: int, asked: _Asked, measure: Measure) -> tuple[str, ...]:
+def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Measure) -> tuple[str, ...]:
     """Return the most relevant lines that fit ``room`` tokens together, in their order."""
     said = [Message(_ROLES.get(line.partition(":")[0], "tool"), line) for line in lines]
-    scores = relevances([look([message]) for message in said], task=asked.task, latest=asked.latest)
     kept: list[int] = []
-    for place in sorted(range(len(lines)), key=scores.__getitem__, reverse=True):
+    for place in best_first([look([message]) for message in said], worth):
+        if room < _LEAST_LINE:
+            break
         if (size := measure.text(f"\n- {lines[place]}")) <= room:
             room -= size
             kept.append(place)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context import conversation_tokens
 from agentctl.messages import Message, ToolCall
-from agentctl.relevance import look, relevances, words
-from tests.context.parts import ANY_TEXT, SYSTEM, bare, fit
+from agentctl.relevance import look, relevances, words, worth_of
+from tests.context.parts import ANY_TEXT
 
 TASK = Message("user", "Find out why the payments database refuses logins")
 
 
 def scored(groups: list[list[Message]], latest: list[Message] | None = None, task: Message = TASK) -> tuple[float, ...]:
     """Return the relevance of each group, none of them newer than the others."""
-    return relevances([look(group) for group in groups], task=[task], latest=latest or [], recent=0)
+    looks = [look(group) for group in groups]
+    return relevances(looks, worth_of(looks, task=[task], latest=latest or []), recent=0)
 
 
 def plain(text: str) -> list[Message]:
@@ -82,42 +80,3 @@ def test_the_arguments_of_a_call_are_words_too() -> None:
         "name",
         "web",
     ]
-
-
-NOISE = ("cpu", "load", "memory", "disk", "free", "used", "total", "process", "kernel", "uptime", "socket", "mount")
-
-
-def conversation(seed: int) -> tuple[list[tuple[Message, ...]], str]:
-    """Sixty turns of noise, and in the second a fact that the task's last step needs."""
-    chance = random.Random(seed)
-    fact = f"port {chance.randint(10_000, 60_000)}"
-
-    def said(number: int) -> tuple[Message, ...]:
-        text = " ".join(chance.choices(NOISE, k=chance.randint(20, 120)))
-        if number == 2:
-            text = f"{text} the payments database listens on {fact} {text}"
-        elif chance.random() < 0.1:
-            text = f"{text} the other database {text}"
-        elif chance.random() < 0.1:
-            text = f"{text} error: {text}"
-        asked = ToolCall(f"c{number}", chance.choice(["system_load", "docker_ps"]), {"n": number})
-        return Message("assistant", "", (asked,)), Message("tool", text, tool_call_id=asked.id)
-
-    return [said(number) for number in range(1, 61)], fact
-
-
-def test_a_fact_of_turn_two_that_the_task_needs_is_still_sent_at_turn_sixty() -> None:
-    task = Message("user", "Check load and disk, then log in: which port has the payments database?")
-    found = by_age = 0
-    for seed in range(60):
-        turns, fact = conversation(seed)
-        messages: tuple[Message, ...] = (SYSTEM, task)
-        for turn in turns:
-            messages = fit((*messages, *turn), 4_000, keep=3)
-        found += any(fact in message.text for message in bare(messages))
-        last = [message for turn in turns for message in turn]
-        while conversation_tokens(last) > 4_000:
-            del last[:2]
-        by_age += any(fact in message.text for message in last)
-    assert found >= 57
-    assert by_age == 0, "cut by age it is never there"
