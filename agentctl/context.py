@@ -60,8 +60,10 @@ def prune(
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    known = Known() if known is None else known
-    if sum(known.sizes(messages, measure)) <= room:
+    tokens = sum(known.sizes(messages, measure)) if known else measure.conversation(messages)
+    if tokens <= room:
+        if known and 2 * tokens > room:
+            known.seen(messages)  # so that the cut to come need not look at all of them
         return messages
     from agentctl.pruning import cut  # noqa: PLC0415 - most runs never fill their context
 
@@ -81,7 +83,10 @@ def prune(
             hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or shorten the task",
             billed="no",
         )
-    return tuple(message for _, message in found.kept)
+    kept = tuple(message for _, message in found.kept)
+    if known:
+        known.only(kept)
+    return kept
 
 
 def enough_for(tokens: int) -> int:

@@ -20,6 +20,7 @@ from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
+from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
@@ -160,7 +161,9 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
+                prune=partial(plan.fit, facts, known=Known()),
+                emit=emit,
+                limit=plan.context_limit(facts) if facts.metered else 0,
             ),
             emit=emit,
             limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),

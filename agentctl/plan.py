@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
+from agentctl.known import Known
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
@@ -67,10 +68,11 @@ class Plan:
         *,
         measure: Measure = PLAIN,
         summary: str = "",
+        known: Known | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
-        Where something is cut, ``summary`` stands in place of it, if there is one.
+        Where something is cut, ``summary`` stands in place of it, if there is one. ``known`` remembers messages.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -80,7 +82,9 @@ class Plan:
         limit = self.context_limit(facts)
         try:
             if self.context is not None:
-                return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
+                own = self.context.measure
+                counted = measure if own == PLAIN else own
+                return self.context.prune(messages, tools, max_tokens=limit, measure=counted, summary=summary)
             return prune(
                 messages,
                 max_tokens=limit,
@@ -90,6 +94,7 @@ class Plan:
                 cut_to_percent=self.cut_to_percent,
                 measure=measure,
                 summary=summary,
+                known=known,
             )
         except ContextOverflow as error:
             if limit < (self.context.max_tokens if self.context else self.max_context_tokens):

@@ -13,11 +13,12 @@ from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, Role
 from agentctl.relevance import best_first, look, relevances, worth_of
 from agentctl.tokens import LEAST_LEFT
-from agentctl.units import Unit, units_of
+from agentctl.units import Unit
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
 _MOST_TOLD = 60  # units that get lines: more than any room for a digest holds
 _LEAST_LINE = 4  # tokens
+_SEAM = 2  # tokens that two texts may take more apart than together
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
 
 
@@ -45,14 +46,14 @@ def cut(
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
     ``known`` remembers what is looked at.
     """
-    known = Known() if known is None else known
+    known = Known(0) if known is None else known
     desk = _Desk(messages, more or {}, measure, known)
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
     half, limit = room * cut_to_percent // 100 - spare, room - spare
 
-    units = units_of(messages)
+    units, seen = known.seen(messages)
     sound = [unit for unit in units if unit.sound]
     newest = frozenset(sound[-1].places if sound else ())
     broken = [unit for unit in units if not unit.sound]
@@ -61,11 +62,12 @@ def cut(
         desk.level(desk.of("tool"), room // 2)
 
     stay = newest | _must_stay(messages, sound, keep_user, keep_assistant)
-    loose = [unit for unit in sound if stay.isdisjoint(unit.places)]
+    free = [place for place, unit in enumerate(units) if unit.sound and stay.isdisjoint(unit.places)]
+    loose = [units[place] for place in free]
     sizes = list(map(desk.size, loose))
     fixed = desk.tokens - sum(sizes)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
-    looks = known.looks([desk.messages(unit) for unit in loose])
+    looks = [seen[place] for place in free]
     worth = worth_of(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
     gone: list[Unit] = []  # the least relevant first; of two that are as relevant the older
     if (excess := desk.tokens - goal) > 0:
@@ -83,15 +85,17 @@ def cut(
         if desk.tokens > limit:
             desk.squeeze(desk.of(*roles), limit)
     if task is not None:
-        digest = Digest(before.messages + len(messages) - len(desk.left), (), summary)
-        room_left = min(spare, room - desk.tokens)
+        left = min(spare, room - desk.tokens)
+        digest = Digest(before.messages + len(messages) - len(desk.left), (), summary or before.summary)
         if not summary:
             told = sorted((*broken, *gone[-_MOST_TOLD:]))
             lines = joined(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
-            empty = measure.text(digest.text(room, measure))
-            digest = digest._replace(summary=before.summary, lines=_best(lines, room_left - empty, worth, measure))
-        desk.append(task, digest.text(room_left, measure))
-    return Cut(tuple(sorted(desk.left.items())), desk.tokens)
+            frame = measure.text(digest.text(left, measure))
+            digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
+        desk.append(task, digest.text(left, measure))
+        if desk.tokens > room:  # some ways of counting find more in a whole than in its parts
+            desk.take_digest(task)
+    return Cut(tuple(desk.left.items()), desk.tokens)
 
 
 class _Desk:

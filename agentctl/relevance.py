@@ -87,7 +87,7 @@ def worth_of(looks: Sequence[Look], *, task: Iterable[Message], latest: Iterable
     for word in weights.keys() & _BINDING | _everywhere(looks) & weights.keys():
         del weights[word]
     wanted = frozenset(weights)
-    spread = Counter(chain.from_iterable([wanted & one.words for one in looks]))
+    spread = Counter(chain.from_iterable(wanted & one.words for one in looks))
     many = len(looks)
     return {
         word: round(_WHOLE * weight * log(1 + (many - spread[word] + 0.5) / (spread[word] + 0.5)))

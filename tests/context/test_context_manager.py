@@ -82,6 +82,7 @@ def test_the_stats_tell_how_full_it_is() -> None:
         cuts=0,
         messages_cut=0,
         tokens_saved=0,
+        counted_by="UTF-8 bytes / 4",
     )
 
 
@@ -465,6 +466,7 @@ def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
             "measure",
             "messages",
             "pruning",
+            "reading",
             "relevance",
             "tokens",
             "units",
