@@ -8,6 +8,8 @@ prefix of the next: the caller goes on with what ``prune`` returned.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agentctl.errors import ContextOverflow
 from agentctl.known import Known
 from agentctl.measure import PLAIN, Measure
@@ -78,15 +80,25 @@ def prune(
         known=known,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
+        fewer = fewer_would_do(found.kept, room, max(keep_user, keep_assistant), measure)
+        less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else "shorten the task"
         raise ContextOverflow(
             f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
-            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or shorten the task",
+            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or {less}",
             billed="no",
         )
     kept = tuple(message for _, message in found.kept)
     if known:
         known.only(kept)
     return kept
+
+
+def fewer_would_do(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
+    """Return whether what does not fit ``room`` is more than the opening, so that to keep fewer messages would help."""
+    messages = [message for _, message in kept]
+    systems = [message for message in messages if message.role == "system"]
+    users = [message for message in messages if message.role == "user"]
+    return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
 
 
 def enough_for(tokens: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
-from agentctl.context import enough_for
+from agentctl.context import enough_for, fewer_would_do
 from agentctl.dialects import Part, read_tools, write
 from agentctl.errors import ContextOverflow, UsageError
 from agentctl.known import Known
@@ -258,9 +258,7 @@ class ContextManager:
         before = self._tokens(parts, measure)
         after, sent = before, list(given)
         if before + schemas > limit:
-            after, sent = self._cut(given, parts, limit - schemas, measure, summary)
-            if after + schemas > limit:
-                _overflow(after + schemas, limit)
+            after, sent = self._cut(given, parts, limit, schemas, measure, summary)
             self._cuts += 1
             self._messages_cut, self._saved = len(given) - len(sent), before - after
         elif 2 * (before + schemas) > limit:
@@ -269,13 +267,19 @@ class ContextManager:
         return tuple(sent) if isinstance(given, tuple) else sent
 
     def _cut(
-        self, given: tuple[Said, ...] | list[Said], parts: tuple[Part, ...], room: int, measure: Measure, summary: str
+        self,
+        given: tuple[Said, ...] | list[Said],
+        parts: tuple[Part, ...],
+        limit: int,
+        schemas: int,
+        measure: Measure,
+        summary: str,
     ) -> tuple[int, list[Said]]:
         from agentctl.pruning import cut  # noqa: PLC0415 - who only counts needs none of it
 
         found = cut(
             [part.message for part in parts],
-            room,
+            limit - schemas,
             keep_user=self._keep_user,
             keep_assistant=self._keep_assistant,
             cut_to_percent=self._cut_to,
@@ -284,6 +288,9 @@ class ContextManager:
             summary=summary,
             known=self._known,
         )
+        if (needed := found.tokens + schemas) > limit:
+            fewer = fewer_would_do(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
+            raise _overflow(needed, limit, fewer=fewer)
         after: dict[int, list[tuple[Part, Message]]] = {}
         for place, message in found.kept:
             after.setdefault(parts[place].place, []).append((parts[place], message))
@@ -332,9 +339,10 @@ def _whole(name: str, value: object, least: int, usual: int, *, most: int | None
     return value
 
 
-def _overflow(needed: int, limit: int) -> NoReturn:
-    raise ContextOverflow(
+def _overflow(needed: int, limit: int, *, fewer: bool) -> ContextOverflow:
+    less = "lower keep_last_n_user_messages and keep_last_n_assistant_messages" if fewer else "shorten the task"
+    return ContextOverflow(
         f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,}",
-        hint=f"raise it: ContextManager(max_tokens={enough_for(needed)}), or shorten the task",
+        hint=f"raise it: ContextManager(max_tokens={enough_for(needed)}), or {less}",
         billed="no",
     )

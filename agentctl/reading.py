@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from agentctl.dialects import Part, kind_of, parts_of, refuse
 from agentctl.messages import Message
 
+_PARTS = 200  # lists and dicts in one message
+
 
 class Reader:
     """Reads conversations, and remembers at most ``most`` messages that it read, as long as nobody changed them."""
@@ -42,7 +44,7 @@ class Reader:
 
     def _remember(self, given: object, parts: tuple[Part, ...]) -> None:
         try:
-            copied = given if isinstance(given, Message) else _copied(given)
+            copied = given if isinstance(given, Message) else _copied(given, [None] * _PARTS)
         except ValueError:
             self._read.pop(id(given), None)
             return
@@ -51,16 +53,19 @@ class Reader:
         self._read[id(given)] = (given, copied, parts)
 
 
-def _copied(value: object, deepest: int = 8) -> object:
-    """Return a copy that equals ``value`` as long as nobody changes that.
+def _copied(value: object, left: list[None], deepest: int = 8) -> object:
+    """Return a copy that equals ``value`` as long as nobody changes that; each part of it takes one of ``left``.
 
     Raises:
-        ValueError: more than texts; 1 equals True and 1.0, which are written in other ways.
+        ValueError: more than texts (1 equals True and 1.0, which are written in other ways), or more than a few.
     """
     if type(value) is str or value is None:
         return value
-    if type(value) is dict and deepest:
-        return {_copied(key, 0): _copied(one, deepest - 1) for key, one in value.items()}
-    if type(value) is list and deepest:
-        return [_copied(one, deepest - 1) for one in value]
+    if not left or not deepest:
+        raise ValueError
+    left.pop()
+    if type(value) is dict:
+        return {_copied(key, left, 0): _copied(one, left, deepest - 1) for key, one in value.items()}
+    if type(value) is list:
+        return [_copied(one, left, deepest - 1) for one in value]
     raise ValueError
