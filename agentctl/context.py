@@ -62,8 +62,8 @@ def prune(
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    tokens = sum(known.sizes(messages, measure)) if known else measure.conversation(messages)
-    if tokens <= room:
+    sizes = known.sizes(messages, measure) if known else list(map(measure.message, messages))
+    if (tokens := sum(sizes)) <= room:
         if known and 2 * tokens > room:
             known.seen(messages)  # so that the cut to come need not look at all of them
         return messages
@@ -78,6 +78,7 @@ def prune(
         measure=measure,
         summary=summary,
         known=known,
+        sizes=sizes,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
         fewer = fewer_would_do(found.kept, room, max(keep_user, keep_assistant), measure)

@@ -102,7 +102,9 @@ class ContextManager:
         self._cut_to = _whole("cut_to_percent", cut_to_percent, 1, 50, most=100)
         self._warn_at = _whole("warn_percent", warn_percent, 1, 80, most=100)
         if not isinstance(measure, Measure):
-            raise UsageError(f"measure must be a Measure, and is {measure!r}", hint="from agentctl import Measure")
+            raise UsageError(
+                f"measure must be a Measure, and is {measure!r}", hint="from agentctl.measure import Measure"
+            )
         self._measure = measure
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
@@ -187,6 +189,7 @@ class ContextManager:
         """
         parts = self._reader.read(messages)
         tokens = self._tokens(parts, self._measure) + self._schemas(tools)
+        self._look_ahead(parts, tokens)
         near = self._look(tokens, self._max_tokens)
         return ContextStats(
             messages=len({part.place for part in parts}),
@@ -261,8 +264,8 @@ class ContextManager:
             after, sent = self._cut(given, parts, limit, schemas, measure, summary)
             self._cuts += 1
             self._messages_cut, self._saved = len(given) - len(sent), before - after
-        elif 2 * (before + schemas) > limit:
-            self._known.seen([part.message for part in parts])  # so that the cut to come need not look at all of them
+        else:
+            self._look_ahead(parts, before + schemas)
         self._look(after + schemas, limit)
         return tuple(sent) if isinstance(given, tuple) else sent
 
@@ -306,6 +309,11 @@ class ContextManager:
     def _tokens(self, parts: Sequence[Part], measure: Measure) -> int:
         tokens = sum(self._known.sizes([part.message for part in parts], measure))
         return tokens + sum(measure.text(part.more) for part in parts if part.more)
+
+    def _look_ahead(self, parts: Sequence[Part], tokens: int) -> None:
+        """Look at what there is when it is half full, so that the cut to come need not look at all of it."""
+        if 2 * tokens > self._max_tokens:
+            self._known.seen([part.message for part in parts])
 
     def _schemas(self, tools: Tools) -> int:
         return read_tools(tools, self._measure)

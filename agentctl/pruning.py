@@ -40,14 +40,15 @@ def cut(
     measure: Measure = PLAIN,
     summary: str = "",
     known: Known | None = None,
+    sizes: Sequence[int] = (),
 ) -> Cut:
     """Return ``messages`` cut to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
 
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
-    ``known`` remembers what is looked at.
+    ``known`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
     """
     known = Known(0) if known is None else known
-    desk = _Desk(messages, more or {}, measure, known)
+    desk = _Desk(messages, more or {}, measure, sizes or known.sizes(messages, measure))
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
@@ -64,8 +65,8 @@ def cut(
     stay = newest | _must_stay(messages, sound, keep_user, keep_assistant)
     free = [place for place, unit in enumerate(units) if unit.sound and stay.isdisjoint(unit.places)]
     loose = [units[place] for place in free]
-    sizes = list(map(desk.size, loose))
-    fixed = desk.tokens - sum(sizes)
+    weights = list(map(desk.size, loose))
+    fixed = desk.tokens - sum(weights)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
     looks = [seen[place] for place in free]
     worth = worth_of(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
@@ -75,11 +76,11 @@ def cut(
         for place in sorted(range(len(loose)), key=scores.__getitem__):
             if excess <= 0:
                 break
-            excess -= sizes[place]
+            excess -= weights[place]
             gone.append(loose[place])
         desk.drop(gone)
 
-    if desk.tokens > room * 3 // 4:  # else the next cut would come too soon
+    if desk.tokens > max(room * 3 // 4, half):  # else the next cut would come too soon
         desk.squeeze([place for place in desk.of("tool") if place not in newest], limit)
     for roles in (("tool",), ("tool", "assistant")):
         if desk.tokens > limit:
@@ -101,10 +102,12 @@ def cut(
 class _Desk:
     """A conversation being cut: what is left of it, by place, and its tokens."""
 
-    def __init__(self, messages: Sequence[Message], more: Mapping[int, int], measure: Measure, known: Known) -> None:
+    def __init__(
+        self, messages: Sequence[Message], more: Mapping[int, int], measure: Measure, sizes: Sequence[int]
+    ) -> None:
         self._measure, self._more = measure, more
         self.left = dict(enumerate(messages))
-        self._sizes = known.sizes(messages, measure)
+        self._sizes = list(sizes)
         for place, tokens in more.items():
             self._sizes[place] += tokens
         self.tokens = sum(self._sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from math import log
 from typing import NamedTuple
@@ -56,7 +56,7 @@ _WHOLE = 1_000_000  # worth is counted in whole numbers: their sum is the same i
 class Look(NamedTuple):
     """What is seen of a few messages: their words, and what they weigh whatever is asked."""
 
-    words: frozenset[str]
+    words: Set[str]
     weight: float
 
 
@@ -72,7 +72,7 @@ def look(group: Iterable[Message]) -> Look:
         elif message.role != "system":
             told = told or _tells_error(message.text, said)
             decided = decided or (message.role == "assistant" and not _DECISIONS.isdisjoint(said))
-    return Look(frozenset(found), _BONUS * (told + decided + asked))
+    return Look(found, _BONUS * (told + decided + asked))
 
 
 def worth_of(looks: Sequence[Look], *, task: Iterable[Message], latest: Iterable[Message]) -> dict[str, int]:
@@ -117,7 +117,7 @@ def relevances(looks: Sequence[Look], worth: Mapping[str, int], *, recent: float
 
 def best_first(looks: Sequence[Look], worth: Mapping[str, int]) -> Iterator[int]:
     """Yield the places of groups, the most relevant first; a word counts less each time that it was told."""
-    hits = [frozenset(worth) & one.words for one in looks]
+    hits = [worth.keys() & one.words for one in looks]
     step = _RECENT / (len(looks) or 1)
     fixed = [one.weight / 2 + step * place for place, one in enumerate(looks)]
     told = dict(worth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from agentctl.providers import door
 from agentctl.providers.chat import as_messages
 from agentctl.units import units_of
 from tests.context.needles import KINDS, talk
-from tests.context.parts import ANY_TEXT, BROKEN, SYSTEM, TEXTS, bare, conversations, taken_by_a_provider
+from tests.context.parts import ANY_TEXT, BROKEN, SYSTEM, TEXTS, bare, conversations, taken_by_a_provider, turn
 from tests.context.rules import broken_for_anthropic, broken_for_ollama, broken_for_openai
 
 ROOT = Path(__file__).parents[2]
@@ -246,6 +247,47 @@ def test_a_message_that_was_replaced_is_looked_at_again() -> None:
     assert fit(messages, known) is messages
     longer = (*messages[:-1], replace(messages[-1], text="x" * 3_000))
     assert fit(longer, known) == fit(longer, None) != longer
+
+
+def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
+    known = Known()
+    sent: list[Talk] = [(SYSTEM, Message("user", task)) for task in ("why is web slow?", "is the disk full?")]
+    cold = list(sent)
+    for number in range(40):
+        for which, words in enumerate(("web is slow ", "disk error: full ")):
+            sent[which], cold[which] = (
+                grown(one, number, "tools" if (number + which) % 3 else "plain", words * (9 + number), 2)
+                for one in (sent[which], cold[which])
+            )
+            sent[which] = prune(sent[which], max_tokens=1_500, keep_user=1, keep_assistant=1, known=known)
+            cold[which] = prune(cold[which], max_tokens=1_500, keep_user=1, keep_assistant=1)
+            assert sent[which] == cold[which]
+
+
+def test_another_conversation_of_the_same_length_is_looked_at() -> None:
+    def fit(messages: Talk, max_tokens: int, known: Known | None = None) -> Talk:
+        return prune(messages, max_tokens=max_tokens, keep_user=0, keep_assistant=0, known=known)
+
+    known, opening = Known(), (SYSTEM, Message("user", "why do logins fail?"))
+    one = (*opening, *(Message("assistant", f"logins {n} fail " + "x " * 160) for n in range(8)))
+    other = (*opening, *(m for n in range(4) for m in turn(n, f"note {n} " + "y " * 160)), *turn(9, "logins fail"))
+    assert fit(one, 1_000, known) is one
+    assert fit(other, 600, known) == fit(other, 600)
+
+
+class Text(str):
+    """A text that can be watched."""
+
+
+def test_what_was_cut_is_not_held_on_to() -> None:
+    known, texts = Known(), [Text(f"{n} " + "x" * 400) for n in range(30)]
+    watched = [weakref.ref(text) for text in texts]
+    messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", text) for text in texts))
+    prune(messages[:20], max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
+    messages = prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
+    prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
+    texts.clear()
+    assert sum(text() is not None for text in watched) == len(messages) - 2 < 20
 
 
 @pytest.mark.parametrize("most", [0, 1, 7])
