@@ -102,9 +102,7 @@ class ContextManager:
         self._cut_to = _whole("cut_to_percent", cut_to_percent, 1, 50, most=100)
         self._warn_at = _whole("warn_percent", warn_percent, 1, 80, most=100)
         if not isinstance(measure, Measure):
-            raise UsageError(
-                f"measure must be a Measure, and is {measure!r}", hint="from agentctl.measure import Measure"
-            )
+            raise UsageError(f"measure must be a Measure, and is {measure!r}", hint="measure=Measure(count=len)")
         self._measure = measure
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")

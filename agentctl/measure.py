@@ -20,6 +20,10 @@ class Measure:
 
     ``factor`` is what a model's reports have taught. ``margin`` is the part of its own count by which a provider may
     be above this one.
+
+    >>> words = Measure(count=lambda text: len(text.split()), way="words")
+    >>> words.text("one two three"), words.scaled(1.5).text("one two three")
+    (3, 5)
     """
 
     count: Callable[[str], int] = estimate_tokens
@@ -28,26 +32,49 @@ class Measure:
     margin: float = 0.5
 
     def scaled(self, factor: float) -> Measure:
-        """Return this way of counting with another factor."""
+        """Return this way of counting with another factor.
+
+        >>> Measure().scaled(2).text("twelve bytes")
+        6
+        """
         return replace(self, factor=factor)
 
     def text(self, text: str) -> int:
-        """Return how many tokens ``text`` is."""
+        """Return how many tokens ``text`` is.
+
+        >>> Measure().text("twelve bytes")
+        3
+        """
         return self._times(self.count(text))
 
     def message(self, message: Message) -> int:
-        """Return how many tokens one message is, its tool calls and frame included."""
+        """Return how many tokens one message is, its tool calls and frame included.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().message(Message("user", "twelve bytes"))
+        7
+        """
         count = self.count
         calls = (f"{call.id}{call.name}{as_json(call.arguments)}" for call in message.tool_calls)
         frames = PER_MESSAGE * (1 + len(message.tool_calls))
         return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
 
     def conversation(self, messages: Sequence[Message]) -> int:
-        """Return how many tokens a whole conversation is."""
+        """Return how many tokens a whole conversation is.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().conversation([Message("user", "twelve bytes")] * 2)
+        14
+        """
         return sum(map(self.message, messages))
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a model reads about its tools."""
+        """Return how many tokens a model reads about its tools.
+
+        >>> from agentctl.messages import ToolSpec
+        >>> Measure().schemas([ToolSpec("ls", "Lists files.", {"type": "object"})])
+        12
+        """
         return self._times(
             sum(PER_MESSAGE + self.count(f"{tool.name}{tool.description}{as_json(tool.parameters)}") for tool in tools)
         )
@@ -56,6 +83,9 @@ class Measure:
         """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
 
         The mark says how long the text was before anything was cut, also when it is cut again.
+
+        >>> Measure().text(Measure().cut_middle("x" * 4000, 32)) <= 32
+        True
         """
         size = self.text(text)
         if size <= max_tokens:
