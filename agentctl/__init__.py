@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from agentctl.docker_agent import DockerAgent
     from agentctl.errors import AgentctlError, BudgetExceeded
     from agentctl.limits import CostLimit
+    from agentctl.measure import Measure
     from agentctl.protocols import CommandResult
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.create import create_llm_provider
@@ -33,6 +34,7 @@ _HOME = {
     "CostTracker": "agentctl.tracker",
     "DockerAgent": "agentctl.docker_agent",
     "LLMProvider": "agentctl.providers.face",
+    "Measure": "agentctl.measure",
     "OllamaProvider": "agentctl.providers.named",
     "OpenAIProvider": "agentctl.providers.named",
     "RunResult": "agentctl.results",
@@ -54,6 +56,7 @@ __all__ = [
     "CostTracker",
     "DockerAgent",
     "LLMProvider",
+    "Measure",
     "OllamaProvider",
     "OpenAIProvider",
     "RunResult",

@@ -21,6 +21,10 @@ class Measure:
     ``fixed`` tokens are in each request that offers tools, beside its messages and schemas (a provider's own words
     about tools; below 0: it writes schemas shorter than we count them). Both may be what a model's reports have taught.
     ``margin`` is the part of this count by which a provider's own may be above it.
+
+    >>> words = Measure(count=lambda text: len(text.split()), way="words")
+    >>> words.text("one two three"), words.scaled(1.5).text("one two three")
+    (3, 5)
     """
 
     count: Callable[[str], int] = estimate_tokens
@@ -30,26 +34,49 @@ class Measure:
     fixed: int = 0
 
     def scaled(self, factor: float) -> Measure:
-        """Return this way of counting with another factor."""
+        """Return this way of counting with another factor.
+
+        >>> Measure().scaled(2).text("twelve bytes")
+        6
+        """
         return replace(self, factor=factor)
 
     def text(self, text: str) -> int:
-        """Return how many tokens ``text`` is."""
+        """Return how many tokens ``text`` is.
+
+        >>> Measure().text("twelve bytes")
+        3
+        """
         return self._times(self.count(text))
 
     def message(self, message: Message) -> int:
-        """Return how many tokens one message is, its tool calls and frame included."""
+        """Return how many tokens one message is, its tool calls and frame included.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().message(Message("user", "twelve bytes"))
+        7
+        """
         count = self.count
         calls = (f"{call.id}{call.name}{as_json(call.arguments)}" for call in message.tool_calls)
         frames = PER_MESSAGE * (1 + len(message.tool_calls))
         return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
 
     def conversation(self, messages: Sequence[Message]) -> int:
-        """Return how many tokens a whole conversation is."""
+        """Return how many tokens a whole conversation is.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().conversation([Message("user", "twelve bytes")] * 2)
+        14
+        """
         return sum(map(self.message, messages))
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a model reads about its tools."""
+        """Return how many tokens a model reads about its tools.
+
+        >>> from agentctl.messages import ToolSpec
+        >>> Measure().schemas([ToolSpec("ls", "Lists files.", {"type": "object"})])
+        12
+        """
         return self._times(
             sum(PER_MESSAGE + self.count(f"{tool.name}{tool.description}{as_json(tool.parameters)}") for tool in tools)
         )
@@ -66,6 +93,9 @@ class Measure:
         """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
 
         The mark says how long the text was before anything was cut, also when it is cut again.
+
+        >>> Measure().text(Measure().cut_middle("x" * 4000, 32)) <= 32
+        True
         """
         size = self.text(text)
         if size <= max_tokens:

@@ -21,6 +21,7 @@ from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.gauge import Gauge
+from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
@@ -169,7 +170,7 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts),
+                prune=partial(plan.fit, facts, known=Known()),
                 emit=emit,
                 limit=plan.context_limit(facts) if facts.metered else 0,
                 gauge=self._gauge,

@@ -6,6 +6,7 @@ import json
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
+_written = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: that costs as much as writing
 LEAST_LEFT = 32  # tokens that a cut text keeps at least, its mark included
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -44,4 +45,4 @@ def rough_tokens(text: str) -> int:
 
 def as_json(value: object) -> str:
     """Return ``value`` as JSON for counting and showing; what JSON cannot write stands as its ``str()``."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _written(value)

@@ -13,7 +13,7 @@ FLOORS = {
     "errors": 1, "version": 1, "worker": 1,
     "messages": 2, "text": 2,
     "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
-    "relevance": 2.5, "digest": 2.6, "pruning": 2.8,  # on the way up to context
+    "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
     "context_manager": 3.5, "window": 3.5,
     "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
