@@ -27,6 +27,7 @@ from agentctl.pricing import Price
 from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
+from agentctl.summaries import summaries_of
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -160,7 +161,10 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
+                prune=partial(plan.fit, facts),
+                emit=emit,
+                limit=plan.context_limit(facts) if facts.metered else 0,
+                summaries=summaries_of(plan, run.calls, emit),
             ),
             emit=emit,
             limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),

@@ -67,10 +67,11 @@ class Plan:
         *,
         measure: Measure = PLAIN,
         summary: str = "",
+        spare: int = 0,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
-        Where something is cut, ``summary`` stands in place of it, if there is one.
+        Where something is cut, ``summary`` stands in place of it, if there is one. ``spare`` tokens stay free.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -78,12 +79,13 @@ class Plan:
         if not facts.metered:
             return messages
         limit = self.context_limit(facts)
+        most = limit - spare
         try:
             if self.context is not None:
-                return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
+                return self.context.prune(messages, tools, max_tokens=most, measure=measure, summary=summary)
             return prune(
                 messages,
-                max_tokens=limit,
+                max_tokens=most,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
                 tools_tokens=measure.schemas(tools),

@@ -232,9 +232,17 @@ class Pruner(Protocol):
     """Makes a conversation fit the context budget."""
 
     def __call__(
-        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, summary: str = ""
+        self,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure,
+        summary: str = "",
+        spare: int = 0,
     ) -> tuple[Message, ...]:
         """Return what is sent, counted by ``measure``; where something is cut, ``summary`` tells of it.
+
+        ``spare`` tokens of the budget stay free.
 
         Raises:
             ContextOverflow: it cannot fit.

@@ -14,6 +14,7 @@ from agentctl.tokens import LEAST_LEFT
 from agentctl.units import Unit, units_of
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
+_SUMMARY_SHARE = 6  # of the room beside that: for a model's summary in it
 
 
 class Cut(NamedTuple):
@@ -42,6 +43,7 @@ def cut(
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
+    spare += min(room // _SUMMARY_SHARE, measure.text(summary or before.summary) * 5 // 4)  # each line has a mark
     half, limit = room * cut_to_percent // 100 - spare, room - spare
 
     units = units_of(messages)
