@@ -59,7 +59,8 @@ class Conversation:
         fitted = self._fit(offered)
         is_cut = fitted != before
         if is_cut:
-            told = await self._told(Cutting(self._sent, offered, before, fitted))
+            cutting = Cutting(self._sent, offered, before, fitted, again=self._was_cut)
+            told = await self._summaries.told(cutting, measure) if self._summaries else None
             await self._emit(self._pruned(before, told or fitted, by_model=told is not None))
             fitted = self._messages = told or fitted
         self._was_cut, self._sent = is_cut, fitted
@@ -78,12 +79,6 @@ class Conversation:
             if not spare:
                 raise
             return self._prune(messages, offered, measure=measure)
-
-    async def _told(self, cutting: Cutting) -> tuple[Message, ...] | None:
-        """Return it cut, with the model's summary of what went; right behind a cut, which gained nothing, none."""
-        if self._summaries is None or self._was_cut or not cutting.sent:
-            return None
-        return await self._summaries.told(cutting, self._measure)
 
     def _pruned(self, before: tuple[Message, ...], after: tuple[Message, ...], *, by_model: bool) -> ContextPruned:
         tokens = self._measure.conversation(before), self._measure.conversation(after)

@@ -16,6 +16,7 @@ from agentctl.messages import Completion, Message, Request, ToolSpec
 from agentctl.plan import Plan
 
 _SHARE = 12  # of the context budget: a summary is no longer than that, however long it may be
+_GAIN = 4  # the part of it that must have come since the last cut: else summaries would follow one another
 _LEAST = 100  # tokens: what is shorter tells no more than lines do
 _MOST_IN_VAIN = 2
 _BYTES_PER_TOKEN = 4
@@ -31,12 +32,16 @@ Worth = Callable[[int, int], bool]
 
 
 class Cutting(NamedTuple):
-    """A cut that is about to be made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``."""
+    """A cut that is about to be made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
+
+    ``again``: that request was a cut, too.
+    """
 
     sent: tuple[Message, ...]
     tools: tuple[ToolSpec, ...]
     before: tuple[Message, ...]
     fitted: tuple[Message, ...]
+    again: bool = False
 
 
 class Summaries:
@@ -52,7 +57,7 @@ class Summaries:
         self._calls, self._emit, self._limit, self._worth = calls, emit, limit, worth
         self._most = min(tokens, limit // _SHARE)
         self._request = Message("user", _REQUEST.format(words=self._most * 3 // 5))
-        self._in_vain = 0
+        self._in_vain = self._after = 0
 
     @property
     def over(self) -> bool:
@@ -72,7 +77,8 @@ class Summaries:
         """
         gone = tuple(_gone(cutting.before, cutting.fitted))
         replaced = measure.conversation(gone) + measure.text(notes(cutting.before)[0])
-        if self.over or not gone or replaced < 2 * self._most or not self._may_ask(cutting, measure):
+        may_ask = self._may_ask(cutting, measure)
+        if self.over or not gone or replaced < 2 * self._most or not may_ask:
             return None
         answer = await self._ask(cutting)
         if answer is None:
@@ -85,8 +91,12 @@ class Summaries:
         return found
 
     def _may_ask(self, cutting: Cutting, measure: Measure) -> bool:
-        asked = measure.conversation(cutting.sent) + measure.schemas(cutting.tools) + self.spare(measure)
+        """Whether the request fits, something was gained by the last cut, and a summary pays."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
+        grown, self._after = before - self._after, after
+        if not cutting.sent or cutting.again or grown < self._limit // _GAIN:
+            return False
+        asked = measure.conversation(cutting.sent) + measure.schemas(cutting.tools) + self.spare(measure)
         return asked <= self._limit and self._worth(before, after)
 
     async def _ask(self, cutting: Cutting) -> Completion | str | None:
