@@ -121,9 +121,9 @@ class Summaries:
             return "asks for a tool"
         if not (said := answer.text.strip()):
             return "is empty"
-        text = measure.cut_middle(said, self._most)
-        if 2 * measure.text(text) > replaced:
+        if 2 * measure.text(said) > replaced:
             return "is longer than half of what it replaces"
+        text = measure.cut_middle(said, self._most)
         room = self._limit - self.spare(measure) - measure.schemas(cutting.tools)
         fitted = retold(cutting.fitted, text, room=room, measure=measure)
         if fitted is None or measure.conversation(fitted) >= measure.conversation(cutting.before):

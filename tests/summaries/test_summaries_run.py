@@ -15,6 +15,7 @@ import pytest
 from agentctl.budget import Ask, Hold, Keep
 from agentctl.calls import Calls
 from agentctl.closing import last_request, summary
+from agentctl.context import PLAIN
 from agentctl.context_manager import ContextManager
 from agentctl.conversation import Conversation
 from agentctl.digest import notes, split
@@ -26,7 +27,7 @@ from agentctl.messages import Completion, Delta, Message, Request, Usage
 from agentctl.plan import Plan
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.summaries import Summaries, summaries_of
+from agentctl.summaries import Cutting, Summaries, summaries_of
 from tests.context.parts import SYSTEM, TASK, turn
 from tests.loop.parts import Diary
 from tests.summaries.test_summaries_digest import FORM
@@ -171,22 +172,39 @@ async def test_where_lines_do_nobody_asks_and_no_room_is_kept(
 async def test_where_little_goes_nobody_asks(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
-    await told.turns(2, "short")
-    await told.turns(1, "y" * 40_000, first=2)
+    await told.turns(6, "short " * 30)
+    await told.turns(1, "y" * 40_000, first=6)
     await told.conversation.ready(())
-    assert (told.cuts, told.asked) == (["lines"], [])
+    (cut,) = told.diary.of(ContextPruned)
+    assert cut.messages_cut > 0
+    assert told.asked == []
 
 
 async def test_a_text_longer_than_half_of_what_it_replaces_is_of_no_use(ledger: SqliteLedger) -> None:
-    told = talk(ledger, said=lambda _: Completion("word " * 1_000), plan=replace(PLAN, max_context_tokens=1_300))
+    told = talk(ledger, said=lambda _: Completion("word " * 1_500))
     await told.begin()
-    await told.turns(16, "x" * 340)
-    assert "model" not in told.cuts or all(len(cut.words) <= 4 * 108 for cut in told.diary.of(ContextPruned))
-    assert told.asked
+    await told.turns(10)
+    assert (told.cuts, len(told.asked)) == (["lines"], 1)
+    assert "is longer than half of what it replaces" in told.diary.of(Noted)[0].text
+
+
+async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteLedger) -> None:
+    """As it can be after a model's reports have taught that texts are more tokens than they seemed."""
+    told = talk(ledger)
+    await told.begin()
+    assert told.summaries is not None
+    before = (SYSTEM, TASK, *(one for number in range(9) for one in turn(number, RESULT)))
+    fitted = PLAN.fit(FACTS, before, (), spare=told.summaries.spare(PLAIN))
+    cutting = Cutting(before[:-2], (), before, fitted)
+    for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
+        told.summaries = summaries_of(PLAN, told.calls, told.diary.emit)
+        assert told.summaries is not None
+        await told.summaries.told(cutting, measure)
+        assert len(told.asked) == asked
 
 
 async def test_a_provider_in_doubt_is_neither_waited_for_nor_probed_with_a_summary(tmp_path: Path) -> None:
-    ledger = SqliteLedger(tmp_path / "ledger.db", pause_s=0.01)
+    ledger = SqliteLedger(tmp_path / "ledger.db", pause_s=0)
     told = talk(ledger)
     await told.begin()
     await told.turns(3)
@@ -245,6 +263,9 @@ async def test_what_it_had_begun_to_say_is_never_the_runs_last_words(ledger: Sql
     await told.begin()
     await told.turns(10)
     assert len(told.asked) == 1
+    asked = (*told.conversation.messages, told.asked[0].messages[-1])
+    with pytest.raises(ProviderUnavailable):
+        await told.calls.summary(asked, (), most=300, then=1_000)
     assert told.calls.unfinished == ""
     (said,) = told.diary.of(Noted)
     assert said.text == ("the model's summary of what is cut failed (p: cut short): a few lines stand in its place")
