@@ -18,6 +18,7 @@ BREAKS = ("\n", "\r", "\r\n", "\x00", "\x0b", "\x85", "\u2028", "\u2029", "\ud80
 MARKS = ("]", "\n]", "> ", "\n> ", "\n- ", "[Cut here to save room: ", FORM, FORM[:60])
 ODD = st.sampled_from((*BREAKS, *MARKS, "\n[... 9 characters: the middle is cut here; ask for less ...]\n", "é"))
 SAID = st.lists(ODD | ANY_TEXT, max_size=12).map("".join)
+LONG = SAID.flatmap(lambda said: st.sampled_from([said, said * 40, said * 400]))
 LINES = st.lists(ANY_TEXT, max_size=6).map(lambda texts: joined(Digest(), [[Message("user", t)] for t in texts]).lines)
 
 
@@ -31,7 +32,7 @@ def test_a_summary_is_found_again_whatever_it_says(
 
 
 @settings(deadline=None)
-@given(SAID, SAID.flatmap(lambda said: st.sampled_from([said, said * 40])), LINES, st.integers(0, 400))
+@given(SAID, LONG, LINES, st.integers(0, 400))
 def test_with_a_summary_too_a_digest_keeps_to_its_room_and_stays_one(
     words: str, summary: str, lines: tuple[str, ...], room: int
 ) -> None:
@@ -50,7 +51,7 @@ def has_form(words: str) -> bool:
 @settings(deadline=None, max_examples=60)
 @given(
     SAID.filter(lambda words: not has_form(words)),
-    st.lists(st.tuples(conversations(), st.none() | SAID), min_size=1, max_size=4),
+    st.lists(st.tuples(conversations(), st.none() | LONG), min_size=1, max_size=4),
     st.integers(200, 2_000),
 )
 def test_the_task_is_never_lost_over_cuts_with_and_without_a_summary(
@@ -86,7 +87,7 @@ def test_the_task_is_never_lost_over_cuts_with_and_without_a_summary(
 def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -> None:
     long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
     first = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1)
-    summary = "The disk is full.\nNothing was changed. " + "Looked everywhere. " * 20
+    summary = "The disk is full.\nNothing was changed. " + "Looked everywhere. " * 30
     told = retold(first, summary, room=2_000)
     assert told is not None
     again = prune(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import Ground, bound, plain_bound
+from agentctl.bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
 from agentctl.budget import Amounts, Ask, Keep, Room, Wish, Worst, judge, wish_for_summary, worst_case
 from agentctl.errors import Verdict
 from agentctl.messages import Completion, Message, Request, ToolCall, Usage
@@ -104,7 +104,7 @@ def test_a_request_that_goes_on_without_the_answer_is_bounded_by_the_report_befo
     ground = Ground().after(asked, Completion("x" * 4_000, model="m"), Usage(2_500, 1_000))
     more = Message("user", "sum it up")
     summary = replace(asked, messages=(*asked.messages, more))
-    assert 2_500 < bound(summary, ground.known) < 2_500 + 200
+    assert bound(summary, ground.known) == 2_500 + message_bytes(more) + JOINT + PER_PART
     others = (
         asked,
         replace(summary, tools=()),

@@ -271,6 +271,15 @@ async def test_what_it_had_begun_to_say_is_never_the_runs_last_words(ledger: Sql
     assert said.text == ("the model's summary of what is cut failed (p: cut short): a few lines stand in its place")
 
 
+async def test_nobody_waits_as_long_for_a_summary_as_for_an_answer(ledger: SqliteLedger, tmp_path: Path) -> None:
+    told = talk(ledger)
+    await told.begin()
+    await told.turns(10)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        times = db.execute("SELECT DISTINCT purpose, (deadline_us - held_us) / 1000000 FROM attempts").fetchall()
+    assert sorted(times) == [("summary", 120), ("turn", 600)]
+
+
 async def test_a_task_that_ends_like_our_notes_is_kept_to_its_last_word(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
