@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from agentctl.context import PLAIN, Measure, shortened
 from agentctl.digest import notes, split
 from agentctl.errors import ContextOverflow
-from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded
-from agentctl.messages import Message, ToolSpec
+from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
+from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
 from agentctl.summaries import Cutting, Summaries
+from agentctl.window import Watch, shorter
 
 
 class Conversation:
     """What is sent is what is kept: between two cuts each request begins with the one before.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``summaries`` asks the model what
-    must be kept of what is cut; None: nobody does.
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``watch`` looks whether the
+    server reads all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None:
+    nobody does.
     """
 
     def __init__(
@@ -27,10 +30,12 @@ class Conversation:
         emit: Emit,
         limit: int = 0,
         measure: Measure = PLAIN,
+        watch: Watch | None = None,
         summaries: Summaries | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._summaries = summaries
+        self._watch, self._summaries = watch, summaries
+        self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
         self._was_cut = False
@@ -59,26 +64,26 @@ class Conversation:
         fitted = self._fit(offered)
         is_cut = fitted != before
         if is_cut:
-            cutting = Cutting(self._sent, offered, before, fitted, again=self._was_cut)
+            cutting = Cutting(self._sent, offered, before, fitted, self._most, again=self._was_cut)
             told = await self._summaries.told(cutting, measure) if self._summaries else None
             await self._emit(self._pruned(before, told or fitted, by_model=told is not None))
             fitted = self._messages = told or fitted
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
             tokens = measure.conversation(fitted) + measure.schemas(offered)
-            await self._emit(ContextMeasured(len(fitted), tokens, self._limit, measure.way))
+            await self._emit(
+                ContextMeasured(len(fitted), tokens, min(self._limit, self._most or self._limit), measure.way)
+            )
         return fitted
 
     def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Cut what does not fit, with room to spare for a summary where one may come and there is any."""
         messages, measure = self._messages, self._measure
-        spare = self._summaries.spare(measure) if self._summaries else 0
-        try:
-            return self._prune(messages, offered, measure=measure, spare=spare)
-        except ContextOverflow:
-            if not spare:
-                raise
-            return self._prune(messages, offered, measure=measure)
+        room = self._summaries.room(measure, self._most) if self._summaries else None
+        if room is not None:
+            with suppress(ContextOverflow):
+                return self._prune(messages, offered, measure=measure, most=room)
+        return self._prune(messages, offered, measure=measure, most=self._most)
 
     def _pruned(self, before: tuple[Message, ...], after: tuple[Message, ...], *, by_model: bool) -> ContextPruned:
         tokens = self._measure.conversation(before), self._measure.conversation(after)
@@ -86,3 +91,33 @@ class Conversation:
         if not by_model:
             return ContextPruned(*tokens, gone, short)
         return ContextPruned(*tokens, gone, short, "model", words=notes(after)[1].summary)
+
+    async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
+
+        Raises:
+            ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
+        """
+        before, measure = self._messages, self._measure
+        if error.billed != "no":
+            raise error
+        sent = measure.conversation(before) + measure.schemas(offered)
+        self._most = shorter(error, sent)
+        instead = "with fewer" if self._most < sent else "for a shorter answer"
+        await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
+        try:
+            fitted = await self.ready(offered)
+        except ContextOverflow as unfit:
+            raise error from unfit
+        if fitted == before and self._most < sent:
+            raise error
+        return fitted
+
+    async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
+        """Look whether the server read all that was sent.
+
+        Raises:
+            ContextOverflow: it cut the prompt.
+        """
+        if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
+            await self._emit(Noted(doubt, "warning"))

@@ -238,11 +238,11 @@ class Pruner(Protocol):
         *,
         measure: Measure,
         summary: str = "",
-        spare: int = 0,
+        most: int | None = None,
     ) -> tuple[Message, ...]:
         """Return what is sent, counted by ``measure``; where something is cut, ``summary`` tells of it.
 
-        ``spare`` tokens of the budget stay free.
+        ``most`` is a lower limit than usual, in tokens, that the provider has taught.
 
         Raises:
             ContextOverflow: it cannot fit.

@@ -34,13 +34,15 @@ Worth = Callable[[int, int], bool]
 class Cutting(NamedTuple):
     """A cut that is about to be made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
 
-    ``again``: that request was a cut, too.
+    ``most`` is how many tokens a request may have, where the provider has taught less than the limit. ``again``: the
+    last request was a cut, too.
     """
 
     sent: tuple[Message, ...]
     tools: tuple[ToolSpec, ...]
     before: tuple[Message, ...]
     fitted: tuple[Message, ...]
+    most: int | None = None
     again: bool = False
 
 
@@ -64,9 +66,17 @@ class Summaries:
         """Whether none will be asked for any more."""
         return self._in_vain >= _MOST_IN_VAIN
 
-    def spare(self, measure: Measure) -> int:
-        """Return how many tokens of the limit an ordinary request leaves free: then a summary can follow it."""
-        return 0 if self.over else measure.message(self._request) + self._most
+    def room(self, measure: Measure, most: int | None = None) -> int | None:
+        """Return how many tokens an ordinary request has, so that a summary can follow it; None: as many as usual.
+
+        ``most``: the provider has taught that a request may have no more.
+        """
+        room = self._room(measure, most)
+        return None if self.over or room < 1 else room
+
+    def _room(self, measure: Measure, most: int | None) -> int:
+        limit = self._limit if most is None else min(self._limit, most)
+        return limit - measure.message(self._request) - self._most
 
     async def told(self, cutting: Cutting, measure: Measure) -> tuple[Message, ...] | None:
         """Return what is sent with a model's summary of what was cut; None where lines of our own must do.
@@ -94,10 +104,11 @@ class Summaries:
         """Whether the request fits, something was gained by the last cut, and a summary pays."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
         grown, self._after = before - self._after, after
-        if not cutting.sent or cutting.again or grown < self._limit // _GAIN:
+        room = self._room(measure, cutting.most)
+        if not cutting.sent or cutting.again or grown < room // _GAIN:
             return False
-        asked = measure.conversation(cutting.sent) + measure.schemas(cutting.tools) + self.spare(measure)
-        return asked <= self._limit and self._worth(before, after)
+        asked = measure.conversation(cutting.sent) + measure.schemas(cutting.tools)
+        return asked <= room and self._worth(before, after)
 
     async def _ask(self, cutting: Cutting) -> Completion | str | None:
         """Return the answer, or why there is none; None where nothing was sent."""
@@ -124,7 +135,7 @@ class Summaries:
         if 2 * measure.text(said) > replaced:
             return "is longer than half of what it replaces"
         text = measure.cut_middle(said, self._most)
-        room = self._limit - self.spare(measure) - measure.schemas(cutting.tools)
+        room = self._room(measure, cutting.most) - measure.schemas(cutting.tools)
         fitted = retold(cutting.fitted, text, room=room, measure=measure)
         if fitted is None or measure.conversation(fitted) >= measure.conversation(cutting.before):
             return "does not make the conversation smaller"

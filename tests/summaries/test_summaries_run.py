@@ -19,7 +19,7 @@ from agentctl.context import PLAIN
 from agentctl.context_manager import ContextManager
 from agentctl.conversation import Conversation
 from agentctl.digest import notes, split
-from agentctl.errors import BudgetExceeded, ProviderUnavailable, StateError, Verdict
+from agentctl.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
 from agentctl.events import CallWaited, ContextPruned, Noted
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
@@ -194,13 +194,28 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
     await told.begin()
     assert told.summaries is not None
     before = (SYSTEM, TASK, *(one for number in range(9) for one in turn(number, RESULT)))
-    fitted = PLAN.fit(FACTS, before, (), spare=told.summaries.spare(PLAIN))
+    fitted = PLAN.fit(FACTS, before, (), most=told.summaries.room(PLAIN))
     cutting = Cutting(before[:-2], (), before, fitted)
     for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
         told.summaries = summaries_of(PLAN, told.calls, told.diary.emit)
         assert told.summaries is not None
         await told.summaries.told(cutting, measure)
         assert len(told.asked) == asked
+
+
+async def test_what_was_refused_as_too_long_is_not_asked_about_at_length(ledger: SqliteLedger) -> None:
+    told = talk(ledger)
+    await told.begin()
+    await told.turns(7)
+    await told.conversation.ready(())
+    short = await told.conversation.refused(ContextOverflow("too long", billed="no"), ())
+    assert (told.cuts, told.asked) == (["lines"], [])
+    await told.calls.ask(short, ())
+    limit = PLAIN.conversation(short)
+    await told.turns(30, RESULT[:500], first=50)
+    assert told.asked, "what comes after keeps to what was taught, and leaves room for one again"
+    assert all(PLAIN.conversation(one.messages) < 3_200 for one in told.asked)
+    assert limit < 3_200
 
 
 async def test_a_provider_in_doubt_is_neither_waited_for_nor_probed_with_a_summary(tmp_path: Path) -> None:
