@@ -116,6 +116,15 @@ def _extends(known: Known, request: Request) -> bool:
     return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
 
 
+def _goes_on(known: Known, request: Request) -> bool:
+    """Whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
+    before = known.request.messages
+    if not _same_setting(known.request, request) or request.messages[: len(before)] != before:
+        return False
+    follows = request.messages[len(before) : len(before) + 1]
+    return follows == (known.answer,) or (bool(follows) and follows[0].role == "user")
+
+
 def _is_longer(request: Request, than: Request) -> bool:
     """Whether a request is another one and more, whatever else was set: of tools the other may have none."""
     begins = request.messages[: len(than.messages)] == than.messages
@@ -155,15 +164,17 @@ def bound(request: Request, known: Known | None = None) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
-    all that came after + 64 + 16 for each new message or call.
+    all that came after + 64 + 16 for each new message or call. A request that goes on behind the earlier one without
+    its answer has nothing of that answer in it.
     """
     plain = plain_bound(request)
-    if known is None or not _extends(known, request):
+    if known is None or not _goes_on(known, request):
         return plain
-    new = request.messages[len(known.request.messages) + 1 :]
-    answer = max(known.usage.output_tokens, message_bytes(known.answer))
-    after = sum(map(message_bytes, new)) + JOINT + PER_PART * (_parts(new) + _parts((known.answer,)))
-    return min(plain, known.usage.input_tokens + answer + after)
+    new = request.messages[len(known.request.messages) :]
+    after = sum(map(message_bytes, new)) + JOINT + PER_PART * _parts(new)
+    if new[0] == known.answer:
+        after += max(0, known.usage.output_tokens - message_bytes(known.answer))
+    return min(plain, known.usage.input_tokens + after)
 
 
 def about(request: Request, known: Known | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -46,6 +46,7 @@ class Ask:
 
     ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
     ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
+    ``then`` is what a summary must leave for the request behind it.
     """
 
     attempt_id: str
@@ -59,6 +60,7 @@ class Ask:
     purpose: Purpose = "turn"
     further: Mapping[LimitName, int] = field(default_factory=dict)
     keep: Keep | None = None
+    then: Keep | None = None
 
 
 class Hold(NamedTuple):
@@ -165,6 +167,7 @@ class Wish(NamedTuple):
 DEFAULT_OUTPUT = 4096
 DEFAULT_REASONING_OUTPUT = 16384
 LEAST_OUTPUT = 256
+SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
 LEAST_REASONING_OUTPUT = 2048
 UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
 
@@ -182,6 +185,14 @@ def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
         floor = facts.least_thinking_budget
         least = (facts.thinking_budget if floor is None else min(floor, facts.thinking_budget)) + LEAST_OUTPUT
     return Wish(min(least, most), most)
+
+
+def wish_for_summary(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> Wish:
+    """Return the output to ask for where ``tokens`` of text are wanted: no less would do, and thoughts come on top."""
+    own = wish(facts, max_output_tokens)
+    thinks = facts.reasoning or facts.thinking_budget is not None
+    most = min(own.least + tokens if thinks else tokens, own.most)
+    return Wish(most, most)
 
 
 def within(wanted: Wish, room: int | None) -> Wish:
@@ -223,10 +234,15 @@ def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
 def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Worst | Wait | Verdict:
     """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
 
-    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``.
+    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``, and for a summary nothing that is
+    more than a fifth of what is left of any limit, or in the way of the request behind it.
     """
     if not ask.facts.metered:
         return worst_case(ask, ask.most)
+    if ask.purpose == "summary":
+        dear = next((room for room in rooms if _is_dear(ask, room, at_ceiling=at_ceiling)), None)
+        if dear is not None:
+            return _refusal(ask, dear, doubtful=False, at_ceiling=at_ceiling)
     for room in rooms:
         if room.limit in OWN and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
             return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
@@ -253,9 +269,25 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
     return _refusal(ask, hard, doubtful=doubtful, at_ceiling=False)
 
 
+def _is_dear(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
+    """Whether a summary would take too much of a limit."""
+    if room.ceiling is None:
+        return False
+    left = room.ceiling - room.amounts.total - room.queued
+    asked = _asked(room, worst_case(ask, ask.most, at_ceiling=at_ceiling))
+    behind = 0
+    if ask.then is not None:
+        following = replace(ask, input_bound=ask.then.input_bound)
+        behind = _asked(room, worst_case(following, ask.then.output, at_ceiling=at_ceiling))
+    return asked * SUMMARY_SHARE > left or asked + behind > left
+
+
+def _asked(room: Room, worst: Worst) -> int:
+    return {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}[room.unit]
+
+
 def _after(room: Room, worst: Worst) -> int:
-    asked = {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}
-    return room.amounts.total + asked[room.unit]
+    return room.amounts.total + _asked(room, worst)
 
 
 def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:

@@ -16,8 +16,8 @@ from typing import Literal
 import anyio
 
 from agentctl.bound import about, bound, plain_bound
-from agentctl.breaker import Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish, within
+from agentctl.breaker import Doubtful, Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
+from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish, wish_for_summary, within
 from agentctl.closing import Closing
 from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError, Verdict
 from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, CallWaited, Emit, Event
@@ -31,6 +31,7 @@ from agentctl.stream import Patience, Sent, take_in
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
+SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # nobody waits long for what can be done without
 _MOST_LOST = 3
 
 
@@ -152,6 +153,36 @@ class Calls:
                 return None
         return None
 
+    async def summary(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, most: int, then: int
+    ) -> Completion | None:
+        """Return what is answered to ``messages`` in about ``most`` tokens; None where nothing could be sent now.
+
+        One attempt, which nothing waits for: at most a fifth of what is left of any limit, and the next request, of
+        ``then`` input tokens at most, still has room behind it, and the last answer what is kept for it. Nobody hears
+        of it piece by piece.
+
+        Raises:
+            Overrun: it cost more than was held.
+            ProviderError: no answer came.
+            StateError: the ledger cannot be written; what was sent stays held.
+        """
+        facts = self.facts
+        request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex())
+        following = Keep(then, wish(facts, self._max_output_tokens).least)
+        wanted = wish_for_summary(facts, most, self._max_output_tokens)
+        self._keep = None  # what is kept already stays
+        try:
+            return (await self._attempt(request, wanted, "summary", then=following))[0]
+        except Overrun as error:
+            error.partial = ""  # it is no answer
+            raise
+        except (BudgetExceeded, Doubtful, _HoldLost):
+            return None
+        except ProviderError as error:
+            self._last_failure = error.message
+            raise
+
     async def ask(
         self,
         messages: tuple[Message, ...],
@@ -245,9 +276,16 @@ class Calls:
             return error.retry_after
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
 
-    async def _attempt(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
-        hold = await self._hold(request, wanted, purpose)
-        deadline = anyio.current_time() + self._deadline_s
+    async def _attempt(
+        self, request: Request, wanted: Wish, purpose: Purpose, *, then: Keep | None = None
+    ) -> tuple[Completion, Hold]:
+        silence_s, whole_s = self._silence_s, self._deadline_s
+        is_answer = purpose != "summary"
+        if not is_answer:
+            whole_s = min(whole_s, SUMMARY_DEADLINE_S)
+            silence_s = silence_s if self.facts.reasoning else min(silence_s, SUMMARY_SILENCE_S)
+        hold = await self._hold(request, wanted, purpose, whole_s, then)
+        deadline = anyio.current_time() + whole_s
         sent: Sent | None = None
         self.unfinished = ""
         try:
@@ -262,16 +300,18 @@ class Calls:
             await self._emit(CallSent(hold.id))
             sent = Sent()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
-            patience = Patience(self._silence_s, self._deadline_s, deadline)
-            await take_in(self._provider, clamped, sent, patience, self._emit)
+            patience = Patience(silence_s, whole_s, deadline)
+            await take_in(self._provider, clamped, sent, patience, self._emit if is_answer else _unheard)
         except BaseException as error:
-            self.unfinished = "".join(sent.pieces) if sent else ""
+            self.unfinished = "".join(sent.pieces) if sent and is_answer else ""
             with anyio.CancelScope(shield=True):
                 await self._settling.conclude_failed(self.facts, hold, sent, error)
             raise
         return await self._settling.conclude(self.facts, hold, request, sent), hold
 
-    async def _hold(self, request: Request, wanted: Wish, purpose: Purpose) -> Hold:
+    async def _hold(
+        self, request: Request, wanted: Wish, purpose: Purpose, deadline_s: float, then: Keep | None
+    ) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
         facts = self.facts
         ask = Ask(
@@ -282,14 +322,15 @@ class Calls:
             least=wanted.least,
             most=wanted.most,
             hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
-            deadline_s=self._deadline_s,
+            deadline_s=deadline_s,
             purpose=purpose,
             further=further(self._limits),
             keep=self._keep,
+            then=then,
         )
         started, told = anyio.current_time(), set[str]()
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
-        if purpose == "answer":
+        if purpose in ("answer", "summary"):
             patience = dict.fromkeys(patience, 0.0)
         try:
             while True:
@@ -311,3 +352,7 @@ class Calls:
             with anyio.CancelScope(shield=True), suppress(StateError):
                 await self._ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
             raise
+
+
+async def _unheard(event: Event) -> None:
+    """Take a piece that is not for the screen."""

@@ -130,7 +130,7 @@ def _notes(messages: Sequence[Message], size: int) -> str:
         left -= len(text.encode("utf-8", "replace"))
         whole.append(text)
         units.pop()
-    earlier = joined(_digest(messages), units).text(size // 16) if units else ""
+    earlier = joined(_digest(messages), units).text(size // 16)
     return "\n".join([*([earlier.strip()] if earlier else []), *reversed(whole)])
 
 
@@ -159,17 +159,20 @@ def _said(message: Message, most_bytes: int) -> str:
 def summary(messages: Sequence[Message], *, most_lines: int = 12) -> str:
     """Return what a run had found when it ended, without a model: a line for each call, empty where there was none.
 
-    The newest results follow, their first lines.
+    Before them stands what a model once wrote of the calls that are cut, behind them the newest results, their first
+    lines.
     """
     rest = _after_the_task(messages)
     units = [tuple(rest[place] for place in unit.places) for unit in units_of(rest)]
-    lines = [line for line in joined(_digest(messages), units).lines if " -> " in line]
+    digest = joined(_digest(messages), units)
+    lines = [line for line in digest.lines if " -> " in line]
     if not lines:
-        return ""
+        return digest.summary
     more = f"- … {len(lines) - most_lines} earlier calls\n" if len(lines) > most_lines else ""
     found = more + "\n".join(f"- {line}" for line in lines[-most_lines:])
     newest = [message.text.strip() for message in rest if message.role == "tool"][-_NEWEST:]
-    return "\n\n".join((found, *map(_first_lines, (text for text in newest if "\n" in text))))
+    earlier = (digest.summary,) if digest.summary else ()
+    return "\n\n".join((*earlier, found, *map(_first_lines, (text for text in newest if "\n" in text))))
 
 
 def _first_lines(text: str) -> str:

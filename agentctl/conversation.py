@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+
 from agentctl.context import PLAIN, Measure, shortened
+from agentctl.digest import notes, split
 from agentctl.errors import ContextOverflow
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
 from agentctl.gauge import Gauge
 from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
+from agentctl.summaries import Cutting, Summaries
 from agentctl.window import Watch, shorter
 
 
@@ -16,7 +21,8 @@ class Conversation:
 
     ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``gauge`` says how to count
     before each request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the
-    server reads all that is sent; None: it does.
+    server reads all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None:
+    nobody does.
     """
 
     def __init__(
@@ -28,11 +34,14 @@ class Conversation:
         measure: Measure = PLAIN,
         gauge: Gauge | None = None,
         watch: Watch | None = None,
+        summaries: Summaries | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._gauge, self._watch = gauge, watch
+        self._gauge, self._watch, self._summaries = gauge, watch, summaries
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
+        self._sent: tuple[Message, ...] = ()
+        self._was_cut = False
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -45,7 +54,9 @@ class Conversation:
         return self._measure if self._gauge is None else self._gauge.measure
 
     async def add(self, message: Message) -> None:
-        """Take in what was said."""
+        """Take in what was said; words that end like our notes on a cut get a line end, and are not taken for them."""
+        if message.role == "user" and split(message.text)[1].messages:
+            message = replace(message, text=f"{message.text}\n")
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
@@ -54,21 +65,42 @@ class Conversation:
 
         Raises:
             ContextOverflow: it cannot be made to fit.
+            Overrun: a summary of what is cut cost more than was held.
+            StateError: the ledger cannot be written.
         """
         if self._gauge is not None:
             self._measure = await self._gauge.ready(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
-        fitted = self._prune(before, offered, measure=measure, most=self._most)
-        if fitted != before:
-            gone, short = len(before) - len(fitted), shortened(before, fitted)
-            await self._emit(ContextPruned(measure.conversation(before), measure.conversation(fitted), gone, short))
-            self._messages = fitted
+        fitted = self._fit(offered)
+        is_cut = fitted != before
+        if is_cut:
+            cutting = Cutting(self._sent, offered, before, fitted, self._most, again=self._was_cut)
+            told = await self._summaries.told(cutting, measure) if self._summaries else None
+            await self._emit(self._pruned(before, told or fitted, by_model=told is not None))
+            fitted = self._messages = told or fitted
+        self._was_cut, self._sent = is_cut, fitted
         if self._limit:
             tokens = measure.request(fitted, offered)
             await self._emit(
                 ContextMeasured(len(fitted), tokens, min(self._limit, self._most or self._limit), measure.way)
             )
         return fitted
+
+    def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Cut what does not fit, with room to spare for a summary where one may come and there is any."""
+        messages, measure = self._messages, self._measure
+        room = self._summaries.room(measure, self._most) if self._summaries else None
+        if room is not None:
+            with suppress(ContextOverflow):
+                return self._prune(messages, offered, measure=measure, most=room)
+        return self._prune(messages, offered, measure=measure, most=self._most)
+
+    def _pruned(self, before: tuple[Message, ...], after: tuple[Message, ...], *, by_model: bool) -> ContextPruned:
+        tokens = self._measure.conversation(before), self._measure.conversation(after)
+        gone, short = len(before) - len(after), shortened(before, after)
+        if not by_model:
+            return ContextPruned(*tokens, gone, short)
+        return ContextPruned(*tokens, gone, short, "model", words=notes(after)[1].summary)
 
     async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.

@@ -7,7 +7,8 @@ out of the system message. They are bounded, and found again at the next cut: th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -66,8 +67,16 @@ def split(text: str) -> tuple[str, Digest]:
     return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
 
 
+def notes(messages: Iterable[Message]) -> tuple[str, Digest]:
+    """Return what stands behind the task of a conversation about what was cut from it, as text and read."""
+    task = next((message.text for message in messages if message.role == "user"), "")
+    words, digest = split(task)
+    return task[len(words) :], digest
+
+
 def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
     """Return the digest of what ``before`` tells of and of the units cut now.
+
 
     Of each the words are shown that are ``worth`` most. The same call again replaces its line.
     """
@@ -77,6 +86,25 @@ def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[st
         lines.pop(said, None)
         lines[said] = line
     return Digest(before.messages + sum(map(len, units)), tuple(lines.values()), before.summary)
+
+
+def retold(
+    messages: Sequence[Message], summary: str, *, room: int, measure: Measure = PLAIN
+) -> tuple[Message, ...] | None:
+    """Return a conversation that was cut, with ``summary`` in place of all the notes behind its task.
+
+    The whole is at most ``room`` tokens; None where there are no notes, or no room for a summary.
+    """
+    place = next((place for place, message in enumerate(messages) if message.role == "user"), None)
+    if place is None:
+        return None
+    words, before = split(messages[place].text)
+    bare = replace(messages[place], text=words)
+    left = room - measure.conversation(messages) + measure.message(messages[place]) - measure.message(bare)
+    text = Digest(before.messages, (), summary).text(left - 1, measure)  # two texts may be a token less than their join
+    if not before.messages or not split(text)[1].summary:
+        return None
+    return (*messages[:place], replace(bare, text=words + text), *messages[place + 1 :])
 
 
 def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:

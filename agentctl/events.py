@@ -190,9 +190,9 @@ class ContextPruned(NamedTuple):
     """The conversation was cut to fit; token counts are estimates.
 
     ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
-    those words: agentctl itself ("lines"), or the model. In estimated nano-dollars, None where the price is unknown:
-    the cut costs ``cost_nano`` (the cache that is thrown away, the summary), and makes each turn behind it
-    ``saves_nano`` cheaper; ``turns`` are expected to follow.
+    those words: agentctl itself ("lines"), or the model, whose ``words`` they are then. In estimated nano-dollars, None
+    where the price is unknown: the cut costs ``cost_nano`` (the cache that is thrown away, the summary), and makes each
+    turn behind it ``saves_nano`` cheaper; ``turns`` are expected to follow.
     """
 
     tokens_before: int
@@ -203,6 +203,7 @@ class ContextPruned(NamedTuple):
     cost_nano: int | None = None
     saves_nano: int | None = None
     turns: int = 0
+    words: str = ""
 
 
 class Noted(NamedTuple):

@@ -29,6 +29,7 @@ from agentctl.pricing import Price
 from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
+from agentctl.summaries import summaries_of
 from agentctl.window import Watch
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
@@ -174,6 +175,7 @@ class Orchestrator:
                 emit=emit,
                 limit=plan.context_limit(facts) if facts.metered else 0,
                 gauge=self._gauge,
+                summaries=summaries_of(plan, run.calls, emit),
                 watch=Watch(facts),
             ),
             emit=emit,

@@ -20,6 +20,7 @@ _MOST_TOLD = 60  # units that get lines: more than any room for a digest holds
 _LEAST_LINE = 4  # tokens
 _SEAM = 2  # tokens that two texts may take more apart than together
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
+_SUMMARY_SHARE = 6  # of the room beside that: for a model's summary in it
 
 
 class Cut(NamedTuple):
@@ -52,6 +53,7 @@ def cut(
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
+    spare += min(room // _SUMMARY_SHARE, measure.text(summary or before.summary) * 5 // 4)  # each line has a mark
     half, limit = room * cut_to_percent // 100 - spare, room - spare
 
     units, seen = known.seen(messages)

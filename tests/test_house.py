@@ -22,7 +22,7 @@ FLOORS = {
     "closing": 4.5, "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
     "admission": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
     "calls": 7, "dispatch": 7, "recorder": 7,
-    "conversation": 7.5,
+    "summaries": 7.3, "conversation": 7.5,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
     "tools": 9, "tracker": 9, "history": 9, "learned": 6, "lending": 9,
     "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,

@@ -108,7 +108,7 @@ class Book:
                 return hold
             if ask.facts.metered:
                 health = provider_health(tick, ask.facts.provider, pause_s=self._pause_s)
-                if ask.purpose == "answer" and not health:
+                if ask.purpose in ("answer", "summary") and not health:
                     health = Wait("provider", self._pause_s)
                 if isinstance(health, Wait):
                     self._leave(tick, ask.attempt_id)
@@ -274,7 +274,8 @@ def judged(
         answer = judge(ask, kept.beside(limits, aside), at_ceiling=at_ceiling)
         if isinstance(answer, Worst):
             return answer, aside, ()
-    others = kept.of_others(tick, ask.run_id) if isinstance(answer, Verdict) else ()
+    refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # for that nobody gives up a last answer
+    others = kept.of_others(tick, ask.run_id) if refused else ()
     for count in range(1, len(others) + 1):
         freed = kept.without(limits, *others[:count], shared_only=True)
         granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)

@@ -1,0 +1,1 @@
+"""Summaries by the model of what is cut."""

@@ -1,0 +1,12 @@
+"""Users of a real provider's wire, as the tests of the bill have them: every step of theirs is audited."""
+
+from tests.bill.conftest import (  # noqa: F401 - fixtures
+    _collector,
+    audit,
+    command,
+    litellm_is_loaded,
+    shell,
+    state,
+    user,
+    wire,
+)
