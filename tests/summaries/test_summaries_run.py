@@ -218,6 +218,20 @@ async def test_what_was_refused_as_too_long_is_not_asked_about_at_length(ledger:
     assert limit < 3_200
 
 
+async def test_what_the_models_window_has_no_room_for_by_its_own_report_is_not_asked(ledger: SqliteLedger) -> None:
+    told = talk(ledger, facts=replace(FACTS, context_window=4_300))
+    await told.begin()
+    await told.turns(4)
+    before = told.calls.usage.input_tokens
+    await told.turns(1, first=4)
+    reported = told.calls.usage.input_tokens - before
+    asked = (*told.provider.heard[-1].messages, Message("user", "sum up"))
+    heard = len(told.provider.heard)
+    assert await told.calls.summary(asked, (), most=4_300 - reported, then=1_000) is None
+    assert len(told.provider.heard) == heard
+    assert await told.calls.summary(asked, (), most=4_300 - reported - 20, then=1_000) is not None
+
+
 async def test_a_provider_in_doubt_is_neither_waited_for_nor_probed_with_a_summary(tmp_path: Path) -> None:
     ledger = SqliteLedger(tmp_path / "ledger.db", pause_s=0)
     told = talk(ledger)
