@@ -182,7 +182,7 @@ def about(request: Request, known: Known | None = None) -> int:
 
     For no amount of money: it can be too low. What was reported shows how dense this conversation is.
     """
-    if known is not None and _extends(known, request):
+    if known is not None and _goes_on(known, request):
         new = request.messages[len(known.request.messages) :]
         return known.usage.input_tokens + ceil(PLAIN.conversation(new) * (1 + PLAIN.margin))
     dense = 1 + PLAIN.margin

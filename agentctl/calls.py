@@ -171,6 +171,9 @@ class Calls:
         request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex())
         following = Keep(then, wish(facts, self._max_output_tokens).least)
         wanted = wish_for_summary(facts, most, self._max_output_tokens)
+        room = self._room(request)
+        if room is not None and room < wanted.least:
+            return None
         self._keep = None  # what is kept already stays
         try:
             return (await self._attempt(request, wanted, "summary", then=following))[0]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from agentctl.bound import plain_bound
-from agentctl.breaker import Overrun
 from agentctl.calls import Calls
 from agentctl.digest import notes, retold
-from agentctl.errors import AgentctlError, StateError
+from agentctl.errors import ProviderError
 from agentctl.events import Emit, Noted
 from agentctl.measure import Measure
 from agentctl.messages import Completion, Message, Request, ToolSpec
@@ -117,9 +116,7 @@ class Summaries:
         asked = (*cutting.sent, self._request)
         try:
             return await self._calls.summary(asked, cutting.tools, most=self._most, then=then)
-        except (Overrun, StateError):
-            raise
-        except AgentctlError as error:
+        except ProviderError as error:
             return f"failed ({error.message})"
 
     def _judged(
