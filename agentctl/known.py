@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from operator import is_
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,7 +38,7 @@ class Known:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         # an id means a message as long as that is held, so each stands beside what is known of it
-        self._sizes: tuple[Measure, dict[int, tuple[Message, int]]] = (PLAIN, {})
+        self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
         self._looks: dict[tuple[int, ...], tuple[Group, Look]] = {}
         self._last = _Talk()
         self._left: Sequence[Message] | None = None
@@ -47,19 +48,21 @@ class Known:
         if not self._most:
             return list(map(measure.message, messages))
         self._forget()
-        counted, known = self._sizes
-        if counted != measure:
+        count, known = self._sizes
+        if count != measure.count:
             known = {}
-            self._sizes = measure, known
+            self._sizes = measure.count, known
         found = list(map(known.get, map(id, messages)))
         new = [place for place, entry in enumerate(found) if entry is None] if None in found else []
+        plain, factor = measure.scaled(1.0), measure.factor  # a model's reports change the factor, and no count
         for place in new:
-            found[place] = messages[place], measure.message(messages[place])
+            found[place] = messages[place], plain.message(messages[place])
         if len(known) + len(new) > self._most:
             known = {}
-            self._sizes = measure, known
+            self._sizes = measure.count, known
         known.update((id(entry[0]), entry) for place in new[-self._most :] if (entry := found[place]))
-        return [entry[1] if entry else 0 for entry in found]
+        sizes = [entry[1] if entry else 0 for entry in found]
+        return sizes if factor == 1 else [ceil(size * factor) for size in sizes]
 
     def seen(self, messages: Sequence[Message]) -> tuple[Sequence[Unit], Sequence[Look]]:
         """Return the units of a conversation, and what is seen of each; of one that grew only its end is looked at."""
@@ -91,11 +94,11 @@ class Known:
     def _forget(self) -> None:
         if (left := self._left) is None:
             return
-        measure, known = self._sizes
+        count, known = self._sizes
         looks = self._looks
         keys = [tuple([id(left[place]) for place in unit.places]) for unit in units_of(left)]
         self._left, self._last = None, _Talk()
-        self._sizes = measure, {at: known[at] for at in map(id, left) if at in known}
+        self._sizes = count, {at: known[at] for at in map(id, left) if at in known}
         self._looks = {key: looks[key] for key in keys if key in looks}
 
 

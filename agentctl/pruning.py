@@ -67,7 +67,7 @@ def cut(
     stay = newest | _must_stay(messages, sound, keep_user, keep_assistant)
     free = [place for place, unit in enumerate(units) if unit.sound and stay.isdisjoint(unit.places)]
     loose = [units[place] for place in free]
-    weights = list(map(desk.size, loose))
+    weights = desk.weights(loose)
     fixed = desk.tokens - sum(weights)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
     looks = [seen[place] for place in free]
@@ -117,11 +117,9 @@ class _Desk:
     def of(self, *roles: str) -> list[int]:
         return [place for place, message in self.left.items() if message.role in roles]
 
-    def messages(self, unit: Unit) -> tuple[Message, ...]:
-        return tuple([self.left[place] for place in unit.places])
-
-    def size(self, unit: Unit) -> int:
-        return sum([self._sizes[place] for place in unit.places])
+    def weights(self, units: Iterable[Unit]) -> list[int]:
+        size = self._sizes.__getitem__
+        return [sum(map(size, unit.places)) for unit in units]
 
     def drop(self, units: Iterable[Unit]) -> None:
         for place in chain.from_iterable([unit.places for unit in units]):

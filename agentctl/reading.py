@@ -33,9 +33,10 @@ class Reader:
             if entry is None or not (entry[1] is given or entry[1] == given):
                 parts = tuple(parts_of(place, given))
                 self._remember(given, parts)
-                found += parts
-            else:
-                found += [Part(message, place, block, more) for message, _, block, more in entry[2]]
+            elif (parts := entry[2])[0].place != place:  # something before it was cut
+                parts = tuple(part._replace(place=place) for part in parts)
+                self._read[id(given)] = (entry[0], entry[1], parts)
+            found += parts
         return tuple(found)
 
     def only(self, messages: Iterable[object]) -> None:

@@ -275,6 +275,23 @@ def test_another_conversation_of_the_same_length_is_looked_at() -> None:
     assert fit(other, 600, known) == fit(other, 600)
 
 
+def test_a_factor_that_is_learned_counts_no_text_again() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    known, measure = Known(), Measure(count=count)
+    messages: Talk = (SYSTEM, Message("user", "why?"), *turn(1, "x" * 99), *turn(2, "y" * 100, calls=3))
+    assert known.sizes(messages, measure) == list(map(measure.message, messages))
+    for factor in (1.37, 0.6, 1.0, 2.5):
+        scaled, before = measure.scaled(factor), len(counted)
+        sizes = known.sizes(messages, scaled)
+        assert len(counted) == before
+        assert sizes == list(map(scaled.message, messages))
+
+
 class Text(str):
     """A text that can be watched."""
 
