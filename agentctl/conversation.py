@@ -108,9 +108,11 @@ class Conversation:
         Raises:
             ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
         """
-        before, measure = self._messages, self._measure
         if error.billed != "no":
             raise error
+        if self._gauge is not None:  # as exactly as can be had, and not otherwise the next moment
+            self._measure = await self._gauge.ready(self._messages, offered, 1)
+        before, measure = self._messages, self._measure
         sent = measure.request(before, offered)
         self._most = shorter(error, sent)
         instead = "with fewer" if self._most < sent else "for a shorter answer"

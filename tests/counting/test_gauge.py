@@ -7,8 +7,12 @@ import threading
 import pytest
 
 from agentctl.calibration import Expected, Line
+from agentctl.conversation import Conversation
+from agentctl.errors import ContextOverflow
+from agentctl.events import Event
 from agentctl.gauge import Count, Gauge, Load, Yardstick
-from agentctl.messages import Message, Usage
+from agentctl.measure import Measure
+from agentctl.messages import Message, ToolSpec, Usage
 from agentctl.tokens import estimate_tokens
 from tests.counting.parts import TOOLS
 
@@ -37,6 +41,10 @@ class Vocabulary:
 
 def gauge(load: Load, **more: Line) -> Gauge:
     return Gauge(ROUGH, estimate_tokens, exact=EXACT, load=load, known=more)
+
+
+async def unheard(event: Event) -> None:
+    """Take an event and keep nothing."""
 
 
 def said(tokens: int) -> tuple[Message, ...]:
@@ -116,3 +124,28 @@ async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_
     own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)
     one.learn(said(100), TOOLS, Usage(round(1.5 * own + 100), 1))
     assert one.news == {}
+
+
+async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_it_is_cut() -> None:
+    """Else the limit that it teaches would be in tokens of another kind than the next request is counted in."""
+    vocabulary, counted = Vocabulary(), list[tuple[str, int | None]]()
+    vocabulary.may_go_on.set()
+
+    def prune(
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure,
+        summary: str = "",
+        most: int | None = None,
+    ) -> tuple[Message, ...]:
+        counted.append((measure.way, most))
+        return messages[1:] if most else messages
+
+    talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=gauge(vocabulary.load))
+    for message in (*said(150), *said(150)):
+        await talk.add(message)
+    await talk.ready(())
+    await talk.refused(ContextOverflow("too long", billed="no", window=300 + 256, prompt=400), ())
+    exact = EXACT.measure(vocabulary.load()).conversation((*said(150), *said(150)))
+    assert counted == [("rough", None), ("exact", exact * 300 // 400 * 19 // 20)]
