@@ -52,9 +52,11 @@ def command(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
 
 
 def reader(files: int, *, at_once: int = 1) -> Callable[[WireRequest], Answer]:
-    """Return a model's mind that reads so many files, one a turn, and then answers."""
+    """Return a model's mind that reads so many files, one a turn, and then answers; asked to, it sums up."""
 
     def answer(asked: WireRequest) -> Answer:
+        if asked.messages[-1].role == "user" and any(said.role == "tool" for said in asked.messages):
+            return Answer("The files read so far tell of the same hour.")
         done = turns_of(asked) * at_once
         if done >= files:
             return Answer("All of them tell of the same hour.")

@@ -115,7 +115,7 @@ def test_the_answer_has_room_beside_the_prompt(command: Command, wire: OpenWire,
     server = wire(reader(12), window=Window(8_192 if format == "openai" else 12_288), repeat=True)
     ended = command(server, format)
     assert (ended.code, ended.out) == (0, "All of them tell of the same hour.\n")
-    assert len(server.books.chat_requests) == len(server.books.entries) == 13
+    assert len(server.books.chat_requests) == len(server.books.entries) >= 13, "nothing was refused"
     assert max(size for size, _ in sent(server)) > 7_000
 
 
