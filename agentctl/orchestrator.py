@@ -160,7 +160,10 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
+                prune=partial(plan.fit, facts),
+                emit=emit,
+                limit=plan.context_limit(facts) if facts.metered else 0,
+                warn_percent=plan.warn_percent,
             ),
             emit=emit,
             limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),

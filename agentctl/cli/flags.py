@@ -64,7 +64,7 @@ WarnPercent = Annotated[
     typer.Option(
         "--context-warn-percent",
         metavar="N",
-        help="How full it is when -v says so. Default 80.",
+        help="How full it is when one line tells of it. Default 80.",
         rich_help_panel=CONTEXT,
     ),
 ]

@@ -25,7 +25,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "keep_last_n_assistant_messages": "messages of the model that are never cut from it",
         "max_result_tokens": "tokens of one tool's result at most; unset: an eighth of max_context_tokens",
         "context_cut_percent": "how full the conversation still is, in percent, after a cut",
-        "context_warn_percent": "how full it is, in percent, when -v says so",
+        "context_warn_percent": "how full it is, in percent, when one line tells of it",
         "summaries": "who sums up what is cut: auto (the model, where that pays) or never (agentctl's own notes)",
         "summary_tokens": "tokens of a summary by the model at most",
         **{name.lower(): f"the key of {provider}" for provider, name in KEY_NAMES.items()},
