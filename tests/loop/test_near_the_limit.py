@@ -12,21 +12,30 @@ from agentctl.messages import Message, ToolSpec
 WORD = Message("user", "x" * 384)  # 100 tokens with its frame
 
 
-def newest(
-    messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, **more: object
-) -> tuple[Message, ...]:
-    return messages if len(messages) < 10 else messages[-2:]
+class Newest:
+    """Leaves the newest two when ``first`` messages have come together, and later on when ten have."""
+
+    def __init__(self, first: int) -> None:
+        self._most = first
+
+    def __call__(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, **more: object
+    ) -> tuple[Message, ...]:
+        if len(messages) < self._most:
+            return messages
+        self._most = 10
+        return messages[-2:]
 
 
-async def near(*, warn_percent: int, limit: int = 1000, turns: int = 20) -> list[int]:
-    """Return at how many tokens a run says that it is near, cut whenever ten messages of 100 have come together."""
+async def near(*, warn_percent: int, limit: int = 1000, first: int = 10) -> list[int]:
+    """Return at how many tokens a run of 20 messages of 100 says that it is near."""
     told: list[Event] = []
 
     async def emit(event: Event) -> None:
         told.append(event)
 
-    conversation = Conversation(prune=newest, emit=emit, limit=limit, warn_percent=warn_percent)
-    for _ in range(turns):
+    conversation = Conversation(prune=Newest(first), emit=emit, limit=limit, warn_percent=warn_percent)
+    for _ in range(20):
         await conversation.add(WORD)
         await conversation.ready(())
     return [event.tokens for event in told if isinstance(event, ContextMeasured) and event.near]
@@ -38,9 +47,8 @@ async def test_it_is_said_once_from_the_percent_on(percent: int, tokens: int) ->
 
 
 async def test_it_is_not_said_once_something_was_cut() -> None:
-    assert await near(warn_percent=91) == []
-    assert await near(warn_percent=45, limit=2000, turns=9) == [900]
-    assert await near(warn_percent=46, limit=2000, turns=40) == []
+    assert await near(warn_percent=80, first=5) == []
+    assert await near(warn_percent=40, first=5) == [400]
 
 
 async def test_where_there_is_no_limit_nothing_is_near() -> None:
