@@ -13,7 +13,7 @@ from agentctl.text import safe_text
 from agentctl.ui.bars import bar
 from agentctl.ui.cells import wrap
 from agentctl.ui.figures import money, plural
-from agentctl.ui.lines import pruned_words
+from agentctl.ui.lines import cut_words, pruned_words
 from agentctl.version import __version__
 
 SCHEMA = "agentctl.context/1"
@@ -77,6 +77,9 @@ def _turns(found: Filling, ways: Sequence[str], wide: int, *, blocks: bool) -> I
         for remark in remarks:
             yield from (_INDENT + line for line in wrap(remark, wide - len(_INDENT)))
         figures = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        if turn.tokens is None and not turn.charges:
+            yield f"{figures}  not sent"
+            continue
         drawn = bar(turn.tokens or 0, turn.limit, room, blocks=blocks).ljust(room) + "| " if room else ""
         percent = f"{turn.percent} %" if turn.limit else ""
         yield f"{figures}  {drawn}{percent:>5}".rstrip()
@@ -106,11 +109,11 @@ def _totals(found: Filling, dot: str) -> Iterator[str]:
     cuts = found.cuts
     gone, short = sum(cut.messages_cut for cut in cuts), sum(cut.messages_shortened for cut in cuts)
     if cuts:
-        parts = [plural(len(cuts), "cut"), f"{plural(gone, 'message')} cut", f"{short:,} shortened" if short else ""]
+        parts = [plural(len(cuts), "cut"), cut_words(gone, short)]
         cost = _cost_of(cuts)
         price = f" for about {money(cost)}" if cost else ""
         parts.append(f"about {_saved(cuts):,} tokens less to send{price}")
-        yield dot.join(filter(None, parts))
+        yield dot.join(parts)
     else:
         yield "nothing was cut"
     if found.summaries:

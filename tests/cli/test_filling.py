@@ -138,6 +138,13 @@ def test_the_fullest_turn_has_the_longest_bar_and_a_full_one_is_no_wider() -> No
     assert "largest request: turn 3, 30,000 of 10,000 tokens" in said
 
 
+def test_a_turn_whose_request_could_not_be_made_to_fit_was_not_sent() -> None:
+    overflow = {"event": "run_finished", "result": {"status": "context_overflow"}}
+    said = shown([STARTED, *turn(1, 9000), {"event": "turn_started", "turn": 2}, overflow])
+    assert [line.split() for line in said if line.endswith("not sent")] == [["2", "not", "sent"]]
+    assert said[-1] != "the run has no end: it still goes on, or its process died"
+
+
 def test_names_from_a_journal_are_made_safe() -> None:
     said = shown([{**STARTED, "model": "m\x1b[2J"}, *turn(1, 5, counted_by="x\x1b]0;y\x07"), ENDED])
     assert not any("\x1b" in line or "\x07" in line for line in said)
