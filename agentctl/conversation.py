@@ -19,10 +19,10 @@ from agentctl.window import Watch, shorter
 class Conversation:
     """What is sent is what is kept: between two cuts each request begins with the one before.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``gauge`` says how to count
-    before each request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the
-    server reads all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None:
-    nobody does.
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. It is near it from
+    ``warn_percent`` on, which is told once, unless something was cut before. ``gauge`` says how to count before each
+    request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the server reads
+    all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None: nobody does.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Conversation:
         prune: Pruner,
         emit: Emit,
         limit: int = 0,
+        warn_percent: int = 100,
         measure: Measure = PLAIN,
         gauge: Gauge | None = None,
         watch: Watch | None = None,
@@ -38,6 +39,7 @@ class Conversation:
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
         self._gauge, self._watch, self._summaries = gauge, watch, summaries
+        self._warn_percent, self._told = warn_percent, False
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
@@ -80,10 +82,10 @@ class Conversation:
             fitted = self._messages = told or fitted
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
-            tokens = measure.request(fitted, offered)
-            await self._emit(
-                ContextMeasured(len(fitted), tokens, min(self._limit, self._most or self._limit), measure.way)
-            )
+            tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
+            near = not self._told and not is_cut and 100 * tokens >= self._warn_percent * most
+            self._told = self._told or near or is_cut
+            await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
         return fitted
 
     def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:

@@ -46,13 +46,15 @@ class MessageAdded(NamedTuple):
 class ContextMeasured(NamedTuple):
     """What is about to be sent fills the context budget so far: tokens (schemas included) of a limit.
 
-    ``counted_by`` says how they were counted.
+    ``counted_by`` says how they were counted. ``near`` is true once in a run at most: when it fills beyond the percent
+    at which it is to be told, before anything was cut.
     """
 
     messages: int
     tokens: int
     limit: int
     counted_by: str = ""
+    near: bool = False
 
 
 class CallHeld(NamedTuple):

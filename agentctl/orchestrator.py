@@ -174,6 +174,7 @@ class Orchestrator:
                 prune=partial(plan.fit, facts, known=Known()),
                 emit=emit,
                 limit=plan.context_limit(facts) if facts.metered else 0,
+                warn_percent=plan.warn_percent,
                 gauge=self._gauge,
                 summaries=summaries_of(plan, run.calls, emit),
                 watch=Watch(facts),

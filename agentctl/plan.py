@@ -47,7 +47,7 @@ class Plan:
     cut_to_percent: int = 50
     warn_percent: int = 80
     max_result_tokens: int | None = None
-    summaries: Literal["auto", "never"] = "auto"
+    summaries: Literal["auto", "always", "never"] = "auto"
     summary_tokens: int = 500
     context: ContextManager | None = None
     permissions: Permissions = field(default_factory=Permissions)

@@ -22,11 +22,14 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 LOWERABLE = (
     *LIMIT_NAMES,
     "max_context_tokens",
+    "summary_tokens",
     "max_turns",
     "max_identical_calls",
     "timeout",
 )
-TIGHTENING = frozenset({*LOWERABLE, "read_only", "deny", "ask"})
+#: Settings with one value that only tightens: nothing is changed, no summary is paid for.
+ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never"})
+TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 
 #: What no such file decides, trusted or not: where our own files lie (the trust among them), and where we stand.
 NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
@@ -99,7 +102,8 @@ class Tightening(NamedTuple):
 def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Tightening:
     """Compare what an untrusted file offers with what is resolved, field by field.
 
-    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is.
+    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is, ``summaries``
+    never if either is.
     """
     changes: dict[str, object] = {}
     loosening: list[str] = []
@@ -112,10 +116,12 @@ def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Ti
                 changes[name] = new
             else:
                 loosening.append(name)
-        elif name == "read_only":
-            if new and not old:
-                changes[name] = True
-            elif old and not new:
+        elif name in ONE_WAY:
+            if old == new:
+                continue
+            if new == ONE_WAY[name]:
+                changes[name] = new
+            else:
                 loosening.append(name)
         elif name in ("deny", "ask"):
             before, more = _names(old), _names(new)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple, TextIO
 
 from agentctl.cli.cost_document import Gate, Standing
@@ -65,18 +64,7 @@ def rendered(view: View, form: str, out: TextIO, *, line: bool = False) -> str:
         return as_json(found, line=line) + "\n"
     from agentctl.cli.cost_table import text
     from agentctl.ui.bars import has_blocks
+    from agentctl.ui.terminal import columns_of
 
     width, blocks = columns_of(out), has_blocks(out.encoding)
     return text(view.report, view.query, view.title, view.standings, width=width, blocks=blocks) + "\n"
-
-
-def columns_of(out: TextIO) -> int | None:
-    """Return how wide the terminal is, None where ``out`` is none."""
-    from agentctl.ui.terminal import is_terminal
-
-    if not is_terminal(out):
-        return None
-    try:
-        return os.get_terminal_size(out.fileno()).columns or None
-    except (OSError, ValueError):
-        return None

@@ -26,6 +26,62 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
 ]
 
+CONTEXT = "Context"
+
+MaxContextTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--max-context-tokens", metavar="N", help="Sent at most, schemas too. Default 8000.", rich_help_panel=CONTEXT
+    ),
+]
+KeepUser = Annotated[
+    str | None,
+    typer.Option("--keep-last-n-user-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT),
+]
+KeepAssistant = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-last-n-assistant-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT
+    ),
+]
+MaxResultTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--max-result-tokens",
+        metavar="N",
+        help="Of one tool's result. Default: an eighth of the context.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+CutPercent = Annotated[
+    str | None,
+    typer.Option(
+        "--context-cut-percent", metavar="N", help="How full it is after a cut. Default 50.", rich_help_panel=CONTEXT
+    ),
+]
+WarnPercent = Annotated[
+    str | None,
+    typer.Option(
+        "--context-warn-percent",
+        metavar="N",
+        help="How full it is when one line tells of it. Default 80.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+Summaries = Annotated[
+    Literal["auto", "always", "never"] | None,
+    typer.Option(
+        "--summaries",
+        metavar="HOW",
+        help="By the model, of what is cut: auto (where that pays, the default), always or never.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+SummaryTokens = Annotated[
+    str | None,
+    typer.Option("--summary-tokens", metavar="N", help="Of such a summary. Default 500.", rich_help_panel=CONTEXT),
+]
+
 _SYNONYMS = {
     "format": "output",
     "max-cost": "max-cost-per-task",

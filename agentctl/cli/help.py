@@ -11,6 +11,7 @@ _TOPICS = {
     "setup": "what works out of the box, the set-ups, and how limits are set",
     "budget": "what is promised of the bill, the limits, and what to do when one trips",
     "permission": "what runs, what asks, what is denied: rules, sandbox, network, trust",
+    "context": "what a model is sent, what is cut of it, what that costs, and how to see it",
     "formatting": "stdout and stderr, text and JSON, the schemas, colours",
     "environment": "every variable, with its meaning and its default",
     "exit-codes": "what each exit code means",

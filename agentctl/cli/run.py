@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from agentctl.cli.flags import OUTPUT
+from agentctl.cli.flags import (
+    OUTPUT,
+    CutPercent,
+    KeepAssistant,
+    KeepUser,
+    MaxContextTokens,
+    MaxResultTokens,
+    Summaries,
+    SummaryTokens,
+    WarnPercent,
+)
 
 Form = Literal["text", "json", "jsonl"]
 Colour = Literal["auto", "always", "never"]
@@ -123,6 +133,14 @@ def run(
             "--estimate", help="Or --dry-run: say what it could cost; nothing is sent.", rich_help_panel=_LIMITS
         ),
     ] = False,
+    max_context_tokens: MaxContextTokens = None,
+    keep_last_n_user_messages: KeepUser = None,
+    keep_last_n_assistant_messages: KeepAssistant = None,
+    max_result_tokens: MaxResultTokens = None,
+    context_cut_percent: CutPercent = None,
+    context_warn_percent: WarnPercent = None,
+    summaries: Summaries = None,
+    summary_tokens: SummaryTokens = None,
     workdir: Annotated[
         str | None,
         typer.Option("--workdir", metavar="DIR", help="Where files are read. Default: here.", rich_help_panel=_REACH),
@@ -223,6 +241,14 @@ def run(
         "timeout": timeout,
         "llm_timeout": llm_timeout,
         "budget_wait": budget_wait,
+        "max_context_tokens": max_context_tokens,
+        "keep_last_n_user_messages": keep_last_n_user_messages,
+        "keep_last_n_assistant_messages": keep_last_n_assistant_messages,
+        "max_result_tokens": max_result_tokens,
+        "context_cut_percent": context_cut_percent,
+        "context_warn_percent": context_warn_percent,
+        "summaries": summaries,
+        "summary_tokens": summary_tokens,
         "workdir": workdir,
         "read_only": read_only or None,
         "tools": tools or None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -58,6 +58,9 @@ def show(
         ShowForm | None, typer.Option("-o", "--output", help="How to print it (default text).", rich_help_panel=OUTPUT)
     ] = None,
     json: Json = False,
+    context: Annotated[
+        bool, typer.Option("--context", help="Draw how full the context was at each turn, and what was cut.")
+    ] = False,
 ) -> None:
     """Show one run: the task, the calls and what they cost, the tools and what they said, the end."""
     from agentctl.journal.reader import find_run, read_run
@@ -66,6 +69,9 @@ def show(
     wanted = chosen(output, json=json) or "text"
     path = find_run(load_settings(flags={}, remember=False).settings.runs_dir, run_id)
     records = read_run(path)
+    if context:
+        _show_context(records, path.stem, wanted)
+        return
     if wanted == "text":
         from agentctl.cli.story import story
 
@@ -82,6 +88,34 @@ def show(
     print(
         dumped({"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records), "error": None})
     )
+
+
+def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:
+    """Draw or tell how the context filled.
+
+    Raises:
+        UsageError: as lines of JSON, which are the records themselves.
+    """
+    from agentctl.cli.filling import filling
+    from agentctl.cli.filling_shown import document, text
+
+    if wanted == "jsonl":
+        from agentctl.errors import UsageError
+
+        raise UsageError("--context has no -o jsonl", hint=f"agentctl runs show {run_id} --context -o json")
+    if wanted == "json":
+        from agentctl.cli.document import as_json as dumped
+
+        print(dumped(document(filling(records), run_id=run_id)))
+        return
+    import sys
+
+    from agentctl.ui.bars import has_blocks
+    from agentctl.ui.terminal import columns_of
+
+    width, blocks = columns_of(sys.stdout), has_blocks(sys.stdout.encoding)
+    for line in text(filling(records), run_id=run_id, width=width, blocks=blocks):
+        print(line)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 
+from agentctl.cli.filling import pruned
 from agentctl.messages import ToolCall
 from agentctl.text import safe_text
 from agentctl.ui.figures import money, plural, seconds
-from agentctl.ui.lines import call_text, cut_words
+from agentctl.ui.lines import call_text, pruned_words
 
 Fields = Mapping[str, object]
 
@@ -48,8 +49,7 @@ def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
             case "noted":
                 yield _safe(record, "text")
             case "context_pruned":
-                gone, shortened = _number(record, "messages_cut"), _number(record, "messages_shortened")
-                yield f"context: {cut_words(gone, shortened)}"
+                yield f"context: {pruned_words(pruned(record))}"
             case "run_finished":
                 ended = True
                 yield from _ended(_mapping(record, "result"))

@@ -62,6 +62,7 @@ MEANT = {
     "environment": "agentctl help environment",
     "formatting": "agentctl help formatting",
     "budget": "agentctl help budget",
+    "context": "agentctl help context",
     "permission": "agentctl help permission",
     "version": "agentctl --version",
     "run": "agentctl run TASK",

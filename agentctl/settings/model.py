@@ -83,6 +83,13 @@ class Settings(BaseModel):
     max_context_tokens: AtLeastOne = 8000
     keep_last_n_user_messages: NoneOrMore = 3
     keep_last_n_assistant_messages: NoneOrMore = 3
+    max_result_tokens: Annotated[int | None, BeforeValidator(count(256, liftable=True))] = None
+    context_cut_percent: Annotated[int, BeforeValidator(count(10, most=90))] = 50
+    context_warn_percent: Annotated[int, BeforeValidator(count(1, most=100))] = 80
+    summaries: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = (
+        "auto"
+    )
+    summary_tokens: Annotated[int, BeforeValidator(count(100, most=4000))] = 500
 
     openai_api_key: Key = None
     anthropic_api_key: Key = None

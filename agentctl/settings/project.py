@@ -15,7 +15,18 @@ from agentctl.settings.model import Settings
 from agentctl.settings.names import SECRET_FIELDS
 from agentctl.settings.sources import Kind, Layer, Problem, Source, from_dotenv, from_toml
 from agentctl.text import safe_text
-from agentctl.trust import NEVER, TIGHTENING, Ignored, Offer, ProjectFile, Told, read_project_file, tighten, weighty
+from agentctl.trust import (
+    NEVER,
+    ONE_WAY,
+    TIGHTENING,
+    Ignored,
+    Offer,
+    ProjectFile,
+    Told,
+    read_project_file,
+    tighten,
+    weighty,
+)
 
 if TYPE_CHECKING:
     from agentctl.settings.trusted import Standing
@@ -195,8 +206,8 @@ def _lowered(name: str, value: object, place: str) -> str:
     if name in ("deny", "ask"):
         said = "tools denied by" if name == "deny" else "tools to be asked about by"
         return f"{said} {place}: {', '.join(value) if isinstance(value, tuple) else value}"
-    if name == "read_only":
-        return f"read_only is set by {place}"
+    if name in ONE_WAY:
+        return f"{name} is set by {place}" if value is True else f"{name} is set to {value} by {place}"
     amount = f"{value:g} s" if isinstance(value, float) else f"${value}" if isinstance(value, Decimal) else value
     return f"{name} is lowered to {amount} by {place}"
 

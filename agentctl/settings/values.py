@@ -67,9 +67,10 @@ def dollars(value: object) -> Decimal | None:
     return amount if -9 <= int(amount.as_tuple().exponent) <= 0 else exact
 
 
-def count(least: int, *, liftable: bool = False) -> Callable[[object], int | None]:
-    """Return a reader of whole numbers from ``least``; "none" means None where it is ``liftable``."""
-    allowed = f"a whole number, {least} or more" + (', or "none"' if liftable else "")
+def count(least: int, *, most: int = MOST_COUNT, liftable: bool = False) -> Callable[[object], int | None]:
+    """Return a reader of whole numbers from ``least`` to ``most``; "none" means None where it is ``liftable``."""
+    bounds = f" from {least} to {most}" if most < MOST_COUNT else f", {least} or more"
+    allowed = f"a whole number{bounds}" + (', or "none"' if liftable else "")
 
     def read(value: object) -> int | None:
         if liftable and _is_none(value):
@@ -78,8 +79,8 @@ def count(least: int, *, liftable: bool = False) -> Callable[[object], int | Non
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(allowed)
-        if value > MOST_COUNT:
-            raise ValueError(f"at most {MOST_COUNT}")
+        if value > most:
+            raise ValueError(allowed if most < MOST_COUNT else f"at most {MOST_COUNT}")
         return value
 
     return read

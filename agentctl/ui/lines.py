@@ -78,6 +78,20 @@ def cut_words(gone: int, shortened: int) -> str:
     return ", ".join(said)
 
 
+def pruned_words(event: ContextPruned) -> str:
+    """Return what a cut took, what is left, who summed it up, and in dollars what it costs and saves, where known."""
+    said = cut_words(event.messages_cut, event.messages_shortened)
+    if event.tokens_before:
+        said += f", about {event.tokens_before:,} tokens to {event.tokens_after:,}"
+    if event.summary == "model":
+        said += ", summed up by the model"
+    dollars = [f"costs about {money(event.cost_nano)}"] if event.cost_nano else []
+    if event.saves_nano:
+        each = f"about {money(abs(event.saves_nano))}"
+        dollars.append(f"saves {each} a turn" if event.saves_nano > 0 else f"makes each turn {each} dearer")
+    return f"{said}; {', '.join(dollars)}" if dollars else said
+
+
 def _warning(text: str) -> Line:
     return Line(text, "yellow", "warning:")
 
@@ -117,12 +131,12 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
             shown = verbose and meter.metered and event.hold_nano
             return (Line(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
         case ContextPruned():
-            cut = cut_words(event.messages_cut, event.messages_shortened)
-            return (Line(f"context: {cut}, about {event.tokens_before:,} tokens to {event.tokens_after:,}"),)
+            return (Line(f"context: {pruned_words(event)}"),)
+        case ContextMeasured():
+            return (_near(event),) if event.near else ()
         case (
             TurnStarted()
             | MessageAdded()
-            | ContextMeasured()
             | LimitsMeasured()
             | ApprovalAsked()
             | CallSent()
@@ -144,6 +158,11 @@ def _started(event: RunStarted, *, verbose: bool) -> Line:
     if verbose:
         parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
     return Line(" · ".join(part for part in parts if part), "dim")
+
+
+def _near(event: ContextMeasured) -> Line:
+    full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens are filled"
+    return Line(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
 
 
 def _answered(event: ModelAnswered, meter: Meter) -> tuple[Line, ...]:

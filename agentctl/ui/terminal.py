@@ -31,6 +31,16 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def columns_of(stream: TextIO) -> int | None:
+    """Return how wide the terminal is, None where ``stream`` is none."""
+    if not is_terminal(stream):
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
 def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
     """Whether somebody can read a question and answer it: both are terminals, and this job is in front."""
     if not (is_terminal(stdin) and is_terminal(stderr)):

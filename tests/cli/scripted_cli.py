@@ -37,6 +37,13 @@ def call(name: str, **arguments: object) -> Completion:
     )
 
 
+def noisy(number: int) -> Completion:
+    """Say much, so that the context fills; the provider counts a hundred tokens more at each turn."""
+    name = ("system_memory", "system_info")[number % 2]
+    used = Usage(input_tokens=1000 + 100 * number, cached_input_tokens=500 if number else 0, output_tokens=100)
+    return Completion(f"Look {number}: " + "word " * 300, (ToolCall(f"c{number}", name, {}),), used, "tool_calls")
+
+
 def answer(text: str) -> Completion:
     return Completion(text=text, usage=USED)
 
@@ -81,6 +88,8 @@ SCRIPTS: dict[str, list[Any]] = {
     "stubborn": [(stand_fast,)],
     "later-call": [call("system_memory"), hang],
     "costly": [call("system_memory"), call("system_info")] * 20,
+    "filling": [*map(noisy, range(8)), answer("enough is known")],
+    "killed": [*map(noisy, range(2)), hang],
     "echo": [echo],
     "auth": [AuthFailed("the key was rejected", hint="set another", billed="no")],
     "cut": [ProviderUnavailable("the answer broke off")] * 9,

@@ -61,7 +61,7 @@ def test_every_topic_is_listed_told_and_as_wide_as_a_terminal_may_be(here: Here)
 
 def test_every_line_to_type_parses(here: Here) -> None:
     lines = {topic: examples(text) for topic, text in topics(here).items()}
-    for topic in ("setup", "budget", "permission", "formatting"):
+    for topic in ("setup", "budget", "permission", "context", "formatting"):
         assert len(lines[topic]) > 4, topic
     for words in (words for each in lines.values() for words in each):
         assert words[0] in ROOT.commands, words  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ def test_what_does_not_parse_is_noticed() -> None:
         parsed(["runs", "lst"])
 
 
-@pytest.mark.parametrize("topic", ["permission", "budget", "setup"])
+@pytest.mark.parametrize("topic", ["permission", "budget", "context", "setup"])
 def test_the_lines_that_only_look_are_run(here: Here, topic: str) -> None:
     looking = [
         words

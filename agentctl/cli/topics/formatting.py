@@ -13,6 +13,7 @@ _SCHEMAS = (
     ("agentctl.cli.ledger_shown", "CHECK_SCHEMA", "ledger check"),
     ("agentctl.cli.ledger_shown", "RECONCILE_SCHEMA", "ledger reconcile"),
     ("agentctl.cli.runs", "SCHEMA", "runs list, runs show"),
+    ("agentctl.cli.filling_shown", "SCHEMA", "runs show --context"),
     ("agentctl.cli.agents", "SCHEMA", "agents list, agents show"),
     ("agentctl.cli.tools", "SCHEMA", "tools list, tools show: with the arguments' JSON schema as a model sees it"),
     ("agentctl.cli.policy", "SCHEMA", "policy check"),

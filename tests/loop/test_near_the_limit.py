@@ -1,0 +1,55 @@
+"""When a run says that its context is nearly full: once, and not where something was cut before."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.conversation import Conversation
+from agentctl.events import ContextMeasured, Event
+from agentctl.measure import Measure
+from agentctl.messages import Message, ToolSpec
+
+WORD = Message("user", "x" * 384)  # 100 tokens with its frame
+
+
+class Newest:
+    """Leaves the newest two when ``first`` messages have come together, and later on when ten have."""
+
+    def __init__(self, first: int) -> None:
+        self._most = first
+
+    def __call__(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, **more: object
+    ) -> tuple[Message, ...]:
+        if len(messages) < self._most:
+            return messages
+        self._most = 10
+        return messages[-2:]
+
+
+async def near(*, warn_percent: int, limit: int = 1000, first: int = 10) -> list[int]:
+    """Return at how many tokens a run of 20 messages of 100 says that it is near."""
+    told: list[Event] = []
+
+    async def emit(event: Event) -> None:
+        told.append(event)
+
+    conversation = Conversation(prune=Newest(first), emit=emit, limit=limit, warn_percent=warn_percent)
+    for _ in range(20):
+        await conversation.add(WORD)
+        await conversation.ready(())
+    return [event.tokens for event in told if isinstance(event, ContextMeasured) and event.near]
+
+
+@pytest.mark.parametrize(("percent", "tokens"), [(1, 100), (50, 500), (75, 800), (80, 800), (90, 900)])
+async def test_it_is_said_once_from_the_percent_on(percent: int, tokens: int) -> None:
+    assert await near(warn_percent=percent) == [tokens]
+
+
+async def test_it_is_not_said_once_something_was_cut() -> None:
+    assert await near(warn_percent=80, first=5) == []
+    assert await near(warn_percent=40, first=5) == [400]
+
+
+async def test_where_there_is_no_limit_nothing_is_near() -> None:
+    assert await near(warn_percent=1, limit=0) == []
