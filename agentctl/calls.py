@@ -140,7 +140,7 @@ class Calls:
         wanted = Wish(min(least, self._keep.output), self._keep.output)
         most: int | None = None
         while (request := self._closing.request(messages, most=most)) is not None:
-            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
+            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
             try:
                 return (await self._attempt(asked, wanted, "answer"))[0]
             except (Overrun, StateError):
@@ -175,7 +175,7 @@ class Calls:
         """
         refuse_the_unbounded(self.facts, self._limits)
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
-        request = Request(self.facts.model, messages, tools)
+        request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         wanted = wish(self.facts, self._max_output_tokens)
         completion, hold = await self._persist(request, wanted, purpose)
         ceiling = self.facts.output_ceiling

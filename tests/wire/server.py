@@ -16,13 +16,14 @@ from typing import Self
 from tests.wire.answering import Answering, Prompter
 from tests.wire.books import Books, Entry, Heard, Rates, Tariff, Tokens
 from tests.wire.line import ClientGone, Line
+from tests.wire.prompt_cache import MarkedCache
 from tests.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.wire.speech import House
 from tests.wire.stories import containers, heal, parallel
 
 __all__ = [
-    "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "Mind", "Rates", "Said", "Script", "Step",
-    "Tariff", "Tokens", "WireRequest", "WireServer", "containers", "heal", "parallel",
+    "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "MarkedCache", "Mind", "Rates", "Said", "Script",
+    "Step", "Tariff", "Tokens", "WireRequest", "WireServer", "containers", "heal", "parallel",
 ]  # fmt: skip
 USUAL = Rates(Decimal(1), Decimal(10))
 STORIES = {"containers": containers, "heal": heal, "parallel": parallel}
@@ -33,7 +34,8 @@ class WireServer:
 
     ``script`` is a step or a function for every request, or a sequence with one for each; ``repeat`` gives the last one
     again and again. ``rates`` go by path, model or format; ``bill_nano`` is a fixed bill for each answer instead.
-    ``keys`` and ``models`` are the accepted ones; None accepts any.
+    ``keys`` and ``models`` are the accepted ones; None accepts any. ``cache`` bills Anthropic's format as the marks of
+    each request say, where an answer names no input of its own.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class WireServer:
         context_length: int = 131_072,
         capabilities: Sequence[str] = ("completion", "tools"),
         port: int = 0,
+        cache: MarkedCache | None = None,
     ) -> None:
         house = House(
             None if keys is None else tuple(keys),
@@ -56,7 +59,7 @@ class WireServer:
             tuple(capabilities),
         )
         self.books = Books()
-        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano)
+        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano, cache)
         self._lock = threading.Lock()
         self._talks: dict[threading.Thread, Line] = {}
         self._closed = False
