@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agentctl.context import PLAIN, Measure, shortened
+from agentctl.economy import CutSize, Economy
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded
-from agentctl.messages import Message, ToolSpec
+from agentctl.messages import Message, ToolSpec, Usage
 from agentctl.protocols import Pruner
 
 
@@ -14,9 +17,19 @@ class Conversation:
     ``limit`` is how many tokens a request may have; 0: nobody is told how full it is.
     """
 
-    def __init__(self, *, prune: Pruner, emit: Emit, limit: int = 0, measure: Measure = PLAIN) -> None:
+    def __init__(
+        self,
+        *,
+        prune: Pruner,
+        emit: Emit,
+        limit: int = 0,
+        measure: Measure = PLAIN,
+        economy: Economy | None = None,
+    ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
+        self._economy = economy or Economy()
         self._messages: tuple[Message, ...] = ()
+        self._sent: tuple[Message, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -28,6 +41,10 @@ class Conversation:
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
+    def answered(self, usage: Usage | None) -> None:
+        """Take note of what the answer to the last request reported."""
+        self._economy = self._economy.after(usage)
+
     async def ready(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent beside the schemas of ``offered``, cut where it does not fit.
 
@@ -38,9 +55,28 @@ class Conversation:
         fitted = self._prune(before, offered, measure=measure)
         if fitted != before:
             gone, short = len(before) - len(fitted), shortened(before, fitted)
-            await self._emit(ContextPruned(measure.conversation(before), measure.conversation(fitted), gone, short))
+            cut = cut_size(before, fitted, sent=len(self._sent), measure=measure, tools_tokens=measure.schemas(offered))
+            cost, saves, turns = self._economy.weigh(cut)
+            self._economy = self._economy.cut_to(cut.after)
+            sizes = measure.conversation(before), measure.conversation(fitted)
+            await self._emit(ContextPruned(*sizes, gone, short, "lines", cost, saves, turns))
             self._messages = fitted
         if self._limit:
             tokens = measure.conversation(fitted) + measure.schemas(offered)
             await self._emit(ContextMeasured(len(fitted), tokens, self._limit, measure.way))
+        self._sent = fitted
         return fitted
+
+
+def cut_size(
+    before: Sequence[Message], after: Sequence[Message], *, sent: int, measure: Measure, tools_tokens: int = 0
+) -> CutSize:
+    """Return a cut in tokens; the first ``sent`` messages of ``before`` were in the request before this one."""
+    same = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] is not pair[1]), 0)
+    new = len(before) - sent
+    return CutSize(
+        before=measure.conversation(before) + tools_tokens,
+        after=measure.conversation(after) + tools_tokens,
+        again=measure.conversation(after[same : max(same, len(after) - new)]),
+        fresh=measure.conversation(before[sent:]),
+    )

@@ -139,6 +139,7 @@ class Loop:
         """Return what the model says to the conversation, and which of its calls must not run."""
         messages = await self._conversation.ready(offered)
         answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        self._conversation.answered(answer.usage)
         calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):

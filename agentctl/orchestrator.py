@@ -18,6 +18,7 @@ from agentctl.budget import Amounts, Spend, further
 from agentctl.calls import Calls
 from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
+from agentctl.economy import Economy
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.loop import Loop, Outcome
@@ -153,6 +154,7 @@ class Orchestrator:
             price_of=self._price_of,
         )
         emit, limits = run.recorder.emit, plan.loop
+        limits = replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         run.loop = Loop(
             calls=run.calls,
@@ -160,10 +162,13 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
+                prune=partial(plan.fit, facts),
+                emit=emit,
+                limit=plan.context_limit(facts) if facts.metered else 0,
+                economy=Economy(price=facts.price, most_turns=limits.max_turns),
             ),
             emit=emit,
-            limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),
+            limits=limits,
             metered=facts.metered,
         )
         for prepare in self._opening:
