@@ -112,8 +112,8 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     """Send what the conversation of a run sends, results cut to their share, summaries where they pay."""
     till = Till(price, recording.tools, as_we_mark)
     facts = ModelFacts("recorded", "recorded", price=price)
-    most = limit - SUMMARY - REQUEST if summaries else limit  # so that a summary can be asked for behind any request
-    fit = partial(Plan(max_context_tokens=most, **plan).fit, facts)  # type: ignore[arg-type]
+    fit = partial(Plan(max_context_tokens=limit, **plan).fit, facts)  # type: ignore[arg-type]
+    fit_spared = partial(Plan(max_context_tokens=limit - SUMMARY - REQUEST, **plan).fit, facts)  # type: ignore[arg-type]
     economy = Economy(price=price, most_turns=len(recording.turns))
     sent: tuple[Message, ...] = ()
     asked = 0
@@ -123,14 +123,19 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
         messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, summary: str = ""
     ) -> tuple[Message, ...]:
         nonlocal asked, economy
-        fitted = fit(messages, tools, measure=measure, summary=summary)
+        fitted = fit_spared(messages, tools, measure=measure)  # so that a summary can be asked for behind any request
         if fitted is messages:
-            return fitted
+            return messages
         size = cut_size(messages, fitted, sent=len(sent), measure=measure, tools_tokens=measure.schemas(tools))
         if summaries and sent and economy.summary_pays(size._replace(written=SUMMARY)):
             till.take((*sent, Message("user", "x" * 4 * REQUEST)), SUMMARY, followed=False)
             asked += 1
-            fitted = fit(messages, tools, measure=measure, summary=_SUMMARY_TEXT)
+            fitted = fit_spared(messages, tools, measure=measure, summary=_SUMMARY_TEXT)
+        else:  # where none pays, nothing is spared for one
+            fitted = fit(messages, tools, measure=measure)
+            if fitted is messages:
+                return messages
+            size = cut_size(messages, fitted, sent=len(sent), measure=measure, tools_tokens=measure.schemas(tools))
         economy = economy.cut_to(size.after)
         return fitted
 

@@ -49,6 +49,13 @@ def test_a_conversation_that_fits_costs_what_it_costs(model: str) -> None:
     assert anyio.run(ours, recording, price) == sliding_window(recording, price) == no_pruning(recording, price)
 
 
+def test_where_no_summary_pays_nothing_is_spared_for_one() -> None:
+    recording, price = recorded(44, "small"), price_of("claude-sonnet-4-5")
+    whole = no_pruning(recording, price)
+    assert LIMIT - 650 < whole.longest <= LIMIT
+    assert anyio.run(ours, recording, price) == whole
+
+
 @models
 @pytest.mark.parametrize(("turns", "size"), [(30, "large"), (80, "small")])
 def test_ours_is_cheapest_and_never_over_the_limit(model: str, turns: int, size: Size) -> None:
