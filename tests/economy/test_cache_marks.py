@@ -104,13 +104,17 @@ async def test_each_request_reads_all_that_the_one_before_wrote_however_many_cal
 
 
 async def test_no_bill_with_writes_passes_its_hold(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
-    server = wire(looking(12), cache=MarkedCache(least=0), rates=HAIKU)
+    densest = MarkedCache(bytes_per_token=1)  # as many tokens as there can be
+    server = wire(looking(12), cache=densest, rates=HAIKU)
     provider = provider_of(server, "anthropic")
     limits = CostLimit(max_cost_per_task=Decimal(1), max_cost_per_hour=None, max_tokens_per_task=None)
-    result, _ = await run_of(ledger, provider, tools(40), limits=limits, max_context_tokens=4_000)
+    task = "Is the web well? " * 600
+    result, _ = await run_of(
+        ledger, provider, tools(8), task=task, limits=limits, max_context_tokens=6_000, max_output_tokens=256
+    )
     await provider.aclose()
     assert result.status == "done"
-    assert max(entry.tokens.cache_write for entry in server.books.entries) > 1_000
+    assert max(entry.tokens.cache_write for entry in server.books.entries) > 10_000
     attempts = book_of(tmp_path).sent
     assert len(attempts) == 13
     assert all(one.nano <= one.hold_nano for one in attempts)

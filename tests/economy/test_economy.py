@@ -75,11 +75,12 @@ def test_a_summary_is_worth_it_where_turns_are_many_and_small(price: Price, turn
     assert after(price, *[CACHED] * turns).summary_pays(CUT._replace(written=500)) is pays
 
 
-def test_the_pace_is_that_since_the_last_cut() -> None:
+@pytest.mark.parametrize(("since", "pays"), [(3, False), (10, True)])
+def test_the_pace_is_that_since_the_last_cut(since: int, pays: bool) -> None:
     known = after(GPT, *[CACHED] * 40).cut_to(4_000)
-    for _ in range(3):  # now 1,333 tokens a turn: the next cut is three turns away
+    for _ in range(since):  # 4,000 tokens have come since: as many turns away is the next cut
         known = known.after(CACHED)
-    assert not known.summary_pays(CUT._replace(written=500))
+    assert known.summary_pays(CUT._replace(written=500)) is pays
 
 
 def test_a_long_request_is_weighed_at_the_price_of_its_tier() -> None:

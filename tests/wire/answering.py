@@ -147,7 +147,7 @@ class Answering:
 
     def _plan(self, answer: Answer, asked: WireRequest, wire: Wire) -> Plan:
         if self._cache is not None and asked.format == "anthropic" and answer.input_tokens is None:
-            split = self._cache.take(blocks_of(asked.body))
+            split = self._cache.take(blocks_of(asked.body, self._cache.bytes_per_token))
             answer = replace(answer, input_tokens=split.total, cached=split.cached, cache_write=split.written)
         speech = speak(answer, asked, wire.PREFIX)
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))

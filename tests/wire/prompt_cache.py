@@ -32,10 +32,10 @@ class Split(NamedTuple):
     written: int
 
 
-def blocks_of(body: Json) -> list[Block]:
+def blocks_of(body: Json, bytes_per_token: int = 4) -> list[Block]:
     """Return the prompt of a request at Anthropic: tools, system, and the blocks of its messages."""
     return [
-        Block(data, -(-len(data) // 4), marked)
+        Block(data, -(-len(data) // bytes_per_token), marked)
         for block, frame in _frames(body)
         for marked in ["cache_control" in block]
         for data in [_written({**{name: value for name, value in block.items() if name != "cache_control"}, **frame})]
@@ -60,7 +60,8 @@ def _written(block: Json) -> bytes:
 class MarkedCache:
     """Reads a prompt only up to where a mark once was, and writes it up to its last mark, from ``least`` tokens on."""
 
-    def __init__(self, least: int = LEAST) -> None:
+    def __init__(self, least: int = LEAST, *, bytes_per_token: int = 4) -> None:
+        self.bytes_per_token = bytes_per_token
         self._least = least
         self._ends: set[bytes] = set()
 
