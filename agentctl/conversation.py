@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from agentctl.context import PLAIN, Measure, shortened
-from agentctl.economy import CutSize, Economy
+from agentctl.economy import Economy, cut_size
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded
 from agentctl.messages import Message, ToolSpec, Usage
 from agentctl.protocols import Pruner
@@ -66,17 +64,3 @@ class Conversation:
             await self._emit(ContextMeasured(len(fitted), tokens, self._limit, measure.way))
         self._sent = fitted
         return fitted
-
-
-def cut_size(
-    before: Sequence[Message], after: Sequence[Message], *, sent: int, measure: Measure, tools_tokens: int = 0
-) -> CutSize:
-    """Return a cut in tokens; the first ``sent`` messages of ``before`` were in the request before this one."""
-    same = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] is not pair[1]), 0)
-    new = len(before) - sent
-    return CutSize(
-        before=measure.conversation(before) + tools_tokens,
-        after=measure.conversation(after) + tools_tokens,
-        again=measure.conversation(after[same : max(same, len(after) - new)]),
-        fresh=measure.conversation(before[sent:]),
-    )

@@ -6,11 +6,13 @@ before. A cut ends that: what is kept behind it is read anew, once, and each lat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import NamedTuple
 
-from agentctl.messages import Usage
+from agentctl.measure import Measure
+from agentctl.messages import Message, Usage
 from agentctl.pricing import Price
 
 _REQUEST = 150  # tokens: what asks for a summary
@@ -37,6 +39,20 @@ class Weighed(NamedTuple):
     cost_nano: int | None
     saves_nano: int | None
     turns: int
+
+
+def cut_size(
+    before: Sequence[Message], after: Sequence[Message], *, sent: int, measure: Measure, tools_tokens: int = 0
+) -> CutSize:
+    """Return a cut in tokens; the first ``sent`` messages of ``before`` were in the request before this one."""
+    same = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] is not pair[1]), 0)
+    new = len(before) - sent
+    return CutSize(
+        before=measure.conversation(before) + tools_tokens,
+        after=measure.conversation(after) + tools_tokens,
+        again=measure.conversation(after[same : max(same, len(after) - new)]),
+        fresh=measure.conversation(before[sent:]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from agentctl.pricing import Price
 
-MOST_MARKS = 4  # a request with more is refused; three are set
 _MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes, from the last reading on
 
 
@@ -17,7 +16,7 @@ def takes_marks(provider: str, model: str | None, price: Price | None) -> bool:
 
 
 def marked(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
-    """Return a conversation in the chat format with its marks; ``messages`` are left as they are.
+    """Return a conversation in the chat format with at most three marks (four may be); ``messages`` stay as they are.
 
     One stands behind system message and tools, which outlive a cut of the rest. One stands where the request before
     this one ended, because from a mark the provider looks back over twenty blocks only, and a turn may have more. One

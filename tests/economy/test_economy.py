@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.context import PLAIN
-from agentctl.conversation import Conversation, cut_size
-from agentctl.economy import CutSize, Economy, Weighed
+from agentctl.conversation import Conversation
+from agentctl.economy import CutSize, Economy, Weighed, cut_size
 from agentctl.events import ContextPruned
 from agentctl.messages import Message, ToolSpec, Usage
 from agentctl.plan import Plan

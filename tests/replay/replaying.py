@@ -8,8 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 from agentctl.context import PLAIN
-from agentctl.conversation import Conversation, cut_size
-from agentctl.economy import Economy
+from agentctl.conversation import Conversation
+from agentctl.economy import Economy, cut_size
 from agentctl.events import ContextPruned, Event
 from agentctl.measure import Measure
 from agentctl.messages import Message, ToolSpec, Usage
