@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from agentctl.context import PLAIN, Measure, shortened
 from agentctl.economy import Economy, cut_size
-from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded
-from agentctl.messages import Message, ToolSpec, Usage
+from agentctl.errors import ContextOverflow
+from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
+from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
+from agentctl.window import Watch, shorter
 
 
 class Conversation:
     """What is sent is what is kept: between two cuts each request begins with the one before.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is.
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``watch`` looks whether the
+    server reads all that is sent; None: it does.
     """
 
     def __init__(
@@ -22,10 +25,12 @@ class Conversation:
         emit: Emit,
         limit: int = 0,
         measure: Measure = PLAIN,
+        watch: Watch | None = None,
         economy: Economy | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._economy = economy or Economy()
+        self._watch, self._economy = watch, economy or Economy()
+        self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
 
@@ -39,10 +44,6 @@ class Conversation:
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
-    def answered(self, usage: Usage | None) -> None:
-        """Take note of what the answer to the last request reported."""
-        self._economy = self._economy.after(usage)
-
     async def ready(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent beside the schemas of ``offered``, cut where it does not fit.
 
@@ -50,7 +51,7 @@ class Conversation:
             ContextOverflow: it cannot be made to fit.
         """
         before, measure = self._messages, self._measure
-        fitted = self._prune(before, offered, measure=measure)
+        fitted = self._prune(before, offered, measure=measure, most=self._most)
         if fitted != before:
             gone, short = len(before) - len(fitted), shortened(before, fitted)
             cut = cut_size(before, fitted, sent=len(self._sent), measure=measure, tools_tokens=measure.schemas(offered))
@@ -61,6 +62,39 @@ class Conversation:
             self._messages = fitted
         if self._limit:
             tokens = measure.conversation(fitted) + measure.schemas(offered)
-            await self._emit(ContextMeasured(len(fitted), tokens, self._limit, measure.way))
+            await self._emit(
+                ContextMeasured(len(fitted), tokens, min(self._limit, self._most or self._limit), measure.way)
+            )
         self._sent = fitted
         return fitted
+
+    async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
+
+        Raises:
+            ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
+        """
+        before, measure = self._messages, self._measure
+        if error.billed != "no":
+            raise error
+        sent = measure.conversation(before) + measure.schemas(offered)
+        self._most = shorter(error, sent)
+        instead = "with fewer" if self._most < sent else "for a shorter answer"
+        await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
+        try:
+            fitted = await self.ready(offered)
+        except ContextOverflow as unfit:
+            raise error from unfit
+        if fitted == before and self._most < sent:
+            raise error
+        return fitted
+
+    async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
+        """Take note of what an answer reported, and look whether the server read all that was sent.
+
+        Raises:
+            ContextOverflow: it cut the prompt.
+        """
+        self._economy = self._economy.after(answer.usage)
+        if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
+            await self._emit(Noted(doubt, "warning"))

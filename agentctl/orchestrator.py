@@ -28,6 +28,7 @@ from agentctl.pricing import Price
 from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
+from agentctl.window import Watch
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -139,6 +140,11 @@ class Orchestrator:
         )
         for name, error in kit.left_out.items():
             await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
+        for prepare in self._opening:
+            await prepare()
+        facts = self._provider.facts  # it may know more of its window now
+        if narrow := plan.narrowed(facts):
+            await run.recorder.emit(Noted(narrow))
         run.calls = Calls(
             provider=self._provider,
             ledger=self._ledger,
@@ -165,14 +171,13 @@ class Orchestrator:
                 prune=partial(plan.fit, facts),
                 emit=emit,
                 limit=plan.context_limit(facts) if facts.metered else 0,
+                watch=Watch(facts),
                 economy=Economy(price=facts.price, most_turns=limits.max_turns),
             ),
             emit=emit,
             limits=limits,
             metered=facts.metered,
         )
-        for prepare in self._opening:
-            await prepare()
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
 
     async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:

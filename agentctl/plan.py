@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from agentctl.budget import wish
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
 from agentctl.limits import CostLimit
@@ -54,10 +55,27 @@ class Plan:
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
 
+    @property
+    def most_context(self) -> int:
+        """How many tokens a request may have, whatever the model's window."""
+        return self.context.max_tokens if self.context else self.max_context_tokens
+
     def context_limit(self, facts: ModelFacts) -> int:
-        """Return how many tokens a request may have, its tools' schemas included."""
-        most = self.context.max_tokens if self.context else self.max_context_tokens
-        return min(facts.context_window or most, most)
+        """Return how many tokens a request may have, its tools' schemas included: the model's window holds the answer,
+        too, and the least one that would do has room in it.
+        """
+        if facts.context_window is None:
+            return self.most_context
+        room = facts.context_window - wish(facts, self.max_output_tokens).least
+        return min(self.most_context, max(room, facts.context_window // 2))
+
+    def narrowed(self, facts: ModelFacts) -> str:
+        """Return one sentence where the model's window is smaller than what was set, else ""."""
+        window = facts.context_window
+        if not facts.metered or window is None or window >= self.most_context:
+            return ""
+        said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
+        return f"{said}, not the {self.most_context:,} of max_context_tokens"
 
     def fit(
         self,
@@ -67,17 +85,19 @@ class Plan:
         *,
         measure: Measure = PLAIN,
         summary: str = "",
+        most: int | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
-        Where something is cut, ``summary`` stands in place of it, if there is one.
+        Where something is cut, ``summary`` stands in place of it, if there is one. ``most`` is a lower limit, in
+        tokens, that the provider has taught.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
         """
         if not facts.metered:
             return messages
-        limit = self.context_limit(facts)
+        limit = min(self.context_limit(facts), most or self.most_context)
         try:
             if self.context is not None:
                 return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
@@ -92,7 +112,7 @@ class Plan:
                 summary=summary,
             )
         except ContextOverflow as error:
-            if limit < (self.context.max_tokens if self.context else self.max_context_tokens):
+            if limit < self.most_context:
                 raise ContextOverflow(
                     f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
                     hint="choose a model with a larger context window, or shorten the task",

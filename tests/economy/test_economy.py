@@ -12,7 +12,7 @@ from agentctl.context import PLAIN
 from agentctl.conversation import Conversation
 from agentctl.economy import CutSize, Economy, Weighed, cut_size
 from agentctl.events import ContextPruned
-from agentctl.messages import Message, ToolSpec, Usage
+from agentctl.messages import Completion, Message, ToolSpec, Usage
 from agentctl.plan import Plan
 from agentctl.pricing import FREE, ModelFacts, Price, Tier, charge_nano
 from tests.context.parts import SYSTEM, TASK, turn
@@ -123,7 +123,8 @@ async def test_each_cut_is_told_with_its_dollars() -> None:
         await talk.add(message)
     for number in range(8):
         await talk.ready(tool)
-        talk.answered(Usage(500, 10, cached_input_tokens=400 if number else 0))
+        usage = Usage(500, 10, cached_input_tokens=400 if number else 0)
+        await talk.answered(Completion(usage=usage), tool)
         for message in turn(number, f"{number}" * 600):
             await talk.add(message)
     (told,) = diary.of(ContextPruned)

@@ -12,7 +12,7 @@ from agentctl.conversation import Conversation
 from agentctl.economy import Economy, cut_size
 from agentctl.events import ContextPruned, Event
 from agentctl.measure import Measure
-from agentctl.messages import Message, ToolSpec, Usage
+from agentctl.messages import Completion, Message, ToolSpec, Usage
 from agentctl.plan import Plan
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.providers.cache_marks import marked
@@ -120,7 +120,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     events: list[Event] = []
 
     def prune(
-        messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, summary: str = ""
+        messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, **_: object
     ) -> tuple[Message, ...]:
         nonlocal asked, economy
         fitted = fit_spared(messages, tools, measure=measure)  # so that a summary can be asked for behind any request
@@ -148,7 +148,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     for added in recording.turns:
         sent = await talk.ready(recording.tools)
         usage = till.take(sent, _output(added))
-        talk.answered(usage)
+        await talk.answered(Completion(usage=usage), recording.tools)
         economy = economy.after(usage)
         for message in _shared(added, limit):
             await talk.add(message)

@@ -13,8 +13,9 @@ from tests.wire import anthropic_wire, ollama_wire, openai_wire
 from tests.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.wire.line import Came, ClientGone, Line
 from tests.wire.prompt_cache import MarkedCache, blocks_of
-from tests.wire.script import Answer, CutAt, Fault, Json, Script, Step, WireRequest
+from tests.wire.script import Answer, CutAt, Fault, Json, Said, Script, Step, WireRequest
 from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, speak
+from tests.wire.windows import Window
 
 BOOKS = "/_books"
 FREE_REFUSALS = frozenset((400, 401, 403, 404, 413, 422, 429))  # as their documents say, nothing was answered
@@ -79,6 +80,7 @@ class Answering:
         house: House,
         tariff: Tariff,
         bill_nano: int | None,
+        window: Window | None = None,
         cache: MarkedCache | None = None,
     ) -> None:
         self.prompter = prompter
@@ -87,6 +89,8 @@ class Answering:
         self._house = house
         self._tariff = tariff
         self._bill_nano = bill_nano
+        self._window = window
+        self._read: list[tuple[Said, ...]] = []
         self.trouble: list[Exception] = []
 
     def answer(self, line: Line, came: Came, connection: int) -> bool:
@@ -99,6 +103,8 @@ class Answering:
         heard = self._books.hear(Heard(0, connection, 0.0, came.method, came.path, came.headers, came.raw, body, asked))
         asked = heard.asked
         why = wire.refused(came.headers, asked, self._house)
+        if why is None and asked is not None and self._window is not None:
+            why = self._window.refused(asked)
         if why is not None:
             return self._reply(line, came, wire.refusal(why), wire)
         try:
@@ -150,6 +156,9 @@ class Answering:
             split = self._cache.take(blocks_of(asked.body, self._cache.bytes_per_token))
             answer = replace(answer, input_tokens=split.total, cached=split.cached, cache_write=split.written)
         speech = speak(answer, asked, wire.PREFIX)
+        if self._window is not None and answer.input_tokens is None:
+            speech = speech._replace(tokens=speech.tokens._replace(input=self._window.read(asked, self._read)))
+        self._read.append(asked.messages)
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))
         if answer.garbage is not None:
             pieces = [Piece(answer.garbage)]
