@@ -7,7 +7,6 @@ before. A cut ends that: what is kept behind it is read anew, once, and each lat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import NamedTuple
 
@@ -55,8 +54,7 @@ def cut_size(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Economy:
+class Economy(NamedTuple):
     """What is known of the money of one run: the price, what its answers reported, how many turns it may have.
 
     ``most_turns`` 0: nobody says. ``cached`` are the input tokens that came from a cache or went there in any of the
@@ -73,11 +71,11 @@ class Economy:
     def after(self, usage: Usage | None) -> Economy:
         """Return what is known after one more answer."""
         seen = 0 if usage is None else usage.cached_input_tokens + usage.cache_write_tokens
-        return replace(self, answers=self.answers + 1, since=self.since + 1, cached=self.cached + seen)
+        return self._replace(answers=self.answers + 1, since=self.since + 1, cached=self.cached + seen)
 
     def cut_to(self, tokens: int) -> Economy:
         """Return what is known after a cut that left so many tokens."""
-        return replace(self, left=tokens, since=0)
+        return self._replace(left=tokens, since=0)
 
     @property
     def caches(self) -> bool:
