@@ -6,6 +6,7 @@ from agentctl.context import PLAIN, Measure, shortened
 from agentctl.economy import Economy, cut_size
 from agentctl.errors import ContextOverflow
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
+from agentctl.gauge import Gauge
 from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
 from agentctl.window import Watch, shorter
@@ -14,7 +15,8 @@ from agentctl.window import Watch, shorter
 class Conversation:
     """What is sent is what is kept: between two cuts each request begins with the one before.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``watch`` looks whether the
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. ``gauge`` says how to count
+    before each request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the
     server reads all that is sent; None: it does.
     """
 
@@ -25,11 +27,12 @@ class Conversation:
         emit: Emit,
         limit: int = 0,
         measure: Measure = PLAIN,
+        gauge: Gauge | None = None,
         watch: Watch | None = None,
         economy: Economy | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._watch, self._economy = watch, economy or Economy()
+        self._gauge, self._watch, self._economy = gauge, watch, economy or Economy()
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
@@ -38,6 +41,11 @@ class Conversation:
     def messages(self) -> tuple[Message, ...]:
         """All that is left of it, in order."""
         return self._messages
+
+    @property
+    def measure(self) -> Measure:
+        """How its tokens are counted now."""
+        return self._measure if self._gauge is None else self._gauge.measure
 
     async def add(self, message: Message) -> None:
         """Take in what was said."""
@@ -50,6 +58,8 @@ class Conversation:
         Raises:
             ContextOverflow: it cannot be made to fit.
         """
+        if self._gauge is not None:
+            self._measure = await self._gauge.ready(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
         fitted = self._prune(before, offered, measure=measure, most=self._most)
         if fitted != before:
@@ -61,7 +71,7 @@ class Conversation:
             await self._emit(ContextPruned(*sizes, gone, short, "lines", cost, saves, turns))
             self._messages = fitted
         if self._limit:
-            tokens = measure.conversation(fitted) + measure.schemas(offered)
+            tokens = measure.request(fitted, offered)
             await self._emit(
                 ContextMeasured(len(fitted), tokens, min(self._limit, self._most or self._limit), measure.way)
             )
@@ -77,7 +87,7 @@ class Conversation:
         before, measure = self._messages, self._measure
         if error.billed != "no":
             raise error
-        sent = measure.conversation(before) + measure.schemas(offered)
+        sent = measure.request(before, offered)
         self._most = shorter(error, sent)
         instead = "with fewer" if self._most < sent else "for a shorter answer"
         await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
@@ -90,7 +100,7 @@ class Conversation:
         return fitted
 
     async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
-        """Take note of what an answer reported, and look whether the server read all that was sent.
+        """Learn from what an answer reported, and look whether the server read all that was sent.
 
         Raises:
             ContextOverflow: it cut the prompt.
@@ -98,3 +108,5 @@ class Conversation:
         self._economy = self._economy.after(answer.usage)
         if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
+        if self._gauge is not None:
+            self._gauge.learn(self._messages, offered, answer.usage)

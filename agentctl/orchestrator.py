@@ -21,6 +21,8 @@ from agentctl.dispatch import Dispatch
 from agentctl.economy import Economy
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
+from agentctl.gauge import Gauge
+from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
@@ -58,7 +60,8 @@ class Orchestrator:
 
     ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
-    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
+    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
+    says how tokens are counted, None: bytes by four.
     """
 
     def __init__(
@@ -74,13 +77,14 @@ class Orchestrator:
         new_id: Callable[[], str],
         approver: Approver | None = None,
         price_of: Callable[[str], Price | None] = lambda _: None,
+        gauge: Gauge | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
         self._approver = approver
-        self._price_of, self._opening, self._closing = price_of, opening, closing
+        self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -168,9 +172,10 @@ class Orchestrator:
                 toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
             ),
             conversation=Conversation(
-                prune=partial(plan.fit, facts),
+                prune=partial(plan.fit, facts, known=Known()),
                 emit=emit,
                 limit=plan.context_limit(facts) if facts.metered else 0,
+                gauge=self._gauge,
                 watch=Watch(facts),
                 economy=Economy(price=facts.price, most_turns=limits.max_turns),
             ),

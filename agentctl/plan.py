@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from agentctl.budget import wish
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
+from agentctl.known import Known
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
@@ -86,11 +87,12 @@ class Plan:
         measure: Measure = PLAIN,
         summary: str = "",
         most: int | None = None,
+        known: Known | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
         Where something is cut, ``summary`` stands in place of it, if there is one. ``most`` is a lower limit, in
-        tokens, that the provider has taught.
+        tokens, that the provider has taught. ``known`` remembers messages.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -100,16 +102,19 @@ class Plan:
         limit = min(self.context_limit(facts), most or self.most_context)
         try:
             if self.context is not None:
-                return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
+                own = self.context.measure
+                counted = measure if own == PLAIN else own
+                return self.context.prune(messages, tools, max_tokens=limit, measure=counted, summary=summary)
             return prune(
                 messages,
                 max_tokens=limit,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
-                tools_tokens=measure.schemas(tools),
+                tools_tokens=measure.beside(tools),
                 cut_to_percent=self.cut_to_percent,
                 measure=measure,
                 summary=summary,
+                known=known,
             )
         except ContextOverflow as error:
             if limit < self.most_context:
