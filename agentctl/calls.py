@@ -142,7 +142,7 @@ class Calls:
         wanted = Wish(min(least, self._keep.output), self._keep.output)
         most: int | None = None
         while (request := self._closing.request(messages, most=most)) is not None:
-            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex())
+            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
             try:
                 return (await self._attempt(asked, wanted, "answer"))[0]
             except (Overrun, StateError):
@@ -168,7 +168,7 @@ class Calls:
             StateError: the ledger cannot be written; what was sent stays held.
         """
         facts = self.facts
-        request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex())
+        request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex(), followed=False)
         following = Keep(then, wish(facts, self._max_output_tokens).least)
         wanted = wish_for_summary(facts, most, self._max_output_tokens)
         room = self._room(request)
@@ -210,7 +210,7 @@ class Calls:
         """
         refuse_the_unbounded(self.facts, self._limits)
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
-        request = Request(self.facts.model, messages, tools)
+        request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         wanted = wish(self.facts, self._max_output_tokens)
         completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
         ceiling = self.facts.output_ceiling

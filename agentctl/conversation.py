@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from agentctl.context import PLAIN, Measure, shortened
 from agentctl.digest import notes, split
+from agentctl.economy import CutSize, Economy, cut_size
 from agentctl.errors import ContextOverflow
 from agentctl.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
 from agentctl.gauge import Gauge
@@ -36,9 +37,11 @@ class Conversation:
         gauge: Gauge | None = None,
         watch: Watch | None = None,
         summaries: Summaries | None = None,
+        economy: Economy | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
         self._gauge, self._watch, self._summaries = gauge, watch, summaries
+        self._economy = economy or Economy()
         self._warn_percent, self._told = warn_percent, False
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
@@ -73,13 +76,11 @@ class Conversation:
         if self._gauge is not None:
             self._measure = await self._gauge.ready(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
-        fitted = self._fit(offered)
+        fitted, told = await self._fit(offered)
         is_cut = fitted != before
         if is_cut:
-            cutting = Cutting(self._sent, offered, before, fitted, self._most, again=self._was_cut)
-            told = await self._summaries.told(cutting, measure) if self._summaries else None
-            await self._emit(self._pruned(before, told or fitted, by_model=told is not None))
-            fitted = self._messages = told or fitted
+            await self._emit(self._cut(before, fitted, offered, told=told))
+            self._messages = fitted
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
             tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
@@ -88,21 +89,47 @@ class Conversation:
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
         return fitted
 
-    def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Cut what does not fit, with room to spare for a summary where one may come and there is any."""
-        messages, measure = self._messages, self._measure
-        room = self._summaries.room(measure, self._most) if self._summaries else None
-        if room is not None:
-            with suppress(ContextOverflow):
-                return self._prune(messages, offered, measure=measure, most=room)
-        return self._prune(messages, offered, measure=measure, most=self._most)
+    async def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], bool]:
+        """Return what is left of the conversation, and whether the model summed up what is gone.
 
-    def _pruned(self, before: tuple[Message, ...], after: tuple[Message, ...], *, by_model: bool) -> ContextPruned:
-        tokens = self._measure.conversation(before), self._measure.conversation(after)
-        gone, short = len(before) - len(after), shortened(before, after)
-        if not by_model:
-            return ContextPruned(*tokens, gone, short)
-        return ContextPruned(*tokens, gone, short, "model", words=notes(after)[1].summary)
+        Where a summary pays, or is wanted always, it is cut a little earlier, so that the request for it has room; else
+        as late as can be.
+        """
+        messages, measure, summaries = self._messages, self._measure, self._summaries
+        room = None if summaries is None else summaries.room(measure, self._most)
+        if summaries is not None and room is not None:
+            fitted = messages
+            with suppress(ContextOverflow):
+                fitted = self._prune(messages, offered, measure=measure, most=room)
+            size = self._size(messages, fitted, offered, written=summaries.most)
+            if fitted != messages and (summaries.always or self._economy.summary_pays(size)):
+                cutting = Cutting(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
+                told = await summaries.told(cutting, measure)
+                return told or fitted, told is not None
+        return self._prune(messages, offered, measure=measure, most=self._most), False
+
+    def _size(
+        self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int
+    ) -> CutSize:
+        measure = self._measure
+        size = cut_size(before, after, sent=len(self._sent), measure=measure, tools_tokens=measure.beside(offered))
+        return size._replace(written=written)
+
+    def _cut(
+        self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, told: bool
+    ) -> ContextPruned:
+        measure, words = self._measure, notes(after)[1].summary if told else ""
+        size = self._size(before, after, offered, written=measure.text(words))
+        weighed, self._economy = self._economy.weigh(size), self._economy.cut_to(size.after)
+        return ContextPruned(
+            measure.conversation(before),
+            measure.conversation(after),
+            len(before) - len(after),
+            shortened(before, after),
+            "model" if told else "lines",
+            *weighed,
+            words,
+        )
 
     async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
@@ -128,11 +155,12 @@ class Conversation:
         return fitted
 
     async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
-        """Look whether the server read all that was sent, and learn from what it reports of it.
+        """Learn from what an answer reported, and look whether the server read all that was sent.
 
         Raises:
             ContextOverflow: it cut the prompt.
         """
+        self._economy = self._economy.after(answer.usage)
         if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
         if self._gauge is not None:

@@ -77,7 +77,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a model; ``max_output_tokens`` is the clamp that the ledger granted (None: unmetered)."""
+    """What is asked of a model; ``max_output_tokens`` is the clamp that the ledger granted (None: unmetered).
+
+    ``followed``: another request that begins with this one is expected, and a provider's cache worth writing.
+    """
 
     model: str | None
     messages: tuple[Message, ...]
@@ -85,6 +88,7 @@ class Request:
     max_output_tokens: int | None = None
     attempt_id: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
+    followed: bool = True
 
 
 class Delta(NamedTuple):

@@ -18,6 +18,7 @@ from agentctl.budget import Amounts, Spend, further
 from agentctl.calls import Calls
 from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
+from agentctl.economy import Economy
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.gauge import Gauge
@@ -164,6 +165,7 @@ class Orchestrator:
             price_of=self._price_of,
         )
         emit, limits = run.recorder.emit, plan.loop
+        limits = replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         run.loop = Loop(
             calls=run.calls,
@@ -178,9 +180,10 @@ class Orchestrator:
                 gauge=self._gauge,
                 summaries=summaries_of(plan, run.calls, emit),
                 watch=Watch(facts),
+                economy=Economy(price=facts.price, most_turns=limits.max_turns),
             ),
             emit=emit,
-            limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),
+            limits=limits,
             metered=facts.metered,
         )
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error

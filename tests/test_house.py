@@ -15,7 +15,7 @@ FLOORS = {
     "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
     "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
-    "context_manager": 3.5, "window": 3.5,
+    "context_manager": 3.5, "economy": 3.5, "window": 3.5,
     "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
     "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,

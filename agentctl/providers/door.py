@@ -98,6 +98,7 @@ def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not foll
     litellm.suppress_debug_info = True  # it prints advice on stdout
     litellm.drop_params = False  # the clamp could be dropped in silence
     litellm.telemetry = False
+    litellm.disable_hf_tokenizer_download = True  # of a Llama it fetches one, in the middle of an answer
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # equal pieces are no error: what is paid for is kept
     litellm.num_retries = 0
     _hush()

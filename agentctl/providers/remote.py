@@ -20,6 +20,7 @@ from agentctl.errors import UsageError
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.providers import door
+from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_official, is_own_host
@@ -191,15 +192,18 @@ class RemoteProvider(LLMProvider):
 
         route = self._route
         asked: dict[str, object] = {**route.extra, **self._options()}
+        messages = as_messages(request.messages)
         if request.tools:
             asked["tools"] = as_tools(request.tools)
+            if takes_marks(self.provider, self.model, self.facts.price):
+                messages = marked(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
             usage = {"stream_options": {"include_usage": True}}
             asked |= usage if "stream_options" in known else {"extra_body": usage}
         return await litellm.acompletion(
             model=f"{route.prefix}/{self.model}",
-            messages=as_messages(request.messages),
+            messages=messages,
             stream=True,
             max_tokens=attempt.pledge.max_output_tokens,
             max_retries=0,

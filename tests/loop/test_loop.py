@@ -267,9 +267,8 @@ async def test_a_cut_tells_what_went_and_what_was_shortened(stage: Stage, diary:
     loop, provider = stage([*script, says("done")], Deed("ok", lambda _: "x" * next(sizes)), max_tokens=3_000)
     assert (await loop.run("s", "t")).status == "done"
     sent = provider.heard[-1].messages
-    assert diary.of(ContextPruned) == [
-        ContextPruned(diary.of(ContextPruned)[0].tokens_before, conversation_tokens(sent), 12 - len(sent), 1)
-    ]
+    (cut,) = diary.of(ContextPruned)
+    assert cut == ContextPruned(cut.tokens_before, conversation_tokens(sent), 12 - len(sent), 1, turns=5)
     assert sent[1].text.startswith("t\n\n[Cut here to save room: 2 earlier messages.")
 
 

@@ -15,6 +15,7 @@ from agentctl.errors import ProviderUnavailable, UsageError
 from agentctl.providers import door
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.routes import ROUTES
+from tests.bill.bodies import spoken
 from tests.providers.parts import PS, answer_of, asked
 
 
@@ -79,6 +80,24 @@ async def test_a_request_passes_the_gate_once_with_its_clamp(name: str, no_netwo
     assert b"321" in request.content
     assert b"docker_ps" in request.content
     assert request.url.host == "127.0.0.1"
+    assert no_network == []
+
+
+class Speaking(Nowhere):
+    """A network with one model in it, which says "Fine."."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = spoken({"content": "Fine."})
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+
+@pytest.mark.parametrize("model", ["llama-3.3-70b-versatile", "command-r", "llama-2-7b"])
+async def test_nothing_is_fetched_to_count_what_a_model_said(model: str, no_network: list[object]) -> None:
+    await door.ready()
+    provider = Offline("groq", model, api_key="sk-0123456789", base_url="http://127.0.0.1:9/v1")
+    provider.nowhere = Speaking()
+    text, _ = await answer_of(provider, asked())
+    assert text == "Fine."
     assert no_network == []
 
 

@@ -17,6 +17,7 @@ LOGS = 40
 FLAGS = {
     "tools": "read_file",
     "max_context_tokens": "4800",
+    "summaries": "always",
     "max_tokens_per_task": "none",
     "max_cost_per_task": "5",
     "max_cost_per_hour": "none",

@@ -19,6 +19,7 @@ from agentctl.context import PLAIN
 from agentctl.context_manager import ContextManager
 from agentctl.conversation import Conversation
 from agentctl.digest import notes, split
+from agentctl.economy import Economy
 from agentctl.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
 from agentctl.events import CallWaited, ContextPruned, Noted
 from agentctl.ledger import SqliteLedger
@@ -33,7 +34,8 @@ from tests.loop.parts import Diary
 from tests.summaries.test_summaries_digest import FORM
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(10)), context_window=128_000, output_ceiling=16_384)
-PLAN = Plan(limits=CostLimit(max_tokens_per_task=None), max_context_tokens=4_000)
+PLAN = Plan(limits=CostLimit(max_tokens_per_task=None), max_context_tokens=4_000, summaries="always")
+AUTO = replace(PLAN, summaries="auto")
 WORDS = "The table is missing; the owner is open."
 RESULT = "x" * 1_600
 
@@ -59,17 +61,14 @@ class Talk:
         self.ledger = ledger
         self.summaries: Summaries | None = None
 
-    async def begin(self, **more: object) -> None:
+    async def begin(self, economy: Economy | None = None) -> None:
         await self.ledger.open_run("run", self.plan.limits, task="t", agent="a", labels={})
         self.calls = Calls(
             provider=self.provider, ledger=self.ledger, run_id="run", limits=self.plan.limits, emit=self.diary.emit
         )
         self.summaries = summaries_of(self.plan, self.calls, self.diary.emit)
-        if more and self.summaries is not None:
-            limit = self.plan.context_limit(self.provider.facts)
-            self.summaries = Summaries(calls=self.calls, emit=self.diary.emit, limit=limit, tokens=500, **more)  # type: ignore[arg-type]
         fit = partial(self.plan.fit, self.provider.facts)
-        self.conversation = Conversation(prune=fit, emit=self.diary.emit, summaries=self.summaries)
+        self.conversation = Conversation(prune=fit, emit=self.diary.emit, summaries=self.summaries, economy=economy)
         for message in (SYSTEM, TASK):
             await self.conversation.add(message)
 
@@ -77,7 +76,7 @@ class Talk:
         """Send, and take in a call and its result, so often."""
         for number in range(first, first + count):
             messages = await self.conversation.ready(())
-            await self.calls.ask(messages, ())
+            await self.conversation.answered(await self.calls.ask(messages, ()), ())
             for message in turn(number, result):
                 await self.conversation.add(message)
 
@@ -132,26 +131,22 @@ async def test_a_cut_right_behind_a_cut_gets_no_summary_of_its_own(ledger: Sqlit
     assert told.cuts[before:] == ["model", "lines", "lines", "lines"]
 
 
-async def test_what_does_not_pay_is_not_asked_for(ledger: SqliteLedger) -> None:
-    seen: list[tuple[int, int]] = []
-
-    def worth(before: int, after: int) -> bool:
-        seen.append((before, after))
-        return False
-
-    told = talk(ledger)
-    await told.begin(worth=worth)
-    await told.turns(16)
-    assert told.asked == []
-    assert seen == [(cut.tokens_before, cut.tokens_after) for cut in told.diary.of(ContextPruned)] != []
+@pytest.mark.parametrize(("output", "pays"), [("0.1", True), ("100", False)])
+async def test_a_summary_is_asked_for_where_it_pays(ledger: SqliteLedger, output: str, pays: bool) -> None:
+    price = Price(Decimal(1), Decimal(output))
+    told = talk(ledger, plan=AUTO, facts=replace(FACTS, price=price))
+    await told.begin(Economy(price))
+    await told.turns(30, result="x" * 800)
+    assert bool(told.asked) is pays
+    assert set(told.cuts) == ({"model"} if pays else {"lines"})
 
 
 @pytest.mark.parametrize(
     ("plan", "facts"),
     [
         (replace(PLAN, summaries="never"), FACTS),
-        (PLAN, replace(FACTS, price=None)),
-        (PLAN, replace(FACTS, price=FREE)),
+        (AUTO, replace(FACTS, price=None)),
+        (AUTO, replace(FACTS, price=FREE)),
         (PLAN, replace(FACTS, price=FREE, metered=False)),
         (replace(PLAN, max_context_tokens=1_100), FACTS),
         (replace(PLAN, summary_tokens=50), FACTS),

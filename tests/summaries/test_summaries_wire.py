@@ -40,7 +40,7 @@ WORDS = (
     *("--tools", "read_file", "--max-tokens-per-task", "none"),
     *("--max-cost-per-task", "5", "--max-cost-per-hour", "none"),
 )
-SMALL = {"MAX_CONTEXT_TOKENS": FLAGS["max_context_tokens"]}
+SMALL = {"MAX_CONTEXT_TOKENS": FLAGS["max_context_tokens"], "AGENTCTL_SUMMARIES": "always"}
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ async def test_one_that_is_of_use_in_between_keeps_summaries_going(user: Here, w
 
 async def test_a_free_model_is_asked_for_none(user: Here, wire: OpenWire, diary: Diary) -> None:
     server = wire(Reader(), rates=FREE)
-    document = await run(user, server, "ollama", prices="")
+    document = await run(user, server, "ollama", prices="", summaries="auto")
     assert (document["status"], document["cost"]["nano_usd"]) == ("done", 0)
     assert around(server) == []
     assert [cut.summary for cut in diary.of(ContextPruned)] == ["lines"]

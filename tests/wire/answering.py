@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 from tests.wire import anthropic_wire, ollama_wire, openai_wire
 from tests.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.wire.line import Came, ClientGone, Line
+from tests.wire.prompt_cache import MarkedCache, blocks_of
 from tests.wire.script import Answer, CutAt, Fault, Json, Said, Script, Step, WireRequest
 from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, speak
 from tests.wire.windows import Window
@@ -79,8 +81,10 @@ class Answering:
         tariff: Tariff,
         bill_nano: int | None,
         window: Window | None = None,
+        cache: MarkedCache | None = None,
     ) -> None:
         self.prompter = prompter
+        self._cache = cache
         self._books = books
         self._house = house
         self._tariff = tariff
@@ -148,6 +152,9 @@ class Answering:
         self._books.bill(Entry(asked.number, asked.path, asked.format, model, tokens, nano, asked, reported, breaks))
 
     def _plan(self, answer: Answer, asked: WireRequest, wire: Wire) -> Plan:
+        if self._cache is not None and asked.format == "anthropic" and answer.input_tokens is None:
+            split = self._cache.take(blocks_of(asked.body, self._cache.bytes_per_token))
+            answer = replace(answer, input_tokens=split.total, cached=split.cached, cache_write=split.written)
         speech = speak(answer, asked, wire.PREFIX)
         if self._window is not None and answer.input_tokens is None:
             speech = speech._replace(tokens=speech.tokens._replace(input=self._window.read(asked, self._read)))

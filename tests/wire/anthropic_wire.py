@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.wire.books import Tokens
+from tests.wire.prompt_cache import MOST_MARKS
 from tests.wire.script import Called, Format, Json, Said, WireRequest
 from tests.wire.speech import (
     House,
@@ -105,6 +106,19 @@ def refused(headers: dict[str, str], asked: WireRequest | None, house: House) ->
         return Refusal(400, None, words="max_tokens: Field required")
     if not asked.body.get("messages"):
         return Refusal(400, None, words="messages: at least one message is required")
+    return _mismarked(asked.body)
+
+
+def _mismarked(body: Json) -> Refusal | None:
+    """Return why the marks of a request would be refused."""
+    groups = (body.get("tools"), body.get("system"), *(one.get("content") for one in listed(body.get("messages"))))
+    marked = [block for group in groups for block in listed(group) if "cache_control" in block]
+    if len(marked) > MOST_MARKS:
+        words = f"A maximum of {MOST_MARKS} blocks with cache_control may be provided. Found {len(marked)}."
+        return Refusal(400, None, words=words)
+    texts = [block.get("text", block.get("content")) for block in marked if "name" not in block]
+    if not all(map(plain, texts)):
+        return Refusal(400, None, words="cache_control cannot be set for empty text blocks")
     return None
 
 

@@ -16,14 +16,15 @@ from typing import Self
 from tests.wire.answering import Answering, Prompter
 from tests.wire.books import Books, Entry, Heard, Rates, Tariff, Tokens
 from tests.wire.line import ClientGone, Line
+from tests.wire.prompt_cache import MarkedCache
 from tests.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.wire.speech import House
 from tests.wire.stories import containers, heal, parallel
 from tests.wire.windows import Window
 
 __all__ = [
-    "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "Mind", "Rates", "Said", "Script", "Step",
-    "Tariff", "Tokens", "Window", "WireRequest", "WireServer", "containers", "heal", "parallel",
+    "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "MarkedCache", "Mind", "Rates", "Said", "Script",
+    "Step", "Tariff", "Tokens", "Window", "WireRequest", "WireServer", "containers", "heal", "parallel",
 ]  # fmt: skip
 USUAL = Rates(Decimal(1), Decimal(10))
 STORIES = {"containers": containers, "heal": heal, "parallel": parallel}
@@ -35,7 +36,8 @@ class WireServer:
     ``script`` is a step or a function for every request, or a sequence with one for each; ``repeat`` gives the last one
     again and again. ``rates`` go by path, model or format; ``bill_nano`` is a fixed bill for each answer instead.
     ``keys`` and ``models`` are the accepted ones; None accepts any. ``window`` is what prompts are refused or cut by;
-    ``context_length`` is only what Ollama says of its models.
+    ``context_length`` is only what Ollama says of its models. ``cache`` bills Anthropic's format as the marks of each
+    request say, where an answer names no input of its own.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class WireServer:
         window: Window | None = None,
         capabilities: Sequence[str] = ("completion", "tools"),
         port: int = 0,
+        cache: MarkedCache | None = None,
     ) -> None:
         house = House(
             None if keys is None else tuple(keys),
@@ -59,7 +62,7 @@ class WireServer:
             tuple(capabilities),
         )
         self.books = Books()
-        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano, window)
+        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano, window, cache)
         self._lock = threading.Lock()
         self._talks: dict[threading.Thread, Line] = {}
         self._closed = False

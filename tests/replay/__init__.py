@@ -1,0 +1,1 @@
+"""Long conversations of our own, replayed under other ways to make them fit."""
