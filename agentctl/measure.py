@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from agentctl.mark import marked
 from agentctl.messages import Message, ToolSpec
 from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, as_json, estimate_tokens
 
@@ -55,7 +56,8 @@ class Measure:
     def cut_middle(self, text: str, max_tokens: int, *, how: str = "ask for less") -> str:
         """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
 
-        The mark says how long the text was before anything was cut, also when it is cut again.
+        The mark says how long the text was before anything was cut, also when it is cut again; one that names the
+        file where the whole is goes on doing so.
         """
         size = self.text(text)
         if size <= max_tokens:
@@ -68,10 +70,14 @@ class Measure:
             most = int(max_tokens * BYTES_PER_TOKEN / self.factor)
         else:
             most = len(data) * max_tokens // size
+        kept = marked(text)
         for _ in range(_ROUNDS):
             side = max(0, most - len(mark)) // 2
             head, tail = data[:side], data[len(data) - side :]
-            cut = head.decode("utf-8", "ignore") + mark + tail.decode("utf-8", "ignore")
+            if kept is not None:
+                cut = kept.cut(most)
+            else:
+                cut = head.decode("utf-8", "ignore") + mark + tail.decode("utf-8", "ignore")
             if self.text(cut) <= max_tokens or not side:
                 break
             most = most * 7 // 8

@@ -24,7 +24,7 @@ from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
 from agentctl.pricing import Price
-from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
+from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
 
@@ -57,6 +57,7 @@ class Orchestrator:
     ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
+    ``keeper`` keeps results whole that are cut for the model.
     """
 
     def __init__(
@@ -71,13 +72,14 @@ class Orchestrator:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         approver: Approver | None = None,
+        keeper: Keeper | None = None,
         price_of: Callable[[str], Price | None] = lambda _: None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
-        self._approver = approver
+        self._approver, self._keeper = approver, keeper
         self._price_of, self._opening, self._closing = price_of, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
@@ -157,7 +159,13 @@ class Orchestrator:
         run.loop = Loop(
             calls=run.calls,
             dispatch=Dispatch(
-                toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
+                toolbox=kit.toolbox,
+                admission=admission,
+                emit=emit,
+                limits=limits,
+                left_out=kit.left_out,
+                shares=plan.result_shares(facts),
+                keeper=self._keeper,
             ),
             conversation=Conversation(
                 prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class Bench(NamedTuple):
-    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own."""
+    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+
+    ``kept`` is the folder of the run's files.
+    """
 
     workspace: Path
     engine: Engine
     now: Callable[[], datetime]
     sandbox: Sandbox | None = None
     private: tuple[Path, ...] = ()
+    kept: Path | None = None

@@ -96,7 +96,9 @@ class BoundTool(Generic[A]):
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
-            return capped(safe_text(await self.tool.act(self.bench, checked)))
+            said = await self.tool.act(self.bench, checked)
+            text = capped(safe_text(said))
+            return said if text == said else text  # an excerpt stays one where nothing had to be changed
 
     @asynccontextmanager
     async def _in_safe_words(self) -> AsyncIterator[None]:
