@@ -93,18 +93,18 @@ def open_kept(folder: Path | None, path: str) -> BufferedReader:
     try:
         inside = os.open(folder, _FOLDER)
         try:
-            handle = open(os.open(name, _READ, dir_fd=inside), "rb")  # noqa: PTH123, SIM115 - a descriptor
+            file = os.open(name, _READ, dir_fd=inside)
         finally:
             os.close(inside)
     except OSError as exc:
         if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise missing from exc
         raise ToolError(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
-    status = os.fstat(handle.fileno())
+    status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        handle.close()
+        os.close(file)
         raise missing
-    return handle
+    return open(file, "rb")  # noqa: PTH123 - a descriptor
 
 
 __all__ = ["MOST_BYTES", "PREFIX", "Annex", "open_kept"]

@@ -78,7 +78,14 @@ class Parted(NamedTuple):
             full, mark = False, self._mark(full=False)
         if len(mark) > most:
             mark = _PLAIN
-        room = max(0, most - len(mark) - _SPARE)
+        text = self._around(mark, most - len(mark) - _SPARE, full=full, most=most)
+        if (over := len(text) - most) > 0:  # its numbers took more than the spare bytes
+            text = self._around(mark, most - len(mark) - _SPARE - 2 * over, full=full, most=most)
+        return text.decode("utf-8", "backslashreplace")
+
+    def _around(self, mark: bytes, room: int, *, full: bool, most: int) -> bytes:
+        """Return head, mark and tail, ``room`` bytes for the two; a ``full`` mark with its right numbers."""
+        room = max(0, room)
         head, ended = _head(self.head, room - min(len(self.tail), room // 2))
         tail, begun = _tail(self.tail, room - len(head)) if self.tail else (b"", True)
         if head == self.head:
@@ -89,7 +96,7 @@ class Parted(NamedTuple):
             mark = self._moved(head, tail, ended=ended, begun=begun, most=most)._mark(full=True)
         if not head or head.endswith(b"\n"):
             mark = mark[1:]
-        return b"".join((head, mark, tail)).decode("utf-8", "backslashreplace")
+        return b"".join((head, mark, tail))
 
     def _moved(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> Parted:
         """Return what is left out around a shorter head and tail."""

@@ -461,6 +461,7 @@ def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
             "dialects",
             "digest",
             "errors",
+            "mark",
             "measure",
             "messages",
             "pruning",
