@@ -66,7 +66,7 @@ class Dispatch:
             together=together,
             measure=measure,
             emit=emit,
-            readable=lambda: any(tool.name == "read_file" for tool in self.offered()),
+            readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered()),
             keeper=keeper,
         )
         self._number = 0

@@ -143,8 +143,16 @@ class Sandbox(Protocol):
         """Whether nothing of the workspace can be changed from inside."""
         ...
 
-    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+    async def run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        more: bool = False,
+    ) -> CommandResult:
         """Run ``command`` by a shell, in the workspace, for at most ``timeout`` seconds.
+
+        Of what it writes head and tail are returned, ``more`` of both where a model's share is cut out of them.
 
         Raises:
             ToolError: it could not be started.

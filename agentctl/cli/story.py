@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from agentctl.annex import PREFIX, open_kept
 from agentctl.errors import AgentctlError
 from agentctl.mark import marked
 from agentctl.messages import ToolCall
@@ -100,11 +99,13 @@ def _finished(record: Fields) -> str:
 
 def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
     """Yield where the whole of a result is, if it was cut and kept."""
-    found = marked(_text(record, "text")) if kept is not None else None
-    if found is None or kept is None or not found.origin.path.startswith(PREFIX):
+    found = marked(_text(record, "text"))
+    if found is None or kept is None:
         return
+    from agentctl.annex import PREFIX, open_kept
+
     with suppress(AgentctlError):
-        open_kept(kept, found.origin.path).close()
+        open_kept(kept, found.origin.path).close()  # it is there, and a file of the run
         yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 

@@ -27,18 +27,18 @@ from tests.loop.parts import Box, Deed, Diary
 
 
 class Equipped(Box):
-    """Small tools beside the real one that reads files."""
+    """Small tools beside real ones; ``reader`` reads files."""
 
-    def __init__(self, reader: Tool | None, *deeds: Deed) -> None:
-        super().__init__(*deeds)
-        self._reader = reader
+    def __init__(self, reader: Tool | None, *deeds: Deed | Tool) -> None:
+        super().__init__(*(deed for deed in deeds if isinstance(deed, Deed)))
+        self._real = {tool.spec.name: tool for tool in (*deeds, reader) if tool and not isinstance(tool, Deed)}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*super().names, *(() if self._reader is None else ("read_file",)))
+        return (*super().names, *self._real)
 
     def get(self, name: str) -> Tool:
-        return self._reader if name == "read_file" and self._reader is not None else super().get(name)
+        return self._real.get(name) or super().get(name)
 
 
 class House:
@@ -53,7 +53,7 @@ class House:
     async def run(
         self,
         script: Iterable[Step],
-        *deeds: Deed,
+        *deeds: Deed | Tool,
         reads: bool = True,
         annex: Annex | None = None,
         permissions: Permissions | None = None,
