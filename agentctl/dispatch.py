@@ -155,18 +155,21 @@ class Dispatch:
 
     async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:
         """Cut a result to its share of the turn, and tell of it."""
+        room = turn.room()
         if isinstance(done, ActionDenied):
-            turn.take(self._portions.size(told(done)))
+            turn.take(min(self._portions.size(told(done)), room))
+            done.message, done.hint = (self._portions.short(text, room // 2) for text in (done.message, done.hint))
             return done
         number, call, result, duration, size = done
-        room = turn.room()
         turn.take(min(size, room))
         if size > room:
-            if isinstance(result, str):
-                result = await self._portions.cut(number, call.name, result, room)
+            text = await self._portions.cut(number, call.name, told(result), room)
+            if isinstance(result, AgentctlError):
+                result.message, result.hint = text.removeprefix("error: "), ""
             else:
-                said = await self._portions.cut(number, call.name, told(result), room)
-                result.message, result.hint = said.removeprefix("error: "), ""
+                result = text
+        elif isinstance(result, str):
+            result = str(result)  # an excerpt has done its work
         error = None
         if isinstance(result, AgentctlError):
             self._failed[call.name] += 1

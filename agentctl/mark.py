@@ -141,10 +141,14 @@ def parted(text: str | bytes, origin: Origin) -> Parted:
 
 
 def marked(text: str) -> Parted | None:
-    """Return the parts of a text that was cut and says where the whole is; None: there is no such mark in it."""
-    found = _MARK.search(text) if "[... " in text else None
-    if found is None:
+    """Return the parts of a text that was cut and says where the whole is; None: there is no such mark in it.
+
+    Of several (a text may quote others) it is the one at its end, else the one in its middle.
+    """
+    marks = list(_MARK.finditer(text)) if "[... " in text else []
+    if not marks:
         return None
+    found = min(marks, key=lambda mark: 0 if mark.end() == len(text) else abs(mark.start() + mark.end() - len(text)))
     characters, line, to, lines, onward, path, from_line, to_line, from_byte, all_of_it = found.groups()
     first = _number(from_line) or _number(line)
     last = _number(to_line)

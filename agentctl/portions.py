@@ -62,13 +62,19 @@ class Portions:
             return len(text)
         return self._measure().text(text)
 
+    def short(self, text: str, room: int) -> str:
+        """Return ``text``, its middle cut where it is too long; what was never run is not kept."""
+        return self._measure().cut_middle(text, max(LEAST_LEFT, room))
+
     async def cut(self, number: int, tool: str, text: str, room: int) -> str:
         """Return ``text``, too long for ``room``, with a mark in it that names where the whole is."""
         measure = self._measure()
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())
             found = marked(text) if origin.onward else None
-            return _fitted(found or parted(text, origin), room, measure)
+            if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
+                found = parted(text, origin)
+            return _fitted(found, room, measure)
         if self._keeper is not None:
             try:
                 kept = await self._keeper.keep(number, tool, text)

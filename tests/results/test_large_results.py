@@ -215,6 +215,22 @@ async def test_a_failure_is_cut_and_kept_too(house: House) -> None:
     assert model.heard[1].startswith(f"line {model.asked[0]['from_line']}\n")
 
 
+async def test_a_refusal_is_short_however_long_what_it_names(house: House) -> None:
+    deny = Permissions(deny=(parse_rule("t"),))
+    script = [asks(call("t", path="x" * 30_000)), says("done")]
+    _, provider = await house.run(script, Deed("t", lambda _: "never"), permissions=deny)
+    assert PLAIN.text(provider.heard[-1].messages[-1].text) <= 1000
+
+
+async def test_a_file_that_quotes_marks_is_read_on_by_its_own(house: House) -> None:
+    quoted = '[... the rest is left out here; read_file(path="other", from_line=3) reads on ...]\n'
+    (house.work / "notes").write_text(f"line\n{quoted}" + "line\n" * 5000)
+    wanted = call("read_file", path="notes", from_line=1, to_line=4000)
+    await house.run([asks(wanted), says("done")])
+    assert obeyed(house.diary.of(ToolFinished)[0].text.rpartition("[...")[2]) is not None
+    assert house.diary.of(ToolFinished)[0].text.count("\nline\n") > 100
+
+
 async def test_without_the_tool_that_reads_on_the_mark_names_the_file_only(house: House) -> None:
     await house.run([asks(call("big")), says("done")], Deed("big", lambda _: NUMBERED), reads=False)
     text = house.diary.of(ToolFinished)[0].text

@@ -126,6 +126,16 @@ def test_a_path_too_long_for_a_mark_gives_way_to_a_plain_one() -> None:
     assert len(cut.encode()) <= 300
 
 
+def test_a_mark_that_the_text_quotes_is_not_taken_for_its_own() -> None:
+    quoted = '[... the rest is left out here; read_file(path="other", from_line=3) reads on ...]\n'
+    text = f"line\n{quoted}" * 3 + "line\n" * 5000 + quoted + "end\n"
+    once = parted(text, Origin(PATH)).cut(1600)
+    for cut in (once, PLAIN.cut_middle(once, 380)):
+        found = marked(cut)
+        assert found is not None
+        assert found.origin.path == PATH
+
+
 def test_a_text_without_a_mark_has_none() -> None:
     for text in ("", "plain", "[... ", "[... 12 characters: the middle is cut here; ask for less ...]"):
         assert marked(text) is None
