@@ -30,9 +30,9 @@ class ReadFile(Arguments):
     path: str = Field(description="a file of the workspace, or run:NAME")
     first: int | None = Field(None, ge=1, le=100_000, description="only the first N lines")
     last: int | None = Field(None, ge=1, le=100_000, description="only the last N lines")
-    from_line: int | None = Field(None, ge=1, le=10**12, description="only from this line on")
-    to_line: int | None = Field(None, ge=1, le=10**12, description="only up to this line")
-    from_byte: int | None = Field(None, ge=0, le=10**15, description="only from this byte on")
+    from_line: int | None = Field(None, ge=1)
+    to_line: int | None = Field(None, ge=1)
+    from_byte: int | None = Field(None, ge=0)
     count_lines: bool = Field(False, description="only the number of lines")
 
 
@@ -52,7 +52,7 @@ async def _resolved(bench: Bench, arguments: ReadFile) -> ReadFile:
 
 @typed(ReadFile, resolve=_resolved)
 async def read_file(bench: Bench, arguments: ReadFile) -> str:
-    """Read a text file of the workspace: whole, a part of its lines, or only how many lines it has."""
+    """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
     _refuse_nonsense(arguments)
     return await anyio.to_thread.run_sync(_read, bench, arguments)
 

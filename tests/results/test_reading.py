@@ -48,6 +48,8 @@ async def test_numbers_that_mean_nothing_are_refused_with_the_cure(tmp_path: Pat
     assert (await refused(tmp_path, "a", from_byte=8)).message == "a has 8 bytes; from_byte is 8"
     error = await refused(tmp_path, "a", from_line=3, to_line=2)
     assert error.message == "read_file: to_line=2 comes before from_line=3"
+    assert "from_line is 1" in (await refused(tmp_path, "a", from_line=10**30)).message
+    assert await read(tmp_path, "a", from_line=2, to_line=10**30) == "two"
     for more in ({"first": 1}, {"last": 1}, {"count_lines": True}, {"from_byte": 0}):
         assert "exclude each other" in (await refused(tmp_path, "a", from_line=1, **more)).message
     for wrong in ({"from_line": 0}, {"to_line": -1}, {"from_byte": -1}, {"from_line": "x"}):
