@@ -162,6 +162,14 @@ async def test_a_small_result_beside_large_ones_stays_whole_and_leaves_them_its_
     assert all(900 < PLAIN.text(told[name]) <= 1000 for name in ("t1", "t2"))
 
 
+async def test_a_large_result_that_is_there_first_has_the_room_that_a_later_small_one_leaves(house: House) -> None:
+    deeds = [Deed(name, lambda _: NUMBERED) for name in ("a", "b")]
+    await house.run([asks(call("a"), call("b"), call("c")), says("done")], *deeds, Deed("c", lambda _: "small"))
+    told = {event.call.name: event.text for event in house.diary.of(ToolFinished)}
+    assert told["c"] == "small"
+    assert all(900 < PLAIN.text(told[name]) <= 1000 for name in ("a", "b"))
+
+
 async def test_changes_of_a_turn_are_told_before_the_next_begins(house: House) -> None:
     seen: list[int] = []
 
