@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from agentctl.docker_agent import DockerAgent
     from agentctl.errors import AgentctlError, BudgetExceeded
     from agentctl.limits import CostLimit
+    from agentctl.measure import Measure
     from agentctl.protocols import CommandResult
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.create import create_llm_provider
     from agentctl.providers.face import LLMProvider
+    from agentctl.providers.families import measure_for
     from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.results import RunResult
@@ -32,11 +34,13 @@ _HOME = {
     "CostTracker": "agentctl.tracker",
     "DockerAgent": "agentctl.docker_agent",
     "LLMProvider": "agentctl.providers.face",
+    "Measure": "agentctl.measure",
     "OllamaProvider": "agentctl.providers.named",
     "OpenAIProvider": "agentctl.providers.named",
     "RunResult": "agentctl.results",
     "ScriptedProvider": "agentctl.providers.scripted",
     "create_llm_provider": "agentctl.providers.create",
+    "measure_for": "agentctl.providers.families",
     "run_shell_async": "agentctl.tools.shell",
     "write_file_async": "agentctl.tools.write",
 }
@@ -52,11 +56,13 @@ __all__ = [
     "CostTracker",
     "DockerAgent",
     "LLMProvider",
+    "Measure",
     "OllamaProvider",
     "OpenAIProvider",
     "RunResult",
     "ScriptedProvider",
     "create_llm_provider",
+    "measure_for",
     "run_shell_async",
     "write_file_async",
 ]

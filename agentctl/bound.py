@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping
+from math import ceil
 from typing import NamedTuple
 
+from agentctl.measure import PLAIN
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 
 FIXED = 1024
 JOINT = 64
 PER_PART = 16
 _LEAST_BYTES_PER_TOKEN = 16
+_ALIKE = 1.15  # another part of the same conversation may be so much denser
 
 
 def _plain(value: object) -> object:
@@ -161,3 +164,21 @@ def bound(request: Request, known: Known | None = None) -> int:
     answer = max(known.usage.output_tokens, message_bytes(known.answer))
     after = sum(map(message_bytes, new)) + JOINT + PER_PART * (_parts(new) + _parts((known.answer,)))
     return min(plain, known.usage.input_tokens + answer + after)
+
+
+def about(request: Request, known: Known | None = None) -> int:
+    """Return about how many input tokens ``request`` is, rather more than fewer: what a window may have room for.
+
+    For no amount of money: it can be too low. What was reported shows how dense this conversation is.
+    """
+    if known is not None and _extends(known, request):
+        new = request.messages[len(known.request.messages) :]
+        return known.usage.input_tokens + ceil(PLAIN.conversation(new) * (1 + PLAIN.margin))
+    dense = 1 + PLAIN.margin
+    if known is not None:
+        dense = min(dense, known.usage.input_tokens / _counted(known.request) * _ALIKE)
+    return ceil(_counted(request) * dense)
+
+
+def _counted(request: Request) -> int:
+    return max(1, PLAIN.conversation(request.messages) + PLAIN.schemas(request.tools))

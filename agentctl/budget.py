@@ -184,6 +184,11 @@ def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
     return Wish(min(least, most), most)
 
 
+def within(wanted: Wish, room: int | None) -> Wish:
+    """Return what of a wish a window has ``room`` (tokens) for, never below its least; None: no window is known."""
+    return wanted if room is None else Wish(wanted.least, max(wanted.least, min(wanted.most, room)))
+
+
 def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int | None:
     """Return the most output tokens that ``room`` allows; None: no bound; negative: not even the input."""
     if room.ceiling is None:

@@ -15,11 +15,11 @@ from typing import Literal
 
 import anyio
 
-from agentctl.bound import bound, plain_bound
+from agentctl.bound import about, bound, plain_bound
 from agentctl.breaker import Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish
+from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish, within
 from agentctl.closing import Closing
-from agentctl.errors import AgentctlError, BudgetExceeded, ProviderError, StateError, Verdict
+from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError, Verdict
 from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, CallWaited, Emit, Event
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
@@ -76,6 +76,7 @@ class Calls:
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
+        self._window: int | None = None
         wanted = wish(provider.facts, max_output_tokens)
         self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: Keep | None = None
@@ -165,7 +166,7 @@ class Calls:
 
         An answer cut by the clamp is asked for again once: with all that was wished for, where a limit granted less,
         else with the double, where nobody set the clamp. Where a limit forbids that, the cut answer goes along with
-        the error.
+        the error. No answer is wished for that the model's window has no room for.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
@@ -177,13 +178,14 @@ class Calls:
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools)
         wanted = wish(self.facts, self._max_output_tokens)
-        completion, hold = await self._persist(request, wanted, purpose)
+        completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
         ceiling = self.facts.output_ceiling
         may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
         shrunk = hold.granted_output < wanted.most  # to a probe, or to what the limits allowed
         if completion.stop != "length" or not self.facts.metered or not (shrunk or may_double):
             return completion
         most = wanted.most if shrunk else wish(self.facts, wanted.most * 2).most
+        most = within(Wish(wanted.least, most), self._room(request, completion.usage)).most
         if most <= hold.granted_output:
             return completion
         more = Wish(hold.granted_output + 1 if hold.probe else most, most)  # less than the double may be cut again
@@ -204,6 +206,14 @@ class Calls:
             self.unfinished = completion.text
             raise
 
+    def _room(self, request: Request, reported: Usage | None = None) -> int | None:
+        """Return the tokens that the window has left for an answer, by a report of this request if there is one."""
+        known = (self.facts.context_window, self._window)
+        window = min((size for size in known if size is not None), default=None)
+        if window is None or not self.facts.metered:
+            return None
+        return window - (reported.input_tokens if reported else about(request, self._settling.known))
+
     async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
         """Try, and try again where that may help; each attempt is bounded and held anew."""
         tried = lost = 0
@@ -220,6 +230,8 @@ class Calls:
                     ) from None
             except ProviderError as error:
                 tried, self._last_failure = tried + 1, error.message
+                if isinstance(error, ContextOverflow) and error.window:
+                    self._window = error.window
                 pause = self._pause(error, tried)
                 too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
                 if not error.retryable or tried > self._retries or too_long:

@@ -8,7 +8,10 @@ prefix of the next: the caller goes on with what ``prune`` returned.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from agentctl.errors import ContextOverflow
+from agentctl.known import Known
 from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message
 from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
@@ -44,6 +47,7 @@ def prune(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
+    known: Known | None = None,
 ) -> tuple[Message, ...]:
     """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
 
@@ -51,13 +55,17 @@ def prune(
     without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
     then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
     texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
-    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one.
+    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``known``
+    remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.
 
     Raises:
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    if measure.conversation(messages) <= room:
+    sizes = known.sizes(messages, measure) if known else list(map(measure.message, messages))
+    if (tokens := sum(sizes)) <= room:
+        if known and 2 * tokens > room:
+            known.seen(messages)  # so that the cut to come need not look at all of them
         return messages
     from agentctl.pruning import cut  # noqa: PLC0415 - most runs never fill their context
 
@@ -69,14 +77,29 @@ def prune(
         cut_to_percent=cut_to_percent,
         measure=measure,
         summary=summary,
+        known=known,
+        sizes=sizes,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
+        fewer = fewer_would_do(found.kept, room, max(keep_user, keep_assistant), measure)
+        less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else "shorten the task"
         raise ContextOverflow(
             f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
-            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or shorten the task",
+            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or {less}",
             billed="no",
         )
-    return tuple(message for _, message in found.kept)
+    kept = tuple(message for _, message in found.kept)
+    if known:
+        known.only(kept)
+    return kept
+
+
+def fewer_would_do(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
+    """Return whether what does not fit ``room`` is more than the opening, so that to keep fewer messages would help."""
+    messages = [message for _, message in kept]
+    systems = [message for message in messages if message.role == "system"]
+    users = [message for message in messages if message.role == "user"]
+    return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
 
 
 def enough_for(tokens: int) -> int:

@@ -31,17 +31,6 @@ class Part(NamedTuple):
     more: str = ""
 
 
-def read(messages: object) -> tuple[Part, ...]:
-    """Return a conversation of our messages, of dicts, or of both.
-
-    Raises:
-        UsageError: it is none; names the message's place, counted from 0.
-    """
-    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-        _refuse("messages", f"must be a list of messages, and is {_kind(messages)}")
-    return tuple(part for place, given in enumerate(messages) for part in _parts(place, given))
-
-
 def read_tools(tools: object, measure: Measure = PLAIN) -> int:
     """Return the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
 
@@ -49,8 +38,9 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
         UsageError: one of them is neither.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
-        _refuse("tools", f"must be a list of tools, and is {_kind(tools)}")
-    return sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
+        refuse("tools", f"must be a list of tools, and is {kind_of(tools)}")
+    tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
+    return max(0, tokens + measure.fixed) if tokens else 0
 
 
 def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
@@ -86,7 +76,12 @@ def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Mes
     return {**given, "content": kept}
 
 
-def _parts(place: int, given: object) -> Iterator[Part]:
+def parts_of(place: int, given: object) -> Iterator[Part]:
+    """Yield what one message holds; only Anthropic's user speaks and answers in one.
+
+    Raises:
+        UsageError: it is none that a provider takes.
+    """
     where = f"messages[{place}]"
     if isinstance(given, Message):
         yield Part(_checked(where, given), place)
@@ -94,9 +89,9 @@ def _parts(place: int, given: object) -> Iterator[Part]:
     if not isinstance(given, Mapping):
         dump = "write it as a dict"
         hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
-        _refuse(where, f"must be a message or a dict, and is {_kind(given)}", hint)
+        refuse(where, f"must be a message or a dict, and is {kind_of(given)}", hint)
     if given.get("images"):
-        _refuse(where, "holds images, and only text can be counted")
+        refuse(where, "holds images, and only text can be counted")
     role = given.get("role")
     content = given.get("content")
     more = "".join(value for key in ("name", "thinking") if isinstance(value := given.get(key), str))
@@ -113,12 +108,12 @@ def _parts(place: int, given: object) -> Iterator[Part]:
         case "tool":
             answered = given.get("tool_call_id")
             if answered is not None and not isinstance(answered, str):
-                _refuse(f"{where}.tool_call_id", f"must be a string, and is {_kind(answered)}")
+                refuse(f"{where}.tool_call_id", f"must be a string, and is {kind_of(answered)}")
             text, thoughts = _text(where, content)
             yield Part(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
         case _:
             said = "has no role" if role is None else f"has the role {role!r}, which no provider knows"
-            _refuse(where, said, f"the roles are {_ROLES}")
+            refuse(where, said, f"the roles are {_ROLES}")
 
 
 def _from_user(where: str, place: int, content: object, more: str) -> Iterator[Part]:
@@ -133,7 +128,7 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[P
         at = f"{where}.content[{number}]"
         answered = block.get("tool_use_id")
         if not isinstance(answered, str):
-            _refuse(f"{at}.tool_use_id", f"must be a string, and is {_kind(answered)}")
+            refuse(f"{at}.tool_use_id", f"must be a string, and is {kind_of(answered)}")
         inner = block.get("content")
         text = "" if inner is None or inner == [] else _text(at, inner)[0]
         yield Part(Message("tool", text, tool_call_id=answered), place, number)
@@ -152,27 +147,27 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
     if empty and (content is None or content == []):
         return "", ""
     if not isinstance(content, (list, tuple)):
-        _refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {_kind(content)}")
+        refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {kind_of(content)}")
     if not content:
-        _refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
+        refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
     said: list[str] = []
     more: list[str] = []
     for number, block in enumerate(content):
         at = f"{where}.content[{number}]"
         kind = block.get("type") if isinstance(block, Mapping) else None
         if not isinstance(block, Mapping):
-            _refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {_kind(block)}")
+            refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {kind_of(block)}")
         if kind in _TEXT or kind in _THOUGHT:
             key = _THOUGHT.get(str(kind), "text")
             text = block.get(key)
             if not isinstance(text, str):
-                _refuse(f"{at}.{key}", f"must be a string, and is {_kind(text)}")
+                refuse(f"{at}.{key}", f"must be a string, and is {kind_of(text)}")
             if kind in _TEXT:
                 said.append(text)
             else:
                 more.append(text)
         elif kind != (beside or None):
-            _refuse(at, f"is a block of type {kind!r}, which cannot be counted there")
+            refuse(at, f"is a block of type {kind!r}, which cannot be counted there")
     return "".join(said), "".join(more)
 
 
@@ -181,7 +176,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)):
-        _refuse(f"{where}.tool_calls", f"must be a list, and is {_kind(calls)}")
+        refuse(f"{where}.tool_calls", f"must be a list, and is {kind_of(calls)}")
     for number, call in enumerate(calls):
         at = f"{where}.tool_calls[{number}]"
         if isinstance(call, ToolCall):
@@ -189,7 +184,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
             continue
         asked = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(asked, Mapping):
-            _refuse(at, 'must be a dict with a "function"')
+            refuse(at, 'must be a dict with a "function"')
         yield _call(at, call.get("id"), asked.get("name"), asked.get("arguments"))
 
 
@@ -202,9 +197,9 @@ def _uses(where: str, content: object) -> Iterator[ToolCall]:
 
 def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
     if not isinstance(name, str):
-        _refuse(f"{at}.name", f"must be a string, and is {_kind(name)}")
+        refuse(f"{at}.name", f"must be a string, and is {kind_of(name)}")
     if call_id is not None and not isinstance(call_id, str):
-        _refuse(f"{at}.id", f"must be a string, and is {_kind(call_id)}")
+        refuse(f"{at}.id", f"must be a string, and is {kind_of(call_id)}")
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments or "{}")
@@ -213,7 +208,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         arguments = parsed if isinstance(parsed, dict) else {"": arguments}
     if not isinstance(arguments, Mapping):
         if arguments is not None:
-            _refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {_kind(arguments)}")
+            refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {kind_of(arguments)}")
         arguments = {}
     _jsonable(at, arguments)
     return ToolCall(call_id or "", name, arguments)
@@ -223,7 +218,7 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if isinstance(tool, ToolSpec):
         return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
-        _refuse(where, f"must be a tool's schema as a dict, and is {_kind(tool)}")
+        refuse(where, f"must be a tool's schema as a dict, and is {kind_of(tool)}")
     _jsonable(where, tool)
     return PER_MESSAGE + measure.text(as_json(tool))
 
@@ -237,9 +232,9 @@ def _jsonable(where: str, value: object) -> None:
 
 def _checked(where: str, message: Message) -> Message:
     if message.role not in get_args(Role):
-        _refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
+        refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
     if not isinstance(message.text, str):
-        _refuse(f"{where}.text", f"must be a string, and is {_kind(message.text)}")
+        refuse(f"{where}.text", f"must be a string, and is {kind_of(message.text)}")
     for number, call in enumerate(message.tool_calls):
         _jsonable(f"{where}.tool_calls[{number}].arguments", call.arguments)
     return message
@@ -252,10 +247,10 @@ def _answer(block: Mapping[str, object], text: str) -> object:
     return block if had == text else {**block, "content": text}
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _refuse(where: str, what: str, hint: str = "") -> NoReturn:
+def refuse(where: str, what: str, hint: str = "") -> NoReturn:
     raise UsageError(f"{where} {what}", hint=hint)

@@ -7,12 +7,13 @@ out of the system message. They are bounded, and found again at the next cut: th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, ToolCall
-from agentctl.relevance import is_error, words
+from agentctl.relevance import passage
 from agentctl.tokens import LEAST_LEFT, as_json
 
 _FORM = (
@@ -20,8 +21,8 @@ _FORM = (
     r"((?:\n> [^\n]*)*)((?:\n- [^\n]*)*)\n\]\Z"
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
+_NONE: Mapping[str, int] = MappingProxyType({})
 _MOST_LINES = 200  # more than any room for a digest holds
-_LOOKED_AT = 4_000  # characters of an answer
 
 
 class Digest(NamedTuple):
@@ -65,14 +66,13 @@ def split(text: str) -> tuple[str, Digest]:
     return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
 
 
-def joined(before: Digest, units: Sequence[Sequence[Message]], task: Message | None = None) -> Digest:
-    """Return the digest of what ``before`` tells of and of the units cut now, shown from the side of the task.
+def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
+    """Return the digest of what ``before`` tells of and of the units cut now.
 
-    The same call again replaces its line.
+    Of each the words are shown that are ``worth`` most. The same call again replaces its line.
     """
-    wanted = frozenset(word for word in words(task) if len(word) > 3) if task else frozenset()
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _lines(unit, wanted))):
+    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _lines(unit, worth))):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
@@ -96,15 +96,15 @@ def _written(messages: int, quoted: str, lines: Sequence[str]) -> str:
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{notes}\n]"
 
 
-def _lines(unit: Sequence[Message], wanted: Set[str]) -> Iterator[str]:
+def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
     first, *answers = unit
-    if first.role in ("user", "assistant") and (said := _short(first.text, _SAID)):
+    if first.role in ("user", "assistant") and (said := _told(first.text, worth)):
         yield f"{first.role}: {said}"
     for place, call in enumerate(first.tool_calls):
         answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
         if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
             answer = answers[place]
-        yield f"{_call(call)} -> {_outcome(answer.text, wanted) if answer else 'no answer'}"
+        yield f"{_call(call)} -> {_outcome(answer, worth)}"
 
 
 def _call(call: ToolCall) -> str:
@@ -112,14 +112,13 @@ def _call(call: ToolCall) -> str:
     return f"{call.name}({_short(arguments, _ARGUMENTS)})"
 
 
-def _outcome(text: str, wanted: Set[str]) -> str:
-    """Return the line with the most words that are wanted, an error being worth two; else the first."""
-    lines = [line for line in text[:_LOOKED_AT].splitlines() if line.strip()]
+def _told(text: str, worth: Mapping[str, int]) -> str:
+    said = _short(text, _SAID)
+    return said if len(said) < _SAID else passage(text, worth, _SAID)
 
-    def worth(line: str) -> int:
-        return 2 * is_error(line) + len(wanted & set(words(Message("tool", line))))
 
-    return _short(max(lines, key=worth, default="nothing"), _OUTCOME)
+def _outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
+    return (passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
 
 
 def _short(text: str, most: int) -> str:

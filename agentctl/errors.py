@@ -188,10 +188,27 @@ class Refused(ProviderError):
 
 
 class ContextOverflow(ProviderError):
-    """The conversation cannot be made to fit the model's context window."""
+    """The conversation cannot be made to fit the model's context window.
+
+    ``window`` and ``prompt`` are the tokens of both as the provider that refused it named them, None: it did not.
+    """
 
     status = "context"
     kind = "context"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        billed: Billed = "unknown",
+        retry_after: float | None = None,
+        unsent: bool = False,
+        window: int | None = None,
+        prompt: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
+        self.window, self.prompt = window, prompt
 
 
 class ModelGone(ProviderError):

@@ -14,7 +14,7 @@ from agentctl.bound import bound
 from agentctl.breaker import breaker_info, gave_up, tripped
 from agentctl.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.budget import Ask, Room, Wait, Wish, ceiling_of, further, wish
-from agentctl.context import conversation_tokens, schema_tokens
+from agentctl.context import PLAIN, Measure
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
 from agentctl.events import Event
@@ -79,8 +79,9 @@ async def estimate(
     equip: Equip,
     look: Look,
     now: Callable[[], datetime],
+    measure: Measure = PLAIN,
 ) -> Estimate:
-    """Compose the first request of a run, and judge it.
+    """Compose the first request of a run, and judge it; ``measure`` counts what is likely.
 
     Raises:
         UsageError: there is no task, or no such agent.
@@ -97,7 +98,7 @@ async def estimate(
     finally:
         await kit.toolbox.aclose()
     system = system_prompt(agent, plan, now())
-    messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools)
+    messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
     wanted = wish(facts, plan.max_output_tokens)
     ask = Ask(
         attempt_id=_RUN,
@@ -111,7 +112,7 @@ async def estimate(
         further=further(plan.limits),
     )
     found = look(ask, agent.name)
-    likely = conversation_tokens(messages) + schema_tokens(tools) if facts.metered else 0
+    likely = measure.request(messages, tools) if facts.metered else 0
     refusal = _refusal(found, plan, facts)
     breaker = None
     if isinstance(refusal, BudgetExceeded):

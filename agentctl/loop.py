@@ -15,6 +15,7 @@ from agentctl.errors import (
     ActionDenied,
     AgentctlError,
     BudgetExceeded,
+    ContextOverflow,
     EngineUnavailable,
     ProviderError,
     SandboxUnavailable,
@@ -138,7 +139,12 @@ class Loop:
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Return what the model says to the conversation, and which of its calls must not run."""
         messages = await self._conversation.ready(offered)
-        answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        try:
+            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        except ContextOverflow as error:
+            messages = await self._conversation.refused(error, offered)
+            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        await self._conversation.answered(answer, offered)
         calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):

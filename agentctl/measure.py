@@ -9,7 +9,7 @@ from math import ceil
 
 from agentctl.mark import marked
 from agentctl.messages import Message, ToolSpec
-from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, as_json, estimate_tokens
+from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, as_json, estimate_tokens, rough_tokens
 
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
 _ROUNDS = 8
@@ -19,45 +19,85 @@ _ROUNDS = 8
 class Measure:
     """Counts texts by ``count`` and all of it times ``factor``, rounded up; ``way`` names this for people.
 
-    ``factor`` is what a model's reports have taught. ``margin`` is the part of its own count by which a provider may
-    be above this one.
+    ``fixed`` tokens are in each request that offers tools, beside its messages and schemas (a provider's own words
+    about tools; below 0: it writes schemas shorter than we count them). Both may be what a model's reports have taught.
+    ``margin`` is the part of this count by which a provider's own may be above it.
+
+    >>> words = Measure(count=lambda text: len(text.split()), way="words")
+    >>> words.text("one two three"), words.scaled(1.5).text("one two three")
+    (3, 5)
     """
 
     count: Callable[[str], int] = estimate_tokens
     way: str = "UTF-8 bytes / 4"
     factor: float = 1.0
     margin: float = 0.5
+    fixed: int = 0
 
     def scaled(self, factor: float) -> Measure:
-        """Return this way of counting with another factor."""
+        """Return this way of counting with another factor.
+
+        >>> Measure().scaled(2).text("twelve bytes")
+        6
+        """
         return replace(self, factor=factor)
 
     def text(self, text: str) -> int:
-        """Return how many tokens ``text`` is."""
+        """Return how many tokens ``text`` is.
+
+        >>> Measure().text("twelve bytes")
+        3
+        """
         return self._times(self.count(text))
 
     def message(self, message: Message) -> int:
-        """Return how many tokens one message is, its tool calls and frame included."""
+        """Return how many tokens one message is, its tool calls and frame included.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().message(Message("user", "twelve bytes"))
+        7
+        """
         count = self.count
         calls = (f"{call.id}{call.name}{as_json(call.arguments)}" for call in message.tool_calls)
         frames = PER_MESSAGE * (1 + len(message.tool_calls))
         return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
 
     def conversation(self, messages: Sequence[Message]) -> int:
-        """Return how many tokens a whole conversation is."""
+        """Return how many tokens a whole conversation is.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().conversation([Message("user", "twelve bytes")] * 2)
+        14
+        """
         return sum(map(self.message, messages))
 
     def schemas(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a model reads about its tools."""
+        """Return how many tokens a model reads about its tools.
+
+        >>> from agentctl.messages import ToolSpec
+        >>> Measure().schemas([ToolSpec("ls", "Lists files.", {"type": "object"})])
+        12
+        """
         return self._times(
             sum(PER_MESSAGE + self.count(f"{tool.name}{tool.description}{as_json(tool.parameters)}") for tool in tools)
         )
+
+    def beside(self, tools: Sequence[ToolSpec]) -> int:
+        """Return how many tokens a request has beside its messages."""
+        return max(0, self.fixed + self.schemas(tools)) if tools else 0
+
+    def request(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
+        """Return how many tokens a whole request is."""
+        return self.conversation(messages) + self.beside(tools)
 
     def cut_middle(self, text: str, max_tokens: int, *, how: str = "ask for less") -> str:
         """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
 
         The mark says how long the text was before anything was cut, also when it is cut again; one that names the
         file where the whole is goes on doing so.
+
+        >>> Measure().text(Measure().cut_middle("x" * 4000, 32)) <= 32
+        True
         """
         size = self.text(text)
         if size <= max_tokens:
@@ -71,15 +111,18 @@ class Measure:
         else:
             most = len(data) * max_tokens // size
         kept = marked(text)
-        for _ in range(_ROUNDS):
+        for tried in range(_ROUNDS):
             side = max(0, most - len(mark)) // 2
             head, tail = data[:side], data[len(data) - side :]
             if kept is not None:
                 cut = kept.cut(most)
             else:
                 cut = head.decode("utf-8", "ignore") + mark + tail.decode("utf-8", "ignore")
-            if self.text(cut) <= max_tokens or not side:
+            left = self.text(cut)
+            if left <= max_tokens or not side:
                 break
+            if self.count is not estimate_tokens:  # it may be denser at its ends: faster from round to round
+                most = most * max_tokens * 2 // (left * (2 + tried))
             most = most * 7 // 8
         return cut
 
@@ -89,3 +132,6 @@ class Measure:
 
 PLAIN = Measure()
 """Bytes by four: needs nothing, is right for English prose and too low for dense text."""
+
+ROUGH = Measure(count=rough_tokens, way="kinds of characters", margin=0.6)
+"""By what kinds of characters a text has: needs nothing, and is seldom far too low."""

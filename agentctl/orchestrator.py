@@ -20,6 +20,8 @@ from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
+from agentctl.gauge import Gauge
+from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
@@ -27,6 +29,7 @@ from agentctl.pricing import Price
 from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
+from agentctl.window import Watch
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
@@ -56,8 +59,8 @@ class Orchestrator:
 
     ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
-    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
-    ``keeper`` keeps results whole that are cut for the model.
+    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
+    says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
     """
 
     def __init__(
@@ -74,13 +77,14 @@ class Orchestrator:
         approver: Approver | None = None,
         keeper: Keeper | None = None,
         price_of: Callable[[str], Price | None] = lambda _: None,
+        gauge: Gauge | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
         self._approver, self._keeper = approver, keeper
-        self._price_of, self._opening, self._closing = price_of, opening, closing
+        self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -140,6 +144,11 @@ class Orchestrator:
         )
         for name, error in kit.left_out.items():
             await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
+        for prepare in self._opening:
+            await prepare()
+        facts = self._provider.facts  # it may know more of its window now
+        if narrow := plan.narrowed(facts):
+            await run.recorder.emit(Noted(narrow))
         run.calls = Calls(
             provider=self._provider,
             ledger=self._ledger,
@@ -156,6 +165,13 @@ class Orchestrator:
         )
         emit, limits = run.recorder.emit, plan.loop
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
+        conversation = Conversation(
+            prune=partial(plan.fit, facts, known=Known()),
+            emit=emit,
+            limit=plan.context_limit(facts) if facts.metered else 0,
+            gauge=self._gauge,
+            watch=Watch(facts),
+        )
         run.loop = Loop(
             calls=run.calls,
             dispatch=Dispatch(
@@ -165,17 +181,14 @@ class Orchestrator:
                 limits=limits,
                 left_out=kit.left_out,
                 shares=plan.result_shares(facts),
+                measure=lambda: conversation.measure,
                 keeper=self._keeper,
             ),
-            conversation=Conversation(
-                prune=partial(plan.fit, facts), emit=emit, limit=plan.context_limit(facts) if facts.metered else 0
-            ),
+            conversation=conversation,
             emit=emit,
             limits=replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns)),
             metered=facts.metered,
         )
-        for prepare in self._opening:
-            await prepare()
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
 
     async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from agentctl.budget import wish
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
+from agentctl.known import Known
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
@@ -54,10 +56,27 @@ class Plan:
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
 
+    @property
+    def most_context(self) -> int:
+        """How many tokens a request may have, whatever the model's window."""
+        return self.context.max_tokens if self.context else self.max_context_tokens
+
     def context_limit(self, facts: ModelFacts) -> int:
-        """Return how many tokens a request may have, its tools' schemas included."""
-        most = self.context.max_tokens if self.context else self.max_context_tokens
-        return min(facts.context_window or most, most)
+        """Return how many tokens a request may have, its tools' schemas included: the model's window holds the answer,
+        too, and the least one that would do has room in it.
+        """
+        if facts.context_window is None:
+            return self.most_context
+        room = facts.context_window - wish(facts, self.max_output_tokens).least
+        return min(self.most_context, max(room, facts.context_window // 2))
+
+    def narrowed(self, facts: ModelFacts) -> str:
+        """Return one sentence where the model's window is smaller than what was set, else ""."""
+        window = facts.context_window
+        if not facts.metered or window is None or window >= self.most_context:
+            return ""
+        said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
+        return f"{said}, not the {self.most_context:,} of max_context_tokens"
 
     def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
         """Return how many tokens one result may have, and all of a turn together (0: as many as they are)."""
@@ -76,32 +95,38 @@ class Plan:
         *,
         measure: Measure = PLAIN,
         summary: str = "",
+        most: int | None = None,
+        known: Known | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
-        Where something is cut, ``summary`` stands in place of it, if there is one.
+        Where something is cut, ``summary`` stands in place of it, if there is one. ``most`` is a lower limit, in
+        tokens, that the provider has taught. ``known`` remembers messages.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
         """
         if not facts.metered:
             return messages
-        limit = self.context_limit(facts)
+        limit = min(self.context_limit(facts), most or self.most_context)
         try:
             if self.context is not None:
-                return self.context.prune(messages, tools, max_tokens=limit, measure=measure, summary=summary)
+                own = self.context.measure
+                counted = measure if own == PLAIN else own
+                return self.context.prune(messages, tools, max_tokens=limit, measure=counted, summary=summary)
             return prune(
                 messages,
                 max_tokens=limit,
                 keep_user=self.keep_user,
                 keep_assistant=self.keep_assistant,
-                tools_tokens=measure.schemas(tools),
+                tools_tokens=measure.beside(tools),
                 cut_to_percent=self.cut_to_percent,
                 measure=measure,
                 summary=summary,
+                known=known,
             )
         except ContextOverflow as error:
-            if limit < (self.context.max_tokens if self.context else self.max_context_tokens):
+            if limit < self.most_context:
                 raise ContextOverflow(
                     f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
                     hint="choose a model with a larger context window, or shorten the task",

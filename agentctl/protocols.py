@@ -259,9 +259,17 @@ class Pruner(Protocol):
     """Makes a conversation fit the context budget."""
 
     def __call__(
-        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, measure: Measure, summary: str = ""
+        self,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure,
+        summary: str = "",
+        most: int | None = None,
     ) -> tuple[Message, ...]:
         """Return what is sent, counted by ``measure``; where something is cut, ``summary`` tells of it.
+
+        ``most`` is a lower limit than usual, in tokens, that the provider has taught.
 
         Raises:
             ContextOverflow: it cannot fit.

@@ -22,22 +22,26 @@ class Unit(NamedTuple):
 def units_of(messages: Sequence[Message]) -> tuple[Unit, ...]:
     """Return the units in the order of their first messages; each place is in exactly one of them."""
     units: list[Unit] = []
-    open_at: int | None = None  # the unit whose answers may still come
+    open_at = 0  # the unit whose answers may still come
     waiting: list[str] = []
+    answers: list[int] = []
     for place, message in enumerate(messages):
-        if message.role == "tool":
-            answered = _answered(waiting, message.tool_call_id)
-            if open_at is None or answered is None:
-                units.append(Unit((place,), sound=False))
-            else:
-                del waiting[answered]
-                units[open_at] = Unit((*units[open_at].places, place), sound=not waiting)
-            continue
-        waiting = [call.id for call in message.tool_calls]
-        open_at = len(units) if waiting else None
-        units.append(Unit((place,), sound=not waiting))
-    if open_at is not None:
-        units[open_at] = Unit(units[open_at].places, sound=True)
+        if message.role != "tool":
+            if answers:
+                units[open_at] = Unit((*units[open_at].places, *answers), sound=False)
+            waiting, answers = [call.id for call in message.tool_calls] if message.tool_calls else [], []
+            open_at = len(units)
+            units.append(Unit((place,), not waiting))
+        elif (answered := _answered(waiting, message.tool_call_id)) is None:
+            units.append(Unit((place,), sound=False))
+        else:
+            del waiting[answered]
+            answers.append(place)
+            if not waiting:
+                units[open_at] = Unit((*units[open_at].places, *answers), sound=True)
+                answers = []
+    if waiting:
+        units[open_at] = Unit((*units[open_at].places, *answers), sound=True)
     return tuple(units)
 
 

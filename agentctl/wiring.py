@@ -16,6 +16,7 @@ from agentctl.errors import LIMIT_NAMES, UsageError
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
+from agentctl.measure import PLAIN, Measure
 from agentctl.orchestrator import Orchestrator
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
@@ -29,6 +30,7 @@ from agentctl.version import __version__
 if TYPE_CHECKING:
     from agentctl.checkup import Patient
     from agentctl.estimate import Estimate
+    from agentctl.gauge import Gauge
 
 
 def make_provider(
@@ -96,7 +98,33 @@ async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels:
         equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
         look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent),
         now=lambda: datetime.now(UTC),
+        measure=_measure(loaded, provider.facts),
     )
+
+
+def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
+    """Return how a model's tokens are counted, and as earlier runs have learned."""
+    if not facts.metered:
+        return PLAIN
+    from agentctl.learned import LearnedCounts  # noqa: PLC0415 - not for builtin
+    from agentctl.providers.families import measure_for  # noqa: PLC0415
+
+    known = LearnedCounts(loaded.settings.cache_dir).known(facts.provider, facts.model)
+    return measure_for(facts.provider, facts.model, known=known)
+
+
+def _gauge(loaded: Loaded, facts: ModelFacts) -> tuple[Gauge | None, tuple[Callable[[], Awaitable[object]], ...]]:
+    """Return how a run counts its tokens, and what writes down at its end what it has learned."""
+    if not facts.metered:
+        return None, ()
+    from agentctl.learned import LearnedCounts  # noqa: PLC0415 - not for builtin
+    from agentctl.providers.families import gauge_for  # noqa: PLC0415
+
+    learned, provider, model = LearnedCounts(loaded.settings.cache_dir), facts.provider, facts.model
+    gauge = gauge_for(provider, model, known=learned.known(provider, model))
+    if gauge is None:
+        return None, ()
+    return gauge, (lambda: learned.remember(provider, model, gauge.news),)
 
 
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
@@ -170,6 +198,7 @@ def assemble(
     kept = settings.runs_dir / run_id
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
+    gauge, remember = _gauge(loaded, answering.facts)
     return Orchestrator(
         plan=plan,
         agents=agents,
@@ -182,8 +211,9 @@ def assemble(
         approver=approver,
         keeper=Annex(kept, secrets=loaded.secrets),
         price_of=getattr(answering, "price_of", lambda _: None),
+        gauge=gauge,
         opening=_own(answering, "prepare"),
-        closing=(*(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
+        closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
     )
 
 

@@ -12,10 +12,10 @@ HOUSE = Path(__file__).parents[1] / "agentctl"
 FLOORS = {
     "errors": 1, "version": 1, "worker": 1,
     "messages": 2, "text": 2,
-    "mark": 2.3, "tokens": 2.3, "units": 2.3, "measure": 2.4, "dialects": 2.6,
-    "relevance": 2.5, "digest": 2.6, "pruning": 2.8,  # on the way up to context
+    "mark": 2.3, "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
+    "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
-    "context_manager": 3.5,
+    "context_manager": 3.5, "window": 3.5,
     "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
     "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,
@@ -25,7 +25,7 @@ FLOORS = {
     "calls": 7, "dispatch": 7, "recorder": 7,
     "conversation": 7.5,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
-    "tools": 9, "tracker": 9, "history": 9, "lending": 9,
+    "tools": 9, "tracker": 9, "history": 9, "learned": 6, "lending": 9,
     "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
     "estimate": 10.5,
     "equipment": 10.5,
@@ -40,6 +40,7 @@ ONLY_IN = {
     "typer": {"cli"},
     "sqlite3": {"ledger"},
     "litellm": {"providers"},
+    "tiktoken": {"providers"},
     "aiodocker": {"tools"},
     "psutil": {"tools"},
     "dotenv": {"settings"},

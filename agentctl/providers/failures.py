@@ -30,9 +30,17 @@ _MOST_SAID = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
     r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
-    r"|exceeds? the (available )?context|request_too_large",
+    r"|exceeds? the (available )?context|longer than the context|exceed context limit|request_too_large"
+    r"|token count .{0,20}exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
+_THE_WINDOW = re.compile(
+    r"(?:context length is|context limit: \d+ \+ \d+ >|tokens >|context size \(|tokens allowed \()\s*(\d{1,9})\b"
+)
+_THE_PROMPT = re.compile(
+    r"(?:resulted in|request has|is too long:|context limit:|request \(|token count \()\s*(\d{1,9})\b"
+)
+_PARTS_OF_IT = re.compile(r"\b(\d{1,9}) in the (?:messages|prompt|functions)\b")
 _NO_MODEL = re.compile(
     r"model_not_found|unknown.model|no such model|invalid model|model\b.{0,120}\b(not found|does not exist|not exist"
     r"|is not supported|no longer available|has been deprecated|decommissioned|not available|is not a valid)"
@@ -139,10 +147,14 @@ def _refused(attempt: Attempt, who: Who) -> ProviderError:
     if status in (400, 404, 410) and _NO_MODEL.search(text):
         return made(ModelGone, f"{who.provider} does not know the model {who.model}: {said}", _model_cure(who))
     if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(text)):
-        return made(
-            ContextOverflow,
+        window, prompt = _sizes(text)
+        return ContextOverflow(
             f"the conversation does not fit the context window of {who.model}: {said}",
-            "lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
+            hint="lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
+            billed=billed,
+            retry_after=after,
+            window=window,
+            prompt=prompt,
         )
     if status == 400 and _FILTERED.search(text):
         return made(Refused, f"{who.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise")
@@ -151,6 +163,13 @@ def _refused(attempt: Attempt, who: Who) -> ProviderError:
     if status in (408, 409, 425) or status >= 500:
         return made(ProviderUnavailable, f"{told} (HTTP {status})", "try again later")
     return made(Rejected, f"{who.provider} does not take the request: {said}", "choose another model or provider")
+
+
+def _sizes(text: str) -> tuple[int | None, int | None]:
+    """Return the tokens of the window and of the prompt, as far as the words of a refusal name them."""
+    window, prompt = _THE_WINDOW.search(text), _THE_PROMPT.search(text)
+    parts = sum(map(int, _PARTS_OF_IT.findall(text)))
+    return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
 
 
 def _failed_midway(document: Mapping[str, object], who: Who) -> ProviderError:

@@ -79,6 +79,22 @@ def _shown_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[
     return found
 
 
+def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIENCE_S) -> int | None:
+    """Return how many tokens a model of an Ollama was trained to read; None if it does not say so in time.
+
+    A larger ``num_ctx`` is lowered to this, and nobody told.
+    """
+    until = time.monotonic() + patience_s
+    try:
+        answer = exchange(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
+    except ProviderUnavailable:
+        return None
+    said = parsed(answer) if answer.status == 200 else None
+    card = said.get("model_info") if isinstance(said, dict) else None
+    found = card.get(f"{card.get('general.architecture')}.context_length") if isinstance(card, dict) else None
+    return found if type(found) is int and found > 0 else None
+
+
 def _capabilities(said: Mapping[str, object]) -> tuple[str, ...] | None:
     capabilities = said.get("capabilities")
     return tuple(map(str, capabilities)) if isinstance(capabilities, list) else None

@@ -7,7 +7,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+import anyio
+import anyio.to_thread
+
 from agentctl.pricing import ModelFacts
+from agentctl.providers.endpoints import is_own_host
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 
@@ -64,6 +68,9 @@ class AnthropicProvider(_Named):
 class OllamaProvider(_Named):
     """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence.
 
+    It is told not to cut what is too long even for that, which older ones do all the same. On this machine it is asked
+    for the length that the model was trained on, before the first request: no window is longer.
+
     On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.
 
     Raises:
@@ -88,14 +95,39 @@ class OllamaProvider(_Named):
     ) -> None:
         super().__init__(model, api_key=api_key, base_url=base_url, prices=prices)
         self.num_ctx = num_ctx
+        self._trained: int | None = None
 
     @cached_property
     def facts(self) -> ModelFacts:
         """Who answers; the window is the one that is asked for."""
         return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
 
+    async def prepare(self) -> None:
+        """Wait until litellm is loaded, and meanwhile ask an Ollama on this host how long a window its model has.
+
+        Raises:
+            UsageError: litellm cannot be loaded.
+        """
+        if self._trained is not None or not is_own_host(self._base_url):
+            await super().prepare()
+            return
+        import threading  # noqa: PLC0415 - only where somebody can be asked
+
+        asking = threading.Thread(target=self._ask_for_the_window, name="the model's window", daemon=True)
+        asking.start()
+        await super().prepare()
+        await anyio.to_thread.run_sync(asking.join, abandon_on_cancel=True)  # over in a second
+        if self._trained is not None and self._trained < self.num_ctx:
+            self.num_ctx = self._trained
+            self.__dict__.pop("facts", None)
+
+    def _ask_for_the_window(self) -> None:
+        from agentctl.providers.here import trained_window  # noqa: PLC0415 - only where somebody can be asked
+
+        self._trained = trained_window(self._base_url, self.model)
+
     def _options(self) -> Mapping[str, object]:
-        return {"num_ctx": self.num_ctx}
+        return {"num_ctx": self.num_ctx, "extra_body": {"truncate": False}}
 
     def _who(self) -> Who:
         return (

@@ -146,13 +146,14 @@ class AnthropicReader(Reader):
 
 
 class OllamaReader(Reader):
-    """Ollama's chat: everything in the last line."""
+    """Ollama's chat: everything in the last line; what came from a cache is part of the count, if it is told."""
 
     def _take(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
         if event.get("done") is True:
             self.finished = self.over = True
-            self.usage = _usage(event.get("prompt_eval_count"), event.get("eval_count"))
+            cached = event.get("prompt_eval_cached_count", 0)
+            self.usage = _usage(event.get("prompt_eval_count"), event.get("eval_count"), cached=cached)
 
 
 class GeminiReader(Reader):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,9 @@ from agentctl.pricing import ModelFacts, Price, charge_nano
 from agentctl.providers import door
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
-from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
+from agentctl.providers.endpoints import BASE_URLS, is_known, is_official, is_own_host
 from agentctl.providers.face import LLMProvider
-from agentctl.providers.readers import Reader
+from agentctl.providers.readers import OpenAIReader, Reader
 from agentctl.providers.routes import ROUTES, Route
 from agentctl.settings import PriceLine
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
@@ -91,7 +92,14 @@ class RemoteProvider(LLMProvider):
     def facts(self) -> ModelFacts:
         """Who answers, at what price, within which ceilings."""
         own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
-        return self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
+        facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
+        return replace(facts, may_cut=self._may_cut)
+
+    @property
+    def _may_cut(self) -> bool:
+        """Whether this is a server that may cut a prompt in silence: at its own address no provider does."""
+        elsewhere = bool(self._base_url) and not is_official(self.provider, self._base_url)
+        return self.provider == "ollama" or (elsewhere and self._route.reader is OpenAIReader)
 
     def price_of(self, model: str) -> Price | None:
         """Return the price of another model of this provider, None if it is unknown."""

@@ -1,7 +1,7 @@
-"""What a cut costs as a conversation grows, and beside one turn: ``python tests/benchmarks/pruning.py [ROUNDS]``.
+"""What a cut costs, beside what a turn may cost, and what it keeps: ``python tests/benchmarks/pruning.py [ROUNDS]``.
 
-What a turn may cost beside model and tool is 15 ms (DESIGN.md section 8). Ratios within one run; no test asserts a
-time.
+A turn may cost 15 ms beside model and tool (DESIGN.md section 8). Ratios to that, and growth, within one run; no test
+asserts a time. Of what is kept: in how many conversations a fact of turn two is still sent at turn sixty.
 """
 
 from __future__ import annotations
@@ -9,55 +9,115 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.context import conversation_tokens, prune  # noqa: E402 - the tests are no package of the path
+from agentctl.context import prune  # noqa: E402 - the tests are no package of the path
 from agentctl.context_manager import ContextManager  # noqa: E402
+from agentctl.known import Known  # noqa: E402
 from agentctl.messages import Message, ToolCall  # noqa: E402
+from agentctl.providers.chat import as_messages  # noqa: E402
+from tests.context.needles import KINDS, by_age, by_relevance, shares  # noqa: E402
 
-LOG = "2026-11-24 web request {n} took 12 ms, status 200, path /items/{n}\n"
+TURN = 0.015
+ROOM = 3_000
+LENGTHS = (100, 1_000, 10_000)
+LOG = "2026-11-24 web request {n} took {m} ms, status 200, path /items/{n}\n"
+Talk = tuple[Message, ...]
 
 
-def conversation(messages: int) -> tuple[Message, ...]:
+def conversation(messages: int) -> Talk:
     """Return a task and turns of a call and a result of three lines."""
     said = [Message("system", "be brief"), Message("user", "Why is the web container slow on /items?")]
     for n in range(messages // 2 - 1):
         said.append(Message("assistant", "", (ToolCall(f"c{n}", "docker_logs", {"name": "web", "tail": n}),)))
-        said.append(Message("tool", LOG.format(n=n) * 3, tool_call_id=f"c{n}"))
+        said.append(Message("tool", LOG.format(n=n, m=n * 7919 % 997) * 3, tool_call_id=f"c{n}"))
     return tuple(said)
 
 
-def seconds(act: Callable[[], object], rounds: int) -> float:
-    """Return the median time of ``act``."""
+def fit(messages: Talk, max_tokens: int, known: Known | None = None) -> Talk:
+    """Cut as a run does."""
+    return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, known=known)
+
+
+def seconds(act: Callable[[Any], object], rounds: int, given: Callable[[], object] = lambda: None) -> float:
+    """Return the median time of the processor for ``act``, each time with what ``given`` returns."""
     taken = []
     for _ in range(rounds):
-        began = time.perf_counter()
-        act()
-        taken.append(time.perf_counter() - began)
+        what = given()
+        began = time.process_time()
+        act(what)
+        taken.append(time.process_time() - began)
     return median(taken)
 
 
-def main(rounds: int) -> None:
-    """Print the time of a cut for each length, per message, and what a request that fits pays for being looked at."""
-    first = 0.0
-    for length in (100, 1_000, 10_000):
+def grown(messages: Talk) -> Known:
+    """Return what is known after a turn of a run that has not come to its limit yet."""
+    known = Known()
+    fit(messages[:-2], 10**7, known)
+    known.seen(messages[:-2])
+    return known
+
+
+def managed(talk: list[dict[str, object]]) -> ContextManager:
+    """Return a manager that has seen all but the last turn."""
+    manager = ContextManager(ROOM, warn=lambda _: None)
+    manager.get_context_stats(talk[:-2])
+    return manager
+
+
+def rows(rounds: int) -> dict[str, list[float]]:
+    """Return the time of each kind of cut for each length."""
+    found: dict[str, list[float]] = {}
+    for length in LENGTHS:
         messages = conversation(length)
-        taken = seconds(lambda said=messages: prune(said, max_tokens=3_000, keep_user=3, keep_assistant=3), rounds)  # type: ignore[misc]
-        each = taken / length
-        first = first or each
-        print(
-            f"{length:>6} messages cut in {1000 * taken:7.1f} ms, {1e6 * each:5.1f} us each, ratio {each / first:.2f}"
-        )
-    messages = conversation(100)
-    fits = conversation_tokens(messages)
-    manager = ContextManager(2 * fits)
-    looked = seconds(lambda: prune(messages, max_tokens=fits, keep_user=3, keep_assistant=3), 10 * rounds)
-    stats = seconds(lambda: manager.get_context_stats(messages), 10 * rounds)
-    print(f"   100 messages that fit: {1000 * looked:.2f} ms; with stats {stats / looked:.1f} times that")
+        talk: list[dict[str, object]] = as_messages(messages)
+
+        def known(said: Talk = messages) -> Known:
+            return grown(said)
+
+        def manager(said: list[dict[str, object]] = talk) -> ContextManager:
+            return managed(said)
+
+        def cold(_: object, said: Talk = messages) -> object:
+            return fit(said, ROOM)
+
+        def warm(known: Known, said: Talk = messages) -> object:
+            return fit(said, ROOM, known)
+
+        def fits(known: Known, said: Talk = messages) -> object:
+            return fit(said, 10**7, known)
+
+        def dicts(manager: ContextManager, said: list[dict[str, object]] = talk) -> object:
+            return manager.prune(said)
+
+        found.setdefault("cut, all new", []).append(seconds(cold, rounds))
+        found.setdefault("cut, known but the last turn", []).append(seconds(warm, rounds, known))
+        found.setdefault("looked at, known, and it fits", []).append(seconds(fits, rounds, known))
+        found.setdefault("dicts cut by a ContextManager that counted them", []).append(seconds(dicts, rounds, manager))
+    return found
+
+
+def main(rounds: int) -> None:
+    """Print each time as a ratio to what a turn may cost, and what ten times as many messages cost."""
+    print(f"{'ratio to a turn of 15 ms, at':48}" + "".join(f"{length:>9,}" for length in LENGTHS) + "   growth")
+    for name, times in rows(rounds).items():
+        ratios = "".join(f"{taken / TURN:9.2f}" for taken in times)
+        growth = ", ".join(f"{later / sooner:.1f}" for sooner, later in pairwise(times))
+        print(f"{name:48}{ratios}   {growth} for ten times as many")
+    result = Message("tool", "x" * 50_000_000, tool_call_id="c0")
+    large = (*conversation(4)[:3], result)
+    print(f"{'50 MB in one result':48}{seconds(lambda _: fit(large, ROOM), rounds) / TURN:9.2f}")
+    seeds = range(12)
+    for max_tokens in (8_000, 4_000, 2_000, 1_000):
+        kept, aged = (sum(shares(max_tokens, seeds, cut).values()) for cut in (by_relevance, by_age))
+        of = len(seeds) * len(KINDS)
+        print(f"a fact of turn 2 at turn 60, {max_tokens:,} tokens: by relevance {kept} of {of}, by age {aged} of {of}")
 
 
 if __name__ == "__main__":

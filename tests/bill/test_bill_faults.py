@@ -177,7 +177,7 @@ def test_a_breaker_that_trips_leaves_what_was_said_and_says_why(
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format: str) -> None:
     _, books, _ = ended["a redirect after billing", format]
-    assert len(books.requests) == 1
+    assert len([heard for heard in books.requests if heard.path != "/api/show"]) == 1  # a free question before it
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -71,7 +71,7 @@ async def test_b11_every_kind_of_call_goes_through_the_one_door(user: Here, wire
     cut = partial(paid.busy, output_tokens=5000)
     server = wire([Fault(503, headers=SOON), cut, paid.brief, Answer(long)], keys=[KEY])
     environ = reaching(server, format) | {"LLM_MODEL": paid.model}
-    document = await user.run(environ, max_cost_per_task="2", max_context_tokens=3000)
+    document = await user.run(environ, max_cost_per_task="2", max_context_tokens=6000)
     assert (document["exit_code"], document["answer"]) == (0, long), document["error"]
     assert len(server.books.chat_requests) == len(user.book.sent) == 4
     assert_accounted(server.books, user.book)

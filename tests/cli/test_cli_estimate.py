@@ -240,7 +240,7 @@ def test_the_task_and_its_data_come_from_a_pipe_as_with_the_run(agentctl: Comman
         return int(told.document["first_call"]["likely_input_tokens"])
 
     assert likely(stdin=TASK) == likely(TASK)
-    assert likely(TASK, "--input", "-", stdin="x" * 4000) > likely(TASK) + 1000
+    assert likely(TASK, "--input", "-", stdin="x " * 2000) > likely(TASK) + 1000
 
 
 def test_a_file_that_is_not_trusted_tightens_the_estimate_and_nothing_is_remembered(agentctl: Commands) -> None:

@@ -20,7 +20,10 @@ from agentctl import ContextManager, context_manager
 from agentctl.context import conversation_tokens, prune, schema_tokens
 from agentctl.context_manager import ContextStats, ContextWarning
 from agentctl.errors import ContextOverflow, UsageError
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Message, ToolCall, ToolSpec
+from agentctl.plan import Plan
+from agentctl.pricing import FREE, ModelFacts
 from tests.context.parts import SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
 Talk = list[dict[str, Any]]
@@ -82,6 +85,7 @@ def test_the_stats_tell_how_full_it_is() -> None:
         cuts=0,
         messages_cut=0,
         tokens_saved=0,
+        counted_by="UTF-8 bytes / 4",
     )
 
 
@@ -261,6 +265,59 @@ def test_without_a_function_it_is_a_warning_of_python_at_the_callers_line() -> N
         ContextManager(100).prune([{"role": "user", "content": "x" * 340}])
         ContextManager(100).get_context_stats([{"role": "user", "content": "x" * 340}])
     assert [(one.category, one.filename) for one in caught] == [(ContextWarning, __file__)] * 2
+
+
+@pytest.mark.parametrize(("percent", "most"), [(30, 600), (50, 1_000), (90, 1_800)])
+def test_it_says_how_deep_a_cut_goes(percent: int, most: int) -> None:
+    manager = ContextManager(2_000, 1, 1, cut_to_percent=percent, warn=lambda _: None)
+    tokens = manager.get_context_stats(manager.prune(openai(LONG[:400], 60)))["tokens"]
+    assert most - 300 <= tokens <= most
+
+
+def test_it_says_from_where_on_it_warns() -> None:
+    heard: list[str] = []
+    manager = ContextManager(1_000, warn_percent=60, warn=heard.append)
+    assert not manager.get_context_stats([{"role": "user", "content": "x" * 2_380}])["near_limit"]
+    assert manager.get_context_stats([{"role": "user", "content": "x" * 2_384}])["near_limit"]
+    assert heard == ["the conversation fills 60 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
+
+
+def test_it_counts_as_it_was_told_and_says_how() -> None:
+    letters = Measure(count=len, way="letters")
+    manager = ContextManager(2_000, 1, 1, measure=letters, warn=lambda _: None)
+    talk = openai("x" * 300)
+    stats = manager.get_context_stats(talk)
+    assert stats["counted_by"] == letters.way
+    assert stats["tokens"] > 3 * quiet().get_context_stats(talk)["tokens"]
+    assert manager.estimate_tokens("twelve bytes") == 12
+    tool = {"name": "ls", "description": "d" * 100}
+    assert manager.get_context_stats([], [tool])["tokens"] > 100
+    kept = manager.prune(talk)
+    assert len(kept) < len(talk)
+    assert manager.fits(kept)
+    assert quiet(2_000).prune(talk) == talk, "by bytes it fits"
+    assert len(quiet(2_000).prune(talk, measure=letters)) == len(kept), "for this once"
+
+
+def test_a_run_counts_as_its_manager_does_and_else_as_the_model_does() -> None:
+    letters = Measure(count=len, way="letters")
+    facts = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+    messages = (SYSTEM, TASK, *(message for n in range(8) for message in turn(n, "x" * 300)))
+    own = Plan(context=ContextManager(2_000, measure=letters, warn=lambda _: None))
+    plain = Plan(context=ContextManager(2_000, warn=lambda _: None))
+    assert len(own.fit(facts, messages, ())) < len(messages)
+    assert plain.fit(facts, messages, ()) == messages
+    assert len(plain.fit(facts, messages, (), measure=letters)) < len(messages)
+    assert own.fit(facts, messages, (), measure=PLAIN.scaled(9)) == own.fit(facts, messages, ()), "it rules"
+
+
+def test_a_manager_that_rules_a_run_says_how_deep_it_cuts() -> None:
+    facts = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+    messages = (SYSTEM, TASK, *(message for n in range(90) for message in turn(n, "x" * 300)))
+    own = Plan(cut_to_percent=90, context=ContextManager(4_000, cut_to_percent=25, warn=lambda _: None))
+    settings_only = Plan(max_context_tokens=4_000, cut_to_percent=25)
+    assert own.fit(facts, messages, ()) == settings_only.fit(facts, messages, ())
+    assert conversation_tokens(own.fit(facts, messages, ())) <= 1_000
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 8000.0, "8000", None, [8000]])
@@ -461,10 +518,12 @@ def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
             "dialects",
             "digest",
             "errors",
+            "known",
             "mark",
             "measure",
             "messages",
             "pruning",
+            "reading",
             "relevance",
             "tokens",
             "units",

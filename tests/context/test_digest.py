@@ -33,8 +33,8 @@ def test_the_lines_name_calls_with_their_arguments_and_outcomes_and_what_was_sai
 def test_an_outcome_is_the_line_that_the_task_asks_for() -> None:
     answer = Message("tool", "NAME  PORT\ncache  6379\npayments-db  15432\nweb  80", tool_call_id="0.0")
     unit = [turn(0, "")[0], answer]
-    task = Message("user", "is the payments database up?")
-    assert joined(Digest(), [unit], task).lines == ("system_load(n=0) -> payments-db 15432",)
+    worth = {"payments": 3, "database": 2, "up": 1}
+    assert joined(Digest(), [unit], worth).lines == ("system_load(n=0) -> payments-db 15432",)
     assert joined(Digest(), [unit]).lines == ("system_load(n=0) -> NAME PORT",)
 
 

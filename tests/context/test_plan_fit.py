@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentctl import ContextManager
@@ -44,11 +46,43 @@ def test_a_manager_stands_in_for_them_and_remembers_what_it_cut() -> None:
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(context=manager(8_000))], ids=["settings", "manager"])
 def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
-    assert plan.context_limit(SMALL) == 2_000
-    assert conversation_tokens(plan.fit(SMALL, MESSAGES, ())) <= 2_000
+    assert plan.context_limit(SMALL) == 1_744  # the least answer has room in the window
+    assert conversation_tokens(plan.fit(SMALL, MESSAGES, ())) <= 1_744
     with pytest.raises(ContextOverflow) as caught:
         plan.fit(SMALL, (Message("user", "x" * 20_000),), ())
-    assert caught.value.message == "the conversation does not fit the 2,000 tokens of small, even when cut"
+    assert caught.value.message == "the conversation does not fit the 1,744 tokens of small, even when cut"
+
+
+@pytest.mark.parametrize(
+    ("facts", "most", "limit"),
+    [
+        (replace(SMALL, context_window=8_192), None, 7_936),
+        (replace(SMALL, context_window=8_192, output_ceiling=None), 100, 8_000),
+        (replace(SMALL, context_window=8_192, output_ceiling=None, reasoning=True), None, 6_144),
+        (replace(SMALL, context_window=300), None, 150),
+        (replace(SMALL, context_window=None), None, 8_000),
+    ],
+    ids=["gpt-4", "a short answer will do", "reasoning", "tiny", "unknown"],
+)
+def test_the_least_answer_that_would_do_has_room_beside_what_is_sent(
+    facts: ModelFacts, most: int | None, limit: int
+) -> None:
+    assert Plan(max_output_tokens=most).context_limit(facts) == limit
+
+
+def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:
+    said = "the window of small is 2,000 tokens: at most 1,744 are sent, not the 8,000 of max_context_tokens"
+    assert Plan().narrowed(SMALL) == said
+    assert Plan(max_context_tokens=2_000).narrowed(SMALL) == ""
+    assert Plan().narrowed(replace(SMALL, context_window=None)) == ""
+    assert Plan().narrowed(BUILTIN) == ""
+
+
+def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> None:
+    plan = Plan(max_context_tokens=4_000)
+    assert 1_500 < conversation_tokens(plan.fit(FACTS, MESSAGES, ())) <= 4_000
+    assert conversation_tokens(plan.fit(FACTS, MESSAGES, (), most=1_000)) <= 1_000
+    assert plan.fit(FACTS, MESSAGES, (), most=9_000) == plan.fit(FACTS, MESSAGES, ())
 
 
 def test_what_cannot_fit_names_the_number_to_raise_where_it_was_set() -> None:

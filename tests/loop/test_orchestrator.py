@@ -201,7 +201,7 @@ async def test_a_window_smaller_than_the_setting_is_what_must_be_fit(house: Hous
         "context",
         ErrorInfo(
             "context",
-            "the conversation does not fit the 2,000 tokens of small, even when cut",
+            "the conversation does not fit the 1,744 tokens of small, even when cut",
             "choose a model with a larger context window, or shorten the task",
         ),
     )

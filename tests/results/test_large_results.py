@@ -188,7 +188,7 @@ async def test_changes_of_a_turn_are_told_before_the_next_begins(house: House) -
     [
         ({}, (1000, 2000)),
         ({"max_context_tokens": 1000}, (256, 256)),
-        ({"max_context_tokens": 1_000_000}, (16_000, 32_000)),
+        ({"max_context_tokens": 64_000}, (8_000, 16_000)),
         ({"max_context_tokens": 100_000, "max_result_tokens": 50_000}, (25_000, 25_000)),
         ({"max_result_tokens": 3000}, (3000, 3000)),
         ({"max_result_tokens": 1}, (256, 2000)),

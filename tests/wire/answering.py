@@ -11,8 +11,9 @@ from typing import NamedTuple
 from tests.wire import anthropic_wire, ollama_wire, openai_wire
 from tests.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_for
 from tests.wire.line import Came, ClientGone, Line
-from tests.wire.script import Answer, CutAt, Fault, Json, Script, Step, WireRequest
+from tests.wire.script import Answer, CutAt, Fault, Json, Said, Script, Step, WireRequest
 from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, speak
+from tests.wire.windows import Window
 
 BOOKS = "/_books"
 FREE_REFUSALS = frozenset((400, 401, 403, 404, 413, 422, 429))  # as their documents say, nothing was answered
@@ -70,12 +71,22 @@ def wire_of(came: Came) -> tuple[Wire, bool]:
 class Answering:
     """Answers one request after the other on each line; shared by all of them."""
 
-    def __init__(self, prompter: Prompter, books: Books, house: House, tariff: Tariff, bill_nano: int | None) -> None:
+    def __init__(
+        self,
+        prompter: Prompter,
+        books: Books,
+        house: House,
+        tariff: Tariff,
+        bill_nano: int | None,
+        window: Window | None = None,
+    ) -> None:
         self.prompter = prompter
         self._books = books
         self._house = house
         self._tariff = tariff
         self._bill_nano = bill_nano
+        self._window = window
+        self._read: list[tuple[Said, ...]] = []
         self.trouble: list[Exception] = []
 
     def answer(self, line: Line, came: Came, connection: int) -> bool:
@@ -88,6 +99,8 @@ class Answering:
         heard = self._books.hear(Heard(0, connection, 0.0, came.method, came.path, came.headers, came.raw, body, asked))
         asked = heard.asked
         why = wire.refused(came.headers, asked, self._house)
+        if why is None and asked is not None and self._window is not None:
+            why = self._window.refused(asked)
         if why is not None:
             return self._reply(line, came, wire.refusal(why), wire)
         try:
@@ -136,6 +149,9 @@ class Answering:
 
     def _plan(self, answer: Answer, asked: WireRequest, wire: Wire) -> Plan:
         speech = speak(answer, asked, wire.PREFIX)
+        if self._window is not None and answer.input_tokens is None:
+            speech = speech._replace(tokens=speech.tokens._replace(input=self._window.read(asked, self._read)))
+        self._read.append(asked.messages)
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))
         if answer.garbage is not None:
             pieces = [Piece(answer.garbage)]

@@ -19,10 +19,11 @@ from tests.wire.line import ClientGone, Line
 from tests.wire.script import Answer, Call, Called, Fault, Mind, Said, Script, Step, WireRequest
 from tests.wire.speech import House
 from tests.wire.stories import containers, heal, parallel
+from tests.wire.windows import Window
 
 __all__ = [
     "Answer", "Books", "Call", "Called", "Entry", "Fault", "Heard", "Mind", "Rates", "Said", "Script", "Step",
-    "Tariff", "Tokens", "WireRequest", "WireServer", "containers", "heal", "parallel",
+    "Tariff", "Tokens", "Window", "WireRequest", "WireServer", "containers", "heal", "parallel",
 ]  # fmt: skip
 USUAL = Rates(Decimal(1), Decimal(10))
 STORIES = {"containers": containers, "heal": heal, "parallel": parallel}
@@ -33,7 +34,8 @@ class WireServer:
 
     ``script`` is a step or a function for every request, or a sequence with one for each; ``repeat`` gives the last one
     again and again. ``rates`` go by path, model or format; ``bill_nano`` is a fixed bill for each answer instead.
-    ``keys`` and ``models`` are the accepted ones; None accepts any.
+    ``keys`` and ``models`` are the accepted ones; None accepts any. ``window`` is what prompts are refused or cut by;
+    ``context_length`` is only what Ollama says of its models.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class WireServer:
         models: Iterable[str] | None = None,
         repeat: bool = False,
         context_length: int = 131_072,
+        window: Window | None = None,
         capabilities: Sequence[str] = ("completion", "tools"),
         port: int = 0,
     ) -> None:
@@ -56,7 +59,7 @@ class WireServer:
             tuple(capabilities),
         )
         self.books = Books()
-        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano)
+        self._answering = Answering(Prompter(script, repeat=repeat), self.books, house, rates, bill_nano, window)
         self._lock = threading.Lock()
         self._talks: dict[threading.Thread, Line] = {}
         self._closed = False
