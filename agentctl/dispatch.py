@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import anyio
 
 from agentctl.admission import Admission
-from agentctl.context import cut_middle
+from agentctl.context import PLAIN, Measure
 from agentctl.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
 from agentctl.events import Emit, ToolDenied, ToolFinished, ToolStarted
 from agentctl.messages import ToolCall, ToolSpec
 from agentctl.policy import LoopLimits
-from agentctl.protocols import Tool, Toolbox
+from agentctl.portions import Portions, Turn
+from agentctl.protocols import Keeper, Tool, Toolbox
 from agentctl.results import ErrorInfo, ToolCount
 
 Result = str | AgentctlError
@@ -27,10 +29,21 @@ def told(result: Result) -> str:
     return f"{word}: {result.message}" + (f"\nhint: {result.hint}" if result.hint else "")
 
 
+class _Done(NamedTuple):
+    """A call that has an end, not yet told to anyone. ``number`` counts the calls of the run."""
+
+    number: int
+    call: ToolCall
+    result: Result
+    duration_s: float
+    size: int
+
+
 class Dispatch:
     """The tools of one run behind their door; counts what was called, failed and denied.
 
-    ``left_out`` says why a tool is not there that a boundary here would have brought.
+    ``left_out`` says why a tool is not there that a boundary here would have brought. ``shares`` are the tokens of one
+    result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut.
     """
 
     def __init__(
@@ -41,9 +54,22 @@ class Dispatch:
         emit: Emit,
         limits: LoopLimits,
         left_out: Mapping[str, SandboxUnavailable] | None = None,
+        shares: tuple[int, int] | None = None,
+        measure: Callable[[], Measure] = lambda: PLAIN,
+        keeper: Keeper | None = None,
     ) -> None:
         self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
         self._left_out = left_out or {}
+        each, together = shares or (limits.result_tokens, 0)
+        self._portions = Portions(
+            each=each,
+            together=together,
+            measure=measure,
+            emit=emit,
+            readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered()),
+            keeper=keeper,
+        )
+        self._number = 0
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
 
     @property
@@ -69,16 +95,26 @@ class Dispatch:
         for call in calls:
             self._called[call.name] += 0  # in the order of the calls, whichever begins first
         found = [self._find(call, refused.get(call.id)) for call in calls]
+        first, self._number = self._number + 1, self._number + len(calls)
+        turn = self._portions.turn(len(calls))
         if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
-            return [await self._one(call, tool) for call, tool in zip(calls, found, strict=True)]
+            return [
+                await self._told(await self._one(number, call, tool), turn)
+                for number, (call, tool) in enumerate(zip(calls, found, strict=True), first)
+            ]
         results: dict[int, Result] = {}
+        large: list[_Done] = []
         broken: list[Exception] = []
         at_once = anyio.CapacityLimiter(self._limits.reads_at_once)
 
         async def one(place: int) -> None:
             try:
                 async with at_once:
-                    results[place] = await self._one(calls[place], found[place])
+                    done = await self._one(first + place, calls[place], found[place])
+                if not isinstance(done, ActionDenied) and done.size > turn.room():
+                    large.append(done)  # how much it may have is known when the others are
+                    return
+                results[place] = await self._told(done, turn)
             except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
                 broken.append(error)
                 group.cancel_scope.cancel()
@@ -88,6 +124,8 @@ class Dispatch:
                 group.start_soon(one, place)
         if broken:
             raise broken[0]
+        for done in sorted(large, key=lambda done: (done.size, done.number)):
+            results[done.number - first] = await self._told(done, turn)
         return [results[place] for place in range(len(calls))]
 
     def _find(self, call: ToolCall, refusal: str | None) -> Tool | AgentctlError:
@@ -100,7 +138,8 @@ class Dispatch:
         except ToolError as error:
             return error
 
-    async def _one(self, asked: ToolCall, tool: Tool | AgentctlError) -> Result:
+    async def _one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _Done | ActionDenied:
+        """Do what was asked, if it may be done."""
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDenied):
             self._denied[asked.name] += 1
@@ -111,13 +150,31 @@ class Dispatch:
         await self._emit(ToolStarted(call))
         started = anyio.current_time()
         result = await _use(tool, admitted)
+        duration = anyio.current_time() - started
+        return _Done(number, call, result, duration, self._portions.size(told(result)))
+
+    async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:
+        """Cut a result to its share of the turn, and tell of it."""
+        room = turn.room()
+        if isinstance(done, ActionDenied):
+            turn.take(min(self._portions.size(told(done)), room))
+            done.message, done.hint = (self._portions.short(text, room // 2) for text in (done.message, done.hint))
+            return done
+        number, call, result, duration, size = done
+        turn.take(min(size, room))
+        if size > room:
+            text = await self._portions.cut(number, call.name, told(result), room)
+            if isinstance(result, AgentctlError):
+                result.message, result.hint = text.removeprefix("error: "), ""
+            else:
+                result = text
+        elif isinstance(result, str):
+            result = str(result)  # an excerpt has done its work
         error = None
-        if isinstance(result, str):
-            result = cut_middle(result, self._limits.result_tokens)
-        else:
+        if isinstance(result, AgentctlError):
             self._failed[call.name] += 1
             error = ErrorInfo(result.kind, result.message, result.hint)
-        await self._emit(ToolFinished(call, told(result), anyio.current_time() - started, error))
+        await self._emit(ToolFinished(call, told(result), duration, error))
         return result
 
 

@@ -13,8 +13,11 @@ from agentctl.tools import toolbox
 from agentctl.tools.kit import equip
 
 
-def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equip:
-    """Return what equips a run with tools by the settings; ``insist``: not without a boundary."""
+def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool, kept: Path | None = None) -> Equip:
+    """Return what equips a run with tools by the settings; ``insist``: not without a boundary.
+
+    ``kept`` is the folder of the run's own files.
+    """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
@@ -26,6 +29,7 @@ def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool) -> Equi
             docker_host=settings.docker_host,
             docker_host_from=named_by,
             private=_private(settings),
+            kept=kept,
         ),
         permissions=permissions,
         open_sandbox=partial(_open_sandbox, settings, workspace),

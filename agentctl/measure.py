@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from agentctl.mark import marked
 from agentctl.messages import Message, ToolSpec
 from agentctl.tokens import BYTES_PER_TOKEN, PER_MESSAGE, as_json, estimate_tokens, rough_tokens
 
@@ -92,7 +93,8 @@ class Measure:
     def cut_middle(self, text: str, max_tokens: int, *, how: str = "ask for less") -> str:
         """Return ``text``, or its head and tail around a mark, in at most ``max_tokens`` (from 32 on).
 
-        The mark says how long the text was before anything was cut, also when it is cut again.
+        The mark says how long the text was before anything was cut, also when it is cut again; one that names the
+        file where the whole is goes on doing so.
 
         >>> Measure().text(Measure().cut_middle("x" * 4000, 32)) <= 32
         True
@@ -108,10 +110,14 @@ class Measure:
             most = int(max_tokens * BYTES_PER_TOKEN / self.factor)
         else:
             most = len(data) * max_tokens // size
+        kept = marked(text)
         for tried in range(_ROUNDS):
             side = max(0, most - len(mark)) // 2
             head, tail = data[:side], data[len(data) - side :]
-            cut = head.decode("utf-8", "ignore") + mark + tail.decode("utf-8", "ignore")
+            if kept is not None:
+                cut = kept.cut(most)
+            else:
+                cut = head.decode("utf-8", "ignore") + mark + tail.decode("utf-8", "ignore")
             left = self.text(cut)
             if left <= max_tokens or not side:
                 break

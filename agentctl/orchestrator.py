@@ -27,7 +27,7 @@ from agentctl.loop import Loop, Outcome
 from agentctl.messages import Usage
 from agentctl.plan import Plan
 from agentctl.pricing import Price
-from agentctl.protocols import Approver, Kit, Ledger, LLMProvider, Observer
+from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.summaries import summaries_of
@@ -62,7 +62,7 @@ class Orchestrator:
     ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
-    says how tokens are counted, None: bytes by four.
+    says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Orchestrator:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         approver: Approver | None = None,
+        keeper: Keeper | None = None,
         price_of: Callable[[str], Price | None] = lambda _: None,
         gauge: Gauge | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
@@ -84,7 +85,7 @@ class Orchestrator:
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
-        self._approver = approver
+        self._approver, self._keeper = approver, keeper
         self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
@@ -167,21 +168,29 @@ class Orchestrator:
         emit, limits = run.recorder.emit, plan.loop
         limits = replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
+        conversation = Conversation(
+            prune=partial(plan.fit, facts, known=Known()),
+            emit=emit,
+            limit=plan.context_limit(facts) if facts.metered else 0,
+            warn_percent=plan.warn_percent,
+            gauge=self._gauge,
+            summaries=summaries_of(plan, run.calls, emit),
+            watch=Watch(facts),
+            economy=Economy(price=facts.price, most_turns=limits.max_turns),
+        )
         run.loop = Loop(
             calls=run.calls,
             dispatch=Dispatch(
-                toolbox=kit.toolbox, admission=admission, emit=emit, limits=limits, left_out=kit.left_out
-            ),
-            conversation=Conversation(
-                prune=partial(plan.fit, facts, known=Known()),
+                toolbox=kit.toolbox,
+                admission=admission,
                 emit=emit,
-                limit=plan.context_limit(facts) if facts.metered else 0,
-                warn_percent=plan.warn_percent,
-                gauge=self._gauge,
-                summaries=summaries_of(plan, run.calls, emit),
-                watch=Watch(facts),
-                economy=Economy(price=facts.price, most_turns=limits.max_turns),
+                limits=limits,
+                left_out=kit.left_out,
+                shares=plan.result_shares(facts),
+                measure=lambda: conversation.measure,
+                keeper=self._keeper,
             ),
+            conversation=conversation,
             emit=emit,
             limits=limits,
             metered=facts.metered,

@@ -78,6 +78,15 @@ class Plan:
         said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
         return f"{said}, not the {self.most_context:,} of max_context_tokens"
 
+    def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
+        """Return how many tokens one result may have, and all of a turn together (0: as many as they are)."""
+        if not facts.metered:
+            return self.loop.result_tokens, 0
+        limit = self.context_limit(facts)
+        share = self.max_result_tokens if self.max_result_tokens is not None else limit // 8
+        each = min(max(256, share), self.loop.result_tokens)
+        return each, max(each, limit // 4)
+
     def fit(
         self,
         facts: ModelFacts,

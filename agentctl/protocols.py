@@ -105,6 +105,13 @@ class Kit(NamedTuple):
     left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
 
 
+class Kept(NamedTuple):
+    """What is in a file of the run now (without secrets and escapes), and the path by which ``read_file`` finds it."""
+
+    path: str
+    text: str
+
+
 class CommandResult(NamedTuple):
     """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal.
 
@@ -136,8 +143,16 @@ class Sandbox(Protocol):
         """Whether nothing of the workspace can be changed from inside."""
         ...
 
-    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+    async def run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        more: bool = False,
+    ) -> CommandResult:
         """Run ``command`` by a shell, in the workspace, for at most ``timeout`` seconds.
+
+        Of what it writes head and tail are returned, ``more`` of both where a model's share is cut out of them.
 
         Raises:
             ToolError: it could not be started.
@@ -228,6 +243,18 @@ class Approver(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Keeps whole what a model cannot be shown whole."""
+
+    async def keep(self, number: int, tool: str, text: str) -> Kept:
+        """Keep the result of a run's call number ``number``, and say under which path it can be read.
+
+        Raises:
+            StateError: it cannot be kept.
+        """
+        ...
+
+
 class Pruner(Protocol):
     """Makes a conversation fit the context budget."""
 
@@ -255,6 +282,8 @@ __all__ = [
     "Approver",
     "CommandResult",
     "Effect",
+    "Keeper",
+    "Kept",
     "Kit",
     "LLMProvider",
     "Ledger",

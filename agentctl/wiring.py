@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentctl.agents import find_agent, load_agents
+from agentctl.annex import Annex
 from agentctl.attribution import attributed, checked
 from agentctl.equipment import equipment
 from agentctl.errors import LIMIT_NAMES, UsageError
@@ -199,6 +200,7 @@ def assemble(
         find_agent(plan.agent, agents)
     run_id = os.urandom(6).hex()
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
+    kept = settings.runs_dir / run_id
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     gauge, remember = _gauge(loaded, answering.facts)
@@ -207,11 +209,12 @@ def assemble(
         agents=agents,
         provider=answering,
         ledger=ledger,
-        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap", kept=kept),
         observers=(journal, *observers, *_history(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
+        keeper=Annex(kept, secrets=loaded.secrets),
         price_of=getattr(answering, "price_of", lambda _: None),
         gauge=gauge,
         opening=_own(answering, "prepare"),

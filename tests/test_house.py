@@ -12,7 +12,7 @@ HOUSE = Path(__file__).parents[1] / "agentctl"
 FLOORS = {
     "errors": 1, "version": 1, "worker": 1,
     "messages": 2, "text": 2,
-    "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
+    "mark": 2.3, "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
     "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
     "context_manager": 3.5, "economy": 3.5, "window": 3.5,
@@ -20,7 +20,8 @@ FLOORS = {
     "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,
     "closing": 4.5, "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
-    "admission": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
+    "admission": 6.5, "portions": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
+    "annex": 6.5,
     "calls": 7, "dispatch": 7, "recorder": 7,
     "summaries": 7.3, "conversation": 7.5,
     "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,

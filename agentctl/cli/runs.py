@@ -75,7 +75,7 @@ def show(
     if wanted == "text":
         from agentctl.cli.story import story
 
-        for paragraph in story(records, run_id=path.stem):
+        for paragraph in story(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
         return
     from agentctl.cli.document import as_json as dumped

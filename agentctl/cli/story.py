@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from agentctl.cli.filling import pruned
+from agentctl.errors import AgentctlError
+from agentctl.mark import marked
 from agentctl.messages import ToolCall
 from agentctl.text import safe_text
 from agentctl.ui.figures import money, plural, seconds
@@ -15,8 +18,11 @@ from agentctl.ui.lines import call_text, pruned_words
 Fields = Mapping[str, object]
 
 
-def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
-    """Yield paragraphs; what a later version wrote and this one does not know is passed over."""
+def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
+    """Yield paragraphs; what a later version wrote and this one does not know is passed over.
+
+    ``kept`` is the folder where results are whole that were cut.
+    """
     answered, ended, asked = "", False, False
     for record in records:
         asked, was_asked = record.get("event") == "approval_asked", asked
@@ -38,6 +44,7 @@ def story(records: Iterable[Fields], *, run_id: str) -> Iterator[str]:
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":
                 yield _finished(record)
+                yield from _whole(record, kept)
             case "approval_asked":
                 yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
             case "tool_allowed":
@@ -88,6 +95,18 @@ def _finished(record: Fields) -> str:
     said = f"failed: {_safe(error, 'message')}" if error else _safe(record, "text")
     indented = "\n".join(f"  {line}" for line in said.rstrip("\n").split("\n"))
     return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
+
+
+def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
+    """Yield where the whole of a result is, if it was cut and kept."""
+    found = marked(_text(record, "text"))
+    if found is None or kept is None:
+        return
+    from agentctl.annex import PREFIX, open_kept
+
+    with suppress(AgentctlError):
+        open_kept(kept, found.origin.path).close()  # it is there, and a file of the run
+        yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 
 def _decided(record: Fields, said: str, *, was_asked: bool) -> str:

@@ -17,11 +17,17 @@ class NoSandbox:
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
 
-    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+    async def run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        more: bool = False,
+    ) -> CommandResult:
         """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds.
 
         Raises:
             ToolError: it could not be started.
         """
         argv = ["/bin/sh", "-c", command]
-        return await run_process(argv, timeout=timeout, env=child_environment(), cwd=self._workspace)
+        return await run_process(argv, timeout=timeout, env=child_environment(), cwd=self._workspace, more=more)

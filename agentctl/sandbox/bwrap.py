@@ -62,7 +62,13 @@ class Bwrap:
             self._private = tuple(self._find_private())
         return layers(self._ground, self._private)
 
-    async def run(self, command: str, *, timeout: float) -> CommandResult:  # noqa: ASYNC109 - the socket promises it
+    async def run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        more: bool = False,
+    ) -> CommandResult:
         """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; with its end all else ends.
 
         Raises:
@@ -78,7 +84,7 @@ class Bwrap:
                 if group is not None:
                     argv = ["/bin/sh", "-c", JOIN, "sh", str(group), *argv]
                 env = environment_inside()
-                result = await run_process(argv, timeout=timeout, env=env, pass_fds=(writer,), user=user)
+                result = await run_process(argv, timeout=timeout, env=env, more=more, pass_fds=(writer,), user=user)
                 await until_empty(group)
             os.close(writer)
             writer = -1

@@ -7,29 +7,31 @@ from pathlib import Path
 
 HEAD_BYTES = 32 * 1024
 TAIL_BYTES = 64 * 1024
+MORE = (1024 * 1024, 3 * 1024 * 1024)  # of head and tail, where what a model is not shown is kept for it
 SPOOL_BYTES = 64 * 1024 * 1024
 _SNIFFED_BYTES = 8000  # as git does: a NUL byte among the first ones means binary
 _CONTINUES = range(0x80, 0xC0)  # the later bytes of a UTF-8 character
 
 
 class Output:
-    """One stream in bounded memory."""
+    """One stream in bounded memory: ``head`` bytes of its beginning, ``tail`` of its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
         self.total = 0
+        self._most_head, self._most_tail = head, tail
         self._head = bytearray()
         self._tail = bytearray()
 
     def add(self, chunk: bytes) -> None:
         """Take the next piece."""
         self.total += len(chunk)
-        room = HEAD_BYTES - len(self._head)
+        room = self._most_head - len(self._head)
         if room > 0:
             self._head += chunk[:room]
             chunk = chunk[room:]
-        self._tail += chunk[-TAIL_BYTES:]
-        if len(self._tail) > 2 * TAIL_BYTES:
-            del self._tail[:-TAIL_BYTES]
+        self._tail += chunk[-self._most_tail :]
+        if len(self._tail) > 2 * self._most_tail:
+            del self._tail[: -self._most_tail]
 
     def text(self) -> tuple[str, int]:
         """Return what was kept as text, and how many bytes are missing from it.
@@ -38,7 +40,7 @@ class Output:
         """
         if b"\0" in self._head[:_SNIFFED_BYTES]:
             return f"<binary, {self.total} bytes>\n", self.total
-        head, tail = bytes(self._head), bytes(self._tail[-TAIL_BYTES:])
+        head, tail = bytes(self._head), bytes(self._tail[-self._most_tail :])
         if len(head) + len(tail) == self.total:
             return (head + tail).decode("utf-8", "backslashreplace"), 0
         head, tail = _whole_at_end(head), _whole_at_start(tail)

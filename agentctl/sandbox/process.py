@@ -17,7 +17,7 @@ import anyio.to_thread
 from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.family import MARKER, Family, Guard
-from agentctl.sandbox.output import Output, Spool
+from agentctl.sandbox.output import MORE, Output, Spool
 
 _GRACE_S = 0.5  # for what is still in the pipes when the command has ended
 _PIPE_BYTES = 256 * 1024
@@ -53,6 +53,7 @@ async def run_process(
     env: Mapping[str, str],
     cwd: Path | None = None,
     spool: Spool | None = None,
+    more: bool = False,
     pass_fds: Sequence[int] = (),
     user: tuple[int, int] | None = None,
 ) -> CommandResult:
@@ -61,14 +62,14 @@ async def run_process(
     After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
     background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
-    streams in the order in which they were read. ``pass_fds`` stay open in it, under their numbers.
-    ``user`` is a user and a group to become first, which only root can.
+    streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
+    under their numbers. ``user`` is a user and a group to become first, which only root can.
 
     Raises:
         ToolError: the command could not be started.
     """
     marker = os.urandom(16).hex()
-    outputs = (Output(), Output())
+    outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
     with ExitStack() as stack:
         try:
             guard = stack.enter_context(Guard(marker))

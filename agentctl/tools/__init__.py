@@ -24,7 +24,7 @@ TOOLS: Mapping[str, str] = {
     "system_processes": "agentctl.tools.processes:system_processes",
     "system_ports": "agentctl.tools.processes:system_ports",
     "system_info": "agentctl.tools.machine:system_info",
-    "read_file": "agentctl.tools.files:read_file",
+    "read_file": "agentctl.tools.reading:read_file",
     "list_files": "agentctl.tools.files:list_files",
     "search_files": "agentctl.tools.search:search_files",
     "write_file": "agentctl.tools.write:write_file",
@@ -98,11 +98,12 @@ def toolbox(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sandbox: Sandbox | None = None,
     private: Sequence[Path] = (),
+    kept: Path | None = None,
 ) -> LazyToolbox:
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
-    about it names. No tool looks or writes into the folders ``private``.
+    about it names. No tool looks or writes into the folders ``private``; files of the run, in ``kept``, can be read.
 
     Raises:
         UsageError: ``names`` holds one that does not exist.
@@ -110,7 +111,8 @@ def toolbox(
     for name in names or ():
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
-    bench = Bench(workspace.absolute(), Engine(docker_host, named_by=docker_host_from), now, sandbox, tuple(private))
+    engine = Engine(docker_host, named_by=docker_host_from)
+    bench = Bench(workspace.absolute(), engine, now, sandbox, tuple(private), kept)
     return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
 
 

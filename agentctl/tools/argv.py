@@ -7,7 +7,7 @@ import shlex
 from collections.abc import AsyncIterator
 
 from agentctl.errors import ToolError
-from agentctl.sandbox.output import Output
+from agentctl.sandbox.output import MORE, Output
 from agentctl.tools.logs import Frames
 
 MOST_COMMAND = 64 * 1024
@@ -44,10 +44,11 @@ def shell_note(words: list[str]) -> str:
 
 
 class Written:
-    """stdout and stderr of a command, apart; head and tail are kept."""
+    """stdout and stderr of a command, apart; head and tail are kept, ``more`` of them where a run keeps the whole."""
 
-    def __init__(self) -> None:
-        self._frames, self._out, self._err = Frames(), Output(), Output()
+    def __init__(self, *, more: bool = False) -> None:
+        self._frames = Frames()
+        self._out, self._err = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
         """Read to the end.

@@ -13,11 +13,24 @@ if TYPE_CHECKING:
     from agentctl.protocols import Sandbox
 
 
+MOST_BYTES = 64 * 1024
+MOST_KEPT_BYTES = 16 * 1024 * 1024
+
+
 class Bench(NamedTuple):
-    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own."""
+    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+
+    ``kept`` is the folder of the run's files.
+    """
 
     workspace: Path
     engine: Engine
     now: Callable[[], datetime]
     sandbox: Sandbox | None = None
     private: tuple[Path, ...] = ()
+    kept: Path | None = None
+
+    @property
+    def most_bytes(self) -> int:
+        """How long a tool's text may be: longer where a run cuts it for the model and keeps it."""
+        return MOST_BYTES if self.kept is None else MOST_KEPT_BYTES

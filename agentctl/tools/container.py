@@ -23,7 +23,7 @@ from agentctl.tools.answers import (
 )
 from agentctl.tools.bench import Bench
 from agentctl.tools.engine import NotThere
-from agentctl.tools.logs import KEPT_BYTES, LastLines, LogStream, parse_since
+from agentctl.tools.logs import KEPT_BYTES, MORE_KEPT_BYTES, LastLines, LogStream, parse_since
 from agentctl.tools.summary import name_of, summary
 from agentctl.tools.table import cell, counted, size, table
 from agentctl.tools.typed import Arguments, typed
@@ -61,7 +61,7 @@ async def docker_logs(bench: Bench, arguments: Logs) -> str:
     if not lines.kept:
         newer = f" since {cell(arguments.since)}" if arguments.since else ""
         return f"{name_of(known)} has written nothing{newer}."
-    head = f"… {counted(lines.lost, 'earlier line')} left out (the most is {KEPT_BYTES // 1024} KB) …\n"
+    head = f"… {counted(lines.lost, 'earlier line')} left out (the most is {most_kept(bench) // 1024:,} KB) …\n"
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
@@ -111,13 +111,18 @@ async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     return table(header, rows) + cut
 
 
+def most_kept(bench: Bench) -> int:
+    """Return how many bytes of a log are kept: more where a run cuts it for the model, and has the whole in a file."""
+    return KEPT_BYTES if bench.kept is None else MORE_KEPT_BYTES
+
+
 async def last_lines(bench: Bench, known: Doc, asked: Mapping[str, str]) -> LastLines:
     """Return the lines of a container's log that ``asked`` (``tail``, ``since``) chooses, as many as may be kept.
 
     Raises:
         EngineUnavailable: the log cannot be read.
     """
-    lines, stream = LastLines(), LogStream(framed=fields(known, "Config").get("Tty") is not True)
+    lines, stream = LastLines(most_kept(bench)), LogStream(framed=fields(known, "Config").get("Tty") is not True)
     path = f"containers/{quote(text(known, 'Id'))}/logs"
     async with bench.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
         async for chunk in chunks:

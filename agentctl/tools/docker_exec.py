@@ -65,7 +65,7 @@ async def docker_exec(bench: Bench, arguments: Exec) -> str:
     name, words = name_of(known), split_command("docker_exec", arguments.command)
     if fields(known, "State").get("Running") is not True:
         raise ToolError(f"{name} is not running", hint="docker_start it first")
-    mark, began, written = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time(), Written()
+    mark, began, written = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time(), Written(more=bench.kept is not None)
     who = {"User": arguments.user} if arguments.user else {}
     where = {"WorkingDir": arguments.workdir} if arguments.workdir else {}
     identity = await _made(bench, path_of(known, "exec"), words, {"Env": [mark], **who, **where})

@@ -185,7 +185,7 @@ async def _to_its_end(bench: Bench, known: Doc, arguments: Run) -> str:
     if limit.cancelled_caught:
         await bench.engine.change("POST", path_of(known, "stop"), patience=30, t="2")
     after = document(await bench.engine.get(path_of(known, "json")))
-    written = Written()
+    written = Written(more=bench.kept is not None)
     async with bench.engine.reading(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
         await written.take(pieces)
     code = number(after, "State", "ExitCode")

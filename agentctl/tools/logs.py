@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from agentctl.errors import EngineUnavailable, ToolError
 
 KEPT_BYTES = 60 * 1024
+MORE_KEPT_BYTES = 4 * 1024 * 1024
 _SPAN = re.compile(r"(\d{1,9})\s*(s|m|min|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -88,24 +88,27 @@ async def run_shell(bench: Bench, arguments: RunShell) -> str:
         raise SandboxUnavailable("there is no boundary to run a command in", hint="--sandbox bwrap says why")
     if not arguments.command.strip() or "\0" in arguments.command:
         raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
-    result = await bench.sandbox.run(arguments.command, timeout=float(arguments.timeout))
-    return told(result, arguments.timeout, bench.sandbox)
+    result = await bench.sandbox.run(arguments.command, timeout=float(arguments.timeout), more=bench.kept is not None)
+    return told(result, arguments.timeout, bench.sandbox, more=bench.kept is not None)
 
 
-def told(result: CommandResult, timeout: int, sandbox: Sandbox) -> str:
-    """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know."""
+def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
+    """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know.
+
+    ``more``: the streams are told as they are; whoever asked cuts them.
+    """
     lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
     for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR)):
         if text:
-            lines += [f"{name}:", capped(text, most).removesuffix("\n")]
+            lines += [f"{name}:", (text if more else capped(text, most)).removesuffix("\n")]
     if not result.stdout and not result.stderr:
         lines.append("no output")
     if result.truncated_bytes:
         lines.append(f"{result.truncated_bytes:,} bytes of output left out: send it to a file and look at parts")
     if sandbox.tier != "none" and result.exit_code != 0:
-        lines += [f"hint: {hint}" for hint in _hints(result.stderr or result.stdout[-_OF_STDERR:], sandbox)]
+        lines += [f"hint: {hint}" for hint in _hints((result.stderr or result.stdout)[-_OF_STDERR:], sandbox)]
     return "\n".join(lines)
 
 

@@ -9,17 +9,17 @@ from functools import cache
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentctl.errors import ToolError
 from agentctl.messages import ToolSpec
 from agentctl.text import did_you_mean, safe_text
+from agentctl.tools.bench import MOST_BYTES
 
 if TYPE_CHECKING:
     from agentctl.protocols import Effect
     from agentctl.tools.bench import Bench
-
-MOST_BYTES = 64 * 1024
 
 
 class Arguments(BaseModel):
@@ -89,14 +89,20 @@ class BoundTool(Generic[A]):
             return (await self.tool.resolve(self.bench, checked)).model_dump(mode="json", exclude_unset=True)
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
-        """Check the arguments, act, and return safe text of at most ``MOST_BYTES`` bytes.
+        """Check the arguments, act, and return safe text of at most ``bench.most_bytes`` bytes.
 
         Raises:
             ToolError: wrong arguments or a failure, in safe words.
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
-            return capped(safe_text(await self.tool.act(self.bench, checked)))
+            said = await self.tool.act(self.bench, checked)
+            if len(said) > MOST_BYTES:
+                text = await anyio.to_thread.run_sync(safe_text, said)
+            else:
+                text = safe_text(said)
+            text = capped(text, self.bench.most_bytes)
+            return said if text == said else text  # an excerpt stays one where nothing had to be changed
 
     @asynccontextmanager
     async def _in_safe_words(self) -> AsyncIterator[None]:

@@ -519,6 +519,7 @@ def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
             "digest",
             "errors",
             "known",
+            "mark",
             "measure",
             "messages",
             "pruning",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,8 @@ async def test_a_large_file_shows_its_head_and_its_tail(tmp_path: Path) -> None:
     text = await _ask(tmp_path, "read_file", path="big")
     assert text.startswith("line 0\nline 1\n")
     assert text.endswith("\nline 99998\nline 99999")
-    assert "bytes left out: read it with first or last, or search it …" in text
+    [onward] = re.findall(r"bytes left out: read on with from_line=(\d+), or search it …", text)
+    assert f"line {int(onward) - 2}\n…" in text
     assert len(text) < 64 * 1024
     assert "cut after 60 KB of the first 100,000 lines" in await _ask(tmp_path, "read_file", path="big", first=100_000)
     tail = await _ask(tmp_path, "read_file", path="big", last=50_000)

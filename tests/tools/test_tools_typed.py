@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from agentctl.errors import ToolError, UsageError
 from agentctl.protocols import Tool, Toolbox
 from agentctl.tools import TOOLS, toolbox
+from agentctl.tools.bench import MOST_BYTES
 from agentctl.tools.table import cell, facts, parse_size, size, span, table
-from agentctl.tools.typed import MOST_BYTES, capped
+from agentctl.tools.typed import capped
 
 
 def _box(*names: str) -> Toolbox:

@@ -178,6 +178,6 @@ def test_several_results_at_once_that_do_not_fit_are_seen(command: Command, wire
         return Answer("All of it is the same.")
 
     server = wire(mind, window=Window(4_096, "half", heeds=False), repeat=True)
-    ended = command(server, "openai")
+    ended = command(server, "openai", "--max-result-tokens", "6000")
     assert (ended.code, ended.out) == (7, "")
     assert "it read 2,050 tokens" in ended.err
