@@ -83,11 +83,21 @@ class Measure:
         )
 
     def beside(self, tools: Sequence[ToolSpec]) -> int:
-        """Return how many tokens a request has beside its messages."""
+        """Return how many tokens a request has beside its messages.
+
+        >>> from agentctl.messages import ToolSpec
+        >>> Measure(fixed=300).beside([ToolSpec("ls", "Lists files.", {"type": "object"})])
+        312
+        """
         return max(0, self.fixed + self.schemas(tools)) if tools else 0
 
     def request(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
-        """Return how many tokens a whole request is."""
+        """Return how many tokens a whole request is.
+
+        >>> from agentctl.messages import Message
+        >>> Measure().request([Message("user", "twelve bytes")])
+        7
+        """
         return self.conversation(messages) + self.beside(tools)
 
     def cut_middle(self, text: str, max_tokens: int, *, how: str = "ask for less") -> str:

@@ -46,7 +46,7 @@ async def test_each_request_begins_with_the_bytes_of_the_one_before(
 async def test_a_cut_breaks_it_exactly_where_an_event_says_so(wire: OpenWire, ledger: SqliteLedger, name: str) -> None:
     server = wire(looking(24))
     provider = provider_of(server, name)
-    result, diary = await run_of(ledger, provider, tools(8), max_context_tokens=3_000)
+    result, diary = await run_of(ledger, provider, tools(8), max_context_tokens=3_000, summaries="never")
     await provider.aclose()
     heard = [one.raw for one in server.books.chat_requests]
     said = [written(raw, "messages") for raw in heard]
