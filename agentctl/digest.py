@@ -137,7 +137,7 @@ def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
 
 def _call(call: ToolCall) -> str:
     arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
-    return f"{call.name}({_short(arguments, _ARGUMENTS)})"
+    return f"{_short(call.name, _OUTCOME)}({_short(arguments, _ARGUMENTS)})"
 
 
 def _told(text: str, worth: Mapping[str, int]) -> str:
