@@ -139,6 +139,15 @@ class ContextManager:
         return self._keep_assistant
 
     @property
+    def cut_to_percent(self) -> int:
+        """About how much of the limit a cut leaves.
+
+        >>> ContextManager().cut_to_percent
+        50
+        """
+        return self._cut_to
+
+    @property
     def measure(self) -> Measure:
         """How tokens are counted.
 

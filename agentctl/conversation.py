@@ -100,9 +100,10 @@ class Conversation:
         if summaries is not None and room is not None:
             fitted = messages
             with suppress(ContextOverflow):
-                fitted = self._prune(messages, offered, measure=measure, most=room)
+                fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
             size = self._size(messages, fitted, offered, written=summaries.most)
             if fitted != messages and (summaries.always or self._economy.summary_pays(size)):
+                fitted = self._prune(messages, offered, measure=measure, most=room)
                 cutting = Cutting(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
                 told = await summaries.told(cutting, measure)
                 return told or fitted, told is not None

@@ -23,6 +23,7 @@ _FORM = (
 )
 _ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
 _NONE: Mapping[str, int] = MappingProxyType({})
+_SEAMS = (1, 8, 32)  # tokens that texts may take more together than apart: seldom more than one
 _MOST_LINES = 200  # more than any room for a digest holds
 
 
@@ -100,11 +101,14 @@ def retold(
         return None
     words, before = split(messages[place].text)
     bare = replace(messages[place], text=words)
-    left = room - measure.conversation(messages) + measure.message(messages[place]) - measure.message(bare)
-    text = Digest(before.messages, (), summary).text(left - 1, measure)  # two texts may be a token less than their join
-    if not before.messages or not split(text)[1].summary:
-        return None
-    return (*messages[:place], replace(bare, text=words + text), *messages[place + 1 :])
+    most = room - measure.conversation(messages) + measure.message(messages[place])
+    for spare in _SEAMS:
+        text = Digest(before.messages, (), summary).text(most - measure.message(bare) - spare, measure)
+        if not before.messages or not split(text)[1].summary:
+            return None
+        if measure.message(told := replace(bare, text=words + text)) <= most:
+            return (*messages[:place], told, *messages[place + 1 :])
+    return None
 
 
 def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
@@ -137,7 +141,7 @@ def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
 
 def _call(call: ToolCall) -> str:
     arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
-    return f"{call.name}({_short(arguments, _ARGUMENTS)})"
+    return f"{_short(call.name, _OUTCOME)}({_short(arguments, _ARGUMENTS)})"
 
 
 def _told(text: str, worth: Mapping[str, int]) -> str:

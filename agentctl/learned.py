@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import stat
 from collections.abc import Mapping
@@ -70,7 +69,7 @@ def _line(row: object) -> Line | None:
     """Return a line that some model may have; of anything else nothing is believed."""
     match row:
         case [int() | float() as factor, int() | float() as fixed] if (
-            _LEAST_FACTOR <= factor <= _MOST_FACTOR and math.fabs(fixed) <= _MOST_FIXED
+            _LEAST_FACTOR <= factor <= _MOST_FACTOR and abs(fixed) <= _MOST_FIXED
         ):
             return Line(float(factor), float(fixed))
         case _:

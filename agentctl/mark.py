@@ -9,9 +9,10 @@ import json
 import re
 from typing import NamedTuple, Self
 
-_PATH = r'("(?:[^"\\\n]|\\.)*")'
+_PATH = r'("(?:[^"\\\n]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")'
+_NUMBER = r"([0-9][0-9,]{0,19})"
 _MARK = re.compile(
-    r"(?:\A|\n)\[\.\.\. (?:([0-9,]{1,20}) characters, lines ([0-9,]{1,20}) to ([0-9,]{1,20}) of ([0-9,]{1,20}),"
+    rf"(?:\A|\n)\[\.\.\. (?:{_NUMBER} characters, lines {_NUMBER} to {_NUMBER} of {_NUMBER},"
     r" are left out here|(the rest is left out here)|cut here); "
     rf"(?:read_file\(path={_PATH}(?:, from_line=([0-9]{{1,15}}))?(?:, to_line=([0-9]{{1,15}}))?"
     rf"(?:, from_byte=([0-9]{{1,18}}))?\)(?: reads on)?|{_PATH} has all of it) \.\.\.\](?:\n|\Z)"
@@ -78,15 +79,19 @@ class Parted(NamedTuple):
             full, mark = False, self._mark(full=False)
         if len(mark) > most:
             mark = _PLAIN
-        text = self._around(mark, most - len(mark) - _SPARE, full=full, most=most)
-        if (over := len(text) - most) > 0:  # its numbers took more than the spare bytes
-            text = self._around(mark, most - len(mark) - _SPARE - 2 * over, full=full, most=most)
+        spare = _SPARE
+        text = self._around(mark, most - len(mark) - spare, full=full, most=most)
+        while (over := len(text) - most) > 0 and spare < most:  # its numbers took more than the spare bytes
+            spare += 2 * over
+            text = self._around(mark, most - len(mark) - spare, full=full, most=most)
         return text.decode("utf-8", "backslashreplace")
 
     def _around(self, mark: bytes, room: int, *, full: bool, most: int) -> bytes:
         """Return head, mark and tail, ``room`` bytes for the two; a ``full`` mark with its right numbers."""
         room = max(0, room)
         head, ended = _head(self.head, room - min(len(self.tail), room // 2))
+        if not ended and self.head[len(head) : len(head) + 1] == b"\n":
+            head, ended = head + b"\n", True  # the line is whole, and the mark brings that line end
         tail, begun = _tail(self.tail, room - len(head)) if self.tail else (b"", True)
         if head == self.head:
             ended = self.byte is None

@@ -86,17 +86,19 @@ class Measure:
         """Return how many tokens a request has beside its messages.
 
         >>> from agentctl.messages import ToolSpec
-        >>> Measure(fixed=300).beside([ToolSpec("ls", "Lists files.", {"type": "object"})])
-        312
+        >>> ls = ToolSpec("ls", "Lists files.", {"type": "object"})
+        >>> Measure(fixed=100).beside([ls]), Measure(fixed=100).beside([])
+        (112, 0)
         """
         return max(0, self.fixed + self.schemas(tools)) if tools else 0
 
     def request(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
         """Return how many tokens a whole request is.
 
-        >>> from agentctl.messages import Message
-        >>> Measure().request([Message("user", "twelve bytes")])
-        7
+        >>> from agentctl.messages import Message, ToolSpec
+        >>> ls = ToolSpec("ls", "Lists files.", {"type": "object"})
+        >>> Measure().request([Message("user", "twelve bytes")], [ls])
+        19
         """
         return self.conversation(messages) + self.beside(tools)
 

@@ -80,6 +80,7 @@ class Request:
     """What is asked of a model; ``max_output_tokens`` is the clamp that the ledger granted (None: unmetered).
 
     ``followed``: another request that begins with this one is expected, and a provider's cache worth writing.
+    ``writes``: it may be asked to write there where that costs more than the input, because a price says how much.
     """
 
     model: str | None
@@ -89,6 +90,7 @@ class Request:
     attempt_id: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     followed: bool = True
+    writes: bool = True
 
 
 class Delta(NamedTuple):

@@ -24,6 +24,7 @@ from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.gauge import Gauge
 from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
+from agentctl.measure import PLAIN
 from agentctl.messages import Usage
 from agentctl.plan import Plan
 from agentctl.pricing import Price
@@ -173,7 +174,8 @@ class Orchestrator:
             emit=emit,
             limit=plan.context_limit(facts) if facts.metered else 0,
             warn_percent=plan.warn_percent,
-            gauge=self._gauge,
+            measure=plan.measure or PLAIN,
+            gauge=self._gauge if plan.measure is None else None,
             summaries=summaries_of(plan, run.calls, emit),
             watch=Watch(facts),
             economy=Economy(price=facts.price, most_turns=limits.max_turns),

@@ -57,6 +57,11 @@ class Plan:
     version: str = ""
 
     @property
+    def measure(self) -> Measure | None:
+        """How to count, where ``context`` brings a way of its own: it rules, whatever a model reports."""
+        return None if self.context is None or self.context.measure == PLAIN else self.context.measure
+
+    @property
     def most_context(self) -> int:
         """How many tokens a request may have, whatever the model's window."""
         return self.context.max_tokens if self.context else self.max_context_tokens
@@ -94,14 +99,14 @@ class Plan:
         tools: tuple[ToolSpec, ...],
         *,
         measure: Measure = PLAIN,
-        summary: str = "",
         most: int | None = None,
+        trial: bool = False,
         known: Known | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
-        Where something is cut, ``summary`` stands in place of it, if there is one. ``most`` is a lower limit, in
-        tokens, that the provider has taught. ``known`` remembers messages.
+        ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent yet, so that ``context`` neither
+        counts a cut nor warns. ``known`` remembers messages.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -109,20 +114,18 @@ class Plan:
         if not facts.metered:
             return messages
         limit = min(self.context_limit(facts), most or self.most_context)
+        own, measure = self.context, self.measure or measure
         try:
-            if self.context is not None:
-                own = self.context.measure
-                counted = measure if own == PLAIN else own
-                return self.context.prune(messages, tools, max_tokens=limit, measure=counted, summary=summary)
+            if own is not None and not trial:
+                return own.prune(messages, tools, max_tokens=limit, measure=measure)
             return prune(
                 messages,
                 max_tokens=limit,
-                keep_user=self.keep_user,
-                keep_assistant=self.keep_assistant,
+                keep_user=own.keep_last_n_user_messages if own else self.keep_user,
+                keep_assistant=own.keep_last_n_assistant_messages if own else self.keep_assistant,
                 tools_tokens=measure.beside(tools),
-                cut_to_percent=self.cut_to_percent,
+                cut_to_percent=own.cut_to_percent if own else self.cut_to_percent,
                 measure=measure,
-                summary=summary,
                 known=known,
             )
         except ContextOverflow as error:

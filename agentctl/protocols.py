@@ -264,12 +264,12 @@ class Pruner(Protocol):
         tools: tuple[ToolSpec, ...],
         *,
         measure: Measure,
-        summary: str = "",
         most: int | None = None,
+        trial: bool = False,
     ) -> tuple[Message, ...]:
-        """Return what is sent, counted by ``measure``; where something is cut, ``summary`` tells of it.
+        """Return what is sent, counted by ``measure``; ``most`` is a lower limit than usual, in tokens.
 
-        ``most`` is a lower limit than usual, in tokens, that the provider has taught.
+        ``trial``: it is not sent yet, so nobody is told.
 
         Raises:
             ContextOverflow: it cannot fit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, cast
 
 import anyio
@@ -55,7 +56,7 @@ class Settling:
         return self._ground.known
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
-        """Settle first, whatever the answer says; only then may it be looked at.
+        """Settle first, whatever the answer says; only then may it be looked at. A report not believed is taken off it.
 
         Raises:
             Overrun: it cost more than was held, or broke its clamp beyond belief; recorded all the same.
@@ -75,7 +76,7 @@ class Settling:
                 left = await self._leave_in_doubt(hold, said, ceiling=past)
                 if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
                     raise overrun(hold, left, completion, facts)
-                return completion
+                return replace(completion, usage=None)  # nobody learns from it
             else:
                 nano = self._dearest(facts, usage, completion)
                 with _staying_held(hold):

@@ -10,15 +10,16 @@ from agentctl.calls import Calls
 from agentctl.digest import notes, retold
 from agentctl.errors import ProviderError
 from agentctl.events import Emit, Noted
-from agentctl.measure import Measure
+from agentctl.measure import PLAIN, Measure
 from agentctl.messages import Completion, Message, Request, ToolSpec
 from agentctl.plan import Plan
+from agentctl.tokens import BYTES_PER_TOKEN
 
 _SHARE = 12  # of the context budget: a summary is no longer than that, however long it may be
 _GAIN = 4  # the part of it that must have come since the last cut: else summaries would follow one another
 _LEAST = 100  # tokens: what is shorter tells no more than lines do
 _MOST_IN_VAIN = 2
-_BYTES_PER_TOKEN = 4
+_BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and blanks are many of them a token
 _REQUEST = (
     "Stop here for once: the conversation no longer fits, and its older part will be removed. Write down what must not "
     "be lost of it, in plain text of at most {words} words: where the task stands, what was decided and why, exact "
@@ -131,7 +132,7 @@ class Summaries:
             return "is empty"
         if 2 * measure.text(said) > replaced:
             return "is longer than half of what it replaces"
-        text = measure.cut_middle(said, self._most)
+        text = PLAIN.cut_middle(measure.cut_middle(said, self._most), self._most * _BYTES_PER_TOKEN // BYTES_PER_TOKEN)
         room = self._room(measure, cutting.most) - measure.beside(cutting.tools)
         fitted = retold(cutting.fitted, text, room=room, measure=measure)
         if fitted is None or measure.conversation(fitted) >= measure.conversation(cutting.before):

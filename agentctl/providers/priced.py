@@ -29,8 +29,9 @@ class Priced(LLMProvider):
         return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
-        """Ask the provider."""
-        return self._provider.stream(request)
+        """Ask the provider, and for no cache write that this price does not know: it would be billed above its hold."""
+        writes = request.writes and self._price.cache_write is not None
+        return self._provider.stream(replace(request, writes=writes))
 
     async def prepare(self) -> None:
         """Let the provider load what is slow to load."""

@@ -195,7 +195,7 @@ class RemoteProvider(LLMProvider):
         messages = as_messages(request.messages)
         if request.tools:
             asked["tools"] = as_tools(request.tools)
-            if takes_marks(self.provider, self.model, self.facts.price):
+            if request.writes and takes_marks(self.provider, self.model, self.facts.price):
                 messages = marked(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()

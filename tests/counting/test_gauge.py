@@ -136,8 +136,8 @@ async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_
         tools: tuple[ToolSpec, ...],
         *,
         measure: Measure,
-        summary: str = "",
         most: int | None = None,
+        trial: bool = False,
     ) -> tuple[Message, ...]:
         counted.append((measure.way, most))
         return messages[1:] if most else messages

@@ -64,6 +64,7 @@ def document(row: object) -> bytes:
         b'{"schema": "agentctl.counts/1", "models": {"openai/gpt-4o": 3}}',
         document([0.001, 0]),
         document([1, 1e9]),
+        document([1, 10**400]),
         document([float("nan"), 0]),
         document(["1", 0]),
         document([1]),

@@ -13,6 +13,7 @@ from agentctl.messages import Message, Request, ToolCall
 from agentctl.pricing import Price
 from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.chat import as_messages
+from agentctl.providers.priced import Priced
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 from tests.bill.book import book_of
@@ -135,6 +136,20 @@ async def test_a_call_without_tools_has_no_marks_and_a_summary_none_at_its_end(w
         False,
     ]
     assert [written(one.raw, "messages") for one in heard] == [written(heard[0].raw, "messages")] * 3
+
+
+async def test_at_a_price_of_ones_own_that_knows_no_writes_none_is_asked_for(
+    wire: Wire, ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    server = wire(looking(6), cache=MarkedCache(least=0), rates=HAIKU)
+    provider = provider_of(server, "anthropic")
+    assert provider.facts.price is not None
+    assert provider.facts.price.cache_write is not None
+    result, _ = await run_of(ledger, Priced(provider, Price(Decimal(1), Decimal(5))), tools(8))
+    await provider.aclose()
+    assert result.status == "done"
+    assert [marks_in(heard.raw) for heard in server.books.chat_requests] == [0] * 7
+    assert sum(one.nano for one in book_of(tmp_path).sent) == server.books.billed_nano
 
 
 async def test_at_openrouter_the_marks_stand_in_the_content(wire: Wire) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
-from agentctl.events import MessageAdded, ModelAnswered, ToolFinished, ToolStarted
-from agentctl.messages import ToolCall
+import pytest
+
+from agentctl.events import CallDoubted, MessageAdded, ModelAnswered, ToolFinished, ToolStarted
+from agentctl.ledger import SqliteLedger
+from agentctl.messages import Completion, ToolCall, Usage
+from agentctl.pricing import ModelFacts, Price
+from agentctl.providers.scripted import ScriptedProvider
 from agentctl.results import ToolCount
+from tests.economy.parts import run_of, tools
 from tests.loop.conftest import Stage
 from tests.loop.parts import Deed, Diary, asks, call, says
 
@@ -34,6 +41,15 @@ async def test_giant_arguments_neither_reach_a_tool_nor_the_record(stage: Stage,
     assert read.given == []
     assert "the arguments are no JSON object of 32768 characters" in provider.heard[1].messages[-1].text
     assert sum(len(repr(event)) for event in diary.events) < 100_000
+
+
+@pytest.mark.parametrize("told", [Usage("12", 3), Usage(12, 3, cached_input_tokens=None)], ids=["text", "nothing"])  # type: ignore[arg-type]
+async def test_a_report_that_is_no_number_is_in_doubt_and_ends_nothing(ledger: SqliteLedger, told: Usage) -> None:
+    facts = ModelFacts("own", "m", price=Price(Decimal(1), Decimal(2)), may_cut=True)
+    steps = [Completion("", (ToolCall("1", "empty", {}),), usage=told), Completion("ok", usage=Usage(10, 1))]
+    result, diary = await run_of(ledger, ScriptedProvider(steps, facts=facts), tools(1))
+    assert (result.status, result.answer) == ("done", "ok")
+    assert [doubted.reason for doubted in diary.of(CallDoubted)] == ["usage not believable"]
 
 
 async def test_an_unknown_tool_is_told_what_there_is(stage: Stage, diary: Diary) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from agentctl.context import PLAIN
 from agentctl.conversation import Conversation
+from agentctl.digest import retold
 from agentctl.economy import Economy, cut_size
 from agentctl.events import ContextPruned, Event
 from agentctl.measure import Measure
@@ -130,7 +131,8 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
         if summaries and sent and economy.summary_pays(size._replace(written=SUMMARY)):
             till.take((*sent, Message("user", "x" * 4 * REQUEST)), SUMMARY, followed=False)
             asked += 1
-            fitted = fit_spared(messages, tools, measure=measure, summary=_SUMMARY_TEXT)
+            room = limit - SUMMARY - REQUEST - measure.beside(tools)
+            fitted = retold(fitted, _SUMMARY_TEXT, room=room, measure=measure) or fitted
         else:  # where none pays, nothing is spared for one
             fitted = fit(messages, tools, measure=measure)
             if fitted is messages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +32,9 @@ def reads_on_where_it_stops(text: str, cut: str) -> None:
     assert found is not None
     assert found.origin == Origin(PATH)
     data, head = text.encode(), found.head
-    assert data.startswith(head if found.numbered else head.removesuffix(b"\n"))
+    if not data.startswith(head):  # within a line: the mark brought the line end
+        head = head.removesuffix(b"\n")
+    assert data.startswith(head)
     assert data.endswith(found.tail)
     if found.byte is not None:
         assert data[: found.byte] == head
@@ -54,6 +57,7 @@ def reads_on_where_it_stops(text: str, cut: str) -> None:
 @example("x" * 5000, 400)
 @example("\n" * 5000, 400)
 @example("界" * 5000, 401)
+@example("\n".join(["x" * 33, "x" * 20, "x" * 6, "x" * 26] * 40), 1782)  # its numbers grow by a byte each time
 def test_a_cut_text_fits_and_says_what_comes_next(text: str, most: int) -> None:
     if len(text.encode()) <= most:
         return
@@ -67,6 +71,9 @@ def test_a_cut_text_fits_and_says_what_comes_next(text: str, most: int) -> None:
 @given(TEXT, st.lists(st.integers(32, 400), min_size=2, max_size=4))
 @example("line\n" * 2000, [300, 200, 100, 40])
 @example("x" * 9000, [300, 200, 100, 40])
+@example(f"\nab\nab\nb¶\x08uo\n{'x' * 77}\n" * 20, [97, 89])
+@example(f"a\n{'x' * 119}\nbc\n" * 40, [97, 96])
+@example(f"a\n{'x' * 120}\nbc\n" * 40, [97, 96])
 def test_the_name_outlives_every_further_cut(text: str, rooms: list[int]) -> None:
     cut = text
     if PLAIN.text(text) > max(rooms):
@@ -139,6 +146,21 @@ def test_a_mark_that_the_text_quotes_is_not_taken_for_its_own() -> None:
 def test_a_text_without_a_mark_has_none() -> None:
     for text in ("", "plain", "[... ", "[... 12 characters: the middle is cut here; ask for less ...]"):
         assert marked(text) is None
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        '[... , characters, lines , to , of ,, are left out here; read_file(path="x", from_line=1) reads on ...]',
+        '[... 9 characters, lines 1 to 2 of 3, are left out here; read_file(path="\\q", from_line=1) reads on ...]',
+        '[... cut here; read_file(path="\\u12") ...]',
+        r'[... cut here; "\x" has all of it ...]',
+    ],
+)
+def test_a_forged_mark_that_cannot_be_read_is_text_like_any_other(forged: str) -> None:
+    text = "a\n" * 500 + forged + "\n" + "b\n" * 500
+    assert marked(text) is None
+    assert PLAIN.text(PLAIN.cut_middle(text, 100)) <= 100
 
 
 def test_an_excerpt_is_its_text() -> None:

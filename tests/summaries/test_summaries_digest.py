@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agentctl.context import PLAIN, prune
 from agentctl.digest import Digest, joined, notes, retold, split
 from agentctl.errors import ContextOverflow
+from agentctl.measure import Measure
 from agentctl.messages import Message
 from tests.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
@@ -100,6 +101,18 @@ def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -
     assert digest.summary == summary
     assert digest.lines
     assert digest.messages > notes(told)[1].messages
+
+
+def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart() -> None:
+    seams = Measure(count=lambda text: len(text) // 4 + 5 * text.count(":\n>"), way="seams")
+    long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
+    fitted = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1, measure=seams)
+    whole = retold(fitted, "The disk is full. " * 40, room=2_000, measure=seams)
+    assert whole is not None
+    for room in range(seams.conversation(whole) - 12, seams.conversation(whole) + 3):
+        told = retold(fitted, "The disk is full. " * 40, room=room, measure=seams)
+        assert told is not None
+        assert seams.conversation(told) <= room
 
 
 def test_where_nothing_was_cut_or_there_is_no_task_nothing_is_told_anew() -> None:

@@ -24,6 +24,7 @@ from agentctl.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable
 from agentctl.events import CallWaited, ContextPruned, Noted
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
+from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Request, Usage
 from agentctl.plan import Plan
 from agentctl.pricing import FREE, ModelFacts, Price
@@ -116,6 +117,23 @@ async def test_cuts_that_gain_little_get_no_summaries(ledger: SqliteLedger) -> N
     await told.turns(40)
     assert len(told.cuts) >= 10
     assert len(told.asked) == 1
+
+
+async def test_a_summary_of_blanks_makes_the_next_hold_no_dearer_than_was_foreseen(ledger: SqliteLedger) -> None:
+    """A model that runs wild writes 100 blanks a token, and what is held for them is a token each."""
+    blanks_are_free = Measure(count=lambda text: len(text.replace(" ", "")) // 4, way="without blanks")
+    told = talk(ledger, said=lambda _: Completion(f"web{' ' * 60_000}owner"))
+    await told.begin()
+    told.conversation = Conversation(
+        prune=partial(PLAN.fit, FACTS), emit=told.diary.emit, summaries=told.summaries, measure=blanks_are_free
+    )
+    for message in (SYSTEM, TASK):
+        await told.conversation.add(message)
+    await told.turns(12)
+    assert "model" in told.cuts
+    assert told.summaries is not None
+    most = 8 * told.summaries.most + 400
+    assert max(len(request.messages[1].text) for request in told.provider.heard) < most
 
 
 async def test_a_cut_right_behind_a_cut_gets_no_summary_of_its_own(ledger: SqliteLedger) -> None:

