@@ -38,7 +38,7 @@ def text(found: Filling, *, run_id: str, width: int | None, blocks: bool) -> Ite
     if ways:
         more = f" and {len(ways) - 1} other ways" if len(ways) > _MOST_WAYS else ""
         said = f"tokens are estimates, counted by {safe_text(ways[0])}{more}"
-        yield from wrap(f"{said}; a turn's include the tools' schemas, a cut's do not", wide)
+        yield from wrap(f"{said}; the tools' schemas are included", wide)
     yield ""
     yield from _turns(found, ways, wide, blocks=blocks)
     yield ""
