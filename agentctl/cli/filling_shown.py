@@ -111,8 +111,8 @@ def _totals(found: Filling, dot: str) -> Iterator[str]:
     if cuts:
         parts = [plural(len(cuts), "cut"), cut_words(gone, short)]
         cost = _cost_of(cuts)
-        price = f" for about {money(cost)}" if cost else ""
-        parts.append(f"about {_saved(cuts):,} tokens less to send{price}")
+        parts.append(f"about {_saved(cuts):,} tokens less to send")
+        parts += [f"cost about {money(cost)}"] if cost else []
         yield dot.join(parts)
     else:
         yield "nothing was cut"

@@ -61,7 +61,7 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
         "saves about $0.0034 a turn"
     ) in said
     assert "      summed up: 1 call, $0.012" in said
-    assert "1 cut · 6 messages cut · about 5,000 tokens less to send for about $0.008" in said
+    assert "1 cut · 6 messages cut · about 5,000 tokens less to send · cost about $0.008" in said
     assert "summaries by the model: 1 call, $0.012" in said
     totals = told(found)["totals"]
     assert totals["summaries_cost"] == {"usd": 0.012, "nano_usd": 12_000_000}
