@@ -115,7 +115,7 @@ def _totals(found: Filling, dot: str) -> Iterator[str]:
         parts += [f"cost about {money(cost)}"] if cost else []
         yield dot.join(parts)
     else:
-        yield "nothing was cut"
+        yield "no message was cut"
     if found.summaries:
         yield f"summaries by the model: {_summed(found.summaries)}"
     if (largest := found.largest) is not None:

@@ -102,9 +102,9 @@ def test_results_that_were_cut_are_counted_and_those_that_are_kept_whole() -> No
     quoted = {"event": "message_added", "message": {"role": "user", "text": MARK}}
     found = filling([STARTED, *turn(1, 5000), *answers, quoted, ENDED])
     assert (found.results_cut, found.results_kept) == (2, 1)
-    assert "2 results of tools cut (1 kept whole in files of the run)" in list(
-        text(found, run_id="7f3a", width=None, blocks=True)
-    )
+    said = list(text(found, run_id="7f3a", width=None, blocks=True))
+    assert "2 results of tools cut (1 kept whole in files of the run)" in said
+    assert "no message was cut" in said, "though results were"
 
 
 def test_who_counts_in_another_way_from_then_on_is_told_once() -> None:
