@@ -123,8 +123,8 @@ class Conversation:
         size = self._size(before, after, offered, written=measure.text(words))
         weighed, self._economy = self._economy.weigh(size), self._economy.cut_to(size.after)
         return ContextPruned(
-            measure.conversation(before),
-            measure.conversation(after),
+            size.before,
+            size.after,
             len(before) - len(after),
             shortened(before, after),
             "model" if told else "lines",

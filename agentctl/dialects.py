@@ -167,7 +167,8 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
             else:
                 more.append(text)
         elif kind != (beside or None):
-            refuse(at, f"is a block of type {kind!r}, which cannot be counted there")
+            known = f"text, {beside}" if beside else "text"
+            refuse(at, f"is a block of type {kind!r}, which cannot be counted there", f"what may stand there: {known}")
     return "".join(said), "".join(more)
 
 

@@ -189,7 +189,7 @@ class ToolDenied(NamedTuple):
 
 
 class ContextPruned(NamedTuple):
-    """The conversation was cut to fit; token counts are estimates.
+    """The conversation was cut to fit; token counts are estimates of the request, the tools' schemas included.
 
     ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
     those words: agentctl itself ("lines"), or the model, whose ``words`` they are then. In estimated nano-dollars, None

@@ -38,16 +38,20 @@ class Origin(NamedTuple):
 
 
 class Excerpt(str):
-    """A tool's text that stands in a file just as it stands here, and can be read on there."""
+    """A tool's text that stands in a file just as it stands here, and can be read on there.
 
-    __slots__ = ("origin",)
+    ``parted`` where its middle is left out already.
+    """
+
+    __slots__ = ("origin", "parted")
     origin: Origin
+    parted: Parted | None
 
     @classmethod
-    def of(cls, text: str, origin: Origin) -> Self:
+    def of(cls, text: str, origin: Origin, parted: Parted | None = None) -> Self:
         """Return ``text``, with the place that it is from."""
         found = cls(text)
-        found.origin = origin
+        found.origin, found.parted = origin, parted
         return found
 
 

@@ -71,6 +71,8 @@ class Portions:
         measure = self._measure()
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())
+            if text.parted is not None:
+                return _fitted(text.parted._replace(origin=origin), room, measure)
             found = marked(text) if origin.onward else None
             if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
                 found = parted(text, origin)

@@ -79,7 +79,7 @@ def judge(seen: Seen, sent: Sent, reported: int) -> tuple[Finding, Seen]:
     A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
     of a prompt, cached or not. It is none where it is no more than what is new. The first of a run that is too low is
     doubtful: another run may have left its prompt in the cache; two in a row that are more than what is new, and do
-    not grow with it, are no caching.
+    not grow with it, are no caching. Doubtful too is the same figure twice, of which at most half can be new.
     """
     goes_on = sent.new_least is not None
     grown = seen.reported + (sent.new_least or 0)
@@ -92,6 +92,8 @@ def judge(seen: Seen, sent: Sent, reported: int) -> tuple[Finding, Seen]:
     if _is_a_windows(reported) and (seen.way != "new" or told):
         return "cut", seen
     if goes_on and not told:
+        if reported == seen.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
+            return "doubt", Seen(reported, False, "new")
         return "new", Seen(reported, False, "new")
     if seen.way == "all":
         return "cut", seen

@@ -38,7 +38,7 @@ def text(found: Filling, *, run_id: str, width: int | None, blocks: bool) -> Ite
     if ways:
         more = f" and {len(ways) - 1} other ways" if len(ways) > _MOST_WAYS else ""
         said = f"tokens are estimates, counted by {safe_text(ways[0])}{more}"
-        yield from wrap(f"{said}; a turn's include the tools' schemas, a cut's do not", wide)
+        yield from wrap(f"{said}; the tools' schemas are included", wide)
     yield ""
     yield from _turns(found, ways, wide, blocks=blocks)
     yield ""
@@ -111,11 +111,11 @@ def _totals(found: Filling, dot: str) -> Iterator[str]:
     if cuts:
         parts = [plural(len(cuts), "cut"), cut_words(gone, short)]
         cost = _cost_of(cuts)
-        price = f" for about {money(cost)}" if cost else ""
-        parts.append(f"about {_saved(cuts):,} tokens less to send{price}")
+        parts.append(f"about {_saved(cuts):,} tokens less to send")
+        parts += [f"cost about {money(cost)}"] if cost else []
         yield dot.join(parts)
     else:
-        yield "nothing was cut"
+        yield "no message was cut"
     if found.summaries:
         yield f"summaries by the model: {_summed(found.summaries)}"
     if (largest := found.largest) is not None:

@@ -17,6 +17,8 @@ from agentctl.ui.lines import call_text, pruned_words
 
 Fields = Mapping[str, object]
 
+_CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
+
 
 def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
     """Yield paragraphs; what a later version wrote and this one does not know is passed over.
@@ -24,7 +26,11 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
     ``kept`` is the folder where results are whole that were cut.
     """
     answered, ended, asked = "", False, False
+    settled: Fields | None = None
     for record in records:
+        if settled is not None and record.get("event") != "limits_measured":
+            yield from _settled(settled, summed_up=record.get("event") in _CUTTING)
+            settled = None
         asked, was_asked = record.get("event") == "approval_asked", asked
         match record.get("event"):
             case "run_started":
@@ -35,7 +41,7 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
                     yield f"\n{safe_text(answered)}"
                     answered = ""
             case "call_settled":
-                yield from _settled(record)
+                settled = record
             case "call_doubted":
                 nano = record.get("nano")
                 counts = f", {money(nano)} counts as spent" if isinstance(nano, int) and nano else ""
@@ -62,6 +68,8 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
                 yield from _ended(_mapping(record, "result"))
             case _:
                 pass
+    if settled is not None:
+        yield from _settled(settled)
     if not ended:
         yield from ([f"\n{safe_text(answered)}"] if answered else [])
         yield "\nthe run has no end: it still goes on, or its process died"
@@ -80,12 +88,12 @@ def _started(record: Fields, run_id: str) -> Iterator[str]:
     yield f"\ntask: {_safe(record, 'task')}"
 
 
-def _settled(record: Fields) -> Iterator[str]:
+def _settled(record: Fields, *, summed_up: bool = False) -> Iterator[str]:
     usage, nano = _mapping(record, "usage"), record.get("cost_nano")
     tokens_in, tokens_out = _number(usage, "input_tokens"), _number(usage, "output_tokens")
     if tokens_in or tokens_out or nano:
         cost = money(nano) if isinstance(nano, int) else "cost unknown"
-        yield f"call: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}"
+        yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}"
 
 
 def _finished(record: Fields) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from agentctl.annex import PREFIX, open_kept
 from agentctl.errors import ToolError
-from agentctl.mark import Excerpt, Origin, end_of_character, parted
+from agentctl.mark import Excerpt, Origin, Parted, end_of_character, parted
 from agentctl.tools.bench import Bench
 from agentctl.tools.files import really
 from agentctl.tools.table import cell, counted, size
@@ -22,6 +22,9 @@ from agentctl.tools.walk import opened
 
 SHOWN_BYTES = 60 * 1024
 _BLOCK = 1024 * 1024
+_COUNTED_BYTES = 256 * _BLOCK  # the lines of a larger file are not counted unasked
+_MARK_BYTES = 2048  # more than a mark has, unless its path is longer
+_CONTINUES = bytes(range(0x80, 0xC0))  # the later bytes of a UTF-8 character
 
 
 class ReadFile(Arguments):
@@ -93,6 +96,9 @@ def _read(bench: Bench, wanted: ReadFile) -> str:
             return _from_byte(handle, wanted, status.st_size)
         if wanted.from_line is not None or wanted.to_line is not None:
             return _from_line(handle, wanted, status.st_size)
+        ends = wanted.first is not None or wanted.last is not None
+        if not ends and SHOWN_BYTES < status.st_size <= _COUNTED_BYTES:
+            return _ends(handle, wanted.path, status.st_size)
         parts = []
         if wanted.first is not None:
             parts.append(first_lines(handle, wanted.first))
@@ -106,7 +112,7 @@ def _read(bench: Bench, wanted: ReadFile) -> str:
         shown = "\n…\n".join(piece.decode(errors="backslashreplace") for piece in data)
         if not any(parts):
             return f"{cell(wanted.path)} is empty."
-        if wanted.first is None and wanted.last is None and status.st_size <= SHOWN_BYTES:
+        if not ends and status.st_size <= SHOWN_BYTES:
             return Excerpt.of(shown, Origin(wanted.path)) if _exact(data[0], shown) else shown
         return shown
 
@@ -154,6 +160,42 @@ def _shown(data: bytes, origin: Origin, total: int) -> str:
         text = parted(data, origin).cut(SHOWN_BYTES)
     text = text.removesuffix("\n")
     return Excerpt.of(text, origin) if exact else text
+
+
+def _ends(handle: BufferedReader, path: str, total: int) -> str:
+    """Return a file that is too long to show without its middle, and what to call to read on in it."""
+    half = SHOWN_BYTES // 2
+    data = handle.read(half + 1)
+    head = _to_line_end(data[: end_of_character(data, half)])
+    handle.seek(total - half)
+    tail = handle.read(half)
+    newline = tail.find(b"\n") + 1
+    begun = 0 < newline < len(tail)
+    tail = tail[newline:] if begun else tail[len(tail) - len(tail.lstrip(_CONTINUES)) :]
+    if looks_binary(head) or looks_binary(tail):
+        return f"<binary, {total} bytes>"
+    characters, newlines = _between(handle, len(head), total - len(tail))
+    before = head.count(b"\n")
+    to = before + newlines + (not begun)
+    lines = before + newlines + tail.count(b"\n") + (not tail.endswith(b"\n"))
+    raw = len(head) + len(tail)
+    head, tail = (part.decode("utf-8", "backslashreplace").encode() for part in (head, tail))
+    byte = None if head.endswith(b"\n") or len(head) + len(tail) > raw else len(head)
+    found = Parted(head, tail, Origin(path), characters, before + 1, to, lines, byte, begun)
+    shown = found._replace(span=max(1, before)).cut(SHOWN_BYTES + _MARK_BYTES)  # to read on by as much as is shown
+    return Excerpt.of(shown.removesuffix("\n"), found.origin, found)
+
+
+def _between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
+    """Return how many characters and how many line ends are between two places, in bounded memory."""
+    handle.seek(start)
+    characters, newlines = 0, 0
+    while start < end and (block := handle.read(min(_BLOCK, end - start))):
+        characters += len(block.translate(None, _CONTINUES))
+        newlines += block.count(b"\n")
+        start += len(block)
+        anyio.from_thread.check_cancelled()
+    return characters, newlines
 
 
 def _exact(data: bytes, text: str) -> bool:

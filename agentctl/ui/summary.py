@@ -13,6 +13,7 @@ from agentctl.ui.colour import Paint, Style
 from agentctl.ui.figures import amount, limit, money, plural, seconds
 
 _SHORT = 6
+_MOST_TO_PASTE = 1000  # characters of a word: a longer task is known to who wrote it
 
 
 def summary(result: RunResult, paint: Paint) -> str:
@@ -47,7 +48,7 @@ def _of(use: LimitUse | None) -> str:
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
-    """Return the command that ran, with the limit raised: a whole line to paste. The old limit is left out."""
+    """Return the command that ran, with the limit raised: a line to paste, whole but for very long words."""
     flag = "--" + breaker.limit.replace("_", "-")
     old = {flag, flag.removesuffix("-per-task")}
     kept = [
@@ -55,7 +56,8 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
         for before, word in zip(("", *command), command, strict=False)
         if word.partition("=")[0] not in old and before not in old
     ]
-    return safe_text(shlex.join([*kept, flag, higher(breaker)]))
+    words = [word if len(word) <= _MOST_TO_PASTE else "…" for word in kept]
+    return safe_text(shlex.join([*words, flag, higher(breaker)]))
 
 
 def higher(breaker: BreakerInfo) -> str:

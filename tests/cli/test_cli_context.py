@@ -111,6 +111,8 @@ def test_the_drawing_and_the_document_are_of_the_events_that_were_told(here: Her
     assert [turn["reported_input_tokens"] for turn in turns] == [*range(1000, 1800, 100), 1000]
     assert [turn["cached_input_tokens"] for turn in turns] == [0, *[500] * 7, 0]
     assert [one["tokens_after"] for turn in turns for one in turn["cuts"]] == [one["tokens_after"] for one in cut]
+    assert all(turn["cuts"][-1]["tokens_after"] == turn["tokens"] for turn in turns if turn["cuts"]), "counted alike"
+    assert all(one["tokens_before"] > turn["limit"] for turn in turns for one in turn["cuts"]), "why it was cut"
     assert document["totals"]["tokens_saved"] == sum(one["tokens_before"] - one["tokens_after"] for one in cut)
     assert document["totals"]["largest_tokens"] == max(event["tokens"] for event in measured)
     text = here("runs", "show", "--context").out

@@ -210,6 +210,8 @@ def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
     for old in (["--max-cost", "0.5"], ["--max-cost=0.5"], ["--max-cost-per-task", "0.5", "--max-cost-per-task=0.4"]):
         again = retry_command(["agentctl", "run", *old, "-m", "x", "look"], BREAKER)
         assert again == "agentctl run -m x look --max-cost-per-task 1.00"
+    again = retry_command(["agentctl", "run", "read this: " + "x" * 30_000], BREAKER)
+    assert again == "agentctl run '…' --max-cost-per-task 1.00"
 
 
 def test_the_first_line_says_what_was_chosen_and_by_what() -> None:

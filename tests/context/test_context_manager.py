@@ -448,6 +448,13 @@ def test_what_is_no_conversation_is_refused_with_its_place(messages: object, mes
         assert caught.value.message == message
 
 
+def test_a_block_that_cannot_be_counted_is_refused_with_those_that_can() -> None:
+    for role, known in (("user", "text, tool_result"), ("assistant", "text, tool_use"), ("system", "text")):
+        with pytest.raises(UsageError) as caught:
+            ContextManager().prune([{"role": role, "content": [{"type": "image_url", "image_url": {}}]}])
+        assert caught.value.hint == f"what may stand there: {known}"
+
+
 def test_what_cannot_be_written_as_json_is_refused() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle

@@ -128,6 +128,6 @@ async def test_each_cut_is_told_with_its_dollars() -> None:
         for message in turn(number, f"{number}" * 600):
             await talk.add(message)
     (told,) = diary.of(ContextPruned)
-    kept = told.tokens_after - PLAIN.message(SYSTEM) - PLAIN.conversation(turn(5, "5" * 600))
+    kept = told.tokens_after - PLAIN.beside(tool) - PLAIN.message(SYSTEM) - PLAIN.conversation(turn(5, "5" * 600))
     assert told.saves_nano == (told.tokens_before - told.tokens_after) * 1_250
     assert (told.cost_nano, told.turns) == (kept * 1_250, 6)

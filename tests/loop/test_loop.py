@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from agentctl.admission import Admission
-from agentctl.context import conversation_tokens
+from agentctl.context import PLAIN
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
 from agentctl.events import (
@@ -268,7 +268,8 @@ async def test_a_cut_tells_what_went_and_what_was_shortened(stage: Stage, diary:
     assert (await loop.run("s", "t")).status == "done"
     sent = provider.heard[-1].messages
     (cut,) = diary.of(ContextPruned)
-    assert cut == ContextPruned(cut.tokens_before, conversation_tokens(sent), 12 - len(sent), 1, turns=5)
+    tokens = PLAIN.request(sent, provider.heard[-1].tools)
+    assert cut == ContextPruned(cut.tokens_before, tokens, 12 - len(sent), 1, turns=5)
     assert sent[1].text.startswith("t\n\n[Cut here to save room: 2 earlier messages.")
 
 

@@ -346,6 +346,20 @@ async def test_a_large_file_of_the_workspace_is_read_on_where_it_is(house: House
     assert not house.kept.exists()
 
 
+async def test_the_mark_in_a_file_that_is_too_long_to_show_counts_all_of_it(house: House) -> None:
+    (house.work / "app.log").write_text(NUMBERED)
+    model = Reader(call("read_file", path="app.log"), most=1)
+    await house.run(model.script())
+    [numbers] = re.findall(r"\[\.\.\. ([\d,]+) characters, lines (\d+) to ([\d,]+) of 12,350,", model.heard[0])
+    characters, first, last = (int(number.replace(",", "")) for number in numbers)
+    assert characters == len("".join(f"line {number}\n" for number in range(first, last + 1)))
+    assert f" ...]\nline {last + 1}\n" in model.heard[0]
+    assert model.asked[0]["path"] == "app.log"
+    assert model.heard[1].startswith(f"line {first}\n")
+    assert model.heard[1].endswith(f"line {model.asked[0]['to_line']}"), "what the mark asks for fits its share whole"
+    assert not house.kept.exists()
+
+
 WRITER = """
 import sys, anyio, resource
 from pathlib import Path

@@ -86,6 +86,32 @@ async def test_what_is_too_long_to_show_says_how_to_go_on_and_going_on_reads_all
     assert found == text.encode().removesuffix(b"\n")
 
 
+@pytest.mark.parametrize("line", [b"caf\xe9 and more\n", "thr\xe9e\n".encode(), b"\n"])
+async def test_a_file_without_its_middle_says_by_which_lines_to_read_on_whatever_its_bytes(
+    tmp_path: Path, line: bytes
+) -> None:
+    count = 100 * 1024 // len(line)
+    (tmp_path / "a").write_bytes(line * count)
+    said = await read(tmp_path, "a")
+    found = marked(said)
+    assert found is not None
+    assert found.line is not None
+    assert len(said.encode()) <= 62 * 1024
+    assert (found.head.count(b"\n") + 1, found.lines) == (found.line, count)
+    assert found.tail.count(b"\n") + 1 == count - found.to
+    if b"\xe9 " not in line:  # what is escaped is counted as it is shown
+        assert found.characters == (found.to - found.line + 1) * len(line.decode())
+
+
+async def test_an_endless_line_without_its_middle_is_read_on_by_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("界" * 60_000)
+    found = marked(await read(tmp_path, "a"))
+    assert found is not None
+    assert found.head.decode() + "界" * found.characters + found.tail.decode() == "界" * 60_000
+    onward = await read(tmp_path, "a", from_byte=found.byte)
+    assert onward.startswith("界界")
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.lists(st.sampled_from([b"", b"a", b"\xc3\xa9", b"b" * 70]), max_size=30), first=st.integers(1, 32))
 def test_a_line_begins_where_counting_says(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -179,6 +180,10 @@ def test_no_piece_of_it_is_on_stdout_and_costs_count_it(
     rows = json.loads(capfd.readouterr().out)["rows"]
     counted = {row["purpose"]: row["calls"] for row in rows}
     assert counted == {"turn": 10, "summary": 1}
+    assert main(("runs", "show")) == 0
+    told = capfd.readouterr().out
+    assert re.findall(r"^call for a summary: [0-9,]+ tokens in, [0-9]+ out, \$[0-9.]+\ncontext: ", told, re.MULTILINE)
+    assert (told.count("\ncall: "), told.count("\ncall for a summary: ")) == (10, 1)
 
 
 async def test_where_the_budget_is_short_lines_do_and_the_run_goes_on(user: Here, wire: OpenWire, diary: Diary) -> None:

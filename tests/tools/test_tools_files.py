@@ -53,8 +53,12 @@ async def test_a_large_file_shows_its_head_and_its_tail(tmp_path: Path) -> None:
     text = await _ask(tmp_path, "read_file", path="big")
     assert text.startswith("line 0\nline 1\n")
     assert text.endswith("\nline 99998\nline 99999")
-    [onward] = re.findall(r"bytes left out: read on with from_line=(\d+), or search it …", text)
-    assert f"line {int(onward) - 2}\n…" in text
+    [(to, lines, onward)] = re.findall(
+        r"to ([\d,]+) of ([\d,]+), are left out here; read_file\(path=\"big\", from_line=(\d+)", text
+    )
+    assert f"line {int(onward) - 2}\n[... " in text
+    assert f"...]\nline {to.replace(',', '')}\n" in text, "the lines count from 1"
+    assert lines == "100,000"
     assert len(text) < 64 * 1024
     assert "cut after 60 KB of the first 100,000 lines" in await _ask(tmp_path, "read_file", path="big", first=100_000)
     tail = await _ask(tmp_path, "read_file", path="big", last=50_000)

@@ -75,6 +75,14 @@ def test_what_another_run_left_in_the_cache_is_no_cut(command: Command, wire: Op
     assert ended.err.count("it may have cut the prompt, or have had the rest in its cache") == 1
 
 
+def test_a_window_of_an_odd_size_that_loses_half_is_warned_of(command: Command, wire: OpenWire) -> None:
+    """What is left of it is no more than what may be new, so that nothing can be said for certain."""
+    server = wire(reader(9), window=Window(3_000, "half", heeds=False), repeat=True)
+    ended = command(server, "ollama")
+    assert ended.code == 0
+    assert ended.err.count("warning: ollama says that it read 1,502 tokens, and about ") == 1
+
+
 def test_an_old_cache_that_holds_everything_is_no_cut(command: Command, wire: OpenWire) -> None:
     server = wire(Answer("It tells of hours.", input_tokens=1))
     ended = command(server, "ollama", task="They tell of hours. " * 800)

@@ -57,6 +57,10 @@ CASES: dict[str, tuple[Seen, Sent, int, Finding, Way]] = {
     "all of its cache is lost": (NEW, after(5_000, 400), 5_900, "all", "new"),
     "a window, where only what is new counts": (NEW, after(5_000, 400), 4_096, "cut", "new"),
     "what is new is as much as a window": (NEW, after(9_000, 4_096), 4_096, "new", "new"),
+    "the same twice, and at most half of it is new": (
+        Seen(1_502, False, "new"), after(5_000, 800), 1_502, "doubt", "new",
+    ),
+    "the same twice, and it may well be new": (Seen(800, False, "new"), after(5_000, 800), 800, "new", "new"),
     "new after a cut of ours": (NEW, Sent(2_000), 900, "new", "new"),
 }  # fmt: skip
 
