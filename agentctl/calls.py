@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
 import anyio
 
 from agentctl.bound import about, bound, plain_bound
-from agentctl.breaker import Doubtful, Overrun, SoFar, gave_up, refuse_the_unbounded, tripped
-from agentctl.budget import Ask, Hold, Keep, Purpose, Wait, Wish, ceiling_of, further, wish, wish_for_summary, within
+from agentctl.breaker import Doubtful, Overrun, SoFar, refuse_the_unbounded
+from agentctl.budget import Ask, Hold, Keep, Purpose, ceiling_of, further
 from agentctl.closing import Closing
-from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError, Verdict
-from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, CallWaited, Emit, Event
+from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError
+from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
+from agentctl.holding import held
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, Price
@@ -28,6 +28,7 @@ from agentctl.protocols import Ledger, LLMProvider
 from agentctl.results import LimitUse
 from agentctl.settling import Settling
 from agentctl.stream import Patience, Sent, take_in
+from agentctl.wishes import Wish, wish, wish_for_summary, within
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
@@ -331,30 +332,10 @@ class Calls:
             keep=self._keep,
             then=then,
         )
-        started, told = anyio.current_time(), set[str]()
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
         if purpose in ("answer", "summary"):
             patience = dict.fromkeys(patience, 0.0)
-        try:
-            while True:
-                answer = await self._ledger.reserve(ask)
-                match answer:
-                    case Hold():
-                        return answer
-                    case Verdict():
-                        raise tripped(answer, self.facts, self._so_far)
-                    case Wait():
-                        left = started + patience[answer.reason] - anyio.current_time()
-                        if left <= 0:
-                            raise gave_up(answer, self.facts, self._so_far)
-                        if answer.reason not in told:
-                            told.add(answer.reason)
-                            await self._emit(CallWaited(answer.reason, answer.seconds))
-                        await anyio.sleep(min(answer.seconds, left))
-        except BaseException:
-            with anyio.CancelScope(shield=True), suppress(StateError):
-                await self._ledger.leave_queue(ask.attempt_id)  # and the hold, if it was granted unheard
-            raise
+        return await held(ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit)
 
 
 async def _unheard(event: Event) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agentctl.bound import message_bytes, plain_bound
-from agentctl.budget import Keep, Wish, ceiling_of
+from agentctl.budget import Keep, ceiling_of
 from agentctl.digest import Digest, joined, split
 from agentctl.limits import WINDOWS, CostLimit
 from agentctl.measure import PLAIN
 from agentctl.messages import Message, Request, Usage
 from agentctl.pricing import ModelFacts, worst_nano
 from agentctl.units import units_of
+from agentctl.wishes import Wish
 
 NOTICE = "[Budget: "  # how lines begin that tell a model what is left
 SHARE = 8  # at most this part of a limit is set aside

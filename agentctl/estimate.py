@@ -13,7 +13,7 @@ from agentctl.agents import MOST_TOOLS, AgentSpec
 from agentctl.bound import bound
 from agentctl.breaker import breaker_info, gave_up, tripped
 from agentctl.briefing import choose_agent, choose_tools, system_prompt
-from agentctl.budget import Ask, Room, Wait, Wish, ceiling_of, further, wish
+from agentctl.budget import Ask, Room, Wait, ceiling_of, further
 from agentctl.context import PLAIN, Measure
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
@@ -25,6 +25,7 @@ from agentctl.orchestrator import Equip
 from agentctl.plan import Plan
 from agentctl.pricing import ModelFacts, charge_nano
 from agentctl.results import BreakerInfo
+from agentctl.wishes import Wish, wish
 
 Look = Callable[[Ask, str], Outlook]
 """Asks the ledger how it would answer the first call of an agent's run, without a trace."""

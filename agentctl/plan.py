@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agentctl.budget import wish
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
 from agentctl.known import Known
@@ -15,6 +14,7 @@ from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
 from agentctl.pricing import ModelFacts
+from agentctl.wishes import wish
 
 if TYPE_CHECKING:
     from agentctl.context_manager import ContextManager

@@ -16,10 +16,10 @@ FLOORS = {
     "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
     "context_manager": 3.5, "economy": 3.5, "window": 3.5,
-    "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
+    "wishes": 3.8, "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
     "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
     "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,
-    "closing": 4.5, "stream": 6.3, "settling": 6.6,  # on the way up to calls, which is the only one to use them
+    "closing": 4.5, "stream": 6.3, "settling": 6.6, "holding": 6.6,  # on the way up to calls, their only user
     "admission": 6.5, "portions": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
     "annex": 6.5,
     "calls": 7, "dispatch": 7, "recorder": 7,

@@ -15,7 +15,6 @@ from anyio.lowlevel import RunVar
 
 from agentctl.bound import plain_bound
 from agentctl.breaker import RanPast
-from agentctl.budget import wish
 from agentctl.errors import UsageError
 from agentctl.messages import Completion, Delta, Request, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano
@@ -31,6 +30,7 @@ from agentctl.settings import PriceLine
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
 from agentctl.settings.network import proxy_for
 from agentctl.text import did_you_mean, redact
+from agentctl.wishes import wish
 
 if TYPE_CHECKING:
     import httpx

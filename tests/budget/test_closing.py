@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.bound import plain_bound
-from agentctl.budget import Keep, Wish
+from agentctl.budget import Keep
 from agentctl.closing import Closing, last_request, summary
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, Request, ToolCall, Usage
 from agentctl.pricing import ModelFacts, Price, worst_nano
 from agentctl.remaining import Remaining
 from agentctl.results import LimitUse
+from agentctl.wishes import Wish
 
 PRICE = Price(Decimal("2.5"), Decimal(10))
 FACTS = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=16_384)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
-from agentctl.budget import Amounts, Ask, Keep, Room, Wish, Worst, judge, wish_for_summary, worst_case
+from agentctl.budget import Amounts, Ask, Keep, Room, Worst, judge, worst_case
 from agentctl.errors import Verdict
 from agentctl.messages import Completion, Message, Request, ToolCall, Usage
 from agentctl.pricing import ModelFacts, Price
+from agentctl.wishes import Wish, wish_for_summary
 from tests.budget.test_bound_mock import TOOLS, Server, servers, texts
 from tests.budget.test_judge import some_rooms
 

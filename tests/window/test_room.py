@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from agentctl.bound import Known, about
-from agentctl.budget import Wish, within
 from agentctl.calls import Calls
 from agentctl.context import conversation_tokens
 from agentctl.conversation import Conversation
@@ -20,6 +19,7 @@ from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.plan import Plan
 from agentctl.pricing import FREE, ModelFacts
 from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.wishes import Wish, within
 
 FACTS = ModelFacts("p", "m", FREE, context_window=8_192, output_ceiling=8_192)
 LONG = (Message("system", "You help."), Message("user", "What is it? " * 1_000))  # 3,000 tokens by our count
