@@ -31,6 +31,7 @@ _REQUEST = (
     "still open. Be short; do not promise anything."
 )
 _ROUNDS = 12
+_MOST_TOLD = 4_000  # tokens of the notes on what was cut: more than there ever are
 _NEWEST, _FIRST_LINES, _WIDEST = 2, 12, 160
 
 
@@ -54,7 +55,9 @@ class Closing:
         most, frame = self._most_input(self._output), _frame(messages)
         if most is None or most - frame < _WORTH:
             return Keep(0, 0)
-        needed = min(most, frame + sum(map(message_bytes, _after_the_task(messages))))
+        told = len(_digest(messages).text(_MOST_TOLD).encode("utf-8", "replace"))
+        rest = told + sum(map(message_bytes, _after_the_task(messages)))
+        needed = min(most, frame + (rest * 4 // 3 if told else rest))  # notes get a quarter of the room at most
         return Keep(max(needed, self._dearest.input_tokens), self._output)
 
     def request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from agentctl.cli.fields import Fields, mapping, number, text
 from agentctl.events import ContextPruned
-
-Fields = Mapping[str, object]
 
 #: How a tool's answer says that a part of it is left out, and that a file of the run has all of it.
 _CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
@@ -98,21 +97,21 @@ def filling(records: Iterable[Fields]) -> Filling:
             case "run_started":
                 model = record.get("model")
                 found = found._replace(
-                    provider=_text(record, "provider"),
+                    provider=text(record, "provider"),
                     model=model if isinstance(model, str) else None,
-                    at=_text(record, "at"),
+                    at=text(record, "at"),
                     metered=record.get("metered") is not False,
                 )
             case "turn_started":
-                turns.append(Turn(_number(record, "turn") or len(turns) + 1))
+                turns.append(Turn(number(record, "turn") or len(turns) + 1))
             case "message_added":
-                message = _mapping(record, "message")
-                mark = _CUT.search(_text(message, "text")) if message.get("role") == "tool" else None
+                message = mapping(record, "message")
+                mark = _CUT.search(text(message, "text")) if message.get("role") == "tool" else None
                 if mark is not None:
                     kept = found.results_kept + (mark[1] is not None)
                     found = found._replace(results_cut=found.results_cut + 1, results_kept=kept)
             case "run_finished":
-                found = found._replace(status=_text(_mapping(record, "result"), "status"))
+                found = found._replace(status=text(mapping(record, "result"), "status"))
             case _ if turns:
                 turns[-1] = _advanced(turns[-1], record)
             case _:
@@ -124,14 +123,14 @@ def pruned(record: Fields) -> ContextPruned:
     """Return a cut as a journal has it; what an older version did not write is left at nothing."""
     cost, saves = record.get("cost_nano"), record.get("saves_nano")
     return ContextPruned(
-        _number(record, "tokens_before"),
-        _number(record, "tokens_after"),
-        _number(record, "messages_cut"),
-        _number(record, "messages_shortened"),
+        number(record, "tokens_before"),
+        number(record, "tokens_after"),
+        number(record, "messages_cut"),
+        number(record, "messages_shortened"),
         "model" if record.get("summary") == "model" else "lines",
         cost if isinstance(cost, int) else None,
         saves if isinstance(saves, int) else None,
-        _number(record, "turns"),
+        number(record, "turns"),
     )
 
 
@@ -142,35 +141,20 @@ def _advanced(turn: Turn, record: Fields) -> Turn:
         case "context_measured":
             return replace(
                 turn,
-                messages=_number(record, "messages"),
-                tokens=_number(record, "tokens"),
-                limit=_number(record, "limit"),
-                counted_by=_text(record, "counted_by"),
+                messages=number(record, "messages"),
+                tokens=number(record, "tokens"),
+                limit=number(record, "limit"),
+                counted_by=text(record, "counted_by"),
                 summaries=(*turn.summaries, *turn.charges),  # what was asked before this was measured, to be cut
                 charges=(),
             )
         case "call_settled":
-            usage, nano = _mapping(record, "usage"), record.get("cost_nano")
+            usage, nano = mapping(record, "usage"), record.get("cost_nano")
             charge = Charge(
-                _number(usage, "input_tokens") or None,
-                _number(usage, "cached_input_tokens"),
+                number(usage, "input_tokens") or None,
+                number(usage, "cached_input_tokens"),
                 nano if isinstance(nano, int) else None,
             )
             return replace(turn, charges=(*turn.charges, charge))
         case _:
             return turn
-
-
-def _mapping(record: Fields, name: str) -> Fields:
-    value = record.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(record: Fields, name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _number(record: Fields, name: str) -> int:
-    value = record.get(name)
-    return value if isinstance(value, int) else 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from agentctl.cli.fields import Fields, mapping, number, text
 from agentctl.cli.filling import pruned
 from agentctl.errors import AgentctlError
 from agentctl.mark import marked
@@ -14,8 +15,6 @@ from agentctl.messages import ToolCall
 from agentctl.text import safe_text
 from agentctl.ui.figures import money, plural, seconds
 from agentctl.ui.lines import call_text, pruned_words
-
-Fields = Mapping[str, object]
 
 _CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
 
@@ -36,7 +35,7 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
             case "run_started":
                 yield from _started(record, run_id)
             case "model_answered":
-                answered = _text(record, "text").strip("\n")
+                answered = text(record, "text").strip("\n")
                 if answered and record.get("tool_calls"):
                     yield f"\n{safe_text(answered)}"
                     answered = ""
@@ -58,14 +57,14 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
             case "tool_denied":
                 yield _decided(record, f"denied: {_safe(record, 'reason')}", was_asked=was_asked)
             case "limit_warned":
-                yield f"warning: 80 % of {_safe(_mapping(record, 'use'), 'name')} was used"
+                yield f"warning: 80 % of {_safe(mapping(record, 'use'), 'name')} was used"
             case "noted":
                 yield _safe(record, "text")
             case "context_pruned":
                 yield f"context: {pruned_words(pruned(record))}"
             case "run_finished":
                 ended = True
-                yield from _ended(_mapping(record, "result"))
+                yield from _ended(mapping(record, "result"))
             case _:
                 pass
     if settled is not None:
@@ -82,15 +81,15 @@ def _started(record: Fields, run_id: str) -> Iterator[str]:
     yield safe_text(
         f"{who} ({record.get('provider_chosen_by')}) · agent {record.get('agent')} · {record.get('workdir')}"
     )
-    labels = _mapping(record, "labels")
+    labels = mapping(record, "labels")
     if labels:
         yield safe_text("labels " + ", ".join(f"{name}={value}" for name, value in labels.items()))
     yield f"\ntask: {_safe(record, 'task')}"
 
 
 def _settled(record: Fields, *, summed_up: bool = False) -> Iterator[str]:
-    usage, nano = _mapping(record, "usage"), record.get("cost_nano")
-    tokens_in, tokens_out = _number(usage, "input_tokens"), _number(usage, "output_tokens")
+    usage, nano = mapping(record, "usage"), record.get("cost_nano")
+    tokens_in, tokens_out = number(usage, "input_tokens"), number(usage, "output_tokens")
     if tokens_in or tokens_out or nano:
         cost = money(nano) if isinstance(nano, int) else "cost unknown"
         yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}"
@@ -99,7 +98,7 @@ def _settled(record: Fields, *, summed_up: bool = False) -> Iterator[str]:
 def _finished(record: Fields) -> str:
     took = record.get("duration_s")
     time = f" · {seconds(took)}" if isinstance(took, int | float) else ""
-    error = _mapping(record, "error")
+    error = mapping(record, "error")
     said = f"failed: {_safe(error, 'message')}" if error else _safe(record, "text")
     indented = "\n".join(f"  {line}" for line in said.rstrip("\n").split("\n"))
     return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
@@ -107,7 +106,7 @@ def _finished(record: Fields) -> str:
 
 def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
     """Yield where the whole of a result is, if it was cut and kept."""
-    found = marked(_text(record, "text"))
+    found = marked(text(record, "text"))
     if found is None or kept is None:
         return
     from agentctl.annex import PREFIX, open_kept
@@ -125,13 +124,13 @@ def _decided(record: Fields, said: str, *, was_asked: bool) -> str:
 def _ended(result: Fields) -> Iterator[str]:
     if answer := _safe(result, "answer").rstrip("\n"):
         yield f"\nanswer:\n{answer}" if result.get("complete") else f"\nso far:\n{answer}"
-    if error := _mapping(result, "error"):
+    if error := mapping(result, "error"):
         yield f"\nerror: {_safe(error, 'message')}"
         if error.get("hint"):
             yield f"hint: {_safe(error, 'hint')}"
     parts = [_safe(result, "status")]
     if result.get("metered"):
-        parts.append(plural(_number(result, "turns"), "turn"))
+        parts.append(plural(number(result, "turns"), "turn"))
         cost = result.get("cost_nano")
         parts.append(money(cost) if isinstance(cost, int) else "cost unknown")
     took = result.get("duration_s")
@@ -140,30 +139,15 @@ def _ended(result: Fields) -> Iterator[str]:
 
 
 def _call(record: Fields) -> ToolCall:
-    call = _mapping(record, "call")
-    return ToolCall(_text(call, "id"), _text(call, "name"), _mapping(call, "arguments"))
-
-
-def _mapping(record: Fields, name: str) -> Fields:
-    value = record.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(record: Fields, name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
+    call = mapping(record, "call")
+    return ToolCall(text(call, "id"), text(call, "name"), mapping(call, "arguments"))
 
 
 def _safe(record: Fields, name: str) -> str:
-    return safe_text(_text(record, name))
-
-
-def _number(record: Fields, name: str) -> int:
-    value = record.get(name)
-    return value if isinstance(value, int) else 0
+    return safe_text(text(record, name))
 
 
 def _local(record: Fields) -> str:
     with suppress(ValueError):
-        return f"{datetime.fromisoformat(_text(record, 'at')).astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"{datetime.fromisoformat(text(record, 'at')).astimezone():%Y-%m-%d %H:%M:%S}"
     return ""

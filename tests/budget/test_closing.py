@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from agentctl.bound import plain_bound
 from agentctl.budget import Keep
 from agentctl.closing import Closing, last_request, summary
+from agentctl.digest import Digest
 from agentctl.limits import CostLimit
 from agentctl.messages import Message, Request, ToolCall, Usage
 from agentctl.pricing import ModelFacts, Price, worst_nano
@@ -47,6 +49,15 @@ def test_the_last_request_keeps_within_its_bound_and_says_the_task(messages: tup
     assert [message.role for message in request] == ["system", "user"]
     assert request[1].text.startswith("Task: Why is it slow?\n\nNotes:\n")
     assert not any(message.tool_calls for message in request)
+
+
+def test_what_is_kept_has_room_for_the_notes_on_what_was_cut() -> None:
+    told = Digest(40, (), "Line 17 of log 3 tells of it. " * 40).text(500)
+    messages = (SYSTEM, replace(TASK, text=TASK.text + told), *turn(1, "alpha " * 200), *turn(2, "omega " * 200))
+    kept = closing(max_cost_per_task=50).keep(messages)
+    request = last_request(messages, most=kept.input_bound)
+    assert request is not None
+    assert all(words in request[1].text for words in ("alpha " * 200, "omega " * 200, "Line 17 of log 3"))
 
 
 def test_where_there_is_room_the_last_request_has_it_all_and_where_not_the_newest() -> None:
