@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import anyio.to_thread
 
 from agentctl.errors import StateError, ToolError
 from agentctl.protocols import Kept
+from agentctl.replacing import put_whole
 from agentctl.text import redact, safe_text
 
 PREFIX = "run:"
@@ -48,7 +48,7 @@ class Annex:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = os.open(self._folder, _FOLDER)
             try:
-                _write(folder, name, data)
+                put_whole(folder, name, data, mode=0o600)
             finally:
                 os.close(folder)
         except OSError as exc:
@@ -59,25 +59,6 @@ class Annex:
             ) from exc
         self._left -= len(data)
         return Kept(PREFIX + name, safe)
-
-
-def _write(folder: int, name: str, data: bytes) -> None:
-    """Put ``data`` there under its name when all of it is on disk: half a file never has that name."""
-    temporary = f".{name}.{os.urandom(4).hex()}"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-    try:
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
 
 
 def open_kept(folder: Path | None, path: str) -> BufferedReader:

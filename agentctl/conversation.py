@@ -101,13 +101,15 @@ class Conversation:
             fitted = messages
             with suppress(ContextOverflow):
                 fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
-            size = self._size(messages, fitted, offered, written=summaries.most)
-            if fitted != messages and (summaries.always or self._economy.summary_pays(size)):
+            if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 fitted = self._prune(messages, offered, measure=measure, most=room)
                 cutting = Cutting(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
                 told = await summaries.told(cutting, measure)
                 return told or fitted, told is not None
         return self._prune(messages, offered, measure=measure, most=self._most), False
+
+    def _pays(self, fitted: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int) -> bool:
+        return self._economy.summary_pays(self._size(self._messages, fitted, offered, written=written))
 
     def _size(
         self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int

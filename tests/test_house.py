@@ -11,7 +11,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "agentctl"
 FLOORS = {
     "errors": 1, "version": 1, "worker": 1,
-    "messages": 2, "text": 2,
+    "messages": 2, "text": 2, "replacing": 2,
     "mark": 2.3, "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
     "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
     "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,

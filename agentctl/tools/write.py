@@ -13,6 +13,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.errors import ToolError, UsageError
+from agentctl.replacing import put_whole
 from agentctl.sandbox.choose import is_a_projects_folder
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
@@ -143,26 +144,14 @@ def _open_folder(root: int, relative: str) -> int:
 def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result | None:
     """Put ``data`` in place of what is there; return what was."""
     old = _existing(folder, name, shown)
-    temporary = f".{os.urandom(8).hex()}.agentctl"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    new = os.open(temporary, flags, 0o666 if old is None else 0o600, dir_fd=folder)
-    try:
-        try:
-            if old is not None:
-                if os.geteuid() == 0:
-                    os.fchown(new, old.st_uid, old.st_gid)
-                os.fchmod(new, stat.S_IMODE(old.st_mode))
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(new, rest) :]
-            os.fsync(new)
-        finally:
-            os.close(new)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
+
+    def as_before(new: int) -> None:
+        if old is not None:
+            if os.geteuid() == 0:
+                os.fchown(new, old.st_uid, old.st_gid)
+            os.fchmod(new, stat.S_IMODE(old.st_mode))
+
+    put_whole(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
     os.fsync(folder)
     return old
 
