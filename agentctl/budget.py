@@ -138,7 +138,8 @@ class Room:
     """One limit as it stands inside the transaction, in its own unit.
 
     ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);
-    ``queued`` is what those who wait longer need. ``ceiling`` None: no such limit.
+    ``queued`` is what those who wait longer need. ``ceiling`` None: no such limit. ``run_id`` is the run whose limit it
+    is; "" for a window that the asking process set itself.
     """
 
     limit: LimitName
@@ -147,6 +148,7 @@ class Room:
     amounts: Amounts
     movable: int = 0
     queued: int = 0
+    run_id: str = ""
 
 
 class Worst(NamedTuple):
@@ -263,6 +265,7 @@ def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: 
         held=amounts.held,
         would_be=_after(room, worst) + (room.queued if queued else 0),
         doubtful=doubtful,
+        run_id=room.run_id,
     )
 
 

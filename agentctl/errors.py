@@ -49,7 +49,8 @@ class Verdict:
     """The limit that refused an attempt, in its own unit.
 
     ``would_be`` is with the least output that would do. ``doubtful`` says that amounts in doubt are the
-    cause (exit 4, not 3). ``free_at`` is when waiting would help, None if never.
+    cause (exit 4, not 3). ``free_at`` is when waiting would help, None if never. ``run_id`` is the run whose limit it
+    is, "" for a window over everyone's spending that the asking process set itself.
     """
 
     limit: LimitName
@@ -61,6 +62,7 @@ class Verdict:
     would_be: int
     doubtful: bool = False
     free_at: datetime | None = None
+    run_id: str = ""
 
 
 class AgentctlError(Exception):

@@ -91,7 +91,8 @@ class ModelFacts:
     ``price`` is None when unknown; ``context_window`` and ``output_ceiling`` (tokens) are None when unknown.
     ``metered`` is False for what is no language model at all (builtin): it has neither tokens nor dollars.
     ``unbounded`` says why no bound exists (a router, an unknown fee), or is None. ``may_cut``: a prompt that is too
-    long for the server's own window may be cut there, and nobody told.
+    long for the server's own window may be cut there, and nobody told. ``base_url`` is where it is asked, without
+    credentials; "" is the provider's own address.
     """
 
     provider: str
@@ -106,6 +107,7 @@ class ModelFacts:
     unbounded: str | None = None
     known_endpoint: bool = True
     may_cut: bool = False
+    base_url: str = ""
 
 
 def _ceil(amount: Decimal) -> int:

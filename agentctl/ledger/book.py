@@ -107,7 +107,7 @@ class Book:
             if (hold := self._held_before(tick, ask)) is not None:
                 return hold
             if ask.facts.metered:
-                health = provider_health(tick, ask.facts.provider, pause_s=self._pause_s)
+                health = provider_health(tick, ask.facts, pause_s=self._pause_s)
                 if ask.purpose in ("answer", "summary") and not health:
                     health = Wait("provider", self._pause_s)
                 if isinstance(health, Wait):
@@ -128,7 +128,7 @@ class Book:
                 return timed(tick, ask, answer)
             for one in gone:
                 rows.void(tick, one.id, "another run needed the room")
-            limits = kept.without(limits, *gone, shared_only=True)
+            limits = kept.freed(limits, gone)
             kept.put(tick, ask, own, aside, limits, owner_id=self._owner_id)
             return self._hold(tick, ask, answer, kept.beside(limits, aside))
 
@@ -277,7 +277,7 @@ def judged(
     refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # for that nobody gives up a last answer
     others = kept.of_others(tick, ask.run_id) if refused else ()
     for count in range(1, len(others) + 1):
-        freed = kept.without(limits, *others[:count], shared_only=True)
+        freed = kept.freed(limits, others[:count])
         granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
         if isinstance(granted, Worst):
             return granted, aside, others[:count]

@@ -28,6 +28,35 @@ SELECT a.rowid, a.id, a.phase, a.nano, a.tokens, e.phase, e.nano, e.tokens
 FROM attempts AS a LEFT JOIN entries AS e ON e.id = (SELECT max(id) FROM entries WHERE attempt_id = a.id)
 WHERE a.rowid > ? ORDER BY a.rowid LIMIT ?
 """
+_PATHS = "SELECT scope_id, above_id FROM scope_paths WHERE depth > 0 ORDER BY scope_id, depth"
+# Each sub-total that differs from the rows it adds up: of which run (or window), and in which phase.
+_TOTALS = """
+WITH
+of_runs AS (
+    SELECT p.above_id AS place, a.phase AS phase, sum(coalesce(a.nano, 0) >> 32) AS nh,
+        sum(coalesce(a.nano, 0) & 4294967295) AS nl, sum(a.tokens >> 32) AS th, sum(a.tokens & 4294967295) AS tl
+    FROM attempts AS a JOIN scope_paths AS p ON p.scope_id = a.run_id
+    WHERE a.phase <> 'void' AND (coalesce(a.nano, 0) <> 0 OR a.tokens <> 0) GROUP BY 1, 2
+),
+kept_of_runs AS (
+    SELECT scope_id AS place, phase, nano_hi AS nh, nano_lo AS nl, tokens_hi AS th, tokens_lo AS tl FROM scope_totals
+    WHERE (nano_hi, nano_lo, tokens_hi, tokens_lo) <> (0, 0, 0, 0)
+),
+of_windows AS (
+    SELECT w.width_us || ':' || iif(w.width_us = 0, 0, a.leaves_hour_us / w.width_us) AS place, a.phase AS phase,
+        sum(coalesce(a.nano, 0) >> 32) AS nh, sum(coalesce(a.nano, 0) & 4294967295) AS nl
+    FROM widths AS w JOIN attempts AS a ON (w.width_us = 0) = (a.leaves_hour_us IS NULL)
+    WHERE a.phase <> 'void' AND coalesce(a.nano, 0) <> 0 GROUP BY 1, 2
+),
+kept_of_windows AS (
+    SELECT width_us || ':' || bucket AS place, phase, nano_hi AS nh, nano_lo AS nl FROM window_totals
+    WHERE (nano_hi, nano_lo) <> (0, 0)
+)
+SELECT 'run ' || place FROM (SELECT * FROM of_runs EXCEPT SELECT * FROM kept_of_runs)
+UNION SELECT 'run ' || place FROM (SELECT * FROM kept_of_runs EXCEPT SELECT * FROM of_runs)
+UNION SELECT 'window ' || place FROM (SELECT * FROM of_windows EXCEPT SELECT * FROM kept_of_windows)
+UNION SELECT 'window ' || place FROM (SELECT * FROM kept_of_windows EXCEPT SELECT * FROM of_windows)
+"""
 _NAMES = "SELECT 1 FROM attempts WHERE instr(admitted, ?) LIMIT 1"
 _OPEN = """
 SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.held_us, a.owner_id, o.pid, o.host
@@ -121,10 +150,15 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         names = [name for name in NAMES if tick.db.execute(_NAMES, (name,)).fetchone()]
         most = tick.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
         broken = tick.db.execute("PRAGMA foreign_key_check").fetchall()
+        above: dict[str, tuple[str, ...]] = {}
+        for scope_id, above_id in tick.db.execute(_PATHS):
+            above[scope_id] = (*above.get(scope_id, ()), above_id)
+        drifted = tick.db.execute(_TOTALS).fetchall()
     wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
+    wrong += [f"the sub-total of {place} is not the sum of its attempts" for (place,) in drifted]
     replay = Replay(names)
     for step in _steps(path, clock, most, page):
-        replay.take(step)
+        replay.take(step._replace(above=above.get(step.run_id or "", ())))
     replay.finish()
     attempts, said_of_rows = _rows(path, clock, page)
     wrong += [*replay.wrong, *said_of_rows]
@@ -147,7 +181,7 @@ def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Step]
             page = [] if tick is None else tick.db.execute(_STEPS, (last, most, size)).fetchall()
         if not page:
             return
-        yield from map(Step._make, page)
+        yield from (Step(*row) for row in page)
         last = page[-1][0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -41,12 +42,35 @@ def system_clock() -> ReadClock:
     return read
 
 
-def advance(now_us: int, before: Reading, after: Reading) -> int:
-    """Return the ledger's time at ``after``: on by the lesser of both clocks under one boot id, else by the wall's."""
-    step = after.wall_us - before.wall_us
+class ClockRow(NamedTuple):
+    """The ledger's time as it was last written, the clocks at that moment, and the highest wall clock ever read."""
+
+    now_us: int
+    wall_us: int
+    boot_us: int
+    boot_id: str
+    highest_wall_us: int
+
+
+def advance(before: ClockRow | None, after: Reading) -> ClockRow:
+    """Return the clock's row at ``after``, ``before`` being the row so far (None: a new ledger).
+
+    Under one boot id time steps by the lesser of both clocks. Across boots only the wall clock is left, and it counts
+    beyond the highest that was ever read: one that was slow for a while, and is right again, is no time that passed.
+    """
+    if before is None:
+        return ClockRow(after.wall_us, *after, highest_wall_us=after.wall_us)
     if after.boot_id and after.boot_id == before.boot_id:
-        step = min(step, after.boot_us - before.boot_us)
-    return now_us + max(0, step)
+        step = min(after.wall_us - before.wall_us, after.boot_us - before.boot_us)
+    else:
+        step = after.wall_us - before.highest_wall_us
+    return ClockRow(before.now_us + max(0, step), *after, max(before.highest_wall_us, after.wall_us))
+
+
+def read_time(db: sqlite3.Connection, clock: ReadClock) -> ClockRow:
+    """Return the ledger's time now; nothing is written."""
+    row = db.execute("SELECT now_us, wall_us, boot_us, boot_id, highest_wall_us FROM clock").fetchone()
+    return advance(None if row is None else ClockRow(*row), clock())
 
 
 def as_datetime(us: int) -> datetime:

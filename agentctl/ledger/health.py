@@ -5,22 +5,27 @@ from __future__ import annotations
 from agentctl.budget import Ask, Wait
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Tick
+from agentctl.pricing import ModelFacts
 
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
 
 
-def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool:
+def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
     """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
 
-    Counted over all processes. What is not the provider's doing (a killed process, Ctrl-C, a row
-    settled by hand) is left out.
+    Counted over all processes, for one model at one address: what another server or model does says nothing of this
+    one. What is not the provider's doing (a killed process, Ctrl-C, a manual settlement) is left out. A free model
+    cannot cost anything, so it is always asked.
     """
+    if facts.price is not None and facts.price.is_free:
+        return True
+    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
     recent = tick.db.execute(
-        "SELECT phase, ended_us FROM attempts WHERE provider = ? AND phase IN ('settled', 'doubt')"
+        "SELECT phase, ended_us FROM attempts WHERE provider = ? AND base_url = ? AND coalesce(model, '') = ?"
         " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
-        (plain(provider),),
+        asked,
     ).fetchall()
     doubts = next((i for i, (phase, _) in enumerate(recent) if phase == "settled"), len(recent))
     if doubts < DOUBTS_IN_A_ROW:
@@ -30,8 +35,9 @@ def provider_health(tick: Tick, provider: str, *, pause_s: float) -> Wait | bool
     if left > 0:
         return Wait("provider", left)
     under_way = tick.db.execute(
-        "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?",
-        (plain(provider),),
+        "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?"
+        " AND base_url = ? AND coalesce(model, '') = ?",
+        asked,
     ).fetchone()
     return Wait("provider", PROBE_POLL_S) if under_way else False
 

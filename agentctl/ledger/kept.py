@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.budget import Ask, Room, Worst, worst_case
 from agentctl.ledger import rows
 from agentctl.ledger.store import Tick
+from agentctl.ledger.sums import path_of
 from agentctl.limits import WINDOWS
 
 
 class Kept(NamedTuple):
-    """A kept amount: nano-dollars (None: price unknown) and tokens; no id: not in the book yet."""
+    """A kept amount: nano-dollars (None: price unknown) and tokens; no id: not in the ledger yet.
+
+    ``counts_in`` are the runs in whose limits another run's counts.
+    """
 
     id: str
     nano: int | None
     tokens: int
+    counts_in: frozenset[str] = frozenset()
 
 
 def kept_of(tick: Tick, run_id: str) -> Kept | None:
@@ -29,13 +35,18 @@ def kept_of(tick: Tick, run_id: str) -> Kept | None:
 
 
 def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
-    """Return what other runs keep in dollars, the youngest first."""
+    """Return what other runs keep in a limit of this run: in dollars, or below the same run; the youngest first."""
     found = tick.db.execute(
-        "SELECT id, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
-        " AND nano > 0 ORDER BY held_us DESC, id",
+        "SELECT id, nano, tokens, run_id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
+        " ORDER BY held_us DESC, id",
         (run_id,),
+    ).fetchall()
+    above = {scope.id for scope in path_of(tick, run_id)}
+    others = (
+        Kept(attempt_id, nano, tokens, frozenset(scope.id for scope in path_of(tick, other)))
+        for attempt_id, nano, tokens, other in found
     )
-    return tuple(map(Kept._make, found))
+    return tuple(kept for kept in others if kept.nano or kept.counts_in & above)
 
 
 def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
@@ -59,11 +70,19 @@ def _worst(ask: Ask) -> Worst:
     return worst_case(replace(ask, input_bound=ask.keep.input_bound), ask.keep.output)
 
 
-def without(limits: tuple[Room, ...], *gone: Kept | None, shared_only: bool = False) -> tuple[Room, ...]:
-    """Return the limits as they stand without these kept amounts; ``shared_only``: they are of other runs."""
-    nano = sum(kept.nano or 0 for kept in gone if kept is not None)
-    tokens = sum(kept.tokens for kept in gone if kept is not None)
-    return tuple(_less(room, nano, tokens) if room.limit in WINDOWS or not shared_only else room for room in limits)
+def without(limits: tuple[Room, ...], own: Kept | None) -> tuple[Room, ...]:
+    """Return the limits as they stand without what the run itself keeps."""
+    return limits if own is None else tuple(_less(room, own.nano or 0, own.tokens) for room in limits)
+
+
+def freed(limits: tuple[Room, ...], others: Iterable[Kept]) -> tuple[Room, ...]:
+    """Return the limits as they stand without what other runs keep: each counts in the windows and above its run."""
+    for one in others:
+        limits = tuple(
+            _less(room, one.nano or 0, one.tokens) if room.limit in WINDOWS or room.run_id in one.counts_in else room
+            for room in limits
+        )
+    return limits
 
 
 def beside(limits: tuple[Room, ...], kept: Kept | None) -> tuple[Room, ...]:

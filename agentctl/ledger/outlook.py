@@ -13,10 +13,11 @@ from typing import NamedTuple, TypeVar
 from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger.book import PAUSE_S, judged, timed
-from agentctl.ledger.clock import ReadClock, Reading, advance, as_datetime, system_clock
+from agentctl.ledger.clock import ReadClock, as_datetime, read_time, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
+from agentctl.ledger.reading import migrated, migrated_copy
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import limits_of
@@ -51,7 +52,7 @@ def outlook(
         _open_unseen(tick, ask, limits)
         rooms, wanted, rest = limits_of(tick, ask), ask, 0.0
         if ask.facts.metered:
-            health = provider_health(tick, ask.facts.provider, pause_s=pause_s)
+            health = provider_health(tick, ask.facts, pause_s=pause_s)
             if health is not True:
                 wanted = replace(ask, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
@@ -69,9 +70,11 @@ def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit) -> None:
     """Open the run in a table of this connection alone, which hides the book's own: the sums find it there."""
     tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM main.scopes WHERE 0")
     tick.db.execute(
-        "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, opened_us) VALUES (?, 'run', ?, ?, ?)",
+        "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, limits, opened_us)"
+        " VALUES (?, 'run', ?, ?, '{}', ?)",
         (ask.run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
     )
+    tick.db.execute("CREATE TEMP TABLE scope_paths AS SELECT ?1 AS scope_id, ?1 AS above_id, 0 AS depth", (ask.run_id,))
 
 
 def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
@@ -83,7 +86,7 @@ def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
         before = _stamp(path)
         if before is None:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-                return _told(_migrated(db), look, clock)
+                return _told(migrated(db), look, clock)
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not before[-1]:
             try:
@@ -124,18 +127,10 @@ def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadCloc
             )
         if version == len(MIGRATIONS):
             return _told(db, look, clock)
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:  # a run would migrate it in place
-            db.backup(copy)
-            return _told(_migrated(copy, version), look, clock)
-
-
-def _migrated(db: sqlite3.Connection, version: int = 0) -> sqlite3.Connection:
-    for script in MIGRATIONS[version:]:
-        db.executescript(f"BEGIN; {script} COMMIT;")
-    return db
+        with closing(migrated_copy(db, version)) as copy:  # a run would migrate it in place
+            return _told(copy, look, clock)
 
 
 def _told(db: sqlite3.Connection, look: Callable[[Tick], T], clock: ReadClock) -> T:
-    row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
-    read = clock()
-    return look(Tick(db, read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read), read.wall_us))
+    row = read_time(db, clock)
+    return look(Tick(db, row.now_us, row.wall_us))

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agentctl.errors import StateError
-from agentctl.ledger.clock import ReadClock, Reading, advance
+from agentctl.ledger.clock import ReadClock, read_time
 from agentctl.ledger.fault import refuse_a_remnant, translated
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from agentctl.ledger.store import Tick
@@ -40,11 +40,31 @@ def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
                     f"{path} is not a ledger that this agentctl can read",
                     hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
                 )
-            db.execute("BEGIN")
-            row = db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
-            read = clock()
-            now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
-            yield Tick(db, now, read.wall_us)
+            if version < len(MIGRATIONS):
+                with closing(migrated_copy(db, version)) as copy:
+                    yield _tick(copy, clock)
+                return
+            yield _tick(db, clock)
+
+
+def migrated_copy(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """Return a copy in memory of a ledger of an older schema, brought up to this one; the file stays as it is."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    db.backup(copy)
+    return migrated(copy, version)
+
+
+def migrated(db: sqlite3.Connection, version: int = 0) -> sqlite3.Connection:
+    """Bring a database of this connection alone up to this schema."""
+    for script in MIGRATIONS[version:]:
+        db.executescript(f"BEGIN; {script} COMMIT;")
+    return db
+
+
+def _tick(db: sqlite3.Connection, clock: ReadClock) -> Tick:
+    db.execute("BEGIN")
+    row = read_time(db, clock)
+    return Tick(db, row.now_us, row.wall_us)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

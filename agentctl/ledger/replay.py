@@ -19,7 +19,7 @@ ENDED = ("settled", "void", "doubt")
 class Step(NamedTuple):
     """One entry of the history with what its attempt's row says; nano-dollars (None: unknown), tokens, ledger time.
 
-    ``run_id`` None: there is no such row.
+    ``run_id`` None: there is no such row. ``above`` are the runs above it.
     """
 
     entry_id: int
@@ -33,6 +33,7 @@ class Step(NamedTuple):
     hold_nano: int | None
     hold_tokens: int
     deadline_us: int
+    above: tuple[str, ...] = ()
 
 
 class _Counted(NamedTuple):
@@ -42,6 +43,12 @@ class _Counted(NamedTuple):
     nano: int
     tokens: int
     kept: bool
+    above: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The runs in whose limits it counts."""
+        return (self.run_id, *self.above)
 
 
 class _Window:
@@ -124,7 +131,7 @@ class Replay:
             self._admit(step, run_id, counted)
         if self._counts_calls:
             self._count_call(step, run_id)
-        unchanged = _Counted(run_id, step.nano or 0, step.tokens, kept=False)
+        unchanged = _Counted(run_id, step.nano or 0, step.tokens, kept=False, above=step.above)
         if step.phase != "sent" or counted != unchanged:
             self._count(step, run_id)
 
@@ -167,12 +174,13 @@ class Replay:
             self._forget(step.attempt_id)
             for window in self._windows.values():
                 window.put(step.attempt_id, 0, None)
-        self._runs.setdefault(run_id, [0, 0])
         before = {name: self._standing(name, run_id, self._now_us) or 0 for name in limits}
         self._pending = _Admission(step, run_id, self._now_us, limits, before)
 
-    def _standing(self, limit: str, run_id: str, at_us: int) -> int | None:
-        """Return what stood against a limit, None for one that is not known."""
+    def _standing(self, name: str, run_id: str, at_us: int) -> int | None:
+        """Return what stood against a limit (``limit@run``; the first schema names no run), None for an unknown one."""
+        limit, _, scope = name.partition("@")
+        run_id = scope or run_id
         window = self._windows.get(limit)
         if window is not None:
             return window.total(at_us)
@@ -182,20 +190,23 @@ class Replay:
                 sent.popleft()
             return len(sent) + len(self._held[run_id])
         at = {"max_cost_per_task": 0, "max_tokens_per_task": 1}.get(limit)
-        return None if at is None else self._runs[run_id][at]
+        return None if at is None else self._runs.get(run_id, (0, 0))[at]
 
     def _count_call(self, step: Step, run_id: str) -> None:
-        if step.phase == "held":
-            self._held[run_id].add(step.attempt_id)
-        else:
-            self._held[run_id].discard(step.attempt_id)
-        if step.phase == "sent":
-            self._sent[run_id].append(step.at_us)
+        for scope in (run_id, *step.above):
+            if step.phase == "held":
+                self._held[scope].add(step.attempt_id)
+            else:
+                self._held[scope].discard(step.attempt_id)
+            if step.phase == "sent":
+                self._sent[scope].append(step.at_us)
 
     def _forget(self, attempt_id: str) -> None:
         counted = self._counted.pop(attempt_id, None)
-        if counted is not None:
-            run = self._runs[counted.run_id]
+        if counted is None:
+            return
+        for scope in counted.runs:
+            run = self._runs[scope]
             run[0] -= counted.nano
             run[1] -= counted.tokens
 
@@ -205,11 +216,12 @@ class Replay:
         if step.phase == "void":
             nano = 0
         else:
-            counted = _Counted(run_id, nano, step.tokens, step.phase == "kept")
+            counted = _Counted(run_id, nano, step.tokens, step.phase == "kept", step.above)
             self._counted[step.attempt_id] = counted
-            run = self._runs.setdefault(run_id, [0, 0])
-            run[0] += nano
-            run[1] += step.tokens
+            for scope in counted.runs:
+                run = self._runs.setdefault(scope, [0, 0])
+                run[0] += nano
+                run[1] += step.tokens
         if step.phase in ENDED:
             leaves = HOUR_US + (max(step.deadline_us, step.at_us) if step.phase == "doubt" else step.at_us)
         for window in self._windows.values():

@@ -11,6 +11,7 @@ from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.owner import is_dead
 from agentctl.ledger.store import Tick
+from agentctl.limits import WINDOWS
 
 
 def plain(text: str) -> str:
@@ -92,6 +93,7 @@ def insert(
         "phase": phase,
         "provider": plain(facts.provider),
         "model": None if facts.model is None else plain(facts.model),
+        "base_url": plain(facts.base_url),
         "prices": None if price is None else json.dumps(price.as_row()),
         "price_source": None if price is None else price.source,
         "price_version": None if price is None else price.version,
@@ -128,7 +130,13 @@ def resize(tick: Tick, attempt_id: str, keep: Keep, worst: Worst, limits: tuple[
 
 
 def _admitted(limits: tuple[Room, ...]) -> str:
-    return json.dumps({room.limit: [room.ceiling, room.amounts.total] for room in limits})
+    """Write the limits of an admission: ``limit@run`` or, over everyone, ``limit``; each its ceiling and sum before."""
+    return json.dumps(
+        {
+            room.limit if room.limit in WINDOWS else f"{room.limit}@{room.run_id}": [room.ceiling, room.amounts.total]
+            for room in limits
+        }
+    )
 
 
 def end(

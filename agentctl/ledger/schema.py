@@ -73,4 +73,107 @@ CREATE TABLE overruns (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (V1,)
+# Sums of 64-bit amounts do not fit 64 bits, so each sub-total is kept in two halves: ``hi`` adds up the amounts
+# shifted right by 32 bits, ``lo`` what is left of them.
+_AMOUNTS = """nano_hi INTEGER NOT NULL, nano_lo INTEGER NOT NULL"""
+_TOKENS = """tokens_hi INTEGER NOT NULL, tokens_lo INTEGER NOT NULL"""
+
+
+def _halves(row: str, column: str, sign: str = "") -> str:
+    return f"{sign}(coalesce({row}.{column}, 0) >> 32), {sign}(coalesce({row}.{column}, 0) & 4294967295)"
+
+
+def _subtotals(row: str, sign: str) -> str:
+    """Return the statements that add an attempt's row to every sub-total it is part of, or (``-``) take it out."""
+    nano, tokens = _halves(row, "nano", sign), _halves(row, "tokens", sign)
+    more = "nano_hi = nano_hi + excluded.nano_hi, nano_lo = nano_lo + excluded.nano_lo"
+    more_tokens = "tokens_hi = tokens_hi + excluded.tokens_hi, tokens_lo = tokens_lo + excluded.tokens_lo"
+    return f"""
+    INSERT INTO scope_totals SELECT above_id, {row}.phase, {nano}, {tokens} FROM scope_paths
+        WHERE scope_id = {row}.run_id AND {row}.phase <> 'void'
+        ON CONFLICT (scope_id, phase) DO UPDATE SET {more}, {more_tokens};
+    INSERT INTO window_totals
+        SELECT width_us, iif(width_us = 0, 0, {row}.leaves_hour_us / width_us), {row}.phase, {nano} FROM widths
+        WHERE {row}.phase <> 'void' AND (width_us = 0) = ({row}.leaves_hour_us IS NULL)
+        ON CONFLICT (width_us, bucket, phase) DO UPDATE SET {more};
+    """  # noqa: S608 - our own names
+
+
+V2 = f"""
+-- Runs inside runs. capability_hash: the SHA-256 of what a child must show; limits: further ceilings by name (JSON),
+-- which bind the runs below, too. owner_id: the process that opened it; without that process it is closed.
+ALTER TABLE scopes ADD COLUMN capability_hash TEXT;
+ALTER TABLE scopes ADD COLUMN owner_id TEXT;
+ALTER TABLE scopes ADD COLUMN limits TEXT NOT NULL DEFAULT '{{}}';
+CREATE INDEX scopes_parent ON scopes (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX scopes_owner ON scopes (owner_id) WHERE closed_us IS NULL;
+
+-- Every scope with each one that it counts in: itself (depth 0), and those above it.
+CREATE TABLE scope_paths (
+    scope_id TEXT NOT NULL, above_id TEXT NOT NULL, depth INTEGER NOT NULL, PRIMARY KEY (scope_id, above_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scope_paths_above ON scope_paths (above_id);
+INSERT INTO scope_paths SELECT id, id, 0 FROM scopes;
+CREATE TRIGGER scopes_paths AFTER INSERT ON scopes BEGIN
+    INSERT INTO scope_paths SELECT NEW.id, NEW.id, 0
+        UNION ALL SELECT NEW.id, above_id, depth + 1 FROM scope_paths WHERE scope_id = NEW.parent_id;
+END;
+
+-- What a charge was charged at, so that it can be recomputed to the nano. charged_by: which price won ('asked' or
+-- 'answered' model, or what the provider 'billed'). NULL in rows that were settled before these columns were there.
+ALTER TABLE attempts ADD COLUMN base_url TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN charged_by TEXT;
+ALTER TABLE attempts ADD COLUMN charged_model TEXT;
+ALTER TABLE attempts ADD COLUMN charged_tier TEXT;
+ALTER TABLE attempts ADD COLUMN charged_prices TEXT;
+ALTER TABLE attempts ADD COLUMN charged_source TEXT;
+ALTER TABLE attempts ADD COLUMN charged_version TEXT;
+ALTER TABLE attempts ADD COLUMN charged_digest TEXT;
+ALTER TABLE attempts ADD COLUMN hour_write_tokens INTEGER;
+ALTER TABLE attempts ADD COLUMN billed_nano INTEGER;
+
+-- How a provider, at one address and with one model, fared lately.
+CREATE INDEX attempts_health ON attempts (provider, base_url, coalesce(model, ''), ended_us)
+    WHERE phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1;
+CREATE INDEX attempts_calls ON attempts (run_id, sent_us) WHERE sent_us IS NOT NULL;
+
+-- Another model answered than was asked: from then on its price is held if dearer, until the user clears it.
+-- prices: NULL where its price is unknown.
+CREATE TABLE substitutes (
+    provider TEXT NOT NULL, base_url TEXT NOT NULL, model TEXT NOT NULL, answered_model TEXT NOT NULL,
+    prices TEXT, price_source TEXT, price_version TEXT, price_digest TEXT,
+    attempt_id TEXT NOT NULL, at_us INTEGER NOT NULL, cleared_us INTEGER,
+    PRIMARY KEY (provider, base_url, model, answered_model)
+) STRICT, WITHOUT ROWID;
+
+-- The highest wall clock that any process ever told: across boots time steps only beyond it.
+ALTER TABLE clock ADD COLUMN highest_wall_us INTEGER NOT NULL DEFAULT 0;
+UPDATE clock SET highest_wall_us = wall_us;
+
+-- Sub-totals of attempts, kept by triggers, so that no hold has to add up what came long before it. Of a scope by
+-- phase; of a window by the time at which amounts leave the hour, in buckets (width 0: open, they do not leave yet).
+CREATE TABLE scope_totals (
+    scope_id TEXT NOT NULL, phase TEXT NOT NULL, {_AMOUNTS}, {_TOKENS}, PRIMARY KEY (scope_id, phase)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE window_totals (
+    width_us INTEGER NOT NULL, bucket INTEGER NOT NULL, phase TEXT NOT NULL, {_AMOUNTS},
+    PRIMARY KEY (width_us, bucket, phase)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE widths (width_us INTEGER PRIMARY KEY) STRICT;
+INSERT INTO widths VALUES (0), (60000000), (3600000000);
+INSERT INTO scope_totals
+    SELECT run_id, phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295),
+        sum(tokens >> 32), sum(tokens & 4294967295)
+    FROM attempts WHERE phase <> 'void' GROUP BY run_id, phase;
+INSERT INTO window_totals
+    SELECT width_us, iif(width_us = 0, 0, leaves_hour_us / width_us) AS bucket, phase,
+        sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295)
+    FROM widths JOIN attempts ON (width_us = 0) = (leaves_hour_us IS NULL)
+    WHERE phase <> 'void' GROUP BY width_us, bucket, phase;
+CREATE TRIGGER attempts_counted AFTER INSERT ON attempts BEGIN {_subtotals("NEW", "+")} END;
+CREATE TRIGGER attempts_recounted AFTER UPDATE OF run_id, phase, nano, tokens, leaves_hour_us ON attempts BEGIN
+    {_subtotals("OLD", "-")} {_subtotals("NEW", "+")}
+END;
+"""  # noqa: S608 - our own names
+
+MIGRATIONS: tuple[str, ...] = (V1, V2)

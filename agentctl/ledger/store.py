@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from agentctl.errors import StateError
-from agentctl.ledger.clock import ReadClock, Reading, advance, system_clock
+from agentctl.ledger.clock import ReadClock, read_time, system_clock
 from agentctl.ledger.fault import refuse_a_remnant, state_error
 from agentctl.ledger.fault import translated as translated  # its readers know it from here
 from agentctl.ledger.owner import turn
@@ -193,16 +193,14 @@ class Store:
             self._db.execute("ROLLBACK")
 
     def _tick(self) -> Tick:
-        read = self._clock()
-        row = self._db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
-        now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
+        row = read_time(self._db, self._clock)
         self._db.execute(
-            "INSERT INTO clock VALUES (1, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " now_us = excluded.now_us, wall_us = excluded.wall_us, boot_us = excluded.boot_us,"
-            " boot_id = excluded.boot_id",
-            (now, read.wall_us, read.boot_us, read.boot_id),
+            "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id, highest_wall_us) VALUES (1, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET now_us = excluded.now_us, wall_us = excluded.wall_us,"
+            " boot_us = excluded.boot_us, boot_id = excluded.boot_id, highest_wall_us = excluded.highest_wall_us",
+            row,
         )
-        return Tick(self._db, now, read.wall_us)
+        return Tick(self._db, row.now_us, row.wall_us)
 
     @contextmanager
     def read(self) -> Iterator[Tick]:
@@ -211,10 +209,8 @@ class Store:
         with self._mutex, translated(self.path):
             self._db.execute("BEGIN")
             try:
-                read = self._clock()
-                row = self._db.execute("SELECT now_us, wall_us, boot_us, boot_id FROM clock").fetchone()
-                now = read.wall_us if row is None else advance(row[0], Reading(*row[1:]), read)
-                yield Tick(self._db, now, read.wall_us)
+                row = read_time(self._db, self._clock)
+                yield Tick(self._db, row.now_us, row.wall_us)
             finally:
                 self._db.execute("ROLLBACK")
 

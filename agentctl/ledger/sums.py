@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Literal, NamedTuple
 
 from agentctl.budget import Amounts, Ask, Room
 from agentctl.errors import InternalError, LimitName, Verdict
@@ -16,23 +18,62 @@ MINUTE_US = 60 * 1_000_000
 WAITER_SILENCE_US = 10 * 1_000_000
 _MOVABLE = ("held", "sent")
 
+#: The open amounts, then those of whole hours, of whole minutes, and of the rest of a minute that ``:after`` lies in.
+_WINDOW = """
+SELECT phase, nano_hi, nano_lo FROM window_totals WHERE width_us = 0
+UNION ALL SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals
+    WHERE width_us = 3600000000 AND bucket > :after / 3600000000 GROUP BY phase
+UNION ALL SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals
+    WHERE width_us = 60000000 AND bucket > :after / 60000000 AND bucket < (:after / 3600000000 + 1) * 60 GROUP BY phase
+UNION ALL SELECT phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295) FROM attempts
+    WHERE leaves_hour_us > :after AND leaves_hour_us < (:after / 60000000 + 1) * 60000000
+    AND leaves_hour_us IS NOT NULL AND phase <> 'void' GROUP BY phase
+"""
+_PATH = """
+SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL
+FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
+"""
+_QUEUED = """
+SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_tokens), 0) FROM waiters
+WHERE seen_us >= :heard AND (since_us < :since OR (since_us = :since AND attempt_id < :attempt))
+"""
+_BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :scope)"
 
-def _amounts(rows: list[tuple[str, int]]) -> tuple[Amounts, int]:
+
+class Scope(NamedTuple):
+    """A run whose limits an attempt falls under: its own, or one above it. ``further`` are ceilings by limit."""
+
+    id: str
+    limit_nano: int | None
+    limit_tokens: int | None
+    further: Mapping[LimitName, int]
+    is_closed: bool
+
+
+def path_of(tick: Tick, run_id: str) -> tuple[Scope, ...]:
+    """Return the run and those above it, itself first; empty for a run that was never opened."""
+    return tuple(
+        Scope(scope_id, nano, tokens, json.loads(limits), bool(closed))
+        for scope_id, nano, tokens, limits, closed in tick.db.execute(_PATH, (run_id,))
+    )
+
+
+def _amounts(rows: Iterable[tuple[str, int]]) -> tuple[Amounts, int]:
     """Fold (phase, sum) rows into amounts, and the part that will move soon."""
-    sums = {"spent": 0, "in_doubt": 0, "held": 0}
+    sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
     for phase, amount in rows:
         sums[_KIND[phase]] += amount
-    return Amounts(**sums), sum(amount for phase, amount in rows if phase in _MOVABLE)
+        movable += amount if phase in _MOVABLE else 0
+    return Amounts(**sums), movable
 
 
-def run_amounts(tick: Tick, run_id: str, column: str) -> tuple[Amounts, int]:
-    """Return the run's amounts in ``column`` (nano or tokens) and its movable part."""
-    sql = {
-        "nano": "SELECT phase, coalesce(sum(nano), 0) FROM attempts"
-        " WHERE run_id = ? AND phase <> 'void' GROUP BY phase",
-        "tokens": "SELECT phase, sum(tokens) FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase",
-    }[column]
-    return _amounts(tick.db.execute(sql, (run_id,)).fetchall())
+def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
+    """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
+    rows = tick.db.execute(
+        f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
+        (run_id,),
+    )
+    return _amounts((phase, (hi << 32) + lo) for phase, hi, lo in rows)
 
 
 def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
@@ -41,15 +82,8 @@ def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[
     Open ones count however old, others until they leave the window: as long after they would leave the hour as the
     window is longer.
     """
-    still_open = tick.db.execute(
-        "SELECT phase, coalesce(sum(nano), 0) FROM attempts WHERE leaves_hour_us IS NULL GROUP BY phase"
-    ).fetchall()
-    ended = tick.db.execute(
-        "SELECT phase, coalesce(sum(nano), 0) FROM attempts"
-        " WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ? AND phase <> 'void' GROUP BY phase",
-        (tick.now_us - _longer_us(limit),),
-    ).fetchall()
-    return _amounts(still_open + ended)
+    rows = tick.db.execute(_WINDOW, {"after": tick.now_us - _longer_us(limit)})
+    return _amounts((phase, (hi << 32) + lo) for phase, hi, lo in rows)
 
 
 def _longer_us(limit: LimitName) -> int:
@@ -57,59 +91,79 @@ def _longer_us(limit: LimitName) -> int:
 
 
 def calls_a_minute(tick: Tick, run_id: str) -> Amounts:
-    """Return how many requests of a run went out in the last 60 s, and how many are about to."""
-    sent, held = tick.db.execute(
-        "SELECT count(*) FILTER (WHERE sent_us > ?), count(*) FILTER (WHERE phase = 'held') FROM attempts"
-        " WHERE run_id = ?",
-        (tick.now_us - MINUTE_US, run_id),
+    """Return how many requests of a run and those below it went out in the last 60 s, and how many are about to."""
+    below = "(SELECT scope_id FROM scope_paths WHERE above_id = ?)"
+    (sent,) = tick.db.execute(
+        f"SELECT count(*) FROM attempts WHERE run_id IN {below} AND sent_us > ?",  # noqa: S608 - our own words
+        (run_id, tick.now_us - MINUTE_US),
+    ).fetchone()
+    (held,) = tick.db.execute(
+        f"SELECT count(*) FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'held' AND run_id IN {below}",  # noqa: S608
+        (run_id,),
     ).fetchone()
     return Amounts(spent=sent, held=held)
 
 
-def _queued(tick: Tick, ask: Ask) -> tuple[int, int, int]:
-    """Return what those who wait longer need: nano of everyone, nano and tokens of the same run.
+def _queued(tick: Tick, ask: Ask, scope_id: str | None = None) -> tuple[int, int]:
+    """Return what those who wait longer need, in nano-dollars and tokens: everyone, or those of a run and below it.
 
     Who has not asked for a while (a stopped process) loses its place until it asks again.
     """
     row = tick.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
-    since = tick.now_us if row is None else row[0]
-    nano, run_nano, run_tokens = tick.db.execute(
-        "SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_nano) FILTER (WHERE run_id = ?), 0),"
-        " coalesce(sum(need_tokens) FILTER (WHERE run_id = ?), 0) FROM waiters"
-        " WHERE seen_us >= ? AND (since_us < ? OR (since_us = ? AND attempt_id < ?))",
-        (ask.run_id, ask.run_id, tick.now_us - WAITER_SILENCE_US, since, since, ask.attempt_id),
-    ).fetchone()
-    return nano, run_nano, run_tokens
+    values = {
+        "heard": tick.now_us - WAITER_SILENCE_US,
+        "since": tick.now_us if row is None else row[0],
+        "attempt": ask.attempt_id,
+        "scope": scope_id,
+    }
+    nano, tokens = tick.db.execute(_QUEUED if scope_id is None else _QUEUED + _BELOW, values).fetchone()
+    return nano, tokens
 
 
 def limits_of(tick: Tick, ask: Ask) -> tuple[Room, ...]:
-    """Return every limit that ``ask`` falls under: the run's two as they stand in the book, and the caller's own.
+    """Return every limit that ``ask`` falls under: those of its run and of each run above it, and the windows.
+
+    What a run carries stands in the ledger. Of two ceilings for one window the lower binds.
 
     Raises:
         InternalError: the run was never opened, or is closed.
     """
-    row = tick.db.execute(
-        "SELECT limit_nano, limit_tokens FROM scopes WHERE id = ? AND closed_us IS NULL", (ask.run_id,)
-    ).fetchone()
-    if row is None:
+    path = path_of(tick, ask.run_id)
+    if not path or path[0].is_closed:
         raise InternalError(f"run {ask.run_id} is not open in the ledger")
-    run_nano, nano_moves = run_amounts(tick, ask.run_id, "nano")
-    run_tokens, tokens_move = run_amounts(tick, ask.run_id, "tokens")
-    queued, queued_run, queued_tokens = _queued(tick, ask)
-    calls = ask.further.get("max_calls_per_minute")
-    rooms = [Room("max_cost_per_task", "nano_usd", row[0], run_nano, nano_moves, queued_run)]
-    for name, ceiling in _windows_of(ask).items():
-        rooms.append(Room(name, "nano_usd", ceiling, *window_amounts(tick, name), queued))
-    rooms.append(Room("max_tokens_per_task", "tokens", row[1], run_tokens, tokens_move, queued_tokens))
-    if calls is not None:
-        rooms.append(Room("max_calls_per_minute", "calls", calls, calls_a_minute(tick, ask.run_id)))
+    own, above = _of_run(tick, ask, path[0]), [_of_run(tick, ask, scope) for scope in path[1:]]
+    windows, everyone = _windows_of(ask, path), _queued(tick, ask)[0]
+    rooms = [own[0], *(nano for nano, _ in above if nano.ceiling is not None)]
+    for name, (ceiling, run_id) in windows.items():
+        rooms.append(Room(name, "nano_usd", ceiling, *window_amounts(tick, name), everyone, run_id))
+    rooms += [own[1], *(tokens for _, tokens in above if tokens.ceiling is not None)]
+    for scope in path:
+        further = ask.further if scope.id == ask.run_id else scope.further
+        if (calls := further.get("max_calls_per_minute")) is not None:
+            rooms.append(Room("max_calls_per_minute", "calls", calls, calls_a_minute(tick, scope.id), run_id=scope.id))
     return tuple(rooms)
 
 
-def _windows_of(ask: Ask) -> Mapping[LimitName, int | None]:
-    """Return the ceilings of the windows that ``ask`` falls under."""
-    further: Mapping[LimitName, int] = {name: most for name, most in ask.further.items() if name in WINDOWS}
-    return {"max_cost_per_hour": ask.hour_limit_nano, **further}
+def _of_run(tick: Tick, ask: Ask, scope: Scope) -> tuple[Room, Room]:
+    """Return a run's limits in dollars and in tokens as they stand."""
+    queued_nano, queued_tokens = _queued(tick, ask, scope.id)
+    nano, tokens = run_amounts(tick, scope.id, "nano"), run_amounts(tick, scope.id, "tokens")
+    return (
+        Room("max_cost_per_task", "nano_usd", scope.limit_nano, *nano, queued_nano, scope.id),
+        Room("max_tokens_per_task", "tokens", scope.limit_tokens, *tokens, queued_tokens, scope.id),
+    )
+
+
+def _windows_of(ask: Ask, path: Sequence[Scope]) -> Mapping[LimitName, tuple[int | None, str]]:
+    """Return the ceiling of each window that ``ask`` falls under, and the run above that set it ("": none did)."""
+    windows: dict[LimitName, tuple[int | None, str]] = {"max_cost_per_hour": (ask.hour_limit_nano, "")}
+    windows |= {name: (most, "") for name, most in ask.further.items() if name in WINDOWS}
+    for scope in path[1:]:
+        for name, most in scope.further.items():
+            if name in WINDOWS:
+                ceiling = windows.get(name, (None, ""))[0]
+                windows[name] = windows[name] if ceiling is not None and ceiling <= most else (most, scope.id)
+    return windows
 
 
 def free_at(tick: Tick, ask: Ask, verdict: Verdict) -> datetime | None:
@@ -120,7 +174,7 @@ def free_at(tick: Tick, ask: Ask, verdict: Verdict) -> datetime | None:
         return None
     asked = verdict.would_be - verdict.spent - verdict.in_doubt  # with what is held: in every window the same
     last_us = tick.now_us
-    for limit, ceiling in _windows_of(ask).items():
+    for limit, (ceiling, _) in _windows_of(ask, path_of(tick, ask.run_id)).items():
         freed_us = last_us if ceiling is None else _freed_us(tick, limit, ceiling - asked)
         if freed_us is None:
             return None

@@ -113,7 +113,9 @@ class Replay:
             "max_tokens_per_task": (sum(one.tokens for one in run), spare_tokens),
         }
         wrong = []
-        for limit, (ceiling, before) in json.loads(row.admitted).items():
+        for name, (ceiling, before) in json.loads(row.admitted).items():
+            limit, _, run = name.partition("@")
+            assert run in ("", row.run_id), "nested runs have an audit of their own"
             own = (row.hold_nano or 0) if "cost" in limit else row.hold_tokens if "tokens" in limit else 1
             most, less = true.get(limit, (before, 0))  # of any further limit its own word is taken
             if not most - less <= before <= most:

@@ -110,7 +110,7 @@ def replay(folder: Path) -> list[str]:
             hour = stored["max_cost_per_hour"][0]
             against = history.against(run, hour, at_us)
             wrong += [f"admitted over {limit}: {name}" for limit in admission_passes(against, nano, tokens)]
-            if stored != {a.limit: [a.ceiling, sum(a.sums)] for a in against}:
+            if stored != {a.named(run): [a.ceiling, sum(a.sums)] for a in against}:
                 wrong.append(f"admitted under {stored}, but there was {against}")
             history.add(name, Item(run, owner, provider, phase, nano, tokens, nano, tokens, deadline_us))
             continue

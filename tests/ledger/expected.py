@@ -71,22 +71,27 @@ class Expected(Oracle):
     pause_us: int = 0
     now_us: int = 0
     last: Reading | None = None
+    highest_wall_us: int = 0
     open_runs: list[str] = field(default_factory=list)
     waiters: dict[str, Waiter] = field(default_factory=dict)
     overran: set[str] = field(default_factory=set)
 
     def time_at(self, reading: Reading) -> int:
-        """Return the ledger's time at a reading: on by the slower clock, across a boot by the wall's, never back."""
+        """Return the ledger's time at a reading: on by the slower clock, never back.
+
+        Across a boot it steps by what the wall clock is beyond the highest one ever read.
+        """
         if self.last is None:
             return reading.wall_us
-        passed = reading.wall_us - self.last.wall_us
+        passed = reading.wall_us - self.highest_wall_us
         if reading.boot_id == self.last.boot_id:
-            passed = min(passed, reading.boot_us - self.last.boot_us)
+            passed = min(reading.wall_us - self.last.wall_us, reading.boot_us - self.last.boot_us)
         return self.now_us + max(passed, 0)
 
     def tell(self, reading: Reading) -> None:
         """Go on to a reading that was written down."""
         self.now_us, self.last = self.time_at(reading), reading
+        self.highest_wall_us = max(self.highest_wall_us, reading.wall_us)
 
     # --- what becomes of attempts -----------------------------------------------------------------------------
 

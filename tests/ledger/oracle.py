@@ -69,6 +69,10 @@ class Against(NamedTuple):
         """Whether it is counted in tokens."""
         return self.limit == "max_tokens_per_task"
 
+    def named(self, run: str) -> str:
+        """Return how the ledger names it in what it stores with each admission of a run."""
+        return self.limit if self.limit == "max_cost_per_hour" else f"{self.limit}@{run}"
+
     def passed_by(self, taken: int, nano: int, tokens: int) -> bool:
         """Whether ``taken`` and one more call come to more than the limit: to reach it is allowed."""
         return self.ceiling is not None and taken + (tokens if self.in_tokens else nano) > self.ceiling

@@ -302,7 +302,7 @@ def test_every_limit_that_the_book_knows_is_replayed_over_a_month(path: Path, cl
     assert (found.proved, found.wrong) == (14, ())
     (admitted,) = rows(path, "SELECT admitted FROM attempts WHERE id = 'call-04'")[0]
     noted = json.loads(admitted)
-    assert noted["max_calls_per_minute"] == [3, 2]
+    assert noted["max_calls_per_minute@run"] == [3, 2]
     for name, (_, stood) in noted.items():
         lower = json.dumps({**noted, name: (stood, stood)})
         change(path, "UPDATE attempts SET admitted = ? WHERE id = 'call-04'", lower)

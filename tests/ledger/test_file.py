@@ -85,7 +85,7 @@ async def test_a_symbolic_link_in_the_ledgers_place_is_refused(tmp_path: Path) -
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], check=True)
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
 

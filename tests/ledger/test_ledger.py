@@ -293,8 +293,8 @@ async def test_each_hold_stores_the_limits_and_sums_it_was_admitted_under(ledger
         (admitted,) = db.execute("SELECT admitted FROM attempts WHERE id = 'b'").fetchone()
     db.close()
     assert admitted == (
-        '{"max_cost_per_task": [1000000000, 100000000], "max_cost_per_hour": [3000000000, 100000000], '
-        '"max_tokens_per_task": [100000, 110]}'
+        '{"max_cost_per_task@run": [1000000000, 100000000], "max_cost_per_hour": [3000000000, 100000000], '
+        '"max_tokens_per_task@run": [100000, 110]}'
     )
 
 

@@ -184,7 +184,7 @@ def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, cl
     gives_back(path, "attempt", "a", 7, clock=clock)
     store = Store(path, clock=clock)
     with store.read() as tick:
-        assert isinstance(provider_health(tick, "p", pause_s=2.0), Wait)
+        assert isinstance(provider_health(tick, FACTS, pause_s=2.0), Wait)
     store.close()
 
 
