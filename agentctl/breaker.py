@@ -97,7 +97,7 @@ def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) ->
         last = _quoted(so_far.last_failure)
         return Doubtful(
             f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
-            hint=f"see whether {facts.provider} works again, then try again or raise {flag}; "
+            hint=f"see whether {facts.name_and_address} works again, then try again or raise {flag}; "
             + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
@@ -109,7 +109,7 @@ def gave_up(waited: Wait, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> Age
     """Return the error for a wait that led to nothing."""
     if waited.verdict is not None:
         return tripped(waited.verdict, facts, so_far)
-    said = f"{facts.provider} did not recover after failed calls{_quoted(so_far.last_failure)}"
+    said = f"{facts.name_and_address} did not recover after failed calls{_quoted(so_far.last_failure)}"
     hint = "try again later"
     if so_far.in_doubt_nano != 0:
         hint += f"; {_given_back(facts.provider, so_far.run_id)}"
@@ -128,7 +128,8 @@ def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
     command = "agentctl ledger reconcile"
     if of_others:
         lists = "agentctl ledger check lists what other runs have in doubt"
-        return f"{lists}; if {provider} billed nothing of it: {command} --provider {shlex.quote(provider)} --actual 0"
+        nothing = f"if {provider}, at any address, billed nothing of it"
+        return f"{lists}; {nothing}: {command} --provider {shlex.quote(provider)} --actual 0"
     return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"
 
 

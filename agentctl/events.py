@@ -70,10 +70,17 @@ class CallHeld(NamedTuple):
 
 
 class CallWaited(NamedTuple):
-    """No room yet: waiting for the holds of others, or for a provider to recover."""
+    """No room yet: waiting for the holds of others ("holds"), or for a model to recover ("provider").
+
+    ``seconds`` until the first look, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own.
+    """
 
     reason: str
     seconds: float
+    provider: str = ""
+    model: str | None = None
+    base_url: str = ""
+    at_most_s: float | None = None
 
 
 class CallSent(NamedTuple):

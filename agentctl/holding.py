@@ -37,7 +37,17 @@ async def held(ask: Ask, *, ledger: Ledger, patience: Mapping[str, float], so_fa
                         raise gave_up(answer, ask.facts, so_far)
                     if answer.reason not in told:
                         told.add(answer.reason)
-                        await emit(CallWaited(answer.reason, answer.seconds))
+                        facts, most = ask.facts, anyio.current_effective_deadline() - anyio.current_time()
+                        await emit(
+                            CallWaited(
+                                answer.reason,
+                                answer.seconds,
+                                facts.provider,
+                                facts.model,
+                                facts.base_url,
+                                round(max(0.0, min(left, most)), 3),
+                            )
+                        )
                     await anyio.sleep(min(answer.seconds, left))
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(StateError):

@@ -109,6 +109,16 @@ class ModelFacts:
     may_cut: bool = False
     base_url: str = ""
 
+    @property
+    def name(self) -> str:
+        """The model with its provider, as ``--model`` takes it: ``openai/gpt-4o``."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
+
+    @property
+    def name_and_address(self) -> str:
+        """The name, and where it is asked if that is not the provider's own address."""
+        return f"{self.name} at {self.base_url}" if self.base_url else self.name
+
 
 def _ceil(amount: Decimal) -> int:
     return int(amount.to_integral_value(ROUND_CEILING))

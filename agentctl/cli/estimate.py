@@ -171,9 +171,10 @@ def _left(room: Room) -> str:
 
 def _remarks(found: Estimate) -> Iterator[str]:
     """Yield what stands between the run and its first call."""
-    answer, provider = found.outlook.answer, safe_text(found.facts.provider)
+    answer = found.outlook.answer
     if found.outlook.rest_s:
-        yield f"{provider} rests after failed calls: the first call would wait {seconds(found.outlook.rest_s)}."
+        name = safe_text(found.facts.name_and_address)
+        yield f"{name} rests after failed calls: the first call would wait {seconds(found.outlook.rest_s)}."
     if found.breaker is not None:
         yield f"The first call would be refused now: {found.breaker.limit}."
     elif found.refusal is not None:

@@ -73,6 +73,7 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                 {
                     "run_id": one.run_id,
                     "provider": one.provider,
+                    "base_url": one.base_url or None,
                     "attempts": one.attempts,
                     "usd": usd(one.nano),
                     "since": moment(one.since),
@@ -134,7 +135,8 @@ def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
 def _doubt_cells(one: InDoubt) -> tuple[str, ...]:
     line = "(its process lives)" if one.living else _gives_back(one)
     at = f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}"
-    cells = (f"run {one.run_id}", one.provider, f"{one.attempts:,}", money(one.nano), at, line)
+    whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
+    cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
     return tuple(map(safe_text, cells))
 
 

@@ -63,8 +63,8 @@ SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.hel
 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id WHERE a.leaves_hour_us IS NULL ORDER BY a.held_us
 """
 _DOUBTS = """
-SELECT run_id, provider, count(*), sum(nano), min(held_us), owner_id
-FROM attempts WHERE phase = 'doubt' GROUP BY run_id, provider, owner_id ORDER BY min(held_us)
+SELECT run_id, provider, base_url, count(*), sum(nano), min(held_us), owner_id
+FROM attempts WHERE phase = 'doubt' GROUP BY run_id, provider, base_url, owner_id ORDER BY min(held_us)
 """
 _OVERRUNS = """
 SELECT provider, model, count(*), max(at_us) FROM overruns WHERE cleared_us IS NULL GROUP BY provider, model
@@ -87,7 +87,10 @@ class OpenHold(NamedTuple):
 
 
 class InDoubt(NamedTuple):
-    """What one run has in doubt at one provider; ``living``: its process may still learn what it cost."""
+    """What one run has in doubt at one provider; ``living``: its process may still learn what it cost.
+
+    ``base_url`` is where it was asked; "" is the provider's own address.
+    """
 
     run_id: str
     provider: str
@@ -95,6 +98,7 @@ class InDoubt(NamedTuple):
     nano: int
     since: datetime
     living: bool
+    base_url: str = ""
 
 
 class Overran(NamedTuple):
@@ -213,15 +217,15 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
     living = {
-        owner_id: lives(owners, owner_id) for owner_id in {*(row[7] for row in held), *(row[5] for row in doubts)}
+        owner_id: lives(owners, owner_id) for owner_id in {*(row[7] for row in held), *(row[6] for row in doubts)}
     }
-    sums: dict[tuple[str, str, bool], InDoubt] = {}
-    for run_id, provider, count, nano, since_us, owner_id in doubts:
-        one = InDoubt(run_id, provider, count, nano or 0, as_datetime(since_us), living[owner_id])
-        before = sums.get((run_id, provider, one.living))
+    sums: dict[tuple[str, str, str, bool], InDoubt] = {}
+    for run_id, provider, base_url, count, nano, since_us, owner_id in doubts:
+        one = InDoubt(run_id, provider, count, nano or 0, as_datetime(since_us), living[owner_id], base_url)
+        before = sums.get((run_id, provider, base_url, one.living))
         if before is not None:
             one = before._replace(attempts=before.attempts + count, nano=before.nano + one.nano)
-        sums[run_id, provider, one.living] = one
+        sums[run_id, provider, base_url, one.living] = one
     return found._replace(
         now=as_datetime(tick.now_us),
         open=tuple(

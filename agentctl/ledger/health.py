@@ -16,15 +16,16 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
     """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
 
     Counted over all processes, for one model at one address: what another server or model does says nothing of this
-    one. What is not the provider's doing (a killed process, Ctrl-C, a manual settlement) is left out. A free model
-    cannot cost anything, so it is always asked.
+    one. What is not the provider's doing (a killed process, Ctrl-C, a manual settlement) is left out. A free call
+    cannot cost anything: it is always made, and counts for nobody else.
     """
     if facts.price is not None and facts.price.is_free:
         return True
     asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
     recent = tick.db.execute(
         "SELECT phase, ended_us FROM attempts WHERE provider = ? AND base_url = ? AND coalesce(model, '') = ?"
-        " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) ORDER BY ended_us DESC LIMIT 8",
+        " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0"
+        " ORDER BY ended_us DESC LIMIT 8",
         asked,
     ).fetchall()
     doubts = next((i for i, (phase, _) in enumerate(recent) if phase == "settled"), len(recent))
@@ -36,7 +37,7 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
         return Wait("provider", left)
     under_way = tick.db.execute(
         "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?"
-        " AND base_url = ? AND coalesce(model, '') = ?",
+        " AND base_url = ? AND coalesce(model, '') = ? AND hold_nano IS NOT 0",
         asked,
     ).fetchone()
     return Wait("provider", PROBE_POLL_S) if under_way else False

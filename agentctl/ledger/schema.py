@@ -132,9 +132,9 @@ ALTER TABLE attempts ADD COLUMN charged_digest TEXT;
 ALTER TABLE attempts ADD COLUMN hour_write_tokens INTEGER;
 ALTER TABLE attempts ADD COLUMN billed_nano INTEGER;
 
--- How a provider, at one address and with one model, fared lately.
+-- How a provider, at one address and with one model, fared lately. Free calls do not count.
 CREATE INDEX attempts_health ON attempts (provider, base_url, coalesce(model, ''), ended_us)
-    WHERE phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1;
+    WHERE (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0;
 CREATE INDEX attempts_calls ON attempts (run_id, sent_us) WHERE sent_us IS NOT NULL;
 
 -- Another model answered than was asked: from then on its price is held if dearer, until the user clears it.

@@ -23,6 +23,8 @@ BASE_URLS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_USUAL_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+
 
 def base_url_of(settings: Settings, provider: str) -> str:
     """Return the address that a request to ``provider`` goes to, without a slash at its end; "" if it has none.
@@ -56,6 +58,37 @@ def is_official(provider: str, url: str) -> bool:
     own = _parts(BASE_URLS.get(provider, "")).netloc
     found = _parts(url)
     return own != "" and found.scheme == "https" and found.netloc.lower() in (own, f"{own}:443")
+
+
+def address_of(provider: str, url: str) -> str:
+    """Return ``url`` as the ledger and the screens name it; "" is the provider's own address, however it is written.
+
+    Scheme and host are in lower case. Credentials, query, fragment, the scheme's usual port and a slash at the end are
+    left out. What cannot be read as an address is never the provider's own.
+    """
+    if not url:
+        return ""
+    plain = public_url(url)
+    own = public_url(BASE_URLS.get(provider, ""))
+    if provider == "ollama":
+        plain_parts, own_parts = _parts(plain), _parts(own)
+        is_default = is_own_host(plain) and plain_parts.scheme == own_parts.scheme and not plain_parts.path
+        return "" if is_default and plain_parts.port == own_parts.port else plain
+    return "" if is_official(provider, plain) else plain
+
+
+def public_url(url: str) -> str:
+    """Return ``url`` in its normal form and without credentials, query and fragment; "?" if it is no address."""
+    parts = _parts(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not parts.scheme:
+        return "?"
+    host = f"[{host}]" if ":" in host else host
+    place = host if port in (None, _USUAL_PORTS.get(parts.scheme)) else f"{host}:{port}"
+    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
 
 
 def _parts(url: str) -> SplitResult:

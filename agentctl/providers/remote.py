@@ -22,7 +22,7 @@ from agentctl.providers import door
 from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
-from agentctl.providers.endpoints import BASE_URLS, is_known, is_official, is_own_host
+from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
 from agentctl.providers.face import LLMProvider
 from agentctl.providers.readers import OpenAIReader, Reader
 from agentctl.providers.routes import ROUTES, Route
@@ -73,6 +73,7 @@ class RemoteProvider(LLMProvider):
         self.provider, self.model = provider, model
         self._api_key = api_key
         self._base_url = (base_url or BASE_URLS.get(provider, "")).rstrip("/")
+        self._found_url = ""
         self._prices = prices or {}
         self._network: RunVar[httpx.AsyncHTTPTransport] = RunVar(f"connections to {provider}")
 
@@ -94,7 +95,9 @@ class RemoteProvider(LLMProvider):
         """Who answers, at what price, within which ceilings."""
         own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
         facts = self.catalog.facts(self.provider, self.model, own_host=own, known_endpoint=known)
-        return replace(facts, may_cut=self._may_cut)
+        return replace(
+            facts, may_cut=self._may_cut, base_url=address_of(self.provider, self._base_url or self._found_url)
+        )
 
     @property
     def _may_cut(self) -> bool:
@@ -111,12 +114,16 @@ class RemoteProvider(LLMProvider):
         return self.catalog.near(self.provider, self.model) if self.facts.price is None else ""
 
     async def prepare(self) -> None:
-        """Wait until litellm is loaded.
+        """Wait until litellm is loaded, which knows the address where none was given.
 
         Raises:
             UsageError: it cannot be.
         """
-        await door.ready()
+        litellm = await door.ready()
+        if not self._base_url:
+            with suppress(Exception):  # what is wrong with it, the first call says
+                self._found_url = self._address(litellm)[1]
+                self.__dict__.pop("facts", None)
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Send one request and yield its answer, piece by piece; "" stands for a piece of a call or a thought.
@@ -248,7 +255,7 @@ class RemoteProvider(LLMProvider):
         return Who(
             self.provider,
             self.model,
-            self._base_url,
+            public_url(self._base_url) if self._base_url else "",
             key_name=KEY_NAMES.get(self.provider, ""),
             near=partial(self.catalog.near, self.provider, self.model),
             key=self._api_key or "",

@@ -37,7 +37,7 @@ from agentctl.messages import ToolCall
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint, Style
 from agentctl.ui.figures import amount, limit, money, plural, seconds
-from agentctl.ui.meter import Meter
+from agentctl.ui.meter import Meter, waited_words
 
 _LONGEST_CALL = 200
 
@@ -121,7 +121,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case CallRetried():
             return (Line(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
         case CallWaited():
-            return (Line(f"waiting {seconds(event.seconds)}: {event.reason}"),) if verbose else ()
+            most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
+            return (Line(waited_words(event) + most),)
         case CallDoubted():
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
             return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)

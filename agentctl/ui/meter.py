@@ -130,9 +130,10 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return replace(meter, limits=event.limits)
         case CallHeld() | CallSent() | CallSettled() | CallVoided() | CallDoubted():
             return _charged(meter, event, at)
-        case CallWaited() | CallRetried():
-            verb = "waiting" if isinstance(event, CallWaited) else "trying again"
-            return _now(replace(meter, answer=""), f"{verb}: {event.reason}", at)
+        case CallWaited():
+            return _now(replace(meter, answer=""), waited_words(event), at)
+        case CallRetried():
+            return _now(replace(meter, answer=""), f"trying again: {event.reason}", at)
         case AnswerStreamed():
             meter = meter if meter.answer else _now(meter, "answering", at)
             return replace(meter, answer=(meter.answer + event.text)[-MOST_STREAMED:])
@@ -154,6 +155,15 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return replace(meter, finished=True)
         case _:
             return meter
+
+
+def waited_words(event: CallWaited) -> str:
+    """Return what a call waits for: the model with its address, or the holds of other runs."""
+    if event.reason != "provider":
+        return "waiting for the holds of other runs"
+    name = f"{event.provider}/{event.model}" if event.model else event.provider or "the provider"
+    there = f" at {event.base_url}" if event.base_url else ""
+    return f"waiting for {name}{there} to recover from failed calls"
 
 
 def _now(meter: Meter, doing: str, at: datetime | None) -> Meter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
-from tests.ledger.parts import DOLLAR, HandClock, ask
+from agentctl.pricing import FREE
+from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 
 async def hold(ledger: SqliteLedger, name: str, **changes: object) -> Hold:
@@ -233,6 +235,39 @@ async def test_two_doubts_in_a_row_bring_a_pause_and_then_one_probe_with_the_lea
     assert isinstance(sound, Hold)
     assert sound.granted_output == 4_000
     await other.aclose()
+
+
+async def test_two_doubts_pause_the_same_model_at_the_same_address_and_nothing_else(ledger: SqliteLedger) -> None:
+    there = replace(FACTS, base_url="http://a/v1")
+    for name in ("a", "b"):
+        await send(ledger, name, tokens=1, facts=there)
+        await ledger.doubt(name, "503")
+    assert isinstance(await ledger.reserve(ask("c", tokens=1, facts=there)), Wait)
+    for number, other in enumerate((FACTS, replace(there, base_url="http://b/v1"), replace(there, model="other"))):
+        await hold(ledger, f"d{number}", tokens=1, facts=other)
+
+
+async def test_a_free_call_is_never_paused_and_says_nothing_of_one_that_costs(ledger: SqliteLedger) -> None:
+    free = replace(FACTS, price=FREE)
+    for name in ("a", "b", "c"):
+        await send(ledger, name, tokens=1, facts=free)
+        await ledger.doubt(name, "503")
+    await hold(ledger, "d", tokens=1, facts=free)
+    for name in ("e", "f"):
+        await send(ledger, name, tokens=1)
+        await ledger.doubt(name, "503")
+    await send(ledger, "g", tokens=1, facts=free)
+    await ledger.settle("g", charge(1, 0))
+    assert isinstance(await ledger.reserve(ask("h", tokens=1)), Wait)
+
+
+async def test_an_open_free_call_is_no_probe_that_others_wait_for(ledger: SqliteLedger, clock: HandClock) -> None:
+    for name in ("a", "b"):
+        await send(ledger, name, tokens=1)
+        await ledger.doubt(name, "503")
+    await send(ledger, "c", tokens=1, facts=replace(FACTS, price=FREE))
+    clock.pass_by(60)
+    assert (await hold(ledger, "d", tokens=1)).probe
 
 
 async def test_doubt_by_ctrl_c_does_not_speak_against_the_provider(ledger: SqliteLedger) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agentctl.providers.endpoints import BASE_URLS, base_url_of, is_official, is_own_host
+from agentctl.providers.endpoints import BASE_URLS, address_of, base_url_of, is_official, is_own_host
 from agentctl.settings import KNOWN_PROVIDERS, load_settings
 
 
@@ -80,3 +80,40 @@ def test_an_address_is_the_providers_own_only_by_host_and_tls(url: str, official
 def test_what_has_no_address_has_no_official_one() -> None:
     assert not is_official("builtin", "")
     assert not is_official("cohere", "https://api.cohere.com")
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "address"),
+    [
+        ("openai", "", ""),
+        ("openai", "https://api.openai.com/v1", ""),
+        ("openai", "https://API.OpenAI.com:443/v1/", ""),
+        ("openai", "https://me:secret@api.openai.com/v1", ""),
+        ("openai", "http://api.openai.com/v1", "http://api.openai.com/v1"),
+        ("openai", "https://api.openai.com@evil.example/v1", "https://evil.example/v1"),
+        ("openai", "HTTP://Box:80/v1/", "http://box/v1"),
+        ("openai", "https://box:443", "https://box"),
+        ("openai", "http://box:443/v1", "http://box:443/v1"),
+        ("openai", "http://box/team-a/v1//", "http://box/team-a/v1"),
+        ("openai", "http://me:secret@box:4000/v1?key=secret#secret", "http://box:4000/v1"),
+        ("openai", "http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("openai", "http://evil.example\\@api.openai.com/v1", "?"),
+        ("openai", "http://[::1", "?"),
+        ("openai", "http://box:99999/v1", "?"),
+        ("openai", "box:4000/v1", "?"),
+        ("anthropic", "https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("ollama", "http://127.0.0.1:11434", ""),
+        ("ollama", "http://localhost:11434/", ""),
+        ("ollama", "http://127.0.0.1:11435", "http://127.0.0.1:11435"),
+        ("ollama", "http://box:11434", "http://box:11434"),
+        ("cohere", "https://api.cohere.com", "https://api.cohere.com"),
+    ],
+)
+def test_an_address_has_one_form_without_credentials_and_none_where_it_is_the_providers_own(
+    provider: str, url: str, address: str
+) -> None:
+    assert address_of(provider, url) == address
+
+
+def test_every_official_address_is_the_providers_own() -> None:
+    assert {address_of(provider, url) for provider, url in BASE_URLS.items()} == {""}

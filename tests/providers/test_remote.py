@@ -21,7 +21,10 @@ from agentctl.errors import (
     Rejected,
 )
 from agentctl.messages import Message, Request, ToolCall, Usage
+from agentctl.pricing import FREE
 from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.priced import Priced
+from agentctl.providers.remote import RemoteProvider
 from tests.providers.parts import FORMATS, IMAGES, KEY, MODELS, PS, Wire, answer_of, asked, open_provider, provider_at
 from tests.wire.server import Answer, Call, Fault
 
@@ -294,6 +297,31 @@ async def test_what_no_server_hears_is_surely_free() -> None:
             await answer_of(provider, asked())
         assert (caught.value.billed, caught.value.unsent) == ("no", True)
         await provider.aclose()
+
+
+async def test_credentials_in_an_address_are_neither_in_the_facts_nor_in_an_error() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{closed.getsockname()[1]}/v1"
+    provider = OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"HTTP://me:secret@{place}/")
+    assert provider.facts.base_url == f"http://{place}"
+    assert Priced(provider, FREE).facts.name_and_address == f"openai/gpt-4o at http://{place}"
+    with pytest.raises(ProviderUnavailable, match=f"cannot be reached at http://{place}: ") as caught:
+        await answer_of(provider, asked())
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
+    await provider.aclose()
+
+
+async def test_an_address_that_only_litellm_finds_is_known_before_the_first_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = OpenAIProvider("gpt-4o", api_key=KEY)
+    provider = RemoteProvider("hosted_vllm", "qwen", api_key=KEY)
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", "http://me:secret@box:8000/v1/")
+    assert provider.facts.base_url == ""
+    for one in (own, provider):
+        await one.prepare()
+    assert (own.facts.base_url, provider.facts.base_url) == ("", "http://box:8000/v1")
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_clear(wire: Wire) -> None:

@@ -17,6 +17,7 @@ from agentctl.events import (
     CallSent,
     CallSettled,
     CallVoided,
+    CallWaited,
     ContextMeasured,
     Event,
     LimitsMeasured,
@@ -31,7 +32,8 @@ from agentctl.messages import ToolCall, Usage
 from agentctl.results import LimitUse
 from agentctl.text import safe_text
 from agentctl.ui.cells import cells, cut, wrap
-from agentctl.ui.meter import MOST_STREAMED, Meter, follow
+from agentctl.ui.lines import Line, lines_of
+from agentctl.ui.meter import MOST_STREAMED, Meter, follow, waited_words
 from agentctl.ui.region import Row, gauges, rows
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -56,6 +58,18 @@ def plain(found: tuple[Row, ...]) -> list[str]:
 
 def shown(meter: Meter, *, width: int = 80, height: int = 24, seconds: float = 10) -> list[str]:
     return plain(rows(meter, AT + timedelta(seconds=seconds), width=width, height=height))
+
+
+def test_a_wait_names_what_is_waited_for() -> None:
+    recovers = CallWaited("provider", 2.0, "openai", "gpt-4o-mini", "http://box:4000/v1", 600.0)
+    there = " waiting for openai/gpt-4o-mini at http://box:4000/v1 to recover from failed calls"
+    assert [line[1:] for line in shown(after(recovers), width=120) if there in line] == [f"{there}  9.0 s"]
+    told = lines_of(recovers, Meter(), verbose=False)
+    assert told == (Line(f"{there.lstrip()}, 10 min 00 s at most"),)
+    assert waited_words(recovers._replace(base_url="", model=None)) == "waiting for openai to recover from failed calls"
+    holds = CallWaited("holds", 0.1, "openai", "gpt-4o-mini", at_most_s=60.0)
+    assert any("waiting for the holds of other runs" in line for line in shown(after(holds)))
+    assert lines_of(holds, Meter(), verbose=False) == (Line("waiting for the holds of other runs, 1 min 00 s at most"),)
 
 
 def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:

@@ -40,7 +40,8 @@ The words:
 
 How a request goes: its input is bounded from above and priced; as much output as fits all limits is granted, and goes
 out as its most output tokens; it is held, sent, settled. Each retry is a request of its own. If other runs' holds are
-in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row at a provider: then a pause, and one probe.
+in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row for a model at one address: then a pause, and
+one probe. stderr says what is waited for, and how long at most.
 
 A limit trips (exit 3): the request was not sent. From the second turn on some of each limit (an eighth at most) is set
 aside for one more, short and without tools, in which the model says what it found; where there is no room for that, the
