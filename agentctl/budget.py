@@ -11,10 +11,11 @@ from typing import Literal, NamedTuple
 
 from agentctl.errors import LimitName, Unit, Verdict
 from agentctl.limits import FURTHER, OWN, CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, most_output, to_nano, worst_nano
+from agentctl.messages import Completion, Usage
+from agentctl.pricing import ModelFacts, Price, PriceOf, charge_nano, most_output, to_nano, worst_nano
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
+ChargedBy = Literal["asked", "answered", "billed"]
 
 WARN_AT = Decimal("0.8")
 
@@ -86,11 +87,23 @@ class Wait:
 
 
 class Charge(NamedTuple):
-    """What an attempt cost; ``nano`` None: the price is unknown. ``model`` is the one that answered."""
+    """What an attempt cost, and what it was charged at; ``nano`` (nano-dollars) None: the price is unknown.
+
+    ``model`` is the one that answered. ``by`` says what set the amount: the price of the asked or of the answering
+    model, or what the provider says that it billed; None where nothing did. ``price`` is the dearest price that applied
+    (under ``by`` "billed" it came to less), ``priced_model`` whose it is. ``tier`` is the service tier that served
+    the request, "" for the usual one; ``hour_writes`` are the tokens among the cache writes that last an hour.
+    """
 
     usage: Usage
     nano: int | None
     model: str | None = None
+    by: ChargedBy | None = None
+    price: Price | None = None
+    priced_model: str | None = None
+    tier: str = ""
+    hour_writes: int = 0
+    billed_nano: int | None = None
 
 
 class Settlement(NamedTuple):
@@ -294,6 +307,46 @@ def believable(usage: Usage | None, facts: ModelFacts, *, answered: bool) -> boo
         return False
     window, ceiling = facts.context_window or UNKNOWN_CEILING, facts.output_ceiling or UNKNOWN_CEILING
     return usage.input_tokens <= window and usage.output_tokens <= ceiling
+
+
+class _Rate(NamedTuple):
+    """A price that may apply to an answer, and whose it is."""
+
+    by: ChargedBy
+    model: str | None
+    price: Price | None
+
+
+def dearest_charge(usage: Usage, completion: Completion, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
+    """Return the charge for ``usage`` at the dearest price that may apply, or what was billed if that is more.
+
+    Prices that may apply: of the asked and of the answering model, each in the usual service tier and in the one that
+    served the request. None: nobody knows the price in that tier, so the usage does not say what it cost.
+    """
+    answered, tier = completion.model, completion.tier
+    hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))
+    charge = Charge(usage, None, answered, tier=tier, hour_writes=hour_writes, billed_nano=completion.billed_nano)
+    usual = [_Rate("asked", facts.model, facts.price)]
+    if answered is not None and answered != facts.model:
+        usual.append(_Rate("answered", answered, price_of(answered)))
+    tiered = [rate._replace(price=price_of(rate.model, tier=tier)) for rate in usual if tier and rate.model is not None]
+    amounts = [
+        (charge_nano(rate.price, usage, hour_writes=hour_writes), rate)
+        for rate in (*usual, *tiered)
+        if rate.price is not None
+    ]
+    if not amounts:
+        return charge
+    if tier and all(rate.price is None for rate in tiered):
+        return None
+    nano, rate = max(amounts, key=lambda amount: amount[0])
+    billed = charge.billed_nano is not None and charge.billed_nano > nano
+    return charge._replace(
+        nano=charge.billed_nano if billed else nano,
+        by="billed" if billed else rate.by,
+        price=rate.price,
+        priced_model=rate.model,
+    )
 
 
 def warned(amounts: Amounts, ceiling: int | None) -> bool:

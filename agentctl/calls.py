@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -23,7 +22,7 @@ from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, 
 from agentctl.holding import held
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.pricing import ModelFacts, PriceOf, no_price
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.results import LimitUse
 from agentctl.settling import Settling
@@ -45,7 +44,8 @@ class Calls:
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
     ``budget_wait_s`` for the holds of others. ``retries`` are further attempts, each with a hold of its own.
-    ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
+    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
+    was asked; it is the provider's own unless another one is given.
     ``unfinished`` is what the last attempt said before it broke off: paid for, or in doubt.
     """
 
@@ -64,7 +64,7 @@ class Calls:
         doubt: Literal["normal", "strict"] = "normal",
         retries: int = 3,
         first_pause_s: float = FIRST_PAUSE_S,
-        price_of: Callable[[str], Price | None] = lambda _: None,
+        price_of: PriceOf | None = None,
     ) -> None:
         self._provider = provider
         self._ledger = ledger
@@ -83,8 +83,14 @@ class Calls:
         self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: Keep | None = None
         self.unfinished = ""
+        known: PriceOf = getattr(provider, "price_of", no_price)
         self._settling = Settling(
-            ledger=ledger, run_id=run_id, limits=limits, emit=self._tell, doubt=doubt, price_of=price_of
+            ledger=ledger,
+            run_id=run_id,
+            limits=limits,
+            emit=self._tell,
+            doubt=doubt,
+            price_of=price_of or known,
         )
 
     @property

@@ -104,7 +104,9 @@ class Completion:
     """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered.
 
     ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so; ``fee`` names something
-    that it charges for beside tokens, at a price that nobody told us.
+    that it charges for beside tokens, at a price that nobody told us. ``tier`` is the service tier that served the
+    request, "" for the usual one or one that costs no more; ``hour_writes`` are the tokens among the cache writes that
+    last an hour.
     """
 
     text: str = ""
@@ -114,6 +116,8 @@ class Completion:
     stop: Stop = "stop"
     billed_nano: int | None = None
     fee: str | None = None
+    tier: str = ""
+    hour_writes: int = 0
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message."""

@@ -27,7 +27,7 @@ from agentctl.loop import Loop, Outcome
 from agentctl.measure import PLAIN
 from agentctl.messages import Usage
 from agentctl.plan import Plan
-from agentctl.pricing import Price
+from agentctl.pricing import PriceOf, no_price
 from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
@@ -79,7 +79,7 @@ class Orchestrator:
         new_id: Callable[[], str],
         approver: Approver | None = None,
         keeper: Keeper | None = None,
-        price_of: Callable[[str], Price | None] = lambda _: None,
+        price_of: PriceOf = no_price,
         gauge: Gauge | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),

@@ -10,12 +10,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from agentctl.messages import Usage
 
 NANO_PER_USD = 1_000_000_000
 _NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per million tokens
+
+
+_CLASSES = ("input", "output", "cached_input", "cache_write", "reasoning")
+
+
+def _unit(row: Mapping[str, object], name: str) -> Decimal | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    try:
+        unit = Decimal(value) if isinstance(value, str) else None
+    except ArithmeticError:
+        unit = None
+    if unit is None or not unit.is_finite() or unit < 0:
+        raise ValueError(f"{name} is not a price: {value!r}")
+    return unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +82,29 @@ class Price:
 
     def as_row(self) -> Mapping[str, object]:
         """Return the unit prices as strings, as the ledger stores them with each charge; tiers as ``above_200000``."""
-        classes = ("input", "output", "cached_input", "cache_write", "reasoning")
-        values = ((name, getattr(self, name)) for name in classes)
+        values = ((name, getattr(self, name)) for name in _CLASSES)
         row: dict[str, object] = {name: None if value is None else str(value) for name, value in values}
         if self.cache_write_hour is not None:
             row["cache_write_hour"] = str(self.cache_write_hour)
         return row | {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object], *, source: str = "", version: str = "", digest: str = "") -> Price:
+        """Return the price that ``as_row`` wrote, exactly.
+
+        Raises:
+            ValueError: a class is not an exact number of dollars, or input or output is missing.
+        """
+        unit = {name: _unit(row, name) for name in (*_CLASSES, "cache_write_hour")}
+        base_in, base_out = unit.pop("input"), unit.pop("output")
+        if base_in is None or base_out is None:
+            raise ValueError("a price needs input and output")
+        tiers = tuple(
+            Tier(int(name.removeprefix("above_")), cls.from_row(value))
+            for name, value in row.items()
+            if name.startswith("above_") and isinstance(value, Mapping)
+        )
+        return cls(base_in, base_out, **unit, source=source, version=version, digest=digest, tiers=tiers)
 
 
 class Tier(NamedTuple):
@@ -82,6 +115,18 @@ class Tier(NamedTuple):
 
 
 FREE = Price(Decimal(0), Decimal(0), source="declared free")
+
+
+class PriceOf(Protocol):
+    """Looks up a model of one provider, at one address, in the price table."""
+
+    def __call__(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the model's price, None if it is unknown; ``tier`` is a service tier other than the usual one."""
+        ...
+
+
+def no_price(model: str, /, *, tier: str = "") -> None:
+    """Return None: a ``PriceOf`` that knows no model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal, cast
@@ -11,12 +11,21 @@ import anyio
 
 from agentctl.bound import Ground, Known
 from agentctl.breaker import limit_uses, overrun, reason_of, shown
-from agentctl.budget import UNKNOWN_CEILING, Charge, Hold, Settlement, believable, further, warned
+from agentctl.budget import (
+    UNKNOWN_CEILING,
+    Charge,
+    Hold,
+    Settlement,
+    believable,
+    dearest_charge,
+    further,
+    warned,
+)
 from agentctl.errors import ProviderError, StateError
 from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
-from agentctl.pricing import ModelFacts, Price, charge_nano
+from agentctl.pricing import FREE, ModelFacts, PriceOf
 from agentctl.protocols import Ledger
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
@@ -26,7 +35,8 @@ class Settling:
     """Concludes the attempts of one run, each once, and keeps what they came to.
 
     ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
-    ``price_of`` knows the prices of other models of the provider, for when another one answers than was asked.
+    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
+    was asked.
     Amounts in nano-dollars, None when a price is unknown.
     """
 
@@ -38,7 +48,7 @@ class Settling:
         limits: CostLimit,
         emit: Emit,
         doubt: Literal["normal", "strict"],
-        price_of: Callable[[str], Price | None],
+        price_of: PriceOf,
     ) -> None:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
         self._doubt, self._price_of = doubt, price_of
@@ -64,38 +74,35 @@ class Settling:
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
             usage = completion.usage
+            believed = usage is not None and not completion.fee and believable(usage, facts, answered=sent.answered)
+            charge: Charge | None = None
             if not facts.metered:
-                settlement = await self._ledger.settle(hold.id, Charge(Usage(), 0, completion.model))
-                usage = Usage()
-            elif usage is None or completion.fee or not believable(usage, facts, answered=sent.answered):
+                charge = Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
+            elif usage is not None and believed:
+                charge = dearest_charge(usage, completion, facts, self._price_of)
+            if charge is None:
                 self._ground = self._ground.shaken()
                 past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
                 said = "no usage was reported" if usage is None else "usage not believable"
+                if believed:
+                    said = f"served in the tier {completion.tier}, whose price is unknown"
                 if completion.fee:
                     past, said = True, f"charged for what was never asked of it: {completion.fee}"
                 left = await self._leave_in_doubt(hold, said, ceiling=past)
                 if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
                     raise overrun(hold, left, completion, facts)
                 return replace(completion, usage=None)  # nobody learns from it
-            else:
-                nano = self._dearest(facts, usage, completion)
-                with _staying_held(hold):
-                    settlement = await self._ledger.settle(hold.id, Charge(usage, nano, completion.model))
-                self._ground = self._ground.after(request, completion, usage)
-            self._add(usage, settlement.nano, completion.model or facts.model)
-            await self._emit(CallSettled(hold.id, usage, settlement.nano, settlement.overrun))
+            with _staying_held(hold):
+                settlement = await self._ledger.settle(hold.id, charge)
+            if facts.metered:
+                self._ground = self._ground.after(request, completion, charge.usage)
+            self._add(charge.usage, settlement.nano, completion.model or facts.model)
+            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
             raise overrun(hold, settlement, completion, facts)
         return completion
-
-    def _dearest(self, facts: ModelFacts, usage: Usage, completion: Completion) -> int | None:
-        """Return the charge at the dearer of the asked and the answering model's price, or what was billed if more."""
-        answered = completion.model
-        prices = (facts.price, None if answered in (None, facts.model) else self._price_of(str(answered)))
-        charges = [charge_nano(price, usage) for price in prices if price is not None]
-        return max([*charges, completion.billed_nano or 0], default=None) if charges else None
 
     def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
         self.usage += usage

@@ -20,7 +20,7 @@ from agentctl.measure import PLAIN, Measure
 from agentctl.orchestrator import Orchestrator
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
-from agentctl.pricing import ModelFacts, Price
+from agentctl.pricing import ModelFacts, Price, no_price
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
@@ -215,7 +215,7 @@ def assemble(
         new_id=lambda: run_id,
         approver=approver,
         keeper=Annex(kept, secrets=loaded.secrets),
-        price_of=getattr(answering, "price_of", lambda _: None),
+        price_of=getattr(answering, "price_of", no_price),
         gauge=gauge,
         opening=_own(answering, "prepare"),
         closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),

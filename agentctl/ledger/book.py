@@ -193,26 +193,13 @@ class Book:
                 return Settlement("settled", row.nano, row.tokens, overrun=row.is_exceeded_by(row.nano, row.tokens))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
-            used = charge.usage
-            rows.end(tick, hold_id, "settled", charge.nano, used.total_tokens, leaves_us=tick.now_us + HOUR_US)
-            tick.db.execute(
-                "UPDATE attempts SET answered_model = ?, input_tokens = ?, cached_input_tokens = ?,"
-                " cache_write_tokens = ?, output_tokens = ?, reasoning_tokens = ?, provider_fault = 0,"
-                " settled_by = 'usage' WHERE id = ?",
-                (
-                    None if charge.model is None else rows.plain(charge.model),
-                    used.input_tokens,
-                    used.cached_input_tokens,
-                    used.cache_write_tokens,
-                    used.output_tokens,
-                    used.reasoning_tokens,
-                    hold_id,
-                ),
-            )
-            overrun = row.is_exceeded_by(charge.nano, used.total_tokens)
+            tokens = charge.usage.total_tokens
+            rows.end(tick, hold_id, "settled", charge.nano, tokens, leaves_us=tick.now_us + HOUR_US)
+            rows.record_charge(tick, hold_id, charge)
+            overrun = row.is_exceeded_by(charge.nano, tokens)
             if overrun:
                 rows.overran(tick, hold_id, row)
-            return Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
+            return Settlement("settled", charge.nano, tokens, overrun=overrun)
 
     @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:

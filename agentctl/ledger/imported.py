@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from agentctl.ledger.owner import lives
 from agentctl.ledger.reconcile import LIVES, Correction, Left, Reconciled, opened
 from agentctl.ledger.store import Tick
 from agentctl.messages import Usage
-from agentctl.pricing import Price, Tier, charge_nano
+from agentctl.pricing import Price, charge_nano
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
 
@@ -130,20 +129,4 @@ def _cost(line: ExportRow, prices: str | None) -> int | None:
     if line.cached + line.cache_write > line.input or line.reasoning > line.output:
         return None
     usage = Usage(line.input, line.output, line.cached, line.cache_write, line.reasoning)
-    return charge_nano(_price(json.loads(prices)), usage)
-
-
-def _price(row: Mapping[str, object]) -> Price:
-    """Return unit prices as the ledger stores them."""
-    classes = ("input", "output", "cached_input", "cache_write", "reasoning")
-    unit = {name: None if row.get(name) is None else Decimal(str(row[name])) for name in classes}
-    above = ((name.removeprefix("above_"), value) for name, value in row.items() if name.startswith("above_"))
-    tiers = tuple(Tier(int(tokens), _price(value)) for tokens, value in above if isinstance(value, dict))
-    return Price(
-        unit["input"] or Decimal(0),
-        unit["output"] or Decimal(0),
-        unit["cached_input"],
-        unit["cache_write"],
-        unit["reasoning"],
-        tiers=tiers,
-    )
+    return charge_nano(Price.from_row(json.loads(prices)), usage)

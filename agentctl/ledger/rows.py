@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.budget import Ask, Keep, Room, Worst, worst_case
+from agentctl.budget import Ask, Charge, Keep, Room, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.owner import is_dead
@@ -149,6 +149,33 @@ def end(
         (phase, nano, tokens, None if reason is None else plain(reason), tick.now_us, leaves_us, attempt_id),
     )
     enter(tick, attempt_id, phase, nano, tokens, reason)
+
+
+def record_charge(tick: Tick, attempt_id: str, charge: Charge) -> None:
+    """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone."""
+    used, at = charge.usage, charge.price
+    values = {
+        "answered_model": None if charge.model is None else plain(charge.model),
+        "input_tokens": used.input_tokens,
+        "cached_input_tokens": used.cached_input_tokens,
+        "cache_write_tokens": used.cache_write_tokens,
+        "output_tokens": used.output_tokens,
+        "reasoning_tokens": used.reasoning_tokens,
+        "hour_write_tokens": charge.hour_writes,
+        "billed_nano": charge.billed_nano,
+        "charged_by": charge.by,
+        "charged_model": None if charge.priced_model is None else plain(charge.priced_model),
+        "charged_tier": plain(charge.tier) or None,
+        "charged_prices": None if at is None else json.dumps(at.as_row()),
+        "charged_source": None if at is None else at.source,
+        "charged_version": None if at is None else at.version,
+        "charged_digest": None if at is None else at.digest,
+        "provider_fault": 0,
+        "settled_by": "usage",
+    }
+    written = ", ".join(f"{name} = :{name}" for name in values)
+    sql = f"UPDATE attempts SET {written} WHERE id = :id"  # noqa: S608 - our own names
+    tick.db.execute(sql, values | {"id": attempt_id})
 
 
 def void(tick: Tick, attempt_id: str, reason: str) -> None:

@@ -119,10 +119,12 @@ CREATE TRIGGER scopes_paths AFTER INSERT ON scopes BEGIN
         UNION ALL SELECT NEW.id, above_id, depth + 1 FROM scope_paths WHERE scope_id = NEW.parent_id;
 END;
 
--- What a charge was charged at, so that it can be recomputed to the nano. charged_by: which price won ('asked' or
--- 'answered' model, or what the provider 'billed'). NULL in rows that were settled before these columns were there.
+-- What a charge was charged at, so that it can be recomputed to the nano. charged_by: what set the amount, the price of
+-- the 'asked' or the 'answered' model, or what the provider 'billed' (billed_nano). NULL where nothing did (price
+-- unknown), and in rows that were settled before these columns were there. charged_prices: the dearest price that
+-- applied, charged_model: whose; charged_tier: the service tier that served the request, NULL for the usual one.
 ALTER TABLE attempts ADD COLUMN base_url TEXT NOT NULL DEFAULT '';
-ALTER TABLE attempts ADD COLUMN charged_by TEXT;
+ALTER TABLE attempts ADD COLUMN charged_by TEXT CHECK (charged_by IN ('asked', 'answered', 'billed'));
 ALTER TABLE attempts ADD COLUMN charged_model TEXT;
 ALTER TABLE attempts ADD COLUMN charged_tier TEXT;
 ALTER TABLE attempts ADD COLUMN charged_prices TEXT;

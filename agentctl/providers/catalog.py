@@ -124,8 +124,10 @@ class Catalog:
             known_endpoint=known_endpoint,
         )
 
-    def price_of(self, provider: str, model: str, *, tier: str = "") -> Price | None:
-        """Return the price of another model of the provider, None if unknown; this never fails.
+    def price_of(
+        self, provider: str, model: str, *, tier: str = "", own_host: bool = False, known_endpoint: bool = True
+    ) -> Price | None:
+        """Return the price that ``facts`` has for a model, None if unknown; this never fails.
 
         ``tier`` is a service tier other than the usual one; a line of the user's stands for all of them.
         """
@@ -133,11 +135,13 @@ class Catalog:
             return FREE
         with suppress(StateError):
             line = self._line(provider, model)
+            if line is None and _is_free(provider, model, own_host=own_host):
+                return FREE
             ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
             row = self._row(provider, model) if ours is None and line is None else _NO_ROW
             with suppress(StateError):
                 line = None if line is not None and slip(line, row := self._row(provider, model)) is not None else line
-            return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=False)
+            return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=not known_endpoint)
         return None
 
     def models(self, provider: str) -> tuple[str, ...]:

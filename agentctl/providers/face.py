@@ -64,8 +64,10 @@ class LLMProvider(ABC):
         Hello.
         """
 
-    def price_of(self, model: str) -> Price | None:
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price of another model of this provider (dollars per million tokens), None if it is unknown.
+
+        ``tier`` is a service tier other than the usual one.
 
         >>> OpenAIProvider("gpt-4", api_key="sk-…").price_of("no-such-model") is None
         True

@@ -28,6 +28,11 @@ class Priced(LLMProvider):
             return facts
         return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
 
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the price that was set, for the model that is asked, in every service tier; else None."""
+        facts = self._provider.facts
+        return self._price if facts.metered and model == facts.model else None
+
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Ask the provider, and for no cache write that this price does not know: it would be billed above its hold."""
         writes = request.writes and self._price.cache_write is not None

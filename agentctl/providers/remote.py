@@ -16,15 +16,15 @@ from anyio.lowlevel import RunVar
 from agentctl.bound import plain_bound
 from agentctl.breaker import RanPast
 from agentctl.errors import UsageError
-from agentctl.messages import Completion, Delta, Request, Usage
-from agentctl.pricing import ModelFacts, Price, charge_nano
+from agentctl.messages import Completion, Delta, Request
+from agentctl.pricing import ModelFacts, Price
 from agentctl.providers import door
 from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
 from agentctl.providers.face import LLMProvider
-from agentctl.providers.readers import OpenAIReader, Reader
+from agentctl.providers.readers import OpenAIReader
 from agentctl.providers.routes import ROUTES, Route
 from agentctl.settings import PriceLine
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
@@ -105,9 +105,10 @@ class RemoteProvider(LLMProvider):
         elsewhere = bool(self._base_url) and not is_official(self.provider, self._base_url)
         return self.provider == "ollama" or (elsewhere and self._route.reader is OpenAIReader)
 
-    def price_of(self, model: str) -> Price | None:
-        """Return the price of another model of this provider, None if it is unknown."""
-        return self.catalog.price_of(self.provider, model)
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the price of another model of this provider, or of one in another service tier; None if unknown."""
+        own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
+        return self.catalog.price_of(self.provider, model, tier=tier, own_host=own, known_endpoint=known)
 
     def near(self) -> str:
         """Return ``did you mean …?`` where the model is not in the table and another one is nearly called so."""
@@ -166,23 +167,9 @@ class RemoteProvider(LLMProvider):
                     await pieces.aclose()
         reader = attempt.reader
         model = None if reader.model is None else redact(reader.model, (key or "",))
-        usage, billed_nano = self._reported(reader)
-        yield answer.completion(usage=usage, model=model, billed_nano=billed_nano, fee=reader.fee)
-
-    def _reported(self, reader: Reader) -> tuple[Usage | None, int | None]:
-        """Return the usage, and what was billed for it where its classes do not say so.
-
-        A cache write that lasts an hour costs more than others, and so does a dearer service tier than the one that was
-        asked for; of a tier whose price nobody knows the usage says nothing.
-        """
-        usage, billed = reader.usage, reader.billed_nano
-        tier = "" if reader.tier in _USUAL_TIERS else str(reader.tier)
-        if usage is None or not (tier or reader.hour_writes):
-            return usage, billed
-        names = (reader.model or self.model, self.model)
-        prices = [self.catalog.price_of(self.provider, name, tier=tier) for name in names]
-        nano = [charge_nano(price, usage, hour_writes=reader.hour_writes) for price in prices if price is not None]
-        return (usage, max([*nano, billed or 0])) if nano else (None, billed)
+        tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key or "",))
+        answered = answer.completion(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
+        yield replace(answered, tier=tier, hour_writes=reader.hour_writes)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 COLUMNS = (
     *("phase", "nano", "hold_nano", "answered_model", "prices", "price_source", "price_version", "price_digest"),
     *("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "reason"),
+    *("charged_by", "charged_model", "charged_tier", "charged_prices", "charged_source", "charged_version"),
+    *("charged_digest", "hour_write_tokens", "billed_nano"),
 )
 
 
@@ -323,6 +325,77 @@ async def test_a_usage_block_comes_to_the_nano_dollar_that_was_counted_by_hand(t
         golden.usage
     )
     assert (row["nano"], type(row["nano"])) == (golden.nano, int)
+    assert counted_by_hand(row) == golden.nano, "the row alone says how the amount came about"
+
+
+def counted_by_hand(row: Mapping[str, Any]) -> Decimal:
+    """Return the amount that a row's own columns come to, without the program's arithmetic."""
+    if row["charged_by"] == "billed":
+        return Decimal(row["billed_nano"])
+    prices = json.loads(row["charged_prices"])
+    tiers = {int(name.removeprefix("above_")): unit for name, unit in prices.items() if name.startswith("above_")}
+    prices = next((tiers[above] for above in sorted(tiers, reverse=True) if row["input_tokens"] > above), prices)
+    unit = {
+        name: None if value is None else Decimal(str(value)) for name, value in prices.items() if name[:5] != "above"
+    }
+
+    def at(name: str, parent: str) -> Decimal:
+        found = unit.get(name)
+        return found if found is not None else at(parent, "input")
+
+    cached, written, hour = row["cached_input_tokens"], row["cache_write_tokens"], row["hour_write_tokens"]
+    dollars = (row["input_tokens"] - cached - written) * at("input", "input") + cached * at("cached_input", "input")
+    dollars += (written - hour) * at("cache_write", "input") + hour * at("cache_write_hour", "cache_write")
+    dollars += (row["output_tokens"] - row["reasoning_tokens"]) * at("output", "output")
+    dollars += row["reasoning_tokens"] * at("reasoning", "output")
+    return Decimal((dollars * 1000).to_integral_value(ROUND_CEILING))
+
+
+async def test_the_row_says_in_which_service_tier_and_at_which_price_a_call_was_charged(tmp_path: Path) -> None:
+    golden = GOLDEN["openai, served at the dearer tier than was asked for"]
+    row = await charged(tmp_path, golden.provider, golden.model, golden.body)
+    assert (row["charged_by"], row["charged_model"], row["charged_tier"]) == ("asked", "gpt-5.5", "priority")
+    held, at = json.loads(row["prices"]), json.loads(row["charged_prices"])
+    assert (held["input"], at["input"], at["output"]) == ("5", "12.5", "75")
+
+
+async def test_the_row_says_how_many_cache_writes_last_an_hour(tmp_path: Path) -> None:
+    golden = GOLDEN["anthropic, caches of five minutes and of an hour"]
+    row = await charged(tmp_path, golden.provider, golden.model, golden.body)
+    assert (row["hour_write_tokens"], row["cache_write_tokens"], row["billed_nano"]) == (100, 248, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "billed"),
+    [
+        ("openrouter, what it billed where that is more", "billed", 450_124),
+        ("openrouter, not what it billed where that is less", "asked", 0),
+        ("openrouter, with the user's own key at the host", "billed", 36_179_500),
+    ],
+)
+async def test_the_row_says_what_was_billed_and_whether_that_was_charged(
+    tmp_path: Path, name: str, by: str, billed: int
+) -> None:
+    golden = GOLDEN[name]
+    row = await charged(tmp_path, golden.provider, golden.model, golden.body)
+    assert (row["charged_by"], row["billed_nano"]) == (by, billed)
+
+
+async def test_a_dearer_model_that_answers_leaves_its_own_price_source_and_version_in_the_row(tmp_path: Path) -> None:
+    mine = {"openai/gpt-4o-mini": PriceLine(Decimal("0.1"), Decimal("0.2"))}
+    row = await charged(tmp_path, "openai", "gpt-4o-mini", chat("gpt-4o", openai_usage(100, 0, 10, 0)), mine)
+    assert row["nano"] == 100 * 2_500 + 10 * 10_000
+    assert (row["charged_by"], row["charged_model"], row["answered_model"]) == ("answered", "gpt-4o", "gpt-4o")
+    assert (row["price_source"], row["price_version"], row["price_digest"]) == ("config.toml", "", "")
+    assert row["charged_source"] == f"litellm {row['charged_version']}"
+    assert len(row["charged_digest"]) == 64
+    assert json.loads(row["charged_prices"])["input"] == "2.5"
+
+
+async def test_a_cheaper_model_that_answers_is_charged_at_the_price_of_the_one_asked(tmp_path: Path) -> None:
+    row = await charged(tmp_path, "openai", "gpt-4o", chat("gpt-4o-mini", openai_usage(100, 0, 10, 0)))
+    assert (row["charged_by"], row["charged_model"], row["answered_model"]) == ("asked", "gpt-4o", "gpt-4o-mini")
+    assert row["charged_prices"] == row["prices"]
 
 
 async def test_each_charge_keeps_its_unit_prices_with_the_version_and_the_hash_of_their_table(tmp_path: Path) -> None:

@@ -129,6 +129,21 @@ def test_an_ollama_elsewhere_is_not_free_unless_the_user_says_so(tmp_path: Path)
     assert price.is_free
 
 
+@pytest.mark.parametrize("known_endpoint", [True, False])
+@pytest.mark.parametrize("own_host", [True, False])
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "m"), ("openai", "mine"), ("ollama", "llama3.1"), ("ollama", "kimi:cloud"), ("local", "a.gguf")],
+)
+def test_the_price_of_an_answering_model_is_the_one_it_would_be_asked_at(
+    tmp_path: Path, provider: str, model: str, own_host: bool, known_endpoint: bool
+) -> None:
+    row = {**CHAT, "regional_processing_uplift_multiplier_eu": 1.1}
+    catalog = made(tmp_path, {"m": row}, {"openai/mine": LINE})
+    facts = catalog.facts(provider, model, own_host=own_host, known_endpoint=known_endpoint)
+    assert catalog.price_of(provider, model, own_host=own_host, known_endpoint=known_endpoint) == facts.price
+
+
 def test_the_users_line_replaces_price_and_window_wholly(tmp_path: Path) -> None:
     row = {**CHAT, "cache_read_input_token_cost": 1e-7, "input_cost_per_token_above_200k_tokens": 5e-6}
     line = LINE._replace(context_window=9_000, output_ceiling=800)
