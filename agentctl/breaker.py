@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
@@ -51,12 +51,23 @@ def flag_of(limit: LimitName) -> str:
     return "--" + limit.replace("_", "-")
 
 
-def shown(amount: int, unit: Unit) -> str:
-    """Write an amount of a limit for a person: dollars to the millionth, tokens, or calls."""
+def shown(amount: int, unit: Unit, *, exact: bool = False) -> str:
+    """Return an amount as text: dollars rounded up to the millionth or ``exact``, tokens, or calls.
+
+    What is above a ceiling never reads like the ceiling itself.
+    """
     if unit != "nano_usd":
         return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
-    dollars = to_usd(amount).quantize(Decimal("0.000001")).normalize()
+    usd = to_usd(amount)
+    dollars = (usd if exact else usd.quantize(Decimal("0.000001"), ROUND_CEILING)).normalize()
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
+
+
+def _ceiling(verdict: Verdict) -> str:
+    """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``."""
+    if verdict.ceiling is None:
+        return f"{verdict.limit} is not set"
+    return f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit, exact=True)}"
 
 
 def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
@@ -90,8 +101,7 @@ def _lift(limits: CostLimit) -> str:
 
 def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
     """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
-    said = f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit)}; "
-    said += f"the next call could make it {shown(verdict.would_be, verdict.unit)}"
+    said = f"{_ceiling(verdict)}; the next call could make it {shown(verdict.would_be, verdict.unit)}"
     flag = flag_of(verdict.limit)
     if verdict.doubtful:
         last = _quoted(so_far.last_failure)
@@ -137,28 +147,46 @@ def _quoted(last: str) -> str:
     return f" (the last: {last})" if last else ""
 
 
-def overrun(hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> Overrun:
-    """Return the error for a charge above its hold; the answer that was paid for goes along."""
-    in_money = settlement.nano is not None and hold.nano is not None and settlement.nano > hold.nano
-    unit: Unit = "nano_usd" if in_money else "tokens"
-    held = (hold.nano or 0) if in_money else hold.tokens
-    cost = (settlement.nano or 0) if in_money else settlement.tokens
-    limit: Literal["max_cost_per_task", "max_tokens_per_task"]
-    limit = "max_cost_per_task" if in_money else "max_tokens_per_task"
-    name = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
-    said = (
-        f"reported {shown(cost, unit)} for a call that could cost {shown(held, unit)} at most; it is recorded in full"
-    )
+def overrun(
+    hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts, *, limits: CostLimit, spend: Spend
+) -> Overrun:
+    """Return the error for a charge above its hold; the answer that was paid for goes along.
+
+    ``spend`` is what counts against ``limits`` with the charge in it.
+    """
+    verdict = _overrun_verdict(hold, settlement, limits, spend)
+    cost, held = shown(verdict.charge or 0, verdict.unit), shown(verdict.hold or 0, verdict.unit, exact=True)
+    said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
     if completion.fee:
-        said = (
-            f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {shown(cost, unit)}"
-        )
+        said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
+    used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
     return Overrun(
-        f"provider_overrun: {facts.provider} {said}",
-        verdict=Verdict(limit, unit, ceiling=held, spent=cost, in_doubt=0, held=0, would_be=cost),
+        f"provider_overrun: {facts.provider} {said}; {_ceiling(verdict)}, and {used} counts as spent",
+        verdict=verdict,
         hint="check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
-        f"agentctl ledger reconcile --clear-overrun {shlex.quote(name)}",
+        f"agentctl ledger reconcile --clear-overrun {shlex.quote(facts.name)}",
         partial=completion.text,
+    )
+
+
+def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:
+    """Return an overrun as it stands against the first limit in its unit that the run has: dollars before tokens."""
+    nano, over_tokens = settlement.nano, settlement.tokens > hold.tokens
+    in_dollars = nano is not None and hold.nano is not None and (nano > hold.nano or not over_tokens)
+    unit: Unit = "nano_usd" if in_dollars else "tokens"
+    names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS) if in_dollars else ("max_tokens_per_task",)
+    limit = next((name for name in names if ceiling_of(limits, name) is not None), names[0])
+    amounts = spend.of(limit)
+    return Verdict(
+        limit,
+        unit,
+        ceiling=ceiling_of(limits, limit),
+        spent=amounts.spent,
+        in_doubt=amounts.in_doubt,
+        held=amounts.held,
+        would_be=amounts.total,
+        hold=hold.nano if in_dollars else hold.tokens,
+        charge=nano if in_dollars else settlement.tokens,
     )
 
 
@@ -176,10 +204,11 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
 def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None) -> BreakerInfo:
     """Return why a breaker tripped, with a command to paste; ``set_by`` is the file that tightened the limit."""
     verdict = error.verdict
-    if verdict.would_be == verdict.spent:  # nothing more was asked for: a higher limit is no cure
+    if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
-    elif set_by is not None:
-        hint = f"{verdict.limit} was lowered to {shown(verdict.ceiling, verdict.unit)} by {set_by}: raise it there"
+    elif set_by is not None and verdict.ceiling is not None:
+        lowered = shown(verdict.ceiling, verdict.unit, exact=True)
+        hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
         hint = f"agentctl run {_FLAGS.get(verdict.limit, flag_of(verdict.limit))} {_more(verdict)} {words}"
@@ -194,12 +223,14 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
         would_be=verdict.would_be,
         free_at=verdict.free_at,
         hint=hint,
+        hold=verdict.hold,
+        charge=verdict.charge,
     )
 
 
 def _more(verdict: Verdict) -> str:
     """Return a limit that would do: twice as much, or what the next call needs; rounded up, in its unit."""
-    most = max(2 * verdict.ceiling, verdict.would_be)
+    most = max(2 * (verdict.ceiling or 0), verdict.would_be)
     if verdict.unit != "nano_usd":
         step = 1000 if verdict.unit == "tokens" else 1
         return str(-(-most // step) * step)

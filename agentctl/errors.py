@@ -51,11 +51,15 @@ class Verdict:
     ``would_be`` is with the least output that would do. ``doubtful`` says that amounts in doubt are the
     cause (exit 4, not 3). ``free_at`` is when waiting would help, None if never. ``run_id`` is the run whose limit it
     is, "" for a window over everyone's spending that the asking process set itself.
+
+    After an overrun, ``hold`` is what was held for the call and ``charge`` what it counts; both are None for a refusal.
+    Then ``spent`` or ``in_doubt`` includes the charge, ``would_be`` is what counts now, and ``ceiling`` is None where
+    the run has no such limit.
     """
 
     limit: LimitName
     unit: Unit
-    ceiling: int
+    ceiling: int | None
     spent: int
     in_doubt: int
     held: int
@@ -63,6 +67,8 @@ class Verdict:
     doubtful: bool = False
     free_at: datetime | None = None
     run_id: str = ""
+    hold: int | None = None
+    charge: int | None = None
 
 
 class AgentctlError(Exception):

@@ -26,16 +26,22 @@ class LimitUse:
 
 @dataclass(frozen=True, slots=True)
 class BreakerInfo:
-    """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help."""
+    """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
+
+    ``spent`` includes what is in doubt. After an overrun, ``hold`` is what was held for the call and ``charge`` what it
+    counts, which is included in ``spent``; ``ceiling`` is None where the run has no such limit.
+    """
 
     limit: str
     unit: Unit
-    ceiling: int
+    ceiling: int | None
     spent: int
     held: int
     would_be: int
     free_at: datetime | None
     hint: str
+    hold: int | None = None
+    charge: int | None = None
 
 
 class ErrorInfo(NamedTuple):

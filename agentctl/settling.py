@@ -10,12 +10,14 @@ from typing import Literal, cast
 import anyio
 
 from agentctl.bound import Ground, Known
-from agentctl.breaker import limit_uses, overrun, reason_of, shown
+from agentctl.breaker import Overrun, limit_uses, overrun, reason_of, shown
 from agentctl.budget import (
     UNKNOWN_CEILING,
+    Amounts,
     Charge,
     Hold,
     Settlement,
+    Spend,
     believable,
     dearest_charge,
     further,
@@ -59,6 +61,7 @@ class Settling:
         self.in_doubt_nano: int | None = 0
         self.models: tuple[str, ...] = ()
         self.uses: tuple[LimitUse, ...] = ()
+        self._spend = Spend(Amounts(), Amounts(), Amounts())
 
     @property
     def known(self) -> Known | None:
@@ -90,7 +93,7 @@ class Settling:
                     past, said = True, f"charged for what was never asked of it: {completion.fee}"
                 left = await self._leave_in_doubt(hold, said, ceiling=past)
                 if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
-                    raise overrun(hold, left, completion, facts)
+                    raise self._overrun(hold, left, completion, facts)
                 return replace(completion, usage=None)  # nobody learns from it
             with _staying_held(hold):
                 settlement = await self._ledger.settle(hold.id, charge)
@@ -101,8 +104,11 @@ class Settling:
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
-            raise overrun(hold, settlement, completion, facts)
+            raise self._overrun(hold, settlement, completion, facts)
         return completion
+
+    def _overrun(self, hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> Overrun:
+        return overrun(hold, settlement, completion, facts, limits=self._limits, spend=self._spend)
 
     def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
         self.usage += usage
@@ -144,7 +150,7 @@ class Settling:
 
     async def _warn(self) -> None:
         """Tell how much of each limit is used, and say once for each that 80 % are."""
-        spend = await self._ledger.spend(self._run_id, further(self._limits))
+        self._spend = spend = await self._ledger.spend(self._run_id, further(self._limits))
         self.uses = limit_uses(self._limits, spend)
         await self._emit(LimitsMeasured(self.uses))
         for use in self.uses:

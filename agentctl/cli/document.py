@@ -39,8 +39,9 @@ def _limit(use: LimitUse) -> Document:
 
 
 def breaker_document(info: BreakerInfo) -> Document:
-    """Return why a breaker trips, in the limit's own unit."""
-    amounts = {name: in_unit(getattr(info, name), info.unit) for name in ("ceiling", "spent", "held", "would_be")}
+    """Return why a breaker trips, in the limit's own unit; ``hold`` and ``charge`` are null but for an overrun."""
+    names = ("ceiling", "spent", "held", "would_be", "hold", "charge")
+    amounts = {name: in_unit(getattr(info, name), info.unit) for name in names}
     return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint}
 
 

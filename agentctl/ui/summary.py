@@ -62,7 +62,7 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
 
 def higher(breaker: BreakerInfo) -> str:
     """Return a limit that would have let the call through: twice the old one, or more where that is too little."""
-    wanted = max(2 * breaker.ceiling, breaker.would_be)
+    wanted = max(2 * (breaker.ceiling or 0), breaker.would_be)
     if breaker.unit != "nano_usd":
         return str(wanted)
     usd = to_usd(wanted)

@@ -18,7 +18,7 @@ _MOST_CALLS = 20  # rows of calls: the first half of it and the last
 def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
     """Return the table, its parts a blank line apart; ``paste`` is the command with which to go on."""
     breaker = result.breaker
-    parts = [paint(_tripped(breaker), "bold")] if breaker is not None else []
+    parts = [paint(tripped_words(breaker), "bold")] if breaker is not None else []
     if result.metered:
         parts += [_calls(result, meter)] if meter.attempts else []
         parts.append(_limits(result, breaker))
@@ -77,14 +77,19 @@ def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[s
     return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), held, ", ".join(remarks))
 
 
-def _tripped(breaker: BreakerInfo) -> str:
+def tripped_words(breaker: BreakerInfo) -> str:
+    """Return the limit that tripped with its numbers; after an overrun also what was held and what it counts."""
     spent, held, would_be, most = (
         amount(breaker.spent, breaker.unit),
         amount(breaker.held, breaker.unit),
         amount(breaker.would_be, breaker.unit),
         limit(breaker.ceiling, breaker.unit),
     )
-    return f"{breaker.limit} is {most}: {spent} spent, {held} held, the next call would make it {would_be}"
+    said = f"{breaker.limit} is {most}: {spent} spent, {held} held"
+    if breaker.hold is None or breaker.charge is None:
+        return f"{said}, the next call would make it {would_be}"
+    charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)
+    return f"{said}; {charge} of it by a call that {hold} was held for"
 
 
 def _rest(result: RunResult, paste: str) -> Iterator[str]:

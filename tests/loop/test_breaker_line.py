@@ -57,5 +57,9 @@ def test_a_task_that_cannot_be_pasted_is_left_out(task: str) -> None:
 
 
 def test_a_provider_that_overran_is_not_cured_by_a_higher_limit() -> None:
-    error = trip("max_cost_per_task", "nano_usd", 5, 9, spent=9)
-    assert breaker_info(error, task="go").hint == "look at the price"
+    verdict = Verdict("max_cost_per_task", "nano_usd", 50, 9, 0, 0, 9, hold=5, charge=9)
+    error = BudgetExceeded("x", verdict=verdict, hint="look at the price")
+    hint = "look at the price"
+    assert breaker_info(error, task="go") == BreakerInfo(
+        "max_cost_per_task", "nano_usd", 50, 9, 0, 9, None, hint, hold=5, charge=9
+    )
