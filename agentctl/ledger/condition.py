@@ -9,10 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.errors import StateError
 from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.fault import refuse_a_remnant
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.schema import schema_version
 from agentctl.ledger.store import translated
 
 
@@ -57,15 +56,11 @@ def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
         with closing(
             sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience_s, check_same_thread=False)
         ) as db:
-            version = int(db.execute("PRAGMA user_version").fetchone()[0])
-            application = db.execute("PRAGMA application_id").fetchone()[0]
-            if version == 0 and application == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            db.execute("BEGIN")  # one view: another process may be migrating
+            version = schema_version(db, path)
+            db.execute("ROLLBACK")
+            if not version:
                 return Condition(there=False)
-            if application != APPLICATION_ID or version > len(MIGRATIONS):
-                raise StateError(
-                    f"{path} is not a ledger that this agentctl can read",
-                    hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
-                )
             last = db.execute(_LAST).fetchone()
             found = Condition(there=True, busy=_is_busy(db))
             if last is not None:

@@ -82,7 +82,8 @@ def aside(path: Path) -> str:
     """Return the lines that keep a ledger that cannot be believed, with its log, and make room for a new one."""
     old, new = shlex.quote(f"{path}"), shlex.quote(f"{path}.damaged")
     moves = [f"mv {old} {new}"] if path.exists() else []
-    if path.with_name(f"{path.name}-wal").exists():  # SQLite would remove it from beside a new one
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:  # SQLite would remove it from beside a new one
         moves.append(f"mv {shlex.quote(f'{path}-wal')} {shlex.quote(f'{path}.damaged-wal')}")
     return f"keep it, moved aside, and start a new ledger: {'; '.join(moves)}"
 

@@ -13,12 +13,12 @@ from typing import NamedTuple, TypeVar
 from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger.book import PAUSE_S, judged, timed
-from agentctl.ledger.clock import ReadClock, as_datetime, read_time, system_clock
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
-from agentctl.ledger.reading import migrated, migrated_copy
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.reading import tick_of
+from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import limits_of
 from agentctl.limits import CostLimit
@@ -68,7 +68,10 @@ def outlook(
 
 def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit) -> None:
     """Open the run in a table of this connection alone, which hides the book's own: the sums find it there."""
-    tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM main.scopes WHERE 0")
+    tick.db.execute("CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE 0")
+    for name in ("scopes", "scope_paths"):
+        tick.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
+    tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM unseen")
     tick.db.execute(
         "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, limits, opened_us)"
         " VALUES (?, 'run', ?, ?, '{}', ?)",
@@ -85,8 +88,7 @@ def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
         refuse_a_remnant(path)
         before = _stamp(path)
         if before is None:
-            with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-                return _told(migrated(db), look, clock)
+            return _empty(look, clock)
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not before[-1]:
             try:
@@ -117,20 +119,12 @@ def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadCloc
     with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute("BEGIN")  # one view: another process may be making the ledger
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        is_empty = not (version or application or db.execute("SELECT 1 FROM sqlite_schema").fetchone())
-        if not is_empty and (application != APPLICATION_ID or version > len(MIGRATIONS)):
-            raise StateError(
-                f"{path} is not a ledger that this agentctl can read",
-                hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
-            )
-        if version == len(MIGRATIONS):
-            return _told(db, look, clock)
-        with closing(migrated_copy(db, version)) as copy:  # a run would migrate it in place
-            return _told(copy, look, clock)
+        version = schema_version(db, path)
+        if version:
+            return look(tick_of(db, version, clock))
+    return _empty(look, clock)
 
 
-def _told(db: sqlite3.Connection, look: Callable[[Tick], T], clock: ReadClock) -> T:
-    row = read_time(db, clock)
-    return look(Tick(db, row.now_us, row.wall_us))
+def _empty(look: Callable[[Tick], T], clock: ReadClock) -> T:
+    with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
+        return look(tick_of(db, len(MIGRATIONS), clock))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from agentctl.errors import StateError
 from agentctl.ledger.clock import ReadClock, read_time
+from agentctl.ledger.compatibility import add_views
 from agentctl.ledger.fault import refuse_a_remnant, translated
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.schema import MIGRATIONS, schema_version
 from agentctl.ledger.store import Tick
 
 _CANNOT_JOIN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -21,7 +21,7 @@ def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
     """Open read-only, for one consistent view; None where there is no ledger yet.
 
     Raises:
-        StateError: the file is damaged, foreign or newer than this program.
+        StateError: the file is damaged, foreign, newer than this program, or rebuilt without its version.
     """
     with translated(path):
         refuse_a_remnant(path)
@@ -31,38 +31,18 @@ def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
             yield None
             return
         with closing(_opened(path)) as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            db.execute("BEGIN")  # one view: another process may be migrating
+            version = schema_version(db, path)
+            if not version:
                 yield None  # made, but never written to
                 return
-            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version > len(MIGRATIONS):
-                raise StateError(
-                    f"{path} is not a ledger that this agentctl can read",
-                    hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
-                )
-            if version < len(MIGRATIONS):
-                with closing(migrated_copy(db, version)) as copy:
-                    yield _tick(copy, clock)
-                return
-            yield _tick(db, clock)
+            yield tick_of(db, version, clock)
 
 
-def migrated_copy(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """Return a copy in memory of a ledger of an older schema, brought up to this one; the file stays as it is."""
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    db.backup(copy)
-    return migrated(copy, version)
-
-
-def migrated(db: sqlite3.Connection, version: int = 0) -> sqlite3.Connection:
-    """Bring a database of this connection alone up to this schema."""
-    for script in MIGRATIONS[version:]:
-        db.executescript(f"BEGIN; {script} COMMIT;")
-    return db
-
-
-def _tick(db: sqlite3.Connection, clock: ReadClock) -> Tick:
-    db.execute("BEGIN")
+def tick_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Tick:
+    """Return a view of a ledger of schema ``version`` by the names of this schema; a transaction is open."""
+    if version < len(MIGRATIONS):
+        add_views(db)
     row = read_time(db, clock)
     return Tick(db, row.now_us, row.wall_us)
 
@@ -93,8 +73,9 @@ def _as_it_lies(path: Path, address: str) -> sqlite3.Connection:
 
 
 def _connected(address: str) -> sqlite3.Connection:
-    db = sqlite3.connect(address, uri=True, timeout=5.0)
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)
     try:
+        db.execute("PRAGMA temp_store=MEMORY")  # nothing of ours lies in a shared folder
         db.execute("SELECT 1 FROM sqlite_schema").fetchall()
     except BaseException:
         db.close()

@@ -1,9 +1,18 @@
-"""The tables of the book: numbered migrations, each run once in a transaction, never edited.
+"""The tables of the ledger: numbered migrations, each run once in a transaction, never edited, and which a file has.
 
 Times are the ledger's own, in microseconds since the Unix epoch (UTC); amounts are nano-dollars and tokens.
 """
 
 from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from agentctl.errors import StateError
+from agentctl.ledger.fault import aside
 
 APPLICATION_ID = 0x61677463  # "agtc"
 
@@ -179,3 +188,84 @@ END;
 """  # noqa: S608 - our own names
 
 MIGRATIONS: tuple[str, ...] = (V1, V2)
+
+_OURS = frozenset({"attempts", "clock", "entries", "owners", "scopes"})
+_ELSEWHERE = "AGENTCTL_STATE_DIR=/another/folder"
+
+
+def schema_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the schema that a ledger has, 0 if it is still empty; the caller has a transaction open.
+
+    This is the only judgement on whether a file is a ledger of ours: all that opens one asks here.
+
+    Raises:
+        StateError: it belongs to another program, a newer agentctl wrote it, or it was rebuilt from an SQL dump.
+    """
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if application == APPLICATION_ID and version > len(MIGRATIONS):
+        raise StateError(
+            f"the ledger {path} was written by a newer agentctl (schema {version}, known: {len(MIGRATIONS)})",
+            hint=f"upgrade agentctl, or name another folder: {_ELSEWHERE}",
+        )
+    if application == APPLICATION_ID and version > 0:
+        return version
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if application in (0, APPLICATION_ID):
+        if not version and not tables:
+            return 0
+        if tables >= _OURS:
+            raise _rebuilt(db, path)
+    raise StateError(
+        f"{path} is a database of another program", hint=f"name another folder for the ledger: {_ELSEWHERE}"
+    )
+
+
+def _rebuilt(db: sqlite3.Connection, path: Path) -> StateError:
+    """Return the error for a ledger without its two numbers, and the command that sets them if no table is missing."""
+    what = f"the ledger {path} was rebuilt from an SQL dump, which leaves out its application id and schema version"
+    objects = _objects(db)
+    for version in range(len(MIGRATIONS), 0, -1):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+            if objects == _objects(migrate(model, upto=version)):
+                numbers = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}"
+                return StateError(what, hint=f"set both: sqlite3 {shlex.quote(f'{path}')} {shlex.quote(numbers)}")
+    return StateError(f"{what}; its tables are not complete", hint=aside(path))
+
+
+def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:
+    """Return every table, index and trigger, with its text; without the statistics of ANALYZE."""
+    sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'"
+    return frozenset(db.execute(sql).fetchall())
+
+
+def migrate(db: sqlite3.Connection, version: int = 0, *, upto: int = len(MIGRATIONS)) -> sqlite3.Connection:
+    """Bring a database of schema ``version`` to schema ``upto``, a transaction for each step, and return it.
+
+    A step that another process has done meanwhile is left out; one that is interrupted leaves nothing behind.
+    """
+    for number in range(version, upto):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if db.execute("PRAGMA user_version").fetchone()[0] == number:
+                for statement in _statements(MIGRATIONS[number]):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version={number + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            db.rollback()
+            raise
+    return db
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; each ends at the end of a line."""
+    text = ""
+    for line in script.splitlines(keepends=True):
+        text += line
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""
+    if text.strip():
+        yield text

@@ -19,10 +19,12 @@ from agentctl.ledger.fault import refuse_a_remnant, state_error
 from agentctl.ledger.fault import translated as translated  # its readers know it from here
 from agentctl.ledger.owner import turn
 from agentctl.ledger.place import MOVE, refuse_a_network
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_STEPS_A_SIGN = 1_000_000  # of SQLite's machine: a fraction of a second
 
 
 class CommitFailed(StateError):
@@ -96,7 +98,7 @@ class Store:
         try:
             for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
                 db.execute(f"PRAGMA {pragma}")
-            if self._version() < len(MIGRATIONS) or db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            if self._version() != len(MIGRATIONS) or db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
                 with until_made:
                     self._make()
             db.execute("PRAGMA synchronous=FULL")
@@ -117,27 +119,27 @@ class Store:
     def _version(self) -> int:
         self._db.execute("BEGIN")  # one view: another process may be migrating
         try:
-            application = self._db.execute("PRAGMA application_id").fetchone()[0]
-            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            return schema_version(self._db, self.path)
         finally:
             self._db.execute("ROLLBACK")
-        if application != APPLICATION_ID and (application or version or tables):
-            raise StateError(
-                f"{self.path} is a database of another program",
-                hint="name another folder for the ledger: AGENTCTL_STATE_DIR=/another/folder",
-            )
-        if version > len(MIGRATIONS):
-            raise StateError(
-                f"the ledger {self.path} was written by a newer agentctl (schema {version}, known: {len(MIGRATIONS)})",
-                hint="upgrade agentctl, or name another folder: AGENTCTL_STATE_DIR=/another/folder",
-            )
-        return version
 
     def _migrate(self) -> None:
-        for number in range(self._version(), len(MIGRATIONS)):
-            script = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number + 1};"
-            self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} {script} COMMIT;")
+        """Migrate while the queue is seen to move: a long ledger takes longer than those who wait have patience."""
+        queue = self.path.with_suffix(".queue")
+        self._db.set_progress_handler(lambda: os.utime(queue), _STEPS_A_SIGN)
+        try:
+            migrate(self._db, self._version())
+        finally:
+            self._db.set_progress_handler(None, 0)
+
+    def _refuse_another_schema(self) -> None:
+        """Refuse to go on by rules that do not hold any more; asked in each transaction."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version != len(MIGRATIONS):
+            raise StateError(
+                f"the ledger {self.path} changed from schema {len(MIGRATIONS)} to {version} while it was in use",
+                hint="start the run again, with the agentctl that is installed now",
+            )
 
     def _refuse_after_a_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -172,6 +174,7 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._refuse_other_files()
+                self._refuse_another_schema()
                 yield self._tick()
             except BaseException:
                 self._roll_back()
@@ -209,6 +212,7 @@ class Store:
         with self._mutex, translated(self.path):
             self._db.execute("BEGIN")
             try:
+                self._refuse_another_schema()
                 row = read_time(self._db, self._clock)
                 yield Tick(self._db, row.now_us, row.wall_us)
             finally:

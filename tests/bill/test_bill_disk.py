@@ -15,6 +15,7 @@ import pytest
 
 from agentctl.events import CallHeld, Event, ModelAnswered, Record, RunStarted
 from agentctl.ledger.book import Book
+from agentctl.ledger.schema import MIGRATIONS
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
 from tests.bill.book import book_of
@@ -103,12 +104,20 @@ def another_programs(path: Path) -> None:
     changed("CREATE TABLE theirs (x); PRAGMA user_version = 1;")(path)
 
 
+def rebuilt(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        dump = "\n".join(db.iterdump())
+    path.unlink()
+    changed(dump)(path)
+
+
 DAMAGES: dict[str, tuple[Broken, str, str]] = {
     "header": (damage_header, "file is not a database", "mv "),
     "page": (damage_page, "malformed", "mv "),
     "cut": (cut, "malformed", "mv "),
     "emptied": (emptied, "is empty, but it has been used", "mv "),
     "foreign": (another_programs, "database of another program", "AGENTCTL_STATE_DIR="),
+    "rebuilt": (rebuilt, "was rebuilt from an SQL dump", "sqlite3 "),
     "newer": (changed("PRAGMA user_version = 99"), "newer agentctl (schema 99", "upgrade agentctl"),
     "no tables": (changed("DROP TABLE clock; DROP TABLE scopes;"), "no such table", "mv "),
 }
@@ -198,6 +207,21 @@ def test_a_network_file_system_stops_the_run_and_nothing_is_made_there(
         environ = reaching(server, "openai") | {"AGENTCTL_STATE_DIR": str(point)}
         ended = command(env=environ)
         assert_refused(ended, server, "network file system (fuse.sshfs)", "AGENTCTL_STATE_DIR=/a/local/folder")
+
+
+async def test_a_run_whose_ledger_another_agentctl_migrates_ends_with_74_and_sends_nothing_more(
+    user: Here, wire: OpenWire
+) -> None:
+    def meanwhile(asked: WireRequest) -> Answer:
+        sql = f"PRAGMA user_version={len(MIGRATIONS) + 1}"
+        subprocess.run(["sqlite3", user.state / "ledger.db", sql], check=True)
+        return MONEY.busy(asked)
+
+    server = wire([meanwhile, MONEY.brief, MONEY.brief], rates=MONEY.rates, keys=[KEY])
+    document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    assert (document["exit_code"], document["answer"], len(server.books.chat_requests)) == (74, "", 1)
+    assert f"changed from schema {len(MIGRATIONS)} to {len(MIGRATIONS) + 1}" in document["error"]["message"]
+    assert "start the run again" in document["error"]["hint"]
 
 
 # --- after it was sent ----------------------------------------------------------------------------------------------

@@ -97,6 +97,39 @@ def test_a_damaged_file_ends_both_with_74_and_the_cure(here: InThisProcess, path
     assert (ended.code, f"mv {path} {path}.damaged" in ended.err, ended.out) == (74, True, "")
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("PRAGMA application_id=0; PRAGMA user_version=0", "was rebuilt from an SQL dump"),
+        ("PRAGMA user_version=99", "was written by a newer agentctl"),
+    ],
+)
+def test_every_command_says_the_same_of_a_ledger_that_it_cannot_read(
+    here: InThisProcess, path: Path, sql: str, said: str
+) -> None:
+    left_in_doubt(path, "a")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(sql)
+    task, messages = "How much disk is free?", set()
+    for words in (
+        ("costs",),
+        ("ledger", "check"),
+        ("ledger", "reconcile", "--run", "run", "--actual", "0"),
+        ("ledger", "reconcile", "--run", "run", "--actual", "0", "--dry-run"),
+        ("run", "--provider", "builtin", task),
+        ("run", "--provider", "builtin", "--estimate", task),
+    ):
+        ended = here(*words)
+        assert (ended.code, ended.out) == (74, ""), words
+        messages.add(tuple(line for line in ended.err.splitlines() if line.startswith(("error: ", "hint: "))))
+    ((error, hint),) = messages
+    assert said in error
+    checks = here("doctor", "--offline", "--json").document["checks"]
+    assert [(one["said"], one["cure"]) for one in checks if one["about"] == "ledger"] == [
+        (error.removeprefix("error: "), hint.removeprefix("hint: "))
+    ]
+
+
 def test_a_read_only_ledger_can_be_checked_and_not_reconciled(here: InThisProcess, path: Path) -> None:
     left_in_doubt(path, "a")
     with read_only(path.parent):

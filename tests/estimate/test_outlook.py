@@ -206,7 +206,7 @@ async def test_what_is_no_ledger_of_ours_is_said_and_left(path: Path, clock: Han
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE theirs (x)")
     before = as_it_stands(path.parent)
-    with pytest.raises(StateError, match="is not a ledger"):
+    with pytest.raises(StateError, match="is a database of another program"):
         look(path, clock)
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StateError, match="cannot be used"):
@@ -243,5 +243,5 @@ async def test_a_ledger_of_a_newer_schema_is_not_guessed_at(path: Path, clock: H
     await book.aclose()
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA user_version=99")
-    with pytest.raises(StateError, match="is not a ledger that this agentctl can read"):
+    with pytest.raises(StateError, match="was written by a newer agentctl"):
         look(path, clock)

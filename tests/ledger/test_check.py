@@ -153,7 +153,7 @@ def test_a_ledger_that_nobody_may_write_is_checked(path: Path, clock: HandClock)
 
 def test_a_foreign_and_a_damaged_file_are_refused_with_a_cure(path: Path, clock: HandClock, tmp_path: Path) -> None:
     change(tmp_path / "ledger.db", "CREATE TABLE t (x)")
-    with pytest.raises(StateError, match="not a ledger"):
+    with pytest.raises(StateError, match="a database of another program"):
         check(tmp_path / "ledger.db")
     left_in_doubt(path, *map(str, range(40)), clock=clock)
     with closing(sqlite3.connect(path)) as db:

@@ -84,5 +84,5 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     db.execute("CREATE TABLE other (x)")
     db.commit()
     db.close()
-    with pytest.raises(StateError, match="not a ledger that this agentctl can read"):
+    with pytest.raises(StateError, match="a database of another program"):
         condition(path)
