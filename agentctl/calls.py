@@ -27,7 +27,7 @@ from agentctl.protocols import Ledger, LLMProvider
 from agentctl.results import LimitUse
 from agentctl.settling import Settling
 from agentctl.stream import Patience, Sent, take_in
-from agentctl.wishes import Wish, wish, wish_for_summary, within
+from agentctl.wishes import Wish, wish, wish_after_cut, wish_for_summary, wish_for_turn, within
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
@@ -79,6 +79,7 @@ class Calls:
         self._first_pause_s = first_pause_s
         self._last_failure = ""
         self._window: int | None = None
+        self._dearest_output: int | None = None
         wanted = wish(provider.facts, max_output_tokens)
         self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: Keep | None = None
@@ -205,9 +206,10 @@ class Calls:
 
         ``aside``: with its hold, something is kept for a last answer, where the limits have room for both.
 
-        An answer cut by the clamp is asked for again once: with all that was wished for, where a limit granted less,
-        else with the double, where nobody set the clamp. Where a limit forbids that, the cut answer goes along with
-        the error. No answer is wished for that the model's window has no room for.
+        A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
+        asked for again once, with at least the double where nobody set the clamp, with all that was wished for where a
+        limit granted less. Where a limit forbids that, the cut answer goes along with the error. No answer is wished
+        for that the model's window has no room for.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
@@ -218,18 +220,18 @@ class Calls:
         refuse_the_unbounded(self.facts, self._limits)
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
-        wanted = wish(self.facts, self._max_output_tokens)
+        wanted = wish_for_turn(self.facts, self._max_output_tokens, self._dearest_output if tools else None)
         completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
-        ceiling = self.facts.output_ceiling
-        may_double = self._max_output_tokens is None and (ceiling is None or wanted.most < ceiling)
-        shrunk = hold.granted_output < wanted.most  # to a probe, or to what the limits allowed
-        if completion.stop != "length" or not self.facts.metered or not (shrunk or may_double):
+        if completion.stop != "length" or not self.facts.metered:
             return completion
-        most = wanted.most if shrunk else wish(self.facts, wanted.most * 2).most
-        most = within(Wish(wanted.least, most), self._room(request, completion.usage)).most
-        if most <= hold.granted_output:
+        granted = hold.granted_output
+        more = wish_after_cut(self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe)
+        if more is None:
             return completion
-        more = Wish(hold.granted_output + 1 if hold.probe else most, most)  # less than the double may be cut again
+        most = within(Wish(wanted.least, more.most), self._room(request, completion.usage)).most
+        if most <= granted:
+            return completion
+        more = Wish(min(more.least, most), most)
         try:
             return (await self._persist(request, more, purpose))[0]
         except Overrun:
@@ -261,7 +263,10 @@ class Calls:
         while True:
             attempt = replace(request, attempt_id=os.urandom(16).hex())
             try:
-                return await self._attempt(attempt, wanted, purpose)
+                completion, hold = await self._attempt(attempt, wanted, purpose)
+                if completion.usage is not None:
+                    self._dearest_output = max(self._dearest_output or 0, completion.usage.output_tokens)
+                return completion, hold
             except _HoldLost:
                 lost += 1
                 if lost >= _MOST_LOST:

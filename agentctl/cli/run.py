@@ -101,7 +101,9 @@ def run(
     ] = None,
     max_output_tokens: Annotated[
         str | None,
-        typer.Option("--max-output-tokens", metavar="N", help="Of one answer. Default 4096.", rich_help_panel=_LIMITS),
+        typer.Option(
+            "--max-output-tokens", metavar="N", help="Of one answer (default: as a run needs).", rich_help_panel=_LIMITS
+        ),
     ] = None,
     max_turns: Annotated[
         str | None, typer.Option("--max-turns", metavar="N", help="Default 30.", rich_help_panel=_LIMITS)

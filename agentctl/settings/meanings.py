@@ -35,7 +35,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "docker_host": "the container engine, unix://… or tcp://…; unset: docker's current context",
         "cost_history_file": "a JSON file that mirrors the last 1000 charges; unset: none",
         "agent": "which agent takes the task; unset: chosen by the task's words",
-        "max_output_tokens": "tokens of one answer at most; unset: 4096, with reasoning 16384",
+        "max_output_tokens": "tokens of one answer at most; unset: 4096 (reasoning 16384) or what a run needs",
         "max_turns": "model calls of one run at most",
         "timeout": "how long a run may take",
         "llm_timeout": "how long a model may be silent within a call",

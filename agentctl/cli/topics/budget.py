@@ -39,9 +39,11 @@ The words:
   in doubt   sent, and nobody knows what it cost (connection lost, process killed): counts as spent, at the worst case
 
 How a request goes: its input is bounded from above and priced; as much output as fits all limits is granted, and goes
-out as its most output tokens; it is held, sent, settled. Each retry is a request of its own. If other runs' holds are
-in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row for a model at one address: then a pause, and
-one probe. stderr says what is waited for, and how long at most.
+out as its most output tokens; it is held, sent, settled. The first answer may have 4096 output tokens (with reasoning
+16384); each later turn asks for four times the longest output so far, at least 1024 (4096). An answer that this cuts is
+asked for once more with up to the double; --max-output-tokens sets one number for all. Each retry is a request of its
+own. If other runs' holds are in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row for a model at
+one address: then a pause, and one probe. stderr says what is waited for, and how long at most.
 
 A limit trips (exit 3): the request was not sent. From the second turn on some of each limit (an eighth at most) is set
 aside for one more, short and without tools, in which the model says what it found; where there is no room for that, the
