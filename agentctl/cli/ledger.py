@@ -21,8 +21,9 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 def check(output: Output = None, json: Json = False) -> None:
-    """Prove the book: the file, its rows, and each admission against the limits it was made under.
+    """Verify the ledger: the file, its rows, its admissions and its charges.
 
+    Replays each admission against its limits, and recomputes each charge from the token classes and prices in its row.
     Shows what is held and in doubt, with the line that gives it back. Changes nothing.
     Exit 0: all is well. 74: something cannot be believed.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from agentctl.cli.document import as_json, moment, usd
 from agentctl.errors import StateError
+from agentctl.ledger.charges import WhyNot
 from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran
 from agentctl.ledger.reconcile import Reconciled
 from agentctl.text import safe_text
@@ -54,6 +56,7 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
             "exists": found.there,
             "attempts": found.attempts,
             "admissions": {"proved": found.proved, "without_limits": found.free, "kept": found.kept},
+            "charges": {"recomputed": found.recomputed, "not_recomputed": dict(found.not_recomputed)},
             "wrong_count": found.wrong_count,
             "wrong": list(found.wrong),
             "open": [
@@ -109,6 +112,10 @@ def _check_lines(found: Checked) -> Iterator[str]:
     free = f", {found.free:,} free or without a limit" if found.free else ""
     kept = f", {found.kept:,} set aside for last answers" if found.kept else ""
     yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}{kept}"
+    if found.recomputed or found.not_recomputed:
+        charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
+        not_so = ", ".join(why_not_said(found.not_recomputed))
+        yield charges + (f"; not recomputed: {not_so}" if not_so else "")
     for said in found.wrong:
         yield f"wrong: {safe_text(said)}"
     if found.open:
@@ -122,6 +129,22 @@ def _check_lines(found: Checked) -> Iterator[str]:
     for one in found.overruns:
         yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
         yield f"  {safe_text(_clears(one))}"
+
+
+_WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
+    {
+        "in_doubt": "in doubt",
+        "unknown_price": "without a known price",
+        "unrecorded": "settled before prices were stored with them",
+        "export": "settled by a provider's export",
+        "hand": "settled manually",
+    }
+)
+
+
+def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
+    """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
+    return [f"{counts[why]:,} {said}" for why, said in _WHY_NOT.items() if counts.get(why)]
 
 
 def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:

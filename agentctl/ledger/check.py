@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.errors import StateError
+from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import aside
 from agentctl.ledger.owner import lives
@@ -24,10 +27,10 @@ SELECT e.id, e.attempt_id, e.at_us, e.phase, e.nano, e.tokens,
 FROM entries AS e LEFT JOIN attempts AS a ON a.id = e.attempt_id WHERE e.id > ? AND e.id <= ? ORDER BY e.id LIMIT ?
 """
 _ROWS = """
-SELECT a.rowid, a.id, a.phase, a.nano, a.tokens, e.phase, e.nano, e.tokens
+SELECT a.rowid, e.phase, e.nano, e.tokens, {columns}
 FROM attempts AS a LEFT JOIN entries AS e ON e.id = (SELECT max(id) FROM entries WHERE attempt_id = a.id)
 WHERE a.rowid > ? ORDER BY a.rowid LIMIT ?
-"""
+""".format(columns=", ".join(f"a.{name}" for name in COLUMNS))  # noqa: S608 - our own names
 _PATHS = "SELECT scope_id, above_id FROM scope_paths WHERE depth > 0 ORDER BY scope_id, depth"
 # Each sub-total that differs from the rows it adds up: of which run (or window), and in which phase.
 _TOTALS = """
@@ -113,8 +116,9 @@ class Overran(NamedTuple):
 class Checked(NamedTuple):
     """What was found. ``there`` False: no ledger yet. ``wrong``: a sentence for each thing not to be believed.
 
-    ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``wrong_count`` counts also what
-    ``wrong`` has no room for.
+    ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``recomputed`` charges were
+    computed again from their rows; ``not_recomputed`` counts those that cannot be, by the reason. An amount in doubt is
+    not a charge. ``wrong_count`` counts also what ``wrong`` has no room for.
     """
 
     there: bool = True
@@ -122,6 +126,8 @@ class Checked(NamedTuple):
     proved: int = 0
     free: int = 0
     kept: int = 0  # set aside for last answers, and replayed with what it was set aside beside
+    recomputed: int = 0
+    not_recomputed: Mapping[WhyNot, int] = MappingProxyType({})
     now: datetime | None = None
     open: tuple[OpenHold, ...] = ()
     doubts: tuple[InDoubt, ...] = ()
@@ -164,10 +170,12 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
     for step in _steps(path, clock, most, page):
         replay.take(step._replace(above=above.get(step.run_id or "", ())))
     replay.finish()
-    attempts, said_of_rows = _rows(path, clock, page)
-    wrong += [*replay.wrong, *said_of_rows]
+    rows = _rows(path, clock, page)
+    wrong += [*replay.wrong, *rows.wrong]
     found = Checked(
-        attempts=attempts,
+        attempts=rows.count,
+        recomputed=rows.recomputed,
+        not_recomputed=MappingProxyType(dict(rows.not_recomputed)),
         proved=replay.proved,
         free=replay.free,
         kept=replay.kept,
@@ -189,22 +197,43 @@ def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Step]
         last = page[-1][0]
 
 
-def _rows(path: Path, clock: ReadClock, size: int) -> tuple[int, list[str]]:
-    """Return how many attempts there are, and which say something else than the last entry of their history."""
-    count, last, wrong = 0, 0, list[str]()
+class _Rows:
+    """What the attempts' rows say: against their history, and against what they were charged at."""
+
+    def __init__(self) -> None:
+        self.count = self.recomputed = 0
+        self.not_recomputed: Counter[WhyNot] = Counter()
+        self.wrong: list[str] = []
+
+    def take(self, row: ChargeRow, last_entry: tuple[str | None, int | None, int | None]) -> None:
+        self.count += 1
+        state = (row.phase, row.nano, row.tokens)
+        if state != last_entry:
+            self.wrong.append(f"attempt {row.id}: its row says {_said(state)}, its history {_said(last_entry)}")
+        if row.phase != "settled":
+            return
+        if (why := row.why_not) is not None:
+            self.not_recomputed[why] += 1
+            return
+        self.recomputed += 1
+        if (wrong := disagreement(row)) is not None:
+            self.wrong.append(wrong)
+
+
+def _rows(path: Path, clock: ReadClock, size: int) -> _Rows:
+    """Return what all attempts say, ``size`` read in one view."""
+    found, last = _Rows(), 0
     while True:
         with reading(path, clock) as tick:
             page = [] if tick is None else tick.db.execute(_ROWS, (last, size)).fetchall()
         if not page:
-            return count, wrong
-        for _, attempt_id, *both in page:
-            row, entry = both[:3], both[3:]
-            if row != entry:
-                wrong.append(f"attempt {attempt_id}: its row says {_said(row)}, its history {_said(entry)}")
-        count, last = count + len(page), page[-1][0]
+            return found
+        for row in page:
+            found.take(ChargeRow(*row[4:]), row[1:4])
+        last = page[-1][0]
 
 
-def _said(state: list[object]) -> str:
+def _said(state: tuple[object, ...]) -> str:
     phase, nano, tokens = state
     return "nothing" if phase is None else f"{phase} at {nano} nano-dollars and {tokens} tokens"
 

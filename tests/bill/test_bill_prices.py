@@ -18,6 +18,7 @@ from agentctl.breaker import Overrun
 from agentctl.calls import Calls
 from agentctl.errors import ProviderError
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.check import check
 from agentctl.limits import CostLimit
 from agentctl.messages import Message
 from agentctl.providers.remote import RemoteProvider
@@ -311,6 +312,7 @@ async def charged(
         finally:
             await remote.aclose()
             await ledger.aclose()
+    assert check(folder / "ledger.db").wrong == ()
     with closing(sqlite3.connect(folder / "ledger.db")) as db:
         (row,) = db.execute(f"SELECT {', '.join(COLUMNS)} FROM attempts").fetchall()  # noqa: S608
     return dict(zip(COLUMNS, row, strict=True))

@@ -54,7 +54,7 @@ paste. Then: raise that limit, or wait, or ask for less. A model is told what is
   agentctl costs --since 2h --json
   agentctl costs --this-month --by day,model
   agentctl costs --today --label team=web --fail-above 5    exit 3 if more was spent: a gate for CI
-  agentctl ledger check                     prove the book: each admission against its limits; what is held, in doubt
+  agentctl ledger check                     verify each admission and each charge; what is held, and what is in doubt
   agentctl ledger reconcile --run ID --actual 0      give back what is in doubt, once you know that it cost nothing
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl runs show                        each call of the last run, with its tokens and its price

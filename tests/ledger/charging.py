@@ -1,0 +1,70 @@
+"""Calls of every shape of price and usage, settled in a ledger as a run settles them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from hypothesis import strategies as st
+
+from agentctl.budget import Charge, Hold, dearest_charge
+from agentctl.ledger.book import Book
+from agentctl.messages import Completion, Usage
+from agentctl.pricing import ModelFacts, Price
+from tests.budget.test_charge import Table, price_shapes, tables
+from tests.budget.test_pricing import usages
+from tests.ledger.parts import ask
+
+PROVIDER = "p"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of the model ``asked``, and what comes back; ``table`` has prices by model and service tier."""
+
+    table: Mapping[tuple[str, str], Price]
+    usage: Usage
+    answer: Completion
+
+    @property
+    def charge(self) -> Charge | None:
+        """What a run settles it at; None: it leaves it in doubt."""
+        return dearest_charge(self.usage, self.answer, self.facts, self.price_of)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(PROVIDER, "asked", self.table.get(("asked", "")), 10**9, 10**9)
+
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        return self.table.get((model, tier))
+
+
+@st.composite
+def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
+    """Draw a call; with ``table``, at its prices."""
+    usage = draw(usages())
+    answer = Completion(
+        model=draw(st.sampled_from((None, "asked", "answered"))),
+        tier=draw(st.sampled_from(("", "priority"))),
+        hour_writes=draw(st.integers(0, usage.cache_write_tokens)),
+        billed_nano=draw(st.none() | st.integers(0, 10**12)),
+    )
+    return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer)
+
+
+def settle(book: Book, name: str, call: Call, run: str = "run") -> Charge | None:
+    """Hold, send and conclude a call; return its charge, None where it was left in doubt."""
+    asked = replace(ask(name, run, facts=call.facts), least=1, most=1)
+    hold = book.reserve(asked)
+    assert isinstance(hold, Hold), hold
+    assert book.mark_sent(name)
+    charge = call.charge
+    if charge is None:
+        book.doubt(name, "served in a tier without a price", ceiling=False, provider_fault=False)
+    else:
+        book.settle(name, charge)
+    return charge
+
+
+__all__ = ["PROVIDER", "Call", "Table", "calls", "price_shapes", "settle", "tables"]
