@@ -160,21 +160,69 @@ class Ground(NamedTuple):
         return self._replace(known=None)
 
 
-def bound(request: Request, known: Known | None = None) -> int:
+def bound(request: Request, known: Known | None = None, *, may_cut: bool = False) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
-    all that came after + 64 + 16 for each new message or call. A request that goes on behind the earlier one without
-    its answer has nothing of that answer in it.
+    everything that was not in it + 16 for each new message or call + 64 for each run of its messages that is still
+    together. That covers a request that goes on (one run), one that is sent again, and one that was cut: what is left
+    of the earlier messages in their order, notes on what is gone, and new messages. ``may_cut``: the server may have
+    cut the earlier prompt in silence, so that its report says nothing of a part of it; then a request must go on.
+
+    Why it holds after a cut: a template writes each message behind a marker of its own, so a prompt's tokens are those
+    of its frame, its tools and its messages. To leave out a message takes away its tokens and adds none, but where two
+    messages meet that did not meet before, the words at the seam may be cut into other tokens: at both ends of a run,
+    and where a text that was continued ended or now ends. Templates also look at the conversation as a whole: they put
+    in a system message where there is none, so the first message must still be there; and they leave out thoughts
+    before the last question, so none of what stood before it may now stand behind the last question.
     """
     plain = plain_bound(request)
-    if known is None or not _goes_on(known, request):
+    if known is None or not _same_setting(known.request, request):
         return plain
-    new = request.messages[len(known.request.messages) :]
-    after = sum(map(message_bytes, new)) + JOINT + PER_PART * _parts(new)
-    if new[0] == known.answer:
-        after += max(0, known.usage.output_tokens - message_bytes(known.answer))
-    return min(plain, known.usage.input_tokens + after)
+    if may_cut and not _goes_on(known, request):
+        return plain
+    beyond = _beyond(known, request.messages)
+    return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
+
+
+def _beyond(known: Known, now: tuple[Message, ...]) -> int | None:
+    """Return the most tokens of ``now`` that were not in the earlier request; None: it is no ground to build on.
+
+    Each earlier message is found once at most, in its order.
+    """
+    before, places, start, tokens, new = known.request.messages, dict[int, int](), 0, 0, list[Message]()
+    for at, message in enumerate(now):
+        place = next((place for place in range(start, len(before)) if before[place] == message), None)
+        if place is None and (place := _continued(before, start, message)) is not None:
+            tokens += weight(message.text[_same_start(before[place].text, message.text) :]) + JOINT
+        if place is None:
+            new.append(message)
+        else:
+            places[at], start = place, place + 1
+    question = max((place for place, message in enumerate(before) if message.role == "user"), default=-1)
+    last = max((at for at, message in enumerate(now) if message.role == "user"), default=-1)
+    if places.get(0) != 0 or any(place < question and at > last for at, place in places.items()):
+        return None
+    if known.answer in new:
+        tokens += max(0, known.usage.output_tokens - message_bytes(known.answer))
+    runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
+    return tokens + sum(map(message_bytes, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
+
+
+def _same_start(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
+def _continued(before: tuple[Message, ...], start: int, message: Message) -> int | None:
+    """Return which earlier message this is another form of: a question with notes behind it, a result cut shorter."""
+    for place in range(start, len(before)):
+        other = before[place]
+        if other.role == message.role and (
+            message.role == "user" or (message.role == "tool" and message.tool_call_id == other.tool_call_id)
+        ):
+            return place
+    return None
 
 
 def about(request: Request, known: Known | None = None) -> int:

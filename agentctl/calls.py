@@ -333,7 +333,7 @@ class Calls:
             attempt_id=request.attempt_id,
             run_id=self._run_id,
             facts=facts,
-            input_bound=bound(request, self._settling.known) if facts.metered else 0,
+            input_bound=bound(request, self._settling.known, may_cut=facts.may_cut) if facts.metered else 0,
             least=wanted.least,
             most=wanted.most,
             hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import anyio
 import pytest
 
+from agentctl.bound import plain_bound
 from agentctl.budget import Amounts, Spend
 from agentctl.calls import Calls
 from agentctl.errors import (
@@ -333,6 +335,19 @@ async def test_the_second_turn_is_bound_by_what_the_first_was(desk: Desk) -> Non
     await calls.ask((*long, Message("assistant", "hi"), Message("user", "and?")))
     first, second = [e.input_bound for e in desk.events if isinstance(e, CallHeld)]
     assert second < 2_500 < first
+
+
+@pytest.mark.parametrize("may_cut", [False, True])
+async def test_a_request_that_was_cut_is_bound_by_what_the_one_before_it_was(desk: Desk, may_cut: bool) -> None:
+    system, old = Message("system", "word " * 400), (Message("assistant", "ok"), Message("user", "word " * 1_000))
+    facts = replace(FACTS, may_cut=may_cut)
+    calls = await desk.calls(Completion("hi", usage=Usage(2_100, 20)), ANSWER, facts=facts)
+    await calls.ask((system, *HELLO, *old))
+    cut = (system, *HELLO, Message("assistant", "hi"), Message("user", "and?"))
+    await calls.ask(cut)
+    _, held = [e.input_bound for e in desk.events if isinstance(e, CallHeld)]
+    plain = plain_bound(Request("m", cut))
+    assert held == plain if may_cut else 2_100 < held < 2_500 < plain
 
 
 async def test_a_ledger_that_cannot_be_written_lets_nothing_out(tmp_path: Path) -> None:
