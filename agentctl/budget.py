@@ -106,6 +106,34 @@ class Charge(NamedTuple):
     billed_nano: int | None = None
 
 
+class Doubt(NamedTuple):
+    """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts."""
+
+    reason: str
+    ceiling: bool = False
+    provider_fault: bool = True
+
+
+class Void(NamedTuple):
+    """That an attempt surely cost nothing."""
+
+    reason: str
+
+
+Conclusion = Charge | Doubt | Void
+
+
+def kind_of(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
+    """Name the kind of a conclusion."""
+    match conclusion:
+        case Charge():
+            return "charge"
+        case Doubt():
+            return "doubt"
+        case Void():
+            return "void"
+
+
 class Settlement(NamedTuple):
     """How an attempt stands in the book after it was settled; ``overrun`` if it cost more than its hold."""
 

@@ -19,6 +19,8 @@ AgentctlError                   status (the name of the exit code), message, hin
 ├── ActionDenied                5   denied
 ├── SandboxUnavailable          6   sandbox
 ├── StateError                  74  state: ledger or journal full, read-only, corrupt
+│   ├── LedgerBusy                  another process holds its lock: waiting may help
+│   └── LedgerGone                  moved, deleted or replaced while it was in use
 ├── RunTimeout                  124 timeout
 ├── Interrupted                 130 interrupted, or 143 terminated
 └── InternalError               70  internal: our own bug
@@ -267,6 +269,14 @@ class StateError(AgentctlError):
 
     status = "state"
     kind = "state"
+
+
+class LedgerBusy(StateError):
+    """Another process holds a lock of the ledger; the same write may succeed later."""
+
+
+class LedgerGone(StateError):
+    """The ledger was moved, deleted or replaced while it was in use: what was held in it counts nowhere else."""
 
 
 class RunTimeout(AgentctlError):

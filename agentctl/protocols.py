@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
-from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
 from agentctl.limits import CostLimit
@@ -196,6 +196,14 @@ class Ledger(Protocol):
         self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
     ) -> Settlement:
         """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling)."""
+        ...
+
+    async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
+        """Write beside the ledger how a sent attempt ended, for when the ledger itself cannot be written.
+
+        Returns the file. The next process that opens the ledger to write applies it, once; a later ``settle``, ``void``
+        or ``doubt`` of the same attempt removes it.
+        """
         ...
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from agentctl.cli.document import as_json, moment, usd
 from agentctl.errors import StateError
 from agentctl.ledger.charges import WhyNot
-from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran
+from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
 from agentctl.ledger.reconcile import Reconciled
 from agentctl.text import safe_text
 from agentctl.ui.figures import columns, money, plural, seconds
@@ -95,6 +95,18 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                 }
                 for one in found.overruns
             ],
+            "unsettled": [
+                {
+                    "attempt_id": one.attempt_id or None,
+                    "run_id": one.run_id or None,
+                    "file": str(one.file),
+                    "conclusion": one.kind or None,
+                    "usd": usd(one.nano),
+                    "tokens": one.tokens,
+                    "problem": one.problem or None,
+                }
+                for one in found.unsettled
+            ],
             "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
         }
     )
@@ -126,6 +138,7 @@ def _check_lines(found: Checked) -> Iterator[str]:
         yield "\n" + columns(headed, [_doubt_cells(one) for one in found.doubts], right=frozenset({2, 3}))
     else:
         yield "nothing is in doubt"
+    yield from (f"\n{safe_text(_unsettled(each))}" for each in found.unsettled)
     for one in found.overruns:
         yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
         yield f"  {safe_text(_clears(one))}"
@@ -145,6 +158,13 @@ _WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
 def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
     """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
     return [f"{counts[why]:,} {said}" for why, said in _WHY_NOT.items() if counts.get(why)]
+
+
+def _unsettled(one: Unsettled) -> str:
+    if one.problem:
+        return f"not settled, because {one.problem}:\n  {one.file}"
+    cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
+    return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from\n  {one.file}"
 
 
 def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:

@@ -8,13 +8,27 @@ import socket
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from agentctl.budget import Ask, Charge, Hold, Room, Settlement, Spend, Wait, Worst, judge, worst_case
-from agentctl.errors import InternalError, LimitName, Verdict
+from agentctl.budget import (
+    Ask,
+    Charge,
+    Conclusion,
+    Doubt,
+    Hold,
+    Room,
+    Settlement,
+    Spend,
+    Wait,
+    Worst,
+    judge,
+    worst_case,
+)
+from agentctl.errors import InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.kept import Kept
 from agentctl.ledger.owner import Alive
+from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
@@ -34,6 +48,8 @@ class Book:
         self._owners = store.path.with_suffix(".owners")
         self._alive: Alive | None = None
         self._boot_id = read_boot_id()
+        self._spool = Spool(store.path, owner_id=owner_id)
+        self._has_paid_calls = False
 
     def close(self) -> None:
         """End this owner: what it still held is void, what it had sent is in doubt."""
@@ -45,6 +61,7 @@ class Book:
                 with self._store.write() as tick:
                     rows.bury(tick, self._owner_id)
         finally:
+            self._spool.close()
             if alive is not None:
                 alive.close()
             self._store.close()
@@ -69,6 +86,7 @@ class Book:
         lease: str | None = None,
     ) -> None:
         """Enter a run; its limits stand in the book from here on."""
+        self.apply_spooled()
         cost = limits.max_cost_per_task
         with self._store.write() as tick:
             self._register(tick)
@@ -101,6 +119,7 @@ class Book:
     @known_by_its_id
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
+        self._has_paid_calls |= ask.facts.metered
         with self._store.write() as tick:
             self._register(tick)
             rows.sweep(tick, self._owners, but=self._owner_id)
@@ -172,6 +191,8 @@ class Book:
 
         A COMMIT that fails is not tried again: what was not surely marked is not sent.
         """
+        if self._has_paid_calls:
+            self._spool.allocate()
         with self._store.write() as tick:
             done = tick.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
@@ -187,7 +208,7 @@ class Book:
     @known_by_its_id
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
-        with self._store.write() as tick:
+        with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
             if row.is_final:
                 return Settlement("settled", row.nano, row.tokens, overrun=row.is_exceeded_by(row.nano, row.tokens))
@@ -203,9 +224,10 @@ class Book:
 
     @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:
-        """Write that an open attempt surely cost nothing."""
-        with self._store.write() as tick:
-            if rows.attempt(tick, hold_id).phase in ("held", "sent"):
+        """Write that an attempt surely cost nothing, which may come late: after its process was taken for dead."""
+        with self._store.write(soon=True) as tick:
+            phase = rows.attempt(tick, hold_id).phase
+            if phase in ("held", "sent") or (phase == "doubt" and rows.is_buried(tick, hold_id)):
                 rows.void(tick, hold_id, reason)
 
     @known_by_its_id
@@ -214,7 +236,7 @@ class Book:
 
         ``ceiling``: it broke its clamp, so the model's ceiling counts, now and in the holds to come.
         """
-        with self._store.write() as tick:
+        with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)
@@ -224,9 +246,47 @@ class Book:
                     "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (hold_id,)
                 ).fetchone()
                 rows.overran(tick, hold_id, row)
-            if row.phase != "doubt" or ceiling:
+            if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
                 rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
             return Settlement("doubt", nano, tokens)
+
+    def spool(self, hold_id: str, conclusion: Conclusion) -> str:
+        """Write beside the ledger what it cannot take now; return the file."""
+        return str(self._spool.put(hold_id, conclusion))
+
+    def conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:
+        """Write how an attempt ended, once, and remove what stands of it in the spool.
+
+        Raises:
+            LedgerBusy: another process holds a lock.
+            LedgerGone: the ledger was moved, deleted or replaced.
+        """
+        settlement = self._conclude(hold_id, conclusion)
+        self._spool.remove_own(hold_id)
+        return settlement
+
+    def _conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:
+        match conclusion:
+            case Charge():
+                return self.settle(hold_id, conclusion)
+            case Doubt():
+                return self.doubt(hold_id, **conclusion._asdict())
+            case _:
+                self.void(hold_id, conclusion.reason)
+                return Settlement("void", 0, 0)
+
+    def apply_spooled(self) -> None:
+        """Write what earlier processes could not, each conclusion once; what cannot be applied stays in the spool."""
+        for spooled in self._spool.read():
+            if spooled.conclusion is None:
+                continue
+            try:
+                self._conclude(spooled.attempt_id, spooled.conclusion)
+            except (InternalError, OverflowError):
+                continue  # no attempt of this ledger, or not what it can have come to
+            except StateError:
+                return  # what is to be written next says why
+            self._spool.remove(spooled.attempt_id)
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return what counts against the run and the hour now, and against ``further`` limits."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from agentctl.budget import Charge, Conclusion, Void, kind_of
 from agentctl.errors import StateError
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
@@ -16,7 +17,8 @@ from agentctl.ledger.fault import aside
 from agentctl.ledger.owner import lives
 from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Replay, Step
-from agentctl.ledger.store import translated
+from agentctl.ledger.spool import Spool, Spooled
+from agentctl.ledger.store import Tick, translated
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100
@@ -113,6 +115,21 @@ class Overran(NamedTuple):
     last_at: datetime
 
 
+class Unsettled(NamedTuple):
+    """One file of the spool, which the next run applies; ``problem`` says why it will not, and then nothing is known.
+
+    ``kind`` is "charge", "doubt" or "void"; ``nano`` what the attempt came to, None without a price and in doubt.
+    """
+
+    attempt_id: str
+    file: Path
+    kind: str = ""
+    run_id: str = ""
+    nano: int | None = None
+    tokens: int | None = None
+    problem: str = ""
+
+
 class Checked(NamedTuple):
     """What was found. ``there`` False: no ledger yet. ``wrong``: a sentence for each thing not to be believed.
 
@@ -132,6 +149,7 @@ class Checked(NamedTuple):
     open: tuple[OpenHold, ...] = ()
     doubts: tuple[InDoubt, ...] = ()
     overruns: tuple[Overran, ...] = ()
+    unsettled: tuple[Unsettled, ...] = ()
     wrong: tuple[str, ...] = ()
     wrong_count: int = 0
 
@@ -245,6 +263,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
             return found
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
+        unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
     living = {
         owner_id: lives(owners, owner_id) for owner_id in {*(row[7] for row in held), *(row[6] for row in doubts)}
     }
@@ -267,4 +286,28 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         overruns=tuple(
             Overran(provider, model, count, as_datetime(at_us)) for provider, model, count, at_us in overruns
         ),
+        unsettled=unsettled,
     )
+
+
+def _unsettled(tick: Tick, spooled: Spooled) -> Unsettled:
+    found = Unsettled(spooled.attempt_id, spooled.path, problem=spooled.problem)
+    if spooled.conclusion is None:
+        return found
+    found = _amounts(found, spooled.conclusion)
+    row = tick.db.execute("SELECT run_id, phase FROM attempts WHERE id = ?", (spooled.attempt_id,)).fetchone()
+    if row is None:
+        return found._replace(problem="its attempt is not in this ledger")
+    run_id, phase = row
+    return found._replace(run_id=run_id, problem="its attempt was not sent" if phase in ("held", "kept") else "")
+
+
+def _amounts(found: Unsettled, conclusion: Conclusion) -> Unsettled:
+    found = found._replace(kind=kind_of(conclusion))
+    match conclusion:
+        case Charge():
+            return found._replace(nano=conclusion.nano, tokens=conclusion.usage.total_tokens)
+        case Void():
+            return found._replace(nano=0, tokens=0)
+        case _:
+            return found

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agentctl.errors import StateError
+from agentctl.errors import LedgerBusy, StateError
 
 T = TypeVar("T", bound=StateError)
 
@@ -32,6 +32,8 @@ _CURES = (
     ("input/output error", _BROKEN_DISK),
     ("locked", "another program has the ledger open for writing; close it and try again"),
 )
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LOCKS = Path("/proc/locks")
 _DAMAGED = ("malformed", "not a database", "no such table", "no such column")
 
 
@@ -113,6 +115,8 @@ def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
         cure, said = _cure(said, path), f"{said} ({exc.filename})" if other else said
     elif "unable to open" in said:
         said, cure = _unopened(path)
+    elif _is_locked(exc):
+        said, cure = _locker(path) or said, _cure(said, path)
     else:
         cure = _cure(said.lower(), path)
     return kind(f"the ledger {path} cannot be used: {said}", hint=cure)
@@ -124,4 +128,23 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
-        raise state_error(exc, path, StateError) from exc
+        raise state_error(exc, path, LedgerBusy if _is_locked(exc) else StateError) from exc
+
+
+def _is_locked(exc: Exception) -> bool:
+    return isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _LOCKED
+
+
+def _locker(path: Path) -> str:
+    """Return who holds a lock for writing on the ledger, "" where the kernel does not say.
+
+    Only looked up: to open and close one of these files would end the locks that SQLite has on it.
+    """
+    try:
+        files = {str(Path(f"{path}{ending}").stat().st_ino) for ending in ("", "-shm")}
+        locks = [line.split() for line in _LOCKS.read_text().splitlines()]
+        pids = [lock[4] for lock in locks if lock[1:4:2] == ["POSIX", "WRITE"] and lock[5].rpartition(":")[2] in files]
+        name = Path("/proc", pids[0], "comm").read_text(errors="replace").strip()
+    except (OSError, IndexError):
+        return ""
+    return f"locked by process {pids[0]} ({name})"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agentctl.errors import StateError
+from agentctl.errors import LedgerBusy
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -38,8 +38,8 @@ class Alive:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Let go and remove the file: from now on the owner counts as dead."""
-        with suppress(FileNotFoundError):
+        """Let go and remove the file: from now on the owner counts as dead, also where the file cannot be removed."""
+        with suppress(OSError):
             self._path.unlink()
         _let_go(self._fd)
 
@@ -88,7 +88,7 @@ def turn(path: Path, *, patience_s: float = 30.0) -> Iterator[None]:
     """Queue on a lock file before writing; the kernel wakes those who wait in order, nobody polls.
 
     Raises:
-        StateError: the queue did not move for ``patience_s`` (a stopped process holds it).
+        LedgerBusy: the queue did not move for ``patience_s`` (a stopped process holds it).
     """
     fd = os.open(path, _FLAGS, 0o600)
     if not _try_lock(fd):
@@ -127,7 +127,7 @@ def _wait_for(fd: int, path: Path, patience_s: float) -> None:
     else:
         return
     pid = path.read_text(errors="replace").strip()
-    raise StateError(
+    raise LedgerBusy(
         f"the ledger's queue has not moved for {patience_s:g} s; process {pid or 'unknown'} holds it",
         hint=f"if that process is stopped, let it go on (kill -CONT {pid or 'PID'}) or end it",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.errors import ActionDenied, UsageError
 from agentctl.ledger import rows
+from agentctl.ledger.book import Book
 from agentctl.ledger.clock import ReadClock, system_clock
 from agentctl.ledger.owner import lives
 from agentctl.ledger.reading import reading
@@ -87,7 +89,10 @@ LIVES = "its process lives, and may still learn what it cost"
 
 @contextmanager
 def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Tick | None]:
-    """Give one transaction, in which the dead are buried first, or with ``dry_run`` one view; None: no ledger yet."""
+    """Give one transaction, in which the dead are buried first, or with ``dry_run`` one view; None: no ledger yet.
+
+    What stands in the spool is applied before: usage is believed over what anybody says later.
+    """
     with translated(path):
         try:
             path.stat()
@@ -100,6 +105,7 @@ def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Ti
         return
     store = Store(path, clock=clock)
     try:
+        Book(store, owner_id="", pid=os.getpid()).apply_spooled()
         with store.write() as tick:
             rows.sweep(tick, path.with_suffix(".owners"), but="")
             yield tick

@@ -196,6 +196,15 @@ def doubt(tick: Tick, attempt_id: str, nano: int | None, tokens: int, reason: st
     tick.db.execute("UPDATE attempts SET provider_fault = ? WHERE id = ?", (int(provider_fault), attempt_id))
 
 
+_BURIED = "its process ended"
+
+
+def is_buried(tick: Tick, attempt_id: str) -> bool:
+    """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
+    found = tick.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _BURIED)).fetchone()
+    return found is not None
+
+
 def bury(tick: Tick, owner_id: str) -> None:
     """Void what a dead owner held; what it had sent is in doubt, at the worst case."""
     left = tick.db.execute(
@@ -203,7 +212,7 @@ def bury(tick: Tick, owner_id: str) -> None:
     ).fetchall()
     for attempt_id, phase, nano, tokens in left:
         if phase == "sent":
-            doubt(tick, attempt_id, nano, tokens, "its process ended", provider_fault=False)
+            doubt(tick, attempt_id, nano, tokens, _BURIED, provider_fault=False)
         else:
             void(tick, attempt_id, "its process ended before sending")
     tick.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget import Ask, Charge, Hold, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
 from agentctl.errors import LimitName, Verdict
 from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.store import Store
+from agentctl.ledger.store import BUSY_S, Store
 from agentctl.limits import CostLimit
 
 T = TypeVar("T")
@@ -24,23 +24,30 @@ class SqliteLedger:
     """A ``Ledger`` in one SQLite file, shared by all processes of a user.
 
     Nothing is made before the first deed. ``pause_s`` is the rest given to a provider after two doubts in a row;
-    ``patience_s`` is how long to queue for writing. Every method may raise StateError.
+    ``patience_s`` is how long to queue for writing, ``busy_s`` how long to wait for another program's lock.
+    Every method may raise StateError.
     """
 
     def __init__(
-        self, path: Path, *, clock: ReadClock | None = None, pause_s: float = PAUSE_S, patience_s: float = 30.0
+        self,
+        path: Path,
+        *,
+        clock: ReadClock | None = None,
+        pause_s: float = PAUSE_S,
+        patience_s: float = 30.0,
+        busy_s: float = BUSY_S,
     ) -> None:
         self.path = path
         self._clock = clock
         self._pause_s = pause_s
-        self._patience_s = patience_s
+        self._patience_s, self._busy_s = patience_s, busy_s
         self._opening = threading.Lock()
         self._book: Book | None = None
 
     def _opened(self) -> Book:
         with self._opening:
             if self._book is None:
-                store = Store(self.path, clock=self._clock, patience_s=self._patience_s)
+                store = Store(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
                 self._book = Book(store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
             return self._book
 
@@ -67,17 +74,21 @@ class SqliteLedger:
 
     async def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once."""
-        return await self._do(lambda book: book.settle(hold_id, charge))
+        return await self._do(lambda book: book.conclude(hold_id, charge))
 
     async def void(self, hold_id: str, reason: str) -> None:
         """Write that an attempt surely cost nothing."""
-        await self._do(lambda book: book.void(hold_id, reason))
+        await self._do(lambda book: book.conclude(hold_id, Void(reason)))
 
     async def doubt(
         self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
     ) -> Settlement:
         """Write that nobody knows what an attempt cost."""
-        return await self._do(lambda book: book.doubt(hold_id, reason, ceiling=ceiling, provider_fault=provider_fault))
+        return await self._do(lambda book: book.conclude(hold_id, Doubt(reason, ceiling, provider_fault)))
+
+    async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
+        """Write beside the ledger what it cannot take now; return the file."""
+        return await self._do(lambda book: book.spool(hold_id, conclusion))
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return what counts against the run and the hour now, and against ``further`` limits."""

@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from agentctl.errors import StateError
+from agentctl.errors import LedgerGone, StateError
 from agentctl.ledger.clock import ReadClock, read_time, system_clock
 from agentctl.ledger.fault import refuse_a_remnant, state_error
 from agentctl.ledger.fault import translated as translated  # its readers know it from here
@@ -24,6 +24,7 @@ from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 P = ParamSpec("P")
 T = TypeVar("T")
 
+BUSY_S = 5.0
 _STEPS_A_SIGN = 1_000_000  # of SQLite's machine: a fraction of a second
 
 
@@ -55,13 +56,16 @@ class Tick(NamedTuple):
 class Store:
     """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
 
+    ``patience_s`` is how long to queue behind our own processes, ``busy_s`` how long for another program's lock.
     Raises StateError from every method when the file cannot be written or believed.
     """
 
-    def __init__(self, path: Path, *, clock: ReadClock | None = None, patience_s: float = 30.0) -> None:
+    def __init__(
+        self, path: Path, *, clock: ReadClock | None = None, patience_s: float = 30.0, busy_s: float = BUSY_S
+    ) -> None:
         self.path = path
         self._clock = clock or system_clock()
-        self._patience_s = patience_s
+        self._patience_s, self._busy_s = patience_s, busy_s
         self._mutex = threading.Lock()
         self._pid = os.getpid()
         with translated(path):
@@ -80,8 +84,9 @@ class Store:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             return self._connected(nullcontext())
 
-    def _turn(self) -> AbstractContextManager[None]:
-        return turn(self.path.with_suffix(".queue"), patience_s=self._patience_s)
+    def _turn(self, patience_s: float | None = None) -> AbstractContextManager[None]:
+        patience_s = self._patience_s if patience_s is None else patience_s
+        return turn(self.path.with_suffix(".queue"), patience_s=patience_s)
 
     def _size(self) -> int | None:
         """Return the file's size, None if there is none, without opening it: closing would end SQLite's own locks."""
@@ -94,7 +99,7 @@ class Store:
         return file.st_size
 
     def _connected(self, until_made: AbstractContextManager[None]) -> sqlite3.Connection:
-        db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._busy_s)
         try:
             for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
                 db.execute(f"PRAGMA {pragma}")
@@ -157,29 +162,36 @@ class Store:
         except FileNotFoundError:
             same = False
         if not same:
-            raise StateError(
+            raise LedgerGone(
                 f"the ledger {self.path} was moved, deleted or replaced while it was in use",
                 hint="put back what was moved, end all runs that use it, and try again",
             )
 
     @contextmanager
-    def write(self) -> Iterator[Tick]:
+    def write(self, *, soon: bool = False) -> Iterator[Tick]:
         """Queue, begin, tell the time, and commit; any exception rolls back.
 
+        ``soon``: report a queue that does not move as early as another program's lock, for callers that try again.
+
         Raises:
+            LedgerBusy: another process holds a lock.
+            LedgerGone: the ledger was moved, deleted or replaced.
             CommitFailed: nobody knows whether it stands; what was written has to be looked for by its id.
         """
         self._refuse_after_a_fork()
-        with self._mutex, translated(self.path), self._turn():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._refuse_other_files()
-                self._refuse_another_schema()
-                yield self._tick()
-            except BaseException:
-                self._roll_back()
-                raise
-            self._commit()
+        patience_s = min(self._busy_s, self._patience_s) if soon else None
+        with self._mutex, translated(self.path):
+            self._refuse_other_files()  # before a queue is made where there is no ledger any more
+            with self._turn(patience_s):
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._refuse_other_files()
+                    self._refuse_another_schema()
+                    yield self._tick()
+                except BaseException:
+                    self._roll_back()
+                    raise
+                self._commit()
 
     def _commit(self) -> None:
         try:

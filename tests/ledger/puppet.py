@@ -110,6 +110,9 @@ class Strings:
     def settle(self, name: str, tokens: int) -> str:
         return self._book.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m")).phase
 
+    def spool(self, name: str, tokens: int) -> str:
+        return self._book.spool(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
+
     def doubt(self, name: str) -> str:
         return self._book.doubt(name, "cut", ceiling=False, provider_fault=False).phase
 

@@ -1,0 +1,273 @@
+"""Conclusions that the ledger could not take: files beside it, until a process that can write applies them.
+
+One file per attempt, ``ledger.unsettled/ATTEMPT.json`` (mode 0600), written whole or not at all. A process that sends
+paid requests allocates its first file in advance, so that a full disk does not stop it. A file that cannot be read is
+never an error of a run: it stays where it is, and ``agentctl ledger check`` names it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import types
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+
+from agentctl.budget import Charge, Conclusion, Doubt, Void, kind_of
+from agentctl.ledger.fault import translated
+from agentctl.text import safe_text
+
+SCHEMA = "agentctl.unsettled/1"
+ALLOCATED_BYTES = 8192
+MOST_BYTES = 65_536
+MOST_FILES = 1_000
+_KINDS: Mapping[str, type] = {"charge": Charge, "doubt": Doubt, "void": Void}
+_NAME = re.compile(r"([0-9A-Za-z_-]{1,100})\.json")
+_MOST_TEXT, _LONGEST_REASON = 10_000, 500
+_TOO_MUCH = 2**63
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would be waited for
+
+
+class Spooled(NamedTuple):
+    """One file of the spool: how its attempt ended, or what is wrong with it (then ``conclusion`` is None)."""
+
+    attempt_id: str
+    path: Path
+    conclusion: Conclusion | None
+    problem: str = ""
+
+
+class Spool:
+    """The conclusions beside one ledger; ``owner_id`` is the process that writes here."""
+
+    def __init__(self, ledger: Path, *, owner_id: str = "") -> None:
+        self._ledger, self._owner_id = ledger, owner_id
+        self._owners = ledger.with_suffix(".owners")
+        self.folder = ledger.with_suffix(".unsettled")
+        self._spare: int | None = None
+        self._written: set[str] = set()
+
+    def allocate(self) -> None:
+        """Allocate the file that ``put`` will write first; one per process, and not being able to is no error."""
+        if self._spare is not None or not self._owner_id:
+            return
+        with suppress(OSError):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            for left in self.folder.glob("*.spare"):  # by processes that were killed
+                if not (self._owners / left.stem).exists():
+                    left.unlink()
+            spare = self._new()
+            try:
+                os.posix_fallocate(spare, 0, ALLOCATED_BYTES)
+            except OSError:
+                self._spare_path.unlink()
+                os.close(spare)
+                raise
+            self._spare = spare
+
+    def put(self, attempt_id: str, conclusion: Conclusion) -> Path:
+        """Write how an attempt ended; return the file, which is on disk.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        path = self.folder / f"{attempt_id}.json"
+        data = _encode(attempt_id, conclusion)
+        with translated(path):
+            if not self._ledger.parent.is_dir():
+                raise FileNotFoundError(2, "no such folder", str(self._ledger.parent))
+            file, self._spare = self._spare, None
+            if file is None or not self._spare_path.exists():
+                if file is not None:
+                    os.close(file)
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                file = self._new()
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(file, data[written:], written)
+                os.ftruncate(file, len(data))
+                os.fsync(file)
+                self._spare_path.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    self._spare_path.unlink()
+                raise
+            finally:
+                os.close(file)
+            self._written.add(attempt_id)
+            with suppress(OSError):  # it is there; only the machine's own death could take its name away
+                _sync_folder(self.folder)
+        return path
+
+    def _new(self) -> int:
+        with suppress(FileNotFoundError):
+            self._spare_path.unlink()
+        return os.open(self._spare_path, _NEW, 0o600)
+
+    @property
+    def _spare_path(self) -> Path:
+        return self.folder / f"{self._owner_id}.spare"
+
+    def remove(self, attempt_id: str) -> None:
+        """Remove a conclusion that the ledger has; one that cannot be removed is applied again, to no effect."""
+        self._written.discard(attempt_id)
+        with suppress(OSError):
+            (self.folder / f"{attempt_id}.json").unlink()
+
+    def remove_own(self, attempt_id: str) -> None:
+        """Remove what this process has put there for an attempt, if it has."""
+        if attempt_id in self._written:
+            self.remove(attempt_id)
+
+    def read(self) -> Iterator[Spooled]:
+        """Yield what stands in the spool, by name, at most a thousand files; nothing in there is an error."""
+        try:
+            with os.scandir(self.folder) as found:
+                names = sorted(one.name for one in found if one.name.endswith(".json"))
+        except OSError:
+            return
+        for name in names[:MOST_FILES]:
+            path, matched = self.folder / name, _NAME.fullmatch(name)
+            if matched is None:
+                yield Spooled("", path, None, "its name is not the id of an attempt")
+                continue
+            try:
+                yield Spooled(matched[1], path, _decode(matched[1], _content(path)))
+            except FileNotFoundError:
+                continue  # another process has applied it
+            except (OSError, ValueError, RecursionError) as error:
+                said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                yield Spooled(matched[1], path, None, safe_text(said))
+
+    def close(self) -> None:
+        """Remove the allocated file."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with suppress(OSError):
+                self._spare_path.unlink()
+            os.close(spare)
+
+
+def _content(path: Path) -> bytes:
+    file = os.open(path, _FOUND)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a regular file")
+        if found.st_size > MOST_BYTES:
+            raise ValueError(f"it is longer than {MOST_BYTES:,} bytes")
+        return os.read(file, MOST_BYTES)
+    finally:
+        os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _encode(attempt_id: str, conclusion: Conclusion) -> bytes:
+    kind = kind_of(conclusion)
+    if not isinstance(conclusion, Charge):
+        conclusion = conclusion._replace(reason=conclusion.reason[:_LONGEST_REASON])
+    document = {"schema": SCHEMA, "attempt_id": attempt_id, "kind": kind, kind: _plain(conclusion)}
+    return json.dumps(document).encode("ascii") + b"\n"
+
+
+def _decode(attempt_id: str, data: bytes) -> Conclusion:
+    """Return the conclusion that a file holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    document = json.loads(data)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"it is not {SCHEMA}")
+    if document.get("attempt_id") != attempt_id:
+        raise ValueError("it is about another attempt than its name says")
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError("its kind is unknown")
+    conclusion = cast("Conclusion", _value(_KINDS[kind], document.get(kind), kind))
+    if isinstance(conclusion, Charge) and conclusion.usage.total_tokens >= _TOO_MUCH:
+        raise ValueError("charge.usage is more than the ledger can store")
+    return conclusion
+
+
+def _field_names(kind: type) -> Collection[str]:
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return cast("Collection[str]", getattr(kind, "_fields", ()))
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON has it: named tuples and dataclasses by their fields, Decimals as strings."""
+    if names := _field_names(type(value)):
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _value(kind: object, found: object, place: str) -> object:
+    """Return what JSON has as a value of its type; a field that is missing gets its default.
+
+    Raises:
+        ValueError: it is no such value.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        for one in inner:
+            with suppress(ValueError):
+                return _value(one, found, place)
+    elif origin is Literal and isinstance(found, str) and found in inner:
+        return found
+    elif origin is tuple and isinstance(found, list):
+        return tuple(_value(inner[0], one, place) for one in found)
+    elif isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(found, dict):
+        return {key: _value(inner[1], one, place) for key, one in found.items()}
+    elif isinstance(kind, type) and _field_names(kind) and isinstance(found, dict):
+        return _fields_of(kind, found, place)
+    elif kind is Decimal and isinstance(found, str):
+        with suppress(InvalidOperation):
+            if (amount := Decimal(found)).is_finite() and amount >= 0:
+                return amount
+    elif _is_plain(kind, found):
+        return found
+    raise ValueError(f"{place} cannot be read")
+
+
+def _fields_of(kind: type, found: Mapping[str, object], place: str) -> object:
+    names, hints = _field_names(kind), get_type_hints(kind)
+    if unknown := sorted(found.keys() - set(names)):
+        raise ValueError(f"{place} has a field that is not known here: {unknown[0]}")
+    values = {name: _value(hints[name], found[name], f"{place}.{name}") for name in names if name in found}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{place} has a field less than it needs") from error
+
+
+def _is_plain(kind: object, found: object) -> bool:
+    """Whether a number, text, truth or nothing is of that type; numbers as the ledger can store them."""
+    if kind is int:
+        return type(found) is int and 0 <= found < _TOO_MUCH
+    if kind is float:
+        return isinstance(found, (int, float)) and type(found) is not bool and math.isfinite(found)
+    if kind is str:
+        return isinstance(found, str) and len(found) <= _MOST_TEXT
+    return (kind is bool and type(found) is bool) or (kind is types.NoneType and found is None)
