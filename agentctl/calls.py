@@ -43,10 +43,11 @@ class Calls:
     """Asks one provider on behalf of one run; keeps what was spent on it.
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
-    ``budget_wait_s`` for the holds of others. ``retries`` are further attempts, each with a hold of its own.
+    ``budget_wait_s`` for the holds of others, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
+    ``retries`` are further attempts, each with a hold of its own.
     ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
     was asked; it is the provider's own unless another one is given.
-    ``unfinished`` is what the last attempt said before it broke off: paid for, or in doubt.
+    ``unfinished`` is what the last attempt said, also before it broke off: paid for, or in doubt.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Calls:
         doubt: Literal["normal", "strict"] = "normal",
         retries: int = 3,
         first_pause_s: float = FIRST_PAUSE_S,
+        settle_wait_s: float = 120.0,
         price_of: PriceOf | None = None,
     ) -> None:
         self._provider = provider
@@ -92,6 +94,7 @@ class Calls:
             emit=self._tell,
             doubt=doubt,
             price_of=price_of or known,
+            wait_s=settle_wait_s,
         )
 
     @property
@@ -237,16 +240,16 @@ class Calls:
         except Overrun:
             raise
         except BudgetExceeded as error:
-            self.unfinished = ""
+            self.unfinished = completion.text
             if completion.tool_calls:
                 return completion  # they can be tried; the next turn meets the limit
             error.partial = completion.text
             raise
         except ProviderError:
-            self.unfinished = ""
-            return completion  # it is paid for
-        except BaseException:  # interrupted: the first answer is more than what the second had begun with
             self.unfinished = completion.text
+            return completion  # it is paid for
+        except BaseException:  # interrupted: the first answer may be more than what the second had begun with
+            self.unfinished = max(completion.text, self.unfinished, key=len)
             raise
 
     def _room(self, request: Request, reported: Usage | None = None) -> int | None:
@@ -322,6 +325,8 @@ class Calls:
             with anyio.CancelScope(shield=True):
                 await self._settling.conclude_failed(self.facts, hold, sent, error)
             raise
+        if sent.completion is not None and is_answer:
+            self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
         return await self._settling.conclude(self.facts, hold, request, sent), hold
 
     async def _hold(

@@ -98,6 +98,25 @@ class CallSettled(NamedTuple):
     overrun: bool = False
 
 
+class CallUnsettled(NamedTuple):
+    """How an attempt ended cannot be written to the ledger yet; a lock is waited for, ``seconds`` at most.
+
+    ``nano`` and ``tokens`` are what it came to, or in doubt its worst case; ``usage`` as reported. ``text`` and
+    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" where that failed too.
+    """
+
+    attempt_id: str
+    reason: str
+    seconds: float
+    conclusion: Literal["charge", "doubt", "void"]
+    file: str = ""
+    nano: int | None = 0
+    tokens: int = 0
+    usage: Usage | None = None
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
 class CallVoided(NamedTuple):
     """An attempt surely cost nothing."""
 
@@ -243,6 +262,7 @@ Event = (
     | CallWaited
     | CallSent
     | CallSettled
+    | CallUnsettled
     | CallVoided
     | CallDoubted
     | CallRetried

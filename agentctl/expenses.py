@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from agentctl.events import CallDoubted, CallHeld, CallSettled, CallVoided, Record, RunFinished, RunStarted
+from agentctl.events import (
+    CallDoubted,
+    CallHeld,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    Record,
+    RunFinished,
+    RunStarted,
+)
 
 
 class Expense(NamedTuple):
@@ -36,15 +45,22 @@ class Reading:
     def __init__(self) -> None:
         self._runs: dict[str, RunStarted] = {}
         self._held: dict[str, CallHeld] = {}
+        self._unsettled: dict[str, CallUnsettled] = {}
 
     def take(self, record: Record) -> Expense | None:
         """Return what this record says was spent, None for most of them."""
         event = record.event
+        if isinstance(event, CallSettled | CallDoubted | CallVoided):
+            self._unsettled.pop(record.run_id, None)  # written after all
         match event:
             case RunStarted():
                 self._runs[record.run_id] = event
             case RunFinished():
+                found = self._left_unsettled(record)
                 self._runs.pop(record.run_id, None)
+                return found
+            case CallUnsettled():
+                self._unsettled[record.run_id] = event
             case CallHeld():
                 self._held[event.attempt_id] = event
             case CallVoided():
@@ -58,6 +74,19 @@ class Reading:
             case _:
                 pass
         return None
+
+    def _left_unsettled(self, record: Record) -> Expense | None:
+        """Return the call that a run ended with because the ledger could not be written; it may have been paid for."""
+        event = self._unsettled.pop(record.run_id, None)
+        if event is None or event.conclusion == "void":
+            return None
+        used = event.usage
+        if used is None:
+            doubted = CallDoubted(event.attempt_id, event.nano, event.tokens, event.reason)
+            return self._expense(record, doubted, (None, None, None), event.tokens, event.nano)
+        settled = CallSettled(event.attempt_id, used, event.nano)
+        reported = (used.input_tokens, used.output_tokens, used.cached_input_tokens)
+        return self._expense(record, settled, reported, event.tokens, event.nano)
 
     def _expense(
         self,

@@ -116,7 +116,8 @@ class Loop:
 
     def _unfinished(self) -> str:
         """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
-        return self._calls.unfinished if self._metered else ""
+        words = self._calls.unfinished if self._metered else ""
+        return words if words.strip() else ""
 
     async def _converse(self, system: str, task: str) -> None:
         offered = self._dispatch.offered() if self._metered else ()

@@ -19,7 +19,7 @@ from agentctl.calls import Calls
 from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.economy import Economy
-from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout
+from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
 from agentctl.gauge import Gauge
 from agentctl.known import Known
@@ -161,6 +161,7 @@ class Orchestrator:
             silence_s=plan.silence_s,
             deadline_s=plan.deadline_s,
             budget_wait_s=plan.budget_wait_s,
+            settle_wait_s=plan.settle_wait_s,
             max_output_tokens=plan.max_output_tokens,
             doubt=plan.doubt,
             retries=plan.retries,
@@ -207,7 +208,11 @@ class Orchestrator:
         return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
     async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
-        """Close what is open and tell everyone; what fails here is the run's end if nothing failed before."""
+        """Close what is open and tell everyone; what fails here is the run's end if nothing failed before.
+
+        A ledger that cannot take the end of a run takes nothing from it: all that was paid for is settled, and a run
+        whose process is gone counts as closed.
+        """
         breaker = None
         with anyio.CancelScope(shield=True):
             if isinstance(error, BudgetExceeded):
@@ -220,6 +225,11 @@ class Orchestrator:
                     await run.recorder.emit(Crashed(error.trace))
             try:
                 await self._close(run, error.status if error else "done")
+            except StateError as failure:
+                if not isinstance(error, StateError):  # which has said the same
+                    said = f"the end of the run is not in the ledger: {failure.message} ({failure.hint})"
+                    with suppress(Exception):
+                        await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or own(failure)
             result = await run.recorder.finish(self._result(run, error, breaker))

@@ -37,6 +37,7 @@ class Plan:
     silence_s: float = 60.0
     deadline_s: float = 600.0
     budget_wait_s: float = 60.0
+    settle_wait_s: float = 120.0
     retries: int = 3
     max_output_tokens: int | None = None
     doubt: Literal["normal", "strict"] = "normal"

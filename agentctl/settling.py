@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -15,22 +14,29 @@ from agentctl.budget import (
     UNKNOWN_CEILING,
     Amounts,
     Charge,
+    Conclusion,
+    Doubt,
     Hold,
     Settlement,
     Spend,
+    Void,
     believable,
     dearest_charge,
     further,
+    kind_of,
     warned,
 )
-from agentctl.errors import ProviderError, StateError
-from agentctl.events import CallDoubted, CallSettled, CallVoided, Emit, LimitsMeasured, LimitWarned
+from agentctl.errors import LedgerBusy, LedgerGone, ProviderError, StateError
+from agentctl.events import CallDoubted, CallSettled, CallUnsettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
-from agentctl.pricing import FREE, ModelFacts, PriceOf
+from agentctl.pricing import FREE, ModelFacts, PriceOf, to_usd
 from agentctl.protocols import Ledger
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
+
+_FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
+_PAUSE_S = 0.25
 
 
 class Settling:
@@ -39,7 +45,8 @@ class Settling:
     ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
     ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
     was asked.
-    Amounts in nano-dollars, None when a price is unknown.
+    Amounts in nano-dollars, None when a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
+    ledger, in seconds.
     """
 
     def __init__(
@@ -51,9 +58,10 @@ class Settling:
         emit: Emit,
         doubt: Literal["normal", "strict"],
         price_of: PriceOf,
+        wait_s: float,
     ) -> None:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
-        self._doubt, self._price_of = doubt, price_of
+        self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
         self._warned: set[str] = set()
         self._ground = Ground()
         self.usage = Usage()
@@ -73,6 +81,7 @@ class Settling:
 
         Raises:
             Overrun: it cost more than was held, or broke its clamp beyond belief; recorded all the same.
+            StateError: it could not be written in time.
         """
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
@@ -91,12 +100,11 @@ class Settling:
                     said = f"served in the tier {completion.tier}, whose price is unknown"
                 if completion.fee:
                     past, said = True, f"charged for what was never asked of it: {completion.fee}"
-                left = await self._leave_in_doubt(hold, said, ceiling=past)
+                left = await self._leave_in_doubt(hold, said, ceiling=past, answer=completion)
                 if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
                     raise self._overrun(hold, left, completion, facts)
                 return replace(completion, usage=None)  # nobody learns from it
-            with _staying_held(hold):
-                settlement = await self._ledger.settle(hold.id, charge)
+            settlement = await self._write(hold, charge, completion)
             if facts.metered:
                 self._ground = self._ground.after(request, completion, charge.usage)
             self._add(charge.usage, settlement.nano, completion.model or facts.model)
@@ -117,14 +125,17 @@ class Settling:
             self.models += (name,)
 
     async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
-        """Void what surely cost nothing; all else is in doubt."""
-        if sent is None or not facts.metered:
-            reason = "not sent" if sent is None else reason_of(error)
-            await self._ledger.void(hold.id, reason)
-            await self._emit(CallVoided(hold.id, reason))
+        """Void what surely cost nothing; all else is in doubt.
+
+        Raises:
+            StateError: it could not be written in time.
+        """
+        if sent is None:
+            await self._ledger.void(hold.id, "not sent")
+            await self._emit(CallVoided(hold.id, "not sent"))
             return
-        if not sent.answered and self._surely_free(facts, error):
-            await self._ledger.void(hold.id, reason_of(error))
+        if not facts.metered or (not sent.answered and self._surely_free(facts, error)):
+            await self._write(hold, Void(reason_of(error)))
             await self._emit(CallVoided(hold.id, reason_of(error)))
             return
         self._ground = self._ground.shaken()
@@ -138,19 +149,29 @@ class Settling:
         return error.unsent or (facts.known_endpoint and self._doubt == "normal")
 
     async def _leave_in_doubt(
-        self, hold: Hold, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+        self,
+        hold: Hold,
+        reason: str,
+        *,
+        ceiling: bool = False,
+        provider_fault: bool = True,
+        answer: Completion | None = None,
     ) -> Settlement:
-        with _staying_held(hold):
-            left = await self._ledger.doubt(hold.id, reason, ceiling=ceiling, provider_fault=provider_fault)
-        known = left.nano is not None and self.in_doubt_nano is not None
-        self.in_doubt_nano = (self.in_doubt_nano or 0) + (left.nano or 0) if known else None
+        left = await self._write(hold, Doubt(reason, ceiling, provider_fault), answer)
+        self._add_doubt(left.nano)
         await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
         await self._warn()
         return left
 
     async def _warn(self) -> None:
-        """Tell how much of each limit is used, and say once for each that 80 % are."""
-        self._spend = spend = await self._ledger.spend(self._run_id, further(self._limits))
+        """Tell how much of each limit is used, and say once for each that 80 % are.
+
+        A ledger that cannot be read just now says so to the next hold: what was settled stays settled.
+        """
+        try:
+            self._spend = spend = await self._ledger.spend(self._run_id, further(self._limits))
+        except StateError:
+            return
         self.uses = limit_uses(self._limits, spend)
         await self._emit(LimitsMeasured(self.uses))
         for use in self.uses:
@@ -158,12 +179,91 @@ class Settling:
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
 
+    def _add_doubt(self, nano: int | None) -> None:
+        known = nano is not None and self.in_doubt_nano is not None
+        self.in_doubt_nano = (self.in_doubt_nano or 0) + (nano or 0) if known else None
 
-@contextmanager
-def _staying_held(hold: Hold) -> Iterator[None]:
-    """Say what becomes of the money when the end of a call that was sent cannot be written: its hold counts on."""
-    try:
-        yield
-    except StateError as error:
-        amount = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
-        raise StateError(f"{error.message}; the {amount} held for the last call stay held", hint=error.hint) from error
+    async def _write(self, hold: Hold, conclusion: Conclusion, answer: Completion | None = None) -> Settlement:
+        """Write how a sent attempt ended; wait for the ledger as long as that may help.
+
+        From the first failure on the conclusion stands in the ledger's spool, so that nothing is lost by what ends the
+        wait: it is settled when the next run starts.
+
+        Raises:
+            StateError: it could not be written in time.
+        """
+        started, file = anyio.current_time(), None
+        while True:
+            try:
+                return await self._try(hold.id, conclusion)
+            except StateError as error:
+                wait_s = self._wait_s if isinstance(error, LedgerBusy) else min(_FAULT_WAIT_S, self._wait_s)
+                if file is None:
+                    file = await self._spool(hold, conclusion, answer, error)
+                left = started + wait_s - anyio.current_time()
+                if left <= 0:
+                    self._count_unwritten(hold, conclusion)
+                    raise unwritten(error, hold, conclusion, file) from error
+            await anyio.sleep(min(_PAUSE_S, left))
+
+    async def _try(self, hold_id: str, conclusion: Conclusion) -> Settlement:
+        match conclusion:
+            case Charge():
+                return await self._ledger.settle(hold_id, conclusion)
+            case Doubt():
+                return await self._ledger.doubt(hold_id, **conclusion._asdict())
+            case _:
+                await self._ledger.void(hold_id, conclusion.reason)
+                return Settlement("void", 0, 0)
+
+    async def _spool(self, hold: Hold, conclusion: Conclusion, answer: Completion | None, error: StateError) -> str:
+        """Write the conclusion beside the ledger, and with the answer into the journal; return the file, "" if none."""
+        file = ""
+        with suppress(StateError):
+            file = await self._ledger.spool(hold.id, conclusion)
+        event = CallUnsettled(
+            hold.id, error.message, self._wait_s if isinstance(error, LedgerBusy) else 0.0, kind_of(conclusion), file
+        )
+        if isinstance(conclusion, Charge):
+            event = event._replace(usage=conclusion.usage, nano=conclusion.nano, tokens=conclusion.usage.total_tokens)
+        elif isinstance(conclusion, Doubt):
+            event = event._replace(nano=hold.nano, tokens=hold.tokens)
+        if answer is not None:
+            event = event._replace(text=answer.text, tool_calls=answer.tool_calls)
+        with suppress(Exception):  # a journal that fails says so at its next record; the charge goes first
+            await self._emit(event)
+        return file
+
+    def _count_unwritten(self, hold: Hold, conclusion: Conclusion) -> None:
+        """Add what an attempt came to, although the ledger does not say so yet."""
+        if isinstance(conclusion, Charge):
+            self._add(conclusion.usage, conclusion.nano, conclusion.model)
+        elif isinstance(conclusion, Doubt):
+            self._add_doubt(hold.nano)
+
+
+def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
+    """Return the error for a conclusion that could not be written: what the call cost, and what counts now.
+
+    ``file`` holds the conclusion, "" where it could not be written either.
+    """
+    held = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
+    match conclusion:
+        case Charge(usage=usage, nano=None):
+            cost = f"cost {shown(usage.total_tokens, 'tokens')}"
+        case Charge(nano=int(nano)):
+            cost = f"cost {shown(nano, 'nano_usd')}"
+        case Doubt():
+            cost = f"cost {held} at most"
+        case _:
+            cost = "cost nothing"
+    hint = error.hint
+    if isinstance(error, LedgerGone):
+        counts = ", which no ledger counts now" + (f"; {file} keeps it until the ledger is back" if file else "")
+    elif file:
+        counts = f"; the next run settles it, and until then the {held} held for it stay held"
+    else:
+        counts = f", and the {held} held for it stay held"
+        if isinstance(conclusion, Charge) and conclusion.nano is not None:
+            hint += f"; then: agentctl ledger reconcile {hold.id} --actual {to_usd(conclusion.nano):f}"
+    return StateError(f"{error.message}; the last call {cost}{counts}", hint=hint)

@@ -45,6 +45,8 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
                 nano = record.get("nano")
                 counts = f", {money(nano)} counts as spent" if isinstance(nano, int) and nano else ""
                 yield f"call in doubt: {_safe(record, 'reason')}{counts}"
+            case "call_unsettled":
+                yield f"call not in the ledger yet: {_safe(record, 'reason')}"
             case "call_voided" | "call_retried":
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":

@@ -16,7 +16,16 @@ import anyio
 import anyio.to_thread
 
 from agentctl.errors import UsageError
-from agentctl.events import AnswerStreamed, BreakerTripped, CallSent, Record, RunFinished, ToolDenied, ToolStarted
+from agentctl.events import (
+    AnswerStreamed,
+    BreakerTripped,
+    CallSent,
+    CallUnsettled,
+    Record,
+    RunFinished,
+    ToolDenied,
+    ToolStarted,
+)
 from agentctl.journal.failures import state_error
 from agentctl.journal.line import as_line, redacted
 
@@ -24,7 +33,7 @@ ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
-_SYNCED = (CallSent, ToolStarted, ToolDenied, BreakerTripped, RunFinished)
+_SYNCED = (CallSent, CallUnsettled, ToolStarted, ToolDenied, BreakerTripped, RunFinished)
 
 
 class Journal:

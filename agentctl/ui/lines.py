@@ -14,6 +14,7 @@ from agentctl.events import (
     CallRetried,
     CallSent,
     CallSettled,
+    CallUnsettled,
     CallVoided,
     CallWaited,
     ContextMeasured,
@@ -123,6 +124,9 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
             return (Line(waited_words(event) + most),)
+        case CallUnsettled():
+            wait = f"waiting up to {seconds(event.seconds)} to write what a call cost: {event.reason}"
+            return (_warning(f"{wait} (Ctrl-C twice ends the wait)"),) if event.seconds else ()
         case CallDoubted():
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
             return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)

@@ -14,6 +14,7 @@ from agentctl.events import (
     CallRetried,
     CallSent,
     CallSettled,
+    CallUnsettled,
     CallVoided,
     CallWaited,
     ContextMeasured,
@@ -132,6 +133,8 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
             return _charged(meter, event, at)
         case CallWaited():
             return _now(replace(meter, answer=""), waited_words(event), at)
+        case CallUnsettled():
+            return _now(meter, f"waiting for the ledger: {event.reason}", at)
         case CallRetried():
             return _now(replace(meter, answer=""), f"trying again: {event.reason}", at)
         case AnswerStreamed():

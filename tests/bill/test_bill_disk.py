@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from agentctl.limits import CostLimit
 from tests.bill.book import book_of
 from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
 from tests.cli.conftest import Commands, Ended
-from tests.ledger.parts import ask
+from tests.ledger.parts import ask, read_only
 from tests.ledger.served import served
 from tests.wire.plugin import OpenWire
 from tests.wire.server import Answer, WireRequest, WireServer
@@ -219,7 +219,8 @@ async def test_a_run_whose_ledger_another_agentctl_migrates_ends_with_74_and_sen
 
     server = wire([meanwhile, MONEY.brief, MONEY.brief], rates=MONEY.rates, keys=[KEY])
     document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
-    assert (document["exit_code"], document["answer"], len(server.books.chat_requests)) == (74, "", 1)
+    assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
+    assert (document["answer"], document["complete"]) == ("Step 1: looking.", False), "it is paid for"
     assert f"changed from schema {len(MIGRATIONS)} to {len(MIGRATIONS) + 1}" in document["error"]["message"]
     assert "start the run again" in document["error"]["hint"]
 
@@ -228,7 +229,7 @@ async def test_a_run_whose_ledger_another_agentctl_migrates_ends_with_74_and_sen
 
 
 @root_only
-async def test_a_charge_that_cannot_be_written_stays_held_and_counts_when_the_disk_is_well_again(
+async def test_a_charge_that_a_full_disk_refuses_is_settled_by_the_next_run(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     folder = disk(user.folder, "size=2m")
@@ -241,20 +242,45 @@ async def test_a_charge_that_cannot_be_written_stays_held_and_counts_when_the_di
     document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
     (held,) = user.book.attempts
     assert (document["exit_code"], held.phase, len(server.books.chat_requests)) == (74, "sent", 1)
-    assert "held for the last call stay held" in document["error"]["message"]
+    assert "the last call cost $0.04; the next run settles it" in document["error"]["message"]
     assert "free some space" in document["error"]["hint"]
-    assert document["answer"] == "", "what could not be written down is no answer"
+    assert (document["answer"], document["complete"]) == ("Step 1: looking.", False), "it is paid for"
+    assert document["cost"]["nano_usd"] == FOUR_CENTS
 
     (folder / "filler").unlink()
     again = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
     first, *_ = user.book.attempts
-    assert (again["exit_code"], first.phase, first.nano) == (0, "doubt", held.hold_nano)
-    assert held.hold_nano >= FOUR_CENTS
+    assert (again["exit_code"], first.phase, first.nano) == (0, "settled", FOUR_CENTS)
+    assert not list((user.state / "ledger.unsettled").iterdir())
     assert_accounted(server.books, user.book)
 
 
 @root_only
-async def test_a_call_in_doubt_that_cannot_be_written_stays_held(
+async def test_a_charge_that_a_read_only_disk_refuses_stays_held_and_its_hint_settles_it(
+    user: Here, wire: OpenWire, shell: Commands
+) -> None:
+    with ExitStack() as mounted:
+
+        def then_read_only(asked: WireRequest) -> Answer:
+            mounted.enter_context(read_only(user.state))
+            return MONEY.busy(asked)
+
+        server = wire(then_read_only, rates=MONEY.rates, keys=[KEY])
+        document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    (held,) = user.book.attempts
+    assert (document["exit_code"], held.phase, len(server.books.chat_requests)) == (74, "sent", 1)
+    assert (document["answer"], document["complete"]) == ("Step 1: looking.", False)
+    assert "the last call cost $0.04, and the $0.1" in document["error"]["message"]
+    assert document["error"]["message"].endswith("held for it stay held")
+
+    _, _, line = document["error"]["hint"].partition("; then: agentctl ")
+    ended = shell(*line.split(), AGENTCTL_STATE_DIR=str(user.state))
+    (settled,) = user.book.attempts
+    assert (ended.code, settled.phase, settled.nano) == (0, "settled", FOUR_CENTS), ended.err
+
+
+@root_only
+async def test_a_call_in_doubt_that_a_full_disk_refuses_is_in_doubt_from_the_next_run_on(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     folder = disk(user.folder, "size=2m")
@@ -267,6 +293,12 @@ async def test_a_call_in_doubt_that_cannot_be_written_stays_held(
     document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
     assert (document["exit_code"], user.book.phases, len(server.books.chat_requests)) == (74, ["sent"], 1)
     assert "stay held" in document["error"]["message"]
+    (folder / "filler").unlink()
+    server.play(MONEY.brief)
+    await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    first, *_ = user.book.attempts
+    assert (first.phase, first.nano) == ("doubt", first.hold_nano)
+    assert "cut" in (first.reason or ""), "its own reason, not the death of its process"
 
 
 @root_only
@@ -290,7 +322,7 @@ async def test_a_run_that_cannot_write_its_journal_any_more_ends_and_what_it_spe
 
 
 @root_only
-def test_the_command_tells_what_stays_held_in_one_sentence(
+def test_the_command_tells_what_a_call_cost_and_what_stays_held_in_one_sentence(
     shell: Commands, state: Path, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     disk(state, "size=2m")
@@ -304,7 +336,8 @@ def test_the_command_tells_what_stays_held_in_one_sentence(
     (attempt,) = book_of(state).attempts
     assert (ended.code, json.loads(ended.out)["exit_code"], attempt.phase) == (74, 74, "sent")
     (error,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
-    assert error.endswith("held for the last call stay held")
+    assert "the last call cost $0.04; the next run settles it, and until then the $0.1" in error
+    assert error.endswith("held for it stay held")
     assert "Traceback" not in ended.err
 
 
@@ -354,12 +387,24 @@ async def test_a_ledger_taken_away_while_a_call_is_under_way_ends_the_run_with_w
     server = wire(then_gone, rates=MONEY.rates, keys=[KEY])
     document = await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
     assert (document["exit_code"], len(server.books.chat_requests)) == (74, 1)
-    assert "was moved, deleted or replaced while it was in use" in document["error"]["message"]
+    said = document["error"]["message"]
+    assert "was moved, deleted or replaced while it was in use" in said
+    assert "the last call cost $0.04, which no ledger counts now" in said
+    assert "stay held" not in said
     assert (book_of(user.folder).phases, path.exists()) == (["sent"], False)
+
+    for ending in ("", "-wal", "-shm"):
+        moved = user.folder / f"ledger.db{ending}"
+        if moved.exists():
+            moved.rename(path.with_name(moved.name))
+    server.play(MONEY.brief)
+    await user.run(reaching(server, "openai"), max_cost_per_task="0.50")
+    first, *_ = user.book.attempts
+    assert (first.phase, first.nano) == ("settled", FOUR_CENTS), "it was kept until the ledger was back"
 
 
 @root_only
-async def test_a_disk_that_fills_after_the_answer_lets_it_be_read_and_the_run_end_with_74(
+async def test_a_disk_that_fills_after_the_answer_was_charged_takes_nothing_from_the_run(
     user: Here, wire: OpenWire, disk: Callable[..., Path]
 ) -> None:
     disk(user.state, "size=1m")
@@ -367,6 +412,7 @@ async def test_a_disk_that_fills_after_the_answer_lets_it_be_read_and_the_run_en
     server = wire(MONEY.answer("Half of it is used."), rates=MONEY.rates, keys=[KEY])
     watched = replace(user, observers=(Filler(ModelAnswered, user.state),))
     document = await watched.run(reaching(server, "openai"), max_cost_per_task="0.50")
-    assert (document["exit_code"], document["answer"]) == (74, "Half of it is used.")
-    assert "free some space" in document["error"]["hint"]
+    assert (document["exit_code"], document["answer"], document["error"]) == (0, "Half of it is used.", None)
+    (journal,) = (user.state / "runs").glob("*.jsonl")
+    assert "the end of the run is not in the ledger" in journal.read_text()
     assert (document["cost"]["nano_usd"], user.book.nano("settled")) == (FOUR_CENTS, FOUR_CENTS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,8 @@ from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.orchestrator import Orchestrator
 from agentctl.pricing import ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider
-from agentctl.wiring import assemble
+from agentctl.settings import Loaded, ProviderChoice
+from agentctl.wiring import assemble, plan_of
 
 PRICED = ModelFacts(
     provider="scripted",
@@ -72,6 +76,32 @@ def echo(request: Request) -> Completion:
     return answer(request.messages[-1].text)
 
 
+LOCKER = """
+import sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2])) if len(sys.argv) > 2 else sys.stdin.read()
+"""
+LOCKERS: list[subprocess.Popen[bytes]] = []
+WAIT_S = {"locked for good": 1.0}
+
+
+def locked(*seconds: str) -> list[Any]:
+    """Answer while another program has the ledger locked: for so many seconds, or as long as this process lives."""
+
+    def lock(request: Request) -> None:
+        ledger = Path(os.environ["AGENTCTL_STATE_DIR"], "ledger.db")
+        line = [sys.executable, "-c", LOCKER, str(ledger), *seconds]
+        other = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        Path("reached").touch()
+        LOCKERS.append(other)
+
+    return [lock, answer("the answer")]
+
+
 def refuse(request: Request) -> None:
     raise RuntimeError("a bug in the provider")
 
@@ -94,12 +124,18 @@ SCRIPTS: dict[str, list[Any]] = {
     "auth": [AuthFailed("the key was rejected", hint="set another", billed="no")],
     "cut": [ProviderUnavailable("the answer broke off")] * 9,
     "bug": [refuse],
+    "locked for a while": [locked("7")],
+    "locked for good": [locked()],
+    "locked": [locked()],
 }
 
 
 def scripted(name: str) -> Any:  # noqa: ANN401 - the shape of assemble, which wiring owns
-    def parts(*given: Any, **named: Any) -> Orchestrator:  # noqa: ANN401
-        return assemble(*given, provider=ScriptedProvider(SCRIPTS[name], facts=PRICED), **named)
+    def parts(loaded: Loaded, choice: ProviderChoice, **named: Any) -> Orchestrator:  # noqa: ANN401
+        plan = plan_of(loaded, choice, labels=named["labels"])
+        plan = replace(plan, settle_wait_s=WAIT_S.get(name, plan.settle_wait_s))
+        provider = ScriptedProvider(SCRIPTS[name], facts=PRICED)
+        return assemble(loaded, choice, provider=provider, plan=plan, **named)
 
     return parts
 

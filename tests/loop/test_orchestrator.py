@@ -492,7 +492,7 @@ async def test_nothing_comes_after_the_end(house: House) -> None:
 
 
 async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behind_the_limit(house: House) -> None:
-    """It was sent and paid for: that its hold stays held is the worse news."""
+    """It was sent and paid for: that no ledger counts it is the worse news."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
     turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
     path = house.ledger.path
@@ -508,9 +508,10 @@ async def test_a_last_answer_that_cannot_be_charged_is_told_and_not_hidden_behin
     result = await orchestrator.run("List all containers")
     path.with_name("moved.db").rename(path)
     assert provider.heard[-1].tools == ()
-    assert result.status == "state"
+    assert (result.status, result.answer, result.complete) == ("state", "all is up", False)
     assert result.error is not None
-    assert "held for the last call stay held" in result.error.message
+    assert "which no ledger counts now" in result.error.message
+    assert "stay held" not in result.error.message
 
 
 async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path) -> None:
@@ -530,7 +531,7 @@ async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path
     ledger = SqliteLedger(tmp_path / "ledger.db", clock=clock)
     orchestrator, _ = House(ledger).build([asks(call("docker_ps")), says("all is up")], Breaking())
     result = await orchestrator.run("List all containers")
-    assert (result.status, result.answer) == ("state", "all is up")
+    assert (result.status, result.answer, result.complete) == ("done", "all is up", True), "all of it is charged"
     with closing(sqlite3.connect(ledger.path)) as db:
         assert db.execute("SELECT status FROM scopes").fetchall() == [("done",)]
         assert db.execute("SELECT count(*) FROM attempts WHERE phase = 'kept'").fetchone() == (0,)

@@ -59,6 +59,9 @@ paste. Then: raise that limit, or wait, or ask for less. A model is told what is
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl runs show                        each call of the last run, with its tokens and its price
 
+If the ledger is locked or its disk is full when a paid answer comes, the run waits (for a lock up to two minutes), and
+then ends with 74: the charge is kept beside the ledger, and the next run settles it.
+
 A model without a known price is refused under a dollar limit (exit 2), with the lines to add to config.toml. Free is
 declared: builtin, Ollama on this host, or a price of 0 of yours. Prices are read offline, from litellm's table, with
 yours on top:
