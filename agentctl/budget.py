@@ -31,6 +31,14 @@ def further(limits: CostLimit) -> Mapping[LimitName, int]:
     return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
+
+    run_id: str
+    capability: str = field(repr=False)
+
+
 class Keep(NamedTuple):
     """What is set aside for a last answer, should a limit stop the run: tokens in and out.
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
-from agentctl.budget import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Hold, Parent, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
 from agentctl.limits import CostLimit
@@ -167,13 +167,32 @@ class Ledger(Protocol):
     """
 
     async def open_run(
-        self, run_id: str, limits: CostLimit, *, task: str, agent: str, labels: Mapping[str, str]
+        self,
+        run_id: str,
+        limits: CostLimit,
+        *,
+        task: str,
+        agent: str,
+        labels: Mapping[str, str],
+        parent: Parent | None = None,
+        capability: str = "",
     ) -> None:
-        """Enter a run and its limits."""
+        """Enter a run and its limits, below ``parent`` if it has one: each hold counts in every run above it.
+
+        ``capability`` is the secret that its own children show; only a hash of it is stored.
+
+        Raises:
+            ActionDenied: nothing may be opened below that parent.
+        """
         ...
 
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
-        """In one transaction: sum, judge, grant. A ``Wait`` says when to ask again; a ``Verdict`` is a no."""
+        """In one transaction: sum, judge, grant. A ``Wait`` says when to ask again; a ``Verdict`` is a no.
+
+        Raises:
+            ActionDenied: a run above has ended.
+            UnknownPrice: a run above has a dollar limit that cannot be kept with this model.
+        """
         ...
 
     async def leave_queue(self, attempt_id: str) -> None:
@@ -181,7 +200,7 @@ class Ledger(Protocol):
         ...
 
     async def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: True only if the row is still held by us and its deadline lies ahead."""
+        """Compare and set: True only if the row is still held by us, its deadline lies ahead, and all above goes on."""
         ...
 
     async def settle(self, hold_id: str, charge: Charge) -> Settlement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ from agentctl.budget import (
     Conclusion,
     Doubt,
     Hold,
+    Parent,
     Room,
     Settlement,
     Spend,
@@ -22,17 +22,16 @@ from agentctl.budget import (
     judge,
     worst_case,
 )
-from agentctl.errors import InternalError, LimitName, StateError, Verdict
-from agentctl.ledger import kept, rows
+from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
+from agentctl.ledger import kept, nesting, rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.kept import Kept
-from agentctl.ledger.owner import Alive
+from agentctl.ledger.owner import Alive, is_dead
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
-from agentctl.pricing import to_nano
 
 PAUSE_S = 2.0
 
@@ -83,46 +82,64 @@ class Book:
         task: str,
         agent: str,
         labels: Mapping[str, str],
-        lease: str | None = None,
+        parent: Parent | None = None,
+        capability: str = "",
     ) -> None:
-        """Enter a run; its limits stand in the book from here on."""
+        """Enter a run, below ``parent`` if it has one; its limits stand in the ledger from here on.
+
+        ``capability`` is what its own children have to show; without one it can have none.
+
+        Raises:
+            ActionDenied: nothing may be opened below that parent.
+        """
         self.apply_spooled()
-        cost = limits.max_cost_per_task
         with self._store.write() as tick:
             self._register(tick)
-            tick.db.execute(
-                "INSERT INTO scopes (id, kind, parent_id, limit_nano, limit_tokens, task, agent, labels, opened_us)"
-                " VALUES (?, 'run', ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    run_id,
-                    lease,
-                    None if cost is None else to_nano(cost),
-                    limits.max_tokens_per_task,
-                    rows.plain(task),
-                    rows.plain(agent),
-                    json.dumps(dict(labels)),
-                    tick.now_us,
-                ),
-            )
+            refused = None if parent is None else nesting.refusal(tick, parent, self._buries(tick), self._store.path)
+            if refused is None:
+                run = nesting.Run(run_id, self._owner_id, task, agent, labels, parent, capability)
+                nesting.enter(tick, run, limits)
+        if refused is not None:
+            raise refused
+
+    def _buries(self, tick: Tick) -> nesting.IsDead:
+        """Return what says whether another owner has died, and buries it if so."""
+
+        def is_buried(owner_id: str) -> bool:
+            if owner_id == self._owner_id or not is_dead(self._owners, owner_id):
+                return False
+            rows.bury(tick, owner_id)
+            return True
+
+        return is_buried
 
     @known_by_its_id
     def close_run(self, run_id: str, status: str) -> None:
-        """Write how a run ended; nothing is admitted under it any more."""
+        """Write how a run ended; nothing is admitted under it, or below it, any more."""
         with self._store.write() as tick:
-            tick.db.execute(
-                "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND closed_us IS NULL",
-                (tick.now_us, status, run_id),
-            )
-            rows.void_held(tick, "run_id = ?", run_id, reason="its run ended before sending", kept=True)
-            tick.db.execute("DELETE FROM waiters WHERE run_id = ?", (run_id,))
+            rows.close(tick, run_id, status)
+
+    def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
+        """Sum, judge and grant in one transaction; a wait takes its place in the queue.
+
+        Raises:
+            ActionDenied: a run above has ended.
+            UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model.
+        """
+        answer = self._answer(ask)
+        if isinstance(answer, ActionDenied):  # raised only now: what was found out on the way is written down
+            raise answer
+        return answer
 
     @known_by_its_id
-    def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
-        """Sum, judge and grant in one transaction; a wait takes its place in the queue."""
+    def _answer(self, ask: Ask) -> Hold | Wait | Verdict | ActionDenied:
         self._has_paid_calls |= ask.facts.metered
         with self._store.write() as tick:
             self._register(tick)
             rows.sweep(tick, self._owners, but=self._owner_id)
+            if (refused := nesting.refusal_above(tick, ask.run_id, self._buries(tick))) is not None:
+                self._leave(tick, ask.attempt_id)
+                return refused
             if (hold := self._held_before(tick, ask)) is not None:
                 return hold
             if ask.facts.metered:
@@ -136,6 +153,7 @@ class Book:
                     ask = replace(ask, most=ask.least, purpose="probe")
             own = kept.kept_of(tick, ask.run_id) if ask.keep is not None else None
             limits = kept.without(limits_of(tick, ask), own) if ask.facts.metered else ()
+            nesting.refuse_the_unbounded(ask, limits)
             broke = broke_its_clamp(tick, ask)
             answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait):
@@ -187,18 +205,20 @@ class Book:
             rows.void_held(tick, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: held by us, deadline ahead, and its run still open.
+        """Compare and set: held by us, deadline ahead, and its run and all above it still open.
 
         A COMMIT that fails is not tried again: what was not surely marked is not sent.
         """
         if self._has_paid_calls:
             self._spool.allocate()
         with self._store.write() as tick:
+            if nesting.refusal_above(tick, rows.run_of(tick, hold_id), self._buries(tick)) is not None:
+                return False
             done = tick.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
                 " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
-                " AND EXISTS (SELECT 1 FROM scopes WHERE scopes.id = run_id AND closed_us IS NULL)",
-                (tick.now_us, hold_id, self._owner_id, tick.now_us),
+                " AND EXISTS (SELECT 1 FROM scopes AS s WHERE s.id = run_id AND (closed_us IS NULL OR status = ?))",
+                (tick.now_us, hold_id, self._owner_id, tick.now_us, rows.UNFINISHED),
             ).rowcount
             if done:
                 row = tick.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
@@ -323,6 +343,9 @@ def judged(
             return answer, aside, ()
     refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # for that nobody gives up a last answer
     others = kept.of_others(tick, ask.run_id) if refused else ()
+    if others:  # only what is in the way of this one
+        tight = (room for room in kept.beside(limits, aside) if not _allows(ask, room, at_ceiling=at_ceiling))
+        others = kept.counting_in(others, tight)
     for count in range(1, len(others) + 1):
         freed = kept.freed(limits, others[:count])
         granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
@@ -330,6 +353,10 @@ def judged(
             return granted, aside, others[:count]
         answer = granted  # what others keep would make way, so it neither refuses nor stands in the figures
     return answer, own, ()
+
+
+def _allows(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
+    return isinstance(judge(ask, (room,), at_ceiling=at_ceiling), Worst)
 
 
 def timed(tick: Tick, ask: Ask, verdict: Verdict) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -16,7 +17,7 @@ from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import aside
 from agentctl.ledger.owner import lives
 from agentctl.ledger.reading import reading
-from agentctl.ledger.replay import NAMES, Replay, Step
+from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
 from agentctl.ledger.store import Tick, translated
 
@@ -33,7 +34,20 @@ SELECT a.rowid, e.phase, e.nano, e.tokens, {columns}
 FROM attempts AS a LEFT JOIN entries AS e ON e.id = (SELECT max(id) FROM entries WHERE attempt_id = a.id)
 WHERE a.rowid > ? ORDER BY a.rowid LIMIT ?
 """.format(columns=", ".join(f"a.{name}" for name in COLUMNS))  # noqa: S608 - our own names
-_PATHS = "SELECT scope_id, above_id FROM scope_paths WHERE depth > 0 ORDER BY scope_id, depth"
+_PATHS = """
+SELECT p.scope_id, s.id, s.limit_nano, s.limit_tokens, s.limits
+FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.depth > 0 ORDER BY p.scope_id, p.depth
+"""
+# Each run whose stored path is another one than its parents make.
+_BROKEN_PATHS = """
+WITH RECURSIVE chain (scope_id, above_id, depth) AS (
+    SELECT id, id, 0 FROM scopes
+    UNION ALL SELECT chain.scope_id, s.parent_id, chain.depth + 1 FROM chain JOIN scopes AS s ON s.id = chain.above_id
+        WHERE s.parent_id IS NOT NULL AND chain.depth < 100
+)
+SELECT scope_id FROM (SELECT * FROM chain EXCEPT SELECT scope_id, above_id, depth FROM scope_paths)
+UNION SELECT scope_id FROM (SELECT scope_id, above_id, depth FROM scope_paths EXCEPT SELECT * FROM chain)
+"""
 # Each sub-total that differs from the rows it adds up: of which run (or window), and in which phase.
 _TOTALS = """
 WITH
@@ -178,11 +192,11 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         names = [name for name in NAMES if tick.db.execute(_NAMES, (name,)).fetchone()]
         most = tick.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
         broken = tick.db.execute("PRAGMA foreign_key_check").fetchall()
-        above: dict[str, tuple[str, ...]] = {}
-        for scope_id, above_id in tick.db.execute(_PATHS):
-            above[scope_id] = (*above.get(scope_id, ()), above_id)
+        above = _above(tick)
+        chains = tick.db.execute(_BROKEN_PATHS).fetchall()
         drifted = tick.db.execute(_TOTALS).fetchall()
     wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
+    wrong += [f"the path of run {run_id} is not the chain of its parents" for (run_id,) in chains]
     wrong += [f"the sub-total of {place} is not the sum of its attempts" for (place,) in drifted]
     replay = Replay(names)
     for step in _steps(path, clock, most, page):
@@ -201,6 +215,16 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         wrong_count=len(wrong),
     )
     return _with_what_stands(found, path, clock)
+
+
+def _above(tick: Tick) -> dict[str, tuple[Above, ...]]:
+    """Return the runs above each nested run, the nearest first, with their limits as they stand."""
+    found: dict[str, tuple[Above, ...]] = {}
+    for scope_id, above_id, nano, tokens, limits in tick.db.execute(_PATHS):
+        ceilings = {"max_cost_per_task": nano, "max_tokens_per_task": tokens, **json.loads(limits)}
+        known = {name: most for name, most in ceilings.items() if most is not None}
+        found[scope_id] = (*found.get(scope_id, ()), Above(above_id, known))
+    return found
 
 
 def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Step]:

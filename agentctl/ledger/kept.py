@@ -35,7 +35,10 @@ def kept_of(tick: Tick, run_id: str) -> Kept | None:
 
 
 def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
-    """Return what other runs keep in a limit of this run: in dollars, or below the same run; the youngest first."""
+    """Return what other runs keep in a limit of this run: in dollars, or below the same run; the youngest first.
+
+    Not what a run above keeps: like the run's own, that is not given up for a turn.
+    """
     found = tick.db.execute(
         "SELECT id, nano, tokens, run_id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
         " ORDER BY held_us DESC, id",
@@ -46,7 +49,21 @@ def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
         Kept(attempt_id, nano, tokens, frozenset(scope.id for scope in path_of(tick, other)))
         for attempt_id, nano, tokens, other in found
     )
-    return tuple(kept for kept in others if kept.nano or kept.counts_in & above)
+    return tuple(
+        kept
+        for kept, row in zip(others, found, strict=True)
+        if row[3] not in above and (kept.nano or kept.counts_in & above)
+    )
+
+
+def counting_in(others: Iterable[Kept], rooms: Iterable[Room]) -> tuple[Kept, ...]:
+    """Return those that count in one of ``rooms``."""
+    rooms = tuple(rooms)
+    return tuple(one for one in others if any(_counts(one, room) for room in rooms))
+
+
+def _counts(one: Kept, room: Room) -> bool:
+    return room.limit in WINDOWS or room.run_id in one.counts_in
 
 
 def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
@@ -78,10 +95,7 @@ def without(limits: tuple[Room, ...], own: Kept | None) -> tuple[Room, ...]:
 def freed(limits: tuple[Room, ...], others: Iterable[Kept]) -> tuple[Room, ...]:
     """Return the limits as they stand without what other runs keep: each counts in the windows and above its run."""
     for one in others:
-        limits = tuple(
-            _less(room, one.nano or 0, one.tokens) if room.limit in WINDOWS or room.run_id in one.counts_in else room
-            for room in limits
-        )
+        limits = tuple(_less(room, one.nano or 0, one.tokens) if _counts(one, room) else room for room in limits)
     return limits
 
 

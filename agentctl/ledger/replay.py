@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -14,6 +14,13 @@ from agentctl.limits import WINDOWS
 
 NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # what the replay keeps if it may be asked for it
 ENDED = ("settled", "void", "doubt")
+
+
+class Above(NamedTuple):
+    """A run above another one: the ceilings that bind what is below it, by limit."""
+
+    run_id: str
+    ceilings: Mapping[str, int]
 
 
 class Step(NamedTuple):
@@ -33,7 +40,7 @@ class Step(NamedTuple):
     hold_nano: int | None
     hold_tokens: int
     deadline_us: int
-    above: tuple[str, ...] = ()
+    above: tuple[Above, ...] = ()
 
 
 class _Counted(NamedTuple):
@@ -43,12 +50,12 @@ class _Counted(NamedTuple):
     nano: int
     tokens: int
     kept: bool
-    above: tuple[str, ...] = ()
+    above: tuple[Above, ...] = ()
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The runs in whose limits it counts."""
-        return (self.run_id, *self.above)
+        return (self.run_id, *(one.run_id for one in self.above))
 
 
 class _Window:
@@ -153,11 +160,13 @@ class Replay:
                 )
             if ceiling is not None and not after <= ceiling:
                 wrong.append(f"attempt {step.attempt_id}: {name} was {ceiling:,}, and {after:,} was admitted")
+        if step.nano or step.tokens:  # else nobody was asked who costs anything
+            wrong += _left_out(step, pending.limits)
         if not kept:
             if (step.nano, step.tokens) != (step.hold_nano, step.hold_tokens):
                 wrong.append(f"attempt {step.attempt_id}: its row says another hold than its history")
             self.proved += bool(pending.limits) and not wrong
-            self.free += not pending.limits
+            self.free += not pending.limits and not wrong
         self.wrong += wrong
 
     def _admit(self, step: Step, run_id: str, counted: _Counted | None) -> None:
@@ -193,7 +202,7 @@ class Replay:
         return None if at is None else self._runs.get(run_id, (0, 0))[at]
 
     def _count_call(self, step: Step, run_id: str) -> None:
-        for scope in (run_id, *step.above):
+        for scope in (run_id, *(one.run_id for one in step.above)):
             if step.phase == "held":
                 self._held[scope].add(step.attempt_id)
             else:
@@ -226,3 +235,12 @@ class Replay:
             leaves = HOUR_US + (max(step.deadline_us, step.at_us) if step.phase == "doubt" else step.at_us)
         for window in self._windows.values():
             window.put(step.attempt_id, nano, leaves)
+
+
+def _left_out(step: Step, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
+    """Yield a sentence for each limit of a run above that an admission was not held against."""
+    for one in step.above:
+        for limit, most in one.ceilings.items():
+            ceiling, _ = limits.get(limit if limit in WINDOWS else f"{limit}@{one.run_id}", (None, 0))
+            if ceiling is None or ceiling > most:
+                yield f"attempt {step.attempt_id}: admitted without {limit} of run {one.run_id} above it"

@@ -13,6 +13,8 @@ from agentctl.ledger.owner import is_dead
 from agentctl.ledger.store import Tick
 from agentctl.limits import WINDOWS
 
+UNFINISHED = "unfinished"  # how a run ended whose process died
+
 
 def plain(text: str) -> str:
     """Return text that SQLite can store: a lone surrogate, which providers' JSON can carry, becomes ``?``."""
@@ -54,6 +56,12 @@ def attempt(tick: Tick, attempt_id: str) -> Attempt:
     if row is None:
         raise InternalError(f"attempt {attempt_id} is not in the ledger")
     return Attempt(*row)
+
+
+def run_of(tick: Tick, attempt_id: str) -> str:
+    """Return the run of an attempt, "" where there is no such attempt."""
+    row = tick.db.execute("SELECT run_id FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None) -> None:
@@ -206,7 +214,7 @@ def is_buried(tick: Tick, attempt_id: str) -> bool:
 
 
 def bury(tick: Tick, owner_id: str) -> None:
-    """Void what a dead owner held; what it had sent is in doubt, at the worst case."""
+    """Void what a dead owner held; what it had sent is in doubt, at the worst case. Its runs have ended."""
     left = tick.db.execute(
         "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
     ).fetchall()
@@ -216,15 +224,34 @@ def bury(tick: Tick, owner_id: str) -> None:
         else:
             void(tick, attempt_id, "its process ended before sending")
     tick.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
+    open_runs = "SELECT id FROM scopes WHERE owner_id = ? AND closed_us IS NULL"
+    for (run_id,) in tick.db.execute(open_runs, (owner_id,)).fetchall():
+        close(tick, run_id, UNFINISHED)
     tick.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tick.now_us, owner_id))
+
+
+def close(tick: Tick, run_id: str, status: str) -> None:
+    """End a run: what it and the runs below it only hold is void, and they leave the queue.
+
+    ``UNFINISHED``: its process is taken for dead. Should it live all the same, it goes on, but nothing below it does.
+    """
+    tick.db.execute(
+        "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND (closed_us IS NULL OR status = ?)",
+        (tick.now_us, status, run_id, UNFINISHED),
+    )
+    least_depth = int(status == UNFINISHED)
+    below = f"run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = ? AND depth >= {least_depth})"  # noqa: S608
+    void_held(tick, below, run_id, reason="its run ended before sending", kept=True)
+    tick.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
 
 
 def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     """Bury every owner of something open whose lock nobody holds; void whoever's hold can never be sent any more."""
     found = tick.db.execute(
-        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?"
-        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?",
-        (but, but),
+        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
+        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
+        " UNION SELECT owner_id FROM scopes WHERE closed_us IS NULL AND owner_id <> ?1",
+        (but,),
     ).fetchall()
     for (owner_id,) in found:
         if is_dead(owners, owner_id):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Parent, Settlement, Spend, Void, Wait
 from agentctl.errors import LimitName, Verdict
 from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
@@ -55,10 +55,22 @@ class SqliteLedger:
         return await anyio.to_thread.run_sync(lambda: deed(self._opened()))
 
     async def open_run(
-        self, run_id: str, limits: CostLimit, *, task: str, agent: str, labels: Mapping[str, str]
+        self,
+        run_id: str,
+        limits: CostLimit,
+        *,
+        task: str,
+        agent: str,
+        labels: Mapping[str, str],
+        parent: Parent | None = None,
+        capability: str = "",
     ) -> None:
-        """Enter a run and its limits."""
-        await self._do(lambda book: book.open_run(run_id, limits, task=task, agent=agent, labels=labels))
+        """Enter a run and its limits, below ``parent`` if it has one."""
+        await self._do(
+            lambda book: book.open_run(
+                run_id, limits, task=task, agent=agent, labels=labels, parent=parent, capability=capability
+            )
+        )
 
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction."""

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from agentctl.budget import Amounts, Ask, Room
 from agentctl.errors import InternalError, LimitName, Verdict
 from agentctl.ledger.clock import HOUR_US, as_datetime
+from agentctl.ledger.rows import UNFINISHED
 from agentctl.ledger.store import Tick
 from agentctl.limits import WINDOWS
 
@@ -29,10 +30,10 @@ UNION ALL SELECT phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 42
     WHERE leaves_hour_us > :after AND leaves_hour_us < (:after / 60000000 + 1) * 60000000
     AND leaves_hour_us IS NOT NULL AND phase <> 'void' GROUP BY phase
 """
-_PATH = """
-SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL
+_PATH = f"""
+SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
-"""
+"""  # noqa: S608 - our own word
 _QUEUED = """
 SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_tokens), 0) FROM waiters
 WHERE seen_us >= :heard AND (since_us < :since OR (since_us = :since AND attempt_id < :attempt))
@@ -41,7 +42,10 @@ _BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :sco
 
 
 class Scope(NamedTuple):
-    """A run whose limits an attempt falls under: its own, or one above it. ``further`` are ceilings by limit."""
+    """A run whose limits an attempt falls under: its own, or one above it. ``further`` are ceilings by limit.
+
+    ``is_closed``: it has come to its end, and not only been taken for dead.
+    """
 
     id: str
     limit_nano: int | None

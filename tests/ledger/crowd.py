@@ -25,8 +25,8 @@ WORST = BOUND * INPUT_NANO + MOST * OUTPUT_NANO
 class Crowd:
     """Forks processes that wait at a barrier; nothing of the ledger is open in this one while it forks."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, actor: type[Spender] = Spender) -> None:
+        self.folder, self.actor = folder, actor
         self.living: dict[int, Plan] = {}
         self._gate: tuple[int, int] | None = os.pipe()
 
@@ -40,7 +40,7 @@ class Crowd:
                 if self._gate is not None:
                     os.close(self._gate[1])
                     os.read(self._gate[0], 1)  # until the gate is opened
-                Spender(self.folder, plan, lambda point: void(os.write(tell, point.encode()))).follow()
+                self.actor(self.folder, plan, lambda point: void(os.write(tell, point.encode()))).follow()
                 status = 0
             except BaseException:  # noqa: BLE001 - told, and never carried on in the parent's code
                 traceback.print_exc()

@@ -1,7 +1,8 @@
 """The long forms of the ledger's tests, with their figures: ``python -m tests.ledger.full``; some minutes.
 
-Fifty processes on a barrier, more than 250 of them killed, every window of thousands of calls, and the machine of rules
-with new dice. Exit 1 if anything is wrong.
+Fifty processes on a barrier, more than 250 of them killed, every window of thousands of calls, a thousand trees of
+nested runs, five trees of thirty processes each with 18 of them killed, and the machine of rules with new dice.
+Exit 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.ledger.crowd import FULL
+from tests.ledger.grove import FULL as GROVES
+from tests.ledger.grove import PROCESSES
 from tests.ledger.machine import Bookkeeping
 from tests.ledger.spender import POINTS
+from tests.ledger.trees import grown
 from tests.ledger.windows import hours
 
 LONG = settings(
@@ -75,10 +79,48 @@ def of_windows() -> bool:
     return fine
 
 
+def of_trees(count: int) -> bool:
+    """Print what became of so many random trees of nested runs; return whether each was as the oracle has it."""
+    began, wrong = time.monotonic(), list[str]()
+    runs = held = refused = denied = 0
+    for seed in range(count):
+        tree = grown(seed)
+        runs, held = runs + len(tree.nodes), held + tree.held
+        refused, denied = refused + tree.refused, denied + tree.denied
+        wrong += tree.wrong
+    print(
+        f"{count:,} trees  {runs:,} nested runs, {held:,} holds, {refused:,} refused by a limit, {denied:,} denied"
+        f" below an end; wrong {len(wrong)}; {time.monotonic() - began:.0f} s"
+    )
+    for one in wrong[:10]:
+        print(f"{'':<12} {one}")
+    return not wrong
+
+
+def of_groves() -> bool:
+    """Print what became of trees of processes, some of them killed; return whether all was as promised."""
+    fine = True
+    for name, act in GROVES.items():
+        began = time.monotonic()
+        said: dict[str, Any] = act()
+        print(
+            f"{name:<12} {PROCESSES} processes, {said['kills']} killed, {said['calls']} calls billed at"
+            f" {dollars(said['billed'])}, {said['refused']} refused by a limit, {said['denied']} denied below an end,"
+            f" failed {said['failed']}, gave up {said['given up']}; wrong {len(said['wrong'])};"
+            f" {time.monotonic() - began:.0f} s"
+        )
+        for one in said["wrong"][:10]:
+            print(f"{'':<12} {one}")
+        fine = fine and not said["wrong"] and not said["failed"] and not said["given up"]
+    return fine
+
+
 def main() -> int:
     """Run everything."""
     fine = [of_crowds(name, act) for name, act in FULL.items()]
+    fine.append(of_groves())  # these fork, too: before anything that may start a thread
     fine.append(of_windows())
+    fine.append(of_trees(1_000))
     began = time.monotonic()
     run_state_machine_as_test(Bookkeeping, settings=LONG)
     took = time.monotonic() - began
