@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from typing import NamedTuple
 
@@ -74,14 +74,56 @@ def tool_bytes(tool: ToolSpec) -> int:
     return max(_weigh(_dump({"name": tool.name, "description": tool.description, "parameters": f})) for f in frames)
 
 
+class Weighing(NamedTuple):
+    """What messages, tools and other values come to at most, in tokens, without what a template puts around them.
+
+    Bytes are the plain weighing: a byte-level tokenizer makes at most one token of a byte.
+    """
+
+    message: Callable[[Message], int] = message_bytes
+    tool: Callable[[ToolSpec], int] = tool_bytes
+    value: Callable[[object], int] = weight
+
+
+BYTES = Weighing()
+
+
+def counting(count: Callable[[str], int]) -> Weighing:
+    """Return a weighing by a vocabulary; ``count`` returns the most tokens that a text can be.
+
+    Every text that a model reads is counted: words, names, ids, arguments and schemas. JSON is counted as it is sent,
+    without blanks, and with escapes for what is not ASCII, references written out or not, whichever is most. Roles and
+    markers are in the fixed parts. Soundness rests on the vocabulary, which is the maker's own, by its hash; on the
+    fixed parts, which are those of the bound by bytes; and on the ledger, which never uses a count again for a model
+    that has reported more than one.
+    """
+
+    def written(value: object) -> int:
+        if isinstance(value, str):
+            return count(value)
+        plain = _plain(value)
+        sent = {json.dumps(plain, ensure_ascii=escapes, default=str) for escapes in (False, True)}
+        return max(map(count, {_dump(value), *sent}))
+
+    def message(said: Message) -> int:
+        calls = sum(count(call.id) + count(call.name) + written(call.arguments) for call in said.tool_calls)
+        return count(said.text) + calls + count(said.tool_call_id or "")
+
+    def tool(spec: ToolSpec) -> int:
+        schema = max(written(spec.parameters), written(_inline(spec.parameters, spec.parameters)))
+        return count(spec.name) + count(spec.description) + schema
+
+    return Weighing(message, tool, written)
+
+
 def _parts(messages: tuple[Message, ...]) -> int:
     return len(messages) + sum(len(m.tool_calls) for m in messages)
 
 
-def plain_bound(request: Request) -> int:
+def plain_bound(request: Request, weighing: Weighing = BYTES) -> int:
     """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
-    weight = sum(map(message_bytes, request.messages)) + sum(map(tool_bytes, request.tools))
-    weight += _weigh(_dump(request.settings)) if request.settings else 0
+    weight = sum(map(weighing.message, request.messages)) + sum(map(weighing.tool, request.tools))
+    weight += weighing.value(request.settings) if request.settings else 0
     return weight + FIXED + PER_PART * (_parts(request.messages) + len(request.tools))
 
 
@@ -160,7 +202,7 @@ class Ground(NamedTuple):
         return self._replace(known=None)
 
 
-def bound(request: Request, known: Known | None = None, *, may_cut: bool = False) -> int:
+def bound(request: Request, known: Known | None = None, *, may_cut: bool = False, weighing: Weighing = BYTES) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
@@ -176,16 +218,16 @@ def bound(request: Request, known: Known | None = None, *, may_cut: bool = False
     in a system message where there is none, so the first message must still be there; and they leave out thoughts
     before the last question, so none of what stood before it may now stand behind the last question.
     """
-    plain = plain_bound(request)
+    plain = plain_bound(request, weighing)
     if known is None or not _same_setting(known.request, request):
         return plain
     if may_cut and not _goes_on(known, request):
         return plain
-    beyond = _beyond(known, request.messages)
+    beyond = _beyond(known, request.messages, weighing)
     return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
 
 
-def _beyond(known: Known, now: tuple[Message, ...]) -> int | None:
+def _beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int | None:
     """Return the most tokens of ``now`` that were not in the earlier request; None: it is no ground to build on.
 
     Each earlier message is found once at most, in its order.
@@ -194,7 +236,7 @@ def _beyond(known: Known, now: tuple[Message, ...]) -> int | None:
     for at, message in enumerate(now):
         place = next((place for place in range(start, len(before)) if before[place] == message), None)
         if place is None and (place := _continued(before, start, message)) is not None:
-            tokens += weight(message.text[_same_start(before[place].text, message.text) :]) + JOINT
+            tokens += weighing.value(message.text[_same_start(before[place].text, message.text) :]) + JOINT
         if place is None:
             new.append(message)
         else:
@@ -204,9 +246,9 @@ def _beyond(known: Known, now: tuple[Message, ...]) -> int | None:
     if places.get(0) != 0 or any(place < question and at > last for at, place in places.items()):
         return None
     if known.answer in new:
-        tokens += max(0, known.usage.output_tokens - message_bytes(known.answer))
+        tokens += max(0, known.usage.output_tokens - weighing.message(known.answer))
     runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
-    return tokens + sum(map(message_bytes, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
+    return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
 
 
 def _same_start(one: str, other: str) -> int:

@@ -56,6 +56,8 @@ class Ask:
     ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
     ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
     ``then`` is what a summary must leave for the request behind it.
+    ``can_count``: the input can be counted where ``input_bound`` is too much; ``counted_bound`` is what it came to,
+    and ``is_counted`` whether that is the bound.
     """
 
     attempt_id: str
@@ -70,6 +72,9 @@ class Ask:
     further: Mapping[LimitName, int] = field(default_factory=dict)
     keep: Keep | None = None
     then: Keep | None = None
+    can_count: bool = False
+    counted_bound: int | None = None
+    is_counted: bool = False
 
 
 class Hold(NamedTuple):
@@ -87,9 +92,12 @@ class Hold(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time."""
+    """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time.
 
-    reason: Literal["holds", "provider"]
+    ``reason`` "bound": nothing stands in the way but the bound itself; ask again with a counted one.
+    """
+
+    reason: Literal["holds", "provider", "bound"]
     seconds: float
     verdict: Verdict | None = None
 

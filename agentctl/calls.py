@@ -19,7 +19,8 @@ from agentctl.budget import Ask, Hold, Keep, Purpose, ceiling_of, further
 from agentctl.closing import Closing
 from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError
 from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
-from agentctl.holding import held
+from agentctl.gauge import Load
+from agentctl.holding import Counter, held
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, PriceOf, no_price
@@ -47,6 +48,7 @@ class Calls:
     ``retries`` are further attempts, each with a hold of its own.
     ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
     was asked; it is the provider's own unless another one is given.
+    ``load_count`` brings the vocabulary that surely counts what the model reads, where a bound by bytes is in the way.
     ``unfinished`` is what the last attempt said, also before it broke off: paid for, or in doubt.
     """
 
@@ -66,6 +68,7 @@ class Calls:
         retries: int = 3,
         first_pause_s: float = FIRST_PAUSE_S,
         settle_wait_s: float = 120.0,
+        load_count: Load | None = None,
         price_of: PriceOf | None = None,
     ) -> None:
         self._provider = provider
@@ -80,6 +83,7 @@ class Calls:
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
+        self._counter = Counter(load_count)
         self._window: int | None = None
         self._dearest_output: int | None = None
         wanted = wish(provider.facts, max_output_tokens)
@@ -351,7 +355,10 @@ class Calls:
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
         if purpose in ("answer", "summary"):
             patience = dict.fromkeys(patience, 0.0)
-        return await held(ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit)
+        count = None if purpose == "summary" else self._counter.of(request, self._settling.known, facts.may_cut)
+        return await held(
+            ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit, count=count
+        )
 
 
 async def _unheard(event: Event) -> None:

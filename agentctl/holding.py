@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import anyio
+import anyio.to_thread
 
+from agentctl.bound import Known, bound, counting
 from agentctl.breaker import SoFar, gave_up, tripped
 from agentctl.budget import Ask, Hold, Wait
 from agentctl.errors import StateError, Verdict
 from agentctl.events import CallWaited, Emit
+from agentctl.gauge import Load
+from agentctl.messages import Request
 from agentctl.protocols import Ledger
 
+Count = Callable[[], Awaitable[int | None]]
+"""Returns the most input tokens of a request by a vocabulary; None: there is none."""
 
-async def held(ask: Ask, *, ledger: Ledger, patience: Mapping[str, float], so_far: SoFar, emit: Emit) -> Hold:
+
+class Counter:
+    """Bounds requests by the vocabulary that surely counts what their model reads, loaded at the first use.
+
+    It takes about a second and 75 MB, so it is for requests to which a bound by bytes is in the way.
+    """
+
+    def __init__(self, load: Load | None) -> None:
+        self._load = load
+
+    def of(self, request: Request, known: Known | None, may_cut: bool) -> Count | None:
+        """Return what counts ``request`` in a worker thread; None where nothing can count it."""
+        return None if self._load is None else partial(self._counted, self._load, request, known, may_cut)
+
+    async def _counted(self, load: Load, request: Request, known: Known | None, may_cut: bool) -> int | None:
+        def counted() -> int | None:
+            count = load()
+            return None if count is None else bound(request, known, may_cut=may_cut, weighing=counting(count))
+
+        found = None
+        with suppress(Exception):  # bytes are a bound as well
+            found = await anyio.to_thread.run_sync(counted, abandon_on_cancel=True)
+        if found is None:
+            self._load = None
+        return found
+
+
+async def held(
+    ask: Ask,
+    *,
+    ledger: Ledger,
+    patience: Mapping[str, float],
+    so_far: SoFar,
+    emit: Emit,
+    count: Count | None = None,
+) -> Hold:
     """Reserve the worst case of ``ask``, waiting as many seconds for each reason as ``patience`` has for it.
+
+    ``count`` is asked where the ledger says that the bound itself is in the way; None: nothing else bounds the input.
 
     Raises:
         BudgetExceeded: a limit would be passed.
@@ -23,6 +68,7 @@ async def held(ask: Ask, *, ledger: Ledger, patience: Mapping[str, float], so_fa
         StateError: the ledger cannot be written.
     """
     started, told = anyio.current_time(), set[str]()
+    ask = replace(ask, can_count=count is not None)
     try:
         while True:
             answer = await ledger.reserve(ask)
@@ -31,6 +77,9 @@ async def held(ask: Ask, *, ledger: Ledger, patience: Mapping[str, float], so_fa
                     return answer
                 case Verdict():
                     raise tripped(answer, ask.facts, so_far)
+                case Wait(reason="bound") if count is not None and ask.can_count:
+                    counted = await count()
+                    ask = replace(ask, counted_bound=counted, can_count=counted is not None)
                 case Wait():
                     left = started + patience[answer.reason] - anyio.current_time()
                     if left <= 0:

@@ -21,7 +21,7 @@ from agentctl.dispatch import Dispatch
 from agentctl.economy import Economy
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
 from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
-from agentctl.gauge import Gauge
+from agentctl.gauge import Gauge, Load
 from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
 from agentctl.measure import PLAIN
@@ -64,6 +64,7 @@ class Orchestrator:
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
     says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
+    ``load_count`` brings the vocabulary that surely counts what the model reads; None: nobody is sure of one.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Orchestrator:
         keeper: Keeper | None = None,
         price_of: PriceOf = no_price,
         gauge: Gauge | None = None,
+        load_count: Load | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
     ) -> None:
@@ -88,6 +90,7 @@ class Orchestrator:
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
         self._approver, self._keeper = approver, keeper
         self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
+        self._load_count = load_count
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -166,6 +169,7 @@ class Orchestrator:
             doubt=plan.doubt,
             retries=plan.retries,
             price_of=self._price_of,
+            load_count=self._load_count,
         )
         emit, limits = run.recorder.emit, plan.loop
         limits = replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns))

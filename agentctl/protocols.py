@@ -189,6 +189,9 @@ class Ledger(Protocol):
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """In one transaction: sum, judge, grant. A ``Wait`` says when to ask again; a ``Verdict`` is a no.
 
+        Of an ask that ``can_count`` the counted bound is used where the other one would shorten the output, make it
+        wait or refuse it; where there is none yet, ``Wait("bound")`` asks for it, and nothing is held or queued.
+
         Raises:
             ActionDenied: a run above has ended.
             UnknownPrice: a run above has a dollar limit that cannot be kept with this model.

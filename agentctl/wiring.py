@@ -30,7 +30,7 @@ from agentctl.version import __version__
 if TYPE_CHECKING:
     from agentctl.checkup import Patient
     from agentctl.estimate import Estimate
-    from agentctl.gauge import Gauge
+    from agentctl.gauge import Gauge, Load
 
 
 def make_provider(
@@ -127,6 +127,21 @@ def _gauge(loaded: Loaded, facts: ModelFacts) -> tuple[Gauge | None, tuple[Calla
     return gauge, (lambda: learned.remember(provider, model, gauge.news),)
 
 
+def _load_count(provider: LLMProvider) -> Load | None:
+    """Return what brings the vocabulary that surely counts what a provider's model reads; None: nobody is sure."""
+    name = getattr(provider, "vocabulary", None)
+    if not isinstance(name, str):
+        return None
+
+    def load() -> Callable[[str], int] | None:
+        from agentctl.providers import vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
+
+        found = vocabulary.load(name)
+        return None if found is None else found.at_most
+
+    return load
+
+
 def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
     """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
     found = getattr(provider, name, None)
@@ -217,6 +232,7 @@ def assemble(
         keeper=Annex(kept, secrets=loaded.secrets),
         price_of=getattr(answering, "price_of", no_price),
         gauge=gauge,
+        load_count=_load_count(answering),
         opening=_own(answering, "prepare"),
         closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
     )

@@ -25,7 +25,7 @@ from agentctl.budget import (
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, nesting, rows
 from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
-from agentctl.ledger.health import broke_its_clamp, provider_health
+from agentctl.ledger.health import broke_its_clamp, may_count, provider_health
 from agentctl.ledger.kept import Kept
 from agentctl.ledger.owner import Alive, is_dead
 from agentctl.ledger.spool import Spool
@@ -156,6 +156,13 @@ class Book:
             nesting.refuse_the_unbounded(ask, limits)
             broke = broke_its_clamp(tick, ask)
             answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
+            if would_count(tick, ask, answer, at_ceiling=broke):
+                if ask.counted_bound is None:
+                    self._leave(tick, ask.attempt_id)
+                    return Wait("bound", 0.0)
+                if ask.counted_bound < ask.input_bound:
+                    ask = replace(ask, input_bound=ask.counted_bound, is_counted=True)
+                answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait):
                 self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
@@ -357,6 +364,13 @@ def judged(
 
 def _allows(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
     return isinstance(judge(ask, (room,), at_ceiling=at_ceiling), Worst)
+
+
+def would_count(tick: Tick, ask: Ask, answer: Worst | Wait | Verdict, *, at_ceiling: bool) -> bool:
+    """Whether a counted bound could do better: this one shortens the output, makes it wait, or refuses it."""
+    if not ask.can_count or at_ceiling or (isinstance(answer, Worst) and answer.output >= ask.most):
+        return False
+    return may_count(tick, ask.facts)
 
 
 def timed(tick: Tick, ask: Ask, verdict: Verdict) -> Verdict:

@@ -107,6 +107,7 @@ def insert(
         "price_version": None if price is None else price.version,
         "price_digest": None if price is None else price.digest,
         "input_bound": ask.input_bound,
+        "counted": int(ask.is_counted),
         "granted_output": worst.output,
         "hold_nano": worst.nano,
         "hold_tokens": worst.tokens,

@@ -143,6 +143,13 @@ ALTER TABLE attempts ADD COLUMN charged_digest TEXT;
 ALTER TABLE attempts ADD COLUMN hour_write_tokens INTEGER;
 ALTER TABLE attempts ADD COLUMN billed_nano INTEGER;
 
+-- Whether input_bound was counted by a vocabulary. A report above such a bound turns that off for its model at its
+-- address, until the user clears it.
+ALTER TABLE attempts ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN miscount_cleared_us INTEGER;
+CREATE INDEX attempts_miscounted ON attempts (provider, base_url, coalesce(model, ''))
+    WHERE counted = 1 AND input_tokens > input_bound AND miscount_cleared_us IS NULL;
+
 -- How a provider, at one address and with one model, fared lately. Free calls do not count.
 CREATE INDEX attempts_health ON attempts (provider, base_url, coalesce(model, ''), ended_us)
     WHERE (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0;

@@ -23,6 +23,11 @@ _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?([0-9]+)(?:[.-]([0-9]{1,2}))?(?![0-9])
 _NEW_CLAUDE = (4, 7)
 _O200K = re.compile(r"gpt-(?:4o|4\.[1-9]|[5-9])|chatgpt-|(?:^|[/:])(?:o[1-9](?![0-9a-z])|codex-|computer-use-)")
 _CL100K = re.compile(r"gpt-(?:4|3\.?5)")
+_PUBLISHED = (
+    (re.compile(r"gpt-5|(?:o1|o3|o4-mini|gpt-4\.1|(?:ft:)?gpt-4o)(?:[-:]|$)|chatgpt-4o-|gpt-4\.5-"), "o200k_base"),
+    (re.compile(r"(?:ft:)?(?:gpt-4|gpt-3\.5-turbo)(?:[-:]|$)"), "cl100k_base"),
+)
+_NOT_ONLY_TEXT = re.compile(r"audio|realtime|search|image|vision|transcribe|tts|research|computer|live")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,18 @@ def family_of(provider: str, model: str | None) -> Family | None:
     if _CL100K.search(name):
         return _OPENAI_OLDER
     return _UNKNOWN
+
+
+def published_vocabulary(model: str | None) -> str | None:
+    """Return the vocabulary that OpenAI publishes for a model of its own, None for any other name.
+
+    A name has to be one of tiktoken's table, whole or by its beginning, and say nothing of sound, images or searches:
+    what those bring into a prompt is no text.
+    """
+    name = (model or "").lower()
+    if _NOT_ONLY_TEXT.search(name):
+        return None
+    return next((found for pattern, found in _PUBLISHED if pattern.match(name)), None)
 
 
 def measure_for(provider: str, model: str | None, *, known: Mapping[str, Line] | None = None) -> Measure:

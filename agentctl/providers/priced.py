@@ -28,6 +28,12 @@ class Priced(LLMProvider):
             return facts
         return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
 
+    @property
+    def vocabulary(self) -> str | None:
+        """The vocabulary that surely counts what the provider's model reads, if it says so."""
+        found = getattr(self._provider, "vocabulary", None)
+        return found if isinstance(found, str) else None
+
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price that was set, for the model that is asked, in every service tier; else None."""
         facts = self._provider.facts

@@ -24,6 +24,7 @@ from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat import Answer, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
 from agentctl.providers.face import LLMProvider
+from agentctl.providers.families import published_vocabulary
 from agentctl.providers.readers import OpenAIReader
 from agentctl.providers.routes import ROUTES, Route
 from agentctl.settings import PriceLine
@@ -104,6 +105,15 @@ class RemoteProvider(LLMProvider):
         """Whether this is a server that may cut a prompt in silence: at its own address no provider does."""
         elsewhere = bool(self._base_url) and not is_official(self.provider, self._base_url)
         return self.provider == "ollama" or (elsewhere and self._route.reader is OpenAIReader)
+
+    @property
+    def vocabulary(self) -> str | None:
+        """The vocabulary that surely counts what this model reads; None: nobody is sure.
+
+        Only at OpenAI's own address: behind another one a model of the same name may be anything.
+        """
+        official = self.provider == "openai" and is_official(self.provider, self._base_url)
+        return published_vocabulary(self.model) if official else None
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price of another model of this provider, or of one in another service tier; None if unknown."""

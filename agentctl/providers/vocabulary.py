@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FOLDER = ("litellm_core_utils", "tokenizers")
 _PIECE = 32_768  # characters: on a million spaces tiktoken panics, and a million letters take it a third of a second
+_SEAM = 16  # tokens: two pieces of a text may be so many fewer than the whole
 _MOST_REMEMBERED = 50_000  # texts: some 10 MB
 _DIGITS = re.compile(r"[0-9]{1,3}")
 
@@ -86,6 +87,24 @@ class Vocabulary:
                 self._remembered = dict(list(self._remembered.items())[self._most_remembered // 2 :])
             self._remembered[key] = found
         return found
+
+    def at_most(self, text: str) -> int:
+        """Return how many tokens ``text`` can be: the larger of it and its NFKC form, or its bytes where it is odd.
+
+        Odd is what is no text in Unicode, and what this vocabulary cannot read; nothing is estimated.
+        """
+        forms = {text} if text.isascii() else {text, unicodedata.normalize("NFKC", text)}
+        return max(map(self._at_most, forms))
+
+    def _at_most(self, text: str) -> int:
+        size = len(text.encode("utf-8", "surrogatepass"))
+        pieces = [text[place : place + _PIECE] for place in range(0, len(text), _PIECE)]
+        try:
+            text.encode()
+            tokens = sum(len(self._encoding.encode_ordinary(piece)) for piece in pieces)
+        except Exception:  # noqa: BLE001 - whatever it cannot read
+            return size
+        return min(size, tokens + _SEAM * (len(pieces) - 1)) if pieces else 0
 
     def _in_pieces(self, text: str) -> int:
         counts: dict[str, int] = {}  # what is very long is often all the same

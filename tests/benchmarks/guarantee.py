@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
@@ -38,17 +39,19 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from agentctl.agents import find_agent, load_agents  # noqa: E402 - the tests are no package of the path
-from agentctl.events import CallHeld, CallSettled, ContextPruned, Event, RunFinished  # noqa: E402
+from agentctl.events import CallHeld, CallSettled, ContextPruned, Event, MessageAdded, RunFinished  # noqa: E402
+from agentctl.gauge import Count  # noqa: E402
 from agentctl.ledger import SqliteLedger  # noqa: E402
 from agentctl.limits import CostLimit  # noqa: E402
 from agentctl.measure import Measure  # noqa: E402
 from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage  # noqa: E402
 from agentctl.orchestrator import Orchestrator  # noqa: E402
 from agentctl.plan import Plan  # noqa: E402
-from agentctl.pricing import ModelFacts, charge_nano, to_nano, to_usd  # noqa: E402
+from agentctl.pricing import ModelFacts, charge_nano, to_nano, to_usd, worst_nano  # noqa: E402
 from agentctl.protocols import Kit  # noqa: E402
+from agentctl.providers import vocabulary  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
-from agentctl.providers.families import gauge_for, measure_for  # noqa: E402
+from agentctl.providers.families import gauge_for, measure_for, published_vocabulary  # noqa: E402
 from agentctl.providers.scripted import ScriptedProvider  # noqa: E402
 from agentctl.results import RunResult  # noqa: E402
 from agentctl.routing import ranked_tools  # noqa: E402
@@ -68,9 +71,14 @@ SAID = (
 WORDS = SAID.split()
 CODE = inspect.getsource(argparse)
 LEAST_CACHED = 1024
+NOTES = (
+    "Medians. Least: of holds that know the real tokens, but not what of them a cache sells cheaper. Used: of the runs"
+    " that the\ndollars stopped, with the least and the most. Usable: the limit less what the refused request was held"
+    " above its real cost."
+)
 HEAD = (
-    "limit  model              hold/charge  first bound/real  after a cut  stopped by $ / tokens   used of limit"
-    "  cut answers  over"
+    "limit  model              hold/charge (least)  first bound/real  after a cut  stopped by $ / tokens"
+    "    used of limit  usable  cut answers  over"
 )
 
 
@@ -190,9 +198,9 @@ class Mind:
     def __call__(self, request: Request) -> Completion:
         total = self.real[request.attempt_id] = self.measure.request(request.messages, request.tools)
         turn = self._said(request)
-        output = turn.thoughts + self.measure.text(turn.text) + sum(map(self._size, turn.calls)) + 3
+        output = self.output(turn)
         clamp = request.max_output_tokens or output
-        usage = self._usage(request, total, min(output, clamp), min(turn.thoughts, clamp))
+        usage = self.usage(request, total, min(output, clamp), min(turn.thoughts, clamp))
         self.before = request.messages
         if output > clamp:
             self.cut.append(usage)
@@ -208,10 +216,15 @@ class Mind:
             return self.turns[self.at]
         return Turn(text_of(random.Random(len(request.messages)), "prose", 700), thoughts=self.model.thoughts)
 
+    def output(self, turn: Turn) -> int:
+        """Return the output tokens of a turn."""
+        return turn.thoughts + self.measure.text(turn.text) + sum(map(self._size, turn.calls)) + 3
+
     def _size(self, call: ToolCall) -> int:
         return 12 + self.measure.text(call.name + json.dumps(dict(call.arguments)))
 
-    def _usage(self, request: Request, total: int, output: int, thoughts: int) -> Usage:
+    def usage(self, request: Request, total: int, output: int, thoughts: int) -> Usage:
+        """Return what a request is reported as, beside the one before it."""
         if not self.model.caches:
             return Usage(total, output, reasoning_tokens=thoughts)
         pairs = zip(self.before, request.messages, strict=False)
@@ -224,17 +237,29 @@ class Mind:
 
 
 class Seen(NamedTuple):
-    """One run: its holds with their charges and real inputs, the first and those behind a cut, and what was used."""
+    """One run: its holds with their charges and real inputs, the first and those behind a cut, and what was used.
+
+    ``floors`` are the ratios of holds that know the real tokens, but not what of them a cache sells cheaper.
+    ``lost_nano`` is what the request that a limit refused would have been held above its real cost.
+    """
 
     result: RunResult
     ratios: tuple[float, ...]
+    floors: tuple[float, ...]
     first: float
     after_cuts: tuple[float, ...]
     cut_nano: int
     spent_nano: int
+    lost_nano: int
 
     def stopped_by(self, limit: str) -> bool:
         return self.result.breaker is not None and self.result.breaker.limit == limit
+
+
+def load_count(name: str | None) -> Count | None:
+    """Return how a run may bound its input where bytes are in the way: for OpenAI's models, as at their own address."""
+    found = None if name is None else vocabulary.load(name)
+    return None if found is None else found.at_most
 
 
 async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, number: int, limit: Decimal) -> Seen:
@@ -266,13 +291,25 @@ async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, numb
         now=lambda: AT,
         new_id=lambda: "7f3a",
         gauge=gauge_for(model.provider, model.name),
+        load_count=partial(load_count, published_vocabulary(model.name)),
         closing=(ledger.aclose,),
     )
     result = await orchestrator.run(TASK)
-    return _seen(result, diary.events, mind, facts)
+    return _seen(result, diary.events, mind, facts, specs)
 
 
-def _seen(result: RunResult, events: Sequence[Event], mind: Mind, facts: ModelFacts) -> Seen:
+def _lost(result: RunResult, events: Sequence[Event], mind: Mind, facts: ModelFacts, specs: Sequence[ToolSpec]) -> int:
+    """Return the least hold of the refused request less its real cost, in nano-dollars; nothing was cut before."""
+    breaker, price = result.breaker, facts.price
+    if breaker is None or breaker.limit != "max_cost_per_task" or price is None:
+        return 0
+    said = tuple(event.message for event in events if isinstance(event, MessageAdded))
+    request = Request(facts.model, said, tuple(specs))
+    usage = mind.usage(request, mind.measure.request(said, specs), mind.output(mind.turns[mind.at]), 0)
+    return breaker.would_be - breaker.spent - breaker.held - charge_nano(price, usage)
+
+
+def _seen(result: RunResult, events: Sequence[Event], mind: Mind, facts: ModelFacts, specs: Sequence[ToolSpec]) -> Seen:
     held = {event.attempt_id: event for event in events if isinstance(event, CallHeld)}
     settled = [event for event in events if isinstance(event, CallSettled)]
     bounds = {name: hold.input_bound / mind.real[name] for name, hold in held.items() if name in mind.real}
@@ -288,15 +325,23 @@ def _seen(result: RunResult, events: Sequence[Event], mind: Mind, facts: ModelFa
     return Seen(
         result,
         tuple((held[one.attempt_id].hold_nano or 0) / (one.cost_nano or 1) for one in settled),
+        tuple(
+            worst_nano(facts.price, input_tokens=one.usage.input_tokens, output_tokens=one.usage.output_tokens)
+            / (one.cost_nano or 1)
+            for one in settled
+        ),
         next(iter(bounds.values())),
         tuple(after_cuts),
         sum(charge_nano(facts.price, usage) for usage in mind.cut),
         (result.cost_nano or 0) + (result.in_doubt_nano or 0),
+        _lost(result, events, mind, facts, specs),
     )
 
 
 class Row(NamedTuple):
-    """One model under one limit. ``used``: least, median and most of the limit, in runs that it stopped.
+    """One model under one limit. Of runs that the dollars stopped: ``used`` is how much of the limit they spent, least,
+    median and most. ``usable`` is the median of the limit less what the refused request was held above its real cost:
+    the rest of what is not used is less than one more request costs, which no bound can help.
 
     ``cut_answers`` is the share of all money that went to answers which the clamp cut.
     """
@@ -305,28 +350,33 @@ class Row(NamedTuple):
     limit: str
     runs: int
     hold_to_charge: float
+    least_hold_to_charge: float
     first_bound_to_real: float
     cut_bound_to_real: float | None
     stopped: int
     stopped_by_tokens: int
     used: tuple[float, float, float] | None
+    usable: float | None
     cut_answers: float
     most_over_usd: str
 
 
 def row(model: Model, limit: Decimal, seen: Sequence[Seen]) -> Row:
     shares = sorted(float(to_usd(one.spent_nano) / limit) for one in seen if one.stopped_by("max_cost_per_task"))
+    usable = [1 - float(to_usd(one.lost_nano) / limit) for one in seen if one.stopped_by("max_cost_per_task")]
     behind = [ratio for one in seen for ratio in one.after_cuts]
     return Row(
         model.name,
         f"{limit}",
         len(seen),
         median(ratio for one in seen for ratio in one.ratios),
+        median(ratio for one in seen for ratio in one.floors),
         median(one.first for one in seen),
         median(behind) if behind else None,
         len(shares),
         sum(one.stopped_by("max_tokens_per_task") for one in seen),
         (shares[0], median(shares), shares[-1]) if shares else None,
+        median(usable) if usable else None,
         sum(one.cut_nano for one in seen) / sum(one.spent_nano for one in seen),
         f"{to_usd(max(0, *(one.spent_nano - to_nano(limit) for one in seen))):f}",
     )
@@ -365,12 +415,13 @@ def main() -> None:
     for one in found:
         cut = "-" if one.cut_bound_to_real is None else f"{one.cut_bound_to_real:.1f}"
         used = "-" if one.used is None else f"{one.used[1]:.0%} ({one.used[0]:.0%} to {one.used[2]:.0%})"
+        usable = "-" if one.usable is None else f"{one.usable:.0%}"
         print(
-            f"${one.limit:<5} {one.model:<18}{one.hold_to_charge:>12.1f}{one.first_bound_to_real:>18.1f}{cut:>13}"
-            f"{one.stopped:>6} / {one.stopped_by_tokens:<3} of {one.runs:<3}{used:>20}{one.cut_answers:>12.1%}"
-            f"{one.most_over_usd:>6}"
+            f"${one.limit:<5} {one.model:<18}{one.hold_to_charge:>12.1f}{f'({one.least_hold_to_charge:.1f})':>8}"
+            f"{one.first_bound_to_real:>18.1f}{cut:>13}{one.stopped:>6} / {one.stopped_by_tokens:<3} of {one.runs:<3}"
+            f"{used:>21}{usable:>8}{one.cut_answers:>13.1%}{one.most_over_usd:>6}"
         )
-    print(f"Medians; used: of runs that the dollars stopped, with the least and the most. Took {took:.0f} s.")
+    print(f"{NOTES}\nTook {took:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""Counted bounds in the ledger: asked for only where bytes are in the way, and never again after a report above one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agentctl.budget import Ask, Charge, Hold, Wait
+from agentctl.errors import Verdict
+from agentctl.ledger import SqliteLedger
+from agentctl.limits import CostLimit
+from agentctl.messages import Usage
+from agentctl.pricing import ModelFacts, Price
+
+FACTS = ModelFacts("openai", "m", Price(Decimal(1), Decimal(1)), context_window=100_000, output_ceiling=10_000)
+"""A token costs a thousand nano-dollars, whichever it is."""
+
+
+def asking(name: str, bound: int = 8_000, counted: int | None = None, run: str = "mine", **changes: object) -> Ask:
+    asked = Ask(name, run, FACTS, bound, 256, 1_000, None, can_count=True, counted_bound=counted)
+    return replace(asked, **changes)  # type: ignore[arg-type]
+
+
+async def opened(ledger: SqliteLedger, tokens: int, run: str = "mine") -> None:
+    """Open a run that may spend so many tokens, in dollars."""
+    limits = CostLimit(max_cost_per_task=Decimal(tokens) / 1_000_000, max_tokens_per_task=None)
+    await ledger.open_run(run, limits, task="", agent="", labels={})
+
+
+def attempts(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT phase, input_bound, granted_output, counted FROM attempts ORDER BY rowid").fetchall()
+
+
+async def charged(ledger: SqliteLedger, hold: object, input_tokens: int, output_tokens: int = 10) -> None:
+    assert isinstance(hold, Hold), hold
+    assert await ledger.mark_sent(hold.id)
+    await ledger.settle(hold.id, Charge(Usage(input_tokens, output_tokens), (input_tokens + output_tokens) * 1_000))
+
+
+async def test_a_bound_with_room_is_never_counted(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 9_000)
+    assert isinstance(await ledger.reserve(asking("a")), Hold)
+    assert attempts(path) == [("held", 8_000, 1_000, 0)]
+
+
+@pytest.mark.parametrize("tokens", [8_999, 8_256, 8_255, 8_000, 7_999, 1])
+async def test_a_bound_in_the_way_asks_for_a_count_and_holds_nothing(
+    ledger: SqliteLedger, path: Path, tokens: int
+) -> None:
+    await opened(ledger, tokens)
+    assert await ledger.reserve(asking("a")) == Wait("bound", 0.0)
+    assert attempts(path) == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM waiters").fetchone() == (0,)
+
+
+async def test_a_count_is_held_where_it_was_asked_for(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 8_300)
+    held = await ledger.reserve(asking("a", counted=3_000))
+    assert isinstance(held, Hold)
+    assert (held.input_bound, held.granted_output, held.nano) == (3_000, 1_000, 4_000_000)
+    assert attempts(path) == [("held", 3_000, 1_000, 1)]
+
+
+async def test_a_count_that_is_not_needed_is_not_held(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 9_000)
+    await ledger.reserve(asking("a", counted=3_000))
+    await ledger.reserve(replace(asking("b", bound=2_000, counted=3_000), most=100_000))
+    assert [(bound, counted) for _, bound, _, counted in attempts(path)] == [(8_000, 0)]
+
+
+async def test_a_count_shortens_waits_and_refuses_as_any_bound(ledger: SqliteLedger) -> None:
+    await opened(ledger, 3_500)
+    held = await ledger.reserve(asking("a", counted=3_000))
+    assert isinstance(held, Hold)
+    assert held.granted_output == 500
+    assert isinstance(await ledger.reserve(asking("b", counted=3_000)), Wait)
+    await charged(ledger, held, 2_900)
+    refused = await ledger.reserve(asking("c", counted=3_000))
+    assert isinstance(refused, Verdict)
+    assert refused.would_be == (2_910 + 3_256) * 1_000
+
+
+async def test_what_waits_for_others_is_counted_first(ledger: SqliteLedger) -> None:
+    """What another run holds leaves room for the counted request, and not for its bytes."""
+    hour = 15_000_000
+    for run in ("one", "two"):
+        await opened(ledger, 100_000, run)
+    assert isinstance(await ledger.reserve(asking("a", run="one", hour_limit_nano=hour)), Hold)
+    asked = asking("b", run="two", hour_limit_nano=hour)
+    assert await ledger.reserve(asked) == Wait("bound", 0.0)
+    held = await ledger.reserve(replace(asked, counted_bound=4_000))
+    assert isinstance(held, Hold)
+    assert held.granted_output == 1_000
+
+
+async def test_a_probe_is_short_by_design_and_asks_for_no_count(path: Path) -> None:
+    ledger = SqliteLedger(path, pause_s=0.0)
+    await opened(ledger, 40_000)
+    for name in ("a", "b"):
+        held = await ledger.reserve(asking(name))
+        assert isinstance(held, Hold)
+        assert await ledger.mark_sent(held.id)
+        await ledger.doubt(held.id, "cut")
+    probe = await ledger.reserve(asking("c"))
+    assert isinstance(probe, Hold)
+    assert (probe.probe, probe.granted_output) == (True, 256)
+    await ledger.aclose()
+
+
+async def miscounted(ledger: SqliteLedger, facts: ModelFacts = FACTS, *, reported: int = 3_001) -> None:
+    await opened(ledger, 8_300, "first")
+    held = await ledger.reserve(asking("first", counted=3_000, run="first", facts=facts))
+    await charged(ledger, held, reported)
+    await ledger.close_run("first", "done")
+
+
+async def clear_overruns(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE overruns SET cleared_us = 1")
+
+
+async def test_a_report_above_a_counted_bound_ends_counting_for_that_model_in_every_process(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    await miscounted(ledger)
+    await ledger.aclose()
+    await clear_overruns(path)
+    later = SqliteLedger(path)
+    await opened(later, 8_300)
+    held = await later.reserve(asking("a", counted=3_000))
+    assert isinstance(held, Hold)
+    assert (held.input_bound, held.granted_output) == (8_000, 300)
+    await later.aclose()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(FACTS, model="other"), replace(FACTS, provider="p"), replace(FACTS, base_url="https://proxy.example")],
+    ids=["model", "provider", "address"],
+)
+async def test_a_report_above_a_counted_bound_says_nothing_of_another_model(
+    ledger: SqliteLedger, other: ModelFacts
+) -> None:
+    await miscounted(ledger)
+    await opened(ledger, 8_300)
+    assert await ledger.reserve(asking("a", facts=other)) == Wait("bound", 0.0)
+
+
+async def test_a_report_at_a_counted_bound_is_no_miscount(ledger: SqliteLedger) -> None:
+    await miscounted(ledger, reported=3_000)
+    await opened(ledger, 8_300)
+    assert await ledger.reserve(asking("a")) == Wait("bound", 0.0)
+
+
+async def test_a_report_above_a_bound_by_bytes_is_no_miscount(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 100_000, "first")
+    held = await ledger.reserve(asking("first", run="first"))
+    await charged(ledger, held, 8_001)
+    await clear_overruns(path)
+    await opened(ledger, 8_300)
+    assert await ledger.reserve(asking("a")) == Wait("bound", 0.0)
+
+
+async def test_what_another_model_answers_is_not_counted(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 8_300)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "INSERT INTO substitutes (provider, base_url, model, answered_model, attempt_id, at_us)"
+            " VALUES ('openai', '', 'm', 'claude', 'x', 1)"
+        )
+    held = await ledger.reserve(asking("a"))
+    assert isinstance(held, Hold)
+    assert (held.input_bound, held.granted_output) == (8_000, 300)
