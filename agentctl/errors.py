@@ -237,10 +237,26 @@ class RateLimited(ProviderError):
 
 
 class QuotaExceeded(RateLimited):
-    """No credit is left: waiting does not help."""
+    """No credit is left: waiting does not help.
+
+    ``affordable`` is the number of output tokens that the credits still pay for, None where the provider names none.
+    """
 
     kind = "quota"
     retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        billed: Billed = "unknown",
+        retry_after: float | None = None,
+        unsent: bool = False,
+        affordable: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, billed=billed, retry_after=retry_after, unsent=unsent)
+        self.affordable = affordable
 
 
 class AuthFailed(ProviderError):

@@ -15,6 +15,8 @@ from agentctl.messages import Completion, Delta, Message, Request, ToolCall, Too
 from agentctl.pricing import ModelFacts
 
 Effect = Literal["read", "write", "destructive", "network"]
+Outcome = Literal["unsent", "refused", "unknown"]
+"""What is known of a request without an answer: surely no byte of it left, refused by a status that costs nothing."""
 
 
 class LLMProvider(Protocol):
@@ -27,6 +29,9 @@ class LLMProvider(Protocol):
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Yield pieces as they come and the whole ``Completion`` last.
+
+        The iterator may have a method ``withdraw() -> Outcome``, which lets nothing of the request leave from then on.
+        It is called when no answer came, also when the call was cancelled. Without it, the request may have left.
 
         Raises:
             ProviderError: with ``billed`` "no" only when the attempt surely cost nothing.
@@ -319,6 +324,7 @@ __all__ = [
     "Ledger",
     "Observer",
     "OpenToolbox",
+    "Outcome",
     "Pruner",
     "Question",
     "Sandbox",

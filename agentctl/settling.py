@@ -31,7 +31,7 @@ from agentctl.events import CallDoubted, CallSettled, CallUnsettled, CallVoided,
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Request, Usage
 from agentctl.pricing import FREE, ModelFacts, PriceOf, to_usd
-from agentctl.protocols import Ledger
+from agentctl.protocols import Ledger, Outcome
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
 
@@ -134,19 +134,23 @@ class Settling:
             await self._ledger.void(hold.id, "not sent")
             await self._emit(CallVoided(hold.id, "not sent"))
             return
-        if not facts.metered or (not sent.answered and self._surely_free(facts, error)):
-            await self._write(hold, Void(reason_of(error)))
-            await self._emit(CallVoided(hold.id, reason_of(error)))
+        if not facts.metered or (not sent.answered and self._is_free(facts, sent.outcome, error)):
+            reason = reason_of(error)
+            if sent.outcome == "unsent" and not isinstance(error, ProviderError):
+                reason = f"not sent: {reason}"
+            await self._write(hold, Void(reason))
+            await self._emit(CallVoided(hold.id, reason))
             return
         self._ground = self._ground.shaken()
         fault = sent.failed or isinstance(error, ProviderError)
         await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
 
-    def _surely_free(self, facts: ModelFacts, error: BaseException) -> bool:
-        """Whether a failed attempt cost nothing: an error document is believed only from an endpoint we know."""
-        if not isinstance(error, ProviderError) or error.billed != "no":
-            return False
-        return error.unsent or (facts.known_endpoint and self._doubt == "normal")
+    def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
+        """Whether a failed attempt surely cost nothing: unsent, or refused for free by an endpoint that we know."""
+        free = isinstance(error, ProviderError) and error.billed == "no"
+        if outcome == "unsent" or (isinstance(error, ProviderError) and free and error.unsent):
+            return True
+        return (free or outcome == "refused") and facts.known_endpoint and self._doubt == "normal"
 
     async def _leave_in_doubt(
         self,

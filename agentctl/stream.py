@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import anyio
+import anyio.lowlevel
 
 from agentctl.breaker import RanPast
 from agentctl.errors import ProviderUnavailable
 from agentctl.events import AnswerStreamed, Emit
 from agentctl.messages import Completion, Delta, Request
-from agentctl.protocols import LLMProvider
+from agentctl.protocols import LLMProvider, Outcome
 
 HANG_UP_S = 5.0
 _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
@@ -31,13 +32,15 @@ class Patience(NamedTuple):
 class Sent:
     """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
 
-    ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off.
+    ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
+    known of the request if no answer came, once ``take_in`` has ended.
     """
 
     completion: Completion | None = None
     answered: bool = False
     failed: bool = False
     ran_past: bool = False
+    outcome: Outcome = "unsent"
     text_bytes: int = 0
     pieces: list[str] = field(default_factory=list)
 
@@ -49,17 +52,18 @@ async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience:
         ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
     """
     name = provider.facts.provider
-    stream = provider.stream(request)
     try:
         with anyio.fail_after(patience.deadline - anyio.current_time()):
-            await _read(stream, request, sent, patience.silence_s, emit)
+            await anyio.lowlevel.checkpoint()  # whoever is cancelled already ends here, where nothing has left
+            sent.outcome = "unknown"
+            stream = provider.stream(request)
+            try:
+                await _read(stream, request, sent, patience.silence_s, emit)
+            finally:
+                await _hang_up(stream)
+                sent.outcome = _withdraw(stream)
     except TimeoutError as error:
-        raise ProviderUnavailable(
-            f"{name} sent nothing for {patience.silence_s:g} s, or not the whole answer in {patience.whole_s:g} s",
-            hint="try again, or raise --llm-timeout",
-        ) from error
-    finally:
-        await _hang_up(stream)
+        raise _late(name, sent, patience) from error
     if sent.ran_past:
         raise RanPast(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
     if sent.completion is None:
@@ -97,6 +101,31 @@ async def _next(stream: AsyncIterator[Delta | Completion], sent: Sent) -> Delta 
     except Exception as error:
         sent.failed, sent.ran_past = True, isinstance(error, RanPast)
         raise
+
+
+def _late(name: str, sent: Sent, patience: Patience) -> ProviderUnavailable:
+    """Return the error for an attempt that took too long."""
+    if sent.outcome == "unsent":
+        return ProviderUnavailable(
+            f"the request to {name} could not be sent within {min(patience.silence_s, patience.whole_s):g} s",
+            hint="check the address and the network, or raise --llm-timeout",
+            billed="no",
+            unsent=True,
+        )
+    return ProviderUnavailable(
+        f"{name} sent nothing for {patience.silence_s:g} s, or not the whole answer in {patience.whole_s:g} s",
+        hint="try again, or raise --llm-timeout",
+        billed="no" if sent.outcome == "refused" else "unknown",
+    )
+
+
+def _withdraw(stream: AsyncIterator[Delta | Completion]) -> Outcome:
+    """Return what the provider knows of a request that ended; one that says nothing may have sent it."""
+    try:
+        said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
+    except Exception:  # noqa: BLE001 - a stranger's code
+        return "unknown"
+    return said if said in ("unsent", "refused") else "unknown"
 
 
 async def _hang_up(stream: AsyncIterator[Delta | Completion]) -> None:

@@ -45,7 +45,7 @@ SENTENCES = {
     ExitStatus.model_gone: "The provider does not know the model.",
     ExitStatus.internal: "A bug in agentctl; stderr says where the log is.",
     ExitStatus.state: "The ledger, the journal or stdout cannot be written, or what is written cannot be believed.",
-    ExitStatus.rate_limited: "The provider still refused after the retries: try later.",
+    ExitStatus.rate_limited: "The provider still refused after the retries: try later; or no credit is left there.",
     ExitStatus.auth: "A key is missing or was rejected.",
     ExitStatus.timeout: "The run's own time (--timeout) was over.",
     ExitStatus.interrupted: "Ctrl-C: calls stopped, holds kept, children dead, journal closed, summary printed.",

@@ -22,10 +22,10 @@ from agentctl.errors import (
     Refused,
     Rejected,
 )
-from agentctl.providers.gate import Attempt
+from agentctl.providers.gate import FREE_BY_STATUS, Attempt
 from agentctl.text import redact, safe_text
 
-FREE_REFUSALS = frozenset({400, 401, 403, 404, 413, 422, 429})
+_FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever their body is: Attempt.is_free_refusal
 _MOST_SAID = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
@@ -50,6 +50,46 @@ _NO_MODEL = re.compile(
 _NO_QUOTA = re.compile(
     r"insufficient_quota|exceeded your current quota|credit balance|insufficient.balance|billing", re.IGNORECASE
 )
+_NO_CREDIT = re.compile(
+    r"credit balance is too low|insufficient.(balance|credit|funds)|insufficient_quota", re.IGNORECASE
+)
+_AFFORDABLE = re.compile(r"can only afford (\d[\d,]{0,11})\b", re.IGNORECASE)
+#: The status that an error document in a stream stands for, by the words that providers use for its code or type.
+_STATUS_OF: Mapping[str, int] = {
+    "bad_request": 400,
+    "context_length_exceeded": 400,
+    "failed_precondition": 400,
+    "invalid_argument": 400,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "unauthenticated": 401,
+    "billing_error": 402,
+    "insufficient_credits": 402,
+    "payment_required": 402,
+    "permission_denied": 403,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found": 404,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "unprocessable_entity": 422,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "resource_exhausted": 429,
+    "too_many_requests": 429,
+    "api_error": 500,
+    "internal": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "server_error": 500,
+    "service_unavailable": 503,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
 
 
@@ -87,7 +127,7 @@ def translate(error: BaseException | None, attempt: Attempt, who: Who) -> Agentc
     if attempt.is_error:
         return _refused(attempt, who)
     if attempt.reader.error is not None:
-        return _failed_midway(attempt.reader.error, who)
+        return _failed_in_stream(attempt, attempt.reader.error, who)
     if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
         return ProviderUnavailable(
             f"{who.provider} answered with something that is no answer of a model",
@@ -110,7 +150,15 @@ def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
 
 
 def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
-    said = who.said(str(attempt.broken) or type(attempt.broken).__name__)
+    if type(attempt.broken).__name__ == "LocalProtocolError":  # its words may quote the key
+        return AuthFailed(
+            f"the key of {who.provider} has a line break or a space that cannot be sent",
+            hint=_key_cure(who),
+            billed="no",
+            unsent=True,
+        )
+    why = attempt.broken or "no connection"
+    said = who.said(str(why) or type(why).__name__)
     if "CERTIFICATE" in said or "SSL" in said:
         cure = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
     else:
@@ -122,23 +170,36 @@ def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
 
 def _refused(attempt: Attempt, who: Who) -> ProviderError:
     """An answer other than 2xx: its status and its document say what it is."""
-    status = attempt.status or 0
-    document = _document(attempt.body)
-    said = who.said(_words(document)) or f"HTTP {status}"
-    text = attempt.body[:65536].decode("utf-8", "replace")
+    status, document = attempt.status or 0, _document(attempt.body)
     complete = attempt.ended and document is not None
-    billed: Billed = "no" if complete and status in FREE_REFUSALS else "unknown"
-    after = _retry_after(attempt.headers)
+    free = attempt.is_free_refusal or (complete and status in _FREE_BY_DOCUMENT)
+    text = attempt.body[:65536].decode("utf-8", "replace")
+    return _refusal(status, document, text, "no" if free else "unknown", attempt.headers, who)
+
+
+def _refusal(
+    status: int, document: Mapping[str, object] | None, text: str, billed: Billed, headers: Mapping[str, str], who: Who
+) -> ProviderError:
+    """Return the error for a status; ``text`` is the document as it came."""
+    said = who.said(_words(document)) or f"HTTP {status}"
+    after = _retry_after(headers)
     told = f"{who.provider}: {said}"
 
     def made(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
         return kind(message, hint=hint, billed=billed, retry_after=after)
 
     if 300 <= status < 400:
-        there = who.said(attempt.headers.get("location", "elsewhere"))
+        there = who.said(headers.get("location", "elsewhere"))
         return made(Rejected, f"{who.provider} redirects to {there}", "agentctl follows no redirect: set that address")
-    if status in (402, 429) and _NO_QUOTA.search(text):
-        return made(QuotaExceeded, f"{told} (quota)", f"add credit at {who.provider}, or choose another provider")
+    no_credit = {400: _NO_CREDIT, 403: _NO_CREDIT, 429: _NO_QUOTA}.get(status)
+    if status == 402 or (no_credit is not None and no_credit.search(text)):
+        return QuotaExceeded(
+            f"{told} (quota)",
+            hint=f"add credits at {who.provider}, or choose another provider",
+            billed=billed,
+            retry_after=after,
+            affordable=_affordable(text),
+        )
     if status == 429:
         wait = f" in {after:.0f} s" if after else ""
         return made(RateLimited, f"{told} (rate limit)", f"try again{wait or ' later'}")
@@ -172,13 +233,36 @@ def _sizes(text: str) -> tuple[int | None, int | None]:
     return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
 
 
-def _failed_midway(document: Mapping[str, object], who: Who) -> ProviderError:
-    """An error event in the middle of a stream: the answer had begun, and who knows what it costs."""
-    said = who.said(_words({"error": document})) or "an error in mid-answer"
-    kind = f"{document.get('type')} {document.get('code')}".lower()
-    if "rate_limit" in kind or document.get("code") == 429:
-        return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
-    return ProviderUnavailable(f"{who.provider} broke off: {said}", hint="try again later")
+def _failed_in_stream(attempt: Attempt, document: Mapping[str, object], who: Who) -> ProviderError:
+    """An error event in a stream: a refusal where nothing of an answer came before, else who knows what it costs."""
+    status = _status_of(document)
+    if attempt.reader.spoken or status is None:
+        said = who.said(_words({"error": document})) or "an error in mid-answer"
+        if status == 429:
+            return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
+        return ProviderUnavailable(f"{who.provider} broke off: {said}", hint="try again later")
+    free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
+    text = json.dumps(document, ensure_ascii=False)[:65536]
+    return _refusal(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, who)
+
+
+def _status_of(document: Mapping[str, object]) -> int | None:
+    """Return the HTTP status that an error document names; where it names several, a server's own fault first."""
+    found = list[int]()
+    for name in ("code", "status", "type"):
+        value = document.get(name)
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[45]\d\d", value) else value
+        if type(number) is int and 400 <= number < 600:
+            found.append(number)
+        elif isinstance(value, str) and value.lower() in _STATUS_OF:
+            found.append(_STATUS_OF[value.lower()])
+    return next((status for status in found if status >= 500), found[0] if found else None)
+
+
+def _affordable(text: str) -> int | None:
+    """Return the output tokens that the credits still pay for, where a refusal names them."""
+    found = _AFFORDABLE.search(text)
+    return int(found[1].replace(",", "")) if found else None
 
 
 def _document(body: bytes) -> Mapping[str, object] | None:

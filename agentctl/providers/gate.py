@@ -9,20 +9,25 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
+import httpcore
 import httpx
 
 from agentctl.bound import weight
 from agentctl.errors import AgentctlError, Rejected
+from agentctl.protocols import Outcome
 from agentctl.providers.readers import Reader, TooLong
 
 CONNECT_S = 15.0
 WRITE_S = 60.0
 LATE_S = 10.0  # how long the usage may come after the answer's last word
 END_S = 0.25  # how long a body may stay open when nothing more will come: closed by itself it can be used again
+ERROR_S = 10.0  # how long the document of a refusal may take: its status is known already
 MOST_ERROR_BYTES = 256 * 1024
+FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; so is every redirect
+_WITHOUT_A_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's events: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
 _CLAMPS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
@@ -41,24 +46,77 @@ class Pledge(NamedTuple):
 class Attempt:
     """One attempt on the wire and what became of it.
 
-    ``sent``: handed to the network. ``connected``: it may have arrived. ``ended``: the whole answer came. ``body`` is
-    that of an answer other than 2xx, bounded. ``broken`` is what the connection failed with.
+    ``sent``: handed to the network. ``ended``: the whole answer came. ``body`` is that of an answer other than 2xx,
+    bounded in size, and in time by ``error_s`` seconds. ``broken`` is what the connection failed with.
     """
 
-    def __init__(self, pledge: Pledge, reader: Reader) -> None:
-        self.pledge, self.reader = pledge, reader
-        self.sent = self.connected = self.ended = False
+    def __init__(self, pledge: Pledge, reader: Reader, *, error_s: float = ERROR_S) -> None:
+        self.pledge, self.reader, self.error_s = pledge, reader, error_s
+        self.sent = self.ended = self.withdrawn = False
+        self._traced = self._departed = self._in_tunnel = self._unwritable = False
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.body = b""
         self.broken: Exception | None = None
         self.refusal: AgentctlError | None = None
         self._tap: _Tap | None = None
+        self._opened: httpcore.AsyncNetworkStream | None = None
 
     @property
     def is_error(self) -> bool:
         """Whether the answer is none: a redirect or an error document."""
         return self.status is not None and not 200 <= self.status < 300
+
+    @property
+    def is_free_refusal(self) -> bool:
+        """Whether the status alone says that nothing was billed: a redirect, a wrong key, no credit, no such thing."""
+        return self.status is not None and (300 <= self.status < 400 or self.status in FREE_BY_STATUS)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a byte of the request may have left: also where the network does not report how far it came."""
+        return self.sent and not self._unwritable and (self._departed or not self._traced)
+
+    def withdraw(self) -> Outcome:
+        """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
+        self.withdrawn = True
+        if not self.connected:
+            return "unsent"
+        return "refused" if self.is_free_refusal else "unknown"
+
+    def hand_over(self, *, traced: bool) -> None:
+        """Note that the request goes to the network; ``traced``: that network is known to report each step."""
+        self.sent, self._traced = True, traced
+
+    def trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Note a step of the network, as httpcore names it: from the first byte of the headers on it may have left.
+
+        An event that is not known to come before that byte counts as that byte.
+
+        Raises:
+            httpx.ConnectError: the request was withdrawn before that byte, which is not sent.
+        """
+        self._traced = True
+        if event == "http11.send_request_headers.failed":  # of a tunnel or not: headers that HTTP forbids are not sent
+            self._unwritable = type(about.get("exception")).__name__ == "LocalProtocolError"
+        if self._departed:
+            return
+        if event.endswith("connect_tcp.complete"):
+            self._opened = about.get("return_value")
+        request = about.get("request")
+        if request is not None:
+            self._in_tunnel = request.method == b"CONNECT"  # to a proxy, without the key and the conversation
+        if event.startswith(_WITHOUT_A_REQUEST) or self._in_tunnel:
+            return
+        if self.withdrawn:
+            raise httpx.ConnectError("the request was withdrawn")
+        self._departed = True
+
+    def fail(self, error: Exception) -> None:
+        """Note what the network failed with before an answer began."""
+        self.broken = error
+        if isinstance(error, _UNSENT):
+            self._traced = True
 
     async def finish(self) -> None:
         """Read what is left of a body when the last word was said: the usage may follow it."""
@@ -77,6 +135,8 @@ class Attempt:
         """Close the connection unless the whole answer came."""
         if self._tap is not None:
             await self._tap.aclose()
+        elif self._opened is not None and not self.connected:
+            await self._opened.aclose()  # a handshake that is cancelled leaves it open
 
     def answered_with(self, response: httpx.Response) -> httpx.Response:
         """Return the response with its body read along."""
@@ -88,6 +148,15 @@ class Attempt:
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
         )
+
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+class Network(httpx.AsyncHTTPTransport):
+    """The connections of one provider; ``traced`` once they have reported a step of a request."""
+
+    traced = False
 
 
 class Gate(httpx.AsyncBaseTransport):
@@ -103,7 +172,7 @@ class Gate(httpx.AsyncBaseTransport):
             httpx.ConnectError: refused; ``attempt.refusal`` says why, unless it was the second of one attempt.
         """
         attempt = self._attempt
-        if attempt.sent:
+        if attempt.sent or attempt.withdrawn:
             raise httpx.ConnectError("one attempt is one request", request=request)
         why_not = _breach(request, await request.aread(), attempt.pledge)
         if why_not is not None:
@@ -116,15 +185,19 @@ class Gate(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(why_not, request=request)
         request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
         request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}
-        attempt.sent = attempt.connected = True
+        request.extensions["trace"] = self._trace
+        attempt.hand_over(traced=isinstance(self._network, Network) and self._network.traced)
         try:
             return attempt.answered_with(await self._network.handle_async_request(request))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            attempt.connected, attempt.broken = False, error
+        except Exception as error:
+            attempt.fail(error)
             raise
-        except httpx.HTTPError as error:
-            attempt.broken = error
-            raise
+
+    async def _trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Take one step of the network; httpcore awaits this before it goes on."""
+        if isinstance(self._network, Network):
+            self._network.traced = True
+        self._attempt.trace(event, about)
 
 
 class Shut(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -146,6 +219,7 @@ class _Tap(httpx.AsyncByteStream):
         self._stream, self._attempt = stream, attempt
         self._pieces = stream.__aiter__()
         self._rest = b""
+        self._until = anyio.current_time() + attempt.error_s
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -154,7 +228,7 @@ class _Tap(httpx.AsyncByteStream):
         attempt = self._attempt
         try:
             while True:
-                piece = await anext(self._pieces)
+                piece = await self._next()
                 self._take(piece)
                 if attempt.is_error:
                     return piece
@@ -169,9 +243,15 @@ class _Tap(httpx.AsyncByteStream):
                 rest, self._rest = self._rest, b""
                 return _for_litellm(rest)
             raise
-        except (httpx.HTTPError, TooLong) as error:
+        except (httpx.HTTPError, TooLong, TimeoutError) as error:
             attempt.broken = attempt.broken or error
             raise
+
+    async def _next(self) -> bytes:
+        if not self._attempt.is_error:
+            return await anext(self._pieces)
+        with anyio.fail_after(self._until - anyio.current_time()):
+            return await anext(self._pieces)
 
     def _take(self, piece: bytes) -> None:
         attempt = self._attempt

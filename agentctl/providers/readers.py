@@ -17,6 +17,10 @@ from agentctl.pricing import NANO_PER_USD
 
 MOST_LINE_BYTES = 16 * 1024 * 1024
 _MOST_USD = 1e6
+_ENVELOPE = frozenset(
+    {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
+    | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
+)
 
 
 class TooLong(ValueError):
@@ -31,7 +35,7 @@ class Reader(ABC):
     that served it, where that is said; ``hour_writes`` the tokens among its cache writes that last an hour;
     ``fee`` what it did and charges for that was never asked of it.
     ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an error document in
-    the stream. ``events`` counts what could be read.
+    the stream; ``spoken`` whether an event held a piece of an answer or a usage. ``events`` counts what could be read.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,7 @@ class Reader(ABC):
         self.fee: str | None = None
         self.finished = self.over = False
         self.error: Mapping[str, object] | None = None
+        self.spoken = False
         self.events = 0
         self._rest = b""
 
@@ -75,6 +80,7 @@ class Reader(ABC):
             return
         if isinstance(event, dict):
             self.events += 1
+            self.spoken = self.spoken or _speaks(event)
             error = event.get("error")
             if isinstance(error, (dict, str)) and error:
                 self.error = error if isinstance(error, dict) else {"message": error}
@@ -224,6 +230,20 @@ def _dollars(value: object) -> Decimal | None:
 
 def _in(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
+
+
+def _speaks(event: Mapping[str, object]) -> bool:
+    """Whether an event holds more than its envelope: text, a call, a usage, or anything that we do not know."""
+    left: list[object] = [event]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [inner for name, inner in value.items() if name not in _ENVELOPE]
+        elif isinstance(value, list):
+            left += value
+        elif value not in (None, "", False, "error"):
+            return True
+    return False
 
 
 def _text(value: object) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -18,6 +18,7 @@ from agentctl.breaker import RanPast
 from agentctl.errors import UsageError
 from agentctl.messages import Completion, Delta, Request
 from agentctl.pricing import ModelFacts, Price
+from agentctl.protocols import Outcome
 from agentctl.providers import door
 from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.catalog import Catalog, load_catalog
@@ -46,6 +47,23 @@ _MOST_SIZE_PER_TOKEN = 256
 
 #: What the tier that is asked for is called in an answer, or one that costs no more.
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
+
+
+class _Exchange(AsyncIterator[Delta | Completion]):
+    """One request and its answer; ``begun`` holds the attempt as soon as there is one."""
+
+    def __init__(self, pieces: AsyncGenerator[Delta | Completion], begun: Sequence[Attempt]) -> None:
+        self._pieces, self._begun = pieces, begun
+
+    async def __anext__(self) -> Delta | Completion:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+
+    def withdraw(self) -> Outcome:
+        """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
+        return self._begun[0].withdraw() if self._begun else "unsent"
 
 
 class RemoteProvider(LLMProvider):
@@ -136,13 +154,18 @@ class RemoteProvider(LLMProvider):
                 self._found_url = self._address(litellm)[1]
                 self.__dict__.pop("facts", None)
 
-    async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
         """Send one request and yield its answer, piece by piece; "" stands for a piece of a call or a thought.
 
         Raises:
             ProviderError: no answer, and whether it may have been billed.
             RanPast: it went on past its clamp.
         """
+        begun: list[Attempt] = []
+        return _Exchange(self._pieces(request, begun), begun)
+
+    async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Completion]:
+        """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
         litellm = await door.ready()
         from agentctl.providers.failures import translate  # noqa: PLC0415 - httpx comes with litellm
         from agentctl.providers.gate import Attempt, Pledge  # noqa: PLC0415
@@ -151,6 +174,7 @@ class RemoteProvider(LLMProvider):
         clamp = request.max_output_tokens or wish(self.facts).most
         pledge = Pledge(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
         attempt, answer = Attempt(pledge, self._route.reader()), Answer()
+        begun.append(attempt)
         pieces: Any = None
         try:
             try:
@@ -229,14 +253,14 @@ class RemoteProvider(LLMProvider):
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""
-        import httpx
+        from agentctl.providers.gate import Network  # noqa: PLC0415 - httpx comes with litellm
 
         try:
             return self._network.get()
         except LookupError:
             plain = urlsplit(self._base_url).scheme == "http"
             proxy = proxy_for(self._base_url or _SOMEWHERE)
-            network = httpx.AsyncHTTPTransport(verify=not plain, retries=0, proxy=proxy)
+            network = Network(verify=not plain, retries=0, proxy=proxy)
             self._network.set(network)
             return network
 

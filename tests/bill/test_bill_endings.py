@@ -68,11 +68,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "an answer before it": {"in_stream": True},
     "billed all the same": {"body": DOCUMENT, "bills": True, "input_tokens": 9, "output_tokens": 9},
 }
-FREE = (400, 401, 403, 404, 413, 422, 429)
+FREE = (400, 401, 402, 403, 404, 405, 413, 422, 429)
+WHATEVER_THE_BODY = (301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405)
 PLACES = ("known", "unknown", "strict")
 ENDINGS = [
-    *((status, body, place) for status in (400, 429, 500) for body in BODIES for place in PLACES),
-    *((status, "an error document", "known") for status in (*FREE, 402, 405, 408, 409, 410, 425, 451, 502, 503, 529)),
+    *((status, body, place) for status in (400, 402, 405, 429, 500) for body in BODIES for place in PLACES),
+    *((status, "an error document", "known") for status in (*FREE, 408, 409, 410, 425, 451, 502, 503, 529)),
+    *((status, body, "known") for status in (401, 403, 404) for body in BODIES),
 ]
 
 
@@ -81,7 +83,7 @@ ENDINGS = [
 async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
     tmp_path: Path, wire: OpenWire, monkeypatch: pytest.MonkeyPatch, status: int, body: str, place: str
 ) -> None:
-    """A complete error document of such a kind, from an endpoint we know, without a byte of an answer before it.
+    """Such a status from an endpoint that we know; for some only with a complete document, and no answer before it.
 
     That it is free is an assumption: a provider that bills it all the same cannot be told from others.
     """
@@ -91,7 +93,9 @@ async def test_a_refusal_is_void_only_where_it_surely_cost_nothing(
         monkeypatch.setenv("http_proxy", server.url)
         url = "http://gateway.invalid/v1"
     row, said = await attempted(tmp_path, url, doubt="strict" if place == "strict" else "normal")
-    is_void = place == "known" and status in FREE and BODIES[body].get("body") == DOCUMENT
+    free = status in FREE and BODIES[body].get("body") == DOCUMENT
+    free = free or (status in WHATEVER_THE_BODY and body != "an answer before it")
+    is_void = free and place == "known"
     assert (row.phase, row.nano) == (("void", 0) if is_void else ("doubt", row.hold_nano))
     assert (said, len(server.books.requests)) == ("", 1)
     (heard,) = server.books.chat_requests
@@ -176,11 +180,11 @@ async def test_a_report_is_charged_as_it_is_or_not_believed(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("location", ["/v1/chat/completions", "http://gateway.invalid/v1/chat/completions"])
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
 async def test_a_redirect_gives_no_second_request(tmp_path: Path, wire: OpenWire, status: int, location: str) -> None:
     server = wire([Fault(status, location=location), Answer("never")], rates=RATES)
     row, said = await attempted(tmp_path, f"{server.url}/v1")
-    assert (row.phase, row.nano, said) == ("doubt", row.hold_nano, "")
+    assert (row.phase, row.nano, said) == ("void", 0, "")
     assert (len(server.books.requests), server.books.billed_nano) == (1, 0)
 
 

@@ -101,7 +101,9 @@ CASES = {
     "an error in mid-stream": Case(fails_and_bills(1, status=529, in_stream=True), 0, 1),
     "a reset after billing": Case(fails_and_bills(1, reset=True), 0, 1),
     "no byte after billing": Case(fails_and_bills(1, hang_up=True), 0, 1),
-    "a redirect after billing": Case(fails_and_bills(1, status=307, location="/elsewhere"), 4, 1),
+    "a redirect": Case(fails(1, status=307, location="/elsewhere"), 4, 0, voids=1),
+    "402": Case(fails(1, status=402), 75, 0, voids=1, limit=TIGHT),
+    "405": Case(fails(1, status=405), 4, 0, voids=1, limit=TIGHT),
     "401": Case(fails(1, status=401), 77, 0, voids=1, limit=TIGHT),
 }
 
@@ -176,7 +178,7 @@ def test_a_breaker_that_trips_leaves_what_was_said_and_says_why(
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_redirect_is_not_followed(ended: dict[tuple[str, str], Ended], format: str) -> None:
-    _, books, _ = ended["a redirect after billing", format]
+    _, books, _ = ended["a redirect", format]
     assert len([heard for heard in books.requests if heard.path != "/api/show"]) == 1  # a free question before it
 
 

@@ -197,7 +197,7 @@ async def test_b15_whatever_way_a_call_ends_no_hold_is_left_behind(user: Here, w
         assert await anyio.to_thread.run_sync(lambda: server.books.wait(lambda books: len(books.entries) > seen, 60))
         group.cancel_scope.cancel()
     book = user.book
-    assert Counter(book.phases) == {"settled": 3, "void": 4, "doubt": 2}
+    assert Counter(book.phases) == {"settled": 3, "void": 5, "doubt": 1}
     assert_accounted(server.books, book)
     await _assert_all_that_is_left_can_be_held(user, book)
 

@@ -155,7 +155,7 @@ TOLD = {
     "server error": (Fault(500), ProviderUnavailable, "unknown", "try again"),
     "overloaded": (Fault(529), ProviderUnavailable, "unknown", "try again"),
     "overloaded in the stream": (Fault(529, in_stream=True), ProviderUnavailable, "unknown", "try again"),
-    "redirect": (Fault(307, location="/v1/elsewhere"), Rejected, "unknown", "redirect"),
+    "redirect": (Fault(307, location="/v1/elsewhere"), Rejected, "no", "redirect"),
     "garbage": (Answer(garbage=b"<html>"), ProviderUnavailable, "unknown", "address"),
     "reset": (Fault(reset=True), ProviderUnavailable, "unknown", "try again"),
     "cut": (Answer("some words " * 30, cut_at="middle"), ProviderUnavailable, "unknown", "try again"),
@@ -217,24 +217,28 @@ async def test_usage_that_comes_late_is_waited_for(wire: Wire) -> None:
     assert whole.usage == Usage(50, 9)
 
 
-REFUSALS = {
-    "whole": (b'{"error": {"message": "no"}}', 0, "no"),
-    "cut short": (b'{"error": {"message": "no"}}', 100, "unknown"),
-    "a page": (b"<html>go away</html>", 0, "unknown"),
-    "nothing": (b"", 0, "unknown"),
+BODIES = {
+    "whole": (b'{"error": {"message": "no"}}', 0),
+    "cut short": (b'{"error": {"message": "no"}}', 100),
+    "a page": (b"<html>go away</html>", 0),
+    "nothing": (b"", 0),
 }
 
 
 @formats
-@pytest.mark.parametrize("case", REFUSALS)
-async def test_only_a_complete_error_document_says_that_nothing_was_billed(format: str, case: str) -> None:
-    body, missing, billed = REFUSALS[case]
+@pytest.mark.parametrize("case", BODIES)
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 429, 422])
+async def test_a_status_or_a_complete_error_document_says_that_nothing_was_billed(
+    format: str, status: int, case: str
+) -> None:
+    body, missing = BODIES[case]
+    billed = "no" if case == "whole" or status <= 405 else "unknown"
 
     async def refuse(stream: anyio.abc.SocketStream) -> None:
         async with stream:
             await stream.receive()
-            head = f"HTTP/1.1 401 No\r\nContent-Type: application/json\r\nContent-Length: {len(body) + missing}\r\n\r\n"
-            await stream.send(head.encode() + body)
+            head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n"
+            await stream.send(f"{head}Content-Length: {len(body) + missing}\r\n\r\n".encode() + body)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     url = f"http://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"  # noqa: S610 - no Django here

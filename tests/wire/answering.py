@@ -18,7 +18,7 @@ from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, spe
 from tests.wire.windows import Window
 
 BOOKS = "/_books"
-FREE_REFUSALS = frozenset((400, 401, 403, 404, 413, 422, 429))  # as their documents say, nothing was answered
+FREE_REFUSALS = frozenset((*range(300, 400), 400, 401, 402, 403, 404, 405, 413, 422, 429))  # nothing was answered
 _CODES = {401: "invalid_api_key", 404: "model_not_found"}  # what a bare status means at a chat endpoint
 
 
@@ -194,7 +194,7 @@ class Answering:
     def _fault(self, line: Line, came: Came, fault: Fault, asked: WireRequest, wire: Wire) -> bool:
         if fault.bills:
             given = asked.size // 4 if fault.input_tokens is None else fault.input_tokens
-            silent = fault.reset or fault.hang_up or fault.in_stream or fault.location is not None
+            silent = fault.reset or fault.hang_up or fault.in_stream
             free: Broken | None = None if silent or fault.status not in FREE_REFUSALS else "refusal"
             self._bill(asked, asked.model, Tokens(given, fault.output_tokens), fault, told=False, breaks=free)
         line.watch(fault.pause_s)

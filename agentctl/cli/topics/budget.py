@@ -37,6 +37,7 @@ The words:
   hold       the worst case of a request, reserved before it is sent; other runs see it at once
   charge     what it cost, written as soon as the usage is known; the rest of the hold is free again
   in doubt   sent, and nobody knows what it cost (connection lost, process killed): counts as spent, at the worst case
+  void       surely free: no byte of the request was sent, or the provider refused it
 
 How a request goes: its input is bounded from above and priced; as much output as fits all limits is granted, and goes
 out as its most output tokens; it is held, sent, settled. The first answer may have 4096 output tokens (with reasoning
