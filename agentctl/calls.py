@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import anyio
 
@@ -17,7 +17,7 @@ from agentctl.bound import about, bound, plain_bound
 from agentctl.breaker import Doubtful, Overrun, SoFar, refuse_the_unbounded
 from agentctl.budget import Ask, Hold, Keep, Purpose, ceiling_of, further
 from agentctl.closing import Closing
-from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, StateError
+from agentctl.errors import AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, QuotaExceeded, StateError
 from agentctl.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
 from agentctl.gauge import Load
 from agentctl.holding import Counter, held
@@ -85,6 +85,7 @@ class Calls:
         self._last_failure = ""
         self._counter = Counter(load_count)
         self._window: int | None = None
+        self._affordable: int | None = None
         self._dearest_output: int | None = None
         wanted = wish(provider.facts, max_output_tokens)
         self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
@@ -155,6 +156,8 @@ class Calls:
         self._keep = self._closing.keep(messages)
         least = wish(self.facts, self._max_output_tokens).least
         wanted = Wish(min(least, self._keep.output), self._keep.output)
+        if self._affordable is not None:
+            wanted = within(wanted, self._affordable)
         most: int | None = None
         while (request := self._closing.request(messages, most=most)) is not None:
             asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
@@ -257,16 +260,24 @@ class Calls:
             raise
 
     def _room(self, request: Request, reported: Usage | None = None) -> int | None:
-        """Return the tokens that the window has left for an answer, by a report of this request if there is one."""
+        """Return the tokens for an answer that the window has room for and the provider's credits pay for.
+
+        ``reported`` is a report of this request, if there is one. None: neither is known.
+        """
         known = (self.facts.context_window, self._window)
         window = min((size for size in known if size is not None), default=None)
         if window is None or not self.facts.metered:
-            return None
-        return window - (reported.input_tokens if reported else about(request, self._settling.known))
+            return self._affordable
+        room = window - (reported.input_tokens if reported else about(request, self._settling.known))
+        return room if self._affordable is None else min(room, self._affordable)
 
     async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
-        """Try, and try again where that may help; each attempt is bounded and held anew."""
+        """Try, and try again where that may help; each attempt is bounded and held anew.
+
+        Where the credits pay for a shorter answer that would still do, that one is asked for, once.
+        """
         tried = lost = 0
+        is_lowered = False
         while True:
             attempt = replace(request, attempt_id=os.urandom(16).hex())
             try:
@@ -285,6 +296,11 @@ class Calls:
                 tried, self._last_failure = tried + 1, error.message
                 if isinstance(error, ContextOverflow) and error.window:
                     self._window = error.window
+                if isinstance(error, QuotaExceeded) and not is_lowered and _affords(error.affordable, wanted):
+                    is_lowered, self._affordable = True, error.affordable
+                    wanted = within(wanted, error.affordable)
+                    await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
+                    continue
                 pause = self._pause(error, tried)
                 too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
                 if not error.retryable or tried > self._retries or too_long:
@@ -359,6 +375,11 @@ class Calls:
         return await held(
             ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit, count=count
         )
+
+
+def _affords(tokens: int | None, wanted: Wish) -> TypeGuard[int]:
+    """Whether credits for so many output tokens pay for less than was wished for, and for the least that would do."""
+    return tokens is not None and wanted.least <= tokens < wanted.most
 
 
 async def _unheard(event: Event) -> None:
