@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from agentctl.cli.document import Document, moment, usd
 from agentctl.cli.exits import ExitStatus
@@ -11,6 +11,8 @@ from agentctl.errors import Unit
 from agentctl.ledger.grouping import LABEL, CostRow, Sums
 from agentctl.ledger.report import CostQuery, CostReport
 from agentctl.version import __version__
+
+R = TypeVar("R", bound=CostRow)
 
 SCHEMA = "agentctl.costs/1"
 FIGURES = ("calls", "unknown_calls", "input_tokens", "cached_input_tokens", "output_tokens")
@@ -113,7 +115,7 @@ def _cost(sums: Sums) -> Document:
 def _row(row: CostRow, by: tuple[str, ...]) -> Document:
     labels = {"labels": dict(row.labels)} if row.labels else {}
     return {
-        **dict(_group(row, by)),
+        **dict(group_of(row, by)),
         **labels,
         **_figures(row),
         "cost": _cost(row),
@@ -121,7 +123,7 @@ def _row(row: CostRow, by: tuple[str, ...]) -> Document:
     }
 
 
-def _group(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+def group_of(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
     """Yield what the row is grouped by, labels left out; the times are when they began."""
     for field in dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())):
         value = getattr(row, field)
@@ -130,25 +132,29 @@ def _group(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]
 
 def as_csv(report: CostReport, query: CostQuery) -> str:
     """Return a header and a line for each row: amounts as plain decimals, empty where unknown; times in UTC."""
+
+    def cells(row: CostRow) -> tuple[object, ...]:
+        amounts = (row.cost_nano, row.known_nano, row.in_doubt_nano, row.held_nano)
+        return (*(getattr(row, name) for name in FIGURES), *map(decimal, amounts), moment(row.last_at))
+
+    return csv_text(report.rows, query.by, (*FIGURES, *MONEY, "last_at"), cells)
+
+
+def csv_text(
+    rows: Iterable[R], by: tuple[str, ...], names: Iterable[str], cells: Callable[[R], Iterable[object]]
+) -> str:
+    """Return a header and a line for each row: what it is grouped by, then its ``cells`` under ``names``."""
     import csv
     import io
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    labels = tuple(word for word in query.by if word.startswith(LABEL))
-    fields = tuple(dict.fromkeys(field for word in query.by for field in _FIELDS.get(word, ())))
-    writer.writerow(_plain(name) for name in (*fields, *labels, *FIGURES, *MONEY, "last_at"))
-    for row in report.rows:
-        texts = (*(value for _, value in _group(row, query.by)), *(value for _, value in row.labels))
-        amounts = (row.cost_nano, row.known_nano, row.in_doubt_nano, row.held_nano)
-        writer.writerow(
-            (
-                *(_plain(value) for value in texts),
-                *(getattr(row, name) for name in FIGURES),
-                *("" if nano is None else _decimal(nano) for nano in amounts),
-                moment(row.last_at),
-            )
-        )
+    labels = tuple(word for word in by if word.startswith(LABEL))
+    fields = tuple(dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())))
+    writer.writerow(_plain(name) for name in (*fields, *labels, *names))
+    for row in rows:
+        texts = (*(value for _, value in group_of(row, by)), *(value for _, value in row.labels))
+        writer.writerow((*map(_plain, texts), *cells(row)))
     return text.getvalue()
 
 
@@ -160,7 +166,9 @@ def _plain(value: str | None) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _decimal(nano: int) -> str:
-    """Return dollars, to the last digit that there is: ``0.0123``, ``0``."""
-    whole, rest = divmod(nano, 1_000_000_000)
-    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+def decimal(nano: int | None) -> str:
+    """Return dollars, to the last digit that there is: ``0.0123``, ``-0.5``, ``0``; nothing where they are unknown."""
+    if nano is None:
+        return ""
+    whole, rest = divmod(abs(nano), 1_000_000_000)
+    return f"{'-' if nano < 0 else ''}{whole}.{rest:09d}".rstrip("0").rstrip(".")

@@ -46,10 +46,10 @@ def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: b
     Where the terminal is too narrow the bars go first, then what also stands elsewhere, or in the other forms.
     """
     rows: list[tuple[list[str], Sums, str]]
-    rows = [(_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
+    rows = [(names_in(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
-    names, empty = _heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
+    names, empty = heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
     for left_out in (set[str](), {"no price"}, {"no price", "cached"}, {"no price", "cached", "last call"}):
         figures = [head for head in _FIGURES if head not in empty | left_out]
         header = [*names, *figures]
@@ -76,14 +76,14 @@ def _last_call(row: CostRow, zone: Zone) -> str:
     return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
 
 
-def _heads(by: tuple[str, ...]) -> list[str]:
+def heads(by: tuple[str, ...]) -> list[str]:
     heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
     if "model" in heads:
         heads.pop("provider", None)  # it stands before the model
     return [safe_text(head.removeprefix(LABEL)) for head in heads]
 
 
-def _names(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
+def names_in(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
     heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
     if "model" in heads:
         heads.pop("provider", None)

@@ -1,4 +1,4 @@
-"""Which time ``agentctl costs`` looks at: from words to two moments, in the zone that was asked for."""
+"""Which time ``costs`` and ``ledger reprice`` look at: from words to two moments, in the zone that was asked for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Asked(NamedTuple):
     since: str | None = None
     until: str | None = None
     whole: bool = False  # without any of them: from the beginning, not today
+    command: str = "agentctl costs"  # whose flags these are
 
     @property
     def words(self) -> list[str]:
@@ -56,7 +57,7 @@ def window(asked: Asked, *, now: datetime, zone: Zone) -> Window:
     if sum((asked.last_hour, asked.today, asked.this_month, asked.since is not None)) > 1:
         raise UsageError("--last-hour, --today, --this-month and --since exclude each other", hint="give one of them")
     begin = _begin(asked, now, zone)
-    end = None if asked.until is None else _point("--until", asked.until, now=now, zone=zone, ends=True)
+    end = None if asked.until is None else _point(asked, now=now, zone=zone, ends=True)
     if begin is not None and begin.at > now:
         raise UsageError(
             f"--since is {asked.since}: that is not yet", hint="give a time before now, such as --since 2h"
@@ -64,7 +65,7 @@ def window(asked: Asked, *, now: datetime, zone: Zone) -> Window:
     if begin is not None and end is not None and end.at <= begin.at:
         raise UsageError(
             f"the window ends before it begins: {_clock(begin.at, zone)} to {_clock(end.at, zone)}",
-            hint="--until must lie behind the beginning: agentctl costs --since 2026-11-01 --until 2026-11-30",
+            hint=f"--until must lie behind the beginning: {asked.command} --since 2026-11-01 --until 2026-11-30",
         )
     shown = [] if begin is None else [begin.shown]
     shown += [] if end is None else [f"until {end.shown}"]
@@ -80,17 +81,18 @@ def _begin(asked: Asked, now: datetime, zone: Zone) -> _Point | None:
     if asked.this_month:
         return _Point(zone.month_of(now), "this month")
     if asked.since is not None:
-        return _point("--since", asked.since, now=now, zone=zone, ends=False)
+        return _point(asked, now=now, zone=zone, ends=False)
     if not asked.today and (asked.whole or asked.until is not None):
         return None
     return _Point(zone.day_of(now), "today")
 
 
-def _point(flag: str, text: str, *, now: datetime, zone: Zone, ends: bool) -> _Point:
-    """Return the moment that ``text`` names; a day is its beginning, or where it ``ends`` a window, its end."""
+def _point(asked: Asked, *, now: datetime, zone: Zone, ends: bool) -> _Point:
+    """Return the moment of ``--since``, or if it ``ends`` the window of ``--until``: a day's beginning, or its end."""
     from agentctl.settings.values import duration
 
-    said = text.strip()
+    flag, said = ("--until", asked.until or "") if ends else ("--since", asked.since or "")
+    said = said.strip()
     found = _TIME.fullmatch(said)
     try:
         if found is None:
@@ -108,7 +110,7 @@ def _point(flag: str, text: str, *, now: datetime, zone: Zone, ends: bool) -> _P
             return _Point(moment, f"the end of {said}" if ends else f"since {said}")
         return _Point(moment, said if ends else f"since {said}", _note(at, zone))
     except (ValueError, OverflowError, OSError) as error:
-        example = f"agentctl costs {flag} 2026-11-01" if ends else f"agentctl costs {flag} 2h"
+        example = f"{asked.command} {flag} {'2026-11-01' if ends else '2h'}"
         raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
 
 

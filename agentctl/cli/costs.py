@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.flags import OUTPUT, Json, chosen, labels_of
+from agentctl.cli.flags import (
+    OUTPUT,
+    WINDOW,
+    By,
+    Json,
+    Labels,
+    OneRun,
+    Since,
+    Timezone,
+    Until,
+    chosen,
+    groups_of,
+    labels_of,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
     from agentctl.ledger.report import CostReport
     from agentctl.settings import Settings
 
-WINDOW, WHAT, GATE = "Window", "What", "Gate"
+GATE = "Gate"
 BY = "run,model"
 
 CostForm = Literal["table", "text", "json", "csv"]
@@ -34,55 +47,12 @@ def costs(
     this_month: Annotated[
         bool, typer.Option("--this-month", help="Since the first of the month.", rich_help_panel=WINDOW)
     ] = False,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="WHEN",
-            help="From then: 30m, 2h, 2026-11-01, 2026-11-01T14:00, with Z or +02:00 too.",
-            rich_help_panel=WINDOW,
-        ),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            "--until",
-            metavar="WHEN",
-            help="Up to then; a day is included. Without a beginning: from the first call on.",
-            rich_help_panel=WINDOW,
-        ),
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            "--timezone",
-            metavar="NAME",
-            help="Where days and hours begin, such as Europe/Berlin (default: this machine's zone).",
-            rich_help_panel=WINDOW,
-        ),
-    ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run",
-            metavar="ID",
-            help="One run, by how its id begins; from its start, unless a window is given.",
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="K=V", help="Runs with this label; repeated: with all.", rich_help_panel=WHAT),
-    ] = None,
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by",
-            metavar="GROUPS",
-            help="Any of hour, day, model, provider, agent, run, purpose, label:NAME, with commas between.",
-            rich_help_panel=WHAT,
-        ),
-    ] = BY,
+    since: Since = None,
+    until: Until = None,
+    timezone: Timezone = None,
+    run: OneRun = None,
+    label: Labels = None,
+    by: By = BY,
     fail_above: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +98,7 @@ def costs(
     place = zone(timezone)
     asked = Asked(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
-    groups = _groups(by)
+    groups = groups_of(by)
     window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
     settings = load_settings(flags={}, remember=False).settings
     again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
@@ -150,26 +120,6 @@ def costs(
         code = show(look(datetime.now(UTC)), form, sys.stdout)
     if code:
         raise typer.Exit(code)
-
-
-def _groups(by: str) -> tuple[str, ...]:
-    """Return the groups that were named, each once.
-
-    Raises:
-        UsageError: one that there is not.
-    """
-    from agentctl.errors import UsageError
-    from agentctl.ledger.grouping import GROUPS, LABEL
-    from agentctl.text import did_you_mean
-
-    words = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
-    for word in words:
-        if word in GROUPS or (word.startswith(LABEL) and word != LABEL):
-            continue
-        near = did_you_mean(word, GROUPS)
-        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, with commas between them"
-        raise UsageError(f'--by "{word}" is not known', hint=f"{near} {allowed}".strip())
-    return words
 
 
 def _dollars(text: str) -> int:

@@ -26,6 +26,58 @@ EnvFile = Annotated[
     list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
 ]
 
+WINDOW, WHAT = "Window", "What"
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="WHEN",
+        help="From then: 30m, 2h, 2026-11-01, 2026-11-01T14:00, with Z or +02:00 too.",
+        rich_help_panel=WINDOW,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="WHEN",
+        help="Up to then; a day is included. Without a beginning: from the first call on.",
+        rich_help_panel=WINDOW,
+    ),
+]
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone",
+        metavar="NAME",
+        help="Where days and hours begin, such as Europe/Berlin (default: this machine's zone).",
+        rich_help_panel=WINDOW,
+    ),
+]
+OneRun = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="One run, by how its id begins; from its start, unless a window is given.",
+        rich_help_panel=WHAT,
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="K=V", help="Runs with this label; repeated: with all.", rich_help_panel=WHAT),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="GROUPS",
+        help="Any of hour, day, model, provider, agent, run, purpose, label:NAME, with commas between.",
+        rich_help_panel=WHAT,
+    ),
+]
+
 CONTEXT = "Context"
 
 MaxContextTokens = Annotated[
@@ -138,3 +190,22 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
         labels[name.strip()] = value.strip()
     return checked(labels)
+
+
+def groups_of(by: str) -> tuple[str, ...]:
+    """Return the groups that were named, each once.
+
+    Raises:
+        UsageError: one that there is not.
+    """
+    from agentctl.ledger.grouping import GROUPS, LABEL
+    from agentctl.text import did_you_mean
+
+    words = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
+    for word in words:
+        if word in GROUPS or (word.startswith(LABEL) and word != LABEL):
+            continue
+        near = did_you_mean(word, GROUPS)
+        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, with commas between them"
+        raise UsageError(f'--by "{word}" is not known', hint=f"{near} {allowed}".strip())
+    return words

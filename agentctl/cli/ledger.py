@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.reprice import reprice
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -102,7 +103,7 @@ def reconcile(
     print(reconcile_document(found, dry_run=dry_run) if as_json else reconcile_table(found, dry_run=dry_run))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile}
+COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}
 
 _Deed = Callable[[bool, "Collection[str] | None"], "Reconciled"]
 

@@ -144,7 +144,7 @@ def _check_lines(found: Checked) -> Iterator[str]:
         yield f"  {safe_text(_clears(one))}"
 
 
-_WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
+WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
     {
         "in_doubt": "in doubt",
         "unknown_price": "without a known price",
@@ -157,7 +157,7 @@ _WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
 
 def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
     """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
-    return [f"{counts[why]:,} {said}" for why, said in _WHY_NOT.items() if counts.get(why)]
+    return [f"{counts[why]:,} {said}" for why, said in WHY_NOT.items() if counts.get(why)]
 
 
 def _unsettled(one: Unsettled) -> str:

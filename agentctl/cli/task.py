@@ -44,6 +44,8 @@ MEANT = {
     "ledger check": "agentctl ledger check",
     "ledger reconcile": "agentctl ledger reconcile",
     "reconcile": "agentctl ledger reconcile",
+    "ledger reprice": "agentctl ledger reprice",
+    "reprice": "agentctl ledger reprice",
     "config": "agentctl config show",
     "config show": "agentctl config show",
     "config path": "agentctl config path",

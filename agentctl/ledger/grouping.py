@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.store import Tick
@@ -45,6 +45,7 @@ class Sums:
 
 
 _FIGURES = tuple(Sums.__dataclass_fields__)
+_KNOWN, _IN_DOUBT = _FIGURES.index("known_nano"), _FIGURES.index("in_doubt_nano")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,27 @@ class Slot(NamedTuple):
     nano: int
 
 
+_KEYS = tuple(name for name in CostRow.__dataclass_fields__ if name not in _FIGURES)
+R = TypeVar("R", bound=CostRow)
+
+
+class Added(NamedTuple):
+    """Figures added up: by group (each with its last time in the end), and in the slots of the window."""
+
+    groups: Mapping[tuple[Any, ...], list[int]]
+    slots: tuple[Slot, ...]
+    runs: int
+
+    @property
+    def total(self) -> list[int]:
+        """The figures of all groups; the last time of them is left out."""
+        return [sum(figure) for figure in zip(*self.groups.values(), strict=True)][:-1]
+
+    def rows(self, kind: type[R], by: tuple[str, ...]) -> tuple[R, ...]:
+        """Return the groups as rows of ``kind``: times in their order, the last run first, else the dearest first."""
+        return tuple(_sorted([_row(kind, key, group) for key, group in self.groups.items()], by))
+
+
 class Folded(NamedTuple):
     """What a window comes to; ``runs`` is how many had a part in it."""
 
@@ -78,12 +100,12 @@ class Folded(NamedTuple):
     slots: tuple[Slot, ...]
 
 
-_OF_ALL = """
+OF_ALL = """
     SELECT * FROM attempts WHERE ended_us >= :since AND ended_us < :until AND phase <> 'void'
     UNION ALL
     SELECT * FROM attempts WHERE leaves_hour_us IS NULL AND :reaches_now
 """
-_OF_ONE = """
+OF_ONE = """
     SELECT * FROM attempts WHERE run_id = :run AND phase <> 'void'
     AND ((ended_us >= :since AND ended_us < :until) OR (leaves_hour_us IS NULL AND :reaches_now))
 """
@@ -100,7 +122,7 @@ SELECT g.*, s.agent, s.labels FROM (
     FROM ({source}) GROUP BY run_id, provider, model, purpose, at
 ) AS g CROSS JOIN scopes AS s ON s.id = g.run_id
 """
-SQL = {of: _SUMS.replace("{source}", source) for of, source in (("all", _OF_ALL), ("one", _OF_ONE))}
+SQL = {of: _SUMS.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 
 
 def sums(
@@ -116,6 +138,19 @@ def fold(
     rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: Zone
 ) -> Folded:
     """Add up the rows of ``sums`` that carry all ``labels``, in groups of ``by`` (of GROUPS, or ``label:NAME``)."""
+    added = add_up(rows, by=by, labels=labels, zone=zone)
+    total = Sums(**dict(zip(_FIGURES, added.total, strict=False)))
+    return Folded(added.rows(CostRow, by), total, added.runs, added.slots)
+
+
+def add_up(
+    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: Zone
+) -> Added:
+    """Add up the figures of rows that carry all ``labels``.
+
+    A row is what ``sums`` yields: run, provider, model, purpose, slot, last time, the figures, agent, labels as JSON.
+    The figures begin with those of ``Sums``.
+    """
     groups: dict[tuple[Any, ...], list[int]] = {}
     slots: dict[int, int] = {}
     runs: set[str] = set()
@@ -127,20 +162,19 @@ def fold(
         if any(own.get(name) != value for name, value in labels):
             continue
         runs.add(run_id)
-        slots[slot] = slots.get(slot, 0) + figures[-3] + figures[-2]
+        slots[slot] = slots.get(slot, 0) + figures[_KNOWN] + figures[_IN_DOUBT]
         key = (*key_of(slot, run_id, agent, provider, model, purpose), tuple((name, own.get(name)) for name in named))
         group = groups.setdefault(key, [0] * (len(figures) + 1))
         for at, figure in enumerate(figures):
             group[at] += figure
         group[-1] = max(group[-1], last_us)
-    found = [_row(key, group) for key, group in groups.items()]
-    total = [sum(group[at] for group in groups.values()) for at in range(len(_FIGURES))]
-    return Folded(
-        tuple(_sorted(found, by)),
-        Sums(**dict(zip(_FIGURES, total, strict=True))),
-        len(runs),
-        tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())),
-    )
+    return Added(groups, tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())), len(runs))
+
+
+def has_labels(written: str, labels: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a run's labels, as JSON, are among them all of ``labels``."""
+    own = _labels(written) if labels else {}
+    return all(own.get(name) == value for name, value in labels)
 
 
 def _labels(written: str) -> Mapping[str, str]:
@@ -179,24 +213,13 @@ def _keys(by: frozenset[str], zone: Zone) -> Callable[..., tuple[Any, ...]]:
     return key
 
 
-def _row(key: tuple[Any, ...], group: list[int]) -> CostRow:
-    hour, day, run_id, agent, provider, model, purpose, labels = key
-    return CostRow(
-        **dict(zip(_FIGURES, group, strict=False)),
-        hour=hour,
-        day=day,
-        run_id=run_id,
-        agent=agent,
-        provider=provider,
-        model=model,
-        purpose=purpose,
-        labels=labels,
-        last_at=as_datetime(group[-1]),
-    )
+def _row(kind: type[R], key: tuple[Any, ...], group: list[int]) -> R:
+    figures = (name for name in kind.__dataclass_fields__ if name not in _KEYS)
+    values: dict[str, Any] = dict(zip(figures, group, strict=False))
+    return kind(**values, **dict(zip(_KEYS, (*key, as_datetime(group[-1])), strict=True)))
 
 
-def _sorted(rows: list[CostRow], by: tuple[str, ...]) -> list[CostRow]:
-    """Return times in their order, runs with the last one first, all else with the dearest first."""
+def _sorted(rows: list[R], by: tuple[str, ...]) -> list[R]:
     if "run" in by:
         rows.sort(key=lambda row: row.last_at, reverse=True)
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.budget import Amounts
 from agentctl.errors import LimitName, UsageError
@@ -118,7 +119,7 @@ def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None
     with reading(path, clock) as tick:
         if tick is None:
             if query.run is not None:
-                raise _no_run(query.run)
+                raise no_run(query.run)
             now = as_datetime(clock().wall_us)
             until = now if query.until is None else min(now, query.until)
             return CostReport(until if query.since is None else query.since, until)
@@ -126,8 +127,27 @@ def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None
 
 
 def _report(tick: Tick, query: CostQuery) -> CostReport:
-    run = None if query.run is None else _standing(tick, query.run)
+    run = None if query.run is None else run_named(tick, query.run)
     run_id = None if run is None else run.run_id
+    span = span_of(tick, query)
+    rows = sums(tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
+    folded = fold(rows, by=query.by, labels=query.labels, zone=query.zone)
+    since = query.since or began(tick, run_id, span, folded.slots)
+    further = {name: window_amounts(tick, name)[0] for name in query.further}
+    return CostReport(since, span.until, window_amounts(tick)[0], *folded, run, further)
+
+
+class Span(NamedTuple):
+    """A window in the ledger's own time; ``reaches_now``: what is still open is part of it. ``until`` is wall time."""
+
+    since_us: int
+    until_us: int
+    reaches_now: bool
+    until: datetime
+
+
+def span_of(tick: Tick, query: CostQuery) -> Span:
+    """Return the window of a query, whose bounds are wall time, in the ledger's own time."""
     now = as_datetime(tick.wall_us)
     reaches_now = query.until is None or query.until > now
     until = now if query.until is None or reaches_now else query.until
@@ -135,14 +155,13 @@ def _report(tick: Tick, query: CostQuery) -> CostReport:
     since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead
     # What another process writes down while we read may carry a later time than ours.
     until_us = _FOREVER_US if reaches_now else _us(until) - ahead
-    rows = sums(tick, since_us=since_us, until_us=until_us, reaches_now=reaches_now, run_id=run_id)
-    folded = fold(rows, by=query.by, labels=query.labels, zone=query.zone)
-    since = query.since
-    if since is None:
-        first = min(until, as_datetime(_first_us(tick, run_id) + ahead))
-        since = min(first, folded.slots[0].at) if folded.slots else first
-    further = {name: window_amounts(tick, name)[0] for name in query.further}
-    return CostReport(since, until, window_amounts(tick)[0], *folded, run, further)
+    return Span(since_us, until_us, reaches_now, until)
+
+
+def began(tick: Tick, run_id: str | None, span: Span, slots: Sequence[Slot]) -> datetime:
+    """Return when a window without a beginning begins: with its first call, or the run."""
+    first = min(span.until, as_datetime(_first_us(tick, run_id) + tick.wall_us - tick.now_us))
+    return min(first, slots[0].at) if slots else first
 
 
 def _us(at: datetime) -> int:
@@ -158,14 +177,19 @@ def _first_us(tick: Tick, run_id: str | None) -> int:
     return tick.now_us if first is None else int(first)
 
 
-def _standing(tick: Tick, prefix: str) -> RunStanding:
+def run_named(tick: Tick, prefix: str) -> RunStanding:
+    """Return the one run whose id begins with ``prefix``.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
     found = tick.db.execute(
         "SELECT id, limit_nano, limit_tokens FROM scopes"
         " WHERE kind = 'run' AND id >= ? AND id < ? ORDER BY id <> ?, id LIMIT 6",
         (prefix, prefix + _BEHIND_ALL, prefix),
     ).fetchall()
     if not found or not prefix:
-        raise _no_run(prefix)
+        raise no_run(prefix)
     run_id, limit_nano, limit_tokens = found[0]
     if len(found) > 1 and run_id != prefix:
         several = ", ".join(safe_text(row[0]) for row in found[:5]) + (", ..." if len(found) > 5 else "")
@@ -174,7 +198,8 @@ def _standing(tick: Tick, prefix: str) -> RunStanding:
     return RunStanding(run_id, limit_nano, limit_tokens, nano, tokens)
 
 
-def _no_run(prefix: str) -> UsageError:
+def no_run(prefix: str) -> UsageError:
+    """Return the error for a run that is not in the ledger."""
     return UsageError(
         f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list shows the ids"
     )

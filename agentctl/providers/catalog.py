@@ -13,7 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from agentctl.errors import StateError, UsageError
-from agentctl.pricing import FREE, ModelFacts, Price, Tier
+from agentctl.pricing import FREE, ModelFacts, Price, PriceOf, Tier
+from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
 from agentctl.providers.rates import Row, price_of, served_at, slip, tokens, unknown_fee
 from agentctl.providers.tables import Own, Table, read_own, read_table
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
@@ -62,7 +63,7 @@ class Catalog:
     @property
     def version(self) -> str:
         """Whose table it is, with its version."""
-        return f"litellm {self._table().version}"
+        return self._table().source
 
     @property
     def digest(self) -> str:
@@ -144,6 +145,24 @@ class Catalog:
             return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=not known_endpoint)
         return None
 
+    def prices_at(self, provider: str, base_url: str) -> PriceOf:
+        """Return the prices of a provider's models at one address; "" is its own."""
+        url = base_url or BASE_URLS.get(provider, "")
+        own_host, known = is_own_host(url), is_known(provider, url)
+        return partial(self.price_of, provider, own_host=own_host, known_endpoint=known)
+
+    def refuse_far_off(self) -> None:
+        """Refuse lines of the user's that are in another unit by the look of them, as ``facts`` does for one.
+
+        Raises:
+            UsageError: a line is far off the price table.
+        """
+        for name, line in self.prices.items():
+            provider, _, model = name.partition("/")
+            with suppress(StateError):
+                if model and (found := slip(line, self._row(provider, model))) is not None:
+                    raise _far_off(name, *found)
+
     def models(self, provider: str) -> tuple[str, ...]:
         """Return the provider's chat models by the names to ask for them; none where the table cannot know them.
 
@@ -195,7 +214,7 @@ class Catalog:
         self, provider: str, row: Row, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
     ) -> Price | None:
         if line is not None:
-            return _as_price(line, "config.toml")
+            return _as_price(line, line.source)
         if ours is not None:
             return _as_price(ours, f"agentctl {__version__}", version=__version__, digest=self._own().digest)
         price = price_of(
@@ -206,7 +225,7 @@ class Catalog:
         if price is None:
             return None
         table = self._table()
-        return replace(price, source=f"litellm {table.version}", version=table.version, digest=table.digest)
+        return replace(price, source=table.source, version=table.version, digest=table.digest)
 
 
 def _as_price(line: PriceLine, source: str, *, version: str = "", digest: str = "") -> Price:

@@ -135,8 +135,7 @@ class RemoteProvider(LLMProvider):
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price of another model of this provider, or of one in another service tier; None if unknown."""
-        own, known = is_own_host(self._base_url), is_known(self.provider, self._base_url)
-        return self.catalog.price_of(self.provider, model, tier=tier, own_host=own, known_endpoint=known)
+        return self.catalog.prices_at(self.provider, self._base_url)(model, tier=tier)
 
     def near(self) -> str:
         """Return ``did you mean …?`` where the model is not in the table and another one is nearly called so."""

@@ -23,11 +23,17 @@ _CURE = "install agentctl again with all that it needs; a line under [prices] in
 
 
 class Table(NamedTuple):
-    """litellm's rows by their names, with the version and the SHA-256 of the file."""
+    """litellm's rows by their names, with the version and the SHA-256 of the file; ``name`` is whose table it is."""
 
     rows: Mapping[str, Row]
     version: str
     digest: str
+    name: str = ""
+
+    @property
+    def source(self) -> str:
+        """What a charge at its prices names: ``litellm 1.105.3``, or the file's own name."""
+        return self.name or f"litellm {self.version}"
 
 
 class Own(NamedTuple):

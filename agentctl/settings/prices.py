@@ -30,6 +30,7 @@ class PriceLine(NamedTuple):
 
     ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model. ``certain``: it
     is meant, however far from that table. ``tiers`` are what longer requests cost, wholly, above a number of tokens.
+    ``source`` is the file that it stands in.
     """
 
     input: Decimal
@@ -41,6 +42,7 @@ class PriceLine(NamedTuple):
     output_ceiling: int | None = None
     certain: bool = False
     tiers: tuple[tuple[int, PriceLine], ...] = ()
+    source: str = "config.toml"
 
     def __str__(self) -> str:
         said = ((name, value) for name, value in zip(_PARTS, self, strict=False) if value is not None)

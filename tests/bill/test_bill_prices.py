@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from decimal import ROUND_CEILING, Decimal
@@ -19,13 +20,18 @@ from agentctl.calls import Calls
 from agentctl.errors import ProviderError
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
+from agentctl.ledger.report import CostQuery
+from agentctl.ledger.reprice import reprice
 from agentctl.limits import CostLimit
 from agentctl.messages import Message
+from agentctl.providers.catalog import load_catalog
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tables import TABLE
 from agentctl.settings import PriceLine
+from agentctl.settings.prices import price_lines
 from tests.bill.flood import FloodServer, chunked
-from tests.bill.parts import KEY
+from tests.bill.parts import FORMATS, KEY, PAID, PRICES, Here, reaching
+from tests.wire.plugin import OpenWire
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 COLUMNS = (
@@ -313,6 +319,8 @@ async def charged(
             await remote.aclose()
             await ledger.aclose()
     assert check(folder / "ledger.db").wrong == ()
+    again = reprice(folder / "ledger.db", CostQuery(), load_catalog(prices or {}).prices_at).total
+    assert (again.repriced_calls, again.difference_nano or 0) == (again.calls - again.in_doubt_calls, 0)
     with closing(sqlite3.connect(folder / "ledger.db")) as db:
         (row,) = db.execute(f"SELECT {', '.join(COLUMNS)} FROM attempts").fetchall()  # noqa: S608
     return dict(zip(COLUMNS, row, strict=True))
@@ -485,3 +493,18 @@ async def test_an_answer_in_one_document_instead_of_a_stream_is_never_charged_le
     row = await charged(tmp_path, provider, model, json.dumps(document, indent=indent).encode())
     assert (row["phase"], row["nano"]) in (("settled", nano), ("doubt", row["hold_nano"]))
     assert row["nano"] >= nano
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_the_calls_of_a_run_are_repriced_to_what_its_server_billed(
+    user: Here, wire: OpenWire, format: str
+) -> None:
+    """The row says where it was asked: a line of the user's, and what is free on their own host, apply there alone."""
+    server = wire(PAID[format].brief, keys=[KEY])
+    document = await user.run(reaching(server, format))
+    assert document["status"] == "done"
+    own = price_lines(tomllib.loads(PRICES)["prices"])
+    total = reprice(user.state / "ledger.db", CostQuery(), load_catalog(own).prices_at).total
+    assert (total.repriced_calls, total.repriced_nano) == (2, server.books.billed_nano)
+    free = reprice(user.state / "ledger.db", CostQuery(), load_catalog().prices_at).total
+    assert free.repriced_nano == (0 if format == "ollama" else server.books.billed_nano)

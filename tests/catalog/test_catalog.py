@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.pricing import FREE, ModelFacts, Price, Tier
-from agentctl.providers.catalog import ROUTER, SEARCH
+from agentctl.providers.catalog import ROUTER, SEARCH, load_catalog
+from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 from tests.catalog.parts import CHAT, made, write_table
 
@@ -142,6 +143,28 @@ def test_the_price_of_an_answering_model_is_the_one_it_would_be_asked_at(
     catalog = made(tmp_path, {"m": row}, {"openai/mine": LINE})
     facts = catalog.facts(provider, model, own_host=own_host, known_endpoint=known_endpoint)
     assert catalog.price_of(provider, model, own_host=own_host, known_endpoint=known_endpoint) == facts.price
+
+
+@pytest.mark.parametrize(
+    ("provider", "url", "own_host", "known_endpoint"),
+    [
+        ("openai", "", False, True),
+        ("openai", "https://eu.api.openai.com/v1", False, False),
+        ("openai", "http://127.0.0.1:4000/v1", True, True),
+        ("ollama", "", True, True),
+        ("ollama", "http://localhost:9999", True, True),
+        ("ollama", "http://10.0.0.7:11434", False, False),
+    ],
+)
+def test_the_address_decides_whether_a_model_is_free_or_regional(
+    tmp_path: Path, provider: str, url: str, own_host: bool, known_endpoint: bool
+) -> None:
+    catalog = made(tmp_path, {"m": {**CHAT, "regional_processing_uplift_multiplier_eu": 1.1}})
+    facts = catalog.facts(provider, "m", own_host=own_host, known_endpoint=known_endpoint)
+    assert catalog.prices_at(provider, url)("m") == facts.price
+    assert RemoteProvider(provider, "m", base_url=url or None).price_of("gpt-4o-mini") == load_catalog().prices_at(
+        provider, url
+    )("gpt-4o-mini")
 
 
 def test_the_users_line_replaces_price_and_window_wholly(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ paste. Then: raise that limit, or wait, or ask for less. A model is told what is
   agentctl costs --this-month --by day,model
   agentctl costs --today --label team=web --fail-above 5    exit 3 if more was spent: a gate for CI
   agentctl ledger check                     verify each admission and each charge; what is held, and what is in doubt
+  agentctl ledger reprice --since 7d        what it would have cost at today's prices, those of a file, or another model
   agentctl ledger reconcile --run ID --actual 0      give back what is in doubt, once you know that it cost nothing
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl runs show                        each call of the last run, with its tokens and its price

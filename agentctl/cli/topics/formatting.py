@@ -12,6 +12,7 @@ _SCHEMAS = (
     ("agentctl.cli.cost_document", "SCHEMA", "costs"),
     ("agentctl.cli.ledger_shown", "CHECK_SCHEMA", "ledger check"),
     ("agentctl.cli.ledger_shown", "RECONCILE_SCHEMA", "ledger reconcile"),
+    ("agentctl.cli.repriced_shown", "SCHEMA", "ledger reprice"),
     ("agentctl.cli.runs", "SCHEMA", "runs list, runs show"),
     ("agentctl.cli.filling_shown", "SCHEMA", "runs show --context"),
     ("agentctl.cli.agents", "SCHEMA", "agents list, agents show"),

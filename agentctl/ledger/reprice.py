@@ -1,0 +1,253 @@
+"""What the calls of a window would have cost at other prices, from the token classes that their rows keep.
+
+Each call is charged again by the rule that charged it: the dearest price that may apply, or the provider's bill where
+that is more. So with the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from agentctl.budget import Charge, dearest_charge
+from agentctl.ledger.charges import COLUMNS, MOST, ChargeRow, WhyNot
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.grouping import OF_ALL, OF_ONE, SLOT_S, CostRow, add_up, has_labels
+from agentctl.ledger.reading import reading
+from agentctl.ledger.report import CostQuery, Span, began, no_run, run_named, span_of
+from agentctl.ledger.store import Tick
+from agentctl.messages import Completion
+from agentctl.pricing import ModelFacts, PriceOf
+
+#: Why a call is not repriced; ``unknown_price``: by the prices that are asked for. ``open``: it is still under way.
+NotRepriced = WhyNot | Literal["open"]
+REASONS: tuple[NotRepriced, ...] = ("in_doubt", "open", "unknown_price", "unrecorded", "export", "hand")
+
+#: Returns the prices of a provider's models, where the ledger says that it was asked (its own address: "").
+PricesAt = Callable[[str, str], PriceOf]
+
+_ROWS = """
+SELECT a.run_id, a.provider, a.purpose, a.base_url, (coalesce(a.ended_us, :now) + :ahead) / :slot,
+    coalesce(a.ended_us, a.sent_us, a.held_us) + :ahead, s.agent, s.labels, {columns}
+FROM ({source}) AS a CROSS JOIN scopes AS s ON s.id = a.run_id
+"""
+_SQL = {
+    of: _ROWS.format(columns=", ".join(f"a.{name}" for name in COLUMNS), source=source)
+    for of, source in (("all", OF_ALL), ("one", OF_ONE))
+}
+
+
+class Substitute(NamedTuple):
+    """The model that is priced in the place of each that was asked; ``provider`` None: of the call's own provider."""
+
+    provider: str | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepricedRow(CostRow):
+    """A group of calls, what they cost, and what they would have cost.
+
+    ``compared_nano`` is what the ``repriced_calls`` were charged, ``repriced_nano`` what they come to. For the
+    ``uncharged_calls`` among them no price was known when they were made. ``billed_calls`` are repriced at what the
+    provider billed. The other calls are not repriced; they are counted by the reason.
+    """
+
+    repriced_calls: int = 0
+    billed_calls: int = 0
+    uncharged_calls: int = 0
+    compared_nano: int = 0
+    repriced_nano: int = 0
+    in_doubt_calls: int = 0
+    open_calls: int = 0
+    unknown_price_calls: int = 0
+    unrecorded_calls: int = 0
+    export_calls: int = 0
+    hand_calls: int = 0
+
+    @property
+    def charged_nano(self) -> int | None:
+        """What the repriced calls were charged; None where that is unknown of one of them."""
+        return None if self.uncharged_calls else self.compared_nano
+
+    @property
+    def difference_nano(self) -> int | None:
+        """How much more they would have cost, negative for less; None where what they cost is unknown."""
+        return None if self.charged_nano is None else self.repriced_nano - self.charged_nano
+
+    @property
+    def not_repriced(self) -> Mapping[NotRepriced, int]:
+        """How many calls are not repriced, by the reason."""
+        counts: dict[NotRepriced, int] = {why: getattr(self, f"{why}_calls") for why in REASONS}
+        return {why: count for why, count in counts.items() if count}
+
+
+class PriceUse(NamedTuple):
+    """A table whose prices set the amount of ``calls`` repriced calls."""
+
+    source: str
+    version: str
+    digest: str
+    calls: int
+
+
+class RepriceReport(NamedTuple):
+    """A window (UTC), its groups and their total. ``unpriced`` are the models that have no price, by full name."""
+
+    since: datetime
+    until: datetime
+    rows: tuple[RepricedRow, ...]
+    total: RepricedRow
+    runs: int = 0
+    prices: tuple[PriceUse, ...] = ()
+    unpriced: tuple[str, ...] = ()
+    run_id: str | None = None
+
+
+def reprice(
+    path: Path,
+    query: CostQuery,
+    prices_at: PricesAt,
+    *,
+    substitute: Substitute | None = None,
+    clock: ReadClock | None = None,
+) -> RepriceReport:
+    """Price the calls of a window anew by ``prices_at``; no ledger yet is an empty report.
+
+    With a ``substitute`` each call is priced as if that model had been asked and had answered, in the same service
+    tier; what the provider billed for another model does not count then.
+
+    Raises:
+        StateError: the file is damaged, foreign or newer than this program.
+        UsageError: no run has an id that begins so, or several have.
+    """
+    clock = clock or system_clock()
+    with reading(path, clock) as tick:
+        if tick is None:
+            if query.run is not None:
+                raise no_run(query.run)
+            now = as_datetime(clock().wall_us)
+            until = now if query.until is None else min(now, query.until)
+            return RepriceReport(query.since or until, until, (), RepricedRow(last_at=until))
+        run_id = None if query.run is None else run_named(tick, query.run).run_id
+        span, repricing = span_of(tick, query), _Repricing(prices_at, substitute)
+        rows = repricing.figures(_read(tick, span, run_id), query.labels)
+        added = add_up(rows, by=query.by, labels=query.labels, zone=query.zone)
+        since = query.since or began(tick, run_id, span, added.slots)
+    total: dict[str, Any] = dict(zip(_FIGURES, added.total, strict=False))
+    return RepriceReport(
+        since,
+        span.until,
+        added.rows(RepricedRow, query.by),
+        RepricedRow(**total, last_at=span.until),
+        added.runs,
+        tuple(PriceUse(*table, calls) for table, calls in repricing.tables.most_common()),
+        tuple(sorted(repricing.unpriced)),
+        run_id,
+    )
+
+
+_NO_FIGURES = ("hour", "day", "run_id", "agent", "provider", "model", "purpose", "labels", "last_at")
+_FIGURES = tuple(name for name in RepricedRow.__dataclass_fields__ if name not in _NO_FIGURES)
+
+
+class _Read(NamedTuple):
+    """An attempt with the run that it belongs to."""
+
+    run_id: str
+    provider: str
+    purpose: str
+    base_url: str
+    slot: int
+    last_us: int
+    agent: str
+    labels: str
+    charge: ChargeRow
+
+
+_HEAD = len(_Read._fields) - 1
+
+
+def _read(tick: Tick, span: Span, run_id: str | None) -> Iterator[_Read]:
+    values = {"since": span.since_us, "until": span.until_us, "reaches_now": span.reaches_now, "run": run_id}
+    values |= {"now": tick.now_us, "ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
+    for row in tick.db.execute(_SQL["all" if run_id is None else "one"], values):
+        yield _Read._make((*row[:_HEAD], ChargeRow._make(row[_HEAD:])))
+
+
+class _Repricing:
+    """Charges calls anew, and keeps which tables were used and which models are in none."""
+
+    def __init__(self, prices_at: PricesAt, substitute: Substitute | None) -> None:
+        self._prices_at = cache(lambda provider, base_url: _remembered(prices_at(provider, base_url)))
+        self._substitute = substitute
+        self.tables: Counter[tuple[str, str, str]] = Counter()
+        self.unpriced: set[str] = set()
+
+    def figures(self, rows: Iterator[_Read], labels: tuple[tuple[str, str], ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield what ``add_up`` takes, for the attempts of runs that carry all ``labels``."""
+        for row in rows:
+            if has_labels(row.labels, labels):
+                figures = self._figures(row)
+                head = (row.run_id, row.provider, row.charge.model, row.purpose, row.slot, row.last_us)
+                yield (*head, *(figures.get(name, 0) for name in _FIGURES), row.agent, row.labels)
+
+    def _figures(self, row: _Read) -> dict[str, int]:
+        charge, usage = row.charge, row.charge.usage
+        found = {
+            "calls": int(charge.phase != "kept"),
+            "input_tokens": usage.input_tokens,
+            "cached_input_tokens": usage.cached_input_tokens,
+            "output_tokens": usage.output_tokens,
+        }
+        amount = {"settled": "known_nano", "doubt": "in_doubt_nano"}.get(charge.phase, "held_nano")
+        found[amount] = charge.nano or 0
+        if charge.phase == "kept":
+            return found
+        if charge.nano is None and amount != "held_nano":
+            found["unknown_calls"] = 1
+        why = "open" if amount == "held_nano" else charge.why_not
+        if why not in (None, "unknown_price"):
+            return found | {f"{why}_calls": 1}
+        again = self._charge(row)
+        if again is None or again.nano is None or again.price is None:
+            return found | {"unknown_price_calls": 1}
+        self.tables[again.price.source, again.price.version, again.price.digest] += 1
+        found |= {
+            "repriced_calls": 1,
+            "repriced_nano": min(again.nano, MOST),
+            "billed_calls": int(again.by == "billed"),
+        }
+        return found | {"compared_nano": charge.nano or 0, "uncharged_calls": int(charge.nano is None)}
+
+    def _charge(self, row: _Read) -> Charge | None:
+        """Charge a call anew; None, or a charge without an amount: its price is unknown."""
+        was = row.charge
+        tier, hour_writes = was.charged_tier or "", was.hour_write_tokens or 0
+        provider, base_url, model = row.provider, row.base_url, was.model
+        completion = Completion(
+            model=was.answered_model, tier=tier, hour_writes=hour_writes, billed_nano=was.billed_nano
+        )
+        if self._substitute is not None and provider != "builtin":
+            if self._substitute.provider not in (None, provider):
+                provider, base_url = self._substitute.provider or provider, ""
+            model = self._substitute.model
+            completion = Completion(model=model, tier=tier, hour_writes=hour_writes)
+        price_of = self._prices_at(provider, base_url)
+        facts = ModelFacts(provider, model, price_of(model or ""), base_url=base_url)
+        charge = dearest_charge(was.usage, completion, facts, price_of)
+        if charge is None or charge.nano is None:
+            in_tier = f" in the service tier {tier}" if charge is None else ""
+            self.unpriced.add(f"{facts.name}{in_tier}")
+        return charge
+
+
+def _remembered(price_of: PriceOf) -> PriceOf:
+    """Return the same lookup, which looks each model up once."""
+    found = cache(lambda model, tier: price_of(model, tier=tier) if tier else price_of(model))
+    return lambda model, /, *, tier="": found(model, tier)

@@ -1,0 +1,83 @@
+"""A file of prices in the place of today's: litellm's table as JSON, or lines such as those of config.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from agentctl.errors import UsageError
+from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.rates import price_of
+from agentctl.providers.tables import Table, read_own
+from agentctl.settings import PriceLine, Source
+from agentctl.settings.merge import validate
+from agentctl.settings.sources import Entry
+from agentctl.text import safe_text
+
+MOST_BYTES = 64 * 1024 * 1024
+FLAG = "--table"
+_FORMATS = (
+    'give litellm\'s JSON table, or TOML with [prices] and lines such as "openai/gpt-4o" = { input = 2.5, output = 10 }'
+)
+
+
+def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
+    """Return today's catalog with the prices of a file.
+
+    JSON takes the place of litellm's table; ``prices``, the lines of config.toml, lie on top of it as always. A TOML
+    file's lines lie on top of ``prices``; a model that it does not name keeps today's price.
+
+    Raises:
+        UsageError: it cannot be read, is neither, or has no price in it.
+    """
+    data = _read(path)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{FLAG} {path} is not UTF-8 text", hint=_FORMATS) from error
+    if text.lstrip().startswith("{"):
+        table = _table(path, text, hashlib.sha256(data).hexdigest())
+        return Catalog(prices, lambda: table, read_own)
+    return load_catalog({**prices, **_lines(path, text)})
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.expanduser().open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"{FLAG} {path} cannot be read: {said.lower()}") from error
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{FLAG} {path} is larger than 64 MiB", hint=_FORMATS)
+    return data
+
+
+def _table(path: Path, text: str, digest: str) -> Table:
+    try:
+        parsed = json.loads(text, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise UsageError(f"{FLAG} {path} is not JSON: {error}", hint=_FORMATS) from error
+    rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
+    if not any(price_of(row) for row in rows.values()):
+        raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
+    return Table(rows, "", digest, path.name)
+
+
+def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
+    import tomllib  # noqa: PLC0415 - only who names such a file needs it
+
+    try:
+        parsed = tomllib.loads(text, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise UsageError(f"{FLAG} {path} is neither JSON nor TOML: {error}", hint=_FORMATS) from error
+    if not parsed.get("prices"):
+        raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
+    entry = Entry(parsed["prices"], Source("flag", f"{FLAG} {path}"), "prices", text=text)
+    settings, problems = validate({"prices": entry})
+    if settings is None:
+        raise UsageError(problems[0].text, hint=problems[0].hint)
+    return {name: line._replace(source=safe_text(path.name)) for name, line in settings.prices.items()}
