@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from agentctl.errors import StateError, ToolError
 from agentctl.protocols import Kept
-from agentctl.replacing import put_whole
+from agentctl.replacing import hand_over, make_folder, put_whole
 from agentctl.text import redact, safe_text
 
 PREFIX = "run:"
@@ -45,10 +45,10 @@ class Annex:
         if len(data) > self._left:
             raise StateError("a result is not kept whole: the run keeps too much already", hint="ask for less at once")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder)
             folder = os.open(self._folder, _FOLDER)
             try:
-                put_whole(folder, name, data, mode=0o600)
+                put_whole(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
             finally:
                 os.close(folder)
         except OSError as exc:

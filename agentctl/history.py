@@ -67,7 +67,7 @@ class CostHistory:
         try:
             with turn(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
                 lines = [*_lines(self.path), *self._waiting][-MOST_RECORDS:]
-                write_whole(self.path, "[\n" + ",\n".join(lines) + "\n]\n")
+                write_whole(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
         except (OSError, AgentctlError) as error:
             if not self._failed:
                 self._warn(safe_text(f"the cost history {self.path} is not written: {self._why(error)}"))

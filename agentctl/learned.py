@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from agentctl.calibration import Line
+from agentctl.replacing import make_folder
 from agentctl.settings.whole import write_whole
 
 FILE = "counts.json"
@@ -49,8 +50,9 @@ class LearnedCounts:
             for model, lines in latest.items()
         }
         with suppress(OSError, ValueError):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(self.path, json.dumps({"schema": _SCHEMA, "models": rows}, indent=1) + "\n")
+            make_folder(self.path.parent)
+            text = json.dumps({"schema": _SCHEMA, "models": rows}, indent=1) + "\n"
+            write_whole(self.path, text, for_folder=True)
 
     def _read(self) -> dict[str, dict[str, Line]]:
         try:

@@ -1,10 +1,21 @@
-"""A file that has its name when all of it is on disk, and not before: half a file is never taken for a whole one."""
+"""Files and folders of a user: written whole or not at all, on disk when made, and owned by whom their folder is.
+
+Root that works on another user's folder would leave files there that the user can neither open nor lock. What root
+makes is handed over by its descriptor, so that no link of the user's can lead to another file.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+
+_LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MOST_IN_A_LOCK = 20  # bytes: the number of a process
 
 
 def put_whole(
@@ -34,3 +45,140 @@ def put_whole(
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
+
+
+def hand_over(file: int, like: int | Path) -> None:
+    """Give a file that this process has just made, an open descriptor, to the owner of ``like`` if we are root.
+
+    ``like`` is the file or folder that it belongs to. Where that cannot be done, the file stays root's.
+    """
+    if os.geteuid():
+        return
+    with suppress(OSError):
+        found = os.fstat(like) if isinstance(like, int) else like.stat()
+        if found.st_uid:
+            os.fchown(file, found.st_uid, found.st_gid)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for its owner alone, and those above it that are missing; all of them are on disk then.
+
+    As root they belong to the owner of the folder that they are made in. A folder that is there is left as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [folder]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for one in reversed(missing):
+        try:
+            one.mkdir(mode=0o700 if one == folder else 0o777)
+        except OSError:
+            if not one.is_dir():
+                raise
+            continue
+        made = os.open(one, _FOLDER | os.O_NOFOLLOW)
+        try:
+            if not os.geteuid() and os.fstat(made).st_uid == 0 and not _names(made):
+                hand_over(made, one.parent)
+            _sync(made)
+        finally:
+            os.close(made)
+        sync_folder(one.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk, where we may open it and its file system can.
+
+    Raises:
+        OSError: they did not reach the disk.
+    """
+    try:
+        file = os.open(folder, _FOLDER)
+    except PermissionError:
+        return
+    try:
+        _sync(file)
+    finally:
+        os.close(file)
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+
+
+def open_lock(path: Path, *, like: Path | None = None) -> int:
+    """Open a file that processes lock, and return its descriptor; it is made where there is none.
+
+    As root it belongs to the owner of ``like`` (by default of its folder). One that root has left and that its user
+    may not open is replaced: it has no content, and its folder is the user's.
+
+    Raises:
+        OSError: it cannot be opened or made.
+    """
+    like = path.parent if like is None else like
+    while True:
+        try:
+            file = os.open(path, _LOCK)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                file = os.open(path, _LOCK | os.O_CREAT | os.O_EXCL, 0o600)
+                hand_over(file, like)
+                return file
+        except PermissionError:
+            if os.lstat(path).st_uid == os.geteuid():
+                raise
+            path.unlink()
+        else:
+            if not os.geteuid() and not os.fstat(file).st_uid and is_bare_lock(file):
+                hand_over(file, like)
+            return file
+
+
+def hand_over_locks(folder: Path, *, like: Path) -> None:
+    """As root, give a folder of lock files that root has left, and the locks in it, to the owner of ``like``.
+
+    Nothing is handed over that is more than a bare lock file: whoever owns the folder above can put there what root
+    has elsewhere.
+    """
+    if os.geteuid():
+        return
+    with suppress(OSError):
+        inside = os.open(folder, _FOLDER | os.O_NOFOLLOW)
+        try:
+            are_bare = [_handed_over(name, inside, like) for name in _names(inside)]
+            if all(are_bare) and os.fstat(inside).st_uid == 0:
+                hand_over(inside, like)
+        finally:
+            os.close(inside)
+
+
+def _names(folder: int) -> list[str]:
+    """Return what is in an open folder."""
+    with os.scandir(folder) as found:
+        return [entry.name for entry in found]
+
+
+def _handed_over(name: str, folder: int, like: Path) -> bool:
+    """Hand over one lock file that is root's, and return whether it was a bare lock file."""
+    file = os.open(name, _LOCK, dir_fd=folder)
+    try:
+        is_bare = is_bare_lock(file)
+        if is_bare and os.fstat(file).st_uid == 0:
+            hand_over(file, like)
+        return is_bare
+    finally:
+        os.close(file)
+
+
+def is_bare_lock(file: int) -> bool:
+    """Whether a file has one name, and holds nothing but the number of a process."""
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > _MOST_IN_A_LOCK:
+        return False
+    return not os.pread(file, _MOST_IN_A_LOCK, 0).strip(b"0123456789 ")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.errors import LIMIT_NAMES
+from agentctl.replacing import hand_over, make_folder, put_whole
 
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
@@ -231,17 +232,13 @@ class Told:
         """Add ``digest``, atomically and for the user alone; failing is not an error, it is told again."""
         with contextlib.suppress(OSError):
             lines = [line for line in self._lines() if line != digest][-(MOST_REMEMBERED - 1) :]
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(fresh, flags, 0o600)
+            make_folder(self._path.parent)
+            data = ("\n".join([*lines, digest]) + "\n").encode("ascii")
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write("\n".join([*lines, digest]) + "\n")
-                fresh.replace(self._path)
-            except OSError:
-                fresh.unlink(missing_ok=True)
-                raise
+                put_whole(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+            finally:
+                os.close(folder)
 
     def _lines(self) -> list[str]:
         try:

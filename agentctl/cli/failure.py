@@ -11,6 +11,7 @@ from agentctl.cli.document import Document, as_json, error_document, finished_li
 from agentctl.cli.exits import named
 from agentctl.cli.invocation import Form
 from agentctl.errors import AgentctlError, InternalError
+from agentctl.replacing import hand_over, make_folder
 from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint, painter
 
@@ -106,6 +107,7 @@ def crashed(error: Exception) -> AgentctlError:
     try:
         path = _log_path()
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            hand_over(file.fileno(), path.parent)
             file.write(text)
     except OSError:
         sys.stderr.write(safe_text(text))
@@ -119,7 +121,7 @@ def _log_path() -> Path:
     name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     try:
         folder = load_settings(flags={}, remember=False).settings.state_dir
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
     except (AgentctlError, OSError):
         import tempfile
 

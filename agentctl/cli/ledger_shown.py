@@ -19,6 +19,8 @@ from agentctl.version import __version__
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
 _MOST_TOLD = 5
+_STATES = {True: "living", False: "dead", None: "unknown"}
+_WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
 
 
 def disbelief(found: Checked, path: Path) -> StateError | None:
@@ -68,7 +70,7 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                     "model": one.model or None,
                     "held_usd": usd(one.nano),
                     "held_at": moment(one.held_at),
-                    "owner": {"living": one.living, "pid": one.pid, "host": one.host},
+                    "owner": {"living": one.living, "state": _STATES[one.living], "pid": one.pid, "host": one.host},
                 }
                 for one in found.open
             ],
@@ -81,7 +83,7 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                     "usd": usd(one.nano),
                     "since": moment(one.since),
                     "owner_living": one.living,
-                    "hint": None if one.living else _gives_back(one),
+                    "hint": _gives_back(one) if one.can_be_reconciled(found.now) else None,
                 }
                 for one in found.doubts
             ],
@@ -135,7 +137,7 @@ def _check_lines(found: Checked) -> Iterator[str]:
         yield "\n" + columns(header, [_open_cells(one, found) for one in found.open], right=frozenset({4, 5}))
     if found.doubts:
         headed = ("in doubt", "provider", "attempts", "amount", "since", "if nothing was billed")
-        yield "\n" + columns(headed, [_doubt_cells(one) for one in found.doubts], right=frozenset({2, 3}))
+        yield "\n" + columns(headed, [_doubt_cells(one, found) for one in found.doubts], right=frozenset({2, 3}))
     else:
         yield "nothing is in doubt"
     yield from (f"\n{safe_text(_unsettled(each))}" for each in found.unsettled)
@@ -169,14 +171,16 @@ def _unsettled(one: Unsettled) -> str:
 
 def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
     age = max(0.0, (found.now - one.held_at).total_seconds()) if found.now is not None else 0.0
-    process = f"{one.pid} on {one.host}, {'living' if one.living else 'dead: the next run ends it'}"
+    process = f"{one.pid} on {one.host}, {_STATES[one.living]}{_WHAT_THEN[one.living]}"
     amount = "unknown" if one.nano is None else money(one.nano)
     cells = (one.attempt_id[:12], one.run_id, one.phase, _name(one), amount, seconds(age), process)
     return tuple(map(safe_text, cells))
 
 
-def _doubt_cells(one: InDoubt) -> tuple[str, ...]:
+def _doubt_cells(one: InDoubt, found: Checked) -> tuple[str, ...]:
     line = "(its process lives)" if one.living else _gives_back(one)
+    if not one.living and not one.can_be_reconciled(found.now):
+        line = "(its process may live; its deadline is not over)"
     at = f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}"
     whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
     cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)

@@ -28,6 +28,7 @@ from agentctl.events import (
 )
 from agentctl.journal.failures import state_error
 from agentctl.journal.line import as_line, redacted
+from agentctl.replacing import hand_over, make_folder, sync_folder
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -92,19 +93,16 @@ class Journal:
         if self._closed:
             raise OSError(errno.EBADF, "it is closed")
         folder = self.path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(self.path, flags, 0o600)
+        hand_over(file, folder)
         for _ in range(50):  # a reader may look at the lock at this moment
             with suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             time.sleep(0.001)
-        entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(entry)  # the name of the file, too, is on disk
-        finally:
-            os.close(entry)
+        sync_folder(folder)  # the name of the file, too, is on disk
         return file
 
     async def aclose(self) -> None:

@@ -67,7 +67,7 @@ class Book:
 
     def _register(self, tick: Tick) -> None:
         if self._alive is None:
-            self._alive = Alive(self._owners, self._owner_id)
+            self._alive = Alive(self._owners, self._owner_id, ledger=self._store.path)
             rows.remove_traces(tick, self._owners, but=self._owner_id)
         tick.db.execute(  # each time: an earlier one may have been rolled back
             "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",

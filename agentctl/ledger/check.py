@@ -15,7 +15,7 @@ from agentctl.errors import StateError
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import aside
-from agentctl.ledger.owner import lives
+from agentctl.ledger.owner import liveness
 from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
@@ -82,7 +82,7 @@ SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.hel
 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id WHERE a.leaves_hour_us IS NULL ORDER BY a.held_us
 """
 _DOUBTS = """
-SELECT run_id, provider, base_url, count(*), sum(nano), min(held_us), owner_id
+SELECT run_id, provider, base_url, count(*), sum(nano), min(held_us), owner_id, max(deadline_us)
 FROM attempts WHERE phase = 'doubt' GROUP BY run_id, provider, base_url, owner_id ORDER BY min(held_us)
 """
 _OVERRUNS = """
@@ -91,7 +91,10 @@ SELECT provider, model, count(*), max(at_us) FROM overruns WHERE cleared_us IS N
 
 
 class OpenHold(NamedTuple):
-    """An amount that is held now; nano-dollars, None without a price. ``living``: its process is there."""
+    """An amount that is held now; nano-dollars, None without a price.
+
+    ``living``: its process is there; None where nobody can tell, because its lock file cannot be opened.
+    """
 
     attempt_id: str
     run_id: str
@@ -100,14 +103,15 @@ class OpenHold(NamedTuple):
     model: str
     nano: int | None
     held_at: datetime
-    living: bool
+    living: bool | None
     pid: int
     host: str
 
 
 class InDoubt(NamedTuple):
-    """What one run has in doubt at one provider; ``living``: its process may still learn what it cost.
+    """What one run has in doubt at one provider.
 
+    ``living``: its process may still learn what it cost; None where nobody can tell, and its deadline is ``over_at``.
     ``base_url`` is where it was asked; "" is the provider's own address.
     """
 
@@ -116,8 +120,13 @@ class InDoubt(NamedTuple):
     attempts: int
     nano: int
     since: datetime
-    living: bool
+    living: bool | None
+    over_at: datetime
     base_url: str = ""
+
+    def can_be_reconciled(self, now: datetime | None) -> bool:
+        """Whether reconcile would settle it at ``now``: no process will."""
+        return not self.living and (self.living is False or now is None or self.over_at <= now)
 
 
 class Overran(NamedTuple):
@@ -288,15 +297,17 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
         unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
-    living = {
-        owner_id: lives(owners, owner_id) for owner_id in {*(row[7] for row in held), *(row[6] for row in doubts)}
-    }
-    sums: dict[tuple[str, str, str, bool], InDoubt] = {}
-    for run_id, provider, base_url, count, nano, since_us, owner_id in doubts:
-        one = InDoubt(run_id, provider, count, nano or 0, as_datetime(since_us), living[owner_id], base_url)
+    owner_ids = {*(row[7] for row in held), *(row[6] for row in doubts)}
+    living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
+    sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}
+    for run_id, provider, base_url, count, nano, since_us, owner_id, over_us in doubts:
+        since, over = as_datetime(since_us), as_datetime(over_us)
+        one = InDoubt(run_id, provider, count, nano or 0, since, living[owner_id], over, base_url)
         before = sums.get((run_id, provider, base_url, one.living))
         if before is not None:
-            one = before._replace(attempts=before.attempts + count, nano=before.nano + one.nano)
+            one = before._replace(
+                attempts=before.attempts + count, nano=before.nano + one.nano, over_at=max(before.over_at, over)
+            )
         sums[run_id, provider, base_url, one.living] = one
     return found._replace(
         now=as_datetime(tick.now_us),

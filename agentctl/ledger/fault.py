@@ -40,6 +40,8 @@ _DAMAGED = ("malformed", "not a database", "no such table", "no such column")
 def _cure(said: str, path: Path) -> str:
     if any(word in said for word in _DAMAGED):
         return aside(path)
+    if _is_forbidden(said) and (cure := _taken_back(path)):
+        return cure
     if "full" in said or "no space" in said or "quota" in said:
         lack = _lack(path)
         return lack[1] if lack else _FULL
@@ -50,7 +52,25 @@ def _unopened(path: Path) -> tuple[str, str]:
     """Return why a file cannot be opened, which SQLite does not say, and the cure."""
     if _no_more_files():
         return "too many open files", _TOO_MANY_FILES
-    return _lack(path) or ("unable to open it or a file beside it", _NO_FOLDER)
+    return _lack(path) or ("unable to open it or a file beside it", _taken_back(path) or _NO_FOLDER)
+
+
+def _is_forbidden(said: str) -> bool:
+    return any(word in said for word in ("readonly", "permission denied", "not permitted"))
+
+
+def _taken_back(path: Path) -> str:
+    """Return the command that gives this user what another one (root) made in a folder of this user's, or ""."""
+    beside = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+    files = (path, *beside, path.with_suffix(".queue"), path.with_suffix(".owners"))
+    try:
+        if path.parent.stat().st_uid != os.geteuid():
+            return ""
+        theirs = [file for file in files if os.path.lexists(file) and file.lstat().st_uid != os.geteuid()]
+    except OSError:
+        return ""
+    names = " ".join(shlex.quote(os.fspath(file)) for file in theirs)
+    return f'sudo chown -R "$(id -u)" {names}' if theirs else ""
 
 
 def _lack(path: Path) -> tuple[str, str] | None:

@@ -11,8 +11,7 @@ from agentctl.ledger import rows
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.export import ExportRow
 from agentctl.ledger.matching import Tried, match
-from agentctl.ledger.owner import lives
-from agentctl.ledger.reconcile import LIVES, Correction, Left, Reconciled, opened
+from agentctl.ledger.reconcile import Correction, Left, Reconciled, opened, reasons_to_wait
 from agentctl.ledger.store import Tick
 from agentctl.messages import Usage
 from agentctl.pricing import Price, charge_nano
@@ -22,7 +21,7 @@ _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's ma
 _SENT = """
 SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano, prices,
     coalesce((SELECT wall_us FROM entries WHERE attempt_id = a.id AND phase = 'sent' LIMIT 1), sent_us),
-    max(0, deadline_us - sent_us), input_tokens, output_tokens, coalesce(settled_by, '') = 'hand'
+    max(0, deadline_us - sent_us), deadline_us, input_tokens, output_tokens, coalesce(settled_by, '') = 'hand'
 FROM attempts AS a WHERE sent_us IS NOT NULL AND phase <> 'void'
     AND (phase IN ('doubt', 'sent') OR settled_by = 'hand' OR held_us BETWEEN ? AND ?) ORDER BY sent_us
 """
@@ -41,6 +40,7 @@ class _Sent(NamedTuple):
     prices: str | None
     sent_us: int  # by the wall clock
     length_us: int
+    deadline_us: int
     input: int | None
     output: int | None
     by_hand: bool
@@ -67,13 +67,13 @@ def reconcile_export(
         if tick is None:
             return Reconciled(unused=len(export))
         sent = _sent(tick, export)
-        owners = path.with_suffix(".owners")
         open_now = {one.id: one for one in sent.values() if one.phase in ("doubt", "sent") or one.by_hand}
-        living = {name for name in {one.owner_id for one in open_now.values()} if lives(owners, name)}
-        tried = [_tried(one, uncertain=one.id in open_now and one.owner_id not in living) for one in sent.values()]
+        deadlines = ((one.id, one.owner_id, one.deadline_us) for one in open_now.values())
+        waiting = reasons_to_wait(tick, path, deadlines)
+        tried = [_tried(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
         matched = match(export, tried)
         done: list[Correction] = []
-        left = [Left(one.id, one.run_id, LIVES) for one in open_now.values() if one.owner_id in living]
+        left = [Left(one.id, one.run_id, waiting[one.id]) for one in open_now.values() if one.id in waiting]
         left += [Left(name, sent[name].run_id, why) for name, why in matched.left.items() if not sent[name].by_hand]
         for attempt_id, line in matched.found.items():
             one = sent[attempt_id]

@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentctl.errors import LedgerBusy
+from agentctl.replacing import hand_over, hand_over_locks, is_bare_lock, open_lock
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LOCKS = Path("/proc/locks")
 
 
 def _try_lock(fd: int) -> bool:
@@ -29,51 +31,92 @@ def _let_go(fd: int) -> None:
 
 
 class Alive:
-    """This process's own lock: while it is held, the owner lives, whatever its pid says."""
+    """This process's own lock: while it is held, the owner lives, whatever its pid says.
 
-    def __init__(self, folder: Path, owner_id: str) -> None:
+    As root, the lock belongs to the owner of ``ledger``, so that the user can see later whether root's run has ended.
+    """
+
+    def __init__(self, folder: Path, owner_id: str, *, ledger: Path | None = None) -> None:
+        like = folder.parent if ledger is None else ledger
         folder.mkdir(mode=0o700, exist_ok=True)
-        self._path = folder / owner_id
-        self._fd = os.open(self._path, _FLAGS | os.O_EXCL, 0o600)
+        hand_over_locks(folder, like=like)
+        self._folder, self._owner_id = folder, owner_id
+        with _inside(folder) as inside:
+            self._fd = os.open(owner_id, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=inside)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        hand_over(self._fd, like)
 
     def close(self) -> None:
         """Let go and remove the file: from now on the owner counts as dead, also where the file cannot be removed."""
-        with suppress(OSError):
-            self._path.unlink()
+        with suppress(OSError), _inside(self._folder) as inside:
+            os.unlink(self._owner_id, dir_fd=inside)
         _let_go(self._fd)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[int]:
+    """Open the folder of lock files; no link is followed, for root removes files in it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def owner_ids(folder: Path) -> tuple[str, ...]:
+    """Return the owners that have a lock file, held or not.
+
+    Raises:
+        OSError: the folder cannot be read, or is a link.
+    """
+    try:
+        with _inside(folder) as inside, os.scandir(inside) as found:
+            return tuple(entry.name for entry in found)
+    except FileNotFoundError:
+        return ()
 
 
 def is_dead(folder: Path, owner_id: str) -> bool:
     """Whether nobody holds the owner's lock any more; what a dead owner left is removed.
 
-    What cannot be opened (another user's, a folder) is taken for alive: nothing of its is touched.
+    False also where nobody can tell: nothing is touched then. The id comes from the ledger, which is the user's: what
+    is no plain name, or more than a lock, is not removed, for we may be root.
     """
-    path = folder / owner_id
+    if "/" in owner_id:
+        return True
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with _inside(folder) as inside:
+            fd = os.open(owner_id, _FLAGS, dir_fd=inside)
+            try:
+                if not _try_lock(fd):
+                    return False
+                if is_bare_lock(fd):
+                    with suppress(FileNotFoundError):
+                        os.unlink(owner_id, dir_fd=inside)
+                return True
+            finally:
+                os.close(fd)
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    try:
-        if not _try_lock(fd):
-            return False
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return True
-    finally:
-        os.close(fd)
 
 
-def lives(folder: Path, owner_id: str) -> bool:
-    """Whether somebody holds the owner's lock; only looked at, and what cannot be opened is taken for alive."""
+def liveness(folder: Path, owner_id: str) -> bool | None:
+    """Return whether somebody holds the owner's lock, None where nobody can tell; only looked at.
+
+    A lock file that may not be opened (another user's) is seen to be held where the kernel lists it; that it is not
+    listed proves nothing, because a process of another namespace is hidden.
+    """
+    if "/" in owner_id:
+        return False
     try:
-        fd = os.open(folder / owner_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with _inside(folder) as inside:
+            fd = os.open(owner_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
     except FileNotFoundError:
         return False
     except OSError:
-        return True
+        return True if _is_listed_as_held(folder / owner_id) else None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,14 +126,27 @@ def lives(folder: Path, owner_id: str) -> bool:
     return False
 
 
+def _is_listed_as_held(path: Path) -> bool:
+    """Whether the kernel's list of locks has one on the file at ``path``."""
+    try:
+        found = path.lstat()
+        held = _LOCKS.read_text().splitlines()
+    except OSError:
+        return False
+    name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    return any("FLOCK" in line.split()[:3] and name in line.split() for line in held)
+
+
 @contextmanager
-def turn(path: Path, *, patience_s: float = 30.0) -> Iterator[None]:
+def turn(path: Path, *, patience_s: float = 30.0, like: Path | None = None) -> Iterator[None]:
     """Queue on a lock file before writing; the kernel wakes those who wait in order, nobody polls.
+
+    As root the file belongs to the owner of ``like``, by default of its folder.
 
     Raises:
         LedgerBusy: the queue did not move for ``patience_s`` (a stopped process holds it).
     """
-    fd = os.open(path, _FLAGS, 0o600)
+    fd = open_lock(path, like=like)
     if not _try_lock(fd):
         _wait_for(fd, path, patience_s)
     try:

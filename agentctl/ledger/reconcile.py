@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,8 +12,8 @@ from typing import Literal, NamedTuple
 from agentctl.errors import ActionDenied, UsageError
 from agentctl.ledger import rows
 from agentctl.ledger.book import Book
-from agentctl.ledger.clock import ReadClock, system_clock
-from agentctl.ledger.owner import lives
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.owner import liveness
 from agentctl.ledger.reading import reading
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Store, Tick, translated
@@ -23,8 +24,8 @@ By = Literal["attempt", "run", "provider"]
 # What can be reconciled: in doubt, or sent by a process that has died since (the next writer leaves that in doubt).
 _OPEN = "(phase = 'doubt' OR (phase = 'sent' AND leaves_hour_us IS NULL))"
 _SQL = (
-    "SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano"
-    " FROM attempts WHERE "
+    "SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano,"
+    " deadline_us FROM attempts WHERE "
 )
 _WHICH = {
     "attempt": f"({_OPEN} OR (phase = 'settled' AND settled_by = 'hand')) AND id = ?",
@@ -82,9 +83,11 @@ class Uncertain(NamedTuple):
     nano: int | None
     tokens: int  # at worst
     hold_nano: int | None
+    deadline_us: int
 
 
 LIVES = "its process lives, and may still learn what it cost"
+MAY_LIVE = "its process may live (its lock file cannot be opened), and its deadline is not over"
 
 
 @contextmanager
@@ -114,12 +117,25 @@ def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Ti
 
 
 def parted(tick: Tick, path: Path, condition: str, value: str) -> tuple[list[Uncertain], tuple[Left, ...]]:
-    """Return the rows of dead owners that ``condition`` (of our own words) names, and those of the living."""
-    owners = path.with_suffix(".owners")
+    """Return the rows that ``condition`` (of our own words) names and that nobody will settle, and the others."""
     found = [Uncertain(*row) for row in tick.db.execute(_SQL + condition, (value,))]
-    living = {owner_id for owner_id in {row.owner_id for row in found} if lives(owners, owner_id)}
-    left = tuple(Left(row.id, row.run_id, LIVES) for row in found if row.owner_id in living)
-    return [row for row in found if row.owner_id not in living], left
+    why = reasons_to_wait(tick, path, ((row.id, row.owner_id, row.deadline_us) for row in found))
+    left = tuple(Left(row.id, row.run_id, why[row.id]) for row in found if row.id in why)
+    return [row for row in found if row.id not in why], left
+
+
+def reasons_to_wait(tick: Tick, path: Path, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
+    """Return why an attempt (its id, owner and deadline) may still be settled by its own process, for those that may.
+
+    Where nobody can tell whether the process lives, its deadline ends the call in any case.
+    """
+    attempts = tuple(attempts)
+    living = {owner: liveness(path.with_suffix(".owners"), owner) for owner in {owner for _, owner, _ in attempts}}
+    return {
+        attempt_id: LIVES if living[owner_id] else MAY_LIVE
+        for attempt_id, owner_id, deadline_us in attempts
+        if living[owner_id] or (living[owner_id] is None and deadline_us > tick.now_us)
+    }
 
 
 def reconcile(
@@ -153,10 +169,7 @@ def reconcile(
         found = [row for row in found if row.phase != "settled" or row.nano != actual_nano]
         found = [row for row in found if only is None or row.id in only]
         if left and not found:
-            raise ActionDenied(
-                f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
-                hint="wait until it has ended; agentctl ledger check   names it",
-            )
+            raise _may_still_be_settled(tick, by, name, left)
         if actual_nano and len(found) > 1:
             raise UsageError(
                 f"an amount belongs to one attempt, and {len(found)} of {by} {name} are in doubt; only 0 goes to many",
@@ -167,6 +180,23 @@ def reconcile(
             tokens = row.tokens if actual_nano else 0  # how many were used is not known by what they cost
             rows.correct(tick, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
         return Reconciled(done, left)
+
+
+def _may_still_be_settled(tick: Tick, by: By, name: str, left: Collection[Left]) -> ActionDenied:
+    if any(one.why == LIVES for one in left):
+        return ActionDenied(
+            f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
+            hint="wait until it has ended; agentctl ledger check   names it",
+        )
+    ids = [one.attempt_id for one in left]
+    (last_us,) = tick.db.execute(
+        "SELECT max(deadline_us) FROM attempts WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
+    ).fetchone()
+    over = as_datetime(tick.wall_us + last_us - tick.now_us).astimezone()
+    return ActionDenied(
+        f"nobody can tell whether the process lives that {by} {name} belongs to: its lock file cannot be opened",
+        hint=f"try again after {over:%Y-%m-%d %H:%M:%S}, when its deadline is over",
+    )
 
 
 def _correction(row: Uncertain, nano: int) -> Correction:

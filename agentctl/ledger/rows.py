@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from agentctl.budget import Ask, Charge, Keep, Room, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
-from agentctl.ledger.owner import is_dead
+from agentctl.ledger.owner import is_dead, liveness, owner_ids
 from agentctl.ledger.store import Tick
 from agentctl.limits import WINDOWS
 
@@ -257,7 +257,27 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     for (owner_id,) in found:
         if is_dead(owners, owner_id):
             bury(tick, owner_id)
+        elif liveness(owners, owner_id) is None:
+            conclude_overdue(tick, owner_id)
     void_held(tick, "deadline_us <= ?", tick.now_us, reason="not sent before its deadline")
+
+
+def conclude_overdue(tick: Tick, owner_id: str) -> None:
+    """Conclude what an owner of whom nobody can tell whether it lives has left open too long.
+
+    What it sent is in doubt once its deadline is over, what it kept is void after an hour: else both would count for
+    ever. That does no harm to one that lives: its usage settles a row in doubt, and it can keep anew.
+    """
+    left = tick.db.execute(
+        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?"
+        " AND (phase = 'sent' AND deadline_us <= ? OR phase = 'kept' AND held_us <= ?)",
+        (owner_id, tick.now_us, tick.now_us - HOUR_US),
+    ).fetchall()
+    for attempt_id, phase, nano, tokens in left:
+        if phase == "sent":
+            doubt(tick, attempt_id, nano, tokens, "its process may have ended", provider_fault=False)
+        else:
+            void(tick, attempt_id, "its process may have ended")
 
 
 def void_held(tick: Tick, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
@@ -271,6 +291,6 @@ def void_held(tick: Tick, condition: str, value: object, *, reason: str, kept: b
 
 def remove_traces(tick: Tick, owners: Path, *, but: str) -> None:
     """Remove the lock files of the dead that left nothing open."""
-    for path in owners.iterdir():
-        if path.name != but and is_dead(owners, path.name):
-            bury(tick, path.name)
+    for owner_id in owner_ids(owners):
+        if owner_id != but and is_dead(owners, owner_id):
+            bury(tick, owner_id)

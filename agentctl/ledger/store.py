@@ -20,6 +20,7 @@ from agentctl.ledger.fault import translated as translated  # its readers know i
 from agentctl.ledger.owner import turn
 from agentctl.ledger.place import MOVE, refuse_a_network
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
+from agentctl.replacing import hand_over, make_folder, sync_folder
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class Store:
         self._pid = os.getpid()
         with translated(path):
             refuse_a_network(path)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._db = self._opened()
             self._files = self._identities()
 
@@ -81,12 +82,21 @@ class Store:
         with self._turn():
             refuse_a_remnant(self.path)
             if self._size() is None:  # else another one has made it
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                self._create()
             return self._connected(nullcontext())
+
+    def _create(self) -> None:
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            hand_over(file, self.path.parent)  # SQLite gives its log to the same owner
+        finally:
+            os.close(file)
+        sync_folder(self.path.parent)
 
     def _turn(self, patience_s: float | None = None) -> AbstractContextManager[None]:
         patience_s = self._patience_s if patience_s is None else patience_s
-        return turn(self.path.with_suffix(".queue"), patience_s=patience_s)
+        like = self.path if self._size() is not None else None
+        return turn(self.path.with_suffix(".queue"), patience_s=patience_s, like=like)
 
     def _size(self) -> int | None:
         """Return the file's size, None if there is none, without opening it: closing would end SQLite's own locks."""

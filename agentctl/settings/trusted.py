@@ -123,7 +123,7 @@ class TrustBook:
 
     def _write(self, records: Mapping[Path, Record]) -> None:
         files = {str(path): {"sha256": record.sha256, "at": record.at} for path, record in sorted(records.items())}
-        write_whole(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n")
+        write_whole(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n", for_folder=True)
 
     def _unbelievable(self, why: str) -> StateError:
         return StateError(

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentctl.errors import StateError, UsageError
+from agentctl.replacing import hand_over, make_folder, open_lock, sync_folder
 from agentctl.settings.files import is_there, read_own_file
 from agentctl.settings.sources import Problem
 from agentctl.text import safe_text
@@ -26,9 +27,8 @@ def alone(path: Path) -> Iterator[None]:
         StateError: another one holds it for 10 s.
         OSError: the folder or the lock cannot be made.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    lock = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
+    make_folder(path.parent)
+    lock = open_lock(path.with_name(f"{path.name}.lock"))
     try:
         until = time.monotonic() + PATIENCE_S
         while True:
@@ -72,8 +72,17 @@ def _not_followed(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def write_whole(path: Path, text: str, *, mode: int = 0o600, check: Callable[[Path], None] | None = None) -> None:
+def write_whole(
+    path: Path,
+    text: str,
+    *,
+    mode: int = 0o600,
+    check: Callable[[Path], None] | None = None,
+    for_folder: bool = False,
+) -> None:
     """Put ``text`` in the file's place, once a new file beside it is on disk and ``check`` has nothing against it.
+
+    With ``for_folder`` a file that root writes belongs to the owner of its folder.
 
     Raises:
         OSError: it cannot be written; the old file stays.
@@ -83,6 +92,8 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, check: Callable[[Pa
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)  # whatever the umask takes away
+            if for_folder:
+                hand_over(descriptor, path.parent)
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(descriptor)
@@ -91,8 +102,4 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, check: Callable[[Pa
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # the new name, too, is on disk
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)  # the new name, too, is on disk

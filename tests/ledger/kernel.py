@@ -23,6 +23,7 @@ class Syncs:
 
     def __init__(self) -> None:
         self.failures, self.error, self.delay_s = 0, 0, 0.0
+        self.paths: list[str] = []  # what was synced
         handed: queue.Queue[int] = queue.Queue()
         threading.Thread(target=self._judge, args=(handed,), daemon=True).start()  # before the filter: it is not under
         handed.put(_listener())
@@ -32,7 +33,9 @@ class Syncs:
         while True:
             asked = bytearray(80)
             fcntl.ioctl(listener, _RECEIVE, asked)
-            (number,) = struct.unpack_from("Q", asked)
+            number, thread = struct.unpack_from("QI", asked)
+            (file,) = struct.unpack_from("Q", asked, 32)
+            self.paths.append(os.readlink(f"/proc/{thread}/fd/{file}"))
             time.sleep(self.delay_s)
             fails = self.failures > 0
             self.failures -= fails
