@@ -60,8 +60,8 @@ def hand_over(file: int, like: int | Path) -> None:
             os.fchown(file, found.st_uid, found.st_gid)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for its owner alone, and those above it that are missing; all of them are on disk then.
+def make_folder(folder: Path, *, sync: bool = True) -> None:
+    """Make a folder for its owner alone, and those above it that are missing; with ``sync`` all are on disk then.
 
     As root they belong to the owner of the folder that they are made in. A folder that is there is left as it is.
 
@@ -82,10 +82,12 @@ def make_folder(folder: Path) -> None:
         try:
             if not os.geteuid() and os.fstat(made).st_uid == 0 and not _names(made):
                 hand_over(made, one.parent)
-            _sync(made)
+            if sync:
+                _sync(made)
         finally:
             os.close(made)
-        sync_folder(one.parent)
+        if sync:
+            sync_folder(one.parent)
 
 
 def sync_folder(folder: Path) -> None:

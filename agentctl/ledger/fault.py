@@ -62,7 +62,7 @@ def _is_forbidden(said: str) -> bool:
 def _taken_back(path: Path) -> str:
     """Return the command that gives this user what another one (root) made in a folder of this user's, or ""."""
     beside = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
-    files = (path, *beside, path.with_suffix(".queue"), path.with_suffix(".owners"))
+    files = (path, *beside, path.with_suffix(".queue"), path.with_suffix(".owners"), path.with_suffix(".unsettled"))
     try:
         if path.parent.stat().st_uid != os.geteuid():
             return ""

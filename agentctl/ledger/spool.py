@@ -7,6 +7,7 @@ never an error of a run: it stays where it is, and ``agentctl ledger check`` nam
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_t
 
 from agentctl.budget import Charge, Conclusion, Doubt, Void, kind_of
 from agentctl.ledger.fault import translated
+from agentctl.replacing import hand_over, make_folder, sync_folder
 from agentctl.text import safe_text
 
 SCHEMA = "agentctl.unsettled/1"
@@ -60,7 +62,7 @@ class Spool:
         if self._spare is not None or not self._owner_id:
             return
         with suppress(OSError):
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._make_folder()
             for left in self.folder.glob("*.spare"):  # by processes that were killed
                 if not (self._owners / left.stem).exists():
                     left.unlink()
@@ -88,7 +90,7 @@ class Spool:
             if file is None or not self._spare_path.exists():
                 if file is not None:
                     os.close(file)
-                self.folder.mkdir(mode=0o700, exist_ok=True)
+                self._make_folder()
                 file = self._new()
             try:
                 written = 0
@@ -105,13 +107,21 @@ class Spool:
                 os.close(file)
             self._written.add(attempt_id)
             with suppress(OSError):  # it is there; only the machine's own death could take its name away
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
+                sync_folder(self.folder.parent)
         return path
+
+    def _make_folder(self) -> None:
+        make_folder(self.folder, sync=False)  # put does that, where something stands in it
+        if not stat.S_ISDIR(self.folder.lstat().st_mode):  # root would remove files where a link of the user's leads
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(self.folder))
 
     def _new(self) -> int:
         with suppress(FileNotFoundError):
             self._spare_path.unlink()
-        return os.open(self._spare_path, _NEW, 0o600)
+        file = os.open(self._spare_path, _NEW, 0o600)
+        hand_over(file, self.folder)
+        return file
 
     @property
     def _spare_path(self) -> Path:
@@ -166,14 +176,6 @@ def _content(path: Path) -> bytes:
         if found.st_size > MOST_BYTES:
             raise ValueError(f"it is longer than {MOST_BYTES:,} bytes")
         return os.read(file, MOST_BYTES)
-    finally:
-        os.close(file)
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
     finally:
         os.close(file)
 

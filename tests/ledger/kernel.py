@@ -10,6 +10,7 @@ import queue
 import struct
 import threading
 import time
+from pathlib import Path
 
 _SYSCALLS = {"x86_64": (0xC000003E, 317, (74, 75)), "aarch64": (0xC00000B7, 277, (82, 83))}
 """By machine: its name for seccomp, the numbers of seccomp, and of fsync and fdatasync."""
@@ -35,7 +36,7 @@ class Syncs:
             fcntl.ioctl(listener, _RECEIVE, asked)
             number, thread = struct.unpack_from("QI", asked)
             (file,) = struct.unpack_from("Q", asked, 32)
-            self.paths.append(os.readlink(f"/proc/{thread}/fd/{file}"))
+            self.paths.append(str(Path(f"/proc/{thread}/fd/{file}").readlink()))
             time.sleep(self.delay_s)
             fails = self.failures > 0
             self.failures -= fails

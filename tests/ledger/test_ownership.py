@@ -1,4 +1,4 @@
-"""Root on a user's state folder: what it makes is the user's, and what an older root run left blocks nobody for ever."""
+"""Root on a user's state folder: what it makes is the user's, and what it left there blocks nobody for ever."""
 
 from __future__ import annotations
 
@@ -92,8 +92,9 @@ def test_what_root_makes_in_a_users_home_is_the_users(home: Path, path: Path) ->
     with puppet(path) as root:
         root.do("open", "run")
         root.do("hold", "a", 100)
-        assert {one.name for one in path.parent.iterdir()} == {
-            *("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.queue", "ledger.owners")
+        root.do("mark", "a")
+        assert {one.name.removeprefix("ledger.") for one in path.parent.iterdir()} == {
+            *("db", "db-wal", "db-shm", "queue", "owners", "unsettled")
         }
         assert not_of_user(home) == {}
         assert [one.stat().st_mode & 0o777 for one in (path.parent, path, *path.with_suffix(".owners").iterdir())] == [
