@@ -22,7 +22,7 @@ from agentctl.cli.flags import (
 )
 
 if TYPE_CHECKING:
-    from agentctl.ledger.reprice import Substitute
+    from agentctl.ledger.repricing import Alternative
     from agentctl.providers.catalog import Catalog
     from agentctl.settings import Settings
 
@@ -80,9 +80,9 @@ def reprice(
 
     from agentctl.cli.cost_window import Asked, window
     from agentctl.cli.failure import say
-    from agentctl.cli.repriced_shown import View, rendered
+    from agentctl.cli.repriced_shown import RepricedView, rendered
     from agentctl.ledger.report import CostQuery
-    from agentctl.ledger.reprice import reprice as priced_anew
+    from agentctl.ledger.repricing import reprice as priced_anew
     from agentctl.ledger.zone import zone
     from agentctl.settings import load_settings
     from agentctl.ui.terminal import columns_of
@@ -95,11 +95,12 @@ def reprice(
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
     settings = load_settings(flags={}, remember=False).settings
     catalog = _catalog(settings, table)
-    substitute = None if model is None else _substitute(catalog, model)
-    report = priced_anew(settings.ledger_path, query, catalog.prices_at, substitute=substitute)
+    alternative = None if model is None else _alternative(catalog, model)
+    report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)
     for note in wanted.notes:
         say(f"note: {note}")
-    sys.stdout.write(rendered(View(report, query, wanted.title, model, table), form, width=columns_of(sys.stdout)))
+    view = RepricedView(report, query, wanted.title, model, table)
+    sys.stdout.write(rendered(view, form, width=columns_of(sys.stdout)))
 
 
 def _catalog(settings: Settings, table: str | None) -> Catalog:
@@ -118,22 +119,22 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
     return catalog
 
 
-def _substitute(catalog: Catalog, model: str) -> Substitute:
+def _alternative(catalog: Catalog, model: str) -> Alternative:
     """Return the model that is priced instead; where its provider is named, its price is known.
 
     Raises:
         UsageError: its price is unknown, or it is no name.
     """
     from agentctl.errors import UsageError
-    from agentctl.ledger.reprice import Substitute
+    from agentctl.ledger.repricing import Alternative
     from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
 
     provider, slash, name = model.strip().partition("/")
     if not (slash and provider.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
         if not model.strip():
             raise UsageError("--model is empty", hint="for example: --model openai/gpt-4o")
-        return Substitute(None, model.strip())
+        return Alternative(None, model.strip())
     provider = provider.lower()
     if catalog.prices_at(provider, "")(name) is None:
         raise UsageError(f"the price of {provider}/{name} is unknown", hint=catalog.near(provider, name))
-    return Substitute(provider, name)
+    return Alternative(provider, name)

@@ -10,7 +10,7 @@ from agentctl.cli.cost_table import heads, names_in
 from agentctl.cli.document import Document, as_json, moment, usd
 from agentctl.cli.ledger_shown import WHY_NOT
 from agentctl.ledger.report import CostQuery
-from agentctl.ledger.reprice import REASONS, NotRepriced, RepricedRow, RepriceReport
+from agentctl.ledger.repricing import REASONS, NotRepriced, RepricedRow, RepriceReport
 from agentctl.text import safe_text
 from agentctl.ui.figures import columns, money, plural
 from agentctl.version import __version__
@@ -22,7 +22,7 @@ _MONEY = ("charged_usd", "repriced_usd", "difference_usd")
 _MOST_NAMED = 5
 
 
-class View(NamedTuple):
+class RepricedView(NamedTuple):
     """What was found in a window, how it was asked for, and at which prices."""
 
     report: RepriceReport
@@ -32,14 +32,14 @@ class View(NamedTuple):
     file: str | None = None
 
 
-def rendered(view: View, form: str, *, width: int | None = None) -> str:
+def rendered(view: RepricedView, form: str, *, width: int | None = None) -> str:
     """Return what goes to stdout, with its last newline; ``width`` is the terminal's, None where there is none."""
     if form == "csv":
         return _csv(view)
     return (as_json(document(view)) if form == "json" else text(view, width)) + "\n"
 
 
-def document(view: View) -> Document:
+def document(view: RepricedView) -> Document:
     """Return the whole report; amounts are None where one of their calls had an unknown price."""
     report, query = view.report, view.query
     return {
@@ -83,7 +83,7 @@ def _amounts(row: RepricedRow) -> Document:
     }
 
 
-def _csv(view: View) -> str:
+def _csv(view: RepricedView) -> str:
     """Return a header and a line for each row; amounts as plain decimals, empty where unknown."""
 
     def cells(row: RepricedRow) -> Iterator[object]:
@@ -96,7 +96,7 @@ def _csv(view: View) -> str:
     return csv_text(view.report.rows, view.query.by, names, cells)
 
 
-def text(view: View, width: int | None = None) -> str:
+def text(view: RepricedView, width: int | None = None) -> str:
     """Return the table, its total in a sentence, and what is not in it."""
     report = view.report
     lines = [_table(view, width), ""] if report.rows else []
@@ -110,7 +110,7 @@ def text(view: View, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _table(view: View, width: int | None) -> str:
+def _table(view: RepricedView, width: int | None) -> str:
     """Return the groups and their total; where the terminal is too narrow the tokens give way, then their count."""
     report, query = view.report, view.query
     rows = [(names_in(row, query.by, query.zone), row) for row in report.rows]
@@ -162,7 +162,7 @@ _FIGURES: dict[str, Callable[[RepricedRow], str]] = {
 }
 
 
-def _total(view: View) -> str:
+def _total(view: RepricedView) -> str:
     total = view.report.total
     calls = plural(total.repriced_calls, "call")
     if not total.repriced_calls:

@@ -137,7 +137,7 @@ def _report(tick: Tick, query: CostQuery) -> CostReport:
     return CostReport(since, span.until, window_amounts(tick)[0], *folded, run, further)
 
 
-class Span(NamedTuple):
+class LedgerWindow(NamedTuple):
     """A window in the ledger's own time; ``reaches_now``: what is still open is part of it. ``until`` is wall time."""
 
     since_us: int
@@ -146,7 +146,7 @@ class Span(NamedTuple):
     until: datetime
 
 
-def span_of(tick: Tick, query: CostQuery) -> Span:
+def span_of(tick: Tick, query: CostQuery) -> LedgerWindow:
     """Return the window of a query, whose bounds are wall time, in the ledger's own time."""
     now = as_datetime(tick.wall_us)
     reaches_now = query.until is None or query.until > now
@@ -155,10 +155,10 @@ def span_of(tick: Tick, query: CostQuery) -> Span:
     since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead
     # What another process writes down while we read may carry a later time than ours.
     until_us = _FOREVER_US if reaches_now else _us(until) - ahead
-    return Span(since_us, until_us, reaches_now, until)
+    return LedgerWindow(since_us, until_us, reaches_now, until)
 
 
-def began(tick: Tick, run_id: str | None, span: Span, slots: Sequence[Slot]) -> datetime:
+def began(tick: Tick, run_id: str | None, span: LedgerWindow, slots: Sequence[Slot]) -> datetime:
     """Return when a window without a beginning begins: with its first call, or the run."""
     first = min(span.until, as_datetime(_first_us(tick, run_id) + tick.wall_us - tick.now_us))
     return min(first, slots[0].at) if slots else first

@@ -21,7 +21,7 @@ from agentctl.errors import ProviderError
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.report import CostQuery
-from agentctl.ledger.reprice import reprice
+from agentctl.ledger.repricing import reprice
 from agentctl.limits import CostLimit
 from agentctl.messages import Message
 from agentctl.providers.catalog import load_catalog

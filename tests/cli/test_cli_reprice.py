@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from agentctl.budget import Hold, dearest_charge
-from agentctl.cli.repriced_shown import View, text
+from agentctl.cli.repriced_shown import RepricedView, text
 from agentctl.ledger.book import Book
 from agentctl.ledger.report import CostQuery
-from agentctl.ledger.reprice import reprice
+from agentctl.ledger.repricing import reprice
 from agentctl.messages import Completion, Usage
 from agentctl.pricing import Price
 from agentctl.providers.catalog import load_catalog
@@ -234,7 +234,7 @@ def test_help_says_what_it_does(here: Here) -> None:
 @pytest.mark.usefixtures("spent")
 def test_a_narrow_terminal_leaves_out_the_tokens_and_then_the_count(spent: Path) -> None:
     report = reprice(spent, CostQuery(by=("model",)), load_catalog().prices_at)
-    view = View(report, CostQuery(by=("model",)), "today")
+    view = RepricedView(report, CostQuery(by=("model",)), "today")
     heads = {width: text(view, width).splitlines()[0].split() for width in (None, 90, 75, 60, 10)}
     most = ["model", "calls", "tokens", "in", "out", "charged", "repriced", "difference", "not", "repriced"]
     assert heads[None] == heads[90] == most

@@ -18,7 +18,7 @@ from agentctl.budget import Charge
 from agentctl.errors import UsageError
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.report import CostQuery, costs_report
-from agentctl.ledger.reprice import PricesAt, PriceUse, RepriceReport, Substitute, reprice
+from agentctl.ledger.repricing import Alternative, PricesAt, PriceUse, RepriceReport, reprice
 from agentctl.messages import Completion, Usage
 from agentctl.pricing import FREE, Price, PriceOf, Tier, charge_nano
 from tests.ledger.charging import PROVIDER, Call, Table, calls, settle, tables
@@ -120,17 +120,17 @@ def test_what_the_provider_billed_counts_where_it_is_more_but_not_for_another_mo
     made(path, clock, Call(TABLE, USAGE, Completion(model="asked", billed_nano=9_000_000)))
     report = reprice(path, CostQuery(), at({("asked", ""): NOW}), clock=clock)
     assert (report.total.repriced_nano, report.total.billed_calls) == (9_000_000, 1)
-    other = reprice(path, CostQuery(), at({("m", ""): NOW}), substitute=Substitute(None, "m"), clock=clock)
+    other = reprice(path, CostQuery(), at({("m", ""): NOW}), alternative=Alternative(None, "m"), clock=clock)
     assert (other.total.repriced_nano, other.total.billed_calls) == (charge_nano(NOW, USAGE), 0)
 
 
-def test_a_substitute_is_priced_in_the_place_of_asked_and_answering_model(path: Path, clock: HandClock) -> None:
+def test_an_alternative_is_priced_in_the_place_of_asked_and_answering_model(path: Path, clock: HandClock) -> None:
     made(path, clock, Call(TABLE, USAGE, Completion(model="answered", hour_writes=300)))
-    for substitute in (Substitute(None, "m"), Substitute(PROVIDER, "m")):
-        report = reprice(path, CostQuery(), at({**TABLE, ("m", ""): NOW}), substitute=substitute, clock=clock)
+    for alternative in (Alternative(None, "m"), Alternative(PROVIDER, "m")):
+        report = reprice(path, CostQuery(), at({**TABLE, ("m", ""): NOW}), alternative=alternative, clock=clock)
         assert by_run(report) == {"run-0": (charge_nano(DEAR, USAGE), charge_nano(NOW, USAGE))}
         assert report.rows[0].model == "asked", "the group is that of the call"
-    elsewhere = reprice(path, CostQuery(), at({("m", ""): NOW}), substitute=Substitute("q", "m"), clock=clock)
+    elsewhere = reprice(path, CostQuery(), at({("m", ""): NOW}), alternative=Alternative("q", "m"), clock=clock)
     assert (elsewhere.total.not_repriced, elsewhere.unpriced) == ({"unknown_price": 1}, ("q/m",))
 
 
@@ -142,7 +142,7 @@ def test_a_call_without_tokens_of_a_model_is_free_as_any_model(path: Path, clock
     change(path, "UPDATE attempts SET provider = 'builtin', model = NULL, charged_model = NULL")
     book.close()
     prices: Callable[[str, str], PriceOf] = lambda *_: lambda model, /, *, tier="": None if model else FREE  # noqa: E731
-    report = reprice(path, CostQuery(), prices, substitute=Substitute("openai", "m"), clock=clock)
+    report = reprice(path, CostQuery(), prices, alternative=Alternative("openai", "m"), clock=clock)
     assert (report.total.repriced_calls, report.total.repriced_nano) == (1, 0)
 
 

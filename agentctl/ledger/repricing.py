@@ -19,7 +19,7 @@ from agentctl.ledger.charges import COLUMNS, MOST, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.grouping import OF_ALL, OF_ONE, SLOT_S, CostRow, add_up, has_labels
 from agentctl.ledger.reading import reading
-from agentctl.ledger.report import CostQuery, Span, began, no_run, run_named, span_of
+from agentctl.ledger.report import CostQuery, LedgerWindow, began, no_run, run_named, span_of
 from agentctl.ledger.store import Tick
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, PriceOf
@@ -42,7 +42,7 @@ _SQL = {
 }
 
 
-class Substitute(NamedTuple):
+class Alternative(NamedTuple):
     """The model that is priced in the place of each that was asked; ``provider`` None: of the call's own provider."""
 
     provider: str | None
@@ -114,12 +114,12 @@ def reprice(
     query: CostQuery,
     prices_at: PricesAt,
     *,
-    substitute: Substitute | None = None,
+    alternative: Alternative | None = None,
     clock: ReadClock | None = None,
 ) -> RepriceReport:
     """Price the calls of a window anew by ``prices_at``; no ledger yet is an empty report.
 
-    With a ``substitute`` each call is priced as if that model had been asked and had answered, in the same service
+    With an ``alternative`` each call is priced as if that model had been asked and had answered, in the same service
     tier; what the provider billed for another model does not count then.
 
     Raises:
@@ -135,7 +135,7 @@ def reprice(
             until = now if query.until is None else min(now, query.until)
             return RepriceReport(query.since or until, until, (), RepricedRow(last_at=until))
         run_id = None if query.run is None else run_named(tick, query.run).run_id
-        span, repricing = span_of(tick, query), _Repricing(prices_at, substitute)
+        span, repricing = span_of(tick, query), _Repricing(prices_at, alternative)
         rows = repricing.figures(_read(tick, span, run_id), query.labels)
         added = add_up(rows, by=query.by, labels=query.labels, zone=query.zone)
         since = query.since or began(tick, run_id, span, added.slots)
@@ -173,7 +173,7 @@ class _Read(NamedTuple):
 _HEAD = len(_Read._fields) - 1
 
 
-def _read(tick: Tick, span: Span, run_id: str | None) -> Iterator[_Read]:
+def _read(tick: Tick, span: LedgerWindow, run_id: str | None) -> Iterator[_Read]:
     values = {"since": span.since_us, "until": span.until_us, "reaches_now": span.reaches_now, "run": run_id}
     values |= {"now": tick.now_us, "ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
     for row in tick.db.execute(_SQL["all" if run_id is None else "one"], values):
@@ -183,9 +183,9 @@ def _read(tick: Tick, span: Span, run_id: str | None) -> Iterator[_Read]:
 class _Repricing:
     """Charges calls anew, and keeps which tables were used and which models are in none."""
 
-    def __init__(self, prices_at: PricesAt, substitute: Substitute | None) -> None:
+    def __init__(self, prices_at: PricesAt, alternative: Alternative | None) -> None:
         self._prices_at = cache(lambda provider, base_url: _remembered(prices_at(provider, base_url)))
-        self._substitute = substitute
+        self._alternative = alternative
         self.tables: Counter[tuple[str, str, str]] = Counter()
         self.unpriced: set[str] = set()
 
@@ -233,10 +233,10 @@ class _Repricing:
         completion = Completion(
             model=was.answered_model, tier=tier, hour_writes=hour_writes, billed_nano=was.billed_nano
         )
-        if self._substitute is not None and provider != "builtin":
-            if self._substitute.provider not in (None, provider):
-                provider, base_url = self._substitute.provider or provider, ""
-            model = self._substitute.model
+        if self._alternative is not None and provider != "builtin":
+            if self._alternative.provider not in (None, provider):
+                provider, base_url = self._alternative.provider or provider, ""
+            model = self._alternative.model
             completion = Completion(model=model, tier=tier, hour_writes=hour_writes)
         price_of = self._prices_at(provider, base_url)
         facts = ModelFacts(provider, model, price_of(model or ""), base_url=base_url)
