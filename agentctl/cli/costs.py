@@ -101,6 +101,10 @@ def costs(
     groups = groups_of(by)
     window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
     settings = load_settings(flags={}, remember=False).settings
+    if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
+        from agentctl.ledger.book import settle_spooled
+
+        settle_spooled(settings.ledger_path)
     again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 

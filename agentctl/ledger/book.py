@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from agentctl.budget import (
     Ask,
@@ -337,6 +339,17 @@ class Book:
     @staticmethod
     def _leave(tick: Tick, attempt_id: str) -> None:
         tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
+
+
+def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
+    """Write what stands in the spool of a ledger, if that can be done within ``patience_s`` seconds; else leave it."""
+    with suppress(StateError, OSError):
+        path.stat()  # else opening would make a new one
+        store = Store(path, patience_s=patience_s, busy_s=patience_s)
+        try:
+            Book(store, owner_id="", pid=os.getpid()).apply_spooled()
+        finally:
+            store.close()
 
 
 def judged(

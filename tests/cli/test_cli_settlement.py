@@ -48,14 +48,14 @@ def test_a_lock_that_stays_ends_with_74_and_the_next_run_shows_the_charge(agentc
         "cache_write_tokens": 0,
         "reasoning_tokens": 0,
     }
-    assert spent(agentctl)[0] == 0
     checked = agentctl("ledger", "check")
     assert f"the next run settles attempt {told['attempt_id']} of run {told['run_id']} ($0.013), from" in checked.out
     (found,) = agentctl("ledger", "check", "--json").document["unsettled"]
     assert (found["usd"], found["tokens"], found["problem"], found["file"]) == (COST, 1100, None, told["file"])
+    assert spent(agentctl) == (COST, 0), "costs settles it, too"
+    assert agentctl("ledger", "check", "--json").document["unsettled"] == []
     assert agentctl("run", "and now", script="answer").code == 0
     assert spent(agentctl) == (2 * COST, 0)
-    assert agentctl("ledger", "check", "--json").document["unsettled"] == []
 
 
 def forced(agentctl: Commands) -> Ended:

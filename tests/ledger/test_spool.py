@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agentctl.budget import Charge, Conclusion, Doubt, Void
 from agentctl.errors import StateError, UsageError
-from agentctl.ledger.book import Book
+from agentctl.ledger.book import Book, settle_spooled
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.spool import MOST_BYTES, SCHEMA, Spool
@@ -304,6 +304,19 @@ def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: Book, p
     with pytest.raises(UsageError, match="settled by the usage that its provider reported"):
         reconcile(path, "attempt", "a", actual_nano=0, who="me")
     assert row(path) == ("settled", 40_000_000)
+
+
+def test_it_is_settled_at_once_or_left(sent: Book, path: Path) -> None:
+    """So that costs shows it; who only looks makes no ledger, and waits for nobody."""
+    settle_spooled(path.with_name("none.db"))
+    assert not path.with_name("none.db").exists()
+    sent.spool("a", CHARGE)
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        settle_spooled(path, patience_s=0.02)
+    assert "a.json" in files(path)
+    settle_spooled(path)
+    assert (row(path), "a.json" in files(path)) == (("settled", 40_000_000), False)
 
 
 def test_a_void_gives_back_only_what_is_in_doubt_for_want_of_its_process(sent: Book, path: Path) -> None:
