@@ -167,7 +167,7 @@ async def test_a_queue_that_does_not_move_is_waited_for_like_a_lock(desk: Desk, 
     calls = await calls_of(desk, [take, ANSWER], settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, lambda: taken.__exit__(None, None, None))
     assert await calls.ask(HELLO) == ANSWER
-    assert f"process {os.getpid()} holds it" in unsettled(desk).reason
+    assert f"queue has not moved for 0.02 s; process {os.getpid()} holds it" in unsettled(desk).reason
 
 
 DEARER = Completion("hi", usage=Usage(100, 16_384), model="m")  # above its grant, and so above its hold
