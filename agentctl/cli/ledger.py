@@ -71,6 +71,14 @@ def reconcile(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Believe the wall clock as it is now, after it was wrongly ahead. Frees nothing by itself.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     actual: Annotated[
         str | None, typer.Option("--actual", metavar="USD", help="What it cost; 0: nothing was billed.")
     ] = None,
@@ -86,12 +94,15 @@ def reconcile(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    asked = _Asked(attempt, run, provider, from_, clear_overrun, actual)
+    asked = _Asked(attempt, run, provider, from_, clear_overrun, actual, clock)
     _refuse_inside_a_run()
     _refuse_the_unclear(asked)
     path = load_settings(flags={}, remember=False).settings.ledger_path
     if clear_overrun is not None:
         _clear(path, clear_overrun, dry_run=dry_run, as_json=as_json)
+        return
+    if clock:
+        _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     deed = _by_export(path, asked) if from_ is not None else _by_hand(path, asked)
     only: Collection[str] | None = None
@@ -115,6 +126,7 @@ class _Asked(NamedTuple):
     from_: str | None
     clear_overrun: str | None
     actual: str | None
+    clock: bool
 
 
 def _refuse_inside_a_run() -> None:
@@ -131,13 +143,13 @@ def _refuse_the_unclear(asked: _Asked) -> None:
     from agentctl.errors import UsageError
 
     whose = None if asked.from_ else asked.provider  # beside --from it says whose export it is
-    named = [what for what in (asked.attempt, asked.run, whose, asked.from_, asked.clear_overrun) if what]
-    if len(named) != 1:
+    given = (asked.attempt, asked.run, whose, asked.from_, asked.clear_overrun, asked.clock)
+    if len([what for what in given if what]) != 1 or (asked.clock and asked.provider):
         raise UsageError(
-            "name one of ATTEMPT, --run, --provider, --from and --clear-overrun",
+            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun and --clock",
             hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
         )
-    needs_actual = not asked.from_ and not asked.clear_overrun
+    needs_actual = not asked.from_ and not asked.clear_overrun and not asked.clock
     if needs_actual and asked.actual is None:
         raise UsageError(
             "what did it cost?", hint="--actual USD; --actual 0 if the provider shows that nothing was billed"
@@ -242,3 +254,17 @@ def _clear(path: Path, name: str, *, dry_run: bool, as_json: bool) -> None:
         print(f"nothing stands against {safe_text(name)} any more")
     else:
         print(f"{safe_text(name)}: its usual worst case {'would be' if dry_run else 'is'} held again")
+
+
+def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    from agentctl.cli.ledger_shown import clock_document, clock_table
+    from agentctl.cli.questions import ask_yes_no, can_ask
+    from agentctl.errors import ActionDenied
+    from agentctl.ledger.reconcile import reset_clock
+
+    if not dry_run and not yes and can_ask():
+        would = reset_clock(path, dry_run=True)
+        if would.done and not ask_yes_no(f"is it {would.now.astimezone():%Y-%m-%d %H:%M} now?"):
+            raise ActionDenied("nothing was reset")
+    found = reset_clock(path, dry_run=dry_run)
+    print(clock_document(found, dry_run=dry_run) if as_json else clock_table(found, dry_run=dry_run))

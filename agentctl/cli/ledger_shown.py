@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,13 +12,14 @@ from agentctl.cli.document import as_json, moment, usd
 from agentctl.errors import StateError
 from agentctl.ledger.charges import WhyNot
 from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
-from agentctl.ledger.reconcile import Reconciled
+from agentctl.ledger.reconcile import ClockReset, Reconciled
 from agentctl.text import safe_text
 from agentctl.ui.figures import columns, money, plural, seconds
 from agentctl.version import __version__
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
+RESET_CLOCK = "agentctl ledger reconcile --clock"
 _MOST_TOLD = 5
 _STATES = {True: "living", False: "dead", None: "unknown"}
 _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
@@ -109,6 +111,12 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                 }
                 for one in found.unsettled
             ],
+            "clock": {
+                "ledger": moment(found.now),
+                "wall": moment(found.wall),
+                "expected_wall": moment(found.expected_wall),
+                "hint": RESET_CLOCK if found.is_wall_behind else None,
+            },
             "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
         }
     )
@@ -144,6 +152,15 @@ def _check_lines(found: Checked) -> Iterator[str]:
     for one in found.overruns:
         yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
         yield f"  {safe_text(_clears(one))}"
+    if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
+        seen = _local(found.expected_wall)
+        yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
+        yield "time while this machine is off does not count. If the clock is right now:"
+        yield f"  {RESET_CLOCK}"
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
@@ -181,7 +198,7 @@ def _doubt_cells(one: InDoubt, found: Checked) -> tuple[str, ...]:
     line = "(its process lives)" if one.living else _gives_back(one)
     if not one.living and not one.can_be_reconciled(found.now):
         line = "(its process may live; its deadline is not over)"
-    at = f"{one.since.astimezone():%Y-%m-%d %H:%M:%S}"
+    at = _local(one.since)
     whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
     cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
     return tuple(map(safe_text, cells))
@@ -238,3 +255,18 @@ def cleared_document(name: str, *, done: bool, dry_run: bool) -> str:
     """Return that a model's usual worst case is held again, as JSON."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
     return as_json({**head, "cleared_overrun": name if done else None, "error": None})
+
+
+def clock_document(found: ClockReset, *, dry_run: bool) -> str:
+    """Return from when on time counts while the machine is off, as JSON; ``clock`` is null if nothing was reset."""
+    head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
+    clock = {"was": moment(found.was), "now": moment(found.now)} if found.done else None
+    return as_json({**head, "clock": clock, "error": None})
+
+
+def clock_table(found: ClockReset, *, dry_run: bool) -> str:
+    """Return the same for a person."""
+    if not found.done:
+        return f"the wall clock ({_local(found.now)}) is not behind: nothing to reset"
+    counts = "would count" if dry_run else "counts"
+    return f"time {counts} from {_local(found.now)} on, and no longer only from {_local(found.was)}"

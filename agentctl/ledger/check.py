@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from agentctl.ledger.store import Tick, translated
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100
+_WELL = timedelta(minutes=10)
 
 _STEPS = """
 SELECT e.id, e.attempt_id, e.at_us, e.phase, e.nano, e.tokens,
@@ -159,6 +160,9 @@ class Checked(NamedTuple):
     ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``recomputed`` charges were
     computed again from their rows; ``not_recomputed`` counts those that cannot be, by the reason. An amount in doubt is
     not a charge. ``wrong_count`` counts also what ``wrong`` has no room for.
+
+    ``now`` is the ledger's time. Time while the machine is off counts only once the wall clock, which reads ``wall``,
+    is beyond ``expected_wall``.
     """
 
     there: bool = True
@@ -169,12 +173,19 @@ class Checked(NamedTuple):
     recomputed: int = 0
     not_recomputed: Mapping[WhyNot, int] = MappingProxyType({})
     now: datetime | None = None
+    wall: datetime | None = None
+    expected_wall: datetime | None = None
     open: tuple[OpenHold, ...] = ()
     doubts: tuple[InDoubt, ...] = ()
     overruns: tuple[Overran, ...] = ()
     unsettled: tuple[Unsettled, ...] = ()
     wrong: tuple[str, ...] = ()
     wrong_count: int = 0
+
+    @property
+    def is_wall_behind(self) -> bool:
+        """Whether the wall clock is well behind what the ledger expects: it is slow now, or was ahead once."""
+        return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _WELL
 
 
 def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Checked:
@@ -296,6 +307,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
             return found
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
+        (expected_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
     owner_ids = {*(row[7] for row in held), *(row[6] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
@@ -311,6 +323,8 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         sums[run_id, provider, base_url, one.living] = one
     return found._replace(
         now=as_datetime(tick.now_us),
+        wall=as_datetime(tick.wall_us),
+        expected_wall=as_datetime(max(expected_us or 0, tick.wall_us)),
         open=tuple(
             OpenHold(
                 attempt_id, run_id, phase, provider, model, nano, as_datetime(held_us), living[owner_id], pid, host

@@ -43,7 +43,11 @@ def system_clock() -> ReadClock:
 
 
 class ClockRow(NamedTuple):
-    """The ledger's time as it was last written, the clocks at that moment, and the highest wall clock ever read."""
+    """The ledger's time as it was last written, and the clocks at that moment.
+
+    ``highest_wall_us`` is what a right wall clock has reached at least: the highest that was ever read, or the time
+    that passed since then added to it.
+    """
 
     now_us: int
     wall_us: int
@@ -56,7 +60,8 @@ def advance(before: ClockRow | None, after: Reading) -> ClockRow:
     """Return the clock's row at ``after``, ``before`` being the row so far (None: a new ledger).
 
     Under one boot id time steps by the lesser of both clocks. Across boots only the wall clock is left, and it counts
-    beyond the highest that was ever read: one that was slow for a while, and is right again, is no time that passed.
+    beyond what it has reached before: one that was slow for a while, and is right again, is not time that passed. So
+    the ledger's time never runs ahead of real time, unless a wall clock did.
     """
     if before is None:
         return ClockRow(after.wall_us, *after, highest_wall_us=after.wall_us)
@@ -64,7 +69,8 @@ def advance(before: ClockRow | None, after: Reading) -> ClockRow:
         step = min(after.wall_us - before.wall_us, after.boot_us - before.boot_us)
     else:
         step = after.wall_us - before.highest_wall_us
-    return ClockRow(before.now_us + max(0, step), *after, max(before.highest_wall_us, after.wall_us))
+    step = max(0, step)
+    return ClockRow(before.now_us + step, *after, max(before.highest_wall_us + step, after.wall_us))
 
 
 def read_time(db: sqlite3.Connection, clock: ReadClock) -> ClockRow:

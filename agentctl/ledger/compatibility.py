@@ -34,7 +34,7 @@ _COMPUTED = {
     UNION ALL {_bucket(60_000_000)} UNION ALL {_bucket(3_600_000_000)}""",  # noqa: S608 - our own words
     "widths": "SELECT 0 AS width_us UNION ALL VALUES (60000000), (3600000000)",
 }
-_VALUES = {("clock", "highest_wall_us"): "wall_us"}
+_VALUES = {("clock", "highest_wall_us"): "max(wall_us, now_us)"}
 
 
 def add_views(db: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from agentctl.errors import ActionDenied, UsageError
 from agentctl.ledger import rows
 from agentctl.ledger.book import Book
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.owner import liveness
+from agentctl.ledger.owner import liveness, owner_ids
 from agentctl.ledger.reading import reading
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Store, Tick, translated
@@ -69,6 +70,17 @@ class Reconciled(NamedTuple):
     def freed_nano(self) -> int:
         """How much less counts than before."""
         return sum(max(0, (one.was_nano or 0) - one.now_nano) for one in self.done)
+
+
+class ClockReset(NamedTuple):
+    """The time from which on time off counted before, and from which on it counts now (the wall clock); UTC.
+
+    ``done`` False: the wall clock was not behind.
+    """
+
+    was: datetime
+    now: datetime
+    done: bool
 
 
 class Uncertain(NamedTuple):
@@ -248,3 +260,40 @@ def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = Fals
                 (tick.now_us, plain(provider), plain(model)),
             )
         return None in ours
+
+
+def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = None) -> ClockReset:
+    """Believe the wall clock as it is, after it was wrongly ahead: time off counts from now on, and not from there.
+
+    The ledger's own time is not moved, so nothing that counts is freed by this. If the wall clock is wrong now, and
+    behind, the next start with a right one counts the difference as time that passed.
+
+    Raises:
+        UsageError: no ledger yet.
+        ActionDenied: a run is under way, or may be.
+        StateError: the ledger cannot be used.
+    """
+    with opened(path, clock=clock, dry_run=dry_run) as tick:
+        if tick is None:
+            raise UsageError(f"there is no ledger yet: {path}", hint="agentctl ledger check")
+        _refuse_under_way(tick, path)
+        (highest_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
+        is_behind = highest_us is not None and tick.wall_us < highest_us
+        if is_behind and not dry_run:
+            tick.db.execute("UPDATE clock SET highest_wall_us = ?", (tick.wall_us,))
+        was_us = highest_us if is_behind else tick.wall_us
+        return ClockReset(as_datetime(was_us), as_datetime(tick.wall_us), is_behind)
+
+
+def _refuse_under_way(tick: Tick, path: Path) -> None:
+    owners = path.with_suffix(".owners")
+    busy = {name for (name,) in tick.db.execute("SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL")}
+    for owner_id in {*owner_ids(owners), *busy}:
+        living = liveness(owners, owner_id)
+        if living or (living is None and owner_id in busy):
+            found = tick.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
+            process = "a process" if found is None else f"process {found[0]} on {found[1]}"
+            raise ActionDenied(
+                f"{process} {'uses' if living else 'may be using'} the ledger; its clock is not reset meanwhile",
+                hint="wait until all runs have ended",
+            )

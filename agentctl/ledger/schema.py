@@ -164,9 +164,10 @@ CREATE TABLE substitutes (
     PRIMARY KEY (provider, base_url, model, answered_model)
 ) STRICT, WITHOUT ROWID;
 
--- The highest wall clock that any process ever told: across boots time steps only beyond it.
+-- What a right wall clock has reached at least: across boots time steps only beyond it. The ledger's time stepped by
+-- the wall clock before, so it is another such bound.
 ALTER TABLE clock ADD COLUMN highest_wall_us INTEGER NOT NULL DEFAULT 0;
-UPDATE clock SET highest_wall_us = wall_us;
+UPDATE clock SET highest_wall_us = max(wall_us, now_us);
 
 -- Sub-totals of attempts, kept by triggers, so that no hold has to add up what came long before it. Of a scope by
 -- phase; of a window by the time at which amounts leave the hour, in buckets (width 0: open, they do not leave yet).

@@ -195,7 +195,11 @@ async def test_a_command_of_a_run_reads_the_ledger_and_cannot_change_it(path: Pa
     left_in_doubt(path, "a")
     env = {**child_environment(), "PYTHONPATH": str(ROOT), "AGENTCTL_STATE_DIR": str(path.parent)}
     argv = [sys.executable, "-m", "agentctl", "ledger"]
-    for words in (("reconcile", "--run", "run", "--actual", "0", "--yes"), ("reconcile", "--clear-overrun", "p/m")):
+    for words in (
+        ("reconcile", "--run", "run", "--actual", "0", "--yes"),
+        ("reconcile", "--clear-overrun", "p/m"),
+        ("reconcile", "--clock"),
+    ):
         inside = await run_process([*argv, *words], timeout=60, env=env, cwd=tmp_path)
         assert (inside.exit_code, "not changed from inside a run" in inside.stderr) == (5, True), inside
     inside = await run_process([*argv, "check"], timeout=60, env=env, cwd=tmp_path)
@@ -261,6 +265,50 @@ def test_an_overrun_is_listed_with_the_line_that_clears_it(here: InThisProcess, 
     assert (done.code, done.out) == (0, "p/m: its usual worst case is held again\n")
     assert here(*line.split()[1:]).out == "nothing stands against p/m any more\n"
     assert here("ledger", "check", "--json").document["overruns"] == []
+
+
+def clock_ahead(path: Path, hours: int) -> None:
+    """Let the ledger have seen a wall clock that was ahead."""
+    left_in_doubt(path, "a")
+    change(path, "UPDATE clock SET highest_wall_us = wall_us + ?", hours * 3_600_000_000)
+
+
+def test_check_offers_the_line_for_a_clock_that_was_ahead_and_the_line_works(here: InThisProcess, path: Path) -> None:
+    clock_ahead(path, 24)
+    said = here("ledger", "check").out
+    line = said.splitlines()[-1].strip()
+    assert line == "agentctl ledger reconcile --clock"
+    assert here("ledger", "check", "--json").document["clock"]["hint"] == line
+    would = here(*line.split()[1:], "--dry-run", "--json").document
+    done = here(*line.split()[1:], "--json").document
+    assert (would["dry_run"], done["dry_run"]) == (True, False)
+    assert would["clock"]["was"][:10] == done["clock"]["was"][:10] > done["clock"]["now"][:10]
+    assert line not in here("ledger", "check").out
+    assert here("ledger", "check", "--json").document["clock"]["hint"] is None
+    again = here(*line.split()[1:])
+    assert (again.code, "is not behind: nothing to reset" in again.out) == (0, True)
+
+
+@pytest.mark.parametrize("words", [("--actual", "0"), ("--run", "run"), ("--provider", "p"), ("a",)])
+def test_a_clock_is_reset_by_itself(here: InThisProcess, path: Path, words: tuple[str, ...]) -> None:
+    clock_ahead(path, 24)
+    before = rows(path, "SELECT * FROM clock")
+    assert here("ledger", "reconcile", "--clock", *words).code == 2
+    assert rows(path, "SELECT * FROM clock") == before
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("\n", 5)])
+def test_at_a_terminal_the_time_is_asked_for_before_the_clock_is_reset(
+    agentctl: Commands, path: Path, typed: str, code: int
+) -> None:
+    clock_ahead(path, 24)
+    with at_a_terminal(agentctl, "ledger", "reconcile", "--clock") as person:
+        assert b"is it 20" in person.shown_until(b" now? [y/N] ")
+        person.types(typed)
+        ended, _, shown = person.ended()
+    assert (ended, "nothing was reset" in shown) == (code, bool(code))
+    ((ahead,),) = rows(path, "SELECT highest_wall_us > wall_us FROM clock")
+    assert bool(ahead) is bool(code)
 
 
 def test_a_lone_reconcile_is_no_task(here: InThisProcess) -> None:

@@ -71,7 +71,7 @@ class Expected(Oracle):
     pause_us: int = 0
     now_us: int = 0
     last: Reading | None = None
-    highest_wall_us: int = 0
+    reached_us: int = 0
     open_runs: list[str] = field(default_factory=list)
     waiters: dict[str, Waiter] = field(default_factory=dict)
     overran: set[str] = field(default_factory=set)
@@ -79,19 +79,20 @@ class Expected(Oracle):
     def time_at(self, reading: Reading) -> int:
         """Return the ledger's time at a reading: on by the slower clock, never back.
 
-        Across a boot it steps by what the wall clock is beyond the highest one ever read.
+        Across a boot it steps by what the wall clock is beyond what a right one has reached already.
         """
         if self.last is None:
             return reading.wall_us
-        passed = reading.wall_us - self.highest_wall_us
+        passed = reading.wall_us - self.reached_us
         if reading.boot_id == self.last.boot_id:
             passed = min(reading.wall_us - self.last.wall_us, reading.boot_us - self.last.boot_us)
         return self.now_us + max(passed, 0)
 
     def tell(self, reading: Reading) -> None:
         """Go on to a reading that was written down."""
-        self.now_us, self.last = self.time_at(reading), reading
-        self.highest_wall_us = max(self.highest_wall_us, reading.wall_us)
+        before_us, self.now_us = self.now_us, self.time_at(reading)
+        passed = 0 if self.last is None else self.now_us - before_us
+        self.last, self.reached_us = reading, max(self.reached_us + passed, reading.wall_us)
 
     # --- what becomes of attempts -----------------------------------------------------------------------------
 

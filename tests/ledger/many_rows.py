@@ -73,7 +73,9 @@ def fill(
         db.execute("INSERT INTO scopes (id, kind, opened_us) VALUES (?, 'run', 0)", (BIG,))
         db.execute(_SCOPES, {"runs": -(-rows // RUN_OF)})
         db.execute(_ATTEMPTS.format(at=at), {**named, "rows": rows, "last": last})
-        db.execute("INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id) VALUES (1, ?1, ?1, 0, 'boot')", (last,))
+        db.execute(
+            "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id) VALUES (1, ?1, ?1 - 1, 0, 'boot')", (last,)
+        )
         if history:
             db.execute(_ENTRIES)
         db.execute("COMMIT")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,11 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.budget import Charge, Hold
-from agentctl.errors import Verdict
+from agentctl.cli.ledger_shown import RESET_CLOCK, check_document, check_table
+from agentctl.errors import ActionDenied, UsageError, Verdict
 from agentctl.ledger.book import Book
+from agentctl.ledger.check import check
+from agentctl.ledger.clock import advance
+from agentctl.ledger.reconcile import ClockReset, reset_clock
+from agentctl.ledger.schema import migrate
 from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
+from tests.ledger.hands import rows
 from tests.ledger.parts import HandClock, ask
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -26,11 +34,11 @@ SPENT = 900_000_000
 
 
 @contextmanager
-def opened(path: Path, clock: HandClock) -> Iterator[Book]:
+def opened(path: Path, clock: HandClock, *, run: str = "run") -> Iterator[Book]:
     """Open a book with a run that only the hour binds."""
     book = Book(Store(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())
     no_limit = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
-    book.open_run("run", no_limit, task="", agent="", labels={})
+    book.open_run(run, no_limit, task="", agent="", labels={})
     yield book
     book.close()
 
@@ -170,6 +178,192 @@ def test_a_start_with_yesterdays_clock_that_is_then_put_right_costs_no_more_than
     clock.pass_by(HOUR_S)
     assert in_the_hour(book) == 0
 
+
+# --- several boots --------------------------------------------------------------------------------------------------
+
+
+def start_again(clock: HandClock, *, off_s: float = 0.0, wrong_by_s: float = 0.0, boot_id: str | None = None) -> None:
+    """Let the machine be off for a while; its wall clock is then further off by ``wrong_by_s`` than before."""
+    clock.wall_s += off_s + wrong_by_s
+    clock.boot_s = 5.0
+    clock.boot_id = f"{clock.boot_id}'" if boot_id is None else boot_id
+
+
+def time_of(path: Path) -> float:
+    ((now_us,),) = rows(path, "SELECT now_us FROM clock")
+    return int(now_us) / 1_000_000
+
+
+@pytest.mark.parametrize("boots", [1, 2, 3])
+@pytest.mark.parametrize("behind_s", [60.0, DAY_S, 400 * DAY_S])
+def test_a_clock_that_was_behind_for_some_boots_counts_the_time_that_passed_and_no_more(
+    path: Path, book: Book, clock: HandClock, behind_s: float, boots: int
+) -> None:
+    """One day behind and right again after 120 s was 86,460 s more."""
+    write(book)
+    began_s = time_of(path)
+    start_again(clock, off_s=30, wrong_by_s=-behind_s)
+    write(book)
+    for _ in range(boots):
+        clock.pass_by(30)
+        write(book)
+        start_again(clock)
+        write(book)
+    start_again(clock, off_s=60, wrong_by_s=behind_s)
+    write(book)
+    assert time_of(path) - began_s == 90 + 30 * boots
+
+
+def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(book: Book, clock: HandClock) -> None:
+    spend(book)
+    start_again(clock, wrong_by_s=-DAY_S)
+    write(book)
+    clock.pass_by(60)
+    write(book)
+    start_again(clock, off_s=60, wrong_by_s=DAY_S)
+    write(book)
+    assert in_the_hour(book) == SPENT
+    clock.pass_by(HOUR_S - 121)
+    assert in_the_hour(book) == SPENT
+    clock.pass_by(1)
+    assert in_the_hour(book) == 0
+
+
+def test_a_ledger_of_the_first_schema_that_is_migrated_while_the_clock_is_behind_frees_nothing(
+    path: Path, clock: HandClock
+) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db, upto=1)
+        us = int(clock.wall_s * 1_000_000)  # a minute of a boot with yesterday's clock has been counted
+        behind_us = us - int(DAY_S * 1_000_000)
+        db.execute("INSERT INTO clock VALUES (1, ?, ?, 65000000, 'slow')", (us + 60_000_000, behind_us + 60_000_000))
+    clock.boot_id, clock.boot_s, clock.wall_s = "slow", 65.0, clock.wall_s + 60 - DAY_S
+    with opened(path, clock) as book:
+        spend(book)
+        start_again(clock, off_s=60, wrong_by_s=DAY_S)
+        write(book)
+        assert time_of(path) == clock.wall_s
+        assert in_the_hour(book) == SPENT
+
+
+@pytest.mark.parametrize("ids", [("", ""), ("", "known"), ("known", "")])
+def test_without_a_boot_id_the_wall_clock_counts_beyond_what_it_has_reached(
+    path: Path, book: Book, clock: HandClock, ids: tuple[str, str]
+) -> None:
+    write(book)
+    began_s = time_of(path)
+    for wrong_by_s in (-DAY_S, DAY_S):
+        for boot_id in ids:
+            start_again(clock, off_s=20, wrong_by_s=wrong_by_s, boot_id=boot_id)
+            wrong_by_s = 0.0
+            write(book)
+    assert time_of(path) - began_s == 80
+
+
+Boot = tuple[float, float, tuple[float, ...]]
+BOOTS: st.SearchStrategy[list[Boot]] = st.lists(
+    st.tuples(  # off for so long, then behind by so much, and what passes between looks
+        st.floats(0, 5000),
+        st.one_of(st.just(0.0), st.floats(0, 3 * DAY_S)),
+        st.tuples(st.floats(0, 900), st.floats(0, 900)),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(BOOTS, st.sampled_from(["same", "none", "mixed"]))
+def test_whatever_clocks_are_behind_the_ledgers_time_is_never_ahead_of_real_time(boots: list[Boot], ids: str) -> None:
+    clock = HandClock(boot_id="" if ids == "none" else "first")
+    row, real_s, began_us = advance(None, clock()), 0.0, clock().wall_us
+    right_s = clock.wall_s
+    for number, (off_s, behind_s, passing) in enumerate(boots):
+        real_s += off_s
+        clock.boot_s = 1.0
+        for look, passed_s in enumerate((0.0, *passing)):
+            real_s += passed_s
+            clock.boot_s += passed_s
+            clock.wall_s = right_s + real_s - behind_s
+            named = ids == "same" or (ids == "mixed" and look % 2)
+            clock.boot_id = f"boot {number}" if named else ""
+            row = advance(row, clock())
+            assert row.now_us - began_us <= real_s * 1_000_000 + 1_000
+            if not behind_s and ids == "same" and look == 0:
+                assert row.now_us - began_us >= real_s * 1_000_000 - 1_000, "a right clock makes up for the time off"
+
+
+# --- ahead, and right again -----------------------------------------------------------------------------------------
+
+
+def reset(path: Path, clock: HandClock, *, dry_run: bool = False) -> ClockReset:
+    return reset_clock(path, clock=clock, dry_run=dry_run)
+
+
+@pytest.fixture
+def was_ahead(path: Path, clock: HandClock) -> Path:
+    """A ledger that has seen tomorrow, on a machine whose clock is right again."""
+    with opened(path, clock, run="ahead") as book:
+        clock.wall_s += DAY_S
+        write(book)
+        clock.wall_s -= DAY_S
+        write(book)
+    return path
+
+
+def test_after_a_clock_that_was_ahead_time_off_counts_again_once_it_is_reset(was_ahead: Path, clock: HandClock) -> None:
+    with opened(was_ahead, clock) as book:
+        spend(book)
+    start_again(clock, off_s=HOUR_S)
+    with opened(was_ahead, clock, run="second") as book:
+        write(book)
+        assert in_the_hour(book) == SPENT, "the time off is not counted"
+    found = reset(was_ahead, clock)
+    assert (found.done, (found.was - found.now).total_seconds()) == (True, DAY_S - HOUR_S)
+    with opened(was_ahead, clock, run="third") as book:
+        assert in_the_hour(book) == SPENT, "a reset frees nothing by itself"
+        start_again(clock, off_s=HOUR_S - 1)
+        write(book)
+        assert in_the_hour(book) == SPENT
+        start_again(clock, off_s=1)
+        write(book)
+        assert in_the_hour(book) == 0
+
+
+def test_the_line_is_offered_for_a_clock_well_behind_and_not_for_one_that_was_corrected(
+    path: Path, clock: HandClock
+) -> None:
+    with opened(path, clock) as book:
+        write(book)
+        for behind_s, offered in ((599.0, False), (601.0, True)):
+            clock.wall_s -= behind_s
+            write(book)
+            found = check(path, clock=clock)
+            assert (found.is_wall_behind, RESET_CLOCK in check_table(found, path)) == (offered, offered)
+            assert json.loads(check_document(found, path, None))["clock"]["hint"] == (RESET_CLOCK if offered else None)
+            clock.wall_s += behind_s
+    assert not reset(path, clock).done
+
+
+def test_a_clock_is_not_reset_under_a_run_that_lives(was_ahead: Path, clock: HandClock) -> None:
+    with opened(was_ahead, clock, run="second"):
+        for dry_run in (True, False):
+            with pytest.raises(ActionDenied, match=f"process {os.getpid()} on .* uses the ledger"):
+                reset(was_ahead, clock, dry_run=dry_run)
+    before = rows(was_ahead, "SELECT * FROM clock")
+    assert reset(was_ahead, clock, dry_run=True).done
+    assert rows(was_ahead, "SELECT * FROM clock") == before
+    assert reset(was_ahead, clock).done
+    assert not reset(was_ahead, clock).done
+
+
+def test_without_a_ledger_no_clock_is_reset(path: Path, clock: HandClock) -> None:
+    with pytest.raises(UsageError, match="no ledger yet"):
+        reset(path, clock)
+    assert not path.parent.exists()
+
+
+# --- all of it ------------------------------------------------------------------------------------------------------
 
 Step = tuple[str, float]
 STEPS = st.lists(

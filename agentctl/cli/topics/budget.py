@@ -59,6 +59,7 @@ paste. Then: raise that limit, or wait, or ask for less. A model is told what is
   agentctl ledger reprice --since 7d        what it would have cost at today's prices, those of a file, or another model
   agentctl ledger reconcile --run ID --actual 0      give back what is in doubt, once you know that it cost nothing
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
+  agentctl ledger reconcile --clock                  believe the wall clock again, after it was wrongly ahead
   agentctl runs show                        each call of the last run, with its tokens and its price
 
 If the ledger is locked or its disk is full when a paid answer comes, the run waits (for a lock up to two minutes), and
