@@ -20,6 +20,7 @@ from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
 from agentctl.ledger.store import Tick, translated
+from agentctl.ledger.sums import exact_sum, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100
@@ -82,10 +83,10 @@ _OPEN = """
 SELECT a.id, a.run_id, a.phase, a.provider, coalesce(a.model, ''), a.nano, a.held_us, a.owner_id, o.pid, o.host
 FROM attempts AS a JOIN owners AS o ON o.id = a.owner_id WHERE a.leaves_hour_us IS NULL ORDER BY a.held_us
 """
-_DOUBTS = """
-SELECT run_id, provider, base_url, count(*), sum(nano), min(held_us), owner_id, max(deadline_us)
+_DOUBTS = f"""
+SELECT run_id, provider, base_url, count(*), min(held_us), owner_id, max(deadline_us), {exact_sum("nano")}
 FROM attempts WHERE phase = 'doubt' GROUP BY run_id, provider, base_url, owner_id ORDER BY min(held_us)
-"""
+"""  # noqa: S608 - our own words
 _OVERRUNS = """
 SELECT provider, model, count(*), max(at_us) FROM overruns WHERE cleared_us IS NULL GROUP BY provider, model
 """
@@ -309,12 +310,12 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         overruns = tick.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
-    owner_ids = {*(row[7] for row in held), *(row[6] for row in doubts)}
+    owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}
-    for run_id, provider, base_url, count, nano, since_us, owner_id, over_us in doubts:
+    for run_id, provider, base_url, count, since_us, owner_id, over_us, *nano in doubts:
         since, over = as_datetime(since_us), as_datetime(over_us)
-        one = InDoubt(run_id, provider, count, nano or 0, since, living[owner_id], over, base_url)
+        one = InDoubt(run_id, provider, count, whole(*nano), since, living[owner_id], over, base_url)
         before = sums.get((run_id, provider, base_url, one.living))
         if before is not None:
             one = before._replace(

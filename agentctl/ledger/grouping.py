@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.store import Tick
+from agentctl.ledger.sums import exact_sum, whole
 from agentctl.ledger.zone import Zone
 
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
@@ -115,14 +116,21 @@ SELECT g.*, s.agent, s.labels FROM (
         max(coalesce(ended_us, sent_us, held_us)) + :ahead,
         count(*) FILTER (WHERE phase <> 'kept'),
         count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL),
-        sum(coalesce(input_tokens, 0)), sum(coalesce(cached_input_tokens, 0)), sum(coalesce(output_tokens, 0)),
-        coalesce(sum(nano) FILTER (WHERE phase = 'settled'), 0),
-        coalesce(sum(nano) FILTER (WHERE phase = 'doubt'), 0),
-        coalesce(sum(nano) FILTER (WHERE phase IN ('held', 'sent', 'kept')), 0)
+        {amounts}
     FROM ({source}) GROUP BY run_id, provider, model, purpose, at
 ) AS g CROSS JOIN scopes AS s ON s.id = g.run_id
 """
-SQL = {of: _SUMS.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
+_BEFORE_AMOUNTS = 8  # columns of _SUMS
+_AMOUNTS = (
+    *map(exact_sum, ("input_tokens", "cached_input_tokens", "output_tokens")),
+    exact_sum("nano", "phase = 'settled'"),
+    exact_sum("nano", "phase = 'doubt'"),
+    exact_sum("nano", "phase IN ('held', 'sent', 'kept')"),
+)
+SQL = {
+    of: _SUMS.replace("{source}", source).replace("{amounts}", ", ".join(_AMOUNTS))
+    for of, source in (("all", OF_ALL), ("one", OF_ONE))
+}
 
 
 def sums(
@@ -131,7 +139,9 @@ def sums(
     """Yield a row for each run, provider, model, purpose and slot; the bounds are the ledger's own time."""
     values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tick.now_us}
     values |= {"ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
-    return tick.db.execute(SQL["all" if run_id is None else "one"], values)
+    for *head, agent, labels in tick.db.execute(SQL["all" if run_id is None else "one"], values):
+        named, halves = head[:_BEFORE_AMOUNTS], head[_BEFORE_AMOUNTS:]
+        yield (*named, *map(whole, halves[::2], halves[1::2]), agent, labels)
 
 
 def fold(

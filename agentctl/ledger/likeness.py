@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Tick
+from agentctl.ledger.sums import exact_sum, whole
 from agentctl.pricing import ModelFacts
 
 DAYS = 90
@@ -23,11 +24,11 @@ WITH calls AS (
 ), runs AS (
     SELECT DISTINCT run_id FROM calls WHERE model IS :model LIMIT :runs
 )
-SELECT sum(a.nano), max(a.nano IS NULL), sum(a.tokens)
+SELECT max(a.nano IS NULL), {nano}, {tokens}
 FROM runs JOIN scopes AS s ON s.id = runs.run_id AND s.agent = :agent AND s.status = 'done'
 JOIN attempts AS a ON a.run_id = s.id AND a.phase <> 'void'
 GROUP BY s.id
-"""
+""".replace("{nano}", exact_sum("a.nano")).replace("{tokens}", exact_sum("a.tokens"))
 
 
 class Percentiles(NamedTuple):
@@ -61,8 +62,8 @@ def likeness(tick: Tick, facts: ModelFacts, agent: str) -> Likeness:
     found = tick.db.execute(_SQL, wanted).fetchall()
     return Likeness(
         len(found),
-        percentiles([nano for nano, unknown, _ in found if not unknown]),
-        percentiles([tokens for _, _, tokens in found]),
+        percentiles([whole(*nano) for unknown, *nano, _, _ in found if not unknown]),
+        percentiles([whole(*tokens) for _, _, _, *tokens in found]),
     )
 
 

@@ -19,6 +19,24 @@ MINUTE_US = 60 * 1_000_000
 WAITER_SILENCE_US = 10 * 1_000_000
 _MOVABLE = ("held", "sent")
 
+
+def exact_sum(column: str, condition: str = "") -> str:
+    """Return the SQL of a sum of 64-bit amounts, which is two columns: SQLite's own ``sum`` fails above 64 bits.
+
+    ``whole`` puts them together; ``condition`` filters the rows.
+    """
+    only = f" FILTER (WHERE {condition})" if condition else ""
+    return (
+        f"coalesce(sum(coalesce({column}, 0) >> 32){only}, 0),"
+        f" coalesce(sum(coalesce({column}, 0) & 4294967295){only}, 0)"
+    )
+
+
+def whole(high: int, low: int) -> int:
+    """Return the sum that the two columns of ``exact_sum`` stand for."""
+    return (high << 32) + low
+
+
 #: The open amounts, then those of whole hours, of whole minutes, and of the rest of a minute that ``:after`` lies in.
 _WINDOW = """
 SELECT phase, nano_hi, nano_lo FROM window_totals WHERE width_us = 0
@@ -34,10 +52,10 @@ _PATH = f"""
 SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
 """  # noqa: S608 - our own word
-_QUEUED = """
-SELECT coalesce(sum(need_nano), 0), coalesce(sum(need_tokens), 0) FROM waiters
+_QUEUED = f"""
+SELECT {exact_sum("need_nano")}, {exact_sum("need_tokens")} FROM waiters
 WHERE seen_us >= :heard AND (since_us < :since OR (since_us = :since AND attempt_id < :attempt))
-"""
+"""  # noqa: S608 - our own words
 _BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :scope)"
 
 
@@ -77,7 +95,7 @@ def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> t
         f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
         (run_id,),
     )
-    return _amounts((phase, (hi << 32) + lo) for phase, hi, lo in rows)
+    return _amounts((phase, whole(hi, lo)) for phase, hi, lo in rows)
 
 
 def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
@@ -87,7 +105,7 @@ def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[
     window is longer.
     """
     rows = tick.db.execute(_WINDOW, {"after": tick.now_us - _longer_us(limit)})
-    return _amounts((phase, (hi << 32) + lo) for phase, hi, lo in rows)
+    return _amounts((phase, whole(hi, lo)) for phase, hi, lo in rows)
 
 
 def _longer_us(limit: LimitName) -> int:
@@ -120,8 +138,8 @@ def _queued(tick: Tick, ask: Ask, scope_id: str | None = None) -> tuple[int, int
         "attempt": ask.attempt_id,
         "scope": scope_id,
     }
-    nano, tokens = tick.db.execute(_QUEUED if scope_id is None else _QUEUED + _BELOW, values).fetchone()
-    return nano, tokens
+    found = tick.db.execute(_QUEUED if scope_id is None else _QUEUED + _BELOW, values).fetchone()
+    return whole(*found[:2]), whole(*found[2:])
 
 
 def limits_of(tick: Tick, ask: Ask) -> tuple[Room, ...]:
