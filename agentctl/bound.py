@@ -177,7 +177,8 @@ class Ground(NamedTuple):
     """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
 
     ``seen`` are the last plausible reports, one for each set of tools, ``model`` is the one that answered. ``lost`` for
-    good: once a report was not plausible, or another model answered, the next that looks well may leave out as much.
+    good: once a report was not plausible, fell from one block to the next or passed its bound, or another model
+    answered, the next that looks well may leave out as much.
     """
 
     known: Known | None = None
@@ -185,14 +186,14 @@ class Ground(NamedTuple):
     model: str | None = None
     lost: bool = False
 
-    def after(self, request: Request, completion: Completion, usage: Usage) -> Ground:
-        """Return the ground after a report that was believed."""
+    def after(self, request: Request, completion: Completion, usage: Usage, *, is_bound: bool = True) -> Ground:
+        """Return the ground after a report that was charged; ``is_bound``: it was not above its bound."""
         known = learn(None, request, completion, usage)
         short = any(
             usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_longer(request, one.request)
         )
         other = bool(self.seen) and completion.model != self.model
-        lost = self.lost or known is None or short or other
+        lost = self.lost or known is None or short or other or completion.fell or not is_bound
         others = tuple(one for one in self.seen if one.request.tools != request.tools)
         seen = self.seen if known is None else (*others, known)
         return Ground(None if lost else known, seen, completion.model, lost)

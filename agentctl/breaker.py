@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from agentctl.budget import Hold, Settlement, Spend, Wait, ceiling_of, further
+from agentctl.budget import Charge, Hold, Settlement, Spend, Wait, ceiling_of, further
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUnavailable, Unit, UnknownPrice, Verdict
 from agentctl.limits import OWN, WINDOWS, CostLimit, in_dollars
 from agentctl.messages import Completion
@@ -148,15 +148,26 @@ def _quoted(last: str) -> str:
 
 
 def overrun(
-    hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts, *, limits: CostLimit, spend: Spend
+    hold: Hold,
+    settlement: Settlement,
+    completion: Completion,
+    facts: ModelFacts,
+    charge: Charge | None = None,
+    *,
+    limits: CostLimit,
+    spend: Spend,
 ) -> Overrun:
     """Return the error for a charge above its hold; the answer that was paid for goes along.
 
-    ``spend`` is what counts against ``limits`` with the charge in it.
+    ``charge`` is what was reported, None if nothing was. ``spend`` is what counts against ``limits`` with it.
     """
     verdict = _overrun_verdict(hold, settlement, limits, spend)
     cost, held = shown(verdict.charge or 0, verdict.unit), shown(verdict.hold or 0, verdict.unit, exact=True)
     said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
+    if charge is not None and charge.capped:
+        said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
+    elif charge is not None and (verdict.charge or 0) <= (verdict.hold or 0):
+        said = f"reported {_broken(hold, charge)}; its {cost} is recorded in full"
     if completion.fee:
         said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
     used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
@@ -167,6 +178,14 @@ def overrun(
         f"agentctl ledger reconcile --clear-overrun {shlex.quote(facts.name)}",
         partial=completion.text,
     )
+
+
+def _broken(hold: Hold, charge: Charge) -> str:
+    """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
+    used, clamp = charge.usage, hold.granted_output
+    if used.output_tokens > clamp:
+        return f"{shown(used.output_tokens, 'tokens')} of output, and max_tokens was {clamp:,}"
+    return f"{shown(used.input_tokens, 'tokens')} of input for a request that has {hold.input_bound:,} at most"
 
 
 def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:

@@ -1,4 +1,4 @@
-"""The rules of the budget as pure functions: limits, wish, grant, verdict, and whether usage can be believed."""
+"""The rules of the budget as pure functions: limits, wish, grant, verdict, and what a usage report comes to."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from typing import Literal, NamedTuple
 from agentctl.errors import LimitName, Unit, Verdict
 from agentctl.limits import FURTHER, OWN, CostLimit
 from agentctl.messages import Completion, Usage
-from agentctl.pricing import ModelFacts, Price, PriceOf, charge_nano, most_output, to_nano, worst_nano
+from agentctl.pricing import (
+    MOST_AMOUNT,
+    ChargedBy,
+    ModelFacts,
+    Price,
+    PriceOf,
+    charge_nano,
+    most_output,
+    rates_of,
+    storable,
+    to_nano,
+    worst_nano,
+)
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
-ChargedBy = Literal["asked", "answered", "billed"]
 
 WARN_AT = Decimal("0.8")
 
@@ -39,6 +50,14 @@ class Parent:
     capability: str = field(repr=False)
 
 
+class Seen(NamedTuple):
+    """The most that attempts with a model reported above their holds: tokens in and out, and nano-dollars."""
+
+    input_tokens: int
+    output_tokens: int
+    nano: int
+
+
 class Keep(NamedTuple):
     """What is set aside for a last answer, should a limit stop the run: tokens in and out.
 
@@ -55,7 +74,8 @@ class Ask:
 
     ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
     ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
-    ``then`` is what a summary must leave for the request behind it.
+    ``then`` is what a summary must leave for the request behind it. ``seen`` is what a model that once broke its clamp
+    has reported: its ceiling is held, and at least that.
     ``can_count``: the input can be counted where ``input_bound`` is too much; ``counted_bound`` is what it came to,
     and ``is_counted`` whether that is the bound.
     """
@@ -75,6 +95,7 @@ class Ask:
     can_count: bool = False
     counted_bound: int | None = None
     is_counted: bool = False
+    seen: Seen | None = None
 
 
 class Hold(NamedTuple):
@@ -109,6 +130,8 @@ class Charge(NamedTuple):
     model, or what the provider says that it billed; None where nothing did. ``price`` is the dearest price that applied
     (under ``by`` "billed" it came to less), ``priced_model`` whose it is. ``tier`` is the service tier that served
     the request, "" for the usual one; ``hour_writes`` are the tokens among the cache writes that last an hour.
+    ``breaks_hold``: it is an overrun also where the whole hold would pay for it. ``capped``: more was reported than a
+    row of the ledger can store. ``dearest_class``: each token was charged as the dearest class.
     """
 
     usage: Usage
@@ -120,14 +143,21 @@ class Charge(NamedTuple):
     tier: str = ""
     hour_writes: int = 0
     billed_nano: int | None = None
+    breaks_hold: bool = False
+    capped: bool = False
+    dearest_class: bool = False
 
 
 class Doubt(NamedTuple):
-    """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts."""
+    """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
+
+    ``least`` is what it cost at least, by what was reported of it.
+    """
 
     reason: str
     ceiling: bool = False
     provider_fault: bool = True
+    least: Charge | None = None
 
 
 class Void(NamedTuple):
@@ -151,7 +181,7 @@ def kind_of(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
 
 
 class Settlement(NamedTuple):
-    """How an attempt stands in the book after it was settled; ``overrun`` if it cost more than its hold."""
+    """How an attempt stands in the ledger after it was settled; ``overrun`` if it, or its report, is above its hold."""
 
     phase: Literal["settled", "void", "doubt"]
     nano: int | None
@@ -238,17 +268,22 @@ def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int
 def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
     """Return what the attempt costs at worst with ``output`` tokens granted.
 
-    ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do.
+    ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do, and at least what it did.
     """
     facts = ask.facts
     if not facts.metered:
         return Worst(output, 0, 0)
-    tokens_in, tokens_out = ask.input_bound, output
+    tokens_in, tokens_out, least_nano = ask.input_bound, output, 0
     if at_ceiling:
-        tokens_in = max(tokens_in, facts.context_window or UNKNOWN_CEILING)
-        tokens_out = max(output, facts.output_ceiling or UNKNOWN_CEILING)
-    nano = None if facts.price is None else worst_nano(facts.price, input_tokens=tokens_in, output_tokens=tokens_out)
-    return Worst(output, nano, tokens_in + tokens_out)
+        seen = ask.seen or Seen(0, 0, 0)
+        tokens_in = max(tokens_in, facts.context_window or UNKNOWN_CEILING, seen.input_tokens)
+        tokens_out = max(output, facts.output_ceiling or UNKNOWN_CEILING, seen.output_tokens)
+        least_nano = seen.nano
+    nano = None
+    if facts.price is not None:
+        priced = worst_nano(facts.price, input_tokens=tokens_in, output_tokens=tokens_out)
+        nano = min(max(priced, least_nano), MOST_AMOUNT)
+    return Worst(output, nano, min(tokens_in + tokens_out, MOST_AMOUNT))
 
 
 def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Worst | Wait | Verdict:
@@ -326,70 +361,36 @@ def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: 
     )
 
 
-def _whole(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**53
-
-
-def believable(usage: Usage | None, facts: ModelFacts, *, answered: bool) -> bool:
-    """Whether a usage report can be charged: whole numbers, parts within their wholes, input > 0, output > 0 if an
-    answer came, nothing beyond the model's context and output ceilings.
-    """
-    if usage is None:
-        return False
-    numbers = (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_input_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    )
-    if not all(map(_whole, numbers)) or usage.input_tokens == 0 or (answered and usage.output_tokens == 0):
-        return False
-    if usage.cached_input_tokens + usage.cache_write_tokens > usage.input_tokens:
-        return False
-    if usage.reasoning_tokens > usage.output_tokens:
-        return False
-    window, ceiling = facts.context_window or UNKNOWN_CEILING, facts.output_ceiling or UNKNOWN_CEILING
-    return usage.input_tokens <= window and usage.output_tokens <= ceiling
-
-
-class _Rate(NamedTuple):
-    """A price that may apply to an answer, and whose it is."""
-
-    by: ChargedBy
-    model: str | None
-    price: Price | None
-
-
-def dearest_charge(usage: Usage, completion: Completion, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
+def dearest_charge(
+    usage: Usage, completion: Completion, facts: ModelFacts, price_of: PriceOf, *, dearest_class: bool = False
+) -> Charge | None:
     """Return the charge for ``usage`` at the dearest price that may apply, or what was billed if that is more.
 
     Prices that may apply: of the asked and of the answering model, each in the usual service tier and in the one that
     served the request. None: nobody knows the price in that tier, so the usage does not say what it cost.
+    ``dearest_class``: the classes of the report are not trusted, so each token is charged as the dearest class.
     """
-    answered, tier = completion.model, completion.tier
+    full, usage, tier = usage, storable(usage), completion.tier
     hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))
-    charge = Charge(usage, None, answered, tier=tier, hour_writes=hour_writes, billed_nano=completion.billed_nano)
-    usual = [_Rate("asked", facts.model, facts.price)]
-    if answered is not None and answered != facts.model:
-        usual.append(_Rate("answered", answered, price_of(answered)))
-    tiered = [rate._replace(price=price_of(rate.model, tier=tier)) for rate in usual if tier and rate.model is not None]
-    amounts = [
-        (charge_nano(rate.price, usage, hour_writes=hour_writes), rate)
-        for rate in (*usual, *tiered)
-        if rate.price is not None
-    ]
-    if not amounts:
+    billed_nano = None if completion.billed_nano is None else min(completion.billed_nano, MOST_AMOUNT)
+    charge = Charge(usage, None, completion.model, tier=tier, hour_writes=hour_writes, billed_nano=billed_nano)
+    charge = charge._replace(dearest_class=dearest_class, capped=usage != full or billed_nano != completion.billed_nano)
+    rates = rates_of(completion, facts, price_of)
+    if not rates:
         return charge
-    if tier and all(rate.price is None for rate in tiered):
+    if tier and not any(rate.is_tiered for rate in rates):
         return None
+    if dearest_class:
+        rates += tuple(rate._replace(price=rate.price.at_dearest(usage.input_tokens)) for rate in rates)
+    amounts = [(charge_nano(rate.price, usage, hour_writes=hour_writes), rate) for rate in rates]
     nano, rate = max(amounts, key=lambda amount: amount[0])
-    billed = charge.billed_nano is not None and charge.billed_nano > nano
+    billed = billed_nano is not None and billed_nano > nano
     return charge._replace(
-        nano=charge.billed_nano if billed else nano,
+        nano=billed_nano if billed else min(nano, MOST_AMOUNT),
         by="billed" if billed else rate.by,
         price=rate.price,
         priced_model=rate.model,
+        capped=charge.capped or nano > MOST_AMOUNT or usage.total_tokens > MOST_AMOUNT,
     )
 
 

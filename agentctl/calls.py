@@ -1,7 +1,7 @@
 """The one choke point for money: bound, wish, hold, mark sent, send, settle, retry. Nothing else asks a model.
 
 One attempt is one request on the wire. Its worst case is held in the ledger before it is sent; whatever happens
-after, the hold is concluded once: settled by believable usage, void when it surely cost nothing, else in doubt.
+after, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
 """
 
 from __future__ import annotations

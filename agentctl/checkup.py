@@ -10,12 +10,12 @@ import anyio
 import anyio.to_thread
 
 from agentctl.breaker import Overrun, RanPast
-from agentctl.budget import believable
 from agentctl.calls import Calls
 from agentctl.errors import AgentctlError, ProviderUnavailable
 from agentctl.events import AnswerStreamed, Event
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Message, ToolSpec
+from agentctl.pricing import contradiction
 from agentctl.protocols import Ledger
 from agentctl.providers.face import LLMProvider
 from agentctl.providers.probe import Reach, reach
@@ -99,7 +99,7 @@ async def check_up(provider: LLMProvider, ledger: Ledger, *, run_id: str, limits
     trial = _Trial(provider, ledger, run_id, limits)
     try:
         await ledger.open_run(run_id, limits, task="providers test", agent="providers test", labels={})
-        found = await _tried(found, trial, provider)
+        found = await _tried(found, trial)
     except AgentctlError as error:
         found = _failed(found, error)
     with anyio.CancelScope(shield=True):
@@ -114,8 +114,7 @@ async def check_up(provider: LLMProvider, ledger: Ledger, *, run_id: str, limits
     )
 
 
-async def _tried(found: Checkup, trial: _Trial, provider: LLMProvider) -> Checkup:
-    facts = provider.facts
+async def _tried(found: Checkup, trial: _Trial) -> Checkup:
     began = anyio.current_time()
     answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
     found = replace(
@@ -123,7 +122,7 @@ async def _tried(found: Checkup, trial: _Trial, provider: LLMProvider) -> Checku
         ms=1000 * (anyio.current_time() - began),
         answers=bool(answer.text.strip()),
         streams=trial.pieces > 1,
-        reports_usage=believable(answer.usage, facts, answered=True),
+        reports_usage=answer.usage is not None and not contradiction(answer.usage, answered=True),
     )
     called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
     found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))

@@ -99,6 +99,21 @@ class Delta(NamedTuple):
     text: str
 
 
+class Reported(NamedTuple):
+    """Usage that was reported and is no charge: in the middle of an answer, or with a flaw (``why``).
+
+    The attempt costs at least this much. What could not be read stands at 0.
+    """
+
+    usage: Usage
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """Nothing of the answer."""
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """A whole answer. ``usage`` is None when the provider reported none; ``model`` is the one that answered.
@@ -106,7 +121,8 @@ class Completion:
     ``billed_nano`` is what the provider says that it billed, in nano-dollars, where it says so; ``fee`` names something
     that it charges for beside tokens, at a price that nobody told us. ``tier`` is the service tier that served the
     request, "" for the usual one or one that costs no more; ``hour_writes`` are the tokens among the cache writes that
-    last an hour.
+    last an hour. ``reported`` is what can be read of a report that cannot be charged; then ``usage`` is None. ``fell``:
+    a later usage block reported less than an earlier one, so no bound is built on the report.
     """
 
     text: str = ""
@@ -118,6 +134,8 @@ class Completion:
     fee: str | None = None
     tier: str = ""
     hour_writes: int = 0
+    reported: Reported | None = None
+    fell: bool = False
 
     def as_message(self) -> Message:
         """Return the answer as the assistant's message."""

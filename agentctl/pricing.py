@@ -10,11 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeGuard
 
-from agentctl.messages import Usage
+from agentctl.messages import Completion, Usage
 
 NANO_PER_USD = 1_000_000_000
+MOST_AMOUNT = 2**63 - 1  # nano-dollars or tokens: what one row of the ledger can store
+ChargedBy = Literal["asked", "answered", "billed"]
 _NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per million tokens
 
 
@@ -79,6 +81,12 @@ class Price:
         """Return the price without the tiers that no request of at most ``input_tokens`` can pass."""
         passed = tuple(tier for tier in self.tiers if input_tokens > tier.above)
         return self if passed == self.tiers else replace(self, tiers=passed)
+
+    def at_dearest(self, input_tokens: int) -> Price:
+        """Return a price at which each token of a request of ``input_tokens`` costs what the dearest class does."""
+        price = self.up_to(input_tokens)
+        source, version, digest = self.source, self.version, self.digest
+        return Price(price.dearest_input, price.dearest_output, source=source, version=version, digest=digest)
 
     def as_row(self) -> Mapping[str, object]:
         """Return the unit prices as strings, as the ledger stores them with each charge; tiers as ``above_200000``."""
@@ -165,6 +173,52 @@ class ModelFacts:
         return f"{self.name} at {self.base_url}" if self.base_url else self.name
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number, 0 or more; a truth value is none."""
+    return type(value) is int and value >= 0
+
+
+def contradiction(usage: Usage, *, answered: bool) -> str:
+    """Return why a usage report cannot be charged, "" if it can; ``answered`` if an answer came.
+
+    Only numbers that contradict each other are a reason. A report that is larger than anything that a price table
+    allows is a charge like any other.
+    """
+    names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+    if wrong := next((name for name in names if not is_count(getattr(usage, name))), None):
+        return f"the reported {wrong} are not a count"
+    if usage.input_tokens == 0:
+        return "0 input tokens were reported"
+    if answered and usage.output_tokens == 0:
+        return "0 output tokens were reported for an answer"
+    if usage.cached_input_tokens + usage.cache_write_tokens > usage.input_tokens:
+        return "more cached than input tokens were reported"
+    if usage.reasoning_tokens > usage.output_tokens:
+        return "more reasoning than output tokens were reported"
+    return ""
+
+
+def storable(usage: Usage) -> Usage:
+    """Return a report as the ledger can store it: numbers that can be read, none above ``MOST_AMOUNT``.
+
+    What cannot be read is 0, and no class is smaller than its parts.
+    """
+
+    def read(value: object) -> int:
+        return min(value, MOST_AMOUNT) if is_count(value) else 0
+
+    cached, reasoning = read(usage.cached_input_tokens), read(usage.reasoning_tokens)
+    written = min(read(usage.cache_write_tokens), MOST_AMOUNT - cached)
+    tokens_in, tokens_out = max(read(usage.input_tokens), cached + written), max(read(usage.output_tokens), reasoning)
+    return Usage(tokens_in, tokens_out, cached, written, reasoning)
+
+
+def passes_tables(usage: Usage, facts: ModelFacts) -> bool:
+    """Return whether a report has more tokens than the tables say that the model can take or give."""
+    most = ((usage.input_tokens, facts.context_window), (usage.output_tokens, facts.output_ceiling))
+    return any(ceiling is not None and tokens > ceiling for tokens, ceiling in most)
+
+
 def _ceil(amount: Decimal) -> int:
     return int(amount.to_integral_value(ROUND_CEILING))
 
@@ -213,6 +267,29 @@ def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | Non
             return -1
         unit = price.dearest_output * _NANO_PER_TOKEN
         return None if unit == 0 else int((left / unit).to_integral_value(ROUND_FLOOR))
+
+
+class Rate(NamedTuple):
+    """A price that may apply to an answer, and whose it is."""
+
+    by: ChargedBy
+    model: str | None
+    price: Price
+    is_tiered: bool = False
+
+
+def rates_of(completion: Completion, facts: ModelFacts, price_of: PriceOf) -> tuple[Rate, ...]:
+    """Return every known price that may apply to an answer."""
+    answered, tier = completion.model, completion.tier
+    usual: list[tuple[ChargedBy, str | None, Price | None]] = [("asked", facts.model, facts.price)]
+    if answered is not None and answered != facts.model:
+        usual.append(("answered", answered, price_of(answered)))
+    rates = [Rate(by, model, price) for by, model, price in usual if price is not None]
+    for by, model, _ in usual:
+        price = price_of(model, tier=tier) if tier and model is not None else None
+        if price is not None:
+            rates.append(Rate(by, model, price, is_tiered=True))
+    return tuple(rates)
 
 
 def lines_to_add(name: str) -> str:

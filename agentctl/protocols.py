@@ -11,7 +11,7 @@ from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
 from agentctl.limits import CostLimit
 from agentctl.measure import Measure
-from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec
+from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
 
 Effect = Literal["read", "write", "destructive", "network"]
@@ -27,8 +27,8 @@ class LLMProvider(Protocol):
         """Who answers, at what price, within which ceilings."""
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
-        """Yield pieces as they come and the whole ``Completion`` last.
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
+        """Yield pieces as they come, usage that is reported early, and the whole ``Completion`` last.
 
         The iterator may have a method ``withdraw() -> Outcome``, which lets nothing of the request leave from then on.
         It is called when no answer came, also when the call was cancelled. Without it, the request may have left.
@@ -220,9 +220,18 @@ class Ledger(Protocol):
         ...
 
     async def doubt(
-        self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+        self,
+        hold_id: str,
+        reason: str,
+        *,
+        ceiling: bool = False,
+        provider_fault: bool = True,
+        least: Charge | None = None,
     ) -> Settlement:
-        """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling)."""
+        """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
+
+        ``least`` is what the attempt cost at least, by what was reported of it. Above the hold it is an overrun.
+        """
         ...
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:

@@ -1,4 +1,9 @@
-"""How an attempt ends in the book: charged by believable usage, void when it surely cost nothing, else in doubt."""
+"""How an attempt ends in the ledger: charged by its usage, void when it surely cost nothing, else in doubt.
+
+A report is never worth less than what it says. What the hold covers is a charge, whatever the tables say of the model.
+Above the hold it is recorded in full, and the run ends. Where its numbers contradict each other, or cannot be read, the
+attempt is in doubt: at the hold, or at what can be read of the report if that is more.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,9 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.bound import Ground, Known
+from agentctl.bound import Ground, Known, plain_bound
 from agentctl.breaker import Overrun, limit_uses, overrun, reason_of, shown
 from agentctl.budget import (
-    UNKNOWN_CEILING,
     Amounts,
     Charge,
     Conclusion,
@@ -20,7 +24,6 @@ from agentctl.budget import (
     Settlement,
     Spend,
     Void,
-    believable,
     dearest_charge,
     further,
     kind_of,
@@ -29,8 +32,19 @@ from agentctl.budget import (
 from agentctl.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.events import CallDoubted, CallSettled, CallUnsettled, CallVoided, Emit, LimitsMeasured, LimitWarned
 from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Request, Usage
-from agentctl.pricing import FREE, ModelFacts, PriceOf, to_usd
+from agentctl.messages import Completion, Reported, Request, Usage
+from agentctl.pricing import (
+    FREE,
+    MOST_AMOUNT,
+    ModelFacts,
+    PriceOf,
+    contradiction,
+    passes_tables,
+    rates_of,
+    storable,
+    to_usd,
+    worst_nano,
+)
 from agentctl.protocols import Ledger, Outcome
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
@@ -77,46 +91,64 @@ class Settling:
         return self._ground.known
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
-        """Settle first, whatever the answer says; only then may it be looked at. A report not believed is taken off it.
+        """Settle first, whatever the answer says; only then may it be looked at.
+
+        A report that is not charged is taken off the answer, so that nothing is learned from it.
 
         Raises:
-            Overrun: it cost more than was held, or broke its clamp beyond belief; recorded all the same.
+            Overrun: it, or what it reports, is above the hold, or it has a fee of an unknown price; all is recorded.
             StateError: it could not be written in time.
         """
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
-            usage = completion.usage
-            believed = usage is not None and not completion.fee and believable(usage, facts, answered=sent.answered)
-            charge: Charge | None = None
-            if not facts.metered:
-                charge = Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
-            elif usage is not None and believed:
-                charge = dearest_charge(usage, completion, facts, self._price_of)
+            flaw = _flaw(completion, answered=sent.answered) if facts.metered else ""
+            charge = None if flaw else self._charge(facts, hold, request, completion)
             if charge is None:
-                self._ground = self._ground.shaken()
-                past = usage is not None and hold.granted_output < usage.output_tokens <= UNKNOWN_CEILING
-                said = "no usage was reported" if usage is None else "usage not believable"
-                if believed:
-                    said = f"served in the tier {completion.tier}, whose price is unknown"
-                if completion.fee:
-                    past, said = True, f"charged for what was never asked of it: {completion.fee}"
-                left = await self._leave_in_doubt(hold, said, ceiling=past, answer=completion)
-                if past:  # it broke its clamp, whatever it says: the model's ceiling counts, and the run ends
-                    raise self._overrun(hold, left, completion, facts)
-                return replace(completion, usage=None)  # nobody learns from it
+                flaw = flaw or f"served in the tier {completion.tier}, whose price is unknown"
+                return await self._take_without_charge(facts, hold, completion, flaw)
             settlement = await self._write(hold, charge, completion)
             if facts.metered:
-                self._ground = self._ground.after(request, completion, charge.usage)
+                is_bound = charge.usage.input_tokens <= hold.input_bound
+                self._ground = self._ground.after(request, completion, charge.usage, is_bound=is_bound)
             self._add(charge.usage, settlement.nano, completion.model or facts.model)
             await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
-            raise self._overrun(hold, settlement, completion, facts)
+            raise self._overrun(hold, settlement, completion, facts, charge)
         return completion
 
-    def _overrun(self, hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts) -> Overrun:
-        return overrun(hold, settlement, completion, facts, limits=self._limits, spend=self._spend)
+    async def _take_without_charge(
+        self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str
+    ) -> Completion:
+        """Leave an answered attempt in doubt, and return the answer without its report."""
+        has_fee = completion.fee is not None
+        self._ground = self._ground.shaken()
+        least = _least_charge(completion, hold, facts, self._price_of)
+        left = await self._leave_in_doubt(hold, Doubt(flaw, ceiling=has_fee, least=least), completion)
+        if has_fee or left.overrun:
+            raise self._overrun(hold, left, completion, facts, least)
+        return replace(completion, usage=None)
+
+    def _charge(self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion) -> Charge | None:
+        """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
+
+        A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
+        it calls cached was cached.
+        """
+        if not facts.metered:
+            return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
+        usage = completion.usage or Usage()
+        bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
+        broken = _breaks_hold(usage, hold, plain_bound=bound)
+        is_odd = (broken or usage.total_tokens > hold.tokens) and passes_tables(usage, facts)
+        charge = dearest_charge(usage, completion, facts, self._price_of, dearest_class=is_odd)
+        return None if charge is None else charge._replace(breaks_hold=broken)
+
+    def _overrun(
+        self, hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts, charge: Charge | None
+    ) -> Overrun:
+        return overrun(hold, settlement, completion, facts, charge, limits=self._limits, spend=self._spend)
 
     def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
         self.usage += usage
@@ -128,6 +160,7 @@ class Settling:
         """Void what surely cost nothing; all else is in doubt.
 
         Raises:
+            Overrun: what was reported before it failed is above the hold; recorded all the same.
             StateError: it could not be written in time.
         """
         if sent is None:
@@ -143,7 +176,11 @@ class Settling:
             return
         self._ground = self._ground.shaken()
         fault = sent.failed or isinstance(error, ProviderError)
-        await self._leave_in_doubt(hold, reason_of(error), ceiling=sent.ran_past, provider_fault=fault)
+        begun = Completion("".join(sent.pieces), reported=None if sent.reported is None else Reported(sent.reported))
+        least = _least_charge(begun, hold, facts, self._price_of)
+        left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least))
+        if left.overrun and isinstance(error, Exception):
+            raise self._overrun(hold, left, begun, facts, least) from error
 
     def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
         """Whether a failed attempt surely cost nothing: unsent, or refused for free by an endpoint that we know."""
@@ -152,18 +189,10 @@ class Settling:
             return True
         return (free or outcome == "refused") and facts.known_endpoint and self._doubt == "normal"
 
-    async def _leave_in_doubt(
-        self,
-        hold: Hold,
-        reason: str,
-        *,
-        ceiling: bool = False,
-        provider_fault: bool = True,
-        answer: Completion | None = None,
-    ) -> Settlement:
-        left = await self._write(hold, Doubt(reason, ceiling, provider_fault), answer)
+    async def _leave_in_doubt(self, hold: Hold, doubt: Doubt, answer: Completion | None = None) -> Settlement:
+        left = await self._write(hold, doubt, answer)
         self._add_doubt(left.nano)
-        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, reason))
+        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, doubt.reason))
         await self._warn()
         return left
 
@@ -231,7 +260,8 @@ class Settling:
         if isinstance(conclusion, Charge):
             event = event._replace(usage=conclusion.usage, nano=conclusion.nano, tokens=conclusion.usage.total_tokens)
         elif isinstance(conclusion, Doubt):
-            event = event._replace(nano=hold.nano, tokens=hold.tokens)
+            nano, tokens = _doubted(hold, conclusion)
+            event = event._replace(nano=nano, tokens=tokens)
         if answer is not None:
             event = event._replace(text=answer.text, tool_calls=answer.tool_calls)
         with suppress(Exception):  # a journal that fails says so at its next record; the charge goes first
@@ -243,7 +273,54 @@ class Settling:
         if isinstance(conclusion, Charge):
             self._add(conclusion.usage, conclusion.nano, conclusion.model)
         elif isinstance(conclusion, Doubt):
-            self._add_doubt(hold.nano)
+            self._add_doubt(_doubted(hold, conclusion)[0])
+
+
+def _flaw(completion: Completion, *, answered: bool) -> str:
+    """Return why an answer cannot be charged by its report, "" if it can."""
+    if completion.fee is not None:
+        return f"charged for what was never asked of it: {completion.fee}"
+    if completion.usage is None:
+        return completion.reported.why if completion.reported else "no usage was reported"
+    return contradiction(completion.usage, answered=answered)
+
+
+def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
+    """Return whether a report breaks what its hold assumed, whatever it costs: the clamp, or the bound by bytes.
+
+    A tight bound is built on earlier reports: where only that is too low, they were wrong, and the bytes still hold.
+    A hold at the model's ceiling assumes neither.
+    """
+    if hold.tokens > hold.input_bound + hold.granted_output:
+        return False
+    return usage.output_tokens > hold.granted_output or usage.input_tokens > max(hold.input_bound, plain_bound)
+
+
+def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
+    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
+
+    What the report is silent about counts as it was held, and each token as the dearest class.
+    """
+    reported = completion.usage or (completion.reported.usage if completion.reported else None)
+    if reported is None and completion.billed_nano is None:
+        return None
+    seen = storable(reported or Usage())
+    tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
+    usage = replace(seen, input_tokens=tokens_in, output_tokens=tokens_out)
+    prices = [rate.price for rate in rates_of(completion, facts, price_of)]
+    amounts = [worst_nano(price, input_tokens=tokens_in, output_tokens=tokens_out) for price in prices]
+    nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
+    capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
+    return Charge(usage, None if nano is None else min(nano, MOST_AMOUNT), completion.model, capped=capped)
+
+
+def _doubted(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:
+    """Return what an attempt in doubt counts, in nano-dollars and tokens: its hold, or its report if that is more."""
+    least = doubt.least
+    if least is None:
+        return hold.nano, hold.tokens
+    nano = None if hold.nano is None else max(hold.nano, least.nano or 0)
+    return nano, max(hold.tokens, least.usage.total_tokens)
 
 
 def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
@@ -258,7 +335,8 @@ def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) 
         case Charge(nano=int(nano)):
             cost = f"cost {shown(nano, 'nano_usd')}"
         case Doubt():
-            cost = f"cost {held} at most"
+            counted, tokens = _doubted(hold, conclusion)
+            cost = f"cost {shown(tokens, 'tokens') if counted is None else shown(counted, 'nano_usd')} at most"
         case _:
             cost = "cost nothing"
     hint = error.hint

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from agentctl.breaker import RanPast
 from agentctl.errors import ProviderUnavailable
 from agentctl.events import AnswerStreamed, Emit
-from agentctl.messages import Completion, Delta, Request
+from agentctl.messages import Completion, Delta, Reported, Request, Usage
 from agentctl.protocols import LLMProvider, Outcome
 
 HANG_UP_S = 5.0
@@ -33,7 +33,7 @@ class Sent:
     """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
-    known of the request if no answer came, once ``take_in`` has ended.
+    known of the request if no answer came, once ``take_in`` has ended; ``reported`` the usage that was reported so far.
     """
 
     completion: Completion | None = None
@@ -43,6 +43,7 @@ class Sent:
     outcome: Outcome = "unsent"
     text_bytes: int = 0
     pieces: list[str] = field(default_factory=list)
+    reported: Usage | None = None
 
 
 async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience: Patience, emit: Emit) -> None:
@@ -71,7 +72,7 @@ async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience:
 
 
 async def _read(
-    stream: AsyncIterator[Delta | Completion], request: Request, sent: Sent, silence_s: float, emit: Emit
+    stream: AsyncIterator[Delta | Reported | Completion], request: Request, sent: Sent, silence_s: float, emit: Emit
 ) -> None:
     """Read until the completion, the end, or more text than the clamp can have allowed."""
     clamp = request.max_output_tokens
@@ -84,6 +85,9 @@ async def _read(
             sent.completion = item
             sent.answered = sent.answered or bool(item.text or item.tool_calls)
             return
+        if isinstance(item, Reported):
+            sent.reported = item.usage
+            continue
         sent.answered = True
         sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
         if clamp is not None and sent.text_bytes > clamp * _MOST_BYTES_PER_TOKEN:
@@ -94,7 +98,9 @@ async def _read(
             await emit(AnswerStreamed(item.text))
 
 
-async def _next(stream: AsyncIterator[Delta | Completion], sent: Sent) -> Delta | Completion | None:
+async def _next(
+    stream: AsyncIterator[Delta | Reported | Completion], sent: Sent
+) -> Delta | Reported | Completion | None:
     """Return the next piece, None at the end; what fails in here is the provider's fault."""
     try:
         return await anext(stream, None)
@@ -119,7 +125,7 @@ def _late(name: str, sent: Sent, patience: Patience) -> ProviderUnavailable:
     )
 
 
-def _withdraw(stream: AsyncIterator[Delta | Completion]) -> Outcome:
+def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
     """Return what the provider knows of a request that ended; one that says nothing may have sent it."""
     try:
         said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
@@ -128,7 +134,7 @@ def _withdraw(stream: AsyncIterator[Delta | Completion]) -> Outcome:
     return said if said in ("unsent", "refused") else "unknown"
 
 
-async def _hang_up(stream: AsyncIterator[Delta | Completion]) -> None:
+async def _hang_up(stream: AsyncIterator[Delta | Reported | Completion]) -> None:
     """Close the connection, whatever it says to that: what was answered stays answered."""
     close = getattr(stream, "aclose", None)
     if close is not None:

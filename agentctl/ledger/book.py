@@ -26,7 +26,7 @@ from agentctl.budget import (
 )
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, nesting, rows
-from agentctl.ledger.clock import HOUR_US, as_datetime, read_boot_id
+from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, may_count, provider_health
 from agentctl.ledger.kept import Kept
 from agentctl.ledger.owner import Alive, is_dead
@@ -34,6 +34,7 @@ from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
+from agentctl.pricing import MOST_AMOUNT
 
 PAUSE_S = 2.0
 
@@ -156,7 +157,8 @@ class Book:
             own = kept.kept_of(tick, ask.run_id) if ask.keep is not None else None
             limits = kept.without(limits_of(tick, ask), own) if ask.facts.metered else ()
             nesting.refuse_the_unbounded(ask, limits)
-            broke = broke_its_clamp(tick, ask)
+            seen = broke_its_clamp(tick, ask)
+            ask, broke = replace(ask, seen=seen), seen is not None
             answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
             if would_count(tick, ask, answer, at_ceiling=broke):
                 if ask.counted_bound is None:
@@ -240,16 +242,10 @@ class Book:
         with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
             if row.is_final:
-                return Settlement("settled", row.nano, row.tokens, overrun=row.is_exceeded_by(row.nano, row.tokens))
+                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tick, hold_id))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
-            tokens = charge.usage.total_tokens
-            rows.end(tick, hold_id, "settled", charge.nano, tokens, leaves_us=tick.now_us + HOUR_US)
-            rows.record_charge(tick, hold_id, charge)
-            overrun = row.is_exceeded_by(charge.nano, tokens)
-            if overrun:
-                rows.overran(tick, hold_id, row)
-            return Settlement("settled", charge.nano, tokens, overrun=overrun)
+            return rows.settle(tick, hold_id, row, charge)
 
     @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:
@@ -260,10 +256,13 @@ class Book:
                 rows.void(tick, hold_id, reason)
 
     @known_by_its_id
-    def doubt(self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool) -> Settlement:
+    def doubt(
+        self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool, least: Charge | None = None
+    ) -> Settlement:
         """Write that nobody knows: the hold counts until an hour after the deadline.
 
-        ``ceiling``: it broke its clamp, so the model's ceiling counts, now and in the holds to come.
+        ``ceiling``: it broke its clamp, so the model's ceiling counts, now and in the holds to come. ``least`` is the
+        least that it cost by what was reported: that counts if it is more, and is an overrun above the hold.
         """
         with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
@@ -275,9 +274,15 @@ class Book:
                     "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (hold_id,)
                 ).fetchone()
                 rows.overran(tick, hold_id, row)
+            overrun = least is not None and row.is_exceeded_by(least)
+            if least is not None:
+                tokens = max(tokens, min(least.usage.total_tokens, MOST_AMOUNT))
+                nano = None if nano is None else max(nano, least.nano or 0)
+            if overrun:
+                rows.overran(tick, hold_id, row, least)
             if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
                 rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
-            return Settlement("doubt", nano, tokens)
+            return Settlement("doubt", nano, tokens, overrun=overrun)
 
     def spool(self, hold_id: str, conclusion: Conclusion) -> str:
         """Write beside the ledger what it cannot take now; return the file."""

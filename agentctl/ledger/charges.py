@@ -11,9 +11,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from agentctl.messages import Usage
-from agentctl.pricing import Price, charge_nano
-
-MOST = 2**63 - 1  # nano-dollars or tokens: what fits an integer of SQLite; a larger amount is recorded as this
+from agentctl.pricing import MOST_AMOUNT, Price, charge_nano
 
 #: Why a charge cannot be computed from its row. ``unrecorded``: settled before schema 2, which stores prices with it.
 WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]
@@ -33,6 +31,7 @@ class ChargeRow(NamedTuple):
     charged_model: str | None
     charged_tier: str | None
     charged_prices: str | None
+    charged_dearest: int
     billed_nano: int | None
     hour_write_tokens: int | None
     input_tokens: int | None
@@ -117,10 +116,10 @@ def disagreement(row: ChargeRow) -> str | None:
     of_setter = {"asked": row.model, "answered": row.answered_model}
     if row.charged_model != of_setter.get(row.charged_by or "", row.charged_model):
         return f"attempt {row.id}: its price is that of {row.charged_model}, not of the model that it was charged for"
-    nano = min(billed if is_billed and billed is not None else counted, MOST)
+    nano = min(billed if is_billed and billed is not None else counted, MOST_AMOUNT)
     if row.nano != nano:
         return f"attempt {row.id}: its row says a charge of {row.nano:,} nano-dollars, and comes to {nano:,}"
-    tokens = min(usage.total_tokens, MOST)
+    tokens = min(usage.total_tokens, MOST_AMOUNT)
     if row.tokens != tokens:
         return f"attempt {row.id}: its row says {row.tokens:,} tokens, and its token classes come to {tokens:,}"
     return None

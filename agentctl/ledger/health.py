@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.budget import Ask, Wait
+from agentctl.budget import Ask, Seen, Wait
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Tick
 from agentctl.pricing import ModelFacts
@@ -59,10 +59,11 @@ def may_count(tick: Tick, facts: ModelFacts) -> bool:
     return found is None
 
 
-def broke_its_clamp(tick: Tick, ask: Ask) -> bool:
-    """Whether this provider and model once cost more than its hold, and nobody has cleared it."""
-    found = tick.db.execute(
-        "SELECT 1 FROM overruns WHERE provider = ? AND model = ? AND cleared_us IS NULL",
+def broke_its_clamp(tick: Tick, ask: Ask) -> Seen | None:
+    """Return the most that this provider and model reported above a hold, None if nothing of it stands uncleared."""
+    found, *seen = tick.db.execute(
+        "SELECT count(*), max(input_tokens), max(output_tokens), max(nano) FROM overruns"
+        " WHERE provider = ? AND model = ? AND cleared_us IS NULL",
         (plain(ask.facts.provider), plain(ask.facts.model or "")),
     ).fetchone()
-    return found is not None
+    return Seen(*seen) if found else None

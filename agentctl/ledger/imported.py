@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.budget import Charge
 from agentctl.ledger import rows
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.export import ExportRow
@@ -118,8 +119,9 @@ def _write(tick: Tick, one: _Sent, line: ExportRow | None, nano: int, *, who: st
             (line.input, line.cached, line.cache_write, line.output, line.reasoning, one.id),
         )
     row = rows.attempt(tick, one.id)
-    if row.is_exceeded_by(nano, tokens):
-        rows.overran(tick, one.id, row)
+    charge = Charge(Usage(line.input or 0, line.output or 0) if known else Usage(tokens), nano)
+    if row.is_exceeded_by(charge):
+        rows.overran(tick, one.id, row, charge)
 
 
 def _cost(line: ExportRow, prices: str | None) -> int | None:

@@ -56,7 +56,8 @@ def outlook(
             if health is not True:
                 wanted = replace(ask, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
-        answer, _, _ = judged(tick, wanted, rooms, None, at_ceiling=broke_its_clamp(tick, ask))
+        seen = broke_its_clamp(tick, ask)
+        answer, _, _ = judged(tick, replace(wanted, seen=seen), rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
             answer = timed(tick, ask, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:

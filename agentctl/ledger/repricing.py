@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from agentctl.budget import Charge, dearest_charge
-from agentctl.ledger.charges import COLUMNS, MOST, ChargeRow, WhyNot
+from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.grouping import OF_ALL, OF_ONE, SLOT_S, CostRow, add_up, has_labels
 from agentctl.ledger.reading import reading
@@ -220,7 +220,7 @@ class _Repricing:
         self.tables[again.price.source, again.price.version, again.price.digest] += 1
         found |= {
             "repriced_calls": 1,
-            "repriced_nano": min(again.nano, MOST),
+            "repriced_nano": again.nano,
             "billed_calls": int(again.by == "billed"),
         }
         return found | {"compared_nano": charge.nano or 0, "uncharged_calls": int(charge.nano is None)}
@@ -240,7 +240,8 @@ class _Repricing:
             completion = Completion(model=model, tier=tier, hour_writes=hour_writes)
         price_of = self._prices_at(provider, base_url)
         facts = ModelFacts(provider, model, price_of(model or ""), base_url=base_url)
-        charge = dearest_charge(was.usage, completion, facts, price_of)
+        is_dearest = was.charged_dearest == 1
+        charge = dearest_charge(was.usage, completion, facts, price_of, dearest_class=is_dearest)
         if charge is None or charge.nano is None:
             in_tier = f" in the service tier {tier}" if charge is None else ""
             self.unpriced.add(f"{facts.name}{in_tier}")

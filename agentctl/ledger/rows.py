@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.budget import Ask, Charge, Keep, Room, Worst, worst_case
+from agentctl.budget import Ask, Charge, Keep, Room, Settlement, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.owner import is_dead, liveness, owner_ids
 from agentctl.ledger.store import Tick
 from agentctl.limits import WINDOWS
+from agentctl.pricing import MOST_AMOUNT
 
 UNFINISHED = "unfinished"  # how a run ended whose process died
 
@@ -38,9 +39,10 @@ class Attempt(NamedTuple):
         """Whether it is settled by usage: that is believed over a provider's export, and both over a person's word."""
         return self.phase == "settled" and self.settled_by not in ("export", "hand")
 
-    def is_exceeded_by(self, nano: int | None, tokens: int) -> bool:
-        """Whether a charge is above the hold."""
-        return tokens > self.hold_tokens or (nano is not None and self.hold_nano is not None and nano > self.hold_nano)
+    def is_exceeded_by(self, charge: Charge) -> bool:
+        """Return whether a charge is above the hold, or breaks what the hold assumed."""
+        in_money = charge.nano is not None and self.hold_nano is not None and charge.nano > self.hold_nano
+        return charge.breaks_hold or in_money or charge.usage.total_tokens > self.hold_tokens
 
 
 def attempt(tick: Tick, attempt_id: str) -> Attempt:
@@ -72,12 +74,24 @@ def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int
     )
 
 
-def overran(tick: Tick, attempt_id: str, row: Attempt) -> None:
-    """Remember that a provider and model broke their clamp, until the user clears it."""
+def overran(tick: Tick, attempt_id: str, row: Attempt, charge: Charge | None = None) -> None:
+    """Remember that a provider and model broke their clamp, until the user clears it, and the most that they reported.
+
+    ``charge`` is what was reported; None: nothing above the model's own ceilings.
+    """
+    seen = (0, 0, 0) if charge is None else (charge.usage.input_tokens, charge.usage.output_tokens, charge.nano or 0)
     tick.db.execute(
-        "INSERT OR IGNORE INTO overruns (attempt_id, provider, model, at_us) VALUES (?, ?, ?, ?)",
-        (attempt_id, row.provider, row.model or "", tick.now_us),
+        "INSERT INTO overruns (attempt_id, provider, model, at_us, input_tokens, output_tokens, nano)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO UPDATE SET"
+        " input_tokens = max(input_tokens, excluded.input_tokens),"
+        " output_tokens = max(output_tokens, excluded.output_tokens), nano = max(nano, excluded.nano)",
+        (attempt_id, row.provider, row.model or "", tick.now_us, *seen),
     )
+
+
+def has_overrun(tick: Tick, attempt_id: str) -> bool:
+    """Return whether an attempt was found above its hold."""
+    return tick.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
 
 
 def insert(
@@ -160,6 +174,19 @@ def end(
     enter(tick, attempt_id, phase, nano, tokens, reason)
 
 
+def settle(tick: Tick, attempt_id: str, row: Attempt, charge: Charge) -> Settlement:
+    """Conclude an attempt with what its usage cost; a charge above the hold is an overrun."""
+    tokens, reason = min(charge.usage.total_tokens, MOST_AMOUNT), None
+    if charge.capped:
+        reason = "more was reported than the ledger can store; the most that it can is recorded"
+    end(tick, attempt_id, "settled", charge.nano, tokens, reason, leaves_us=tick.now_us + HOUR_US)
+    record_charge(tick, attempt_id, charge)
+    overrun = row.is_exceeded_by(charge)
+    if overrun:
+        overran(tick, attempt_id, row, charge)
+    return Settlement("settled", charge.nano, tokens, overrun=overrun)
+
+
 def record_charge(tick: Tick, attempt_id: str, charge: Charge) -> None:
     """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone."""
     used, at = charge.usage, charge.price
@@ -176,6 +203,7 @@ def record_charge(tick: Tick, attempt_id: str, charge: Charge) -> None:
         "charged_model": None if charge.priced_model is None else plain(charge.priced_model),
         "charged_tier": plain(charge.tier) or None,
         "charged_prices": None if at is None else json.dumps(at.as_row()),
+        "charged_dearest": int(charge.dearest_class),
         "charged_source": None if at is None else at.source,
         "charged_version": None if at is None else at.version,
         "charged_digest": None if at is None else at.digest,

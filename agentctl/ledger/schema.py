@@ -132,11 +132,14 @@ END;
 -- the 'asked' or the 'answered' model, or what the provider 'billed' (billed_nano). NULL where nothing did (price
 -- unknown), and in rows that were settled before these columns were there. charged_prices: the dearest price that
 -- applied, charged_model: whose; charged_tier: the service tier that served the request, NULL for the usual one.
+-- charged_dearest: 1 where each token was charged as the dearest class (charged_prices are those), because more was
+-- reported than the model can come to.
 ALTER TABLE attempts ADD COLUMN base_url TEXT NOT NULL DEFAULT '';
 ALTER TABLE attempts ADD COLUMN charged_by TEXT CHECK (charged_by IN ('asked', 'answered', 'billed'));
 ALTER TABLE attempts ADD COLUMN charged_model TEXT;
 ALTER TABLE attempts ADD COLUMN charged_tier TEXT;
 ALTER TABLE attempts ADD COLUMN charged_prices TEXT;
+ALTER TABLE attempts ADD COLUMN charged_dearest INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN charged_source TEXT;
 ALTER TABLE attempts ADD COLUMN charged_version TEXT;
 ALTER TABLE attempts ADD COLUMN charged_digest TEXT;
@@ -163,6 +166,15 @@ CREATE TABLE substitutes (
     attempt_id TEXT NOT NULL, at_us INTEGER NOT NULL, cleared_us INTEGER,
     PRIMARY KEY (provider, base_url, model, answered_model)
 ) STRICT, WITHOUT ROWID;
+
+-- What the attempt reported above its hold: from then on no less is held.
+ALTER TABLE overruns ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE overruns ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE overruns ADD COLUMN nano INTEGER NOT NULL DEFAULT 0;
+UPDATE overruns SET
+    input_tokens = coalesce((SELECT input_tokens FROM attempts WHERE id = attempt_id), 0),
+    output_tokens = coalesce((SELECT output_tokens FROM attempts WHERE id = attempt_id), 0),
+    nano = coalesce((SELECT nano FROM attempts WHERE id = attempt_id), 0);
 
 -- What a right wall clock has reached at least: across boots time steps only beyond it. The ledger's time stepped by
 -- the wall clock before, so it is another such bound.

@@ -93,10 +93,16 @@ class SqliteLedger:
         await self._do(lambda book: book.conclude(hold_id, Void(reason)))
 
     async def doubt(
-        self, hold_id: str, reason: str, *, ceiling: bool = False, provider_fault: bool = True
+        self,
+        hold_id: str,
+        reason: str,
+        *,
+        ceiling: bool = False,
+        provider_fault: bool = True,
+        least: Charge | None = None,
     ) -> Settlement:
-        """Write that nobody knows what an attempt cost."""
-        return await self._do(lambda book: book.conclude(hold_id, Doubt(reason, ceiling, provider_fault)))
+        """Write that nobody knows what an attempt cost; ``least`` is what it did at least."""
+        return await self._do(lambda book: book.conclude(hold_id, Doubt(reason, ceiling, provider_fault, least)))
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
         """Write beside the ledger what it cannot take now; return the file."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 
 from agentctl.errors import ProviderUnavailable
-from agentctl.messages import Completion, Delta, Message, Request, ToolSpec, Usage
+from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolSpec, Usage
 from agentctl.pricing import ModelFacts, Price, charge_nano, to_usd
 from agentctl.worker import run_apart
 
@@ -46,8 +46,10 @@ class LLMProvider(ABC):
         """
 
     @abstractmethod
-    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Yield pieces as they come and the whole ``Completion`` last: one request on the wire.
+
+        Usage that is reported before the end comes as ``Reported``: should the answer break off, it counts.
 
         Raises:
             ProviderError: no answer, and whether it may have been billed.

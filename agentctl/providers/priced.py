@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from agentctl.messages import Completion, Delta, Request
+from agentctl.messages import Completion, Delta, Reported, Request
 from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import LLMProvider as Socket
 from agentctl.providers.face import LLMProvider
@@ -39,7 +39,7 @@ class Priced(LLMProvider):
         facts = self._provider.facts
         return self._price if facts.metered and model == facts.model else None
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Ask the provider, and for no cache write that this price does not know: it would be billed above its hold."""
         writes = request.writes and self._price.cache_write is not None
         return self._provider.stream(replace(request, writes=writes))

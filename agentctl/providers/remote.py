@@ -16,7 +16,7 @@ from anyio.lowlevel import RunVar
 from agentctl.bound import plain_bound
 from agentctl.breaker import RanPast
 from agentctl.errors import UsageError
-from agentctl.messages import Completion, Delta, Request
+from agentctl.messages import Completion, Delta, Reported, Request
 from agentctl.pricing import ModelFacts, Price
 from agentctl.protocols import Outcome
 from agentctl.providers import door
@@ -49,13 +49,13 @@ _MOST_SIZE_PER_TOKEN = 256
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
-class _Exchange(AsyncIterator[Delta | Completion]):
+class _Exchange(AsyncIterator[Delta | Reported | Completion]):
     """One request and its answer; ``begun`` holds the attempt as soon as there is one."""
 
-    def __init__(self, pieces: AsyncGenerator[Delta | Completion], begun: Sequence[Attempt]) -> None:
+    def __init__(self, pieces: AsyncGenerator[Delta | Reported | Completion], begun: Sequence[Attempt]) -> None:
         self._pieces, self._begun = pieces, begun
 
-    async def __anext__(self) -> Delta | Completion:
+    async def __anext__(self) -> Delta | Reported | Completion:
         return await anext(self._pieces)
 
     async def aclose(self) -> None:
@@ -153,7 +153,7 @@ class RemoteProvider(LLMProvider):
                 self._found_url = self._address(litellm)[1]
                 self.__dict__.pop("facts", None)
 
-    def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Send one request and yield its answer, piece by piece; "" stands for a piece of a call or a thought.
 
         Raises:
@@ -163,7 +163,7 @@ class RemoteProvider(LLMProvider):
         begun: list[Attempt] = []
         return _Exchange(self._pieces(request, begun), begun)
 
-    async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Completion]:
+    async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
         litellm = await door.ready()
         from agentctl.providers.failures import translate  # noqa: PLC0415 - httpx comes with litellm
@@ -174,6 +174,7 @@ class RemoteProvider(LLMProvider):
         pledge = Pledge(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
         attempt, answer = Attempt(pledge, self._route.reader()), Answer()
         begun.append(attempt)
+        reader, blocks = attempt.reader, 0
         pieces: Any = None
         try:
             try:
@@ -181,6 +182,9 @@ class RemoteProvider(LLMProvider):
                 async for chunk in pieces:
                     door.settle()
                     text = answer.take(chunk)
+                    if reader.blocks > blocks and reader.reported is not None:
+                        blocks = reader.blocks
+                        yield Reported(reader.reported)
                     if answer.size > clamp * _MOST_SIZE_PER_TOKEN:
                         raise RanPast(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
                     if text is not None:
@@ -189,8 +193,12 @@ class RemoteProvider(LLMProvider):
                         break
                 await attempt.finish()
             except Exception as error:
+                if reader.reported is not None:
+                    yield Reported(reader.reported)
                 raise translate(error, attempt, self._who()) from error
-            if not attempt.reader.finished:
+            if not reader.finished:
+                if reader.reported is not None:
+                    yield Reported(reader.reported)
                 raise translate(None, attempt, self._who())
         finally:
             door.settle()
@@ -198,11 +206,13 @@ class RemoteProvider(LLMProvider):
                 await attempt.hang_up()
                 if pieces is not None:
                     await pieces.aclose()
-        reader = attempt.reader
         model = None if reader.model is None else redact(reader.model, (key or "",))
         tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key or "",))
         answered = answer.completion(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
-        yield replace(answered, tier=tier, hour_writes=reader.hour_writes)
+        reported = None
+        if reader.usage is None and reader.reported is not None:
+            reported = Reported(reader.reported, reader.flaw)
+        yield replace(answered, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
         """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""

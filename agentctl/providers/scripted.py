@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from agentctl.errors import AgentctlError, ProviderUnavailable
-from agentctl.messages import Completion, Delta, Request
+from agentctl.messages import Completion, Delta, Reported, Request
 from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.providers.face import LLMProvider
 
-Part: TypeAlias = Completion | Delta | AgentctlError | Callable[[Request], object]
+Part: TypeAlias = Completion | Delta | Reported | AgentctlError | Callable[[Request], object]
 Step: TypeAlias = Part | Sequence[Part]
 
 
@@ -54,7 +54,7 @@ class ScriptedProvider(LLMProvider):
         """Who answers, at what price, within which ceilings."""
         return self._facts
 
-    async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Play the next step.
 
         Raises:
@@ -74,7 +74,7 @@ class ScriptedProvider(LLMProvider):
             piece = await _made(part, request)
             if isinstance(piece, AgentctlError):
                 raise piece
-            if isinstance(piece, (Delta, Completion)):
+            if isinstance(piece, (Delta, Reported, Completion)):
                 yield piece
 
 

@@ -128,8 +128,9 @@ class Replay:
 class Audit:
     """Looks at every step of every server that it watches, whoever asks there; ``steps`` counts its looks.
 
-    spent ≤ billed ≤ spent + held + in doubt, and each admission within the limits that stand with it. Bills that break
-    an assumption of the promise are judged apart, in ``close``.
+    spent ≤ billed ≤ spent + held + in doubt, and each admission within the limits that stand with it. What was reported
+    above a hold may be spent at its dearest class. Bills that break an assumption of the promise are judged apart, in
+    ``close``.
     """
 
     def __init__(self, *ledgers: Path) -> None:
@@ -159,7 +160,8 @@ class Audit:
             after = self._bills()
             spent, total = self.spent, self.total
             due = sum(bill.nano for bill in before if bill.breaks is None)
-            most = sum(max(bill.nano, bill.reported_nano or 0) for bill in after)
+            is_over = any(row.over for row in self._rows())  # a report above its hold may count at the dearest class
+            most = sum(max(bill.nano, (bill.dearest_nano if is_over else bill.reported_nano) or 0) for bill in after)
             if due > total:
                 self.wrong.append(f"step {self.steps}: {due} billed, and only {total} spent, held or in doubt")
             if spent > most:
@@ -203,7 +205,7 @@ class Audit:
             later = [one.id for one in self._rows() if one.run_id == row.run_id and (one.sent_us or 0) > _end(row)]
             if later:
                 wrong.append(f"{row.id} came to more than its hold, and its run sent {later} after it")
-        reported = ("clamp", "model", None)
+        reported = ("clamp", "bound", "model", None)
         full = sum(bill.nano for bill in self._bills() if bill.reported_nano is not None and bill.breaks in reported)
         if full > self.total:
             wrong.append(f"{full} were billed and reported, and only {self.total} are recorded")

@@ -58,10 +58,11 @@ def _rates(tokens_in: str, tokens_out: str) -> Rates:
     return Rates(Decimal(tokens_in), Decimal(tokens_out))
 
 
+_CLAUDE = Rates(Decimal(5), Decimal(25), Decimal("0.5"), Decimal("6.25"))
 #: The first two as litellm's table has them, the third as ``PRICES`` says: Ollama on one's own host costs nothing.
 PAID = {
     "openai": Paid("openai", "gpt-4-turbo", _rates("10", "30"), 1000, 1000),
-    "anthropic": Paid("anthropic", "claude-opus-4-5", _rates("5", "25"), 3000, 1000),
+    "anthropic": Paid("anthropic", "claude-opus-4-5", _CLAUDE, 3000, 1000),
     "ollama": Paid("ollama", "llama3.1:latest", _rates("4", "12"), 4000, 2000),
 }
 #: A cent an answer.

@@ -117,7 +117,7 @@ ODD = {
     "choices that are a word": (spoken({"content": "a b"}, choices="abc"), 4),
     "usage that is a word": (spoken({"content": "a b"}).replace(b'{"prompt_tokens"', b'"x", "y": {"prompt_tokens"'), 0),
     "a depth without an end": (b"data: " + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n\n", 4),
-    "a number without an end": (b'data: {"usage": {"prompt_tokens": ' + b"9" * 10_000 + b"}}\n\n", 4),
+    "a number without an end": (b'data: {"usage": {"prompt_tokens": ' + b"9" * 10_000 + b"}}\n\n", 3),
     "not a letter": (b"data: \xff\xfe\x00\n\n" * 3, 4),
     "no answer at all": (b"", 4),
 }

@@ -11,7 +11,7 @@ import pytest
 from agentctl.providers.catalog import load_catalog
 from tests.bill.parts import FORMATS, FOUR_CENTS, KEY, PAID, Here, Paid, assert_accounted, assert_told, reaching
 from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Rates
+from tests.wire.server import Answer, Rates, Tokens
 
 #: Models whose own ceiling lies far above the clamp.
 LOOSE = PAID | {"openai": Paid("openai", "gpt-4o", Rates(Decimal("2.5"), Decimal(10)), 4000, 3000)}
@@ -67,17 +67,21 @@ async def test_a_report_above_the_hold_is_believed_and_ends_the_run(user: Here, 
 
 @pytest.mark.parametrize("tokens", [2**31, 2**52, 2**53, 2**60, 2**80])
 @formats
-async def test_a_report_beyond_what_the_model_can_do_is_in_doubt(
+async def test_a_report_beyond_what_the_model_can_do_is_recorded_in_full_and_ends_the_run(
     user: Here, wire: OpenWire, format: str, tokens: int
 ) -> None:
+    """Up to what the ledger can store: 2^63 - 1 nano-dollars."""
     paid = PAID[format]
-    answer = Answer("All is well.", input_tokens=tokens, output_tokens=9, bill_nano=FOUR_CENTS)
-    document = await user.run(reaching(wire(answer, keys=[KEY]), format), max_cost_per_task="0.20")
+    answer = partial(paid.busy, input_tokens=tokens, output_tokens=9, bill_nano=FOUR_CENTS)
+    server = wire(answer, rates=paid.rates, keys=[KEY])
+    document = await user.run(reaching(server, format), max_cost_per_task="0.20")
     (attempt,) = user.book.attempts
-    assert (document["exit_code"], document["answer"]) == (0, "All is well.")
-    assert (attempt.phase, attempt.nano) == ("doubt", attempt.hold_nano)
-    assert attempt.nano >= FOUR_CENTS
-    assert paid.model in attempt.model
+    assert (document["exit_code"], document["answer"], document["complete"]) == (3, "Step 1: looking.", False)
+    assert len(server.books.chat_requests) == 1
+    reported = paid.rates.dearest_nano(Tokens(tokens, 9))
+    assert (attempt.phase, attempt.nano) == ("settled", min(reported, 2**63 - 1))
+    assert ("more than the ledger can store" in document["error"]["message"]) is (reported >= 2**63)
+    assert_told(document, user.book)
 
 
 @formats

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentctl.bound import Ground, bound, plain_bound
-from agentctl.budget import believable
 from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.pricing import ModelFacts
+from agentctl.pricing import ModelFacts, contradiction
 
 FACTS = ModelFacts("p", "m")
 
@@ -139,8 +138,7 @@ def test_the_true_input_is_never_above_the_bound(
         answer = Completion(said, call, model="other" if step == "fallback" else "m")
         reported = 0 if habit == "says zero" else truth - cached(truth, caches.get(len(request.tools), 0), habit)
         usage = Usage(reported, thought + answers.tokens(said) + 20 * len(call) + 1)
-        believed = believable(usage, FACTS, answered=True)
-        ground = ground.after(request, answer, usage) if believed else ground.shaken()
+        ground = ground.shaken() if contradiction(usage, answered=True) else ground.after(request, answer, usage)
         caches[len(request.tools)] = truth
         new = Message("tool", told, tool_call_id=f"c{number}") if calls else Message("user", told)
         history = (*history, answer.as_message(), new)

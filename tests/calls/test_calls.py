@@ -166,7 +166,7 @@ async def test_at_a_limit_of_nothing_only_the_free_is_called(desk: Desk) -> None
     assert await free.ask(HELLO) == ANSWER
 
 
-@pytest.mark.parametrize("usage", [None, Usage(0, 20), Usage(100, 0), Usage(-5, 20), Usage(10**9, 20)])
+@pytest.mark.parametrize("usage", [None, Usage(0, 20), Usage(100, 0), Usage(-5, 20), Usage(100, 20, 101)])
 async def test_an_answer_without_believable_usage_counts_at_the_worst_case(desk: Desk, usage: Usage | None) -> None:
     calls = await desk.calls(Completion("hi", usage=usage))
     assert (await calls.ask(HELLO)).text == "hi"

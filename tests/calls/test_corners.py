@@ -200,7 +200,7 @@ async def test_a_reasoning_model_is_not_asked_for_a_last_answer_without_room_to_
     """Of the last 2,800 tokens fewer than a thousand are left for the answer: it would be reasoning, and cut."""
     thinker = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=64_000, reasoning=True)
     limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=60_000)
-    turn = Completion("hi", usage=Usage(5_000, 200), model="m")
+    turn = Completion("hi", usage=Usage(1_100, 4_096), model="m")
     calls = await desk.calls(*[turn] * turns, ANSWER, facts=thinker, limits=limits, max_output_tokens=4_096)
     for _ in range(turns):
         await calls.ask(HELLO)

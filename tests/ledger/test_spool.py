@@ -122,7 +122,7 @@ charges = st.builds(
 )
 conclusions: st.SearchStrategy[Conclusion] = st.one_of(
     charges,
-    st.builds(Doubt, st.text(max_size=400), st.booleans(), st.booleans()),
+    st.builds(Doubt, st.text(max_size=400), st.booleans(), st.booleans(), st.none() | charges),
     st.builds(Void, st.text(max_size=400)),
 )
 
@@ -368,7 +368,7 @@ UNREADABLE: dict[str, object] = {
     "too much": document(nano=2**63),
     "a negative count": document(usage=USAGE | {"input_tokens": -1}),
     "a count as text": document(usage=USAGE | {"output_tokens": "40"}),
-    "too much together": document(usage={"input_tokens": 2**62, "output_tokens": 2**62}),
+    "too many tokens": document(usage=USAGE | {"input_tokens": 2**63}),
     "a name that is none": document(model=7),
     "a reason that is none": document("doubt", reason=None),
     "a truth that is none": document("doubt", ceiling=1),

@@ -6,14 +6,14 @@ import anyio
 import pytest
 
 from agentctl.errors import RateLimited
-from agentctl.messages import Completion, Delta, Message, Request
+from agentctl.messages import Completion, Delta, Message, Reported, Request
 from agentctl.pricing import FREE, ModelFacts
 from agentctl.providers.scripted import ScriptedProvider, ScriptEnded
 
 ASK = Request("scripted", (Message("user", "hello"),))
 
 
-async def hear(provider: ScriptedProvider, request: Request = ASK) -> list[Delta | Completion]:
+async def hear(provider: ScriptedProvider, request: Request = ASK) -> list[Delta | Reported | Completion]:
     return [piece async for piece in provider.stream(request)]
 
 
@@ -57,7 +57,7 @@ async def test_a_test_can_wait_between_two_pieces() -> None:
         await go_on.wait()
 
     provider = ScriptedProvider([(Delta("he"), pause, Completion(text="hello"))])
-    heard: list[Delta | Completion] = []
+    heard: list[Delta | Reported | Completion] = []
 
     async def listen() -> None:
         async for piece in provider.stream(ASK):

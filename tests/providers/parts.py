@@ -52,7 +52,7 @@ async def answer_of(provider: RemoteProvider, request: Request) -> tuple[str, Co
     async for piece in provider.stream(request):
         if isinstance(piece, Delta):
             text += piece.text
-        else:
+        elif isinstance(piece, Completion):
             whole = piece
     assert whole is not None
     return text, whole

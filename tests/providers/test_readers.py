@@ -1,4 +1,4 @@
-"""What is read on the wire: the last cumulative usage, the name of who answered, the end, an error; nothing made up."""
+"""What is read on the wire: the most of each token class, who answered, the end, an error; nothing made up."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_no_shape_of_an_event_breaks_a_reader(kind: type[Reader], value: object,
         reader.feed(json.dumps(event).encode() + b"\n")
 
 
-@pytest.mark.parametrize("wrong", ["12", 12.0, True, -1, None, 2**53, [], {}])
+@pytest.mark.parametrize("wrong", ["12", 12.5, True, -1, None, [1], {"a": 1}, float("nan"), float("inf")])
 def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
     done = {"model": "l", "done": True, "prompt_eval_count": wrong, "eval_count": 7}
     assert read(OllamaReader, json.dumps(done).encode()).usage is None
@@ -135,27 +135,9 @@ def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
     assert wrong is None or read(AnthropicReader, sse(START, delta)).usage is None
 
 
-def test_of_two_reports_the_last_counts_and_one_before_the_end_does_not() -> None:
-    twice = sse(chunk("stop"), openai_usage(11, 2), openai_usage(11, 5), "[DONE]")
-    assert read(OpenAIReader, twice).usage == Usage(11, 5)
-    early = sse(chunk(usage={"prompt_tokens": 11, "completion_tokens": 1}), chunk("stop"), "[DONE]")
-    assert read(OpenAIReader, early).usage is None
-    within = sse(chunk("stop", usage={"prompt_tokens": 11, "completion_tokens": 5}), "[DONE]")
-    assert read(OpenAIReader, within).usage == Usage(11, 5)
-
-
-def test_the_first_block_of_anthropic_alone_is_no_report() -> None:
-    without = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
-    assert read(AnthropicReader, sse(START, without)).usage is None
-
-
-def test_what_is_counted_in_the_total_only_is_output() -> None:
-    data = sse(chunk("stop"), openai_usage(10, 5, total_tokens=40, completion_tokens_details={"reasoning_tokens": 25}))
-    assert read(OpenAIReader, data).usage == Usage(10, 30, reasoning_tokens=25)
-
-
 @pytest.mark.parametrize(
-    ("cost", "nano"), [(0.0123, 12_300_000), (0, 0), (1e-10, 1), (True, None), ("1", None), (-1, None), (1e9, None)]
+    ("cost", "nano"),
+    [(0.0123, 12_300_000), (0, 0), (1e-10, 1), (True, None), ("1", None), (-1, None), (1e9, 10**18), (1e300, 10**49)],
 )
 def test_what_openrouter_billed_is_read_and_rounded_up(cost: object, nano: int | None) -> None:
     reader = read(OpenRouterReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]"))

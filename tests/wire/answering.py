@@ -14,7 +14,7 @@ from tests.wire.books import Books, Broken, Entry, Heard, Tariff, Tokens, rates_
 from tests.wire.line import Came, ClientGone, Line
 from tests.wire.prompt_cache import MarkedCache, blocks_of
 from tests.wire.script import Answer, CutAt, Fault, Json, Said, Script, Step, WireRequest
-from tests.wire.speech import House, Piece, Refusal, Reply, Wire, cut_place, speak
+from tests.wire.speech import ABSURD, House, Piece, Refusal, Reply, Wire, cut_place, speak
 from tests.wire.windows import Window
 
 BOOKS = "/_books"
@@ -134,9 +134,16 @@ class Answering:
         return self._send(line, plan, (*wire.HEADERS, *step.headers)) and not came.last
 
     def _bill(
-        self, asked: WireRequest, model: str, tokens: Tokens, step: Step, *, told: bool, breaks: Broken | None = None
+        self,
+        asked: WireRequest,
+        model: str,
+        tokens: Tokens,
+        step: Step,
+        *,
+        reported: Tokens | None = None,
+        breaks: Broken | None = None,
     ) -> None:
-        """Write the bill, before a byte of the answer is sent; ``told`` if the client hears of these tokens."""
+        """Write the bill, before a byte of the answer is sent; ``reported`` is what the client hears of."""
         rates = rates_for(self._tariff, asked)
         fixed = self._bill_nano if step.bill_nano is None else step.bill_nano
         known = rates.nano(tokens)
@@ -146,10 +153,13 @@ class Answering:
             breaks = "bill"
         if breaks is None and asked.clamp is not None and tokens.output > asked.clamp:
             breaks = "clamp"
+        if breaks is None and tokens.input > asked.size + 1024 + 16 * (len(asked.messages) + len(asked.tools)):
+            breaks = "bound"
         if breaks is None and model != asked.model:
             breaks = "model"
-        reported = known if told else None
-        self._books.bill(Entry(asked.number, asked.path, asked.format, model, tokens, nano, asked, reported, breaks))
+        told = None if reported is None else rates.nano(reported)
+        most = None if reported is None else rates.dearest_nano(reported)
+        self._books.bill(Entry(asked.number, asked.path, asked.format, model, tokens, nano, asked, told, breaks, most))
 
     def _plan(self, answer: Answer, asked: WireRequest, wire: Wire) -> Plan:
         if self._cache is not None and asked.format == "anthropic" and answer.input_tokens is None:
@@ -162,10 +172,11 @@ class Answering:
         pieces = wire.pieces(asked, speech) if asked.stream else _eighths(wire.whole(asked, speech))
         if answer.garbage is not None:
             pieces = [Piece(answer.garbage)]
-        told = answer.usage in ("report", "twice")
+        told = {"report": speech.tokens, "twice": speech.tokens, "falls": speech.tokens, "absurd": ABSURD}
+        reported = told.get(answer.usage)
         for already in range(answer.billed):
             again: Broken | None = "twice" if already else None
-            self._bill(asked, speech.model, speech.tokens, answer, told=told and not already, breaks=again)
+            self._bill(asked, speech.model, speech.tokens, answer, reported=None if already else reported, breaks=again)
         usual: CutAt | None = "before_finish" if answer.clean_cut else "middle" if answer.stall else None
         where = answer.cut_at or usual
         cut = cut_place(pieces, where) if where and answer.cut_after is None else len(pieces)
@@ -196,7 +207,7 @@ class Answering:
             given = asked.size // 4 if fault.input_tokens is None else fault.input_tokens
             silent = fault.reset or fault.hang_up or fault.in_stream
             free: Broken | None = None if silent or fault.status not in FREE_REFUSALS else "refusal"
-            self._bill(asked, asked.model, Tokens(given, fault.output_tokens), fault, told=False, breaks=free)
+            self._bill(asked, asked.model, Tokens(given, fault.output_tokens), fault, breaks=free)
         line.watch(fault.pause_s)
         if fault.reset or fault.hang_up:
             if fault.reset:

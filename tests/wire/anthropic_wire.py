@@ -20,6 +20,7 @@ from tests.wire.speech import (
     plain,
     reported,
     reported_early,
+    reported_late,
     slices,
     whole_number,
 )
@@ -172,6 +173,8 @@ def pieces(asked: WireRequest, speech: Speech) -> list[Piece]:
     ending = {"stop_reason": _STOPS.get(speech.stop, speech.stop), "stop_sequence": None}
     counts = {} if last is None else {"usage": _usage(last, speech.searches, odd=odd)}
     sent.append(_event("message_delta", delta=ending, **counts)._replace(finishes=True, counts=last is not None))
+    if (late := reported_late(speech)) is not None:
+        sent.append(_event("message_delta", delta={}, usage=_usage(late)))
     return [*sent, _event("message_stop")]
 
 

@@ -62,8 +62,16 @@ class Rates:
         )
         return math.ceil(sum((count * Fraction(unit) for count, unit in parts), Fraction(0)) * 1000)
 
+    def dearest_nano(self, tokens: Tokens) -> int:
+        """Return what so many tokens cost in nano-dollars if each is of the dearest class."""
+        if self.above is not None and tokens.input > self.above[0]:
+            return self.above[1].dearest_nano(tokens)
+        given = max(self.input, self.cached or 0, self.cache_write or 0, self.cache_hour or 0)
+        spoken = max(self.output, self.reasoning or 0)
+        return math.ceil((tokens.input * Fraction(given) + tokens.output * Fraction(spoken)) * 1000)
 
-Broken = Literal["clamp", "model", "bill", "twice", "refusal"]
+
+Broken = Literal["clamp", "bound", "model", "bill", "twice", "refusal"]
 Tariff = Rates | Mapping[str, Rates] | Callable[[WireRequest], Rates]  # a mapping is by path, model or format
 FREE = Rates(Decimal(0), Decimal(0))
 
@@ -97,10 +105,11 @@ class Heard:
 class Entry:
     """One bill; ``model`` is the one that answered.
 
-    ``reported_nano`` is what the usage that was told comes to, None if none was told that can be believed. ``breaks``
-    is the assumption of the client's promise that this bill breaks: "clamp" if more was said than was allowed, "model"
-    if another one answered, "bill" if it is not for what was reported, "twice", "refusal" if the error that was sent
-    should be free.
+    ``reported_nano`` is what the usage that was told comes to, None if none was told that can be believed, and
+    ``dearest_nano`` the same with each token in the dearest class. ``breaks`` is the assumption of the client's promise
+    that this bill breaks: "clamp" if more was said than was allowed, "bound" if more was read than the bytes can come
+    to, "model" if another one answered, "bill" if it is not for what was reported, "twice", "refusal" if the error that
+    was sent should be free.
     """
 
     number: int
@@ -112,6 +121,7 @@ class Entry:
     asked: WireRequest = field(repr=False)
     reported_nano: int | None = None
     breaks: Broken | None = None
+    dearest_nano: int | None = None
 
 
 class Books:

@@ -18,6 +18,7 @@ from tests.wire.speech import (
     plain,
     reported,
     reported_early,
+    reported_late,
     slices,
     whole_number,
 )
@@ -125,7 +126,7 @@ def _calls(speech: Speech) -> list[Json]:
 
 
 def _ending(speech: Speech) -> Json:
-    last, odd = reported(speech), speech.usage == "garbage"
+    last, odd = reported_late(speech) or reported(speech), speech.usage == "garbage"
     return {
         "done_reason": "stop" if speech.stop == "tool_calls" else speech.stop,
         "total_duration": 885095291,
@@ -143,6 +144,8 @@ def pieces(asked: WireRequest, speech: Speech) -> list[Piece]:
     lines += [_line(speech, tool_calls=[call]) for call in _calls(speech)]
     if early is not None:
         lines.insert(0, _line(speech, **_counts(early)))
+    if reported_late(speech) is not None:
+        lines.append(_line(speech, **_counts(speech.tokens)))
     ending = _line(speech, done=True, **_ending(speech))
     return [*map(_piece, lines), _piece(ending)._replace(finishes=True, counts=True)]
 

@@ -20,6 +20,7 @@ from tests.wire.speech import (
     plain,
     reported,
     reported_early,
+    reported_late,
     slices,
     whole_number,
 )
@@ -127,6 +128,8 @@ def pieces(asked: WireRequest, speech: Speech) -> list[Piece]:
     sent.append(event({}, speech.stop))
     if counted and last is not None:
         sent.append(Piece(_event({**head, "choices": [], "usage": _usage(last, odd=odd)}), counts=True))
+        if (late := reported_late(speech)) is not None:
+            sent.append(Piece(_event({**head, "choices": [], "usage": _usage(late)})))
     return [*sent, Piece(b"data: [DONE]\n\n")]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 Format = Literal["openai", "anthropic", "ollama"]
 Json = dict[str, Any]
-Reported = Literal["report", "omit", "zero", "twice", "garbage", "early", "negative", "absurd"]
+Reported = Literal["report", "omit", "zero", "twice", "falls", "garbage", "early", "negative", "absurd"]
 CutAt = Literal["headers", "first", "middle", "before_finish", "before_usage", "before_end"]
 
 
@@ -28,9 +28,9 @@ class Answer:
     ``cache_write`` includes ``cache_hour``. None is a plausible count. ``stop`` replaces the wire's own word for why it
     ended. ``searches`` were made by the provider itself, unasked.
 
-    ``usage``: "omit" leaves it out, "zero" reports nothing used, "twice" sends a smaller block before the last, "early"
-    sends only that smaller block, "garbage" sends text, negatives, fractions and truth values, "negative" and "absurd"
-    numbers that are whole and cannot be.
+    ``usage``: "omit" leaves it out, "zero" reports nothing used, "twice" sends a smaller block before the last, "falls"
+    sends one after it, "early" sends only that smaller block, "garbage" sends text, negatives, fractions and truth
+    values, "negative" and "absurd" numbers that are whole and cannot be.
     ``cut_after`` (bytes of the body) and ``cut_at`` close the connection there; ``clean_cut`` ends the body properly
     instead, before the finish unless ``cut_at`` says where. ``stall`` sends half (or up to ``cut_at``) and then nothing
     until the client goes. ``garbage`` is sent as the body. It is billed in full whatever happens, as ``bill_nano`` if

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 from tests.wire.books import Tokens
 from tests.wire.script import Answer, CutAt, Format, Json, Reported, WireRequest
 
+ABSURD = Tokens(10**15, 10**15)
+
 
 class SaidCall(NamedTuple):
     """A tool call on the wire: ``text`` is its arguments' JSON, cut short if not ``whole``."""
@@ -176,7 +178,7 @@ def reported(speech: Speech) -> Tokens | None:
     """Return what the last usage block says; None if there is none."""
     if speech.usage in ("omit", "early"):
         return None
-    odd = {"zero": Tokens(), "negative": Tokens(-1000, -20), "absurd": Tokens(10**15, 10**15)}
+    odd = {"zero": Tokens(), "negative": Tokens(-1000, -20), "absurd": ABSURD}
     return odd.get(speech.usage, speech.tokens)
 
 
@@ -185,6 +187,13 @@ def reported_early(speech: Speech) -> Tokens | None:
     half = max(1, speech.tokens.output // 2)
     early = speech.tokens._replace(output=half, reasoning=min(half, speech.tokens.reasoning))
     return early if speech.usage in ("twice", "early") else None
+
+
+def reported_late(speech: Speech) -> Tokens | None:
+    """Return what a block after the last one says; None if there is none."""
+    if speech.usage != "falls":
+        return None
+    return Tokens(max(1, speech.tokens.input // 100), max(1, speech.tokens.output // 10))
 
 
 def garbled(document: Json) -> Json:

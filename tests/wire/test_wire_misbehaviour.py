@@ -73,13 +73,20 @@ def test_a_call_cut_by_the_clamp_is_half_a_call(wire: OpenWire) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize(
     ("kind", "outputs"),
-    [("report", [40]), ("omit", []), ("zero", [0]), ("twice", [20, 40]), ("early", [20])],
+    [("report", [40]), ("omit", []), ("zero", [0]), ("twice", [20, 40]), ("early", [20]), ("falls", [40, 4])],
 )
 def test_usage_lies_as_it_is_told_to(wire: OpenWire, form: Format, kind: Reported, outputs: list[int]) -> None:
     server = wire(Answer("word " * 40, input_tokens=100, output_tokens=40, usage=kind))
     found = [output_of(usage) for usage in usages(form, ask(server, form, stream=True).events)]
     if form == "anthropic":  # its start always counts the first token, and knows no more
-        outputs = {"report": [1, 40], "omit": [], "zero": [0, 0], "twice": [1, 20, 40], "early": [1]}[kind]
+        outputs = {
+            "report": [1, 40],
+            "omit": [],
+            "zero": [0, 0],
+            "twice": [1, 20, 40],
+            "early": [1],
+            "falls": [1, 40, 4],
+        }[kind]
     assert found == outputs
     assert server.books.entries[0].tokens == Tokens(100, 40)
 

@@ -28,9 +28,9 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
 async def test_each_request_begins_with_the_bytes_of_the_one_before(
     wire: OpenWire, ledger: SqliteLedger, name: str
 ) -> None:
-    server = wire(looking(26, input_tokens=3_000, output_tokens=20))
+    server = wire(looking(26, input_tokens=2_000, output_tokens=20))
     provider = provider_of(server, name)
-    limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=95_000)
+    limits = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=64_000)
     result, _ = await run_of(ledger, provider, tools(1), limits=limits, max_context_tokens=60_000)
     await provider.aclose()
     heard = [one.raw for one in server.books.chat_requests]
