@@ -24,8 +24,10 @@ from agentctl.events import CallSent, CallVoided, Event
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Request
+from agentctl.pricing import Price
 from agentctl.protocols import LLMProvider
 from agentctl.providers.gate import Attempt, Gate, Network, Pledge
+from agentctl.providers.priced import Priced
 from agentctl.providers.readers import OpenAIReader
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
@@ -212,6 +214,15 @@ async def test_a_call_that_ends_while_a_name_is_looked_up_is_void(
     async with desk(tmp_path, remote("http://gateway.invalid")) as found:
         await ended(found, "cancelled", reached=asked)
         go_on.set()
+    assert (found.row.phase, found.reasons) == ("void", ["not sent: interrupted"])
+
+
+async def test_a_price_of_ones_own_does_not_hide_that_nothing_left(tmp_path: Path) -> None:
+    with Ear(accepts=False) as ear:
+        provider = remote(ear.url)
+        async with desk(tmp_path, Priced(provider, Price(Decimal(10), Decimal(30)))) as found:
+            await ended(found, "cancelled")
+        await provider.aclose()
     assert (found.row.phase, found.reasons) == ("void", ["not sent: interrupted"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import struct
@@ -112,7 +113,9 @@ class Line:
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
-                ready, _, _ = select.select([self._sock], [], [], left)
+                coming = select.poll()  # not select, which ends at 1024 files
+                coming.register(self._sock, select.POLLIN)
+                ready = coming.poll(None if left is None else math.ceil(left * 1000))
                 if ready and not self._sock.recv(1, socket.MSG_PEEK):
                     raise ClientGone
             except (OSError, ValueError) as exc:
