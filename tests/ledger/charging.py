@@ -21,16 +21,20 @@ PROVIDER = "p"
 
 @dataclass(frozen=True)
 class Call:
-    """What is asked of the model ``asked``, and what comes back; ``table`` has prices by model and service tier."""
+    """What is asked of the model ``asked``, and what comes back; ``table`` has prices by model and service tier.
+
+    ``dearest_class``: more is reported than the model can come to, so its classes are not trusted.
+    """
 
     table: Mapping[tuple[str, str], Price]
     usage: Usage
     answer: Completion
+    dearest_class: bool = False
 
     @property
     def charge(self) -> Charge | None:
         """What a run settles it at; None: it leaves it in doubt."""
-        return dearest_charge(self.usage, self.answer, self.facts, self.price_of)
+        return dearest_charge(self.usage, self.answer, self.facts, self.price_of, dearest_class=self.dearest_class)
 
     @property
     def facts(self) -> ModelFacts:
@@ -44,13 +48,15 @@ class Call:
 def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
     """Draw a call; with ``table``, at its prices."""
     usage = draw(usages())
+    times = draw(st.sampled_from((1, 1, 1, 2**45)))  # beyond what 64 bits can store, too
+    usage = Usage(*(getattr(usage, name) * times for name in Usage.__slots__))
     answer = Completion(
         model=draw(st.sampled_from((None, "asked", "answered"))),
         tier=draw(st.sampled_from(("", "priority"))),
         hour_writes=draw(st.integers(0, usage.cache_write_tokens)),
         billed_nano=draw(st.none() | st.integers(0, 10**12)),
     )
-    return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer)
+    return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer, draw(st.booleans()))
 
 
 def settle(book: Book, name: str, call: Call, run: str = "run") -> Charge | None:
