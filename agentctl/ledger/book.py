@@ -32,7 +32,8 @@ from agentctl.ledger.kept import Kept
 from agentctl.ledger.owner import Alive, is_dead
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
-from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, run_amounts, window_amounts
+from agentctl.ledger.subtotals import run_amounts
+from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
 from agentctl.pricing import MOST_AMOUNT
 

@@ -20,7 +20,7 @@ from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
 from agentctl.ledger.store import Tick, translated
-from agentctl.ledger.sums import exact_sum, whole
+from agentctl.ledger.subtotals import drifted, exact_sum, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100
@@ -49,34 +49,6 @@ WITH RECURSIVE chain (scope_id, above_id, depth) AS (
 )
 SELECT scope_id FROM (SELECT * FROM chain EXCEPT SELECT scope_id, above_id, depth FROM scope_paths)
 UNION SELECT scope_id FROM (SELECT scope_id, above_id, depth FROM scope_paths EXCEPT SELECT * FROM chain)
-"""
-# Each sub-total that differs from the rows it adds up: of which run (or window), and in which phase.
-_TOTALS = """
-WITH
-of_runs AS (
-    SELECT p.above_id AS place, a.phase AS phase, sum(coalesce(a.nano, 0) >> 32) AS nh,
-        sum(coalesce(a.nano, 0) & 4294967295) AS nl, sum(a.tokens >> 32) AS th, sum(a.tokens & 4294967295) AS tl
-    FROM attempts AS a JOIN scope_paths AS p ON p.scope_id = a.run_id
-    WHERE a.phase <> 'void' AND (coalesce(a.nano, 0) <> 0 OR a.tokens <> 0) GROUP BY 1, 2
-),
-kept_of_runs AS (
-    SELECT scope_id AS place, phase, nano_hi AS nh, nano_lo AS nl, tokens_hi AS th, tokens_lo AS tl FROM scope_totals
-    WHERE (nano_hi, nano_lo, tokens_hi, tokens_lo) <> (0, 0, 0, 0)
-),
-of_windows AS (
-    SELECT w.width_us || ':' || iif(w.width_us = 0, 0, a.leaves_hour_us / w.width_us) AS place, a.phase AS phase,
-        sum(coalesce(a.nano, 0) >> 32) AS nh, sum(coalesce(a.nano, 0) & 4294967295) AS nl
-    FROM widths AS w JOIN attempts AS a ON (w.width_us = 0) = (a.leaves_hour_us IS NULL)
-    WHERE a.phase <> 'void' AND coalesce(a.nano, 0) <> 0 GROUP BY 1, 2
-),
-kept_of_windows AS (
-    SELECT width_us || ':' || bucket AS place, phase, nano_hi AS nh, nano_lo AS nl FROM window_totals
-    WHERE (nano_hi, nano_lo) <> (0, 0)
-)
-SELECT 'run ' || place FROM (SELECT * FROM of_runs EXCEPT SELECT * FROM kept_of_runs)
-UNION SELECT 'run ' || place FROM (SELECT * FROM kept_of_runs EXCEPT SELECT * FROM of_runs)
-UNION SELECT 'window ' || place FROM (SELECT * FROM of_windows EXCEPT SELECT * FROM kept_of_windows)
-UNION SELECT 'window ' || place FROM (SELECT * FROM kept_of_windows EXCEPT SELECT * FROM of_windows)
 """
 _NAMES = "SELECT 1 FROM attempts WHERE instr(admitted, ?) LIMIT 1"
 _OPEN = """
@@ -215,10 +187,10 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
         broken = tick.db.execute("PRAGMA foreign_key_check").fetchall()
         above = _above(tick)
         chains = tick.db.execute(_BROKEN_PATHS).fetchall()
-        drifted = tick.db.execute(_TOTALS).fetchall()
+        differing = drifted(tick)
     wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
     wrong += [f"the path of run {run_id} is not the chain of its parents" for (run_id,) in chains]
-    wrong += [f"the sub-total of {place} is not the sum of its attempts" for (place,) in drifted]
+    wrong += [f"the sub-total of {place} is not the sum of its attempts" for place in differing]
     replay = Replay(names)
     for step in _steps(path, clock, most, page):
         replay.take(step._replace(above=above.get(step.run_id or "", ())))

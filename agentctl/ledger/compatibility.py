@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 
 from agentctl.ledger.schema import migrate
+from agentctl.ledger.subtotals import WIDTHS_US
 
 _SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
 _SUM_TOKENS = "sum(tokens >> 32) AS tokens_hi, sum(tokens & 4294967295) AS tokens_lo"
@@ -31,8 +32,8 @@ _COMPUTED = {
     "window_totals": f"""
     SELECT 0 AS width_us, 0 AS bucket, phase, {_SUM_NANO} FROM main.attempts
     WHERE leaves_hour_us IS NULL AND phase <> 'void' GROUP BY phase
-    UNION ALL {_bucket(60_000_000)} UNION ALL {_bucket(3_600_000_000)}""",  # noqa: S608 - our own words
-    "widths": "SELECT 0 AS width_us UNION ALL VALUES (60000000), (3600000000)",
+    UNION ALL {" UNION ALL ".join(map(_bucket, WIDTHS_US))}""",  # noqa: S608 - our own words
+    "widths": f"SELECT 0 AS width_us UNION ALL VALUES {', '.join(f'({width})' for width in WIDTHS_US)}",
 }
 _VALUES = {("clock", "highest_wall_us"): "max(wall_us, now_us)"}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentctl.ledger.rows import plain
 from agentctl.ledger.store import Tick
-from agentctl.ledger.sums import exact_sum, whole
+from agentctl.ledger.subtotals import exact_sum, whole
 from agentctl.pricing import ModelFacts
 
 DAYS = 90

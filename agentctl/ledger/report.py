@@ -14,7 +14,8 @@ from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums
 from agentctl.ledger.reading import reading
 from agentctl.ledger.store import Tick
-from agentctl.ledger.sums import run_amounts, window_amounts
+from agentctl.ledger.subtotals import run_amounts
+from agentctl.ledger.sums import window_amounts
 from agentctl.ledger.zone import MACHINE, Zone
 from agentctl.text import safe_text
 

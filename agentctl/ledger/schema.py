@@ -182,7 +182,8 @@ ALTER TABLE clock ADD COLUMN highest_wall_us INTEGER NOT NULL DEFAULT 0;
 UPDATE clock SET highest_wall_us = max(wall_us, now_us);
 
 -- Sub-totals of attempts, kept by triggers, so that no hold has to add up what came long before it. Of a scope by
--- phase; of a window by the time at which amounts leave the hour, in buckets (width 0: open, they do not leave yet).
+-- phase; of a window by the time at which amounts leave the hour, in buckets of a second, a minute, an hour and a day
+-- (width 0: open, they do not leave yet).
 CREATE TABLE scope_totals (
     scope_id TEXT NOT NULL, phase TEXT NOT NULL, {_AMOUNTS}, {_TOKENS}, PRIMARY KEY (scope_id, phase)
 ) STRICT, WITHOUT ROWID;
@@ -191,16 +192,22 @@ CREATE TABLE window_totals (
     PRIMARY KEY (width_us, bucket, phase)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE widths (width_us INTEGER PRIMARY KEY) STRICT;
-INSERT INTO widths VALUES (0), (60000000), (3600000000);
+INSERT INTO widths VALUES (0), (1000000), (60000000), (3600000000), (86400000000);
 INSERT INTO scope_totals
     SELECT run_id, phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295),
         sum(tokens >> 32), sum(tokens & 4294967295)
     FROM attempts WHERE phase <> 'void' GROUP BY run_id, phase;
 INSERT INTO window_totals
-    SELECT width_us, iif(width_us = 0, 0, leaves_hour_us / width_us) AS bucket, phase,
+    SELECT 0, 0, phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295) FROM attempts
+    WHERE leaves_hour_us IS NULL AND phase <> 'void' GROUP BY phase;
+INSERT INTO window_totals
+    SELECT 1000000, leaves_hour_us / 1000000 AS bucket, phase,
         sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295)
-    FROM widths JOIN attempts ON (width_us = 0) = (leaves_hour_us IS NULL)
-    WHERE phase <> 'void' GROUP BY width_us, bucket, phase;
+    FROM attempts WHERE leaves_hour_us IS NOT NULL AND phase <> 'void' GROUP BY bucket, phase;
+INSERT INTO window_totals
+    SELECT w.width_us, t.bucket / (w.width_us / 1000000) AS part, t.phase, sum(t.nano_hi), sum(t.nano_lo)
+    FROM widths AS w JOIN window_totals AS t ON t.width_us = 1000000
+    WHERE w.width_us > 1000000 GROUP BY w.width_us, part, t.phase;
 CREATE TRIGGER attempts_counted AFTER INSERT ON attempts BEGIN {_subtotals("NEW", "+")} END;
 CREATE TRIGGER attempts_recounted AFTER UPDATE OF run_id, phase, nano, tokens, leaves_hour_us ON attempts BEGIN
     {_subtotals("OLD", "-")} {_subtotals("NEW", "+")}

@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from agentctl.budget import Amounts, Ask, Room
 from agentctl.errors import InternalError, LimitName, Verdict
 from agentctl.ledger.clock import HOUR_US, as_datetime
 from agentctl.ledger.rows import UNFINISHED
 from agentctl.ledger.store import Tick
+from agentctl.ledger.subtotals import amounts_after, exact_sum, run_amounts, time_of, whole
 from agentctl.limits import WINDOWS
 
-_KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
 MINUTE_US = 60 * 1_000_000
 WAITER_SILENCE_US = 10 * 1_000_000
-_MOVABLE = ("held", "sent")
 
 
-def exact_sum(column: str, condition: str = "") -> str:
-    """Return the SQL of a sum of 64-bit amounts, which is two columns: SQLite's own ``sum`` fails above 64 bits.
-
-    ``whole`` puts them together; ``condition`` filters the rows.
-    """
-    only = f" FILTER (WHERE {condition})" if condition else ""
-    return (
-        f"coalesce(sum(coalesce({column}, 0) >> 32){only}, 0),"
-        f" coalesce(sum(coalesce({column}, 0) & 4294967295){only}, 0)"
-    )
-
-
-def whole(high: int, low: int) -> int:
-    """Return the sum that the two columns of ``exact_sum`` stand for."""
-    return (high << 32) + low
-
-
-#: The open amounts, then those of whole hours, of whole minutes, and of the rest of a minute that ``:after`` lies in.
-_WINDOW = """
-SELECT phase, nano_hi, nano_lo FROM window_totals WHERE width_us = 0
-UNION ALL SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals
-    WHERE width_us = 3600000000 AND bucket > :after / 3600000000 GROUP BY phase
-UNION ALL SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals
-    WHERE width_us = 60000000 AND bucket > :after / 60000000 AND bucket < (:after / 3600000000 + 1) * 60 GROUP BY phase
-UNION ALL SELECT phase, sum(coalesce(nano, 0) >> 32), sum(coalesce(nano, 0) & 4294967295) FROM attempts
-    WHERE leaves_hour_us > :after AND leaves_hour_us < (:after / 60000000 + 1) * 60000000
-    AND leaves_hour_us IS NOT NULL AND phase <> 'void' GROUP BY phase
-"""
 _PATH = f"""
 SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
 FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
@@ -80,32 +51,13 @@ def path_of(tick: Tick, run_id: str) -> tuple[Scope, ...]:
     )
 
 
-def _amounts(rows: Iterable[tuple[str, int]]) -> tuple[Amounts, int]:
-    """Fold (phase, sum) rows into amounts, and the part that will move soon."""
-    sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
-    for phase, amount in rows:
-        sums[_KIND[phase]] += amount
-        movable += amount if phase in _MOVABLE else 0
-    return Amounts(**sums), movable
-
-
-def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
-    """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
-    rows = tick.db.execute(
-        f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
-        (run_id,),
-    )
-    return _amounts((phase, whole(hi, lo)) for phase, hi, lo in rows)
-
-
 def window_amounts(tick: Tick, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
     """Return everyone's nano-dollars that count in the window of ``limit``, and the movable part.
 
     Open ones count however old, others until they leave the window: as long after they would leave the hour as the
     window is longer.
     """
-    rows = tick.db.execute(_WINDOW, {"after": tick.now_us - _longer_us(limit)})
-    return _amounts((phase, whole(hi, lo)) for phase, hi, lo in rows)
+    return amounts_after(tick, tick.now_us - _longer_us(limit))
 
 
 def _longer_us(limit: LimitName) -> int:
@@ -210,13 +162,5 @@ def _freed_us(tick: Tick, limit: LimitName, most: int) -> int | None:
     excess = amounts.spent + amounts.in_doubt - most
     if excess <= 0:
         return tick.now_us
-    rows = tick.db.execute(
-        "SELECT leaves_hour_us, nano FROM attempts WHERE leaves_hour_us IS NOT NULL AND leaves_hour_us > ?"
-        " AND phase <> 'void' ORDER BY leaves_hour_us",
-        (tick.now_us - longer,),
-    )
-    for leaves, nano in rows:
-        excess -= nano or 0
-        if excess <= 0:
-            return int(leaves + longer)
-    return None
+    left_us = time_of(tick, tick.now_us - longer, excess)
+    return None if left_us is None else left_us + longer

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -16,41 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from agentctl.ledger.store import Store
-
 ROOT = Path(__file__).parents[2]
-RUN_OF = 5  # calls in a run
-SPACING_S = 60  # between calls: a million of them are two years
-ROWS = """
-WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :rows)
-INSERT INTO attempts (id, run_id, owner_id, purpose, phase, provider, model, input_bound, granted_output, hold_nano,
-    hold_tokens, ceiling_nano, ceiling_tokens, nano, tokens, admitted, held_us, sent_us, deadline_us, ended_us,
-    leaves_hour_us, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, settled_by)
-SELECT printf('%032x', n), printf('%012x', n / :run_of), 'owner', 'turn', iif(n % 997, 'settled', 'doubt'), 'openai',
-    iif(n % 3, 'gpt-4o', 'gpt-4o-mini'), 4000, 4096, 90000000, 8096, 90000000, 8096, 1000000 + n % 5000000, 4200, '{}',
-    :last - n * :gap - 2000000, :last - n * :gap - 1000000, :last - n * :gap + 600000000, :last - n * :gap,
-    :last - n * :gap + 3600000000, 4000, 1000, 200, 0, 'usage' FROM numbers ORDER BY n DESC
-"""
-RUNS = """
-WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :runs)
-INSERT INTO scopes (id, kind, task, agent, labels, opened_us, closed_us, status)
-SELECT printf('%012x', n), 'run', 'a task', iif(n % 2, 'docker', 'system'),
-    json_object('team', printf('team %d', n % 10), 'job', 'build'), 0, 1, 'done' FROM numbers
-"""
+sys.path.insert(0, str(ROOT))
 
-
-def fill(path: Path, rows: int) -> None:
-    """Make a ledger with ``rows`` calls, the last of them a moment ago."""
-    Store(path).close()
-    values = {"rows": rows, "run_of": RUN_OF, "last": time.time_ns() // 1000, "gap": SPACING_S * 1_000_000}
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA synchronous=OFF")
-    with db:
-        db.execute("INSERT INTO owners (id, pid, host, boot_id, started_us) VALUES ('owner', 1, 'host', 'boot', 0)")
-        db.execute(RUNS, {"runs": -(-rows // RUN_OF)})
-        db.execute(ROWS, values)
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
+from agentctl.ledger.store import Store  # noqa: E402 - the tests are no package of the path
+from tests.ledger.many_rows import EVEN, fill  # noqa: E402
 
 
 def seconds(words: list[str], state: Path) -> float:
@@ -68,7 +37,7 @@ def main(rounds: int, rows: int, folder: Path) -> None:
     if not (full / "done").exists():
         began = time.perf_counter()
         full.mkdir(parents=True, exist_ok=True)
-        fill(full / "ledger.db", rows)
+        fill(full / "ledger.db", rows, at=EVEN, history=False)  # a million of them are two years
         (full / "done").touch()
         print(f"made {rows:,} rows in {time.perf_counter() - began:.0f} s")
     empty.mkdir(exist_ok=True)

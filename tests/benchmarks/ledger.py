@@ -1,35 +1,61 @@
-"""How quickly holds are made and settled, beside bare SQLite: ``python tests/benchmarks/ledger.py [SECONDS]``.
+"""How quickly holds are made and settled, beside bare SQLite and beside themselves with a million rows.
 
-An operation is hold + sent + settled: three transactions, each on disk. The bare script does three transactions of one
-insert and one update with the same pragmas, and polls while another writes, as SQLite does by itself. Sixteen
-processes, saturated, and one; the two take turns. What is to be reached: 99 % below 50 ms, none fails (DESIGN.md
-section 8). Ratios within one run; no test asserts a time.
+``python tests/benchmarks/ledger.py [SECONDS]``: an operation is hold + sent + settled: three transactions, each on
+disk. The bare script does three transactions of one insert and one update with the same pragmas, and polls while
+another writes, as SQLite does by itself. Sixteen processes, saturated, and one; the two take turns. What is to be
+reached: 99 % below 50 ms, none fails (DESIGN.md section 8).
+
+``python tests/benchmarks/ledger.py --rows 1000000 [--folder /dev/shm/ledger]``: one process with all limits set, in a
+ledger with so many calls in the last 30 days (a tenth of them in the last hour, a hundredth in the last minute, one in
+twenty of the run itself, and none that says how the provider fares), against an almost empty one. What is to be
+reached: hold + sent + settled <= 1.5. Where the folder lies in memory, no disk hides the difference. It also says how
+long the migration of such a ledger takes, and how long ``costs`` and ``ledger check`` read it before and after.
+
+Ratios within one run; no test asserts a time.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import resource
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
+from typing import TypeVar
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.budget import Ask, Charge, Hold  # noqa: E402 - the tests are no package of the path
+from agentctl.budget import Ask, Charge, Hold, Keep  # noqa: E402 - the tests are no package of the path
+from agentctl.errors import LimitName, Verdict  # noqa: E402
 from agentctl.ledger.book import Book  # noqa: E402
+from agentctl.ledger.check import check  # noqa: E402
+from agentctl.ledger.report import costs_window  # noqa: E402
 from agentctl.ledger.store import Store  # noqa: E402
 from agentctl.limits import CostLimit  # noqa: E402
 from agentctl.messages import Usage  # noqa: E402
+from tests.ledger.many_rows import BIG, fill  # noqa: E402
 from tests.ledger.spender import FACTS  # noqa: E402
 
 CROWD = 16
+KEEPERS = 8  # other runs that keep something for a last answer
+ROUNDS = 300
+A_LOT = 10**15
+LIMITS: dict[LimitName, int] = {
+    "max_cost_per_minute": A_LOT,
+    "max_cost_per_day": A_LOT,
+    "max_cost_per_month": A_LOT,
+    "max_calls_per_minute": 10**9,
+}
 Step = Callable[[], None]
+T = TypeVar("T")
 
 
 def of_the_book(folder: Path) -> tuple[Step, ...]:
@@ -109,6 +135,82 @@ def _saturate(make: Callable[[Path], tuple[Step, ...]], folder: Path, gate: tupl
     return 0
 
 
+class Long:
+    """A ledger with many rows, other runs that keep something in it, and a run under all limits."""
+
+    def __init__(self, path: Path) -> None:
+        self.others = [self._opened(path) for _ in range(KEEPERS)]
+        for number, other in enumerate(self.others):
+            name = f"{os.getpid()}-{number}"
+            other.open_run(name, CostLimit(), task="", agent="", labels={})
+            other.reserve(Ask(f"{name}-hold", name, FACTS, 100, 20, 100, A_LOT, keep=Keep(100, 20)))
+            other.void(f"{name}-hold", "refused")
+        self.book = self._opened(path)
+        self.taken: dict[str, list[float]] = {}
+
+    @staticmethod
+    def _opened(path: Path) -> Book:
+        return Book(Store(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
+
+    def deeds(self) -> None:
+        """Do each deed once, and note how long it took."""
+        name = os.urandom(16).hex()
+        month: LimitName = "max_cost_per_month"
+        ask = Ask(name, BIG, FACTS, 100, 20, 100, A_LOT, further=LIMITS)
+        assert isinstance(self._timed("hold", lambda: self.book.reserve(ask)), Hold)
+        assert self._timed("sent", lambda: self.book.mark_sent(name))
+        self._timed("settled", lambda: self.book.settle(name, Charge(Usage(10, 10), 10_010_000, "m")))
+        counted = self._timed("sums", lambda: self.book.spend(BIG, tuple(LIMITS))).further[month]
+        low = replace(ask, attempt_id=f"{name}-", further={**LIMITS, month: counted.spent // 2})
+        assert isinstance(self._timed("refused", lambda: self.book.reserve(low)), Verdict)
+
+    def _timed(self, what: str, deed: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        done = deed()
+        self.taken.setdefault(what, []).append(time.perf_counter() - began)
+        return done
+
+    def close(self) -> None:
+        """End all of them."""
+        for book in (self.book, *self.others):
+            book.close()
+
+
+def with_many_rows(rows: int, folder: Path) -> None:
+    """Print what each deed takes with few rows and with many, and what the first schema takes."""
+    few, many, old = folder / "few" / "ledger.db", folder / f"{rows}" / "ledger.db", folder / "old" / "ledger.db"
+    provider, model = FACTS.provider, FACTS.model or ""
+    fill(old, rows, schema=1)
+    _read("first schema", old)
+    began = time.perf_counter()
+    Store(old).close()
+    print(f"migration of {rows:,} rows: {time.perf_counter() - began:.1f} s")
+    _read("migrated", old)
+    ledgers = {}
+    for path, amount in ((few, 20), (many, rows)):
+        fill(path, amount, provider=provider, model=model, settled_by="export", history=False)
+        ledgers[path] = Long(path)
+    for _ in range(ROUNDS):  # in turns, so that a machine that changes its speed changes it for both
+        for ledger in ledgers.values():
+            ledger.deeds()
+    each = {path: {what: median(times) for what, times in ledger.taken.items()} for path, ledger in ledgers.items()}
+    for path in ledgers:
+        each[path]["hold + sent + settled"] = sum(each[path][what] for what in ("hold", "sent", "settled"))
+    for what, time_s in each[few].items():
+        long_s = each[many][what]
+        print(f"{what:<22} few {1000 * time_s:6.2f} ms  {rows:,} {1000 * long_s:6.2f} ms  ratio {long_s / time_s:.2f}")
+    for ledger in ledgers.values():
+        ledger.close()
+
+
+def _read(what: str, path: Path) -> None:
+    for name, look in (("costs", lambda: costs_window(path, seconds=3600)), ("ledger check", lambda: check(path))):
+        began = time.perf_counter()
+        look()
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{what}, {name}: {time.perf_counter() - began:.1f} s, at most {most} MB of memory so far")
+
+
 def main(seconds: float) -> None:
     """Print each one's figures, and the ratios."""
     rates, tails = {}, {}
@@ -134,4 +236,13 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seconds", nargs="?", type=float, default=5.0)
+    parser.add_argument("--rows", type=int, default=None, help="measure one process in a ledger with so many calls")
+    parser.add_argument("--folder", type=Path, default=None, help="where to put the ledgers; else a temporary folder")
+    given = parser.parse_args()
+    if given.rows is None:
+        main(given.seconds)
+    else:
+        with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
+            with_many_rows(given.rows, Path(temporary))

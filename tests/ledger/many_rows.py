@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agentctl.ledger.schema import MIGRATIONS, migrate
+from tests.ledger.parts import HandClock
 
 RUN_OF = 5  # calls in a run
 BIG = "big"  # a run that has every twentieth call, and is still open
@@ -56,10 +57,11 @@ def fill(
     model: str = "gpt-4o",
     settled_by: str = "usage",
     history: bool = True,
-) -> None:
+) -> HandClock:
     """Make a ledger of ``schema`` with ``rows`` calls, the last a moment ago; without ``history`` no entries.
 
-    The rows are written in the first schema, and migrated: that is faster than the triggers.
+    Return a clock that stands at that moment. The rows are written in the first schema, and migrated: that is faster
+    than the triggers.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     last = time.time_ns() // 1000
@@ -81,3 +83,4 @@ def fill(
         db.execute("COMMIT")
         migrate(db, 1, upto=schema)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return HandClock(last / 1_000_000, 0.0, "boot")

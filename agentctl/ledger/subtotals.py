@@ -1,0 +1,187 @@
+"""Sums of attempts from the sub-totals that the ledger keeps: of a run, and of a window of time.
+
+Triggers keep the sub-totals (``schema``). A window is added up from buckets of a day, an hour, a minute and a second,
+the coarsest that fit, and from the rows of the one second that its beginning lies in: that takes the same time with
+any number of rows. ``window_totals`` has no rows for seconds in which nothing leaves the hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Literal
+
+from agentctl.budget import Amounts
+from agentctl.ledger.clock import as_datetime
+from agentctl.ledger.store import Tick
+
+SECOND_US = 1_000_000
+WIDTHS_US = (SECOND_US, 60 * SECOND_US, 3600 * SECOND_US, 24 * 3600 * SECOND_US)
+
+_KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
+_MOVABLE = ("held", "sent")
+
+
+def exact_sum(column: str, condition: str = "") -> str:
+    """Return the SQL of a sum of 64-bit amounts, which is two columns: SQLite's own ``sum`` fails above 64 bits.
+
+    ``whole`` puts them together; ``condition`` filters the rows.
+    """
+    only = f" FILTER (WHERE {condition})" if condition else ""
+    return (
+        f"coalesce(sum(coalesce({column}, 0) >> 32){only}, 0),"
+        f" coalesce(sum(coalesce({column}, 0) & 4294967295){only}, 0)"
+    )
+
+
+def whole(high: int, low: int) -> int:
+    """Return the sum that the two columns of ``exact_sum`` stand for."""
+    return (high << 32) + low
+
+
+_OPEN = "SELECT phase, nano_hi, nano_lo FROM window_totals WHERE width_us = 0"
+_BUCKETS = """
+SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals
+WHERE width_us = {width} AND bucket > :after / {width} AND bucket < (:after / {above} + 1) * {above} / {width}
+GROUP BY phase
+"""
+_LAST_BUCKETS = """
+SELECT phase, sum(nano_hi), sum(nano_lo) FROM window_totals WHERE width_us = {width} AND bucket > :after / {width}
+GROUP BY phase
+"""
+_ROWS = f"""
+SELECT phase, {exact_sum("nano")} FROM attempts
+WHERE leaves_hour_us > :after AND leaves_hour_us < (:after / {SECOND_US} + 1) * {SECOND_US}
+    AND leaves_hour_us IS NOT NULL AND phase <> 'void' GROUP BY phase
+"""  # noqa: S608 - our own numbers
+_WINDOW = " UNION ALL ".join(
+    (
+        *(_OPEN, _ROWS),
+        *(_BUCKETS.format(width=width, above=above) for width, above in pairwise(WIDTHS_US)),
+        _LAST_BUCKETS.format(width=WIDTHS_US[-1]),
+    )
+)
+_BY_BUCKET = """
+SELECT bucket * width_us, sum(nano_hi), sum(nano_lo) FROM window_totals
+WHERE width_us = ? AND bucket >= ? AND bucket < ? GROUP BY bucket ORDER BY bucket
+"""
+_BY_ROW = """
+SELECT leaves_hour_us, coalesce(nano, 0) >> 32, coalesce(nano, 0) & 4294967295 FROM attempts
+WHERE leaves_hour_us >= ? AND leaves_hour_us < ? AND leaves_hour_us IS NOT NULL AND phase <> 'void'
+ORDER BY leaves_hour_us
+"""
+_NEVER_US = 2**62
+
+_SUM_OF_ROWS = "sum(coalesce(a.nano, 0) >> 32) AS nh, sum(coalesce(a.nano, 0) & 4294967295) AS nl"
+_NOT_NOTHING = "HAVING (nh, nl) <> (0, 0)"
+#: Each sub-total that differs from what it adds up: a run's from its rows, a bucket's from the next finer ones.
+_OF_RUNS = f"""
+SELECT p.above_id AS place, a.phase AS phase, {_SUM_OF_ROWS},
+    sum(a.tokens >> 32) AS th, sum(a.tokens & 4294967295) AS tl
+FROM attempts AS a JOIN scope_paths AS p ON p.scope_id = a.run_id WHERE a.phase <> 'void' GROUP BY 1, 2
+HAVING (nh, nl, th, tl) <> (0, 0, 0, 0)
+"""  # noqa: S608 - our own words
+_KEPT_OF_RUNS = """
+SELECT scope_id AS place, phase, nano_hi, nano_lo, tokens_hi, tokens_lo FROM scope_totals
+WHERE (nano_hi, nano_lo, tokens_hi, tokens_lo) <> (0, 0, 0, 0)
+"""
+_OF_OPEN = f"""
+SELECT 0 AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
+WHERE a.leaves_hour_us IS NULL AND a.phase <> 'void' GROUP BY 1, 2 {_NOT_NOTHING}
+"""  # noqa: S608
+_OF_SECONDS = f"""
+SELECT a.leaves_hour_us / {SECOND_US} AS place, a.phase AS phase, {_SUM_OF_ROWS} FROM attempts AS a
+WHERE a.leaves_hour_us IS NOT NULL AND a.phase <> 'void' GROUP BY 1, 2 {_NOT_NOTHING}
+"""  # noqa: S608
+_OF_FINER = """
+SELECT bucket / ({width} / {finer}) AS place, phase, sum(nano_hi) AS nh, sum(nano_lo) AS nl FROM window_totals
+WHERE width_us = {finer} GROUP BY 1, 2 HAVING (nh, nl) <> (0, 0)
+"""
+_KEPT_OF_WIDTH = """
+SELECT bucket AS place, phase, nano_hi, nano_lo FROM window_totals
+WHERE width_us = {width} AND (nano_hi, nano_lo) <> (0, 0)
+"""
+
+
+def _folded(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
+    """Fold rows of a phase and the two halves of a sum into amounts, and the part that will move soon."""
+    sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
+    for phase, high, low in rows:
+        amount = whole(high, low)
+        sums[_KIND[phase]] += amount
+        movable += amount if phase in _MOVABLE else 0
+    return Amounts(**sums), movable
+
+
+def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
+    """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
+    return _folded(
+        tick.db.execute(
+            f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
+            (run_id,),
+        )
+    )
+
+
+def amounts_after(tick: Tick, after_us: int) -> tuple[Amounts, int]:
+    """Return everyone's nano-dollars that are open, or leave the hour after a time, and the movable part."""
+    return _folded(tick.db.execute(_WINDOW, {"after": max(-1, after_us)}))
+
+
+def time_of(tick: Tick, after_us: int, nano: int) -> int | None:
+    """Return when ``nano`` (above 0) of what leaves the hour after a time has left it; None: it never will have."""
+    left = nano
+    start_us = after_us + 1
+    for finer_us, width_us in pairwise((1, *WIDTHS_US)):
+        end_us = (after_us // width_us + 1) * width_us
+        found, left = _walk(tick, finer_us, start_us, end_us, left)
+        if found is not None:
+            return found
+        start_us = end_us
+    return _walk(tick, WIDTHS_US[-1], start_us, _NEVER_US, left)[0]
+
+
+def _walk(tick: Tick, width_us: int, start_us: int, end_us: int, nano: int) -> tuple[int | None, int]:
+    """Return when ``nano`` has left the hour within a span, by buckets of a width; or None, and what is left then."""
+    for at_us, amount in _parts(tick, width_us, start_us, end_us):
+        if amount < nano:
+            nano -= amount
+        elif width_us == 1:
+            return at_us, 0
+        else:
+            finer_us = (1, *WIDTHS_US)[WIDTHS_US.index(width_us)]
+            return _walk(tick, finer_us, at_us, at_us + width_us, nano)
+    return None, nano
+
+
+def _parts(tick: Tick, width_us: int, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+    """Yield the buckets of a width within a span, or with 1 the rows: when each begins, and its nano-dollars."""
+    if width_us == 1:
+        rows = tick.db.execute(_BY_ROW, (start_us, end_us))
+    else:
+        rows = tick.db.execute(_BY_BUCKET, (width_us, start_us // width_us, end_us // width_us))
+    for at_us, high, low in rows:
+        yield at_us, whole(high, low)
+
+
+def drifted(tick: Tick) -> tuple[str, ...]:
+    """Return a name for each sub-total that is not the sum of what it adds up."""
+    found = [f"run {run_id}" for run_id in _different(tick, _OF_RUNS, _KEPT_OF_RUNS)]
+    if _different(tick, _OF_OPEN, _KEPT_OF_WIDTH.format(width=0)):
+        found.append("what is open")
+    for width_us, name in zip(WIDTHS_US, ("second", "minute", "hour", "day"), strict=True):
+        finer = WIDTHS_US[max(0, WIDTHS_US.index(width_us) - 1)]
+        wanted = _OF_SECONDS if width_us == SECOND_US else _OF_FINER.format(width=width_us, finer=finer)
+        buckets = _different(tick, wanted, _KEPT_OF_WIDTH.format(width=width_us))
+        found += [f"the {name} {as_datetime(int(bucket) * width_us):%Y-%m-%d %H:%M:%S} UTC" for bucket in buckets]
+    return tuple(found)
+
+
+def _different(tick: Tick, wanted: str, kept: str) -> list[str | int]:
+    """Return the places of rows that only one of two queries has."""
+    sql = f"""
+    WITH wanted AS ({wanted}), kept AS ({kept})
+    SELECT place FROM (SELECT * FROM wanted EXCEPT SELECT * FROM kept)
+    UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) ORDER BY place
+    """  # noqa: S608 - our own words
+    return [place for (place,) in tick.db.execute(sql)]
