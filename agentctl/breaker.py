@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, ProviderUn
 from agentctl.limits import OWN, WINDOWS, CostLimit, in_dollars
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, lines_to_add, to_usd
+from agentctl.pricing.substitutes import Substitute
 from agentctl.results import BreakerInfo, LimitUse
 
 _FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
@@ -93,9 +94,24 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
         )
 
 
+def unpriced(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
+    """Return the error for a model that a model of unknown price has answered for; ``limits`` are those in dollars."""
+    clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
+    return UnknownPrice(
+        f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
+        " and a dollar limit is set",
+        hint=f"if it answers no more: {clear}   Else put its real prices, in dollars per million tokens, at the end of"
+        f" config.toml (or {_lifted(limits)}):\n{lines_to_add(f'{facts.provider}/{substitute.model}')}",
+    )
+
+
 def _lift(limits: CostLimit) -> str:
     names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS)
-    flags = (f"{_FLAGS.get(name, flag_of(name))} none" for name in names if getattr(limits, name) is not None)
+    return _lifted([name for name in names if getattr(limits, name) is not None])
+
+
+def _lifted(limits: Collection[LimitName]) -> str:
+    flags = dict.fromkeys(f"{_FLAGS.get(name, flag_of(name))} none" for name in limits)
     return f"lift the dollar limits: {' '.join(flags)}"
 
 
@@ -147,6 +163,16 @@ def _quoted(last: str) -> str:
     return f" (the last: {last})" if last else ""
 
 
+def dear_by_price(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
+    """Return who answered in the place of the asked model, where its price alone puts a charge above its hold.
+
+    None: the tokens are above what was held for them, or something else than that price set the charge.
+    """
+    within = charge.usage.input_tokens <= input_bound and charge.usage.output_tokens <= granted_output
+    by_price = charge.by in ("answered", None) and charge.substitute is not None and charge.substitute.price is not None
+    return charge.substitute if within and by_price and not charge.breaks_hold else None
+
+
 def overrun(
     hold: Hold,
     settlement: Settlement,
@@ -171,11 +197,18 @@ def overrun(
     if completion.fee:
         said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
     used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
+    bounds = {"input_bound": hold.input_bound, "granted_output": hold.granted_output}
+    substitute = None if charge is None else dear_by_price(charge, **bounds)
+    hint = "check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
+    clear = "--clear-overrun"
+    if substitute is not None:
+        said += f" ({substitute.name} answered in the place of {facts.name})"
+        hint = f"ask a model by its own name; {facts.name} is held at the price of {substitute.name} until: "
+        clear = "--clear-substitute"
     return Overrun(
         f"provider_overrun: {facts.provider} {said}; {_ceiling(verdict)}, and {used} counts as spent",
         verdict=verdict,
-        hint="check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
-        f"agentctl ledger reconcile --clear-overrun {shlex.quote(facts.name)}",
+        hint=f"{hint}agentctl ledger reconcile {clear} {shlex.quote(facts.name)}",
         partial=completion.text,
     )
 

@@ -92,13 +92,14 @@ class Calls:
         self._keep: Keep | None = None
         self.unfinished = ""
         known: PriceOf = getattr(provider, "price_of", no_price)
+        self._price_of = price_of or known
         self._settling = Settling(
             ledger=ledger,
             run_id=run_id,
             limits=limits,
             emit=self._tell,
             doubt=doubt,
-            price_of=price_of or known,
+            price_of=self._price_of,
             wait_s=settle_wait_s,
         )
 
@@ -367,6 +368,7 @@ class Calls:
             further=further(self._limits),
             keep=self._keep,
             then=then,
+            price_of=self._price_of,
         )
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
         if purpose in ("answer", "summary"):

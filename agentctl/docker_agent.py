@@ -15,7 +15,7 @@ import anyio.to_thread
 from agentctl.attribution import checked
 from agentctl.context_manager import ContextManager
 from agentctl.errors import UsageError
-from agentctl.events import LimitWarned, Noted, Record
+from agentctl.events import LimitWarned, ModelSubstituted, Noted, Record
 from agentctl.lending import in_use
 from agentctl.providers.priced import Priced
 from agentctl.results import RunResult
@@ -228,6 +228,8 @@ class _Said:
         if isinstance(event, Noted):
             level = logging.WARNING if event.level == "warning" else logging.INFO
             _LOG.log(level, "%s", safe_text(redact(event.text, self._secrets)))
+        elif isinstance(event, ModelSubstituted):
+            _LOG.warning("%s was answered by %s (run %s)", event.asked, safe_text(event.answered), record.run_id)
         elif isinstance(event, LimitWarned):
             _LOG.warning("80 %% of %s are used (run %s)", event.use.name, record.run_id)
 

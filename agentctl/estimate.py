@@ -23,7 +23,7 @@ from agentctl.limits import WINDOWS
 from agentctl.messages import Message, Request, Usage
 from agentctl.orchestrator import Equip
 from agentctl.plan import Plan
-from agentctl.pricing import ModelFacts, charge_nano
+from agentctl.pricing import ModelFacts, Price, PriceOf, charge_nano, no_price
 from agentctl.results import BreakerInfo
 from agentctl.wishes import Wish, wish
 
@@ -81,10 +81,14 @@ async def estimate(
     look: Look,
     now: Callable[[], datetime],
     measure: Measure = PLAIN,
+    price_of: PriceOf = no_price,
 ) -> Estimate:
     """Compose the first request of a run, and judge it; ``measure`` counts what is likely.
 
+    ``price_of`` prices the models that have answered in the place of this one.
+
     Raises:
+        UnknownPrice: under a dollar limit, one of them has no known price.
         UsageError: there is no task, or no such agent.
         SandboxUnavailable: a boundary was asked for by name, and cannot be had here.
         ContextOverflow: the task does not fit.
@@ -111,6 +115,7 @@ async def estimate(
         hour_limit_nano=ceiling_of(plan.limits, "max_cost_per_hour"),
         deadline_s=plan.deadline_s,
         further=further(plan.limits),
+        price_of=price_of,
     )
     found = look(ask, agent.name)
     likely = measure.request(messages, tools) if facts.metered else 0
@@ -133,7 +138,7 @@ async def estimate(
         likely=likely,
         most=ask.input_bound,
         output=wanted,
-        cost=cost_of(facts, found.rooms, likely=min(likely, ask.input_bound), least=wanted.least),
+        cost=cost_of(facts, found.rooms, likely=min(likely, ask.input_bound), least=wanted.least, held_at=found.price),
         outlook=found,
         refusal=refusal,
         breaker=breaker,
@@ -153,14 +158,15 @@ def _refusal(found: Outlook, plan: Plan, facts: ModelFacts) -> AgentctlError | N
     return None
 
 
-def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int) -> Cost:
+def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int, held_at: Price | None = None) -> Cost:
     """Return the floor, the first call with ``likely`` input and the ``least`` output that would do, and the ceiling.
 
     The ceiling is the least of what is left now of each limit in dollars, and of tokens at the dearest price. What
     leaves the window of a limit while the run goes on makes room again, which nobody can foresee; in a window shorter
-    than an hour there is always some, so that such a limit is no ceiling.
+    than an hour there is always some, so that such a limit is no ceiling. ``held_at`` is the price of the holds, where
+    that is not the model's own.
     """
-    price = facts.price
+    price = facts.price if held_at is None else held_at
     if not facts.metered or (price is not None and price.is_free):
         return Cost(0, 0)
     ceilings: list[tuple[int, LimitName]] = []
@@ -173,7 +179,7 @@ def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int
         if room.unit == "tokens" and price is not None:
             dearest = max(price.dearest_input, price.dearest_output) * _NANO_PER_TOKEN
             ceilings.append((int((rest * dearest).to_integral_value(ROUND_CEILING)), room.limit))
-    floor = None if price is None else charge_nano(price, Usage(likely, least))
+    floor = None if facts.price is None else charge_nano(facts.price, Usage(likely, least))
     return Cost(floor, *min(ceilings)) if ceilings else Cost(floor, None)
 
 

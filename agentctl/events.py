@@ -98,6 +98,17 @@ class CallSettled(NamedTuple):
     overrun: bool = False
 
 
+class ModelSubstituted(NamedTuple):
+    """Another model answered than was asked, at another price; once a run for each. ``answered`` names its service tier
+    if that is not the usual one. ``costs`` "more" is said if it is dearer in any class of tokens.
+    """
+
+    attempt_id: str
+    asked: str
+    answered: str
+    costs: Literal["more", "less", "unknown"]
+
+
 class CallUnsettled(NamedTuple):
     """How an attempt ended cannot be written to the ledger yet; a lock is waited for, ``seconds`` at most.
 
@@ -263,6 +274,7 @@ Event = (
     | CallSent
     | CallSettled
     | CallUnsettled
+    | ModelSubstituted
     | CallVoided
     | CallDoubted
     | CallRetried

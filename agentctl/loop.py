@@ -21,6 +21,7 @@ from agentctl.errors import (
     SandboxUnavailable,
     StateError,
     TaskFailed,
+    UnknownPrice,
 )
 from agentctl.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
@@ -101,7 +102,7 @@ class Loop:
                 await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
                 return
             await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
-        if isinstance(error, (BudgetExceeded, ProviderError)):
+        if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
             found = summary(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
             words = words or self._unfinished() or self._words

@@ -27,7 +27,7 @@ from agentctl.loop import Loop, Outcome
 from agentctl.measure import PLAIN
 from agentctl.messages import Usage
 from agentctl.plan import Plan
-from agentctl.pricing import PriceOf, no_price
+from agentctl.pricing import PriceOf
 from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
@@ -80,7 +80,7 @@ class Orchestrator:
         new_id: Callable[[], str],
         approver: Approver | None = None,
         keeper: Keeper | None = None,
-        price_of: PriceOf = no_price,
+        price_of: PriceOf | None = None,
         gauge: Gauge | None = None,
         load_count: Load | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),

@@ -30,7 +30,16 @@ from agentctl.budget import (
     warned,
 )
 from agentctl.errors import LedgerBusy, LedgerGone, ProviderError, StateError
-from agentctl.events import CallDoubted, CallSettled, CallUnsettled, CallVoided, Emit, LimitsMeasured, LimitWarned
+from agentctl.events import (
+    CallDoubted,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    Emit,
+    LimitsMeasured,
+    LimitWarned,
+    ModelSubstituted,
+)
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Reported, Request, Usage
 from agentctl.pricing import (
@@ -45,6 +54,7 @@ from agentctl.pricing import (
     to_usd,
     worst_nano,
 )
+from agentctl.pricing.substitutes import costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
@@ -77,6 +87,7 @@ class Settling:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
         self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
         self._warned: set[str] = set()
+        self._told_of: set[str] = set()
         self._ground = Ground()
         self.usage = Usage()
         self.cost_nano: int | None = 0
@@ -110,8 +121,8 @@ class Settling:
             if facts.metered:
                 is_bound = charge.usage.input_tokens <= hold.input_bound
                 self._ground = self._ground.after(request, completion, charge.usage, is_bound=is_bound)
-            self._add(charge.usage, settlement.nano, completion.model or facts.model)
-            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
+            await self._tell_settled(hold, charge, settlement, completion.model or facts.model)
+            await self._tell_of(charge, hold, facts)
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
@@ -126,6 +137,7 @@ class Settling:
         self._ground = self._ground.shaken()
         least = _least_charge(completion, hold, facts, self._price_of)
         left = await self._leave_in_doubt(hold, Doubt(flaw, ceiling=has_fee, least=least), completion)
+        await self._tell_of(least, hold, facts)
         if has_fee or left.overrun:
             raise self._overrun(hold, left, completion, facts, least)
         return replace(completion, usage=None)
@@ -150,11 +162,33 @@ class Settling:
     ) -> Overrun:
         return overrun(hold, settlement, completion, facts, charge, limits=self._limits, spend=self._spend)
 
+    async def _tell_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
+        """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
+        if settlement.phase != "doubt":
+            self._add(charge.usage, settlement.nano, name)
+            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
+            return
+        self._add_name(name)
+        self._add_doubt(settlement.nano)
+        said = f"{name} answered, whose price is unknown"
+        await self._emit(CallDoubted(hold.id, settlement.nano, settlement.tokens, said))
+
     def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
         self.usage += usage
         self.cost_nano = None if nano is None or self.cost_nano is None else self.cost_nano + nano
+        self._add_name(name)
+
+    def _add_name(self, name: str | None) -> None:
         if name is not None and name not in self.models:
             self.models += (name,)
+
+    async def _tell_of(self, charge: Charge | None, hold: Hold, facts: ModelFacts) -> None:
+        """Say once in a run that another model answered than was asked."""
+        substitute = None if charge is None else charge.substitute
+        if substitute is None or substitute.name in self._told_of:
+            return
+        self._told_of.add(substitute.name)
+        await self._emit(ModelSubstituted(hold.id, facts.name, substitute.name, costs_of(substitute, facts)))
 
     async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
         """Void what surely cost nothing; all else is in doubt.
@@ -297,12 +331,14 @@ def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
 
 
 def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
-    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
+    """Return what an attempt in doubt cost at least, by what can be read of its report, and by who answered.
 
-    What the report is silent about counts as it was held, and each token as the dearest class.
+    What the report is silent about counts as it was held, and each token as the dearest class. None: there is no
+    report, and nobody else answered than was asked.
     """
     reported = completion.usage or (completion.reported.usage if completion.reported else None)
-    if reported is None and completion.billed_nano is None:
+    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
+    if reported is None and completion.billed_nano is None and substitute is None:
         return None
     seen = storable(reported or Usage())
     tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
@@ -311,7 +347,8 @@ def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_o
     amounts = [worst_nano(price, input_tokens=tokens_in, output_tokens=tokens_out) for price in prices]
     nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
     capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
-    return Charge(usage, None if nano is None else min(nano, MOST_AMOUNT), completion.model, capped=capped)
+    nano = None if nano is None else min(nano, MOST_AMOUNT)
+    return Charge(usage, nano, completion.model, capped=capped, substitute=substitute)
 
 
 def _doubted(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:

@@ -20,7 +20,7 @@ from agentctl.measure import PLAIN, Measure
 from agentctl.orchestrator import Orchestrator
 from agentctl.plan import Plan
 from agentctl.policy import LoopLimits
-from agentctl.pricing import ModelFacts, Price, no_price
+from agentctl.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
@@ -99,7 +99,23 @@ async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels:
         look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent),
         now=lambda: datetime.now(UTC),
         measure=_measure(loaded, provider.facts),
+        price_of=_prices_for(provider, loaded),
     )
+
+
+def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
+    """Return what prices other models of a provider: itself, else the user's price lines and the price table."""
+    own: PriceOf = getattr(provider, "price_of", no_price)
+
+    def price_of(model: str, /, *, tier: str = "") -> Price | None:
+        found = own(model, tier=tier)
+        if found is not None or not provider.facts.metered:
+            return found
+        from agentctl.providers.catalog import load_catalog  # noqa: PLC0415 - only where another model answers
+
+        return load_catalog(loaded.settings.prices).price_of(provider.facts.provider, model, tier=tier)
+
+    return price_of
 
 
 def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
@@ -230,7 +246,7 @@ def assemble(
         new_id=lambda: run_id,
         approver=approver,
         keeper=Annex(kept, secrets=loaded.secrets),
-        price_of=getattr(answering, "price_of", no_price),
+        price_of=_prices_for(answering, loaded),
         gauge=gauge,
         load_count=_load_count(answering),
         opening=_own(answering, "prepare"),

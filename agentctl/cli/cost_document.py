@@ -113,10 +113,12 @@ def _cost(sums: Sums) -> Document:
 
 
 def _row(row: CostRow, by: tuple[str, ...]) -> Document:
-    labels = {"labels": dict(row.labels)} if row.labels else {}
+    more: Document = {"labels": dict(row.labels)} if row.labels else {}
+    if row.answered_models:
+        more["answered_models"] = list(row.answered_models)
     return {
         **dict(group_of(row, by)),
-        **labels,
+        **more,
         **_figures(row),
         "cost": _cost(row),
         "last_at": moment(row.last_at),

@@ -89,6 +89,8 @@ def names_in(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
         heads.pop("provider", None)
     labels = dict(row.labels)
     model = f"{row.provider}/{row.model}" if row.model else row.provider
+    if row.answered_models:
+        model = f"{model} (answered by {', '.join(row.answered_models)})"
     values = {"run": row.run_id, "agent": row.agent, "model": model, "provider": row.provider, "purpose": row.purpose}
     values |= {"hour": _hour(row.hour, zone), "day": None if row.day is None else f"{zone.local(row.day):%Y-%m-%d}"}
     found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in heads)

@@ -175,6 +175,8 @@ def _remarks(found: Estimate) -> Iterator[str]:
     if found.outlook.rest_s:
         name = safe_text(found.facts.name_and_address)
         yield f"{name} rests after failed calls: the first call would wait {seconds(found.outlook.rest_s)}."
+    if found.outlook.price != found.facts.price:
+        yield "Another model has answered in its place: calls are held at the dearest price seen there."
     if found.breaker is not None:
         yield f"The first call would be refused now: {found.breaker.limit}."
     elif found.refusal is not None:
@@ -200,6 +202,7 @@ def _document(found: Estimate) -> Document:
         "model": facts.model,
         "labels": dict(found.labels),
         "price": None if facts.price is None else _priced(facts.price),
+        **({"held_at_price": _priced(outlook.price)} if outlook.price not in (None, facts.price) else {}),
         "first_call": {
             "tools": list(found.tools),
             "likely_input_tokens": found.likely,

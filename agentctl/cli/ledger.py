@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -71,6 +71,15 @@ def reconcile(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    clear_substitute: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-substitute",
+            metavar="PROVIDER/MODEL",
+            help="Hold its own price again, after another model answered in its place.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     clock: Annotated[
         bool,
         typer.Option(
@@ -94,12 +103,15 @@ def reconcile(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    asked = _Asked(attempt, run, provider, from_, clear_overrun, actual, clock)
+    asked = _Asked(attempt, run, provider, from_, clear_overrun, clear_substitute, actual, clock)
     _refuse_inside_a_run()
     _refuse_the_unclear(asked)
     path = load_settings(flags={}, remember=False).settings.ledger_path
     if clear_overrun is not None:
-        _clear(path, clear_overrun, dry_run=dry_run, as_json=as_json)
+        _clear(path, "overrun", clear_overrun, dry_run=dry_run, as_json=as_json)
+        return
+    if clear_substitute is not None:
+        _clear(path, "substitute", clear_substitute, dry_run=dry_run, as_json=as_json)
         return
     if clock:
         _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
@@ -125,6 +137,7 @@ class _Asked(NamedTuple):
     provider: str | None
     from_: str | None
     clear_overrun: str | None
+    clear_substitute: str | None
     actual: str | None
     clock: bool
 
@@ -143,13 +156,14 @@ def _refuse_the_unclear(asked: _Asked) -> None:
     from agentctl.errors import UsageError
 
     whose = None if asked.from_ else asked.provider  # beside --from it says whose export it is
-    given = (asked.attempt, asked.run, whose, asked.from_, asked.clear_overrun, asked.clock)
+    clears = asked.clear_overrun or asked.clear_substitute
+    given = (asked.attempt, asked.run, whose, asked.from_, asked.clear_overrun, asked.clear_substitute, asked.clock)
     if len([what for what in given if what]) != 1 or (asked.clock and asked.provider):
         raise UsageError(
-            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun and --clock",
+            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute and --clock",
             hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
         )
-    needs_actual = not asked.from_ and not asked.clear_overrun and not asked.clock
+    needs_actual = not asked.from_ and not clears and not asked.clock
     if needs_actual and asked.actual is None:
         raise UsageError(
             "what did it cost?", hint="--actual USD; --actual 0 if the provider shows that nothing was billed"
@@ -241,19 +255,21 @@ def _agreed(deed: _Deed) -> Collection[str] | None:
     return {one.attempt_id for one in would.done}
 
 
-def _clear(path: Path, name: str, *, dry_run: bool, as_json: bool) -> None:
+def _clear(path: Path, what: Literal["overrun", "substitute"], name: str, *, dry_run: bool, as_json: bool) -> None:
     from agentctl.cli.ledger_shown import cleared_document
-    from agentctl.ledger.reconcile import clear_overrun
+    from agentctl.ledger.reconcile import clear_overrun, clear_substitutes
     from agentctl.text import safe_text
 
     provider, _, model = name.partition("/")
-    done = clear_overrun(path, provider, model, dry_run=dry_run)
+    clear = clear_overrun if what == "overrun" else clear_substitutes
+    done = clear(path, provider, model, dry_run=dry_run)
+    held = "usual worst case" if what == "overrun" else "own price"
     if as_json:
-        print(cleared_document(name, done=done, dry_run=dry_run))
+        print(cleared_document(what, name, done=done, dry_run=dry_run))
     elif not done:
         print(f"nothing stands against {safe_text(name)} any more")
     else:
-        print(f"{safe_text(name)}: its usual worst case {'would be' if dry_run else 'is'} held again")
+        print(f"{safe_text(name)}: its {held} {'would be' if dry_run else 'is'} held again")
 
 
 def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from agentctl.cli.document import as_json, moment, usd
 from agentctl.errors import StateError
 from agentctl.ledger.charges import WhyNot
 from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
 from agentctl.ledger.reconcile import ClockReset, Reconciled
+from agentctl.ledger.substitution import Substituted
 from agentctl.text import safe_text
 from agentctl.ui.figures import columns, money, plural, seconds
 from agentctl.version import __version__
@@ -45,7 +47,11 @@ def _clears(one: Overran) -> str:
     return f"agentctl ledger reconcile --clear-overrun {shlex.quote(_name(one))}"
 
 
-def _name(one: Overran | OpenHold) -> str:
+def _clears_substitutes(one: Substituted) -> str:
+    return f"agentctl ledger reconcile --clear-substitute {shlex.quote(_name(one))}"
+
+
+def _name(one: Overran | OpenHold | Substituted) -> str:
     return f"{one.provider}/{one.model}" if one.model else one.provider
 
 
@@ -117,6 +123,19 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                 "expected_wall": moment(found.expected_wall),
                 "hint": RESET_CLOCK if found.is_wall_behind else None,
             },
+            "substitutes": [
+                {
+                    "provider": one.provider,
+                    "base_url": one.base_url or None,
+                    "model": one.model,
+                    "answered_model": one.answered.model,
+                    "service_tier": one.answered.tier or None,
+                    "price": None if one.answered.price is None else one.answered.price.as_row(),
+                    "since": moment(one.since),
+                    "hint": _clears_substitutes(one),
+                }
+                for one in found.substitutes
+            ],
             "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
         }
     )
@@ -152,6 +171,9 @@ def _check_lines(found: Checked) -> Iterator[str]:
     for one in found.overruns:
         yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
         yield f"  {safe_text(_clears(one))}"
+    for answered in found.substitutes:
+        yield f"\n{safe_text(_answered_words(answered))}"
+        yield f"  {safe_text(_clears_substitutes(answered))}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
         seen = _local(found.expected_wall)
         yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
@@ -161,6 +183,16 @@ def _check_lines(found: Checked) -> Iterator[str]:
 
 def _local(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _answered_words(one: Substituted) -> str:
+    """Return who answered in the place of whom, at what price, and what follows."""
+    there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
+    said = f"{_name(one)}{there} was answered by {one.answered.name}"
+    if price is None:
+        return f"{said}, whose price was unknown: without one it is refused under a dollar limit until"
+    amounts = f"${price.dearest_input:f} in, ${price.dearest_output:f} out per million tokens"
+    return f"{said} ({amounts}): the dearest price seen there is held until"
 
 
 WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
@@ -251,10 +283,10 @@ def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
     return "\n".join(map(safe_text, lines))
 
 
-def cleared_document(name: str, *, done: bool, dry_run: bool) -> str:
+def cleared_document(what: Literal["overrun", "substitute"], name: str, *, done: bool, dry_run: bool) -> str:
     """Return that a model's usual worst case is held again, as JSON."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
-    return as_json({**head, "cleared_overrun": name if done else None, "error": None})
+    return as_json({**head, f"cleared_{what}": name if done else None, "error": None})
 
 
 def clock_document(found: ClockReset, *, dry_run: bool) -> str:

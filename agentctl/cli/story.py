@@ -26,9 +26,12 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
     """
     answered, ended, asked = "", False, False
     settled: Fields | None = None
+    substitutes = set[str]()
     for record in records:
-        if settled is not None and record.get("event") != "limits_measured":
-            yield from _settled(settled, summed_up=record.get("event") in _CUTTING)
+        if settled is not None and record.get("event") not in ("limits_measured", "model_substituted"):
+            by = text(record, "model") if record.get("event") == "model_answered" else ""
+            said_by = by if by in substitutes else ""
+            yield from _settled(settled, answered_by=said_by, summed_up=record.get("event") in _CUTTING)
             settled = None
         asked, was_asked = record.get("event") == "approval_asked", asked
         match record.get("event"):
@@ -41,6 +44,8 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
                     answered = ""
             case "call_settled":
                 settled = record
+            case "model_substituted":
+                substitutes.add(text(record, "answered"))
             case "call_doubted":
                 nano = record.get("nano")
                 counts = f", {money(nano)} counts as spent" if isinstance(nano, int) and nano else ""
@@ -89,12 +94,13 @@ def _started(record: Fields, run_id: str) -> Iterator[str]:
     yield f"\ntask: {_safe(record, 'task')}"
 
 
-def _settled(record: Fields, *, summed_up: bool = False) -> Iterator[str]:
+def _settled(record: Fields, *, answered_by: str = "", summed_up: bool = False) -> Iterator[str]:
     usage, nano = mapping(record, "usage"), record.get("cost_nano")
     tokens_in, tokens_out = number(usage, "input_tokens"), number(usage, "output_tokens")
     if tokens_in or tokens_out or nano:
         cost = money(nano) if isinstance(nano, int) else "cost unknown"
-        yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}"
+        by = f", answered by {safe_text(answered_by)}" if answered_by else ""
+        yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}{by}"
 
 
 def _finished(record: Fields) -> str:

@@ -25,7 +25,7 @@ from agentctl.budget import (
     worst_case,
 )
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
-from agentctl.ledger import kept, nesting, rows
+from agentctl.ledger import kept, nesting, rows, substitution
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.health import broke_its_clamp, may_count, provider_health
 from agentctl.ledger.kept import Kept
@@ -147,6 +147,7 @@ class Book:
             if (hold := self._held_before(tick, ask)) is not None:
                 return hold
             if ask.facts.metered:
+                ask = substitution.at_dearest_price(tick, ask)
                 health = provider_health(tick, ask.facts, pause_s=self._pause_s)
                 if ask.purpose in ("answer", "summary") and not health:
                     health = Wait("provider", self._pause_s)
@@ -243,10 +244,10 @@ class Book:
         with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
             if row.is_final:
-                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tick, hold_id))
+                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tick, hold_id, row))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
-            return rows.settle(tick, hold_id, row, charge)
+            return substitution.settle(tick, hold_id, row, charge)
 
     @known_by_its_id
     def void(self, hold_id: str, reason: str) -> None:
@@ -276,6 +277,7 @@ class Book:
                 ).fetchone()
                 rows.overran(tick, hold_id, row)
             overrun = least is not None and row.is_exceeded_by(least)
+            substitution.record(tick, hold_id, None if least is None else least.substitute)
             if least is not None:
                 tokens = max(tokens, min(least.usage.total_tokens, MOST_AMOUNT))
                 nano = None if nano is None else max(nano, least.nano or 0)

@@ -20,6 +20,7 @@ from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
 from agentctl.ledger.store import Tick, translated
+from agentctl.ledger.substitution import Substituted, standing
 from agentctl.ledger.subtotals import drifted, exact_sum, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
@@ -152,6 +153,7 @@ class Checked(NamedTuple):
     doubts: tuple[InDoubt, ...] = ()
     overruns: tuple[Overran, ...] = ()
     unsettled: tuple[Unsettled, ...] = ()
+    substitutes: tuple[Substituted, ...] = ()
     wrong: tuple[str, ...] = ()
     wrong_count: int = 0
 
@@ -281,6 +283,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
+        substitutes = standing(tick)
         unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
     owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
@@ -309,6 +312,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
             Overran(provider, model, count, as_datetime(at_us)) for provider, model, count, at_us in overruns
         ),
         unsettled=unsettled,
+        substitutes=substitutes,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -51,7 +51,10 @@ _KNOWN, _IN_DOUBT = _FIGURES.index("known_nano"), _FIGURES.index("in_doubt_nano"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRow(Sums):
-    """One group's sums; what it is not grouped by is None. ``hour`` and ``day`` are when they began."""
+    """One group's sums; what it is not grouped by is None. ``hour`` and ``day`` are when they began.
+
+    ``answered_models`` are those that answered in the place of ``model``, at another price.
+    """
 
     hour: datetime | None = None
     day: datetime | None = None
@@ -62,6 +65,7 @@ class CostRow(Sums):
     purpose: str | None = None
     labels: tuple[tuple[str, str | None], ...] = ()
     last_at: datetime
+    answered_models: tuple[str, ...] = ()
 
 
 class Slot(NamedTuple):
@@ -71,7 +75,7 @@ class Slot(NamedTuple):
     nano: int
 
 
-_KEYS = tuple(name for name in CostRow.__dataclass_fields__ if name not in _FIGURES)
+_KEYS = tuple(name for name in CostRow.__dataclass_fields__ if name not in (*_FIGURES, "answered_models"))
 R = TypeVar("R", bound=CostRow)
 
 
@@ -131,17 +135,27 @@ SQL = {
     of: _SUMS.replace("{source}", source).replace("{amounts}", ", ".join(_AMOUNTS))
     for of, source in (("all", OF_ALL), ("one", OF_ONE))
 }
+_ANSWER = """
+SELECT DISTINCT a.run_id, a.provider, a.model, a.purpose, (coalesce(a.ended_us, :now) + :ahead) / :slot,
+    a.answered_model, s.agent, s.labels
+FROM ({source}) AS a JOIN substitutes AS t ON t.provider = a.provider AND t.base_url = a.base_url
+    AND t.model = a.model AND t.answered_model = a.answered_model
+JOIN scopes AS s ON s.id = a.run_id
+"""
+_ANSWERS = {of: _ANSWER.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 
 
-def sums(
-    tick: Tick, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None
-) -> Iterator[tuple[Any, ...]]:
-    """Yield a row for each run, provider, model, purpose and slot; the bounds are the ledger's own time."""
-    values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tick.now_us}
-    values |= {"ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
-    for *head, agent, labels in tick.db.execute(SQL["all" if run_id is None else "one"], values):
+def sums(tick: Tick, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
+    """Yield a row for each run, provider, model, purpose and slot of a ``window``."""
+    for *head, agent, labels in tick.db.execute(SQL["all" if values["run"] is None else "one"], values):
         named, halves = head[:_BEFORE_AMOUNTS], head[_BEFORE_AMOUNTS:]
         yield (*named, *map(whole, halves[::2], halves[1::2]), agent, labels)
+
+
+def window(tick: Tick, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None) -> Mapping[str, object]:
+    """Return the values that the queries of a window take; the bounds are the ledger's own time."""
+    values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tick.now_us}
+    return values | {"ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
 
 
 def fold(
@@ -179,6 +193,30 @@ def add_up(
             group[at] += figure
         group[-1] = max(group[-1], last_us)
     return Added(groups, tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())), len(runs))
+
+
+def with_answers(
+    tick: Tick,
+    rows: tuple[CostRow, ...],
+    window: Mapping[str, object],
+    *,
+    by: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...],
+    zone: Zone,
+) -> tuple[CostRow, ...]:
+    """Return the rows of a window, where they are by model with those that answered in the place of each."""
+    if "model" not in by or not tick.db.execute("SELECT EXISTS (SELECT 1 FROM substitutes)").fetchone()[0]:
+        return rows
+    named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
+    key_of, answers = _keys(frozenset(by), zone), dict[tuple[Any, ...], set[str]]()
+    found = tick.db.execute(_ANSWERS["all" if window["run"] is None else "one"], window)
+    for run_id, provider, model, purpose, slot, answered, agent, written in found:
+        if has_labels(written, labels):
+            own = _labels(written) if named else {}
+            key = (*key_of(slot, run_id, agent, provider, model, purpose), tuple((one, own.get(one)) for one in named))
+            answers.setdefault(key, set()).add(answered)
+    keyed = ((row, tuple(getattr(row, name) for name in _KEYS[:-1])) for row in rows)
+    return tuple(replace(row, answered_models=tuple(sorted(answers.get(key, ())))) for row, key in keyed)
 
 
 def has_labels(written: str, labels: tuple[tuple[str, str], ...]) -> bool:
@@ -224,7 +262,7 @@ def _keys(by: frozenset[str], zone: Zone) -> Callable[..., tuple[Any, ...]]:
 
 
 def _row(kind: type[R], key: tuple[Any, ...], group: list[int]) -> R:
-    figures = (name for name in kind.__dataclass_fields__ if name not in _KEYS)
+    figures = (name for name in kind.__dataclass_fields__ if name not in (*_KEYS, "answered_models"))
     values: dict[str, Any] = dict(zip(figures, group, strict=False))
     return kind(**values, **dict(zip(_KEYS, (*key, as_datetime(group[-1])), strict=True)))
 

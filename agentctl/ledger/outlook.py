@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
+from agentctl.ledger import substitution
 from agentctl.ledger.book import PAUSE_S, judged, timed
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
@@ -22,18 +23,23 @@ from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import limits_of
 from agentctl.limits import CostLimit
+from agentctl.pricing import Price
 
 T = TypeVar("T")
 
 
 class Outlook(NamedTuple):
-    """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls."""
+    """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls.
+
+    ``price`` is what it would be held at: that of a model that has answered in its place, if that is dearer.
+    """
 
     as_of: datetime
     rooms: tuple[Room, ...]
     answer: Worst | Wait | Verdict
     rest_s: float
     alike: Likeness
+    price: Price | None
 
 
 def outlook(
@@ -45,24 +51,27 @@ def outlook(
 
     Raises:
         StateError: the ledger cannot be read, is foreign, or newer than this program.
+        UnknownPrice: under a dollar limit, a model of unknown price has answered in the place of this one.
     """
 
     def look(tick: Tick) -> Outlook:
         alike = likeness(tick, ask.facts, agent) if ask.facts.metered else Likeness()
         _open_unseen(tick, ask, limits)
-        rooms, wanted, rest = limits_of(tick, ask), ask, 0.0
+        wanted = substitution.at_dearest_price(tick, ask) if ask.facts.metered else ask
+        price = wanted.facts.price
+        rooms, rest = limits_of(tick, ask), 0.0
         if ask.facts.metered:
-            health = provider_health(tick, ask.facts, pause_s=pause_s)
+            health = provider_health(tick, wanted.facts, pause_s=pause_s)
             if health is not True:
-                wanted = replace(ask, most=ask.least, purpose="probe")
+                wanted = replace(wanted, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
         seen = broke_its_clamp(tick, ask)
         answer, _, _ = judged(tick, replace(wanted, seen=seen), rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
-            answer = timed(tick, ask, answer)
+            answer = timed(tick, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
-            answer = replace(answer, verdict=timed(tick, ask, answer.verdict))
-        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike)
+            answer = replace(answer, verdict=timed(tick, wanted, answer.verdict))
+        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike, price)
 
     return _as_it_lies(path, look, clock or system_clock())
 

@@ -297,3 +297,28 @@ def _refuse_under_way(tick: Tick, path: Path) -> None:
                 f"{process} {'uses' if living else 'may be using'} the ledger; its clock is not reset meanwhile",
                 hint="wait until all runs have ended",
             )
+
+
+def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+    """Hold a model at its own price again, at every address; False if nothing stood against it any more.
+
+    Raises:
+        UsageError: no other model has ever answered in its place.
+        StateError: the ledger cannot be used.
+    """
+    name = f"{provider}/{model}"
+    with opened(path, clock=None, dry_run=dry_run) as tick:
+        sql = "SELECT provider, model, cleared_us FROM substitutes"
+        found = [] if tick is None else tick.db.execute(sql).fetchall()
+        ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
+        if tick is None or not ours:
+            known = {f"{of}/{what}" for of, what, _ in found}
+            raise UsageError(
+                f"no other model has answered in the place of {name}", hint=did_you_mean(name, sorted(known))
+            )
+        if not dry_run:
+            tick.db.execute(
+                "UPDATE substitutes SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
+                (tick.now_us, plain(provider), plain(model)),
+            )
+        return None in ours

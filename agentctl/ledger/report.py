@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentctl.budget import Amounts
 from agentctl.errors import LimitName, UsageError
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums
+from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums, window, with_answers
 from agentctl.ledger.reading import reading
 from agentctl.ledger.store import Tick
 from agentctl.ledger.subtotals import run_amounts
@@ -131,8 +131,10 @@ def _report(tick: Tick, query: CostQuery) -> CostReport:
     run = None if query.run is None else run_named(tick, query.run)
     run_id = None if run is None else run.run_id
     span = span_of(tick, query)
-    rows = sums(tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
-    folded = fold(rows, by=query.by, labels=query.labels, zone=query.zone)
+    values = window(tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
+    folded = fold(sums(tick, values), by=query.by, labels=query.labels, zone=query.zone)
+    rows = with_answers(tick, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
+    folded = folded._replace(rows=rows)
     since = query.since or began(tick, run_id, span, folded.slots)
     further = {name: window_amounts(tick, name)[0] for name in query.further}
     return CostReport(since, span.until, window_amounts(tick)[0], *folded, run, further)

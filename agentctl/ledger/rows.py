@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from agentctl.breaker import dear_by_price
 from agentctl.budget import Ask, Charge, Keep, Room, Settlement, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
@@ -33,6 +34,8 @@ class Attempt(NamedTuple):
     provider: str
     model: str | None
     settled_by: Literal["usage", "export", "hand"] | None = None
+    input_bound: int = 0
+    granted_output: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -52,7 +55,8 @@ def attempt(tick: Tick, attempt_id: str) -> Attempt:
         InternalError: there is none.
     """
     row = tick.db.execute(
-        "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model, settled_by FROM attempts WHERE id = ?",
+        "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model, settled_by, input_bound, granted_output"
+        " FROM attempts WHERE id = ?",
         (attempt_id,),
     ).fetchone()
     if row is None:
@@ -77,8 +81,12 @@ def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int
 def overran(tick: Tick, attempt_id: str, row: Attempt, charge: Charge | None = None) -> None:
     """Remember that a provider and model broke their clamp, until the user clears it, and the most that they reported.
 
-    ``charge`` is what was reported; None: nothing above the model's own ceilings.
+    ``charge`` is what was reported; None: nothing above the model's own ceilings. Where only the price of another model
+    put it above its hold, nothing was broken: that price is held from then on.
     """
+    bounds = {"input_bound": row.input_bound, "granted_output": row.granted_output}
+    if charge is not None and dear_by_price(charge, **bounds) is not None:
+        return
     seen = (0, 0, 0) if charge is None else (charge.usage.input_tokens, charge.usage.output_tokens, charge.nano or 0)
     tick.db.execute(
         "INSERT INTO overruns (attempt_id, provider, model, at_us, input_tokens, output_tokens, nano)"
@@ -89,8 +97,10 @@ def overran(tick: Tick, attempt_id: str, row: Attempt, charge: Charge | None = N
     )
 
 
-def has_overrun(tick: Tick, attempt_id: str) -> bool:
+def has_overrun(tick: Tick, attempt_id: str, row: Attempt) -> bool:
     """Return whether an attempt was found above its hold."""
+    if row.nano is not None and row.hold_nano is not None and row.nano > row.hold_nano:
+        return True
     return tick.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
 
 
@@ -187,8 +197,13 @@ def settle(tick: Tick, attempt_id: str, row: Attempt, charge: Charge) -> Settlem
     return Settlement("settled", charge.nano, tokens, overrun=overrun)
 
 
-def record_charge(tick: Tick, attempt_id: str, charge: Charge) -> None:
-    """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone."""
+def record_charge(
+    tick: Tick, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
+) -> None:
+    """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone.
+
+    ``settled_by`` None: it stays in doubt, and this is what is known of it.
+    """
     used, at = charge.usage, charge.price
     values = {
         "answered_model": None if charge.model is None else plain(charge.model),
@@ -208,7 +223,7 @@ def record_charge(tick: Tick, attempt_id: str, charge: Charge) -> None:
         "charged_version": None if at is None else at.version,
         "charged_digest": None if at is None else at.digest,
         "provider_fault": 0,
-        "settled_by": "usage",
+        "settled_by": settled_by,
     }
     written = ", ".join(f"{name} = :{name}" for name in values)
     sql = f"UPDATE attempts SET {written} WHERE id = :id"  # noqa: S608 - our own names

@@ -158,13 +158,13 @@ CREATE INDEX attempts_health ON attempts (provider, base_url, coalesce(model, ''
     WHERE (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0;
 CREATE INDEX attempts_calls ON attempts (run_id, sent_us) WHERE sent_us IS NOT NULL;
 
--- Another model answered than was asked: from then on its price is held if dearer, until the user clears it.
--- prices: NULL where its price is unknown.
+-- Another model answered than was asked, or another service tier served: from then on its price is held if dearer,
+-- until the user clears it. prices: NULL where its price is unknown; tier: '' is the usual one.
 CREATE TABLE substitutes (
     provider TEXT NOT NULL, base_url TEXT NOT NULL, model TEXT NOT NULL, answered_model TEXT NOT NULL,
-    prices TEXT, price_source TEXT, price_version TEXT, price_digest TEXT,
+    tier TEXT NOT NULL, prices TEXT, price_source TEXT, price_version TEXT, price_digest TEXT,
     attempt_id TEXT NOT NULL, at_us INTEGER NOT NULL, cleared_us INTEGER,
-    PRIMARY KEY (provider, base_url, model, answered_model)
+    PRIMARY KEY (provider, base_url, model, answered_model, tier)
 ) STRICT, WITHOUT ROWID;
 
 -- What the attempt reported above its hold: from then on no less is held.

@@ -35,9 +35,8 @@ class Priced(LLMProvider):
         return found if isinstance(found, str) else None
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the price that was set, for the model that is asked, in every service tier; else None."""
-        facts = self._provider.facts
-        return self._price if facts.metered and model == facts.model else None
+        """Return the price that was set: it stands for every model that answers, in every service tier."""
+        return self._price if self._provider.facts.metered else None
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Ask the provider, and for no cache write that this price does not know: it would be billed above its hold."""

@@ -135,7 +135,11 @@ class RemoteProvider(LLMProvider):
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
         """Return the price of another model of this provider, or of one in another service tier; None if unknown."""
-        return self.catalog.prices_at(self.provider, self._base_url)(model, tier=tier)
+        known = self.catalog.prices_at(self.provider, self._base_url)
+        for name in (model, model.removeprefix(f"{self.provider}/")):
+            if (price := known(name, tier=tier)) is not None:
+                return price
+        return self.facts.price if self._has_highest_price else None
 
     def near(self) -> str:
         """Return ``did you mean …?`` where the model is not in the table and another one is nearly called so."""
@@ -255,10 +259,16 @@ class RemoteProvider(LLMProvider):
     def _options(self) -> Mapping[str, object]:
         """Return what this provider's requests have beside the usual."""
         price = self.facts.price
-        if self.provider != "openrouter" or price is None or price.is_free:
+        if price is None or not self._has_highest_price:
             return {}
         dearest = {"prompt": float(price.dearest_input), "completion": float(price.dearest_output)}
         return {"extra_body": {"provider": {"max_price": dearest}}}  # it may choose among hosts, not above this
+
+    @property
+    def _has_highest_price(self) -> bool:
+        """Whether requests name the highest price at which they may be served, whoever answers."""
+        price = self.facts.price
+        return self.provider == "openrouter" and price is not None and not price.is_free
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""

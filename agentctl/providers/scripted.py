@@ -54,6 +54,10 @@ class ScriptedProvider(LLMProvider):
         """Who answers, at what price, within which ceilings."""
         return self._facts
 
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the price of its own facts: whatever name an answer has, the script made it."""
+        return self._facts.price
+
     async def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Play the next step.
 

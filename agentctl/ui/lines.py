@@ -25,6 +25,7 @@ from agentctl.events import (
     LimitWarned,
     MessageAdded,
     ModelAnswered,
+    ModelSubstituted,
     Noted,
     RunFinished,
     RunStarted,
@@ -93,6 +94,16 @@ def pruned_words(event: ContextPruned) -> str:
     return f"{said}; {', '.join(dollars)}" if dollars else said
 
 
+def substituted_words(event: ModelSubstituted) -> str:
+    """Return who answered in the place of the asked model, and what follows for the money."""
+    follows = {
+        "more": "which costs more; from now on its price is held",
+        "less": "which costs less",
+        "unknown": "whose price is unknown",
+    }
+    return f"{event.asked} was answered by {event.answered}, {follows[event.costs]}"
+
+
 def _warning(text: str) -> Line:
     return Line(text, "yellow", "warning:")
 
@@ -130,6 +141,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case CallDoubted():
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
             return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)
+        case ModelSubstituted():
+            return (_warning(substituted_words(event)),)
         case CallVoided():
             return (Line(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
         case CallHeld():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agentctl.budget import Charge, dearest_charge
 from agentctl.messages import Completion, Usage
 from agentctl.pricing import FREE, ModelFacts, Price, Tier, charge_nano
+from agentctl.pricing.substitutes import Substitute
 from tests.budget.test_pricing import usages
 
 USAGE = Usage(100, 10, cached_input_tokens=20, cache_write_tokens=40)
@@ -82,7 +83,11 @@ def test_a_service_tier_without_a_price_says_nothing_of_what_it_cost() -> None:
 def test_where_no_price_is_known_the_charge_is_unknown_and_never_zero() -> None:
     answer = Completion(model="answered", tier="turbo", hour_writes=7, billed_nano=5)
     assert charge_of({}, answer) == Charge(
-        USAGE, None, "answered", None, None, None, tier="turbo", hour_writes=7, billed_nano=5
+        *(USAGE, None, "answered", None, None, None),
+        tier="turbo",
+        hour_writes=7,
+        billed_nano=5,
+        substitute=Substitute("answered", None, "turbo"),
     )
 
 

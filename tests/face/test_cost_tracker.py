@@ -99,7 +99,7 @@ def test_the_price_replaces_what_is_known_unknown_or_free_but_not_what_has_no_to
     assert Priced(BuiltinProvider(), mine).facts == BuiltinProvider().facts
     assert Priced(BuiltinProvider(), mine).price_of("another") is None
     own = Priced(ScriptedProvider([], facts=ModelFacts("a", "b")), mine)
-    assert (own.price_of("b"), own.price_of("b", tier="priority"), own.price_of("another")) == (mine, mine, None)
+    assert (own.price_of("b"), own.price_of("b", tier="priority"), own.price_of("another")) == (mine, mine, mine)
 
 
 def test_a_provider_of_the_settings_gets_the_price_before_it_is_judged() -> None:

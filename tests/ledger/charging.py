@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agentctl.budget import Charge, Hold, dearest_charge
 from agentctl.ledger.book import Book
+from agentctl.ledger.substitution import is_unpriced
 from agentctl.messages import Completion, Usage
 from agentctl.pricing import ModelFacts, Price
 from tests.budget.test_charge import Table, price_shapes, tables
@@ -60,17 +61,21 @@ def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
 
 
 def settle(book: Book, name: str, call: Call, run: str = "run") -> Charge | None:
-    """Hold, send and conclude a call; return its charge, None where it was left in doubt."""
-    asked = replace(ask(name, run, facts=call.facts), least=1, most=1)
+    """Hold, send and conclude a call at an address of its own; return its charge, None where it was left in doubt.
+
+    Who answered one of them says nothing of the price of the others.
+    """
+    asked = replace(ask(name, run, facts=replace(call.facts, base_url=name)), least=1, most=1)
     hold = book.reserve(asked)
     assert isinstance(hold, Hold), hold
     assert book.mark_sent(name)
     charge = call.charge
     if charge is None:
         book.doubt(name, "served in a tier without a price", ceiling=False, provider_fault=False)
-    else:
-        book.settle(name, charge)
-    return charge
+    elif book.settle(name, charge).phase == "doubt":
+        assert is_unpriced(charge)
+        return None
+    return charge._replace(nano=None) if charge is not None and is_unpriced(charge) else charge
 
 
 __all__ = ["PROVIDER", "Call", "Table", "calls", "price_shapes", "settle", "tables"]

@@ -25,6 +25,7 @@ from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import Price, Tier
+from agentctl.pricing.substitutes import Substitute
 from tests.ledger.parts import ask
 from tests.ledger.puppet import puppet
 from tests.ledger.test_disk import filled, mounted, root_only
@@ -119,6 +120,7 @@ charges = st.builds(
     words,
     amounts,
     st.none() | amounts,
+    substitute=st.none() | st.builds(Substitute, words, st.none() | prices, words),
 )
 conclusions: st.SearchStrategy[Conclusion] = st.one_of(
     charges,

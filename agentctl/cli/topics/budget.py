@@ -19,9 +19,9 @@ _TEXT = """\
 What is promised: no request is sent unless, in one transaction of the ledger, what is spent + in doubt + held + the
 request's own worst case stays within every limit: its run's dollars, its run's tokens, and the dollars of the last hour
 (and of any other window that is set) over all runs of this user. It assumes that the price table is right, that the
-provider keeps to the most output tokens it was given, bills a request at most once for the usage it reports and no
-refused request, and that the wall clock is right across a reboot. What breaks an assumption is recorded in full and
-stops the spending.
+model that was asked answers or one that costs no more, that the provider keeps to the most output tokens it was given,
+bills a request at most once for the usage it reports and no refused request, and that the wall clock is right across a
+reboot. What breaks an assumption is recorded in full and stops the spending.
 
 LIMITS
 "none" lifts one limit; a warning comes at 80 %. Minute, hour, day (24 hours) and month (30 days) are windows that move
@@ -70,6 +70,12 @@ declared: builtin, Ollama on this host, or a price of 0 of yours. Prices are rea
 yours on top:
 
   agentctl providers list
+
+If another model answers than was asked, the charge is at the dearer price, and from then on so is every hold for that
+model name at that address; if the price of the one that answered is unknown, the next request is refused:
+
+  agentctl ledger check                     who answered in the place of whom
+  agentctl ledger reconcile --clear-substitute PROVIDER/MODEL      hold its own price again
 
 Where CI is set the ledger is this runner's only: the hour's limit does not see other runners.
 """

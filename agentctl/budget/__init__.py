@@ -1,4 +1,8 @@
-"""The rules of the budget as pure functions: limits, wish, grant, verdict, and what a usage report comes to."""
+"""The rules of the budget as pure functions: limits, wish, grant, verdict, and what a usage report comes to.
+
+``judge`` decides on an ``Ask``: a grant, a wait or a verdict. ``conclusions`` has the ways in which an attempt can end,
+and the charge for a report. Nothing in here reads a clock, a file or the ledger: amounts come in and go out.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,16 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from agentctl.budget.conclusions import Charge as Charge
+from agentctl.budget.conclusions import Conclusion as Conclusion
+from agentctl.budget.conclusions import Doubt as Doubt
+from agentctl.budget.conclusions import Settlement as Settlement
+from agentctl.budget.conclusions import Void as Void
+from agentctl.budget.conclusions import dearest_charge as dearest_charge
+from agentctl.budget.conclusions import kind_of as kind_of
 from agentctl.errors import LimitName, Unit, Verdict
 from agentctl.limits import FURTHER, OWN, CostLimit
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import (
-    MOST_AMOUNT,
-    ChargedBy,
-    ModelFacts,
-    Price,
-    PriceOf,
-    charge_nano,
-    most_output,
-    rates_of,
-    storable,
-    to_nano,
-    worst_nano,
-)
+from agentctl.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output, no_price, to_nano, worst_nano
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
 
@@ -59,9 +57,8 @@ class Seen(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """What is set aside for a last answer, should a limit stop the run: tokens in and out.
-
-    No output: nothing is set aside, and what was is given back.
+    """What is set aside for a last answer, should a limit stop the run: tokens in and out. No output: nothing is set
+    aside, and what was is given back.
     """
 
     input_bound: int
@@ -77,7 +74,7 @@ class Ask:
     ``then`` is what a summary must leave for the request behind it. ``seen`` is what a model that once broke its clamp
     has reported: its ceiling is held, and at least that.
     ``can_count``: the input can be counted where ``input_bound`` is too much; ``counted_bound`` is what it came to,
-    and ``is_counted`` whether that is the bound.
+    and ``is_counted`` whether that is the bound. ``price_of`` prices models that have answered in place of this one.
     """
 
     attempt_id: str
@@ -96,6 +93,7 @@ class Ask:
     counted_bound: int | None = None
     is_counted: bool = False
     seen: Seen | None = None
+    price_of: PriceOf = no_price
 
 
 class Hold(NamedTuple):
@@ -121,72 +119,6 @@ class Wait:
     reason: Literal["holds", "provider", "bound"]
     seconds: float
     verdict: Verdict | None = None
-
-
-class Charge(NamedTuple):
-    """What an attempt cost, and what it was charged at; ``nano`` (nano-dollars) None: the price is unknown.
-
-    ``model`` is the one that answered. ``by`` says what set the amount: the price of the asked or of the answering
-    model, or what the provider says that it billed; None where nothing did. ``price`` is the dearest price that applied
-    (under ``by`` "billed" it came to less), ``priced_model`` whose it is. ``tier`` is the service tier that served
-    the request, "" for the usual one; ``hour_writes`` are the tokens among the cache writes that last an hour.
-    ``breaks_hold``: it is an overrun also where the whole hold would pay for it. ``capped``: more was reported than a
-    row of the ledger can store. ``dearest_class``: each token was charged as the dearest class.
-    """
-
-    usage: Usage
-    nano: int | None
-    model: str | None = None
-    by: ChargedBy | None = None
-    price: Price | None = None
-    priced_model: str | None = None
-    tier: str = ""
-    hour_writes: int = 0
-    billed_nano: int | None = None
-    breaks_hold: bool = False
-    capped: bool = False
-    dearest_class: bool = False
-
-
-class Doubt(NamedTuple):
-    """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
-
-    ``least`` is what it cost at least, by what was reported of it.
-    """
-
-    reason: str
-    ceiling: bool = False
-    provider_fault: bool = True
-    least: Charge | None = None
-
-
-class Void(NamedTuple):
-    """That an attempt surely cost nothing."""
-
-    reason: str
-
-
-Conclusion = Charge | Doubt | Void
-
-
-def kind_of(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
-    """Name the kind of a conclusion."""
-    match conclusion:
-        case Charge():
-            return "charge"
-        case Doubt():
-            return "doubt"
-        case Void():
-            return "void"
-
-
-class Settlement(NamedTuple):
-    """How an attempt stands in the ledger after it was settled; ``overrun`` if it, or its report, is above its hold."""
-
-    phase: Literal["settled", "void", "doubt"]
-    nano: int | None
-    tokens: int
-    overrun: bool = False
 
 
 class Amounts(NamedTuple):
@@ -358,39 +290,6 @@ def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: 
         would_be=_after(room, worst) + (room.queued if queued else 0),
         doubtful=doubtful,
         run_id=room.run_id,
-    )
-
-
-def dearest_charge(
-    usage: Usage, completion: Completion, facts: ModelFacts, price_of: PriceOf, *, dearest_class: bool = False
-) -> Charge | None:
-    """Return the charge for ``usage`` at the dearest price that may apply, or what was billed if that is more.
-
-    Prices that may apply: of the asked and of the answering model, each in the usual service tier and in the one that
-    served the request. None: nobody knows the price in that tier, so the usage does not say what it cost.
-    ``dearest_class``: the classes of the report are not trusted, so each token is charged as the dearest class.
-    """
-    full, usage, tier = usage, storable(usage), completion.tier
-    hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))
-    billed_nano = None if completion.billed_nano is None else min(completion.billed_nano, MOST_AMOUNT)
-    charge = Charge(usage, None, completion.model, tier=tier, hour_writes=hour_writes, billed_nano=billed_nano)
-    charge = charge._replace(dearest_class=dearest_class, capped=usage != full or billed_nano != completion.billed_nano)
-    rates = rates_of(completion, facts, price_of)
-    if not rates:
-        return charge
-    if tier and not any(rate.is_tiered for rate in rates):
-        return None
-    if dearest_class:
-        rates += tuple(rate._replace(price=rate.price.at_dearest(usage.input_tokens)) for rate in rates)
-    amounts = [(charge_nano(rate.price, usage, hour_writes=hour_writes), rate) for rate in rates]
-    nano, rate = max(amounts, key=lambda amount: amount[0])
-    billed = billed_nano is not None and billed_nano > nano
-    return charge._replace(
-        nano=billed_nano if billed else min(nano, MOST_AMOUNT),
-        by="billed" if billed else rate.by,
-        price=rate.price,
-        priced_model=rate.model,
-        capped=charge.capped or nano > MOST_AMOUNT or usage.total_tokens > MOST_AMOUNT,
     )
 
 
