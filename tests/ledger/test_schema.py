@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Barrier
 
@@ -219,6 +219,17 @@ def test_many_that_open_a_ledger_at_once_make_or_migrate_it_once(path: Path, sch
             done.result()
     found = check(path)
     assert (version_of(path), found.attempts, found.wrong) == (LATEST, at_once + (ROWS if schema else 0), ())
+
+
+def test_processes_that_open_an_older_ledger_at_once_go_on_together(older: Path) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(puppet(older)) for _ in range(4)]
+        for number, worker in enumerate(workers):
+            worker.tell("open", f"run {number}")  # the first migrates, the others wait for it
+        assert [worker.heard() for worker in workers] == [None] * 4
+        for number, worker in enumerate(workers):
+            assert worker.do("hold", f"a {number}", 1, {"run": f"run {number}"}) == "held"
+    assert (version_of(older), check(older).wrong) == (LATEST, ())
 
 
 def test_a_step_that_another_has_done_meanwhile_is_left_out(older: Path) -> None:
