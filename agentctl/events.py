@@ -15,7 +15,11 @@ from agentctl.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
 
 
 class RunStarted(NamedTuple):
-    """A run was opened: what it was asked, and what was chosen for it and by what."""
+    """A run was opened: what it was asked, and what was chosen for it and by what.
+
+    ``token_turns``: about how many turns with a full context (at least, at most) the token limit has room for, where it
+    is what stops the run first.
+    """
 
     task: str
     agent: str
@@ -29,6 +33,7 @@ class RunStarted(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
     version: str = ""
     sandbox: str | None = None
+    token_turns: tuple[int, int] | None = None
 
 
 class TurnStarted(NamedTuple):

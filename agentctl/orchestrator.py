@@ -146,6 +146,7 @@ class Orchestrator:
                 labels=plan.labels,
                 version=plan.version,
                 sandbox=kit.sandbox,
+                token_turns=plan.token_turns(facts, self._most_turns(agent)),
             )
         )
         for name, error in kit.left_out.items():
@@ -172,7 +173,7 @@ class Orchestrator:
             load_count=self._load_count,
         )
         emit, limits = run.recorder.emit, plan.loop
-        limits = replace(limits, max_turns=min(limits.max_turns, agent.max_turns or limits.max_turns))
+        limits = replace(limits, max_turns=self._most_turns(agent))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         conversation = Conversation(
             prune=partial(plan.fit, facts, known=Known()),
@@ -203,6 +204,10 @@ class Orchestrator:
             metered=facts.metered,
         )
         return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
+
+    def _most_turns(self, agent: AgentSpec) -> int:
+        most = self._plan.loop.max_turns
+        return min(most, agent.max_turns or most)
 
     async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
         return self._uses(await self._ledger.spend(run.recorder.run_id, further(self._plan.limits)))

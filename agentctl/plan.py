@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from agentctl.closing import SHARE
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
 from agentctl.known import Known
@@ -83,6 +84,23 @@ class Plan:
             return ""
         said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
         return f"{said}, not the {self.most_context:,} of max_context_tokens"
+
+    def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
+        """Return about how many turns with a full context the token limit has room for, at least and at most.
+
+        None where something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The least is of
+        requests that fill the whole context. The most is of requests that fill it as far as cuts leave it on the
+        average, within what is not set aside for a last answer.
+        """
+        tokens, context = self.limits.max_tokens_per_task, self.context_limit(facts)
+        if not facts.metered or tokens is None:
+            return None
+        cut_to = self.context.cut_to_percent if self.context else self.cut_to_percent
+        least = -(-tokens // context)
+        most = max(least, round(tokens * (1 - 1 / SHARE) / (context * (100 + cut_to) / 200)))
+        dollars = min((c for c in (self.limits.max_cost_per_task, self.limits.max_cost_per_hour) if c), default=None)
+        is_dear = facts.price is not None and dollars is not None and facts.price.input * tokens > dollars * 1_000_000
+        return None if most >= most_turns or is_dear else (least, most)
 
     def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
         """Return how many tokens one result may have, and all of a turn together (0: as many as they are)."""

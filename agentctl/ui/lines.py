@@ -175,7 +175,16 @@ def _started(event: RunStarted, *, verbose: bool) -> Line:
     parts = [name, event.provider_chosen_by]
     if verbose:
         parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
+    if event.token_turns is not None:
+        parts.append(_token_turns(event, *event.token_turns))
     return Line(" · ".join(part for part in parts if part), "dim")
+
+
+def _token_turns(event: RunStarted, least: int, most: int) -> str:
+    """Return how many turns the token limit has room for, where it stops the run first."""
+    tokens = next((use.ceiling or 0 for use in event.limits if use.name == "max_tokens_per_task"), 0)
+    turns = plural(most, "turn") if least == most else f"{least:,} to {most:,} turns"
+    return f"{tokens:,} tokens are about {turns} with a full context"
 
 
 def _near(event: ContextMeasured) -> Line:

@@ -221,6 +221,14 @@ def test_the_first_line_says_what_was_chosen_and_by_what() -> None:
     assert shown(started._replace(provider="builtin", model=None)) == ["builtin · key OPENAI_API_KEY"]
 
 
+def test_the_first_line_says_how_many_turns_the_token_limit_has_room_for() -> None:
+    tokens = LimitUse("max_tokens_per_task", "tokens", 100_000, 0)
+    started = RunStarted("t", "docker", "task words", "openai", "key", "gpt", True, "/srv", (tokens,))
+    said = "openai/gpt · key · 100,000 tokens are about"
+    assert shown(started._replace(token_turns=(13, 15))) == [f"{said} 13 to 15 turns with a full context"]
+    assert shown(started._replace(token_turns=(1, 1))) == [f"{said} 1 turn with a full context"]
+
+
 def test_a_turn_is_one_line_behind_what_was_said() -> None:
     call = ToolCall("1", "docker_ps", {"all": True, "name": "wéb"})
     answered = ModelAnswered(2, "Let me look.\n", (call,), "tool_calls", None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from agentctl import ContextManager
 from agentctl.context import conversation_tokens, prune, schema_tokens
 from agentctl.errors import ContextOverflow
+from agentctl.limits import CostLimit
 from agentctl.messages import Message, ToolSpec
 from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.pricing import FREE, ModelFacts, Price
 from tests.context.parts import SYSTEM, TASK, turn
 
 FACTS = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
@@ -68,6 +70,32 @@ def test_the_least_answer_that_would_do_has_room_beside_what_is_sent(
     facts: ModelFacts, most: int | None, limit: int
 ) -> None:
     assert Plan(max_output_tokens=most).context_limit(facts) == limit
+
+
+GPT = replace(FACTS, provider="openai", model="gpt-4o", price=Price(Decimal("2.5"), Decimal(10)))
+
+
+@pytest.mark.parametrize(
+    ("facts", "plan", "most_turns", "turns"),
+    [
+        (GPT, Plan(), 30, (13, 15)),
+        (GPT, Plan(), 16, (13, 15)),
+        (GPT, Plan(), 15, None),
+        (FACTS, Plan(max_context_tokens=32_000), 30, (4, 4)),
+        (GPT, Plan(cut_to_percent=80), 30, (13, 13)),
+        (GPT, Plan(limits=CostLimit(max_tokens_per_task=5_000)), 30, (1, 1)),
+        (GPT, Plan(limits=CostLimit(max_tokens_per_task=None)), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=Decimal("0.20"))), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=None, max_cost_per_hour=Decimal("0.20"))), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=None, max_cost_per_hour=None)), 30, (13, 15)),
+        (replace(GPT, price=None), Plan(), 30, (13, 15)),
+        (BUILTIN, Plan(), 30, None),
+    ],
+)
+def test_the_token_limit_is_told_in_turns_where_it_stops_a_run_first(
+    facts: ModelFacts, plan: Plan, most_turns: int, turns: tuple[int, int] | None
+) -> None:
+    assert plan.token_turns(facts, most_turns) == turns
 
 
 def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:

@@ -158,7 +158,7 @@ async def test_a_run_from_its_first_event_to_its_result(house: House) -> None:
     unused = (*limits[:2], LimitUse("max_tokens_per_task", "tokens", 100_000, 0))
     assert house.diary.events[0] == RunStarted(
         "List all containers", "docker", "task words", "scripted", "flag", "scripted", True, "/srv", unused,
-        {"team": "ops"}, "0.1.0",
+        {"team": "ops"}, "0.1.0", token_turns=(13, 15),
     )  # fmt: skip
     assert [record.seq for record in house.diary.records] == list(range(1, len(house.diary.records) + 1))
     assert {record.run_id for record in house.diary.records} == {"7f3a"}

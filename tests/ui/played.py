@@ -149,16 +149,16 @@ def call(name: str, /, **arguments: object) -> ToolCall:
 
 RESTART = [
     streamed("Let me look at the containers first.", call("docker_ps", all=True)),
-    streamed(SAID, call("docker_restart", name="web"), tokens=(5400, 310, 2048)),
-    streamed(DONE, tokens=(6900, 220, 5120)),
+    streamed(SAID, call("docker_restart", name="web"), tokens=(2700, 310, 2048)),
+    streamed(DONE, tokens=(3300, 220, 2560)),
 ]
 STORIES: dict[str, list[Any]] = {
     "restart": RESTART,
     "again": [*RESTART[:2], streamed("Once more.", call("docker_restart", name="web")), streamed("Twice restarted.")],
     "busy": [
         streamed("Let me look at the containers first.", call("docker_ps", all=True)),
-        streamed(SAID.split(chr(10))[0], call("docker_restart", name="web"), tokens=(5400, 310, 2048)),
-        streamed(DONE, tokens=(6900, 220, 5120)),
+        streamed(SAID.split(chr(10))[0], call("docker_restart", name="web"), tokens=(2700, 310, 2048)),
+        streamed(DONE, tokens=(3300, 220, 2560)),
     ],
     "remove": [streamed("", call("docker_rm", name="web-old")), streamed("It is gone.")],
     "hostile": [streamed("", call("docker_rm", name=HOSTILE)), streamed("Tried.")],

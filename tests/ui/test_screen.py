@@ -24,7 +24,7 @@ def test_after_a_run_only_the_lasting_lines_and_the_answer_stand_there(on_screen
     assert rows[0] == "openai/gpt-4o-mini · key OPENAI_API_KEY"
     assert [row for row in rows if row.startswith(("task ", "───", "◐", "hour ", "context "))] == []
     assert [row for row in rows if "web is healthy again" in row] == ["web is healthy again."]
-    assert rows[-1].startswith("done · 3 turns · $0.1647 of $0.50 · hour $0.1647 of $10 · ")
+    assert rows[-1].startswith("done · 3 turns · $0.1017 of $0.50 · hour $0.1017 of $10 · ")
     assert screen.cursor_is_visible
     assert rows.count("") == 5  # one within what was said, two around the table, two around the answer
 
