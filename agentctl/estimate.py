@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_CEILING
 from typing import NamedTuple
@@ -18,6 +18,8 @@ from agentctl.context import PLAIN, Measure
 from agentctl.dispatch import Dispatch
 from agentctl.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
 from agentctl.events import Event
+from agentctl.gauge import Load
+from agentctl.holding import Counter
 from agentctl.ledger.outlook import Outlook
 from agentctl.limits import WINDOWS
 from agentctl.messages import Message, Request, Usage
@@ -82,8 +84,9 @@ async def estimate(
     now: Callable[[], datetime],
     measure: Measure = PLAIN,
     price_of: PriceOf = no_price,
+    load_count: Load | None = None,
 ) -> Estimate:
-    """Compose the first request of a run, and judge it; ``measure`` counts what is likely.
+    """Compose the first request of a run, and judge it; ``measure`` counts what is likely, ``load_count`` what is most.
 
     ``price_of`` prices the models that have answered in the place of this one.
 
@@ -105,20 +108,27 @@ async def estimate(
     system = system_prompt(agent, plan, now())
     messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
     wanted = wish(facts, plan.max_output_tokens)
+    request = Request(facts.model, messages, tools)
+    count = Counter(load_count).of(request, None, facts.may_cut)
     ask = Ask(
         attempt_id=_RUN,
         run_id=_RUN,
         facts=facts,
-        input_bound=bound(Request(facts.model, messages, tools)) if facts.metered else 0,
+        input_bound=bound(request) if facts.metered else 0,
         least=wanted.least,
         most=wanted.most,
         hour_limit_nano=ceiling_of(plan.limits, "max_cost_per_hour"),
         deadline_s=plan.deadline_s,
         further=further(plan.limits),
         price_of=price_of,
+        can_count=count is not None,
     )
     found = look(ask, agent.name)
+    if count is not None and isinstance(found.answer, Wait) and found.answer.reason == "bound":
+        counted = await count()
+        found = look(replace(ask, counted_bound=counted, can_count=counted is not None), agent.name)
     likely = measure.request(messages, tools) if facts.metered else 0
+    cost = cost_of(facts, found.rooms, likely=min(likely, found.input_bound), least=wanted.least, held_at=found.price)
     refusal = _refusal(found, plan, facts)
     breaker = None
     if isinstance(refusal, BudgetExceeded):
@@ -136,9 +146,9 @@ async def estimate(
         labels=plan.labels,
         limits_set_by=plan.limits_set_by,
         likely=likely,
-        most=ask.input_bound,
+        most=found.input_bound,
         output=wanted,
-        cost=cost_of(facts, found.rooms, likely=min(likely, ask.input_bound), least=wanted.least, held_at=found.price),
+        cost=cost,
         outlook=found,
         refusal=refusal,
         breaker=breaker,

@@ -100,6 +100,7 @@ async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels:
         now=lambda: datetime.now(UTC),
         measure=_measure(loaded, provider.facts),
         price_of=_prices_for(provider, loaded),
+        load_count=_load_count(provider),
     )
 
 

@@ -21,19 +21,18 @@ from agentctl.budget import (
     Spend,
     Wait,
     Worst,
-    judge,
     worst_case,
 )
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, nesting, rows, substitution
 from agentctl.ledger.clock import as_datetime, read_boot_id
-from agentctl.ledger.health import broke_its_clamp, may_count, provider_health
-from agentctl.ledger.kept import Kept
+from agentctl.ledger.grant import judged_by_count, timed
+from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.owner import Alive, is_dead
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.subtotals import run_amounts
-from agentctl.ledger.sums import calls_a_minute, free_at, limits_of, window_amounts
+from agentctl.ledger.sums import calls_a_minute, limits_of, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
 from agentctl.pricing import MOST_AMOUNT
 
@@ -161,14 +160,10 @@ class Book:
             nesting.refuse_the_unbounded(ask, limits)
             seen = broke_its_clamp(tick, ask)
             ask, broke = replace(ask, seen=seen), seen is not None
-            answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
-            if would_count(tick, ask, answer, at_ceiling=broke):
-                if ask.counted_bound is None:
-                    self._leave(tick, ask.attempt_id)
-                    return Wait("bound", 0.0)
-                if ask.counted_bound < ask.input_bound:
-                    ask = replace(ask, input_bound=ask.counted_bound, is_counted=True)
-                answer, aside, gone = judged(tick, ask, limits, own, at_ceiling=broke)
+            ask, answer, aside, gone = judged_by_count(tick, ask, limits, own, at_ceiling=broke)
+            if isinstance(answer, Wait) and answer.reason == "bound":
+                self._leave(tick, ask.attempt_id)
+                return answer
             if isinstance(answer, Wait):
                 self._queue(tick, ask, at_ceiling=broke)
                 verdict = answer.verdict
@@ -358,42 +353,3 @@ def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
             Book(store, owner_id="", pid=os.getpid()).apply_spooled()
         finally:
             store.close()
-
-
-def judged(
-    tick: Tick, ask: Ask, limits: tuple[Room, ...], own: Kept | None, *, at_ceiling: bool
-) -> tuple[Worst | Wait | Verdict, Kept | None, tuple[Kept, ...]]:
-    """Judge with what may be kept beside the hold; return what is kept then, and what other runs lose for it."""
-    answer: Worst | Wait | Verdict
-    for aside in (None,) if at_ceiling else kept.sizes(ask, own):
-        answer = judge(ask, kept.beside(limits, aside), at_ceiling=at_ceiling)
-        if isinstance(answer, Worst):
-            return answer, aside, ()
-    refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # for that nobody gives up a last answer
-    others = kept.of_others(tick, ask.run_id) if refused else ()
-    if others:  # only what is in the way of this one
-        tight = (room for room in kept.beside(limits, aside) if not _allows(ask, room, at_ceiling=at_ceiling))
-        others = kept.counting_in(others, tight)
-    for count in range(1, len(others) + 1):
-        freed = kept.freed(limits, others[:count])
-        granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
-        if isinstance(granted, Worst):
-            return granted, aside, others[:count]
-        answer = granted  # what others keep would make way, so it neither refuses nor stands in the figures
-    return answer, own, ()
-
-
-def _allows(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
-    return isinstance(judge(ask, (room,), at_ceiling=at_ceiling), Worst)
-
-
-def would_count(tick: Tick, ask: Ask, answer: Worst | Wait | Verdict, *, at_ceiling: bool) -> bool:
-    """Whether a counted bound could do better: this one shortens the output, makes it wait, or refuses it."""
-    if not ask.can_count or at_ceiling or (isinstance(answer, Worst) and answer.output >= ask.most):
-        return False
-    return may_count(tick, ask.facts)
-
-
-def timed(tick: Tick, ask: Ask, verdict: Verdict) -> Verdict:
-    """Return a refusal with the time when it would be none any more."""
-    return replace(verdict, free_at=free_at(tick, ask, verdict))

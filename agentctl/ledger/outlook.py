@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger import substitution
-from agentctl.ledger.book import PAUSE_S, judged, timed
+from agentctl.ledger.book import PAUSE_S
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
+from agentctl.ledger.grant import judged_by_count, timed
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
 from agentctl.ledger.reading import tick_of
@@ -32,6 +33,7 @@ class Outlook(NamedTuple):
     """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls.
 
     ``price`` is what it would be held at: that of a model that has answered in its place, if that is dearer.
+    ``input_bound`` is the bound by which it was judged, in tokens.
     """
 
     as_of: datetime
@@ -40,6 +42,7 @@ class Outlook(NamedTuple):
     rest_s: float
     alike: Likeness
     price: Price | None
+    input_bound: int = 0
 
 
 def outlook(
@@ -66,12 +69,13 @@ def outlook(
                 wanted = replace(wanted, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
         seen = broke_its_clamp(tick, ask)
-        answer, _, _ = judged(tick, replace(wanted, seen=seen), rooms, None, at_ceiling=seen is not None)
+        wanted = replace(wanted, seen=seen)
+        wanted, answer, _, _ = judged_by_count(tick, wanted, rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
             answer = timed(tick, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
             answer = replace(answer, verdict=timed(tick, wanted, answer.verdict))
-        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike, price)
+        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
 
     return _as_it_lies(path, look, clock or system_clock())
 

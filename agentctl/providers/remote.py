@@ -129,6 +129,9 @@ class RemoteProvider(LLMProvider):
         """The vocabulary that surely counts what this model reads; None: nobody is sure.
 
         Only at OpenAI's own address: behind another one a model of the same name may be anything.
+
+        >>> OpenAIProvider("gpt-4o", api_key="sk-…").vocabulary
+        'o200k_base'
         """
         official = self.provider == "openai" and is_official(self.provider, self._base_url)
         return published_vocabulary(self.model) if official else None

@@ -108,12 +108,14 @@ async def test_without_a_vocabulary_the_bound_stays_that_of_its_bytes(desk: Desk
                 raise MemoryError
             return None
 
-    loading = Broken(missing=missing)
-    assert await ask(desk, loading, "0.045") == ANSWER
-    ((bounded, granted),) = held(desk)
-    assert bounded == plain_bound(REQUEST)
-    assert granted < 4_096
-    assert attempts(desk) == [("settled", bounded, 0)]
+    loading, limits = Broken(missing=missing), CostLimit(max_cost_per_task=Decimal("0.042"))
+    calls = await desk.calls(ANSWER, ANSWER, limits=limits, load_count=loading)
+    assert [await calls.ask(LONG), await calls.ask(LONG)] == [ANSWER, ANSWER]
+    plain = plain_bound(Request("m", LONG))
+    assert attempts(desk)[0] == ("settled", plain, 0)
+    assert held(desk)[0][0] == plain
+    assert all(granted < 4_096 for _, granted in held(desk))
+    assert len(loading.threads) == 1
 
 
 async def test_a_later_request_counts_what_is_new_behind_the_report(desk: Desk) -> None:

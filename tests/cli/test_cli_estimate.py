@@ -179,6 +179,20 @@ def test_amounts_in_doubt_that_are_in_the_way_end_it_as_they_end_the_run(
     assert said.endswith("\n\nThe first call would be refused now: amounts in doubt are in the way.\n")
 
 
+@pytest.mark.parametrize(("most", "counts"), [("0.50", False), ("0.05", True)])
+def test_a_first_call_is_counted_where_its_bytes_are_in_the_way(
+    here: Here, monkeypatch: pytest.MonkeyPatch, most: str, counts: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    words = ("run", "--estimate", TASK, "--json", "--model", "openai/gpt-4o", "--max-cost", most)
+    counted = here(*words).document["first_call"]
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/v1")
+    by_bytes = here(*words).document["first_call"]
+    assert (counted["most_input_tokens"] < by_bytes["most_input_tokens"] / 2) is counts
+    assert counted["likely_input_tokens"] < counted["most_input_tokens"]
+    assert counted["most_usd"] <= float(most)
+
+
 def test_every_limit_that_is_set_has_its_row(here: Here, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     spent(state, 1_000)

@@ -160,6 +160,20 @@ async def test_a_model_that_broke_its_clamp_is_judged_at_its_ceiling(path: Path,
     await book.aclose()
 
 
+def test_a_count_is_asked_for_where_the_book_would_ask_for_it(path: Path, clock: HandClock) -> None:
+    limits = CostLimit(max_cost_per_task=None, max_tokens_per_task=300)
+    asked = ask("estimate", "estimate", input_bound=200, least=10, most=256, can_count=True)
+    seen = [
+        outlook(path, one, limits, agent="a", clock=clock)
+        for one in (asked, replace(asked, counted_bound=40), replace(asked, input_bound=44, counted_bound=40))
+    ]
+    assert [one.answer for one in seen[:1]] == [Wait("bound", 0.0)]
+    assert [(one.answer.output, one.input_bound) for one in seen[1:] if isinstance(one.answer, Worst)] == [
+        (256, 40),
+        (256, 44),
+    ]
+
+
 async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None:
     """Open and close the book again and again: the log comes and goes under the reader."""
     done, seen = threading.Event(), list[int]()

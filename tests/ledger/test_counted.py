@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Ask, Charge, Hold, Wait
+from agentctl.budget import Ask, Charge, Hold, Keep, Wait
 from agentctl.errors import Verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.limits import CostLimit
@@ -71,8 +71,13 @@ async def test_a_count_is_held_where_it_was_asked_for(ledger: SqliteLedger, path
 async def test_a_count_that_is_not_needed_is_not_held(ledger: SqliteLedger, path: Path) -> None:
     await opened(ledger, 9_000)
     await ledger.reserve(asking("a", counted=3_000))
-    await ledger.reserve(replace(asking("b", bound=2_000, counted=3_000), most=100_000))
-    assert [(bound, counted) for _, bound, _, counted in attempts(path)] == [(8_000, 0)]
+    assert attempts(path) == [("held", 8_000, 1_000, 0)]
+
+
+async def test_a_count_above_the_bytes_is_not_held(ledger: SqliteLedger, path: Path) -> None:
+    await opened(ledger, 2_500)
+    await ledger.reserve(asking("a", bound=2_000, counted=2_100))
+    assert attempts(path) == [("held", 2_000, 500, 0)]
 
 
 async def test_a_count_shortens_waits_and_refuses_as_any_bound(ledger: SqliteLedger) -> None:
@@ -171,9 +176,21 @@ async def test_what_another_model_answers_is_not_counted(ledger: SqliteLedger, p
     await opened(ledger, 8_300)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(
-            "INSERT INTO substitutes (provider, base_url, model, answered_model, attempt_id, at_us)"
-            " VALUES ('openai', '', 'm', 'claude', 'x', 1)"
+            "INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices, attempt_id, at_us)"
+            """ VALUES ('openai', '', 'm', 'other', '', '{"input": "1", "output": "1"}', 'x', 1)"""
         )
     held = await ledger.reserve(asking("a"))
     assert isinstance(held, Hold)
     assert (held.input_bound, held.granted_output) == (8_000, 300)
+
+
+async def test_a_bound_that_would_take_what_another_run_keeps_is_counted_first(ledger: SqliteLedger) -> None:
+    hour = 10_000_000
+    for run in ("keeps", "asks"):
+        await opened(ledger, 100_000, run)
+    kept = asking("a", bound=100, run="keeps", hour_limit_nano=hour, least=100, most=100, keep=Keep(2_000, 100))
+    await charged(ledger, await ledger.reserve(kept), 100)
+    asked = asking("b", run="asks", hour_limit_nano=hour)
+    assert await ledger.reserve(asked) == Wait("bound", 0.0)
+    assert isinstance(await ledger.reserve(replace(asked, counted_bound=3_000)), Hold)
+    assert (await ledger.spend("keeps")).run_nano.held == 2_100_000
