@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from agentctl.cli.ledger_shown import Clearable
     from agentctl.ledger.reconcile import By, Reconciled
 
 WHAT = "What"
@@ -80,6 +81,15 @@ def reconcile(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    clear_miscount: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-miscount",
+            metavar="PROVIDER/MODEL",
+            help="Count its input again, after it reported more than its vocabulary counts.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     clock: Annotated[
         bool,
         typer.Option(
@@ -103,7 +113,7 @@ def reconcile(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    asked = _Asked(attempt, run, provider, from_, clear_overrun, clear_substitute, actual, clock)
+    asked = _Asked(attempt, run, provider, from_, clear_overrun, clear_substitute, clear_miscount, actual, clock)
     _refuse_inside_a_run()
     _refuse_the_unclear(asked)
     path = load_settings(flags={}, remember=False).settings.ledger_path
@@ -112,6 +122,9 @@ def reconcile(
         return
     if clear_substitute is not None:
         _clear(path, "substitute", clear_substitute, dry_run=dry_run, as_json=as_json)
+        return
+    if clear_miscount is not None:
+        _clear(path, "miscount", clear_miscount, dry_run=dry_run, as_json=as_json)
         return
     if clock:
         _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
@@ -138,6 +151,7 @@ class _Asked(NamedTuple):
     from_: str | None
     clear_overrun: str | None
     clear_substitute: str | None
+    clear_miscount: str | None
     actual: str | None
     clock: bool
 
@@ -156,11 +170,12 @@ def _refuse_the_unclear(asked: _Asked) -> None:
     from agentctl.errors import UsageError
 
     whose = None if asked.from_ else asked.provider  # beside --from it says whose export it is
-    clears = asked.clear_overrun or asked.clear_substitute
-    given = (asked.attempt, asked.run, whose, asked.from_, asked.clear_overrun, asked.clear_substitute, asked.clock)
+    clears = [what for what in (asked.clear_overrun, asked.clear_substitute, asked.clear_miscount) if what]
+    given = (asked.attempt, asked.run, whose, asked.from_, *clears, asked.clock)
     if len([what for what in given if what]) != 1 or (asked.clock and asked.provider):
         raise UsageError(
-            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute and --clock",
+            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
+            " --clock",
             hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
         )
     needs_actual = not asked.from_ and not clears and not asked.clock
@@ -255,21 +270,25 @@ def _agreed(deed: _Deed) -> Collection[str] | None:
     return {one.attempt_id for one in would.done}
 
 
-def _clear(path: Path, what: Literal["overrun", "substitute"], name: str, *, dry_run: bool, as_json: bool) -> None:
+def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bool) -> None:
     from agentctl.cli.ledger_shown import cleared_document
-    from agentctl.ledger.reconcile import clear_overrun, clear_substitutes
+    from agentctl.ledger.reconcile import clear_miscounts, clear_overrun, clear_substitutes
     from agentctl.text import safe_text
 
     provider, _, model = name.partition("/")
-    clear = clear_overrun if what == "overrun" else clear_substitutes
+    clear = {"overrun": clear_overrun, "substitute": clear_substitutes, "miscount": clear_miscounts}[what]
     done = clear(path, provider, model, dry_run=dry_run)
-    held = "usual worst case" if what == "overrun" else "own price"
+    again = {
+        "overrun": "usual worst case {} held again",
+        "substitute": "own price {} held again",
+        "miscount": "input {} counted again",
+    }[what]
     if as_json:
         print(cleared_document(what, name, done=done, dry_run=dry_run))
     elif not done:
         print(f"nothing stands against {safe_text(name)} any more")
     else:
-        print(f"{safe_text(name)}: its {held} {'would be' if dry_run else 'is'} held again")
+        print(f"{safe_text(name)}: its {again.format('would be' if dry_run else 'is')}")
 
 
 def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:

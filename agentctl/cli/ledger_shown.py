@@ -13,6 +13,7 @@ from agentctl.cli.document import as_json, moment, usd
 from agentctl.errors import StateError
 from agentctl.ledger.charges import WhyNot
 from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
+from agentctl.ledger.miscount import Miscounted
 from agentctl.ledger.reconcile import ClockReset, Reconciled
 from agentctl.ledger.substitution import Substituted
 from agentctl.text import safe_text
@@ -51,7 +52,11 @@ def _clears_substitutes(one: Substituted) -> str:
     return f"agentctl ledger reconcile --clear-substitute {shlex.quote(_name(one))}"
 
 
-def _name(one: Overran | OpenHold | Substituted) -> str:
+def _clears_miscounts(one: Miscounted) -> str:
+    return f"agentctl ledger reconcile --clear-miscount {shlex.quote(_name(one))}"
+
+
+def _name(one: Overran | OpenHold | Substituted | Miscounted) -> str:
     return f"{one.provider}/{one.model}" if one.model else one.provider
 
 
@@ -136,6 +141,17 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
                 }
                 for one in found.substitutes
             ],
+            "miscounts": [
+                {
+                    "provider": one.provider,
+                    "base_url": one.base_url or None,
+                    "model": one.model,
+                    "attempts": one.attempts,
+                    "last_at": moment(one.last_at),
+                    "hint": _clears_miscounts(one),
+                }
+                for one in found.miscounts
+            ],
             "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
         }
     )
@@ -174,6 +190,9 @@ def _check_lines(found: Checked) -> Iterator[str]:
     for answered in found.substitutes:
         yield f"\n{safe_text(_answered_words(answered))}"
         yield f"  {safe_text(_clears_substitutes(answered))}"
+    for counted in found.miscounts:
+        yield f"\n{safe_text(_name(counted))} reported more input than its vocabulary counts: bytes bound it until"
+        yield f"  {safe_text(_clears_miscounts(counted))}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
         seen = _local(found.expected_wall)
         yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
@@ -283,8 +302,11 @@ def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
     return "\n".join(map(safe_text, lines))
 
 
-def cleared_document(what: Literal["overrun", "substitute"], name: str, *, done: bool, dry_run: bool) -> str:
-    """Return that a model's usual worst case is held again, as JSON."""
+Clearable = Literal["overrun", "substitute", "miscount"]
+
+
+def cleared_document(what: Clearable, name: str, *, done: bool, dry_run: bool) -> str:
+    """Return that nothing stands against a model any more, as JSON."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
     return as_json({**head, f"cleared_{what}": name if done else None, "error": None})
 

@@ -15,6 +15,7 @@ from agentctl.errors import StateError
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import aside
+from agentctl.ledger.miscount import Miscounted, standing_miscounts
 from agentctl.ledger.owner import liveness
 from agentctl.ledger.reading import reading
 from agentctl.ledger.replay import NAMES, Above, Replay, Step
@@ -154,6 +155,7 @@ class Checked(NamedTuple):
     overruns: tuple[Overran, ...] = ()
     unsettled: tuple[Unsettled, ...] = ()
     substitutes: tuple[Substituted, ...] = ()
+    miscounts: tuple[Miscounted, ...] = ()
     wrong: tuple[str, ...] = ()
     wrong_count: int = 0
 
@@ -283,7 +285,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
         overruns = tick.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
-        substitutes = standing(tick)
+        substitutes, miscounts = standing(tick), standing_miscounts(tick)
         unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
     owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
@@ -313,6 +315,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         ),
         unsettled=unsettled,
         substitutes=substitutes,
+        miscounts=miscounts,
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from agentctl.budget import Ask, Room, Wait, Worst, judge
 from agentctl.errors import Verdict
 from agentctl.ledger import kept
-from agentctl.ledger.health import may_count
 from agentctl.ledger.kept import Kept
+from agentctl.ledger.miscount import may_count
 from agentctl.ledger.store import Tick
 from agentctl.ledger.sums import free_at
 

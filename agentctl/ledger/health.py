@@ -43,22 +43,6 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
     return Wait("provider", PROBE_POLL_S) if under_way else False
 
 
-def may_count(tick: Tick, facts: ModelFacts) -> bool:
-    """Whether a bound may be counted by the vocabulary that this model is known for.
-
-    Not after a report above such a bound, until the user clears it, and not where another model has answered.
-    """
-    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
-    found = tick.db.execute(
-        "SELECT 1 FROM attempts WHERE provider = ?1 AND base_url = ?2 AND coalesce(model, '') = ?3"
-        " AND counted = 1 AND input_tokens > input_bound AND miscount_cleared_us IS NULL"
-        " UNION ALL SELECT 1 FROM substitutes WHERE provider = ?1 AND base_url = ?2 AND model = ?3"
-        " AND cleared_us IS NULL LIMIT 1",
-        asked,
-    ).fetchone()
-    return found is None
-
-
 def broke_its_clamp(tick: Tick, ask: Ask) -> Seen | None:
     """Return the most that this provider and model reported above a hold, None if nothing of it stands uncleared."""
     found, *seen = tick.db.execute(

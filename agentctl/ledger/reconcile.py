@@ -14,6 +14,7 @@ from agentctl.errors import ActionDenied, UsageError
 from agentctl.ledger import rows
 from agentctl.ledger.book import Book
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.miscount import miscounts
 from agentctl.ledger.owner import liveness, owner_ids
 from agentctl.ledger.reading import reading
 from agentctl.ledger.rows import plain
@@ -322,3 +323,27 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
                 (tick.now_us, plain(provider), plain(model)),
             )
         return None in ours
+
+
+def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
+    """Let a model's bounds be counted again, at every address; False if nothing stood against that any more.
+
+    Raises:
+        UsageError: it never reported more than its counted bound.
+        StateError: the ledger cannot be used.
+    """
+    name = f"{provider}/{model}"
+    with opened(path, clock=None, dry_run=dry_run) as tick:
+        found = [] if tick is None else miscounts(tick)
+        ours = [(attempt_id, stands) for attempt_id, *of, stands in found if of == [plain(provider), plain(model)]]
+        if tick is None or not ours:
+            known = {f"{of}/{what}" for _, of, what, _ in found}
+            raise UsageError(
+                f"{name} has never reported more than its counted bound", hint=did_you_mean(name, sorted(known))
+            )
+        if not dry_run:
+            tick.db.executemany(
+                "UPDATE attempts SET miscount_cleared_us = ? WHERE id = ? AND miscount_cleared_us IS NULL",
+                [(tick.now_us, attempt_id) for attempt_id, _ in ours],
+            )
+        return any(stands for _, stands in ours)

@@ -172,6 +172,9 @@ def test_the_line_as_it_is_printed_gives_back_without_a_terminal_and_costs_shows
         (("--clear-overrun", "p/m", "--actual", "0"), "--actual goes with"),
         (("--from", "no.csv"), "cannot be read"),
         (("--clear-overrun", "p/m"), "never cost more"),
+        (("--clear-miscount", "p/m"), "never reported more than its counted bound"),
+        (("--clear-miscount", "p/m", "--clear-overrun", "p/m"), "name one of"),
+        (("--clear-miscount", "p/m", "--actual", "0"), "--actual goes with"),
     ],
 )
 def test_what_is_unclear_changes_nothing(here: InThisProcess, path: Path, words: tuple[str, ...], said: str) -> None:
@@ -198,6 +201,7 @@ async def test_a_command_of_a_run_reads_the_ledger_and_cannot_change_it(path: Pa
     for words in (
         ("reconcile", "--run", "run", "--actual", "0", "--yes"),
         ("reconcile", "--clear-overrun", "p/m"),
+        ("reconcile", "--clear-miscount", "p/m"),
         ("reconcile", "--clock"),
     ):
         inside = await run_process([*argv, *words], timeout=60, env=env, cwd=tmp_path)
@@ -265,6 +269,22 @@ def test_an_overrun_is_listed_with_the_line_that_clears_it(here: InThisProcess, 
     assert (done.code, done.out) == (0, "p/m: its usual worst case is held again\n")
     assert here(*line.split()[1:]).out == "nothing stands against p/m any more\n"
     assert here("ledger", "check", "--json").document["overruns"] == []
+
+
+def test_a_miscount_is_listed_and_cleared_by_the_line_that_is_shown(here: InThisProcess, path: Path) -> None:
+    left_in_doubt(path, "a")
+    change(path, "UPDATE attempts SET counted = 1, input_tokens = input_bound + ?", 1)
+    *_, said, line = here("ledger", "check").out.splitlines()
+    assert said == "p/m reported more input than its vocabulary counts: bytes bound it until"
+    assert line.strip() == "agentctl ledger reconcile --clear-miscount p/m"
+    (listed,) = here("ledger", "check", "--json").document["miscounts"]
+    assert (listed["provider"], listed["base_url"], listed["model"], listed["attempts"]) == ("p", None, "m", 1)
+    assert listed["hint"] == line.strip()
+    would = here(*line.split()[1:], "--dry-run", "--json").document
+    assert (would["cleared_miscount"], would["dry_run"]) == ("p/m", True)
+    assert here(*line.split()[1:]).out == "p/m: its input is counted again\n"
+    assert here(*line.split()[1:]).out == "nothing stands against p/m any more\n"
+    assert here("ledger", "check", "--json").document["miscounts"] == []
 
 
 def clock_ahead(path: Path, hours: int) -> None:

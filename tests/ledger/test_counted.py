@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from agentctl.budget import Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import Verdict
+from agentctl.errors import UsageError, Verdict
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.check import check
+from agentctl.ledger.reconcile import clear_miscounts, clear_overrun
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import ModelFacts, Price
@@ -142,6 +144,45 @@ async def test_a_report_above_a_counted_bound_ends_counting_for_that_model_in_ev
     assert isinstance(held, Hold)
     assert (held.input_bound, held.granted_output) == (8_000, 300)
     await later.aclose()
+
+
+async def test_a_miscount_counts_until_it_is_cleared_and_so_does_the_next(path: Path) -> None:
+    ledger = SqliteLedger(path)
+    await miscounted(ledger, reported=9_000)
+    (found,) = check(path).miscounts
+    assert (found.provider, found.base_url, found.model, found.attempts) == ("openai", "", "m", 1)
+    await opened(ledger, 8_300)
+    assert clear_miscounts(path, "openai", "m", dry_run=True)
+    assert clear_overrun(path, "openai", "m")
+    await charged(ledger, await ledger.reserve(asking("a")), 100)
+    assert [clear_miscounts(path, "openai", "m") for _ in range(2)] == [True, False]
+    assert check(path).miscounts == ()
+    await opened(ledger, 8_300, "next")
+    assert await ledger.reserve(asking("b", run="next")) == Wait("bound", 0.0)
+    await charged(ledger, await ledger.reserve(asking("b", counted=3_000, run="next")), 3_500)
+    await opened(ledger, 8_300, "last")
+    assert isinstance(await ledger.reserve(asking("c", run="last")), Hold)
+    with pytest.raises(UsageError, match="never reported more than its counted bound") as caught:
+        clear_miscounts(path, "openai", "n")
+    assert "openai/m" in caught.value.hint
+    await ledger.aclose()
+
+
+async def test_a_report_in_doubt_above_a_counted_bound_is_a_miscount(path: Path) -> None:
+    """The report contradicts itself, so that it is not charged; that it is above the bound stands all the same."""
+    ledger = SqliteLedger(path)
+    await opened(ledger, 8_300, "first")
+    held = await ledger.reserve(asking("first", counted=3_000, run="first"))
+    assert isinstance(held, Hold)
+    assert await ledger.mark_sent(held.id)
+    least = Charge(Usage(9_000, 10), 9_010_000, price=FACTS.price)
+    await ledger.doubt(held.id, "more cached than input", least=least)
+    assert clear_overrun(path, "openai", "m")
+    await opened(ledger, 8_300)
+    assert isinstance(await ledger.reserve(asking("a")), Hold)
+    assert [found.attempts for found in check(path).miscounts] == [1]
+    assert clear_miscounts(path, "openai", "m")
+    await ledger.aclose()
 
 
 @pytest.mark.parametrize(
