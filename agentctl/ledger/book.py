@@ -7,6 +7,7 @@ import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from agentctl.budget import (
@@ -28,7 +29,7 @@ from agentctl.ledger import kept, nesting, rows, substitution
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.grant import judged_by_count, timed
 from agentctl.ledger.health import broke_its_clamp, provider_health
-from agentctl.ledger.owner import Alive, is_dead
+from agentctl.ledger.owner import Alive
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.subtotals import run_amounts
@@ -98,23 +99,15 @@ class Book:
         self.apply_spooled()
         with self._store.write() as tick:
             self._register(tick)
-            refused = None if parent is None else nesting.refusal(tick, parent, self._buries(tick), self._store.path)
+            refused = None if parent is None else nesting.refusal(tick, parent, self._is_gone(tick), self._store.path)
             if refused is None:
                 run = nesting.Run(run_id, self._owner_id, task, agent, labels, parent, capability)
                 nesting.enter(tick, run, limits)
         if refused is not None:
             raise refused
 
-    def _buries(self, tick: Tick) -> nesting.IsDead:
-        """Return what says whether another owner has died, and buries it if so."""
-
-        def is_buried(owner_id: str) -> bool:
-            if owner_id == self._owner_id or not is_dead(self._owners, owner_id):
-                return False
-            rows.bury(tick, owner_id)
-            return True
-
-        return is_buried
+    def _is_gone(self, tick: Tick) -> nesting.IsGone:
+        return partial(nesting.is_gone, tick, self._owners, but=self._owner_id)
 
     @known_by_its_id
     def close_run(self, run_id: str, status: str) -> None:
@@ -140,7 +133,7 @@ class Book:
         with self._store.write() as tick:
             self._register(tick)
             rows.sweep(tick, self._owners, but=self._owner_id)
-            if (refused := nesting.refusal_above(tick, ask.run_id, self._buries(tick))) is not None:
+            if (refused := nesting.refusal_above(tick, ask.run_id, self._is_gone(tick))) is not None:
                 self._leave(tick, ask.attempt_id)
                 return refused
             if (hold := self._held_before(tick, ask)) is not None:
@@ -220,7 +213,7 @@ class Book:
         if self._has_paid_calls:
             self._spool.allocate()
         with self._store.write() as tick:
-            if nesting.refusal_above(tick, rows.run_of(tick, hold_id), self._buries(tick)) is not None:
+            if nesting.refusal_above(tick, rows.run_of(tick, hold_id), self._is_gone(tick)) is not None:
                 return False
             done = tick.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"

@@ -1,7 +1,7 @@
 """Runs inside runs: who may open one below which, and whether everything above a run still goes on.
 
 A child shows the id of its parent and a secret, the capability; the ledger knows only the hash of that. Each hold of
-a child counts in every run above it (``sums.limits_of``). A run whose process has died counts as ended.
+a child counts in every run above it (``sums.limits_of``). A run counts as ended, too, unless its process surely lives.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from agentctl.budget import Ask, Parent, Room, ceiling_of, further
 from agentctl.errors import ActionDenied, UnknownPrice
 from agentctl.ledger import rows
+from agentctl.ledger.owner import is_dead, liveness
 from agentctl.ledger.store import Tick
 from agentctl.limits import CostLimit
 from agentctl.pricing import lines_to_add
@@ -25,12 +26,12 @@ MOST_DEPTH = 16  # runs on one path, the outermost included
 _PARENT = "SELECT capability_hash FROM scopes WHERE id = ? AND kind = 'run'"
 _DEPTH = "SELECT max(depth) + 1 FROM scope_paths WHERE scope_id = ?"
 _PATH = """
-SELECT s.id, s.owner_id, s.closed_us IS NOT NULL FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id
+SELECT s.id, s.opened_by, s.closed_us IS NOT NULL FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id
 WHERE p.scope_id = ? AND p.depth >= ? ORDER BY p.depth
 """
 
-IsDead = Callable[[str], bool]
-"""Whether the process of an owner has died."""
+IsGone = Callable[[str], bool]
+"""Whether nobody can be sure that the process of an owner lives."""
 
 
 def digest_of(capability: str) -> str:
@@ -58,7 +59,7 @@ def enter(tick: Tick, run: Run, limits: CostLimit) -> None:
         "kind": "run",
         "parent_id": None if run.parent is None else run.parent.run_id,
         "capability_hash": digest_of(run.capability) if run.capability else None,
-        "owner_id": run.owner_id,
+        "opened_by": run.owner_id,
         "limit_nano": ceiling_of(limits, "max_cost_per_task"),
         "limit_tokens": limits.max_tokens_per_task,
         "limits": json.dumps({**further(limits), **({} if hour is None else {"max_cost_per_hour": hour})}),
@@ -71,7 +72,7 @@ def enter(tick: Tick, run: Run, limits: CostLimit) -> None:
     tick.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
 
 
-def refusal(tick: Tick, parent: Parent, is_dead: IsDead, path: Path) -> ActionDenied | None:
+def refusal(tick: Tick, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
     """Return why no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
     named = f"run {parent.run_id}, which this run belongs to,"
     row = tick.db.execute(_PARENT, (rows.plain(parent.run_id),)).fetchone()
@@ -85,7 +86,7 @@ def refusal(tick: Tick, parent: Parent, is_dead: IsDead, path: Path) -> ActionDe
             f"the capability for {named} is wrong",
             hint="leave AGENTCTL_PARENT_RUN and AGENTCTL_PARENT_CAPABILITY as that run set them",
         )
-    if (ended_id := _first_ended(tick, parent.run_id, is_dead, from_depth=0)) is not None:
+    if (ended_id := _first_ended(tick, parent.run_id, is_gone, from_depth=0)) is not None:
         return _ended(ended_id)
     if tick.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
         return ActionDenied(
@@ -94,15 +95,25 @@ def refusal(tick: Tick, parent: Parent, is_dead: IsDead, path: Path) -> ActionDe
     return None
 
 
-def refusal_above(tick: Tick, run_id: str, is_dead: IsDead) -> ActionDenied | None:
+def refusal_above(tick: Tick, run_id: str, is_gone: IsGone) -> ActionDenied | None:
     """Return why nothing more may be sent by a run, whatever its limits: one above it has ended. None: all go on."""
-    ended_id = _first_ended(tick, run_id, is_dead, from_depth=1)
+    ended_id = _first_ended(tick, run_id, is_gone, from_depth=1)
     return None if ended_id is None else _ended(ended_id)
 
 
-def _first_ended(tick: Tick, run_id: str, is_dead: IsDead, *, from_depth: int) -> str | None:
+def is_gone(tick: Tick, owners: Path, owner_id: str, *, but: str) -> bool:
+    """Whether another owner than ``but`` has died, or nobody can tell; one that has died is buried."""
+    if owner_id == but:
+        return False
+    if is_dead(owners, owner_id):
+        rows.bury(tick, owner_id)
+        return True
+    return liveness(owners, owner_id) is not True
+
+
+def _first_ended(tick: Tick, run_id: str, is_gone: IsGone, *, from_depth: int) -> str | None:
     for scope_id, owner_id, is_closed in tick.db.execute(_PATH, (run_id, from_depth)).fetchall():
-        if is_closed or owner_id is None or is_dead(owner_id):
+        if is_closed or owner_id is None or is_gone(owner_id):
             return str(scope_id)
     return None
 

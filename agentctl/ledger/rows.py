@@ -268,7 +268,7 @@ def bury(tick: Tick, owner_id: str) -> None:
         else:
             void(tick, attempt_id, "its process ended before sending")
     tick.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
-    open_runs = "SELECT id FROM scopes WHERE owner_id = ? AND closed_us IS NULL"
+    open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL"
     for (run_id,) in tick.db.execute(open_runs, (owner_id,)).fetchall():
         close(tick, run_id, UNFINISHED)
     tick.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tick.now_us, owner_id))
@@ -294,7 +294,7 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     found = tick.db.execute(
         "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
         " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
-        " UNION SELECT owner_id FROM scopes WHERE closed_us IS NULL AND owner_id <> ?1",
+        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
         (but,),
     ).fetchall()
     for (owner_id,) in found:

@@ -110,12 +110,12 @@ def _subtotals(row: str, sign: str) -> str:
 
 V2 = f"""
 -- Runs inside runs. capability_hash: the SHA-256 of what a child must show; limits: further ceilings by name (JSON),
--- which bind the runs below, too. owner_id: the process that opened it; without that process it is closed.
+-- which bind the runs below, too. opened_by: the owner, the process that opened it; without that process it is closed.
 ALTER TABLE scopes ADD COLUMN capability_hash TEXT;
-ALTER TABLE scopes ADD COLUMN owner_id TEXT;
+ALTER TABLE scopes ADD COLUMN opened_by TEXT;
 ALTER TABLE scopes ADD COLUMN limits TEXT NOT NULL DEFAULT '{{}}';
 CREATE INDEX scopes_parent ON scopes (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX scopes_owner ON scopes (owner_id) WHERE closed_us IS NULL;
+CREATE INDEX scopes_opened_by ON scopes (opened_by) WHERE closed_us IS NULL;
 
 -- Every scope with each one that it counts in: itself (depth 0), and those above it.
 CREATE TABLE scope_paths (

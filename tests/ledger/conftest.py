@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from agentctl.ledger import SqliteLedger
+from agentctl.ledger.book import Book
 from agentctl.limits import CostLimit
+from tests.ledger.hands import opened
 from tests.ledger.parts import HandClock
 
 
@@ -29,3 +31,18 @@ async def ledger(path: Path, clock: HandClock) -> AsyncIterator[SqliteLedger]:
     await book.open_run("run", CostLimit(max_cost_per_task=Decimal(1)), task="t", agent="a", labels={})
     yield book
     await book.aclose()
+
+
+@pytest.fixture
+def owner(path: Path, clock: HandClock) -> Iterator[Callable[[str], Book]]:
+    """Open the ledger as an owner of that name: each is a process that can die."""
+    books: dict[str, Book] = {}
+
+    def book(name: str) -> Book:
+        if name not in books:
+            books[name] = opened(path, clock, owner=name)
+        return books[name]
+
+    yield book
+    for one in books.values():
+        one.close()

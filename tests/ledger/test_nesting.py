@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,79 +10,16 @@ from pathlib import Path
 import pytest
 
 from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Parent, Wait
-from agentctl.errors import ActionDenied, LimitName, UnknownPrice, Verdict
+from agentctl.errors import ActionDenied, LimitName, UnknownPrice
 from agentctl.ledger.book import Book
 from agentctl.ledger.check import check
 from agentctl.ledger.nesting import MOST_DEPTH
 from agentctl.limits import CostLimit
 from agentctl.messages import Usage
 from agentctl.pricing import FREE, ModelFacts
-from tests.ledger.hands import NO_LIMITS, change, dies, opened, rows
+from tests.ledger.hands import NO_LIMITS, change, dies, rows
+from tests.ledger.kin import CAPABILITY, Open, begin, dollars, family, held, refused, spent
 from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
-
-CAPABILITY = "5ec7e7" * 10
-Open = Callable[[str], Book]
-
-
-def dollars(amount: str, **more: object) -> CostLimit:
-    return CostLimit(**{**NO_LIMITS.model_dump(), "max_cost_per_task": Decimal(amount), **more})
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def owner(path: Path, clock: HandClock) -> Iterator[Open]:
-    """Open the ledger as an owner of that name: each is a process that can die."""
-    books: dict[str, Book] = {}
-
-    def book(name: str) -> Book:
-        if name not in books:
-            books[name] = opened(path, clock, owner=name)
-        return books[name]
-
-    yield book
-    for one in books.values():
-        one.close()
-
-
-def begin(book: Book, run: str, limits: CostLimit = NO_LIMITS, *, below: str = "") -> None:
-    parent = Parent(below, CAPABILITY + below) if below else None
-    book.open_run(run, limits, task="t", agent="a", labels={}, parent=parent, capability=CAPABILITY + run)
-
-
-def family(owner: Open, limits: CostLimit) -> tuple[Book, Book, Book]:
-    """Open a run with ``limits``, one below it and one below that, each of a process of its own."""
-    books = owner("a"), owner("b"), owner("c")
-    for book, run, below, own in zip(books, "abc", ("", "a", "b"), (limits, NO_LIMITS, NO_LIMITS), strict=True):
-        begin(book, run, own, below=below)
-    return books
-
-
-def held(book: Book, name: str, run: str, tokens: int, **changes: object) -> Hold:
-    answer = book.reserve(ask(name, run, tokens=tokens, **changes))  # type: ignore[arg-type]
-    assert isinstance(answer, Hold), answer
-    return answer
-
-
-def spent(book: Book, name: str, run: str, tokens: int, **changes: object) -> None:
-    held(book, name, run, tokens, **changes)
-    assert book.mark_sent(name)
-    book.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
-
-
-def refused(book: Book, name: str, run: str, tokens: int, **changes: object) -> Verdict:
-    answer = book.reserve(ask(name, run, tokens=tokens, **changes))  # type: ignore[arg-type]
-    assert isinstance(answer, Verdict), answer
-    return answer
-
 
 # --- what counts where ----------------------------------------------------------------------------------------------
 
@@ -371,6 +307,21 @@ def test_a_process_that_lives_and_is_taken_for_dead_goes_on_and_its_children_do_
     spent(a, "2", "a", 600)
     a.close_run("a", "done")
     assert ("a", "done") in rows(path, "SELECT id, status FROM scopes")
+
+
+def test_where_nobody_can_tell_whether_a_process_above_lives_nothing_is_sent_and_nobody_is_buried(
+    owner: Open, path: Path
+) -> None:
+    _, b, _ = family(owner, dollars("1"))
+    held(b, "1", "b", 100)
+    lock = path.with_suffix(".owners") / "a"
+    lock.rename(path.with_name("moved"))
+    lock.symlink_to(path.with_name("moved"))
+    assert not b.mark_sent("1")
+    for refuse in (lambda: b.reserve(ask("2", "b", tokens=1)), lambda: begin(owner("x"), "x", below="a")):
+        with pytest.raises(ActionDenied, match="run a, which this run belongs to, has ended"):
+            refuse()
+    assert rows(path, "SELECT id FROM scopes WHERE closed_us IS NOT NULL") == []
 
 
 # --- what others keep, and who waits --------------------------------------------------------------------------------
