@@ -60,7 +60,7 @@ OneRun = Annotated[
     typer.Option(
         "--run",
         metavar="ID",
-        help="One run, by how its id begins; from its start, unless a window is given.",
+        help="One run and those that it started, by how its id begins; from its start, unless a window is given.",
         rich_help_panel=WHAT,
     ),
 ]

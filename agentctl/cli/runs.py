@@ -10,8 +10,12 @@ import typer
 from agentctl.cli.flags import OUTPUT, Json, Output, chosen, wants_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agentctl.budget import Amounts
     from agentctl.cli.document import Document
     from agentctl.journal.reader import RunSummary
+    from agentctl.ledger.tree import Branch
 
 SCHEMA = "agentctl.runs/1"
 TASK_WIDTH = 80
@@ -62,12 +66,16 @@ def show(
         bool, typer.Option("--context", help="Draw how full the context was at each turn, and what was cut.")
     ] = False,
 ) -> None:
-    """Show one run: the task, the calls and what they cost, the tools and what they said, the end."""
+    """Show one run: the task, the calls and what they cost, the tools and what they said, the end.
+
+    If it was started by a run, or started some, then the tree of them too, with what each cost.
+    """
     from agentctl.journal.reader import find_run, read_run
     from agentctl.settings import load_settings
 
     wanted = chosen(output, json=json) or "text"
-    path = find_run(load_settings(flags={}, remember=False).settings.runs_dir, run_id)
+    settings = load_settings(flags={}, remember=False).settings
+    path = find_run(settings.runs_dir, run_id)
     records = read_run(path)
     if context:
         _show_context(records, path.stem, wanted)
@@ -77,6 +85,8 @@ def show(
 
         for paragraph in story(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
+        if tree := _tree(settings.ledger_path, path.stem):
+            print("\n" + _drawn(tree, path.stem))
         return
     from agentctl.cli.document import as_json as dumped
     from agentctl.version import __version__
@@ -85,9 +95,81 @@ def show(
         for record in records:
             print(dumped(record, line=True))
         return
-    print(
-        dumped({"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records), "error": None})
-    )
+    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records)}
+    if tree := _tree(settings.ledger_path, path.stem):
+        document["tree"] = [_node(branch) for branch in tree]
+    print(dumped({**document, "error": None}))
+
+
+def _tree(ledger: Path, run_id: str) -> Sequence[Branch]:
+    """Return the runs around a run that has a parent or children; nothing of one that stands alone."""
+    from agentctl.errors import StateError
+    from agentctl.ledger.tree import tree_of
+
+    try:
+        tree = tree_of(ledger, run_id)
+    except StateError:  # the journal can be read all the same
+        return ()
+    return tree if len(tree) > 1 else ()
+
+
+def _drawn(tree: Sequence[Branch], run_id: str) -> str:
+    """Draw a tree: what each run cost by itself, and with all runs below it."""
+    from agentctl.text import safe_text
+    from agentctl.ui.figures import columns, money
+
+    def cost(amounts: Amounts, *, unknown: bool) -> str:
+        said = "unknown" if unknown else money(amounts.spent)
+        said += f" + {money(amounts.in_doubt)} in doubt" if amounts.in_doubt else ""
+        return said + (f" + {money(amounts.held)} held" if amounts.held else "")
+
+    rows = [
+        (
+            f"{_lines_before(tree, place)}{branch.run_id}",
+            branch.status,
+            cost(branch.own, unknown=branch.own_unknown),
+            cost(branch.whole, unknown=branch.whole_unknown),
+            "none" if branch.limit_nano is None else money(branch.limit_nano),
+            _first_line(safe_text(branch.task)) + ("   (this run)" if branch.run_id == run_id else ""),
+        )
+        for place, branch in enumerate(tree)
+    ]
+    return columns(("run", "status", "own", "with nested runs", "limit", "task"), rows, right=frozenset({2, 3, 4}))
+
+
+def _lines_before(tree: Sequence[Branch], place: int) -> str:
+    """Return the lines that lead to a run of the tree: ``│  └─ ``."""
+    depth = tree[place].depth
+    marks: list[str] = []
+    for level in range(1, depth + 1):
+        later = next((one.depth for one in tree[place + 1 :] if one.depth <= level), 0)
+        goes_on = later == level
+        if level < depth:
+            marks.append("│  " if goes_on else "   ")
+        else:
+            marks.append("├─ " if goes_on else "└─ ")
+    return "".join(marks)
+
+
+def _node(branch: Branch) -> Document:
+    from agentctl.cli.document import usd
+
+    def cost(amounts: Amounts, *, unknown: bool) -> Document:
+        spent = None if unknown else amounts.spent
+        doubt, held = usd(amounts.in_doubt), usd(amounts.held)
+        return {"usd": usd(spent), "nano_usd": spent, "in_doubt_usd": doubt, "held_usd": held}
+
+    return {
+        "run_id": branch.run_id,
+        "parent_id": branch.parent_id,
+        "depth": branch.depth,
+        "status": branch.status,
+        "task": branch.task,
+        "agent": branch.agent,
+        "limit_usd": usd(branch.limit_nano),
+        "own": cost(branch.own, unknown=branch.own_unknown),
+        "with_nested": cost(branch.whole, unknown=branch.whole_unknown),
+    }
 
 
 def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:

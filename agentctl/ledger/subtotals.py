@@ -103,7 +103,7 @@ WHERE width_us = {width} AND (nano_hi, nano_lo) <> (0, 0)
 """
 
 
-def _folded(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
+def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
     """Fold rows of a phase and the two halves of a sum into amounts, and the part that will move soon."""
     sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
     for phase, high, low in rows:
@@ -115,7 +115,7 @@ def _folded(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
 
 def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
     """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
-    return _folded(
+    return fold_phases(
         tick.db.execute(
             f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
             (run_id,),
@@ -125,7 +125,7 @@ def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> t
 
 def amounts_after(tick: Tick, after_us: int) -> tuple[Amounts, int]:
     """Return everyone's nano-dollars that are open, or leave the hour after a time, and the movable part."""
-    return _folded(tick.db.execute(_WINDOW, {"after": max(-1, after_us)}))
+    return fold_phases(tick.db.execute(_WINDOW, {"after": max(-1, after_us)}))
 
 
 def time_of(tick: Tick, after_us: int, nano: int) -> int | None:

@@ -38,9 +38,18 @@ def _spent(result: RunResult) -> list[str]:
     parts = [cost + _of(task)]
     if result.in_doubt_nano:
         parts.append(f"{money(result.in_doubt_nano)} in doubt")
+    if nested := _by_nested_runs(result, task):
+        parts.append(f"{money(nested)} by nested runs")
     if hour is not None and hour.ceiling is not None:
         parts.append(f"hour {amount(hour.used, hour.unit)}{_of(hour)}")
     return parts
+
+
+def _by_nested_runs(result: RunResult, task: LimitUse | None) -> int:
+    """Return what counts against the run's limit and is not its own, in nano-dollars; 0 where nobody knows."""
+    if task is None or result.cost_nano is None or result.in_doubt_nano is None:
+        return 0
+    return max(0, task.used - result.cost_nano - result.in_doubt_nano)
 
 
 def _of(use: LimitUse | None) -> str:
