@@ -64,11 +64,20 @@ def shown(amount: int, unit: Unit, *, exact: bool = False) -> str:
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
 
 
-def _ceiling(verdict: Verdict) -> str:
-    """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``."""
+def _ceiling(verdict: Verdict, above: str = "") -> str:
+    """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``.
+
+    ``above`` is the run whose limit it is, where that is not the run that asked.
+    """
+    name = f"{verdict.limit} of run {above}" if above else verdict.limit
     if verdict.ceiling is None:
-        return f"{verdict.limit} is not set"
-    return f"{verdict.limit} is {shown(verdict.ceiling, verdict.unit, exact=True)}"
+        return f"{name} is not set"
+    return f"{name} is {shown(verdict.ceiling, verdict.unit, exact=True)}"
+
+
+def _above(verdict: Verdict, run_id: str) -> str:
+    """Return the run above ``run_id`` whose limit refused, "" where it is its own (or nobody knows who asked)."""
+    return "" if verdict.run_id == run_id or not run_id else verdict.run_id
 
 
 def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
@@ -117,8 +126,9 @@ def _lifted(limits: Collection[LimitName]) -> str:
 
 def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
     """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
-    said = f"{_ceiling(verdict)}; the next call could make it {shown(verdict.would_be, verdict.unit)}"
-    flag = flag_of(verdict.limit)
+    above = _above(verdict, so_far.run_id)
+    said = f"{_ceiling(verdict, above)}; the next call could make it {shown(verdict.would_be, verdict.unit)}"
+    flag = f"{flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else flag_of(verdict.limit)
     if verdict.doubtful:
         last = _quoted(so_far.last_failure)
         return Doubtful(
@@ -144,7 +154,7 @@ def gave_up(waited: Wait, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> Age
 
 def _is_of_others(verdict: Verdict, so_far: SoFar) -> bool:
     """Whether more is in doubt under the limit than the run itself has."""
-    if verdict.limit in OWN:
+    if verdict.limit in OWN and not _above(verdict, so_far.run_id):
         return False
     return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
 
@@ -253,19 +263,22 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
     )
 
 
-def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None) -> BreakerInfo:
-    """Return why a breaker tripped, with a command to paste; ``set_by`` is the file that tightened the limit."""
+def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "") -> BreakerInfo:
+    """Return why a breaker of ``run_id`` tripped, with what to do; ``set_by`` is the file that tightened its limit."""
     verdict = error.verdict
+    above = _above(verdict, run_id)
+    wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
+    flag = _FLAGS.get(verdict.limit, flag_of(verdict.limit))
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
+    elif above:  # no flag of this run would help
+        hint = f"start run {above} again with {flag} {_more(verdict)}: this run draws on its limit{wait}"
     elif set_by is not None and verdict.ceiling is not None:
         lowered = shown(verdict.ceiling, verdict.unit, exact=True)
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
-        hint = f"agentctl run {_FLAGS.get(verdict.limit, flag_of(verdict.limit))} {_more(verdict)} {words}"
-        if verdict.free_at is not None:
-            hint += f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)"
+        hint = f"agentctl run {flag} {_more(verdict)} {words}{wait}"
     return BreakerInfo(
         limit=verdict.limit,
         unit=verdict.unit,
@@ -277,6 +290,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None)
         hint=hint,
         hold=verdict.hold,
         charge=verdict.charge,
+        run_id=above,
     )
 
 

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from agentctl.breaker import Overrun, RanPast
+from agentctl.budget import Parent
 from agentctl.calls import Calls
 from agentctl.errors import AgentctlError, ProviderUnavailable
 from agentctl.events import AnswerStreamed, Event
@@ -90,15 +91,21 @@ class _Trial:
             self.pieces += 1
 
 
-async def check_up(provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit) -> Checkup:
-    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this."""
+async def check_up(
+    provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
+) -> Checkup:
+    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
+
+    ``parent`` is the run that these calls belong to, if any.
+    """
     facts = provider.facts
     found = Checkup(facts.provider, facts.model, price_known=facts.price is not None)
     if not facts.metered:  # no language model: there is nothing that it could be asked
         return found
     trial = _Trial(provider, ledger, run_id, limits)
     try:
-        await ledger.open_run(run_id, limits, task="providers test", agent="providers test", labels={})
+        words = "providers test"
+        await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
         found = await _tried(found, trial)
     except AgentctlError as error:
         found = _failed(found, error)
@@ -186,7 +193,12 @@ class Finding:
 
 
 async def examine(
-    patients: Sequence[Patient], ledger: Ledger | None, *, limits: CostLimit, new_id: Callable[[], str]
+    patients: Sequence[Patient],
+    ledger: Ledger | None,
+    *,
+    limits: CostLimit,
+    new_id: Callable[[], str],
+    parent: Parent | None = None,
 ) -> tuple[Finding, ...]:
     """Look at all of them side by side; without a ledger only the free questions are asked.
 
@@ -204,7 +216,7 @@ async def examine(
             provider = patient.make()
             try:
                 await provider.prepare()  # loading is not the provider's time
-                checkup = await check_up(provider, ledger, run_id=new_id(), limits=limits)
+                checkup = await check_up(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
             finally:
                 with anyio.CancelScope(shield=True):
                     await provider.aclose()

@@ -96,6 +96,7 @@ class DockerAgent:
 
         Raises:
             UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
+            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
             AuthFailed: the key of the provider that was chosen is missing.
 
         >>> from agentctl import DockerAgent, ScriptedProvider
@@ -114,6 +115,7 @@ class DockerAgent:
 
         Raises:
             UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
+            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
             AuthFailed: the key of the provider that was chosen is missing.
 
         >>> import anyio
@@ -141,11 +143,13 @@ class DockerAgent:
         from agentctl.breaker import refuse_the_unbounded  # noqa: PLC0415 - importing the package loads nothing
         from agentctl.providers.here import choose_here  # noqa: PLC0415
         from agentctl.settings import ProviderChoice, load_settings  # noqa: PLC0415
+        from agentctl.settings.lineage import refuse_incomplete  # noqa: PLC0415
         from agentctl.wiring import assemble, make_provider, plan_of  # noqa: PLC0415
 
         tracker = self._tracker
         price = tracker.price if tracker else None
-        loaded = load_settings(flags=self._flags(), remember=False)
+        loaded = load_settings(flags=self._flags(), remember=False).for_a_run()
+        refuse_incomplete(loaded.parent)
         for note in loaded.notes:
             _LOG.info("%s", note)
         if self._provider is None:

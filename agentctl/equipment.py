@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from agentctl.orchestrator import Equip
 from agentctl.permission import Permissions
@@ -13,10 +15,18 @@ from agentctl.tools import toolbox
 from agentctl.tools.kit import equip
 
 
-def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool, kept: Path | None = None) -> Equip:
-    """Return what equips a run with tools by the settings; ``insist``: not without a boundary.
+def equipment(
+    loaded: Loaded,
+    permissions: Permissions,
+    *,
+    insist: bool,
+    kept: Path | None = None,
+    handed_out: Mapping[str, str] = MappingProxyType({}),
+) -> Equip:
+    """Return what equips a run with tools by the settings; ``insist``: not without a sandbox.
 
-    ``kept`` is the folder of the run's own files.
+    ``kept`` is the folder of the run's own files; ``handed_out`` goes into the environment of commands without a
+    sandbox.
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
@@ -32,12 +42,14 @@ def equipment(loaded: Loaded, permissions: Permissions, *, insist: bool, kept: P
             kept=kept,
         ),
         permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace),
+        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded)),
         insist=insist,
     )
 
 
-async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
+async def _open_sandbox(
+    settings: Settings, workspace: Path, handed_out: Mapping[str, str], secrets: Sequence[str]
+) -> Sandbox:
     """Return the boundary that the settings ask for.
 
     Raises:
@@ -51,7 +63,14 @@ async def _open_sandbox(settings: Settings, workspace: Path) -> Sandbox:
         network=settings.network,
         read_only=settings.read_only,
         hidden=(*_private(settings), *_socket(settings.docker_host)),
+        environment=handed_out,
+        secrets=secrets,
     )
+
+
+def _capabilities(loaded: Loaded) -> tuple[str, ...]:
+    """Return what opens the budget of this run, and of the run that it belongs to."""
+    return (loaded.capability, *(() if loaded.parent is None else (loaded.parent.capability,)))
 
 
 def _private(settings: Settings) -> tuple[Path, ...]:

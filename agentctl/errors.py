@@ -267,7 +267,7 @@ class AuthFailed(ProviderError):
 
 
 class ActionDenied(AgentctlError):
-    """A needed action was refused, or needed a person and none was there."""
+    """A needed action was refused, or needed a person and none was there; or a nested run has no parent to draw on."""
 
     status = "denied"
     kind = "denied"

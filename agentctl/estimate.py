@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentctl.admission import Admission
 from agentctl.agents import MOST_TOOLS, AgentSpec
 from agentctl.bound import bound
-from agentctl.breaker import breaker_info, gave_up, tripped
+from agentctl.breaker import SoFar, breaker_info, gave_up, tripped
 from agentctl.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.budget import Ask, Room, Wait, ceiling_of, further
 from agentctl.context import PLAIN, Measure
@@ -32,7 +32,7 @@ from agentctl.wishes import Wish, wish
 Look = Callable[[Ask, str], Outlook]
 """Asks the ledger how it would answer the first call of an agent's run, without a trace."""
 
-_RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
+RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
 _SHORT_S = 3600  # seconds: most runs end within it
 _NANO_PER_TOKEN = 1000  # nano-dollars, for each dollar per million tokens
 
@@ -111,8 +111,8 @@ async def estimate(
     request = Request(facts.model, messages, tools)
     count = Counter(load_count).of(request, None, facts.may_cut)
     ask = Ask(
-        attempt_id=_RUN,
-        run_id=_RUN,
+        attempt_id=RUN,
+        run_id=RUN,
         facts=facts,
         input_bound=bound(request) if facts.metered else 0,
         least=wanted.least,
@@ -132,7 +132,7 @@ async def estimate(
     refusal = _refusal(found, plan, facts)
     breaker = None
     if isinstance(refusal, BudgetExceeded):
-        breaker = breaker_info(refusal, task=task, set_by=plan.limits_set_by.get(refusal.verdict.limit))
+        breaker = breaker_info(refusal, task=task, set_by=plan.limits_set_by.get(refusal.verdict.limit), run_id=RUN)
         refusal.hint = breaker.hint
     return Estimate(
         task=task,
@@ -162,9 +162,9 @@ async def _unheard(event: Event) -> None:
 def _refusal(found: Outlook, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
     """Return what a run would end with before its first call; who may wait for others is not refused yet."""
     if isinstance(found.answer, Verdict):
-        return tripped(found.answer, facts)
+        return tripped(found.answer, facts, SoFar(RUN))
     if isinstance(found.answer, Wait) and plan.budget_wait_s == 0:
-        return gave_up(found.answer, facts)
+        return gave_up(found.answer, facts, SoFar(RUN))
     return None
 
 

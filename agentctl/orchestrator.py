@@ -65,6 +65,7 @@ class Orchestrator:
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
     says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
     ``load_count`` brings the vocabulary that surely counts what the model reads; None: nobody is sure of one.
+    ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Orchestrator:
         load_count: Load | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
+        capability: str = "",
     ) -> None:
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
         self._approver, self._keeper = approver, keeper
         self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
         self._load_count = load_count
+        self._capability = capability
         self._stop: Interrupted | None = None
         self._scope: anyio.CancelScope | None = None
 
@@ -128,7 +131,13 @@ class Orchestrator:
         run.agent = agent.name
         kit = run.kit = await self._equip(choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS)
         await self._ledger.open_run(
-            run.recorder.run_id, plan.limits, task=run.task, agent=agent.name, labels=plan.labels
+            run.recorder.run_id,
+            plan.limits,
+            task=run.task,
+            agent=agent.name,
+            labels=plan.labels,
+            parent=plan.parent,
+            capability=self._capability,
         )
         run.opened = True
         run.limits = await self._measured(run)
@@ -225,7 +234,12 @@ class Orchestrator:
         breaker = None
         with anyio.CancelScope(shield=True):
             if isinstance(error, BudgetExceeded):
-                breaker = breaker_info(error, task=run.task, set_by=self._plan.limits_set_by.get(error.verdict.limit))
+                breaker = breaker_info(
+                    error,
+                    task=run.task,
+                    set_by=self._plan.limits_set_by.get(error.verdict.limit),
+                    run_id=run.recorder.run_id,
+                )
                 error.hint = breaker.hint
                 with suppress(Exception):  # whoever cannot take it fails again at the last event
                     await run.recorder.emit(BreakerTripped(breaker))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from agentctl.budget import Parent
 from agentctl.closing import SHARE
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
@@ -26,7 +27,7 @@ class Plan:
     """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
 
     ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for ``max_context_tokens`` and what
-    of it is kept. ``max_result_tokens`` None: a share of that.
+    of it is kept. ``max_result_tokens`` None: a share of that. ``parent`` is the run that a nested one belongs to.
     """
 
     limits: CostLimit = field(default_factory=CostLimit)
@@ -57,6 +58,7 @@ class Plan:
     workdir: str = "."
     labels: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    parent: Parent | None = None
 
     @property
     def measure(self) -> Measure | None:

@@ -29,7 +29,8 @@ class BreakerInfo:
     """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
 
     ``spent`` includes what is in doubt. After an overrun, ``hold`` is what was held for the call and ``charge`` what it
-    counts, which is included in ``spent``; ``ceiling`` is None where the run has no such limit.
+    counts, which is included in ``spent``; ``ceiling`` is None where the run has no such limit. ``run_id`` is the run
+    whose limit it is, where that is one above the run that was stopped.
     """
 
     limit: str
@@ -42,6 +43,7 @@ class BreakerInfo:
     hint: str
     hold: int | None = None
     charge: int | None = None
+    run_id: str = ""
 
 
 class ErrorInfo(NamedTuple):

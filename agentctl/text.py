@@ -54,14 +54,20 @@ def safe_text(text: str) -> str:
     return text
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace secrets of eight characters or more, and what has the shape of a well-known key, by ``[redacted]``.
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Replace secrets of eight characters or more by ``[redacted]``.
 
-    Each secret is also found URL-encoded, escaped as in JSON, and as Base64, alone or inside a longer text.
+    Each is also found URL-encoded, escaped as in JSON, and as Base64, alone or inside a longer text.
     """
     forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, _REDACTED)
+    return text
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Replace ``secrets`` as ``mask`` does, and what has the shape of a well-known key, by ``[redacted]``."""
+    text = mask(text, secrets)
     if any(mark in text for mark in _MARKS):
         text = _shapes().sub(_REDACTED, text)
     return text

@@ -24,6 +24,7 @@ from agentctl.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.settings.lineage import handed_out, refuse_incomplete
 from agentctl.tools.rulebook import permissions_of
 from agentctl.version import __version__
 
@@ -96,7 +97,7 @@ async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels:
         agents=load_agents(),
         facts=provider.facts,
         equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
-        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent),
+        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent),
         now=lambda: datetime.now(UTC),
         measure=_measure(loaded, provider.facts),
         price_of=_prices_for(provider, loaded),
@@ -170,7 +171,9 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
 
     Raises:
         UsageError: a label cannot be kept.
+        ActionDenied: a run started this process, and its ledger cannot be seen from here.
     """
+    refuse_incomplete(loaded.parent)
     settings, own = loaded.settings, checked(labels)
     workdir = str(settings.workdir or Path.cwd())
     return Plan(
@@ -200,6 +203,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         if settings.auto_labels
         else own,
         version=__version__,
+        parent=loaded.parent,
     )
 
 
@@ -219,11 +223,12 @@ def assemble(
 
     ``provider`` replaces the chosen one and is not closed: it belongs to who hands it in. ``approver`` asks a person;
     None: nobody is there. ``plan`` and ``ledger_path`` replace what the settings say. ``warn`` takes one sentence about
-    what does not stop the run.
+    what does not stop the run. Commands without a sandbox get what makes their runs children of this one.
 
     Raises:
         UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
     """
+    loaded = loaded if loaded.capability else loaded.for_a_run()
     settings = loaded.settings
     if plan is None:
         plan = plan_of(loaded, choice, labels=labels or {})
@@ -236,12 +241,19 @@ def assemble(
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
     gauge, remember = _gauge(loaded, answering.facts)
+    capability = loaded.capability if settings.sandbox == "none" else ""  # in a sandbox nobody could use it
     return Orchestrator(
         plan=plan,
         agents=agents,
         provider=answering,
         ledger=ledger,
-        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap", kept=kept),
+        equip=equipment(
+            loaded,
+            plan.permissions,
+            insist=settings.sandbox == "bwrap",
+            kept=kept,
+            handed_out=handed_out(run_id, capability, settings.state_dir) if capability else {},
+        ),
         observers=(journal, *observers, *_history(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
@@ -252,6 +264,7 @@ def assemble(
         load_count=_load_count(answering),
         opening=_own(answering, "prepare"),
         closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
+        capability=capability,
     )
 
 

@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path_factory.mktemp("home")
     ci = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI", "TF_BUILD", "BITBUCKET_BUILD_NUMBER")
-    for name in (*ci, "JENKINS_URL"):
+    for name in (*ci, "JENKINS_URL", "AGENTCTL_CHILD", "AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("LLM_PROVIDER", "LLM_MODEL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)

@@ -39,10 +39,14 @@ def _limit(use: LimitUse) -> Document:
 
 
 def breaker_document(info: BreakerInfo) -> Document:
-    """Return why a breaker trips, in the limit's own unit; ``hold`` and ``charge`` are null but for an overrun."""
+    """Return why a breaker trips, in the limit's own unit; ``hold`` and ``charge`` are null but for an overrun.
+
+    ``run_id`` is there only if the limit is that of a run above the one that was stopped.
+    """
     names = ("ceiling", "spent", "held", "would_be", "hold", "charge")
     amounts = {name: in_unit(getattr(info, name), info.unit) for name in names}
-    return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint}
+    above = {"run_id": info.run_id} if info.run_id else {}
+    return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint, **above}
 
 
 def run_document(result: RunResult) -> Document:

@@ -14,7 +14,7 @@ from agentctl.cli.exits import exit_status, named
 from agentctl.cli.failure import tell
 from agentctl.cli.invocation import Form
 from agentctl.errors import Unit
-from agentctl.estimate import Estimate, left
+from agentctl.estimate import RUN, Estimate, left
 from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Likeness, Percentiles
 from agentctl.limits import WINDOWS
 from agentctl.pricing import Price
@@ -147,19 +147,26 @@ def _alike(alike: Likeness) -> Iterator[tuple[str, str]]:
 
 def _headroom(found: Estimate) -> str:
     """Return a table of the limits: what stands against each now, and what is left."""
-    rows = [_room(room, found.limits_set_by.get(room.limit)) for room in found.outlook.rooms]
+    rows = [
+        _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.outlook.rooms
+    ]
     return columns(("limit", "ceiling", "spent", "in doubt", "held", "left", ""), rows, right=frozenset(range(1, 6)))
 
 
 def _room(room: Room, set_by: str | None) -> tuple[str, ...]:
     used = (amount(value, room.unit) for value in room.amounts)
     return (
-        room.limit,
+        f"{room.limit} of run {room.run_id}" if _is_above(room) else room.limit,
         limit(room.ceiling, room.unit),
         *used,
         _left(room),
         f"set by {safe_text(set_by)}" if set_by else "",
     )
+
+
+def _is_above(room: Room) -> bool:
+    """Whether it is the limit of a run that this one would belong to."""
+    return room.run_id not in ("", RUN)
 
 
 def _left(room: Room) -> str:
@@ -178,7 +185,8 @@ def _remarks(found: Estimate) -> Iterator[str]:
     if found.outlook.price != found.facts.price:
         yield "Another model has answered in its place: calls are held at the dearest price seen there."
     if found.breaker is not None:
-        yield f"The first call would be refused now: {found.breaker.limit}."
+        whose = f" of run {found.breaker.run_id}" if found.breaker.run_id else ""
+        yield f"The first call would be refused now: {found.breaker.limit}{whose}."
     elif found.refusal is not None:
         yield "The first call would be refused now: amounts in doubt are in the way."
     elif isinstance(answer, Wait):
@@ -188,6 +196,7 @@ def _remarks(found: Estimate) -> Iterator[str]:
 def _document(found: Estimate) -> Document:
     facts, outlook, cost, answer = found.facts, found.outlook, found.cost, found.outlook.answer
     error, status = (None, "done") if found.refusal is None else info_of(found.refusal)
+    above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in outlook.rooms if _is_above(one)]
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -228,7 +237,8 @@ def _document(found: Estimate) -> Document:
             "usd": _percentiles(outlook.alike.nano, "nano_usd"),
             "tokens": _percentiles(outlook.alike.tokens, "tokens"),
         },
-        "limits": {room.limit: _limit(room) for room in outlook.rooms},
+        "limits": {room.limit: _limit(room) for room in outlook.rooms if not _is_above(room)},
+        **({"limits_above": above} if above else {}),
         "ledger": {"scope": "machine"},
         "sandbox": found.sandbox,
         "left_out": list(found.left_out),

@@ -39,7 +39,8 @@ SENTENCES = {
     ExitStatus.usage: "A flag, argument or setting is wrong, or a dollar limit meets a model without a price.",
     ExitStatus.budget: "A breaker tripped before a limit was passed; stderr says which one, with both numbers.",
     ExitStatus.unavailable: "The provider or the container engine could not be reached or used; error.kind says which.",
-    ExitStatus.denied: "A needed action was refused, or needed a person and none was there.",
+    ExitStatus.denied: "A needed action was refused, or needed a person who was not there; or a nested run has no"
+    " parent to draw on.",
     ExitStatus.sandbox: "A boundary was asked for, or is needed by the task, and cannot be had here.",
     ExitStatus.context: "The conversation cannot be made to fit the model's context window.",
     ExitStatus.model_gone: "The provider does not know the model.",

@@ -158,7 +158,7 @@ class _Asked(NamedTuple):
 
 def _refuse_inside_a_run() -> None:
     from agentctl.errors import ActionDenied
-    from agentctl.settings.terminal import is_inside_a_run
+    from agentctl.settings.lineage import is_inside_a_run
 
     if is_inside_a_run():
         raise ActionDenied(

@@ -99,7 +99,10 @@ def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tupl
     from agentctl.checkup import examine
     from agentctl.ledger import SqliteLedger
     from agentctl.limits import CostLimit
+    from agentctl.settings.lineage import refuse_incomplete
 
+    if not free:
+        refuse_incomplete(loaded.parent)
     settings = loaded.settings
     limits = CostLimit(
         max_cost_per_task=settings.max_cost_per_task,
@@ -110,7 +113,8 @@ def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tupl
     async def all_of_them() -> tuple[Finding, ...]:
         ledger = None if free else SqliteLedger(settings.ledger_path)
         try:
-            return await examine(patients, ledger, limits=limits, new_id=lambda: os.urandom(6).hex())
+            new_id = lambda: os.urandom(6).hex()  # noqa: E731
+            return await examine(patients, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
         finally:
             if ledger is not None:
                 with anyio.CancelScope(shield=True):

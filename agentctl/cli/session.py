@@ -68,9 +68,11 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     from agentctl.cli.present import Presenter
     from agentctl.providers.here import choose_here
     from agentctl.settings import undecided
+    from agentctl.settings.lineage import refuse_incomplete
 
     loaded = _load(wish)
     known.form = loaded.settings.output
+    refuse_incomplete(loaded.parent)
     if not wish.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
         from agentctl.cli.asking import settle
 
@@ -90,6 +92,7 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         asked_of = with_data(task, data)
         again = _repeatable(call)
         return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
+    loaded = loaded.for_a_run()
     presenter = Presenter(
         form=known.form,
         paint=known.paint,

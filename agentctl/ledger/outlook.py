@@ -10,15 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
+from agentctl.budget import Ask, Parent, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
-from agentctl.ledger import substitution
+from agentctl.ledger import nesting, substitution
 from agentctl.ledger.book import PAUSE_S
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
 from agentctl.ledger.grant import judged_by_count, timed
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
+from agentctl.ledger.owner import liveness
 from agentctl.ledger.reading import tick_of
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.store import Tick, translated
@@ -46,23 +47,39 @@ class Outlook(NamedTuple):
 
 
 def outlook(
-    path: Path, ask: Ask, limits: CostLimit, *, agent: str, clock: ReadClock | None = None, pause_s: float = PAUSE_S
+    path: Path,
+    ask: Ask,
+    limits: CostLimit,
+    *,
+    agent: str,
+    parent: Parent | None = None,
+    clock: ReadClock | None = None,
+    pause_s: float = PAUSE_S,
 ) -> Outlook:
     """Return how ``ask``, the first of a run with these limits, would be answered; no ledger yet is an empty one.
 
-    Holds of processes that died unseen still count here; a real call would bury them first.
+    ``parent`` is the run that it would belong to, if any. Holds of processes that died unseen still count here; a real
+    call would bury them first.
 
     Raises:
+        ActionDenied: no run may be opened below that parent.
+        UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model; or under a dollar
+            limit, a model of unknown price has answered in the place of this one.
         StateError: the ledger cannot be read, is foreign, or newer than this program.
-        UnknownPrice: under a dollar limit, a model of unknown price has answered in the place of this one.
     """
+    owners = path.with_suffix(".owners")
 
     def look(tick: Tick) -> Outlook:
         alike = likeness(tick, ask.facts, agent) if ask.facts.metered else Likeness()
-        _open_unseen(tick, ask, limits)
+        if parent is not None:
+            refused = nesting.refusal(tick, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
+            if refused is not None:
+                raise refused
+        _open_unseen(tick, ask, limits, parent)
         wanted = substitution.at_dearest_price(tick, ask) if ask.facts.metered else ask
         price = wanted.facts.price
         rooms, rest = limits_of(tick, ask), 0.0
+        nesting.refuse_the_unbounded(wanted, rooms)
         if ask.facts.metered:
             health = provider_health(tick, wanted.facts, pause_s=pause_s)
             if health is not True:
@@ -80,18 +97,25 @@ def outlook(
     return _as_it_lies(path, look, clock or system_clock())
 
 
-def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit) -> None:
-    """Open the run in a table of this connection alone, which hides the book's own: the sums find it there."""
-    tick.db.execute("CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE 0")
-    for name in ("scopes", "scope_paths"):
+def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
+    """Open the run in tables of this connection alone, which hide the ledger's own: the sums find it there.
+
+    Beside it stand the runs above it, and what is below those.
+    """
+    above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
+    run_id, parent_id = ask.run_id, "" if parent is None else parent.run_id
+    tick.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
+    below = f"SELECT scope_id, above_id, depth FROM scope_paths WHERE above_id IN {above}"  # noqa: S608 - our own names
+    own = "SELECT ?2, above_id, depth + 1 FROM scope_paths WHERE scope_id = ?1 UNION ALL SELECT ?2, ?2, 0"
+    tick.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", (parent_id, run_id))
+    for name, unseen in (("scopes", "unseen"), ("scope_paths", "unseen_paths")):
         tick.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
-    tick.db.execute("CREATE TEMP TABLE scopes AS SELECT * FROM unseen")
+        tick.db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM temp.{unseen}")  # noqa: S608 - our own names
     tick.db.execute(
         "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, limits, opened_us)"
         " VALUES (?, 'run', ?, ?, '{}', ?)",
-        (ask.run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
+        (run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
     )
-    tick.db.execute("CREATE TEMP TABLE scope_paths AS SELECT ?1 AS scope_id, ?1 AS above_id, 0 AS depth", (ask.run_id,))
 
 
 def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:

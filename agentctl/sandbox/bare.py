@@ -1,21 +1,29 @@
-"""No boundary: commands run as the user, where ``--sandbox none`` was asked for."""
+"""No sandbox: commands run as the user, where ``--sandbox none`` was asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.text import mask
 
 
 class NoSandbox:
-    """Runs commands with everything that the user can do; only their end and their output are bounded."""
+    """Runs commands with everything that the user can do; only their end and their output are bounded.
+
+    ``environment`` is added to the fixed one; ``secrets`` are masked in the output, before a model reads it.
+    """
 
     tier = "none"
     read_only = False
 
-    def __init__(self, workspace: Path) -> None:
-        self._workspace = workspace
+    def __init__(
+        self, workspace: Path, *, environment: Mapping[str, str] = MappingProxyType({}), secrets: Sequence[str] = ()
+    ) -> None:
+        self._workspace, self._environment, self._secrets = workspace, environment, tuple(secrets)
 
     async def run(
         self,
@@ -29,5 +37,6 @@ class NoSandbox:
         Raises:
             ToolError: it could not be started.
         """
-        argv = ["/bin/sh", "-c", command]
-        return await run_process(argv, timeout=timeout, env=child_environment(), cwd=self._workspace, more=more)
+        argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
+        result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more)
+        return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.errors import SandboxUnavailable, ToolError
@@ -27,10 +28,19 @@ class Examined(NamedTuple):
 
 
 async def open_sandbox(
-    wanted: Wanted, *, workspace: Path, network: bool, read_only: bool, hidden: Sequence[Path] = ()
+    wanted: Wanted,
+    *,
+    workspace: Path,
+    network: bool,
+    read_only: bool,
+    hidden: Sequence[Path] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    secrets: Sequence[str] = (),
 ) -> Sandbox:
     """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
 
+    ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
+    masked in what those write.
     A boundary is tried before it is returned: what must fail in it fails, what must work works.
 
     Raises:
@@ -39,7 +49,7 @@ async def open_sandbox(
     if wanted == "none":
         from agentctl.sandbox.bare import NoSandbox  # noqa: PLC0415 - rarely asked for
 
-        return NoSandbox(workspace)
+        return NoSandbox(workspace, environment=environment, secrets=secrets)
     try:
         return await _tried(workspace, network=network, read_only=read_only, hidden=hidden)
     except SandboxUnavailable as error:

@@ -18,6 +18,7 @@ from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.family import MARKER, Family, Guard
 from agentctl.sandbox.output import MORE, Output, Spool
+from agentctl.settings.names import NO_RUN
 
 _GRACE_S = 0.5  # for what is still in the pipes when the command has ended
 _PIPE_BYTES = 256 * 1024
@@ -56,6 +57,7 @@ async def run_process(
     more: bool = False,
     pass_fds: Sequence[int] = (),
     user: tuple[int, int] | None = None,
+    of_a_run: bool = True,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -63,12 +65,13 @@ async def run_process(
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
     background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
     streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
-    under their numbers. ``user`` is a user and a group to become first, which only root can.
+    under their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl
+    that it starts is told by the mark in its environment that it is inside a run.
 
     Raises:
         ToolError: the command could not be started.
     """
-    marker = os.urandom(16).hex()
+    marker = os.urandom(16).hex() + ("" if of_a_run else NO_RUN)
     outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
     with ExitStack() as stack:
         try:

@@ -11,6 +11,7 @@ from agentctl.errors import UsageError
 from agentctl.settings.engine import current_engine
 from agentctl.settings.files import is_folder, is_there, read_own_file
 from agentctl.settings.job import job_labels
+from agentctl.settings.lineage import parent_in
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
@@ -196,6 +197,7 @@ def _load(
             term=environ.get("TERM", ""),
             config_file=read.config_file,
             names={name: entry.name for name, entry in entries.items()},
+            parent=parent_in(environ),
         ),
         [],
         read,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agentctl.budget import Parent
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
 from agentctl.trust import Ignored, Offer
@@ -19,6 +21,8 @@ class Loaded:
     are key variables that are set but empty. ``tightened`` names the untrusted file that lowered a limit,
     ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
     ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
+    ``parent`` is the run that started this process, with "" for what is missing of it; ``capability`` is what a run
+    hands to its own children, "" until ``for_a_run``.
     """
 
     settings: Settings
@@ -34,6 +38,13 @@ class Loaded:
     term: str = ""
     config_file: Path = Path()
     names: Mapping[str, str] = field(default_factory=dict)
+    parent: Parent | None = None
+    capability: str = field(default="", repr=False)
+
+    def for_a_run(self) -> Loaded:
+        """Return the same with a capability for the children of one run: a new secret of 256 bits."""
+        capability = os.urandom(32).hex()
+        return replace(self, capability=capability, secrets=(*self.secrets, capability))
 
     def cause(self, *fields: str) -> str:
         """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""

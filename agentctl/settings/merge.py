@@ -15,6 +15,7 @@ from agentctl.settings.names import (
     KNOWN_PROVIDERS,
     LEAST_SECRET,
     OTHER_PROVIDERS,
+    PARENT_CAPABILITY,
     SECRET_ENDINGS,
     SECRET_FIELDS,
     SLASHED_MODELS,
@@ -136,7 +137,7 @@ def _problems(name: str, entries: Mapping[str, Entry], wrong: Exception | str) -
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return what must be redacted: every key that any layer holds, passwords in addresses, and whatever in the
-    environment is a key by its name (other providers', which litellm reads itself).
+    environment is a key by its name (other providers', which litellm reads itself) or opens a run's budget.
     """
     keys = [entry.value for layer in layers for name, entry in layer.entries.items() if name in SECRET_FIELDS]
     texts = [value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in keys]
@@ -146,6 +147,6 @@ def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[s
     texts += [
         value.strip()
         for name, value in environ.items()
-        if name.upper().endswith(SECRET_ENDINGS) and len(value.strip()) >= LEAST_SECRET
+        if (name.upper().endswith(SECRET_ENDINGS) or name == PARENT_CAPABILITY) and len(value.strip()) >= LEAST_SECRET
     ]
     return tuple(dict.fromkeys(texts))

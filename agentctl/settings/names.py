@@ -9,6 +9,11 @@ PREFIX = "AGENTCTL_"
 
 #: What every command of a run carries, so that nothing of it outlives the run; no setting.
 CHILD_MARK = "AGENTCTL_CHILD"
+NO_RUN = "-no-run"  # how the mark ends on a command that no run started: run_shell_async by itself
+
+#: What makes a run a child of another one: that run's id, and the secret that opens its budget; no settings.
+PARENT_RUN = "AGENTCTL_PARENT_RUN"
+PARENT_CAPABILITY = "AGENTCTL_PARENT_CAPABILITY"
 
 #: Providers that want a key, and the variable that holds it.
 KEY_NAMES: Mapping[str, str] = MappingProxyType(

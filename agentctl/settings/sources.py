@@ -16,6 +16,8 @@ from agentctl.settings.names import (
     CHILD_MARK,
     ENV_NAMES,
     KEY_NAMES,
+    PARENT_CAPABILITY,
+    PARENT_RUN,
     PREFIX,
     SECRET_FIELDS,
     TABLE_FIELDS,
@@ -38,7 +40,7 @@ Kind = Literal[
 ]
 
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
-_NO_SETTINGS = frozenset({CHILD_MARK})
+_NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
 
 

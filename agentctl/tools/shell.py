@@ -42,7 +42,8 @@ async def run_shell_async(
     After ``timeout`` seconds it and everything it started is ended (SIGTERM, two seconds later SIGKILL) and
     ``timed_out`` is set; the same happens, before the exception goes on, when the caller is cancelled. Nothing stays
     behind in the background. stdin is empty and no terminal can be reached. The environment is a small fixed one, in
-    which programs do not ask questions; ``env`` is laid over it. Of each stream the first 32 KiB and the last 64 KiB
+    which programs do not ask questions, and inside a run what makes its runs children of that one; ``env`` is laid over
+    it. Of each stream the first 32 KiB and the last 64 KiB
     are kept, ``truncated_bytes`` counts the rest; lines in stderr that begin with ``[agentctl:`` are ours.
 
     There is no boundary: the command can do whatever its user can.
@@ -62,12 +63,14 @@ async def run_shell_async(
     if cwd is not None and "\0" in str(cwd):
         raise UsageError(f"cwd is {str(cwd)!r}", hint="give a folder's path, without NUL")
     from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
+    from agentctl.settings.lineage import handed_on, is_inside_a_run  # noqa: PLC0415
 
     return await run_process(
         ["/bin/sh", "-c", command],
         timeout=timeout,
-        env={**child_environment(), **(env or {})},
+        env={**child_environment(), **handed_on(), **(env or {})},
         cwd=None if cwd is None else Path(cwd),
+        of_a_run=is_inside_a_run(),
     )
 
 

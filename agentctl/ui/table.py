@@ -65,7 +65,7 @@ def _limits(result: RunResult, breaker: BreakerInfo | None) -> str:
 
 
 def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[str, ...]:
-    tripped = breaker is not None and breaker.limit == use.name
+    tripped = breaker is not None and breaker.limit == use.name and not breaker.run_id
     held = amount(breaker.held, breaker.unit) if breaker is not None and tripped and breaker.held else ""
     remarks = [f"{100 * use.used // use.ceiling} %"] if use.ceiling else []
     remarks += ["tripped"] if tripped else []
@@ -85,7 +85,8 @@ def tripped_words(breaker: BreakerInfo) -> str:
         amount(breaker.would_be, breaker.unit),
         limit(breaker.ceiling, breaker.unit),
     )
-    said = f"{breaker.limit} is {most}: {spent} spent, {held} held"
+    name = f"{breaker.limit} of run {breaker.run_id}" if breaker.run_id else breaker.limit
+    said = f"{name} is {most}: {spent} spent, {held} held"
     if breaker.hold is None or breaker.charge is None:
         return f"{said}, the next call would make it {would_be}"
     charge, hold = amount(breaker.charge, breaker.unit), limit(breaker.hold, breaker.unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ class Replay:
     path: Path
     rows: dict[str, Row] = field(default_factory=dict)
     standing: dict[str, Standing] = field(default_factory=dict)
+    parents: dict[str, str | None] = field(default_factory=dict)
     last: int = 0
 
     def look(self) -> list[str]:
@@ -84,6 +85,7 @@ class Replay:
                     "SELECT id, attempt_id, at_us, phase, nano, tokens FROM entries WHERE id > ? ORDER BY id",
                     (self.last,),
                 ).fetchall()
+                self.parents = dict(db.execute("SELECT id, parent_id FROM scopes"))
         except sqlite3.OperationalError as error:
             return [] if "no such table" in str(error) else [str(error)]  # it is just being made
         except sqlite3.DatabaseError:
@@ -103,26 +105,32 @@ class Replay:
     def _judge(self, row: Row, step: Step) -> list[str]:
         """Add up what stood against each limit when the attempt was admitted, and hold it against the limit."""
         others = [one for name, one in self.standing.items() if name != row.id]
-        run = [one for one in others if one.run_id == row.run_id]
         hour = [one for one in others if one.leaves_us is None or one.leaves_us > step.at_us]
-        kept = [one for one in run if one.phase == "kept"]  # may be exchanged for this one in the same transaction
+        kept = [one for one in others if one.phase == "kept"]  # may make way for this one in the same transaction
         spare, spare_tokens = sum(one.nano for one in kept), sum(one.tokens for one in kept)
-        true = {
-            "max_cost_per_task": (sum(one.nano for one in run), spare),
-            "max_cost_per_hour": (sum(one.nano for one in hour), spare),
-            "max_tokens_per_task": (sum(one.tokens for one in run), spare_tokens),
-        }
         wrong = []
         for name, (ceiling, before) in json.loads(row.admitted).items():
-            limit, _, run = name.partition("@")
-            assert run in ("", row.run_id), "nested runs have an audit of their own"
+            limit, _, scope = name.partition("@")
+            below = [one for one in others if (scope or row.run_id) in self._path(one.run_id)]
             own = (row.hold_nano or 0) if "cost" in limit else row.hold_tokens if "tokens" in limit else 1
+            true = {
+                "max_cost_per_task": (sum(one.nano for one in below), spare),
+                "max_cost_per_hour": (sum(one.nano for one in hour), spare),
+                "max_tokens_per_task": (sum(one.tokens for one in below), spare_tokens),
+            }
             most, less = true.get(limit, (before, 0))  # of any further limit its own word is taken
             if not most - less <= before <= most:
                 wrong.append(f"{row.id}: {before} was taken to stand against {limit}, and it was {most}")
             if ceiling is not None and before + own > ceiling:
                 wrong.append(f"{row.id}: admitted at {before} + {own}, above {limit} {ceiling}")
         return wrong
+
+    def _path(self, run_id: str) -> Iterator[str]:
+        """Yield a run and those above it."""
+        above: str | None = run_id
+        while above is not None:
+            yield above
+            above = self.parents[above]
 
 
 class Audit:

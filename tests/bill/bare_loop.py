@@ -1,6 +1,7 @@
 """A script as many are, for comparison: look at the counter, call litellm, add what it cost. It is no part of agentctl.
 
-``python -m tests.bill.bare_loop COUNTER.json LIMIT MODEL [PROCESSES]``: the counter is shared by all processes.
+``python -m tests.bill.bare_loop COUNTER.json LIMIT MODEL [PROCESSES [nested]]``: the counter is shared by all
+processes. ``nested``: after its first answer it starts such a script with $5 of its own, and waits for it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def add(counter: Path, cost: float) -> None:
     own.replace(counter)
 
 
-def loop(counter: Path, limit: float, model: str) -> None:
+def loop(counter: Path, limit: float, model: str, *, nested: bool = False) -> None:
     """Ask again and again until the limit is reached."""
     import litellm
 
@@ -39,6 +41,9 @@ def loop(counter: Path, limit: float, model: str) -> None:
         add(counter, litellm.completion_cost(response))
         answer = response.choices[0].message.content
         messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": "Go on."}]
+        if nested and len(messages) == 3:
+            own = str(counter.with_name("nested.json"))
+            subprocess.run([sys.executable, "-m", "tests.bill.bare_loop", own, "5", model], check=True)
 
 
 def main(words: list[str]) -> None:
@@ -46,7 +51,7 @@ def main(words: list[str]) -> None:
     counter, limit, model = Path(words[0]), float(words[1]), words[2]
     processes = int(words[3]) if len(words) > 3 else 1
     if processes == 1:
-        loop(counter, limit, model)
+        loop(counter, limit, model, nested="nested" in words[4:])
         return
     import litellm  # noqa: F401 - once for all of them
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 from tests.bill.audit import Audit
 from tests.bill.bare_loop import TASK, spent
 from tests.bill.book import book_of
+from tests.bill.nests import OUTER, is_outer
 from tests.bill.parts import KEY, LOOKUPS, PAID, PENNY, Paid, reaching
 from tests.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
 
@@ -32,8 +34,10 @@ APART = "An assumption of the promise is broken (recorded in full, one call over
 SECONDS = 600.0
 _SOON = (("retry-after-ms", "20"),)
 
-How = Literal["once", "twice", "killed", "interrupted"]
-"""A run to its end; one more after it; or stopped in the middle of its second answer, and one more after that."""
+How = Literal["once", "twice", "killed", "interrupted", "nested"]
+"""A run to its end; one more after it; stopped in the middle of its second answer, and one more after that; or one that
+starts another, which is given $5.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,19 @@ def _always(mind: Mind, **odd: Any) -> Callable[[], Script]:  # noqa: ANN401
     return lambda: partial(mind, **odd)
 
 
+def _starting(asked: WireRequest) -> Answer:
+    """Start another run by a command of the outer one, and look for ever in that."""
+    if not is_outer(asked):
+        return busy(asked, paid=PENNY)
+    if any(said.role == "tool" for said in asked.messages):
+        return PENNY.answer("It has ended.")
+    again = shlex.join(
+        [sys.executable, "-m", "agentctl", "run", TASK, "--max-cost", "5", "--max-cost-per-hour", "none"]
+    )
+    command = f"cd {shlex.quote(str(ROOT))} && {again}"
+    return PENNY.answer("Starting it.", (Call("run_shell", {"command": command, "timeout": 300}),))
+
+
 def _stalling() -> Script:
     return [busy, partial(busy, stall=True)]
 
@@ -95,6 +112,7 @@ SCENARIOS = (
     Scenario("429 twice before each answer", _always(_storm)),
     Scenario("kill -9 in mid-answer, then one more run", _stalling, how="killed"),
     Scenario("Ctrl-C in mid-answer, then one more run", _stalling, how="interrupted"),
+    Scenario("a nested run", _always(_starting), Decimal("0.06"), PENNY, how="nested"),
     Scenario(
         "the model goes on past its max_tokens",
         _always(busy, paid=PENNY, output_tokens=12_000, obeys=False),
@@ -118,13 +136,19 @@ def run_agentctl(scenario: Scenario, folder: Path) -> Came:
         AssertionError: The ledger did not account for the bill at some step.
     """
     state = folder / "state"
-    limit = ("--max-cost-per-hour", str(scenario.limit), "--max-cost", "none", "--max-output-tokens", "1100")
-    words = ["-m", "agentctl", "run", TASK, "--json", *limit, "--budget-wait", "10s"]
+    task, limit = (
+        TASK,
+        ["--max-cost-per-hour", str(scenario.limit), "--max-cost", "none", "--max-output-tokens", "1100"],
+    )
+    if scenario.how == "nested":
+        task, limit = OUTER, ["--max-cost", str(scenario.limit), "--sandbox", "none", "--yes"]
+    words = ["-m", "agentctl", "run", task, "--json", *limit, "--budget-wait", "10s"]
     folders = {f"AGENTCTL_{kind}_DIR": str(folder / kind.lower()) for kind in ("STATE", "CONFIG", "CACHE")}
     audit = Audit(state / "ledger.db")
     with WireServer(scenario.script(), rates=scenario.paid.rates, keys=[KEY]) as server:
         audit.watch(server.books)
         environ = {**folders, **reaching(server, "openai"), "LLM_MODEL": scenario.paid.model}
+        _write_own_env(folder, environ)
         _act(scenario, server, lambda: [_start(words, folder, environ) for _ in range(scenario.processes)])
     audit.close()
     book = book_of(state)
@@ -142,8 +166,18 @@ def run_bare(scenario: Scenario, folder: Path) -> Came:
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_MODE": "PRODUCTION",
         }
-        _act(scenario, server, lambda: [_start([*words, str(scenario.processes)], folder, environ)])
-    return Came(server.books.billed_nano, round(spent(counter) * 10**9))
+        more = [str(scenario.processes), *(["nested"] if scenario.how == "nested" else [])]
+        _act(scenario, server, lambda: [_start([*words, *more], folder, environ)])
+    recorded = spent(counter) + spent(counter.with_name("nested.json"))
+    return Came(server.books.billed_nano, round(recorded * 10**9))
+
+
+def _write_own_env(folder: Path, environ: Mapping[str, str]) -> None:
+    """Write the user's .env: a command of a run gets nothing of the environment."""
+    own = folder / ".config" / "agentctl" / ".env"
+    own.parent.mkdir(parents=True)
+    own.touch(0o600)
+    own.write_text("".join(f"{name}={value}\n" for name, value in environ.items() if not name.endswith("_DIR")))
 
 
 def _start(words: list[str], folder: Path, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -171,7 +205,7 @@ def _act(scenario: Scenario, server: WireServer, start: Callable[[], list[subpro
                 process.send_signal(how)
         for process in processes:
             process.wait(SECONDS)
-        if scenario.how != "once":
+        if scenario.how not in ("once", "nested"):
             server.play(busy)
             processes = start()
             for process in processes:

@@ -339,3 +339,18 @@ def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> 
     assert line.text == f"context: {said}, about 9,000 tokens to 4,000"
     record = {"event": "context_pruned", "messages_cut": gone, "messages_shortened": shortened}
     assert f"context: {said}" in "\n".join(story([record], run_id="7f3a"))
+
+
+def test_the_summary_of_a_run_tells_what_its_nested_runs_cost() -> None:
+    use = LimitUse("max_cost_per_task", "nano_usd", 10**9, 50_000_000)
+    run = replace(RESULT, metered=True, cost_nano=20_000_000, in_doubt_nano=10_000_000, limits=(use,))
+    assert "$0.02 of $1 · $0.01 in doubt · $0.02 by nested runs" in summary(run, PLAIN)
+    assert "nested" not in summary(replace(run, in_doubt_nano=30_000_000), PLAIN)
+    assert "nested" not in summary(replace(run, cost_nano=None), PLAIN)
+
+
+def test_a_breaker_of_another_run_is_told_with_its_name_and_marks_no_limit_of_this_one() -> None:
+    above = replace(BREAKER, run_id="0a0b0c")
+    table = details(replace(RESULT, breaker=above), Meter(), PLAIN)
+    assert table.startswith("max_cost_per_task of run 0a0b0c is $0.50: $0.47 spent, $0.02 held, the next call")
+    assert "tripped" not in table

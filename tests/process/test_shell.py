@@ -12,8 +12,10 @@ import pytest
 
 from agentctl.errors import ToolError, UsageError
 from agentctl.protocols import CommandResult
+from agentctl.sandbox.bare import NoSandbox
 from agentctl.sandbox.output import Output, Spool
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.settings.lineage import is_inside_a_run
 from agentctl.tools.shell import run_shell_async
 
 
@@ -167,3 +169,36 @@ def test_a_gigabyte_of_output_does_not_fill_the_memory(command: str, anyio_backe
     code, whole, peak = done.stdout.split()
     assert (code, whole) == ("0", "True")
     assert int(peak) < 150_000
+
+
+CHILD = 'printf "%s|%s|%s" "$AGENTCTL_PARENT_RUN" "$AGENTCTL_PARENT_CAPABILITY" "$AGENTCTL_CHILD"'
+
+
+async def test_a_command_of_no_run_is_told_so_and_one_inside_a_run_is_a_child_of_that_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, capability, mark = (await run_shell_async(CHILD)).stdout.split("|")
+    assert (run, capability) == ("", "")
+    assert not is_inside_a_run({"AGENTCTL_CHILD": mark})
+    monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
+    run, capability, mark = (await run_shell_async(CHILD)).stdout.split("|")
+    assert (run, capability) == ("", "")
+    assert is_inside_a_run({"AGENTCTL_CHILD": mark}), "inside a sandbox it stays inside"
+    monkeypatch.setenv("AGENTCTL_PARENT_RUN", "a1b2")
+    monkeypatch.setenv("AGENTCTL_PARENT_CAPABILITY", "c" * 64)
+    run, capability, mark = (await run_shell_async(CHILD)).stdout.split("|")
+    assert (run, capability) == ("a1b2", "c" * 64)
+    assert is_inside_a_run({"AGENTCTL_CHILD": mark})
+
+
+async def test_a_command_without_a_sandbox_gets_what_its_run_hands_out_and_tells_no_secret_of_it(
+    tmp_path: Path,
+) -> None:
+    secret = "0123456789abcdef" * 4
+    shell = NoSandbox(tmp_path, environment={"AGENTCTL_PARENT_CAPABILITY": secret}, secrets=(secret,))
+    said = await shell.run("env | grep PARENT; printenv AGENTCTL_PARENT_CAPABILITY | base64 -w 0 >&2", timeout=20)
+    assert said.stdout == "AGENTCTL_PARENT_CAPABILITY=[redacted]\n"
+    assert "[redacted]" in said.stderr
+    await shell.run("printenv AGENTCTL_PARENT_CAPABILITY > told", timeout=20)
+    assert (tmp_path / "told").read_text() == secret + "\n"
+    assert (await shell.run("echo sk-0123456789abcdefghijklmn", timeout=20)).stdout == "sk-0123456789abcdefghijklmn\n"

@@ -17,11 +17,11 @@ _LIMITS = {
 
 _TEXT = """\
 What is promised: no request is sent unless, in one transaction of the ledger, what is spent + in doubt + held + the
-request's own worst case stays within every limit: its run's dollars, its run's tokens, and the dollars of the last hour
-(and of any other window that is set) over all runs of this user. It assumes that the price table is right, that the
-model that was asked answers or one that costs no more, that the provider keeps to the most output tokens it was given,
-bills a request at most once for the usage it reports and no refused request, and that the wall clock is right across a
-reboot. What breaks an assumption is recorded in full and stops the spending.
+request's own worst case stays within every limit: its run's dollars, its run's tokens, those of each run above it, and
+the dollars of the last hour (and of any other window that is set) over all runs of this user. It assumes that the price
+table is right, that the model that was asked answers or one that costs no more, that the provider keeps to the most
+output tokens it was given, bills a request at most once for the usage it reports and no refused request, and that the
+wall clock is right across a reboot. What breaks an assumption is recorded in full and stops the spending.
 
 LIMITS
 "none" lifts one limit; a warning comes at 80 %. Minute, hour, day (24 hours) and month (30 days) are windows that move
@@ -61,6 +61,12 @@ paste. Then: raise that limit, or wait, or ask for less. A model is told what is
   agentctl ledger reconcile --from usage.csv         or what the provider's usage export says that it cost
   agentctl ledger reconcile --clock                  believe the wall clock again, after it was wrongly ahead
   agentctl runs show                        each call of the last run, with its tokens and its price
+
+Nested runs: a run that a command of another run starts (--sandbox none) belongs to it. Whatever its own limits are,
+each of its requests counts in the run that started it, and in each run above that; the one whose limit refuses is
+named. Once a run above has ended, or its process is gone, nothing more is sent (exit 5). It needs the same state
+folder, and the AGENTCTL_PARENT_RUN and AGENTCTL_PARENT_CAPABILITY that its parent set. In a sandbox the ledger cannot
+be seen: there no run starts (exit 5). `runs show` draws the tree, `costs --run ID` adds it up.
 
 If the ledger is locked or its disk is full when a paid answer comes, the run waits (for a lock up to two minutes), and
 then ends with 74: the charge is kept beside the ledger, and the next run settles it.

@@ -1,0 +1,62 @@
+"""Whether a run started this process, what lets it draw on that run's budget, and what a run hands to its commands.
+
+Every command of a run carries a mark. Without a sandbox it carries the run's id and a secret (the capability), too: a
+run that it starts with both is a child of that run. In a sandbox the ledger cannot be seen, so there they are missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from agentctl.budget import Parent
+from agentctl.errors import ActionDenied
+from agentctl.settings.names import CHILD_MARK, NO_RUN, PARENT_CAPABILITY, PARENT_RUN
+
+_BOTH = (PARENT_RUN, PARENT_CAPABILITY)
+
+
+def is_inside_a_run(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a run's command started this process: it carries the run's mark, or anything else of the run."""
+    environ = os.environ if environ is None else environ
+    marked = CHILD_MARK in environ and not environ[CHILD_MARK].endswith(NO_RUN)
+    return marked or any(environ.get(name) for name in _BOTH)
+
+
+def parent_in(environ: Mapping[str, str]) -> Parent | None:
+    """Return the run that this process belongs to, with "" for what is missing of it; None: it belongs to none."""
+    if not is_inside_a_run(environ):
+        return None
+    return Parent(*(environ.get(name, "").strip() for name in _BOTH))
+
+
+def refuse_incomplete(parent: Parent | None) -> None:
+    """Refuse to run as a child that cannot show whose child it is.
+
+    Raises:
+        ActionDenied: a run started this process, and what it takes to draw on its budget is missing.
+    """
+    if parent is None or (parent.run_id and parent.capability):
+        return
+    if not parent.run_id and not parent.capability:
+        raise ActionDenied(
+            "this process belongs to a run whose ledger cannot be seen from inside its sandbox: no run starts here",
+            hint="start this run outside of that one, or give that one --sandbox none",
+        )
+    lacks, has = reversed(_BOTH) if parent.run_id else _BOTH
+    raise ActionDenied(
+        f"{lacks} is missing beside {has}: this run cannot show which run it belongs to",
+        hint=f"pass {PARENT_RUN} and {PARENT_CAPABILITY} on as that run set them",
+    )
+
+
+def handed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what this process has of the run that it belongs to, for a process that it starts."""
+    environ = os.environ if environ is None else environ
+    return {name: environ[name] for name in _BOTH if environ.get(name)}
+
+
+def handed_out(run_id: str, capability: str, state_dir: Path) -> dict[str, str]:
+    """Return what a run adds to the environment of its commands, so that their runs are its children."""
+    return {PARENT_RUN: run_id, PARENT_CAPABILITY: capability, "AGENTCTL_STATE_DIR": os.fspath(state_dir)}
