@@ -64,8 +64,10 @@ def document(view: RepricedView) -> Document:
 
 
 def _row(row: RepricedRow, by: tuple[str, ...]) -> Document:
-    labels = {"labels": dict(row.labels)} if row.labels else {}
-    return {**dict(group_of(row, by)), **labels, **_amounts(row), "last_at": moment(row.last_at)}
+    more: Document = {"labels": dict(row.labels)} if row.labels else {}
+    if row.answered_models:
+        more["answered_models"] = list(row.answered_models)
+    return {**dict(group_of(row, by)), **more, **_amounts(row), "last_at": moment(row.last_at)}
 
 
 def _amounts(row: RepricedRow) -> Document:

@@ -198,13 +198,13 @@ def add_up(
 
 def with_answers(
     tick: Tick,
-    rows: tuple[CostRow, ...],
+    rows: tuple[R, ...],
     window: Mapping[str, object],
     *,
     by: tuple[str, ...],
     labels: tuple[tuple[str, str], ...],
     zone: Zone,
-) -> tuple[CostRow, ...]:
+) -> tuple[R, ...]:
     """Return the rows of a window, where they are by model with those that answered in the place of each."""
     if "model" not in by or not tick.db.execute("SELECT EXISTS (SELECT 1 FROM substitutes)").fetchone()[0]:
         return rows
@@ -262,9 +262,13 @@ def _keys(by: frozenset[str], zone: Zone) -> Callable[..., tuple[Any, ...]]:
     return key
 
 
+def figures_of(kind: type[CostRow]) -> tuple[str, ...]:
+    """Return the names of a row's figures, in their order: of all that it has but what it is grouped by."""
+    return tuple(name for name in kind.__dataclass_fields__ if name not in (*_KEYS, "answered_models"))
+
+
 def _row(kind: type[R], key: tuple[Any, ...], group: list[int]) -> R:
-    figures = (name for name in kind.__dataclass_fields__ if name not in (*_KEYS, "answered_models"))
-    values: dict[str, Any] = dict(zip(figures, group, strict=False))
+    values: dict[str, Any] = dict(zip(figures_of(kind), group, strict=False))
     return kind(**values, **dict(zip(_KEYS, (*key, as_datetime(group[-1])), strict=True)))
 
 

@@ -17,10 +17,20 @@ from typing import Any, Literal, NamedTuple
 from agentctl.budget import Charge, dearest_charge
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.grouping import OF_ALL, OF_ONE, SLOT_S, CostRow, add_up, has_labels
+from agentctl.ledger.grouping import (
+    OF_ALL,
+    OF_ONE,
+    CostRow,
+    add_up,
+    figures_of,
+    has_labels,
+    window,
+    with_answers,
+)
 from agentctl.ledger.reading import reading
-from agentctl.ledger.report import CostQuery, LedgerWindow, began, no_run, run_named, span_of
+from agentctl.ledger.report import CostQuery, began, no_run, run_named, span_of
 from agentctl.ledger.store import Tick
+from agentctl.ledger.substitution import is_unpriced
 from agentctl.messages import Completion
 from agentctl.pricing import ModelFacts, PriceOf
 
@@ -136,14 +146,20 @@ def reprice(
             return RepriceReport(query.since or until, until, (), RepricedRow(last_at=until))
         run_id = None if query.run is None else run_named(tick, query.run).run_id
         span, repricing = span_of(tick, query), _Repricing(prices_at, alternative)
-        rows = repricing.figures(_read(tick, span, run_id), query.labels)
-        added = add_up(rows, by=query.by, labels=query.labels, zone=query.zone)
+        values = window(
+            tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id
+        )
+        added = add_up(
+            repricing.figures(_read(tick, values), query.labels), by=query.by, labels=query.labels, zone=query.zone
+        )
+        rows = added.rows(RepricedRow, query.by)
+        rows = with_answers(tick, rows, values, by=query.by, labels=query.labels, zone=query.zone)
         since = query.since or began(tick, run_id, span, added.slots)
     total: dict[str, Any] = dict(zip(_FIGURES, added.total, strict=False))
     return RepriceReport(
         since,
         span.until,
-        added.rows(RepricedRow, query.by),
+        rows,
         RepricedRow(**total, last_at=span.until),
         added.runs,
         tuple(PriceUse(*table, calls) for table, calls in repricing.tables.most_common()),
@@ -152,8 +168,7 @@ def reprice(
     )
 
 
-_NO_FIGURES = ("hour", "day", "run_id", "agent", "provider", "model", "purpose", "labels", "last_at")
-_FIGURES = tuple(name for name in RepricedRow.__dataclass_fields__ if name not in _NO_FIGURES)
+_FIGURES = figures_of(RepricedRow)
 
 
 class _Read(NamedTuple):
@@ -173,10 +188,8 @@ class _Read(NamedTuple):
 _HEAD = len(_Read._fields) - 1
 
 
-def _read(tick: Tick, span: LedgerWindow, run_id: str | None) -> Iterator[_Read]:
-    values = {"since": span.since_us, "until": span.until_us, "reaches_now": span.reaches_now, "run": run_id}
-    values |= {"now": tick.now_us, "ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
-    for row in tick.db.execute(_SQL["all" if run_id is None else "one"], values):
+def _read(tick: Tick, values: Mapping[str, object]) -> Iterator[_Read]:
+    for row in tick.db.execute(_SQL["all" if values["run"] is None else "one"], values):
         yield _Read._make((*row[:_HEAD], ChargeRow._make(row[_HEAD:])))
 
 
@@ -215,18 +228,18 @@ class _Repricing:
         if why not in (None, "unknown_price"):
             return found | {f"{why}_calls": 1}
         again = self._charge(row)
-        if again is None or again.nano is None or again.price is None:
+        if again is None or again.price is None:
             return found | {"unknown_price_calls": 1}
         self.tables[again.price.source, again.price.version, again.price.digest] += 1
         found |= {
             "repriced_calls": 1,
-            "repriced_nano": again.nano,
+            "repriced_nano": again.nano or 0,
             "billed_calls": int(again.by == "billed"),
         }
         return found | {"compared_nano": charge.nano or 0, "uncharged_calls": int(charge.nano is None)}
 
     def _charge(self, row: _Read) -> Charge | None:
-        """Charge a call anew; None, or a charge without an amount: its price is unknown."""
+        """Charge a call anew; None: the price of a model or service tier that served it is unknown."""
         was = row.charge
         tier, hour_writes = was.charged_tier or "", was.hour_write_tokens or 0
         provider, base_url, model = row.provider, row.base_url, was.model
@@ -242,10 +255,12 @@ class _Repricing:
         facts = ModelFacts(provider, model, price_of(model or ""), base_url=base_url)
         is_dearest = was.charged_dearest == 1
         charge = dearest_charge(was.usage, completion, facts, price_of, dearest_class=is_dearest)
-        if charge is None or charge.nano is None:
-            in_tier = f" in the service tier {tier}" if charge is None else ""
-            self.unpriced.add(f"{facts.name}{in_tier}")
-        return charge
+        if charge is not None and charge.nano is not None and not is_unpriced(charge):
+            return charge
+        in_tier = f" in the service tier {tier}" if charge is None else ""
+        unknown = charge.substitute if charge is not None and is_unpriced(charge) else None
+        self.unpriced.add(f"{provider}/{unknown.name}" if unknown is not None else f"{facts.name}{in_tier}")
+        return None
 
 
 def _remembered(price_of: PriceOf) -> PriceOf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,20 @@ async def test_a_later_smaller_block_takes_nothing_off_the_bill(user: Here, wire
     assert second.input_bound > server.books.chat_requests[1].asked.size  # type: ignore[union-attr]
     assert_accounted(server.books, user.book)
     assert_told(document, user.book)
+
+
+@pytest.mark.parametrize("how", [{"stall": True}, {"cut_at": "middle"}], ids=["silence", "a cut"])
+async def test_what_was_reported_before_an_answer_broke_off_counts(
+    user: Here, wire: OpenWire, how: dict[str, Any]
+) -> None:
+    """Anthropic reports the input first; the answer never came to its end."""
+    paid = PAID["anthropic"]
+    server = wire(partial(paid.busy, input_tokens=60_000, output_tokens=300, **how), rates=paid.rates, keys=[KEY])
+    document = await user.run(reaching(server, "anthropic"), max_cost_per_task="0.60", llm_timeout=0.5)
+    (attempt,) = user.book.attempts
+    assert (document["exit_code"], attempt.phase, len(server.books.chat_requests)) == (3, "doubt", 1)
+    assert "provider_overrun" in document["error"]["message"]
+    assert attempt.nano >= server.books.billed_nano > attempt.hold_nano
 
 
 @formats

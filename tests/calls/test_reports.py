@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -15,11 +15,13 @@ import pytest
 
 from agentctl.bound import plain_bound
 from agentctl.breaker import Overrun
-from agentctl.budget import Amounts
+from agentctl.budget import Amounts, Ask
 from agentctl.errors import BudgetExceeded, ProviderUnavailable
 from agentctl.events import CallHeld, CallSettled
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
+from agentctl.ledger.likeness import Percentiles
+from agentctl.ledger.outlook import outlook
 from agentctl.ledger.report import CostQuery, costs_report
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Reported, Request, Usage
@@ -316,23 +318,42 @@ async def test_a_report_above_a_tight_bound_alone_is_charged_and_never_built_on(
 
 
 async def test_sums_of_the_largest_amounts_are_exact_wherever_they_are_shown(desk: Desk) -> None:
-    for number in range(3):
-        calls = await desk.calls(told(Usage(2**63, 2**63)), facts=replace(FACTS, model=f"m{number}"), limits=FREE_HAND)
-        with pytest.raises(Overrun, match="more than the ledger can store"):
-            await calls.ask(HELLO)
-        doubtful = await desk.calls(told(Usage(0, 2**70)), facts=replace(FACTS, model=f"d{number}"), limits=FREE_HAND)
-        with pytest.raises(Overrun):
-            await doubtful.ask(HELLO)
+    """Two of each in every run; the holds after the first are as large."""
+    charged, doubtful = told(Usage(2**63, 2**63)), told(Usage(0, 2**70))
+    for _ in range(5):
+        calls = await desk.calls(charged, charged, doubtful, doubtful, limits=FREE_HAND)
+        for _ in range(4):
+            with suppress(Overrun):
+                await calls.ask(HELLO)
         await desk.ledger.close_run(desk.run, "done")
     report = costs_report(desk.ledger.path, CostQuery(by=("provider",)))
     (group,) = report.rows
-    assert (group.known_nano, group.in_doubt_nano) == (3 * MOST_AMOUNT, 3 * MOST_AMOUNT)
-    assert (group.input_tokens, group.output_tokens) == (3 * MOST_AMOUNT, 3 * MOST_AMOUNT)
-    assert (report.hour.spent, report.hour.in_doubt) == (3 * MOST_AMOUNT, 3 * MOST_AMOUNT)
+    assert (group.calls, group.known_nano, group.in_doubt_nano) == (20, 10 * MOST_AMOUNT, 10 * MOST_AMOUNT)
+    assert (group.input_tokens, group.output_tokens) == (10 * MOST_AMOUNT, 10 * MOST_AMOUNT)
+    assert (report.hour.spent, report.hour.in_doubt) == (10 * MOST_AMOUNT, 10 * MOST_AMOUNT)
     found = check(desk.ledger.path)
-    assert (found.wrong, [doubt.nano for doubt in found.doubts]) == ((), [MOST_AMOUNT] * 3)
+    assert (found.wrong, found.recomputed, [doubt.nano for doubt in found.doubts]) == ((), 10, [2 * MOST_AMOUNT] * 5)
     settled = [event for event in desk.events if isinstance(event, CallSettled)]
-    assert [event.usage for event in settled] == [Usage(MOST_AMOUNT, MOST_AMOUNT)] * 3
+    assert [event.usage for event in settled] == [Usage(MOST_AMOUNT, MOST_AMOUNT)] * 10
+    asked = Ask("next", "none", FACTS, input_bound=1, least=1, most=1, hour_limit_nano=None)
+    alike = outlook(desk.ledger.path, asked, FREE_HAND, agent="a").alike
+    assert alike.nano == alike.tokens == Percentiles(4 * MOST_AMOUNT, 4 * MOST_AMOUNT)
+
+
+async def test_those_who_wait_for_the_largest_amounts_are_added_up(desk: Desk) -> None:
+    """A limit that two waiters' needs pass together, and a sum of SQLite's would not fit."""
+    calls = await desk.calls(told(Usage(2**63, 9)), limits=FREE_HAND)
+    with pytest.raises(Overrun):
+        await calls.ask(HELLO)
+    with closing(sqlite3.connect(desk.ledger.path)) as db:
+        ((owner,),) = db.execute("SELECT id FROM owners")
+        for name in ("one", "two"):
+            row = (name, owner, desk.run, 0, 2**60, MOST_AMOUNT, MOST_AMOUNT)
+            db.execute("INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        db.commit()
+    other = await desk.calls(ANSWER, facts=replace(FACTS, model="other"))
+    with pytest.raises(BudgetExceeded):
+        await other.ask(HELLO)
 
 
 async def test_a_window_of_any_size_can_be_held(desk: Desk) -> None:

@@ -83,10 +83,10 @@ def test_the_table_shows_charged_repriced_and_the_difference_by_group(here: Here
     table.write_text('[prices."openai/gpt-4o"]\ninput = 1.00\noutput = 5.00\ncached_input = 0.5\n')
     out = here("ledger", "reprice", "--table", str(table)).out.splitlines()
     assert out == [
-        "model               calls  tokens in    out  charged  repriced  difference  not repriced",
-        "openai/gpt-4o           2     20,000  2,000  $0.0601   $0.0431     -$0.017             1",
-        "openai/gpt-4o-mini      1     10,000  1,000    $0.03    $0.013     -$0.017",
-        "total                   3     30,000  3,000  $0.0901   $0.0561     -$0.034             1",
+        "model                                    calls  tokens in    out  charged  repriced  difference  not repriced",
+        "openai/gpt-4o                                2     20,000  2,000  $0.0601   $0.0431     -$0.017             1",
+        "openai/gpt-4o-mini (answered by gpt-4o)      1     10,000  1,000    $0.03    $0.013     -$0.017",
+        "total                                        3     30,000  3,000  $0.0901   $0.0561     -$0.034             1",
         "",
         f"today: 3 calls charged $0.0901; at the prices of {table} $0.0561 (-$0.034, -38 %)",
         "not repriced: 1 call in doubt ($0.0026)",
@@ -145,9 +145,9 @@ def test_a_model_without_a_price_is_named_and_left_out(here: Here, tmp_path: Pat
     )
     document = here("ledger", "reprice", "--table", str(table), "--json").document
     assert document["unpriced_models"] == ["openai/gpt-4o"]
-    assert document["total"]["not_repriced"]["unknown_price"] == 2
+    assert document["total"]["not_repriced"]["unknown_price"] == 3
     out = here("ledger", "reprice", "--table", str(table)).out
-    assert "not repriced: 2 calls without a known price: openai/gpt-4o" in out.splitlines()
+    assert "not repriced: 3 calls without a known price: openai/gpt-4o" in out.splitlines()
 
 
 def test_without_calls_it_says_so(here: Here, state: Path) -> None:
@@ -233,10 +233,10 @@ def test_help_says_what_it_does(here: Here) -> None:
 
 @pytest.mark.usefixtures("spent")
 def test_a_narrow_terminal_leaves_out_the_tokens_and_then_the_count(spent: Path) -> None:
-    report = reprice(spent, CostQuery(by=("model",)), load_catalog().prices_at)
-    view = RepricedView(report, CostQuery(by=("model",)), "today")
-    heads = {width: text(view, width).splitlines()[0].split() for width in (None, 90, 75, 60, 10)}
-    most = ["model", "calls", "tokens", "in", "out", "charged", "repriced", "difference", "not", "repriced"]
-    assert heads[None] == heads[90] == most
-    assert heads[75] == ["model", "calls", "charged", "repriced", "difference", "not", "repriced"]
-    assert heads[60] == heads[10] == ["model", "calls", "charged", "repriced", "difference"]
+    report = reprice(spent, CostQuery(by=("provider",)), load_catalog().prices_at)
+    view = RepricedView(report, CostQuery(by=("provider",)), "today")
+    heads = {width: text(view, width).splitlines()[0].split() for width in (None, 80, 65, 50, 10)}
+    most = ["provider", "calls", "tokens", "in", "out", "charged", "repriced", "difference", "not", "repriced"]
+    assert heads[None] == heads[80] == most
+    assert heads[65] == ["provider", "calls", "charged", "repriced", "difference", "not", "repriced"]
+    assert heads[50] == heads[10] == ["provider", "calls", "charged", "repriced", "difference"]

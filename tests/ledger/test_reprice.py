@@ -42,24 +42,25 @@ TABLE: Table = {("asked", ""): PLAIN, ("answered", ""): DEAR}
 
 
 def at(table: Mapping[tuple[str, str], Price]) -> PricesAt:
-    """Return the prices of a table, at the test's provider alone."""
+    """Return the prices of a table, at the test's provider alone, wherever it is asked."""
 
     def prices_at(provider: str, base_url: str) -> PriceOf:
         def price_of(model: str, /, *, tier: str = "") -> Price | None:
-            return table.get((model, tier)) if (provider, base_url) == (PROVIDER, "") else None
+            return table.get((model, tier)) if provider == PROVIDER else None
 
         return price_of
 
     return prices_at
 
 
-def made(path: Path, clock: HandClock | None, *made_calls: Call) -> None:
-    """Settle calls, each in a run of its own: ``run-0``, ``run-1``, ..."""
-    book = opened(path, clock)
+def made(path: Path, clock: HandClock | None, *made_calls: Call) -> dict[str, Charge | None]:
+    """Settle calls, each in a run of its own (``run-0``, ``run-1``, ...); return their charges, None in doubt."""
+    book, charges = opened(path, clock), dict[str, Charge | None]()
     for number, call in enumerate(made_calls):
         begin(book, f"run-{number}")
-        settle(book, f"call-{number}", call, f"run-{number}")
+        charges[f"run-{number}"] = settle(book, f"call-{number}", call, f"run-{number}")
     book.close()
+    return charges
 
 
 def by_run(report: RepriceReport) -> dict[str | None, tuple[int | None, int]]:
@@ -82,9 +83,8 @@ def test_the_same_prices_give_back_every_charge_to_the_nano_dollar(drawn: tuple[
     table, made_calls = drawn
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.db")
-        made(path, None, *made_calls)
+        charges = made(path, None, *made_calls)
         report = reprice(path, CostQuery(by=("run",)), at(table))
-    charges = {f"run-{number}": call.charge for number, call in enumerate(made_calls)}
     for row in report.rows:
         charge = charges.pop(str(row.run_id))
         if charge is None:
@@ -148,6 +148,13 @@ def test_a_call_without_tokens_of_a_model_is_free_as_any_model(path: Path, clock
     assert (report.total.repriced_calls, report.total.repriced_nano) == (1, 0)
 
 
+def test_an_answering_model_without_a_price_is_an_unknown_price_and_is_named(path: Path, clock: HandClock) -> None:
+    made(path, clock, Call(TABLE, USAGE, Completion(model="answered")))
+    report = reprice(path, CostQuery(), at({("asked", ""): NOW}), clock=clock)
+    assert (report.total.not_repriced, report.total.repriced_nano) == ({"unknown_price": 1}, 0)
+    assert report.unpriced == ("p/answered",)
+
+
 def test_a_service_tier_without_a_price_is_an_unknown_price(path: Path, clock: HandClock) -> None:
     made(path, clock, Call({**TABLE, ("asked", "priority"): DEAR}, USAGE, Completion(tier="priority")))
     report = reprice(path, CostQuery(), at(TABLE), clock=clock)
@@ -158,7 +165,7 @@ def test_a_service_tier_without_a_price_is_an_unknown_price(path: Path, clock: H
 def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_sums(
     path: Path, clock: HandClock
 ) -> None:
-    made(path, clock, Call(TABLE, USAGE, Completion()), Call({}, USAGE, Completion(model="odd")))
+    made(path, clock, Call(TABLE, USAGE, Completion()), Call({}, USAGE, Completion()))
     book = opened(path, clock)
     begin(book, "rest")
     for name in ("old", "manual", "export", "doubt", "open"):
@@ -177,7 +184,7 @@ def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_s
     total = reprice(path, CostQuery(), at({("asked", ""): NOW}), clock=clock).total
     book.close()
     other.close()
-    # the price of the second run's model was unknown when it was called, and is known now
+    # the price of the model was unknown to the second run, and is known now
     assert (total.calls, total.repriced_calls, total.uncharged_calls) == (7, 2, 1)
     assert total.not_repriced == {"in_doubt": 1, "open": 1, "unrecorded": 1, "export": 1, "hand": 1}
     assert (total.charged_nano, total.difference_nano) == (None, None)
@@ -240,5 +247,6 @@ def test_each_model_is_looked_up_once_a_provider_and_address(path: Path, clock: 
 
         return price_of
 
+    change(path, "UPDATE attempts SET base_url = 'http://a' WHERE id <> 'call-0'")
     reprice(path, CostQuery(), prices_at, clock=clock)
-    assert asked == [f"{PROVIDER}  asked "]
+    assert sorted(asked) == [f"{PROVIDER} call-0 asked ", f"{PROVIDER} http://a asked "]

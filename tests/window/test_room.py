@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,9 @@ async def test_where_no_window_is_known_nothing_is_taken_off(asking: Asking) -> 
 
 
 async def test_the_least_answer_is_asked_for_though_the_prompt_may_fill_the_window(asking: Asking) -> None:
-    calls, provider = asking(WHOLE, facts=ModelFacts("p", "m", FREE, context_window=3_200))
+    calls, provider = asking(
+        replace(WHOLE, usage=Usage(3_000, 200)), facts=ModelFacts("p", "m", FREE, context_window=3_200)
+    )
     await calls.ask(LONG)
     assert clamps(provider) == [256]
 
