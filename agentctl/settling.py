@@ -146,13 +146,14 @@ class Settling:
         """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
 
         A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
-        it calls cached was cached.
+        it calls cached was cached. A free model may answer a token more than it was given: no dollars depend on it.
         """
         if not facts.metered:
             return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
         usage = completion.usage or Usage()
         bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
-        broken = _breaks_hold(usage, hold, plain_bound=bound)
+        is_free = facts.price is not None and facts.price.is_free
+        broken = not is_free and _breaks_hold(usage, hold, plain_bound=bound)
         is_odd = (broken or usage.total_tokens > hold.tokens) and passes_tables(usage, facts)
         charge = dearest_charge(usage, completion, facts, self._price_of, dearest_class=is_odd)
         return None if charge is None else charge._replace(breaks_hold=broken)

@@ -25,7 +25,7 @@ from agentctl.ledger.outlook import outlook
 from agentctl.ledger.report import CostQuery, costs_report
 from agentctl.limits import CostLimit
 from agentctl.messages import Completion, Delta, Message, Reported, Request, Usage
-from agentctl.pricing import MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
+from agentctl.pricing import FREE, MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
 from tests.calls.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 
 CLASSES = Price(
@@ -154,6 +154,18 @@ async def test_a_report_that_the_tables_do_not_allow_costs_the_dearest_class(des
     ]
     found = check(desk.ledger.path)
     assert (found.wrong, found.recomputed) == ((), 2)
+
+
+async def test_a_free_model_that_is_a_token_above_its_clamp_ends_nothing(desk: Desk) -> None:
+    """Some servers count the token that ends an answer; no dollars depend on it, and the tokens are within the hold."""
+    free = ModelFacts("own", "m", FREE, context_window=WINDOW, output_ceiling=CEILING)
+    calls = await desk.calls(told(Usage(100, CLAMP + 1)), ANSWER, facts=free, max_output_tokens=CLAMP)
+    await calls.ask(HELLO)
+    await calls.ask(HELLO)
+    assert [(row.phase, row.nano) for row in rows(desk)] == [("settled", 0)] * 2
+    beyond = await desk.calls(told(Usage(100, 50_000)), ANSWER, facts=free, max_output_tokens=CLAMP)
+    with pytest.raises(Overrun):
+        await beyond.ask(HELLO)
 
 
 CONTRADICTIONS = {

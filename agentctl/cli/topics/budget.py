@@ -43,8 +43,10 @@ How a request goes: its input is bounded from above and priced; as much output a
 out as its most output tokens; it is held, sent, settled. The first answer may have 4096 output tokens (with reasoning
 16384); each later turn asks for four times the longest output so far, at least 1024 (4096). An answer that this cuts is
 asked for once more with up to the double; --max-output-tokens sets one number for all. Each retry is a request of its
-own. If other runs' holds are in the way it waits (--budget-wait, 60 s). Two requests in doubt in a row for a model at
-one address: then a pause, and one probe. stderr says what is waited for, and how long at most.
+own. A usage report above the hold is recorded in full and ends the run; from then on the model's ceiling is held. One
+that contradicts itself is in doubt, and never counts less than what it says. If other runs' holds are in the way it
+waits (--budget-wait, 60 s). Two requests in doubt in a row for a model at one address: then a pause, and one probe.
+stderr says what is waited for, and how long at most.
 
 A limit trips (exit 3): the request was not sent. From the second turn on some of each limit (an eighth at most) is set
 aside for one more, short and without tools, in which the model says what it found; where there is no room for that, the
