@@ -87,6 +87,7 @@ class Calls:
         self._window: int | None = None
         self._affordable: int | None = None
         self._dearest_output: int | None = None
+        self._thinks = False
         wanted = wish(provider.facts, max_output_tokens)
         self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: Keep | None = None
@@ -231,7 +232,8 @@ class Calls:
         refuse_the_unbounded(self.facts, self._limits)
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
-        wanted = wish_for_turn(self.facts, self._max_output_tokens, self._dearest_output if tools else None)
+        dearest = self._dearest_output if tools else None
+        wanted = wish_for_turn(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
         completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
         if completion.stop != "length" or not self.facts.metered:
             return completion
@@ -285,6 +287,7 @@ class Calls:
                 completion, hold = await self._attempt(attempt, wanted, purpose)
                 if completion.usage is not None:
                     self._dearest_output = max(self._dearest_output or 0, completion.usage.output_tokens)
+                    self._thinks = self._thinks or completion.usage.reasoning_tokens > 0
                 return completion, hold
             except _HoldLost:
                 lost += 1

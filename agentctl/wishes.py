@@ -37,18 +37,21 @@ def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
     return Wish(min(least, most), most)
 
 
-def wish_for_turn(facts: ModelFacts, max_output_tokens: int | None, dearest: int | None) -> Wish:
+def wish_for_turn(
+    facts: ModelFacts, max_output_tokens: int | None, dearest: int | None, *, thinks: bool = False
+) -> Wish:
     """Return the output to ask for in a turn that may call tools: four times the ``dearest`` output of the run so far.
 
     Never below 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and never above the usual
-    wish. ``max_output_tokens`` was set by the user and stays as it is. ``dearest`` None: the run has no output yet, so
-    the usual wish. The first answer may be the whole answer of a plain question, and one that is cut is paid for twice;
-    a smaller first hold would make no later charge smaller, and it stands against a limit that is still empty.
+    wish. ``thinks``: it has reported thoughts, whatever the tables say of it. ``max_output_tokens`` was set by the user
+    and stays as it is. ``dearest`` None: the run has no output yet, so the usual wish. The first answer may be the
+    whole answer of a plain question, and one that is cut is paid for twice; a smaller first hold would make no later
+    charge smaller, and it stands against a limit that is still empty.
     """
     usual = wish(facts, max_output_tokens)
     if max_output_tokens is not None or dearest is None:
         return usual
-    floor = TURN_REASONING_OUTPUT if facts.reasoning else TURN_OUTPUT
+    floor = TURN_REASONING_OUTPUT if facts.reasoning or thinks else TURN_OUTPUT
     if facts.thinking_budget is not None:
         floor = max(floor, facts.thinking_budget + TURN_OUTPUT)
     return Wish(usual.least, min(usual.most, max(floor, usual.least, TURN_FACTOR * dearest)))

@@ -61,6 +61,13 @@ async def test_a_turn_of_a_reasoning_model_leaves_room_for_its_thoughts(desk: De
     assert clamps(desk) == [16_384, 4_096, 8_000]
 
 
+async def test_a_turn_of_a_model_that_reports_thoughts_leaves_room_for_them(desk: Desk) -> None:
+    thinks = replace(looks(300), usage=Usage(100, 300, reasoning_tokens=200))
+    calls = await desk.calls(looks(40), thinks, looks(40))
+    await converse(calls, 3)
+    assert clamps(desk) == [4_096, 1_024, 4_096]
+
+
 async def test_an_output_set_by_the_user_stays_the_users(desk: Desk) -> None:
     calls = await desk.calls(looks(40), looks(40), max_output_tokens=3_000)
     await converse(calls, 2)

@@ -85,6 +85,12 @@ model name at that address; if the price of the one that answered is unknown, th
   agentctl ledger check                     who answered in the place of whom
   agentctl ledger reconcile --clear-substitute PROVIDER/MODEL      hold its own price again
 
+A request is bounded by its bytes, or by what the one before it was reported as and what is new. Where that would
+shorten an answer, wait or trip, OpenAI's own models at OpenAI's own address are counted by their vocabulary instead,
+until one reports more than was counted:
+
+  agentctl ledger reconcile --clear-miscount PROVIDER/MODEL        count its input again
+
 Where CI is set the ledger is this runner's only: the hour's limit does not see other runners.
 """
 
