@@ -192,10 +192,12 @@ def overrun(
     *,
     limits: CostLimit,
     spend: Spend,
+    substitute: Substitute | None = None,
 ) -> Overrun:
     """Return the error for a charge above its hold; the answer that was paid for goes along.
 
     ``charge`` is what was reported, None if nothing was. ``spend`` is what counts against ``limits`` with it.
+    ``substitute`` is who answered without a report, in the place of the asked model.
     """
     verdict = _overrun_verdict(hold, settlement, limits, spend)
     cost, held = shown(verdict.charge or 0, verdict.unit), shown(verdict.hold or 0, verdict.unit, exact=True)
@@ -204,11 +206,13 @@ def overrun(
         said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
     elif charge is not None and (verdict.charge or 0) <= (verdict.hold or 0):
         said = f"reported {_broken(hold, charge)}; its {cost} is recorded in full"
+    elif charge is None:
+        said = f"may have cost {cost} for a call that {held} was held for; it counts in full"
     if completion.fee:
         said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
     used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
     bounds = {"input_bound": hold.input_bound, "granted_output": hold.granted_output}
-    substitute = None if charge is None else dear_by_price(charge, **bounds)
+    substitute = substitute if charge is None else dear_by_price(charge, **bounds)
     hint = "check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
     clear = "--clear-overrun"
     if substitute is not None:

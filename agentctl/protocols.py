@@ -13,6 +13,7 @@ from agentctl.limits import CostLimit
 from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
+from agentctl.pricing.substitutes import Substitute
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]
@@ -227,10 +228,12 @@ class Ledger(Protocol):
         ceiling: bool = False,
         provider_fault: bool = True,
         least: Charge | None = None,
+        substitute: Substitute | None = None,
     ) -> Settlement:
         """Write that nobody knows; it counts as spent: input bound + the clamp (or the model's ceiling), or ``least``.
 
         ``least`` is what the attempt cost at least, by what was reported of it. Above the hold it is an overrun.
+        ``substitute`` answered in the place of the asked model: bound and clamp count at its price, if that is dearer.
         """
         ...
 

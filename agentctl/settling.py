@@ -54,7 +54,7 @@ from agentctl.pricing import (
     to_usd,
     worst_nano,
 )
-from agentctl.pricing.substitutes import costs_of, substitute_of
+from agentctl.pricing.substitutes import Substitute, costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
 from agentctl.results import LimitUse
 from agentctl.stream import Sent
@@ -122,7 +122,7 @@ class Settling:
                 is_bound = charge.usage.input_tokens <= hold.input_bound
                 self._ground = self._ground.after(request, completion, charge.usage, is_bound=is_bound)
             await self._tell_settled(hold, charge, settlement, completion.model or facts.model)
-            await self._tell_of(charge, hold, facts)
+            await self._tell_of(charge.substitute, hold, facts)
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
@@ -136,10 +136,12 @@ class Settling:
         has_fee = completion.fee is not None
         self._ground = self._ground.shaken()
         least = _least_charge(completion, hold, facts, self._price_of)
-        left = await self._leave_in_doubt(hold, Doubt(flaw, ceiling=has_fee, least=least), completion)
-        await self._tell_of(least, hold, facts)
+        substitute = substitute_of(facts, completion.model, self._price_of, tier=completion.tier)
+        doubt = Doubt(flaw, ceiling=has_fee, least=least, substitute=substitute)
+        left = await self._leave_in_doubt(hold, doubt, completion)
+        await self._tell_of(substitute, hold, facts)
         if has_fee or left.overrun:
-            raise self._overrun(hold, left, completion, facts, least)
+            raise self._overrun(hold, left, completion, facts, least, substitute)
         return replace(completion, usage=None)
 
     def _charge(self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion) -> Charge | None:
@@ -159,9 +161,16 @@ class Settling:
         return None if charge is None else charge._replace(breaks_hold=broken)
 
     def _overrun(
-        self, hold: Hold, settlement: Settlement, completion: Completion, facts: ModelFacts, charge: Charge | None
+        self,
+        hold: Hold,
+        settlement: Settlement,
+        completion: Completion,
+        facts: ModelFacts,
+        charge: Charge | None,
+        substitute: Substitute | None = None,
     ) -> Overrun:
-        return overrun(hold, settlement, completion, facts, charge, limits=self._limits, spend=self._spend)
+        limits, spend = self._limits, self._spend
+        return overrun(hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute)
 
     async def _tell_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
         """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
@@ -183,9 +192,8 @@ class Settling:
         if name is not None and name not in self.models:
             self.models += (name,)
 
-    async def _tell_of(self, charge: Charge | None, hold: Hold, facts: ModelFacts) -> None:
+    async def _tell_of(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
         """Say once in a run that another model answered than was asked."""
-        substitute = None if charge is None else charge.substitute
         if substitute is None or substitute.name in self._told_of:
             return
         self._told_of.add(substitute.name)
@@ -211,11 +219,14 @@ class Settling:
             return
         self._ground = self._ground.shaken()
         fault = sent.failed or isinstance(error, ProviderError)
-        begun = Completion("".join(sent.pieces), reported=None if sent.reported is None else Reported(sent.reported))
+        reported = None if sent.reported is None else Reported(sent.reported)
+        begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
         least = _least_charge(begun, hold, facts, self._price_of)
-        left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least))
+        substitute = substitute_of(facts, sent.model, self._price_of)
+        left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least, substitute))
+        await self._tell_of(substitute, hold, facts)
         if left.overrun and isinstance(error, Exception):
-            raise self._overrun(hold, left, begun, facts, least) from error
+            raise self._overrun(hold, left, begun, facts, least, substitute) from error
 
     def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
         """Whether a failed attempt surely cost nothing: unsent, or refused for free by an endpoint that we know."""
@@ -332,14 +343,12 @@ def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
 
 
 def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
-    """Return what an attempt in doubt cost at least, by what can be read of its report, and by who answered.
+    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
 
-    What the report is silent about counts as it was held, and each token as the dearest class. None: there is no
-    report, and nobody else answered than was asked.
+    What the report is silent about counts as it was held, and each token as the dearest class.
     """
     reported = completion.usage or (completion.reported.usage if completion.reported else None)
-    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
-    if reported is None and completion.billed_nano is None and substitute is None:
+    if reported is None and completion.billed_nano is None:
         return None
     seen = storable(reported or Usage())
     tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
@@ -349,16 +358,18 @@ def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_o
     nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
     capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
     nano = None if nano is None else min(nano, MOST_AMOUNT)
+    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
     return Charge(usage, nano, completion.model, capped=capped, substitute=substitute)
 
 
 def _doubted(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:
     """Return what an attempt in doubt counts, in nano-dollars and tokens: its hold, or its report if that is more."""
-    least = doubt.least
-    if least is None:
-        return hold.nano, hold.tokens
-    nano = None if hold.nano is None else max(hold.nano, least.nano or 0)
-    return nano, max(hold.tokens, least.usage.total_tokens)
+    nano, tokens, least = hold.nano, hold.tokens, doubt.least
+    if least is not None:
+        nano, tokens = None if nano is None else max(nano, least.nano or 0), max(tokens, least.usage.total_tokens)
+    if doubt.substitute is not None:
+        nano = doubt.substitute.worst_nano(nano, hold.input_bound, hold.granted_output)
+    return nano, tokens
 
 
 def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:

@@ -34,6 +34,7 @@ class Sent:
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
     known of the request if no answer came, once ``take_in`` has ended; ``reported`` the usage that was reported so far.
+    ``model`` is who answers, as far as the provider says so before the end.
     """
 
     completion: Completion | None = None
@@ -44,6 +45,7 @@ class Sent:
     text_bytes: int = 0
     pieces: list[str] = field(default_factory=list)
     reported: Usage | None = None
+    model: str | None = None
 
 
 async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience: Patience, emit: Emit) -> None:
@@ -62,7 +64,7 @@ async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience:
                 await _read(stream, request, sent, patience.silence_s, emit)
             finally:
                 await _hang_up(stream)
-                sent.outcome = _withdraw(stream)
+                sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
     except TimeoutError as error:
         raise _late(name, sent, patience) from error
     if sent.ran_past:
@@ -123,6 +125,15 @@ def _late(name: str, sent: Sent, patience: Patience) -> ProviderUnavailable:
         hint="try again, or raise --llm-timeout",
         billed="no" if sent.outcome == "refused" else "unknown",
     )
+
+
+def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | None:
+    """Return who answers, None where the provider does not say."""
+    try:
+        model = stream.model  # type: ignore[attr-defined] # not every provider's has it
+    except Exception:  # noqa: BLE001 - a stranger's code
+        return None
+    return model if isinstance(model, str) else None
 
 
 def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:

@@ -39,13 +39,15 @@ class Charge(NamedTuple):
 class Doubt(NamedTuple):
     """That nobody knows what an attempt cost. ``ceiling``: it broke its clamp, so the model's ceiling counts.
 
-    ``least`` is what it cost at least, by what was reported of it.
+    ``least`` is what it cost at least, by what was reported of it. ``substitute`` answered, or began to, in the place
+    of the asked model: what was held counts at its price, if that is dearer.
     """
 
     reason: str
     ceiling: bool = False
     provider_fault: bool = True
     least: Charge | None = None
+    substitute: Substitute | None = None
 
 
 class Void(NamedTuple):

@@ -35,7 +35,7 @@ from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.subtotals import run_amounts
 from agentctl.ledger.sums import calls_a_minute, limits_of, window_amounts
 from agentctl.limits import WINDOWS, CostLimit
-from agentctl.pricing import MOST_AMOUNT
+from agentctl.pricing.substitutes import Substitute
 
 PAUSE_S = 2.0
 
@@ -247,33 +247,22 @@ class Book:
 
     @known_by_its_id
     def doubt(
-        self, hold_id: str, reason: str, *, ceiling: bool, provider_fault: bool, least: Charge | None = None
+        self,
+        hold_id: str,
+        reason: str,
+        *,
+        ceiling: bool,
+        provider_fault: bool,
+        least: Charge | None = None,
+        substitute: Substitute | None = None,
     ) -> Settlement:
-        """Write that nobody knows: the hold counts until an hour after the deadline.
-
-        ``ceiling``: it broke its clamp, so the model's ceiling counts, now and in the holds to come. ``least`` is the
-        least that it cost by what was reported: that counts if it is more, and is an overrun above the hold.
-        """
+        """Write that nobody knows: what counts is in ``Doubt``, until an hour after the deadline."""
         with self._store.write(soon=True) as tick:
             row = rows.attempt(tick, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)
-            nano, tokens = row.nano, row.tokens
-            if ceiling:
-                nano, tokens = tick.db.execute(
-                    "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (hold_id,)
-                ).fetchone()
-                rows.overran(tick, hold_id, row)
-            overrun = least is not None and row.is_exceeded_by(least)
-            substitution.record(tick, hold_id, None if least is None else least.substitute)
-            if least is not None:
-                tokens = max(tokens, min(least.usage.total_tokens, MOST_AMOUNT))
-                nano = None if nano is None else max(nano, least.nano or 0)
-            if overrun:
-                rows.overran(tick, hold_id, row, least)
-            if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
-                rows.doubt(tick, hold_id, nano, tokens, reason, provider_fault=provider_fault)
-            return Settlement("doubt", nano, tokens, overrun=overrun)
+            substitution.record(tick, hold_id, substitute)
+            return rows.leave_in_doubt(tick, hold_id, row, Doubt(reason, ceiling, provider_fault, least, substitute))
 
     def spool(self, hold_id: str, conclusion: Conclusion) -> str:
         """Write beside the ledger what it cannot take now; return the file."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.breaker import dear_by_price
-from agentctl.budget import Ask, Charge, Keep, Room, Settlement, Worst, worst_case
+from agentctl.budget import Ask, Charge, Doubt, Keep, Room, Settlement, Worst, worst_case
 from agentctl.errors import InternalError
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.owner import is_dead, liveness, owner_ids
@@ -255,6 +255,32 @@ def is_buried(tick: Tick, attempt_id: str) -> bool:
     """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
     found = tick.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _BURIED)).fetchone()
     return found is not None
+
+
+def leave_in_doubt(tick: Tick, attempt_id: str, row: Attempt, doubted: Doubt) -> Settlement:
+    """Leave an attempt in doubt at its hold, at its model's ceiling if it broke its clamp, or at more if that is known.
+
+    Above the hold, what was reported is an overrun, and so is the price of another model that answered.
+    """
+    nano, tokens, least = row.nano, row.tokens, doubted.least
+    if doubted.ceiling:
+        nano, tokens = tick.db.execute(
+            "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (attempt_id,)
+        ).fetchone()
+        overran(tick, attempt_id, row)
+    overrun = least is not None and row.is_exceeded_by(least)
+    if least is not None:
+        tokens = max(tokens, min(least.usage.total_tokens, MOST_AMOUNT))
+        nano = None if nano is None else max(nano, least.nano or 0)
+    if overrun:
+        overran(tick, attempt_id, row, least)
+    if doubted.substitute is not None:
+        nano = doubted.substitute.worst_nano(nano, row.input_bound, row.granted_output)
+        dearest = doubted.substitute.worst_nano(row.hold_nano, row.input_bound, row.granted_output)
+        overrun = overrun or dearest != row.hold_nano
+    if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
+        doubt(tick, attempt_id, nano, tokens, doubted.reason, provider_fault=doubted.provider_fault)
+    return Settlement("doubt", nano, tokens, overrun=overrun)
 
 
 def bury(tick: Tick, owner_id: str) -> None:

@@ -16,6 +16,7 @@ from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.store import BUSY_S, Store
 from agentctl.limits import CostLimit
+from agentctl.pricing.substitutes import Substitute
 
 T = TypeVar("T")
 
@@ -100,9 +101,11 @@ class SqliteLedger:
         ceiling: bool = False,
         provider_fault: bool = True,
         least: Charge | None = None,
+        substitute: Substitute | None = None,
     ) -> Settlement:
         """Write that nobody knows what an attempt cost; ``least`` is what it did at least."""
-        return await self._do(lambda book: book.conclude(hold_id, Doubt(reason, ceiling, provider_fault, least)))
+        doubt = Doubt(reason, ceiling, provider_fault, least, substitute)
+        return await self._do(lambda book: book.conclude(hold_id, doubt))
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
         """Write beside the ledger what it cannot take now; return the file."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from agentctl.pricing import ModelFacts, Price, PriceOf, Tier
+from agentctl.pricing import ModelFacts, Price, PriceOf, Tier, worst_nano
 
 
 class Substitute(NamedTuple):
@@ -29,6 +29,12 @@ class Substitute(NamedTuple):
     def name(self) -> str:
         """The model, with its tier if that is not the usual one."""
         return f"{self.model} in the service tier {self.tier}" if self.tier else self.model
+
+    def worst_nano(self, nano: int | None, input_bound: int, granted_output: int) -> int | None:
+        """Return what bound and clamp cost at worst, ``nano`` by the price that was held; None stays unknown."""
+        if nano is None or self.price is None:
+            return nano
+        return max(nano, worst_nano(self.price, input_tokens=input_bound, output_tokens=granted_output))
 
     def repriced(self, price_of: PriceOf) -> Substitute:
         """Return the substitute at what ``price_of`` says now; what it does not know stays as it is."""

@@ -50,16 +50,24 @@ _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", 
 
 
 class _Exchange(AsyncIterator[Delta | Reported | Completion]):
-    """One request and its answer; ``begun`` holds the attempt as soon as there is one."""
+    """One request and its answer; ``begun`` holds the attempt as soon as there is one. ``key`` is told to nobody."""
 
-    def __init__(self, pieces: AsyncGenerator[Delta | Reported | Completion], begun: Sequence[Attempt]) -> None:
-        self._pieces, self._begun = pieces, begun
+    def __init__(
+        self, pieces: AsyncGenerator[Delta | Reported | Completion], begun: Sequence[Attempt], key: str
+    ) -> None:
+        self._pieces, self._begun, self._key = pieces, begun, key
 
     async def __anext__(self) -> Delta | Reported | Completion:
         return await anext(self._pieces)
 
     async def aclose(self) -> None:
         await self._pieces.aclose()
+
+    @property
+    def model(self) -> str | None:
+        """Who answers, None as long as nobody has said so."""
+        model = self._begun[0].reader.model if self._begun else None
+        return None if model is None else redact(model, (self._key,))
 
     def withdraw(self) -> Outcome:
         """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
@@ -168,7 +176,7 @@ class RemoteProvider(LLMProvider):
             RanPast: it went on past its clamp.
         """
         begun: list[Attempt] = []
-        return _Exchange(self._pieces(request, begun), begun)
+        return _Exchange(self._pieces(request, begun), begun, self._api_key or "")
 
     async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""

@@ -33,6 +33,8 @@ RULE = "|---|--:|--:|--:|--:|--:|--:|--:|"
 APART = "An assumption of the promise is broken (recorded in full, one call over at most, and everything stops):"
 SECONDS = 600.0
 _SOON = (("retry-after-ms", "20"),)
+#: A model that a gateway has another one answer for, which costs 17 times as much.
+FALLBACK = Paid("openai", "gpt-4o-mini", PENNY.rates, 400, 50)
 
 How = Literal["once", "twice", "killed", "interrupted", "nested"]
 """A run to its end; one more after it; stopped in the middle of its second answer, and one more after that; or one that
@@ -78,6 +80,12 @@ def _storm(asked: WireRequest) -> Step:
     return busy(asked) if asked.number % 3 == 0 else Fault(429, headers=_SOON)
 
 
+def _fallback(asked: WireRequest) -> Answer:
+    """Answer as a dearer model than was asked: briefly at first, and then at length."""
+    tokens = 50 if asked.number == 1 else 4_000
+    return busy(asked, paid=FALLBACK, model=PENNY.model, output_tokens=tokens)
+
+
 def _always(mind: Mind, **odd: Any) -> Callable[[], Script]:  # noqa: ANN401
     return lambda: partial(mind, **odd)
 
@@ -110,6 +118,7 @@ SCENARIOS = (
     Scenario("usage is 0", _always(busy, usage="zero")),
     Scenario("a later smaller report", _always(busy, usage="falls")),
     Scenario("429 twice before each answer", _always(_storm)),
+    Scenario("a gateway answers with a dearer model", _always(_fallback), Decimal("0.01"), paid=FALLBACK),
     Scenario("kill -9 in mid-answer, then one more run", _stalling, how="killed"),
     Scenario("Ctrl-C in mid-answer, then one more run", _stalling, how="interrupted"),
     Scenario("a nested run", _always(_starting), Decimal("0.06"), PENNY, how="nested"),

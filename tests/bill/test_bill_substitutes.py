@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,30 @@ async def test_a_fallback_without_a_price_is_refused_from_the_second_call_on_unt
     await user.run(asking(server), prices=f"{CHEAP}{lines}\n", max_cost_per_task="0.05")
     assert_covered(user.book.sent[1:], dear)
     assert len(user.book.sent) > 2
+
+
+@pytest.mark.parametrize("odd", [{"usage": "omit"}, {"cut_at": "middle"}, {"stall": True}])
+async def test_an_answer_of_a_dearer_model_that_reports_nothing_is_in_doubt_at_its_price(
+    user: Here, wire: OpenWire, odd: dict[str, Any]
+) -> None:
+    answer = Answer("Looking at it, at some length.", model="gpt-4o", input_tokens=200, output_tokens=20, **odd)
+    server = wire(answer, rates={"fallme": Rates(GPT_4O.input, GPT_4O.output)}, keys=[KEY])
+    more: dict[str, Any] = {"max_cost_per_task": "0.10", "llm_timeout": 1, "max_output_tokens": 500}
+    document = await user.run(asking(server), prices=CHEAP, **more)
+    (first,) = user.book.sent
+    worst = worst_nano(GPT_4O, input_tokens=first.input_bound, output_tokens=first.granted_output)
+    assert (first.phase, first.nano) == ("doubt", worst)
+    assert document["exit_code"] == 3
+    assert "openai may have cost $" in document["error"]["message"]
+    assert "(gpt-4o answered in the place of openai/fallme)" in document["error"]["message"]
+    breaker = document["breaker"]
+    assert (breaker["spent"], breaker["hold"], breaker["charge"]) == (
+        *(worst / 10**9, first.hold_nano / 10**9),
+        worst / 10**9,
+    )
+    await user.run(asking(server), prices=CHEAP, **more)
+    assert_covered(user.book.sent[1:])
+    assert server.books.billed_nano <= user.book.counted_nano
 
 
 async def test_a_dated_release_of_the_asked_model_is_no_news(user: Here, wire: OpenWire) -> None:

@@ -109,6 +109,7 @@ flat = st.builds(
 )
 tiered = st.just(()) | st.tuples(st.builds(Tier, amounts, flat))
 prices = st.builds(lambda price, tiers: replace(price, tiers=tiers), flat, tiered)
+substitutes = st.sampled_from([Substitute("big", None), Substitute("big", Price(Decimal(1), Decimal("0.5")), "fast")])
 charges = st.builds(
     Charge,
     usages,
@@ -120,11 +121,11 @@ charges = st.builds(
     words,
     amounts,
     st.none() | amounts,
-    substitute=st.none() | st.builds(Substitute, words, st.none() | prices, words),
+    substitute=st.none() | substitutes,
 )
 conclusions: st.SearchStrategy[Conclusion] = st.one_of(
     charges,
-    st.builds(Doubt, st.text(max_size=400), st.booleans(), st.booleans(), st.none() | charges),
+    st.builds(Doubt, st.text(max_size=400), st.booleans(), st.booleans(), st.none() | charges, st.none() | substitutes),
     st.builds(Void, st.text(max_size=400)),
 )
 

@@ -244,3 +244,29 @@ async def test_a_record_that_cannot_be_read_is_of_unknown_price(ledger: SqliteLe
         db.execute("UPDATE substitutes SET prices = '[1]'")
     with pytest.raises(UnknownPrice):
         await ledger.reserve(wanted("b"))
+
+
+async def test_an_answer_in_doubt_counts_at_the_price_of_who_gave_it_and_is_recorded_as_well(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await held(ledger, "a")
+    assert await ledger.mark_sent("a")
+    left = await ledger.doubt("a", "no usage was reported", substitute=Substitute("big", DEAR))
+    assert left == Settlement("doubt", worst(DEAR), 110, overrun=True)
+    assert (await held(ledger, "b")).nano == worst(DEAR)
+    assert (check(path).wrong, check(path).overruns) == ((), ())
+    assert await ledger.mark_sent("b")
+    small = await ledger.doubt("b", "Ctrl-C", provider_fault=False, substitute=Substitute("small", FREE))
+    assert small == Settlement("doubt", worst(DEAR), 110)
+    await held(ledger, "c")
+    assert await ledger.mark_sent("c")
+    assert (await ledger.doubt("c", "cut", substitute=Substitute("mystery", None))).nano == worst(DEAR)
+    with pytest.raises(UnknownPrice):
+        await ledger.reserve(wanted("d"))
+
+
+async def test_settling_again_what_only_a_price_put_above_its_hold_says_again_that_it_was(ledger: SqliteLedger) -> None:
+    first = await answer(ledger, "a", "big", price_of=table(big=DEAR))
+    charge = dearest_charge(USAGE, Completion(model="big"), FACTS, table(big=DEAR))
+    assert charge is not None
+    assert (first.overrun, await ledger.settle("a", charge)) == (True, first)
