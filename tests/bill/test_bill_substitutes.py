@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.pricing import Price, worst_nano
+from agentctl.cli.document import run_document
+from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.pricing import ModelFacts, Price, worst_nano
+from agentctl.settings import ProviderChoice, load_settings
+from agentctl.wiring import assemble
 from tests.bill.book import Attempt
 from tests.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, reaching
 from tests.cli.conftest import Ended
@@ -217,3 +221,31 @@ def assert_listed(give: Callable[..., Ended], server: WireServer, clears: str) -
         "service_tier": None,
         "hint": clears,
     }
+
+
+class Foreign:
+    """A provider of somebody else's, which prices no other model and answers by another name."""
+
+    def __init__(self) -> None:
+        self.facts = ModelFacts("mine", "asked", GPT_4O, context_window=100_000, output_ceiling=1_000)
+        self.asked = 0
+
+    async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
+        """Look twice, then answer."""
+        self.asked += 1
+        calls = (ToolCall(f"c{self.asked}", LOOKUPS[self.asked % 2], {}),) if self.asked < 3 else ()
+        yield Completion("Done.", calls, Usage(100, 10), "other", "tool_calls" if calls else "stop")
+
+
+@pytest.mark.parametrize(("lines", "code", "asked"), [("", 2, 1), ('"mine/other" = { input = 1, output = 2 }\n', 0, 3)])
+async def test_a_providers_own_answering_model_is_priced_by_the_users_lines_where_it_knows_no_price(
+    tmp_path: Path, lines: str, code: int, asked: int
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"[prices]\n{lines}")
+    folders = {f"AGENTCTL_{kind.upper()}_DIR": str(tmp_path / kind) for kind in ("state", "config", "cache")}
+    loaded = load_settings(flags={"agent": "system"}, environ=folders, cwd=tmp_path, config=config, remember=False)
+    provider = Foreign()
+    choice = ProviderChoice("mine", "asked", "llm_provider")
+    result = await assemble(loaded, choice, observers=(), provider=provider).run(TASK)
+    assert (run_document(result)["exit_code"], provider.asked) == (code, asked)
