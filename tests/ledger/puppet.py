@@ -84,6 +84,14 @@ class Strings:
     def pid(self) -> int:
         return os.getpid()
 
+    def become(self, user: int) -> None:
+        """Be another user from now on; the checkout that this was loaded from may not be readable to them."""
+        CostLimit()  # pydantic loads what it needs at the first use
+        ask("any", "run")
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+
     def patience(self, seconds: float) -> None:
         self.patience_s = seconds
 

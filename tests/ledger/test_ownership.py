@@ -235,8 +235,9 @@ def test_where_the_kernel_hides_a_living_run_its_late_usage_still_counts(
     """From another namespace nobody sees it: its call is in doubt after its deadline, and its usage is believed."""
     as_before(lock_of(users))
     clock.pass_by(DEADLINE_S)
-    line = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "setpriv", f"--reuid={USER}")
-    with puppet(users, *line, f"--regid={USER}", "--clear-groups", clock=clock) as hidden:
+    line = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    with puppet(users, *line, clock=clock) as hidden:
+        hidden.do("become", USER)
         hidden.do("open", "hidden")
         assert hidden.do("hold", "h", 1, {"run": "hidden"}) == "held"
         assert phases(users)["sent"] == "doubt"
