@@ -61,17 +61,35 @@ def weight(value: object) -> int:
     return _weigh(_dump(value))
 
 
+def _escapes(written: str) -> int:
+    """Return how many bytes longer JSON becomes where a template writes what is not ASCII as ``\\u`` escapes."""
+    if written.isascii():
+        return 0
+    return sum(8 if char > "\uffff" else 3 if char > "\u07ff" else 4 for char in written if char > "\x7f")
+
+
 def message_bytes(message: Message) -> int:
-    """Return the weight of one message in bytes, its JSON frame and its tool calls included."""
-    calls = [{"id": c.id, "name": c.name, "arguments": _dump(c.arguments)} for c in message.tool_calls]
+    """Return the weight of one message in bytes, its JSON frame and its tool calls included.
+
+    Arguments weigh what they do with everything escaped that is not ASCII: chat templates may write them so.
+    """
+    written = [_dump(call.arguments) for call in message.tool_calls]
+    calls = [
+        {"id": call.id, "name": call.name, "arguments": text}
+        for call, text in zip(message.tool_calls, written, strict=True)
+    ]
     frame = {"role": message.role, "content": message.text, "tool_calls": calls, "tool_call_id": message.tool_call_id}
-    return _weigh(_dump(frame))
+    return _weigh(_dump(frame)) + sum(map(_escapes, written))
 
 
 def tool_bytes(tool: ToolSpec) -> int:
-    """Return the weight of one tool's schema in bytes, references written out or not, whichever is longer."""
+    """Return the weight of one tool's schema in bytes, references written out or not, whichever is longer.
+
+    What is not ASCII weighs what it does as an escape: chat templates may write schemas so.
+    """
     frames = (tool.parameters, _inline(tool.parameters, tool.parameters))
-    return max(_weigh(_dump({"name": tool.name, "description": tool.description, "parameters": f})) for f in frames)
+    written = (_dump({"name": tool.name, "description": tool.description, "parameters": frame}) for frame in frames)
+    return max(_weigh(text) + _escapes(text) for text in written)
 
 
 class Weighing(NamedTuple):

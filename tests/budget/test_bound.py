@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.bound import FIXED, Known, bound, learn, plain_bound
+from agentctl.bound import FIXED, Known, bound, learn, message_bytes, plain_bound, tool_bytes
 from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 
 texts = st.text(max_size=200)
@@ -101,3 +102,12 @@ def test_the_tight_bound_holds_for_a_tokenizer_of_any_steady_rate(parts: list[st
         usage = Usage(true_input(request), -(-len(text.encode("utf-8", "surrogatepass")) // rate) + 7)
         known = learn(known, request, answer, usage)
         history = (*request.messages, answer.as_message())
+
+
+@pytest.mark.parametrize("text", ["日本" * 200, "é" * 300, "\U0001f600" * 100, "plain", "\ud800"])
+def test_arguments_and_schemas_weigh_what_they_do_with_escapes(text: str) -> None:
+    """A template's ``tojson`` may write every character that is not ASCII as ``\\uXXXX``."""
+    said = Message("assistant", "", (ToolCall("1", "look", {"at": text}),))
+    assert message_bytes(said) >= len(json.dumps({"at": text}).encode())
+    tool = ToolSpec("look", text, {"type": "object", "description": text})
+    assert tool_bytes(tool) >= len(json.dumps({"description": text, "parameters": dict(tool.parameters)}).encode())
