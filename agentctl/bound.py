@@ -93,9 +93,9 @@ def tool_bytes(tool: ToolSpec) -> int:
 
 
 class Weighing(NamedTuple):
-    """What messages, tools and other values come to at most, in tokens, without what a template puts around them.
+    """How many tokens messages, tools and other values are at most, without what a template puts around them.
 
-    Bytes are the plain weighing: a byte-level tokenizer makes at most one token of a byte.
+    The default counts bytes: a byte-level tokenizer makes at most one token of a byte.
     """
 
     message: Callable[[Message], int] = message_bytes
@@ -106,14 +106,14 @@ class Weighing(NamedTuple):
 BYTES = Weighing()
 
 
-def counting(count: Callable[[str], int]) -> Weighing:
+def weigh_by(count: Callable[[str], int]) -> Weighing:
     """Return a weighing by a vocabulary; ``count`` returns the most tokens that a text can be.
 
-    Every text that a model reads is counted: words, names, ids, arguments and schemas. JSON is counted as it is sent,
-    without blanks, and with escapes for what is not ASCII, references written out or not, whichever is most. Roles and
-    markers are in the fixed parts. Soundness rests on the vocabulary, which is the maker's own, by its hash; on the
-    fixed parts, which are those of the bound by bytes; and on the ledger, which never uses a count again for a model
-    that has reported more than one.
+    It counts every text that the model reads: words, names, ids, arguments and schemas. JSON counts as it is sent,
+    without blanks, and with escapes for what is not ASCII, with references written out and not, whichever is most. The
+    fixed parts, which are those of the bound by bytes, cover roles and markers. The bound is sound as far as the
+    vocabulary is the provider's own. Its name is published by the provider and its file is checked by a hash; if a
+    report is above such a bound all the same, the ledger never uses a count for that model again.
     """
 
     def written(value: object) -> int:
@@ -230,32 +230,32 @@ def bound(request: Request, known: Known | None = None, *, may_cut: bool = False
     of the earlier messages in their order, notes on what is gone, and new messages. ``may_cut``: the server may have
     cut the earlier prompt in silence, so that its report says nothing of a part of it; then a request must go on.
 
-    Why it holds after a cut: a template writes each message behind a marker of its own, so a prompt's tokens are those
-    of its frame, its tools and its messages. To leave out a message takes away its tokens and adds none, but where two
-    messages meet that did not meet before, the words at the seam may be cut into other tokens: at both ends of a run,
-    and where a text that was continued ended or now ends. Templates also look at the conversation as a whole: they put
-    in a system message where there is none, so the first message must still be there; and they leave out thoughts
-    before the last question, so none of what stood before it may now stand behind the last question.
+    Why this is sound after a cut: a template puts a marker in front of each message, so the tokens of a prompt are
+    those of its frame, its tools and its messages. Leaving out a message removes its tokens and adds none. Only where
+    two texts meet that did not meet before can a tokenizer split the words at the seam differently: at both ends of a
+    run, and where a text was continued. Two properties of templates depend on the whole conversation. They insert a
+    system message where there is none, so the first message must still be there. They drop thoughts before the last
+    question, so no message may move from before the last question to behind it.
     """
     plain = plain_bound(request, weighing)
     if known is None or not _same_setting(known.request, request):
         return plain
     if may_cut and not _goes_on(known, request):
         return plain
-    beyond = _beyond(known, request.messages, weighing)
+    beyond = _tokens_beyond(known, request.messages, weighing)
     return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
 
 
-def _beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int | None:
-    """Return the most tokens of ``now`` that were not in the earlier request; None: it is no ground to build on.
+def _tokens_beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int | None:
+    """Return the most tokens of ``now`` that were not in the earlier request; None: nothing can be built on that.
 
-    Each earlier message is found once at most, in its order.
+    Each earlier message stands for one message at most, in order.
     """
     before, places, start, tokens, new = known.request.messages, dict[int, int](), 0, 0, list[Message]()
     for at, message in enumerate(now):
         place = next((place for place in range(start, len(before)) if before[place] == message), None)
-        if place is None and (place := _continued(before, start, message)) is not None:
-            tokens += weighing.value(message.text[_same_start(before[place].text, message.text) :]) + JOINT
+        if place is None and (place := _earlier_form(before, start, message)) is not None:
+            tokens += weighing.value(message.text[_common_length(before[place].text, message.text) :]) + JOINT
         if place is None:
             new.append(message)
         else:
@@ -270,13 +270,13 @@ def _beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int |
     return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
 
 
-def _same_start(one: str, other: str) -> int:
+def _common_length(one: str, other: str) -> int:
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
-def _continued(before: tuple[Message, ...], start: int, message: Message) -> int | None:
-    """Return which earlier message this is another form of: a question with notes behind it, a result cut shorter."""
+def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> int | None:
+    """Return the place of the earlier message that this is a form of: a question with notes, a shortened result."""
     for place in range(start, len(before)):
         other = before[place]
         if other.role == message.role and (

@@ -48,7 +48,7 @@ class Calls:
     ``retries`` are further attempts, each with a hold of its own.
     ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
     was asked; it is the provider's own unless another one is given.
-    ``load_count`` brings the vocabulary that surely counts what the model reads, where a bound by bytes is in the way.
+    ``load_count`` loads the vocabulary of the model's own provider, for when a bound by bytes is in the way.
     ``unfinished`` is what the last attempt said, also before it broke off: paid for, or in doubt.
     """
 

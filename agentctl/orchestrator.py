@@ -64,7 +64,7 @@ class Orchestrator:
     this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
     says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
-    ``load_count`` brings the vocabulary that surely counts what the model reads; None: nobody is sure of one.
+    ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
     ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
     """
 

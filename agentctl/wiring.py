@@ -146,7 +146,7 @@ def _gauge(loaded: Loaded, facts: ModelFacts) -> tuple[Gauge | None, tuple[Calla
 
 
 def _load_count(provider: LLMProvider) -> Load | None:
-    """Return what brings the vocabulary that surely counts what a provider's model reads; None: nobody is sure."""
+    """Return what loads the vocabulary of a provider's model, None where it is not known for certain."""
     name = getattr(provider, "vocabulary", None)
     if not isinstance(name, str):
         return None

@@ -27,7 +27,7 @@ from agentctl.budget import (
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, nesting, rows, substitution
 from agentctl.ledger.clock import as_datetime, read_boot_id
-from agentctl.ledger.grant import judged_by_count, timed
+from agentctl.ledger.grant import judge_by_count, timed
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.owner import Alive
 from agentctl.ledger.spool import Spool
@@ -153,7 +153,7 @@ class Book:
             nesting.refuse_the_unbounded(ask, limits)
             seen = broke_its_clamp(tick, ask)
             ask, broke = replace(ask, seen=seen), seen is not None
-            ask, answer, aside, gone = judged_by_count(tick, ask, limits, own, at_ceiling=broke)
+            ask, answer, aside, gone = judge_by_count(tick, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait) and answer.reason == "bound":
                 self._leave(tick, ask.attempt_id)
                 return answer

@@ -40,7 +40,7 @@ def _allows(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
     return isinstance(judge(ask, (room,), at_ceiling=at_ceiling), Worst)
 
 
-def judged_by_count(
+def judge_by_count(
     tick: Tick, ask: Ask, limits: tuple[Room, ...], own: Kept | None, *, at_ceiling: bool
 ) -> tuple[Ask, Worst | Wait | Verdict, Kept | None, tuple[Kept, ...]]:
     """Judge, and judge by the counted bound where the other one shortens the output, makes it wait, or refuses it.

@@ -16,7 +16,7 @@ from agentctl.ledger import nesting, substitution
 from agentctl.ledger.book import PAUSE_S
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.fault import refuse_a_remnant
-from agentctl.ledger.grant import judged_by_count, timed
+from agentctl.ledger.grant import judge_by_count, timed
 from agentctl.ledger.health import broke_its_clamp, provider_health
 from agentctl.ledger.likeness import Likeness, likeness
 from agentctl.ledger.owner import liveness
@@ -87,7 +87,7 @@ def outlook(
             rest = health.seconds if isinstance(health, Wait) else 0.0
         seen = broke_its_clamp(tick, ask)
         wanted = replace(wanted, seen=seen)
-        wanted, answer, _, _ = judged_by_count(tick, wanted, rooms, None, at_ceiling=seen is not None)
+        wanted, answer, _, _ = judge_by_count(tick, wanted, rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
             answer = timed(tick, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:

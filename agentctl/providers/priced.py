@@ -30,7 +30,7 @@ class Priced(LLMProvider):
 
     @property
     def vocabulary(self) -> str | None:
-        """The vocabulary that surely counts what the provider's model reads, if it says so."""
+        """The vocabulary of the provider's model, None where it is not known for certain."""
         found = getattr(self._provider, "vocabulary", None)
         return found if isinstance(found, str) else None
 

@@ -134,7 +134,7 @@ class RemoteProvider(LLMProvider):
 
     @property
     def vocabulary(self) -> str | None:
-        """The vocabulary that surely counts what this model reads; None: nobody is sure.
+        """The name of the vocabulary by which this model counts its input; None: it is not known for certain.
 
         Only at OpenAI's own address: behind another one a model of the same name may be anything.
 

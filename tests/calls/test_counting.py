@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.bound import bound, counting, plain_bound
+from agentctl.bound import bound, plain_bound, weigh_by
 from agentctl.errors import BudgetExceeded
 from agentctl.events import CallHeld, CallWaited
 from agentctl.ledger import SqliteLedger
@@ -58,7 +58,7 @@ async def ask(desk: Desk, loading: Loading, dollars: str, *script: Step) -> Comp
 def counted() -> int:
     found = vocabulary.load("o200k_base")
     assert found is not None
-    return bound(REQUEST, weighing=counting(found.at_most))
+    return bound(REQUEST, weighing=weigh_by(found.at_most))
 
 
 def attempts(desk: Desk) -> list[tuple[object, ...]]:

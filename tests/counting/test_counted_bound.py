@@ -13,7 +13,7 @@ import tiktoken.model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import FIXED, PER_PART, Known, Weighing, bound, counting, message_bytes, plain_bound
+from agentctl.bound import FIXED, PER_PART, Known, Weighing, bound, message_bytes, plain_bound, weigh_by
 from agentctl.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.pricing import Price
 from agentctl.providers import vocabulary
@@ -47,7 +47,7 @@ def vocabulary_of(name: str) -> vocabulary.Vocabulary:
 
 
 def by(name: str) -> Weighing:
-    return counting(vocabulary_of(name).at_most)
+    return weigh_by(vocabulary_of(name).at_most)
 
 
 @st.composite

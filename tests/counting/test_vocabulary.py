@@ -103,7 +103,7 @@ def test_cutting_a_text_into_pieces_hardly_changes_its_count(monkeypatch: pytest
     text = (TEXTS["prose"] + TEXTS["code"] + TEXTS["JSON"]) * 5
     whole = len(tiktoken.get_encoding("o200k_base").encode_ordinary(text))
     assert len(text) > 100_000
-    assert whole <= loaded("o200k_base")(text) <= whole + len(text) // 32_768
+    assert whole <= loaded("o200k_base")(text) <= whole + 2 * (len(text) // 32_768)
 
 
 @given(ANY_TEXT)
