@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.budget import Parent
 from agentctl.checkup import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
@@ -80,6 +81,22 @@ async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLed
     await provider.aclose()
     report = costs_window(tmp_path / "ledger.db", seconds=3600)
     assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
+
+
+async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once_that_has_ended(
+    wire: Wire, ledger: SqliteLedger
+) -> None:
+    server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider, parent = provider_at(server, "openai"), Parent("outer", "secret")
+    await ledger.open_run("outer", LIMITS, task="t", agent="a", labels={}, capability="secret")
+    await check_up(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
+    assert (await ledger.spend("outer")).run_nano.spent == server.books.billed_nano > 0
+    await ledger.close_run("outer", "done")
+    asked = len(server.books.chat_requests)
+    found = await check_up(provider, ledger, run_id="r2", limits=LIMITS, parent=parent)
+    await provider.aclose()
+    assert (found.status, "run outer" in found.error) == ("denied", True)
+    assert len(server.books.chat_requests) == asked
 
 
 async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wire, ledger: SqliteLedger) -> None:

@@ -10,8 +10,11 @@ import pytest
 
 from agentctl.ledger.clock import system_clock
 from agentctl.limits import CostLimit
-from tests.cli.conftest import Here
+from tests.checkup.test_checkup import good
+from tests.cli.conftest import KEY, Here
 from tests.ledger.process import Process
+from tests.wire.plugin import OpenWire
+from tests.wire.server import Rates
 
 CAPABILITY = "c" * 64
 QUESTION = "How much memory is free?"
@@ -93,3 +96,20 @@ def test_the_ledger_is_not_changed_from_inside_a_run_by_whatever_it_is_known(her
     assert (refused.code, "the ledger is not changed from inside a run" in refused.err) == (5, True)
     assert here("ledger", "check").code == 0
     assert here("costs").code == 0
+
+
+def test_trying_a_provider_out_inside_a_run_is_paid_by_that_run(
+    here: Here, outer: Process, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = wire(good, rates=Rates(Decimal("0.15"), Decimal("0.60")), keys=[KEY])
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert here("providers", "test", "openai").code == 0
+    assert outer.book.spend("outer").run_nano.spent == server.books.billed_nano > 0
+    outer.book.close_run("outer", "done")
+    asked = len(server.books.chat_requests)
+    assert here("providers", "test", "openai").code == 5
+    monkeypatch.delenv("AGENTCTL_PARENT_CAPABILITY")
+    assert here("providers", "test", "openai").code == 5
+    assert len(server.books.chat_requests) == asked
+    assert here("providers", "test", "openai", "--free").code == 0

@@ -89,3 +89,11 @@ async def test_half_of_what_it_has_to_show_is_refused_before_a_run_begins(
     with pytest.raises(ActionDenied, match=f"{missing} is missing"):
         await DockerAgent(busy(1)).execute_async("List all containers")
     assert list(scopes(state)) == ["outer"]
+
+
+def test_inside_a_sandbox_that_is_said_before_anything_else_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, too: nobody looks for one that would be of no use."""
+    monkeypatch.setenv("AGENTCTL_CHILD", "0a0b")
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(ActionDenied, match="cannot be seen from inside its sandbox"):
+        DockerAgent().execute("List all containers")
