@@ -115,7 +115,7 @@ ALTER TABLE scopes ADD COLUMN capability_hash TEXT;
 ALTER TABLE scopes ADD COLUMN opened_by TEXT;
 ALTER TABLE scopes ADD COLUMN limits TEXT NOT NULL DEFAULT '{{}}';
 CREATE INDEX scopes_parent ON scopes (parent_id) WHERE parent_id IS NOT NULL;
-CREATE INDEX scopes_opened_by ON scopes (opened_by) WHERE closed_us IS NULL;
+CREATE INDEX scopes_opened_by ON scopes (opened_by) WHERE closed_us IS NULL AND opened_by IS NOT NULL;
 
 -- Every scope with each one that it counts in: itself (depth 0), and those above it.
 CREATE TABLE scope_paths (

@@ -114,6 +114,7 @@ def tree(calls: int, kills: int, seed: int) -> dict[str, object]:
             deaths[run] = clock.now_us() + 10**15
             wrong += compare(folder)
         codes = crowd.await_all()
+        bills = bills_of(folder)
         crowd.start(Branch("survivor", 1))
         codes += crowd.await_all()
         wrong += [*compare(folder), *audit(folder / "ledger.db"), *check(folder / "ledger.db").wrong]
@@ -125,8 +126,8 @@ def tree(calls: int, kills: int, seed: int) -> dict[str, object]:
             "wrong": wrong,
             "failed": sum(code != 0 for code in codes),
             "kills": len(deaths),
-            "calls": len(bills_of(folder)),
-            "billed": sum(bill.nano for bill in bills_of(folder).values()),
+            "calls": len(bills),
+            "billed": sum(bill.nano for bill in bills.values()),
             "phases": phases(folder),
             "refused": sum(str(one["ended"]).startswith("max_") for one in outcomes),
             "denied": sum("has ended" in str(one["ended"]) for one in outcomes),
