@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Settlement, Spend, Wait
+from agentctl.budget import Amounts, Ask, Charge, Hold, Seen, Settlement, Spend, Wait
 from agentctl.errors import Verdict
 from agentctl.ledger.book import PAUSE_S
 from agentctl.messages import Usage
@@ -155,7 +155,7 @@ class Beside(RuleBasedStateMachine):
         assert said == Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
         self.expected.end(name, "settled", charge.nano or 0, used.total_tokens)
         if overrun:
-            self.expected.overran.add(item.provider)
+            self.expected.overrun(item.provider, Seen(used.input_tokens, used.output_tokens, charge.nano or 0))
 
     def leave_in_doubt(self, name: str, *, fault: bool, ceiling: bool) -> None:
         process = self.owner_of(name)
@@ -165,8 +165,8 @@ class Beside(RuleBasedStateMachine):
         if item.phase == "sent" or (item.phase == "doubt" and ceiling):
             nano, tokens = item.nano, item.tokens
             if ceiling:
-                nano, tokens = self.expected.ceiling_of(self.asks[name][0], item)
-                self.expected.overran.add(item.provider)
+                nano, tokens = self.expected.ceilings[name]
+                self.expected.overrun(item.provider)
             self.expected.end(name, "doubt", nano, tokens, fault=fault)
 
     def dead_owners(self) -> set[str]:

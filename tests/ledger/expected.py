@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from agentctl.budget import Ask
+from agentctl.budget import Ask, Seen
 from agentctl.ledger.clock import Reading
 from agentctl.pricing import ModelFacts, Price
 from tests.ledger.oracle import (
@@ -74,7 +74,8 @@ class Expected(Oracle):
     reached_us: int = 0
     open_runs: list[str] = field(default_factory=list)
     waiters: dict[str, Waiter] = field(default_factory=dict)
-    overran: set[str] = field(default_factory=set)
+    overran: dict[str, Seen] = field(default_factory=dict)
+    ceilings: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def time_at(self, reading: Reading) -> int:
         """Return the ledger's time at a reading: on by the slower clock, never back.
@@ -97,7 +98,9 @@ class Expected(Oracle):
     # --- what becomes of attempts -----------------------------------------------------------------------------
 
     def hold(self, asked: Ask, owner: str, grant: Grant) -> None:
-        """Enter what was granted."""
+        """Enter what was granted, and what the model may do if it breaks its clamp."""
+        seen = self.overran.get(asked.facts.provider)
+        self.ceilings[asked.attempt_id] = self._at_ceiling(asked.input_bound, grant.output, seen)
         self.waiters.pop(asked.attempt_id, None)
         self.items[asked.attempt_id] = Item(
             asked.run_id,
@@ -168,15 +171,17 @@ class Expected(Oracle):
         under_way = [i for i in self.items.values() if i.provider == provider and i.phase in ("held", "sent")]
         return "busy" if under_way else "probe"
 
-    def ceiling_of(self, asked: Ask, item: Item) -> tuple[int, int]:
-        """Return what a model that broke its clamp may do, in nano-dollars and tokens."""
-        granted = (item.hold_nano - asked.input_bound * INPUT_NANO) // OUTPUT_NANO
-        return self._at_ceiling(asked.input_bound, granted)
+    def overrun(self, provider: str, seen: Seen | None = None) -> None:
+        """Remember that a provider broke its clamp, and what it reported then; None: nothing above its ceilings."""
+        before, now = self.overran.get(provider, Seen(0, 0, 0)), seen or Seen(0, 0, 0)
+        self.overran[provider] = Seen(*map(max, before, now))
 
     @staticmethod
-    def _at_ceiling(bound: int, output: int) -> tuple[int, int]:
-        most_in, most_out = max(bound, CEILING_INPUT), max(output, CEILING_OUTPUT)
-        return cost(most_in, most_out), most_in + most_out
+    def _at_ceiling(bound: int, output: int, seen: Seen | None) -> tuple[int, int]:
+        seen = seen or Seen(0, 0, 0)
+        most_in = max(bound, CEILING_INPUT, seen.input_tokens)
+        most_out = max(output, CEILING_OUTPUT, seen.output_tokens)
+        return max(cost(most_in, most_out), seen.nano), most_in + most_out
 
     def _ahead(self, asked: Ask) -> tuple[int, int, int]:
         """Return what those need who wait longer and still ask: in the run, in the hour, in the run's tokens."""
@@ -202,9 +207,9 @@ class Expected(Oracle):
         ahead = self._ahead(asked)
         bound = asked.input_bound
         nano, tokens = cost(bound, asked.least), bound + asked.least
-        at_ceiling = provider in self.overran
+        at_ceiling, seen = provider in self.overran, self.overran.get(provider)
         if at_ceiling:
-            nano, tokens = self._at_ceiling(bound, most)
+            nano, tokens = self._at_ceiling(bound, most, seen)
         if reasons := reasons_to_refuse(against, nano, tokens):
             certain = [a for a in against if a.limit in reasons and a.passed_by(a.sums.spent, nano, tokens)]
             half = bool(half_in_doubt(against))
@@ -220,8 +225,7 @@ class Expected(Oracle):
         if output < asked.least:
             least_nano, least_tokens = nano, tokens
             if at_ceiling:
-                least_nano, least_tokens = self._at_ceiling(bound, asked.least)
+                least_nano, least_tokens = self._at_ceiling(bound, asked.least, seen)
             return Waits("holds", least_nano, least_tokens)
-        return Grant(
-            output, *(self._at_ceiling(bound, output) if at_ceiling else (cost(bound, output), bound + output))
-        )
+        held = self._at_ceiling(bound, output, seen) if at_ceiling else (cost(bound, output), bound + output)
+        return Grant(output, *held)
