@@ -126,7 +126,7 @@ class Expected(Oracle):
         """Conclude an attempt now."""
         item = self.items[name]
         item.phase, item.nano, item.tokens, item.ended_us = phase, nano, tokens, self.now_us
-        item.fault = fault
+        item.fault, item.is_buried = fault, False
 
     def buried(self, owner: str) -> None:
         """Conclude what a dead process left: nothing that it held was sent, nobody knows of what it had sent."""
@@ -135,6 +135,7 @@ class Expected(Oracle):
                 self.end(name, "void")
             elif item.owner == owner and item.phase == "sent":
                 self.end(name, "doubt", item.nano, item.tokens)
+                item.is_buried = True
         self.waiters = {name: one for name, one in self.waiters.items() if one.owner != owner}
 
     def swept(self, *, but: str, dead: set[str]) -> None:

@@ -160,7 +160,8 @@ class Bookkeeping(Beside):
         process = None if name is None else self.owner_of(name)
         if name is not None and process is not None:
             self.did(lambda: process.book.void(name, "refused"))
-            if self.expected.items[name].phase in ("held", "sent"):
+            item = self.expected.items[name]
+            if item.phase in ("held", "sent") or item.is_buried:  # its process lives, and knows that nothing left
                 self.expected.end(name, "void")
 
     @rule(pick=PICKS, fault=st.booleans(), ceiling=st.sampled_from([False] * 6 + [True]))

@@ -31,6 +31,7 @@ class Item:
     deadline_us: int
     ended_us: int = 0
     fault: bool = False
+    is_buried: bool = False  # in doubt only because its process was taken for dead
 
     @property
     def leaves_us(self) -> int:

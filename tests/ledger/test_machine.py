@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.ledger.beside import Wish
 from tests.ledger.machine import Bookkeeping
 
 QUICK = settings(
@@ -19,3 +20,21 @@ QUICK = settings(
 
 def test_whatever_happens_every_answer_is_the_only_right_one_and_nothing_is_lost() -> None:
     run_state_machine_as_test(Bookkeeping, settings=QUICK)
+
+
+def test_a_void_that_comes_after_its_process_was_taken_for_dead_frees_what_was_in_doubt() -> None:
+    history, wish = Bookkeeping(), Wish(bound=0, least=10, more=0, provider="p", deadline_s=600.0)
+    history.two_runs()
+    history.ask(slot=0, pick=0, wish=wish)
+    (name,) = history.mine("held")
+    process = history.owner_of(name)
+    assert process is not None
+    history.mark(name, process)
+    history.taken_for_dead(slot=0)
+    history.ask(slot=1, pick=0, wish=wish)  # finds no lock, and leaves the call in doubt
+    history.nothing_is_lost_and_the_sums_are_equal()
+    assert history.expected.items[name].phase == "doubt"
+    history.void(pick=history.mine("held", "sent", "settled", "doubt", "void").index(name))
+    history.nothing_is_lost_and_the_sums_are_equal()
+    assert history.expected.items[name].phase == "void"
+    history.teardown()
