@@ -118,15 +118,29 @@ class Kept(NamedTuple):
     text: str
 
 
+class FileNotice(NamedTuple):
+    """A file of the workspace that a command made or changed, and that another program runs or obeys later.
+
+    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
+    was left in place.
+    """
+
+    path: str
+    obeyed_by: str
+    moved_to: str | None = None
+
+
 class CommandResult(NamedTuple):
     """How a command ended; both texts are bounded (head and tail kept), ``exit_code`` is negative for a signal.
 
-    ``truncated_bytes`` were left out of the two texts together.
+    ``truncated_bytes`` were left out of the two texts together. ``notes`` are sentences of agentctl, not of the
+    command: what was ended, moved or not kept. ``notices`` are files that other programs run or obey.
 
     >>> import anyio
     >>> from agentctl import run_shell_async
-    >>> anyio.run(run_shell_async, "echo out; echo err >&2; exit 3")
-    CommandResult(exit_code=3, stdout='out\\n', stderr='err\\n', timed_out=False, truncated_bytes=0)
+    >>> result = anyio.run(run_shell_async, "echo out; echo err >&2; exit 3")
+    >>> result.exit_code, result.stdout, result.stderr
+    (3, 'out\\n', 'err\\n')
     """
 
     exit_code: int
@@ -134,6 +148,8 @@ class CommandResult(NamedTuple):
     stderr: str
     timed_out: bool = False
     truncated_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    notices: tuple[FileNotice, ...] = ()
 
 
 class Sandbox(Protocol):

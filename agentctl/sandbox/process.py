@@ -63,7 +63,7 @@ async def run_process(
 
     After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
-    background is ended too, and the last lines of stderr say so. ``env`` is the whole environment. ``spool`` takes both
+    background is ended too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both
     streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
     under their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl
     that it starts is told by the mark in its environment that it is inside a run.
@@ -120,9 +120,10 @@ async def run_process(
     return CommandResult(
         exit_code=-signal.SIGKILL if child.returncode is None else child.returncode,
         stdout=stdout,
-        stderr=_with_notes(stderr, notes),
+        stderr=stderr,
         timed_out=limit.cancelled_caught,
         truncated_bytes=cut_from_stdout + cut_from_stderr,
+        notes=tuple(notes),
     )
 
 
@@ -153,13 +154,6 @@ async def _drain(pipe: int, output: Output, spool: Spool | None) -> None:
             output.add(chunk)
             if spool is not None:
                 await anyio.to_thread.run_sync(spool.add, chunk)
-
-
-def _with_notes(stderr: str, notes: Sequence[str]) -> str:
-    if not notes:
-        return stderr
-    gap = "" if not stderr or stderr.endswith("\n") else "\n"
-    return f"{stderr}{gap}" + "".join(f"[agentctl: {note}]\n" for note in notes)
 
 
 def _not_started(error: OSError, argv: Sequence[str], cwd: Path | None) -> ToolError:

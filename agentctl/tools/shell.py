@@ -44,7 +44,7 @@ async def run_shell_async(
     behind in the background. stdin is empty and no terminal can be reached. The environment is a small fixed one, in
     which programs do not ask questions, and inside a run what makes its runs children of that one; ``env`` is laid over
     it. Of each stream the first 32 KiB and the last 64 KiB
-    are kept, ``truncated_bytes`` counts the rest; lines in stderr that begin with ``[agentctl:`` are ours.
+    are kept, ``truncated_bytes`` counts the rest; ``notes`` are sentences of agentctl, not of the command.
 
     There is no boundary: the command can do whatever its user can.
 
@@ -103,6 +103,7 @@ def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = 
     lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
+    lines += [f"note: {note}" for note in result.notes]
     for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR)):
         if text:
             lines += [f"{name}:", (text if more else capped(text, most)).removesuffix("\n")]
