@@ -1,0 +1,386 @@
+"""The one list of files that other programs run or obey. Pure data and the functions that search it.
+
+Each row has a class, the program that obeys, and patterns. A pattern is a name, or a path whose last parts are these,
+at any depth. ``*`` stands for any text within one name. With ``/`` at its end a pattern means the entry and everything
+below it; without, only the entry itself. Names are compared without case, and as the file systems compare them that
+normalise Unicode, ignore invisible characters or drop dots and blanks at the end.
+
+- ``never``: git's own files and agentctl's own. No tool writes them, whatever the rules say.
+- ``asks``: what a program runs or obeys unbidden: on entering a folder, on opening it, on the next command, at login.
+- ``reported``: what a program runs when somebody builds, tests or pushes. It is written, and named at the end.
+
+To add a name, put it into the row of its program. The tests hold the table against the help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+ObeyedClass: TypeAlias = Literal["never", "asks", "reported"]
+
+
+class Obeyed(NamedTuple):
+    """Who obeys a file, and what follows from it."""
+
+    obeyed_class: ObeyedClass
+    program: str
+
+
+_NEVER: tuple[tuple[str, str], ...] = (
+    ("git", ".git/ git~1/"),  # git~1: the short name of .git on FAT and NTFS
+    ("agentctl", ".agentctl.toml .agentctl/"),
+)
+
+_ASKS: tuple[tuple[str, str], ...] = (
+    # Environment files: read on entering a folder, or by the next program that is started in it.
+    ("direnv", ".envrc* .direnvrc .direnv/ .config/direnv/"),
+    ("autoenv", ".autoenv* .in .out .env.leave"),
+    ("smartcd", ".bash_enter .bash_leave .smartcd/"),
+    ("dotenv loaders", ".env .env.*"),
+    ("mise", ".mise*.toml mise.toml mise.local.toml .mise/ mise/config.toml .config/mise/ .config/mise.toml .rtx.toml"),
+    ("asdf", ".tool-versions .asdfrc"),
+    ("rvm", ".rvmrc .rbenv-vars"),
+    ("flox", ".flox/"),
+    # Shells.
+    (
+        "bash",
+        ".bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_functions .bash_completion .bashrc.d/",
+    ),
+    ("login shells", ".profile .shrc .shinit .profile.d/ .pam_environment"),
+    ("zsh", ".zshrc .zshenv .zprofile .zlogin .zlogout .zsh/ .oh-my-zsh/ .p10k.zsh .zimrc .zpreztorc .config/zsh/"),
+    ("ksh", ".kshrc .mkshrc"),
+    ("csh", ".cshrc .tcshrc .login .logout"),
+    ("fish", ".config/fish/"),
+    ("another shell", ".config/nushell/ .config/powershell/ .config/xonsh/ .config/elvish/ .elvish/ .xonshrc .nurc"),
+    ("readline", ".inputrc"),
+    (
+        "a terminal",
+        ".tmux.conf .config/tmux/ .screenrc .config/kitty/ .config/alacritty/ .config/wezterm/ .wezterm.lua",
+    ),
+    # Start of a session.
+    ("the X session", ".xinitrc .xprofile .xsession .xsessionrc .xserverrc .xresources .xdefaults"),
+    (
+        "the desktop",
+        ".config/autostart/ .config/i3/ .i3/ .config/sway/ .config/hypr/ .config/openbox/ .config/awesome/",
+    ),
+    ("the desktop", ".config/plasma-workspace/ .local/share/applications/ .local/share/dbus-1/"),
+    ("systemd", ".config/systemd/ .config/environment.d/ .local/share/systemd/"),
+    ("the command search path", ".local/bin/"),
+    ("cron", ".crontab .anacrontab"),
+    ("the mail system", ".forward .procmailrc"),
+    # Editors.
+    ("VS Code", ".vscode/ *.code-workspace .vscode-server/ .config/code/ .config/vscodium/"),
+    ("JetBrains IDEs", ".idea/ .fleet/ *.iml *.ipr *.iws"),
+    ("dev containers", ".devcontainer/ .devcontainer.json"),
+    ("Gitpod", ".gitpod.yml .gitpod.dockerfile"),
+    ("Replit", ".replit"),
+    ("Visual Studio", ".vs/"),
+    ("Eclipse", ".project .externaltoolbuilders/ .settings/ .classpath"),
+    ("Zed", ".zed/ .config/zed/"),
+    ("Helix", ".helix/ .config/helix/"),
+    ("Sublime Text", "*.sublime-project *.sublime-workspace"),
+    ("vim", ".vimrc .gvimrc .exrc .vim/ .nvimrc .nvim.lua .lvimrc .local.vimrc .config/nvim/ .projections.json"),
+    ("YouCompleteMe", ".ycm_extra_conf.py"),
+    ("Emacs", ".emacs .emacs.el .emacs.d/ .config/emacs/ .dir-locals.el .dir-locals-2.el .projectile"),
+    ("Metals", ".bsp/"),
+    # Hooks, and version control other than git's own folder.
+    ("husky", ".husky/ .huskyrc* .config/husky/"),
+    ("git hooks", ".githooks/ .git-hooks/ .hooks/"),
+    ("pre-commit", ".pre-commit-config.yaml .pre-commit-config.yml"),
+    (
+        "lefthook",
+        "lefthook*.yml lefthook*.yaml lefthook*.toml lefthook*.json .lefthook*.yml .lefthook*.yaml .lefthook/",
+    ),
+    ("lefthook", ".lefthook*.toml .lefthook*.json .lefthookrc .lefthook-local/"),
+    ("overcommit", ".overcommit.yml .local-overcommit.yml"),
+    ("simple-git-hooks", ".simple-git-hooks.* simple-git-hooks.*"),
+    ("CaptainHook", "captainhook.json"),
+    ("git", ".gitconfig .config/git/ .git-credentials .gitcookies"),
+    ("Mercurial", ".hg/ .hgrc"),  # like git's folder: its hgrc names programs
+    ("Jujutsu", ".jj/ .config/jj/ .jjconfig.toml"),
+    ("Sapling", ".sl/"),
+    ("Bazaar", ".bzr/ .bazaar/"),
+    ("darcs", "_darcs/ .darcs/"),
+    # Package managers and build tools, where the file names programs, servers or other code for every command.
+    ("npm", ".npmrc"),
+    ("Yarn", ".yarnrc* .yarn/releases/ .yarn/plugins/ .yarn/sdks/"),
+    ("pnpm", ".pnpmfile.*"),
+    ("Cargo", ".cargo/"),
+    ("pip", ".pip/ .config/pip/ pip.conf .pypirc .pydistutils.cfg"),
+    ("conda", ".condarc condarc"),
+    ("RubyGems", ".gemrc .bundle/config"),
+    ("Maven", ".mvn/ .mavenrc .m2/settings.xml .m2/extensions.xml"),
+    ("Gradle", ".gradle/init.d/ .gradle/init.gradle* .gradle/gradle.properties"),
+    ("Ant", ".ant/ .antrc"),
+    ("sbt", ".sbtopts .sbtrc .sbt/ .jvmopts"),
+    ("Bazel", ".bazelrc .bazeliskrc user.bazelrc"),
+    ("Buck", ".buckconfig .buckconfig.local"),
+    ("Leiningen", ".lein/ .clojure/"),
+    # Interpreters and debuggers.
+    ("python", "sitecustomize.py usercustomize.py pyvenv.cfg *.pth *._pth .pythonrc .pythonrc.py .pythonstartup"),
+    (
+        "whoever uses the virtual environment",
+        "venv/bin/ .venv/bin/ env/bin/ .env/bin/ virtualenv/bin/ .virtualenv/bin/",
+    ),
+    ("whoever uses the virtual environment", "venv/scripts/ .venv/scripts/ bin/activate bin/activate.* bin/activate_*"),
+    ("whoever uses the virtual environment", "scripts/activate scripts/activate.*"),
+    ("pdb", ".pdbrc .pdbrc.py"),
+    ("IPython", ".ipython/ ipython_config.py .jupyter/ jupyter_config.py jupyter_*_config.py"),
+    ("R", ".rprofile .renviron .rprofile.site"),
+    ("Ruby", ".irbrc .pryrc .rdbgrc .byebugrc .rdebugrc"),
+    ("GHCi", ".ghci .haskeline"),
+    ("OCaml", ".ocamlinit .utoprc"),
+    (
+        "another interpreter",
+        ".tclshrc .wishrc .sbclrc .guile .iex.exs .erlang .octaverc .gnuplot .gprc .perldb .perl5db",
+    ),
+    ("another interpreter", ".julia/config/ .ammonite/ .node_repl .bpython/ .config/bpython/"),
+    ("gdb", ".gdbinit* .gdbearlyinit .config/gdb/"),
+    ("lldb", ".lldbinit*"),
+    ("psql", ".psqlrc* .pgpass .pg_service.conf"),
+    ("sqlite3", ".sqliterc"),
+    ("mysql", ".my.cnf .mylogin.cnf"),
+    ("MongoDB's shell", ".mongorc.js .mongoshrc.js"),
+    # Clients with credentials or servers in their settings.
+    ("wget", ".wgetrc"),
+    ("curl", ".curlrc"),
+    ("clients of the network", ".netrc _netrc .config/gcloud/ .boto .s3cfg .terraformrc"),
+    ("ssh", ".ssh/ .rhosts .shosts"),
+    ("GnuPG", ".gnupg/"),
+    ("cloud clients", ".aws/ .azure/ .kube/ .config/gh/ .config/containers/"),
+    ("docker", ".docker/config.json .docker/cli-plugins/"),
+    # Other agents: they start servers, run hooks and take instructions from these.
+    ("MCP clients", ".mcp.json .mcp/"),
+    ("Claude Code", ".claude/ .claude.json"),
+    ("Codex", ".codex/"),
+    ("Gemini CLI", ".gemini/"),
+    ("Cursor", ".cursor/ .cursorrules"),
+    ("Windsurf", ".windsurf/ .windsurfrules .codeium/"),
+    ("Continue", ".continue/ .continuerules .continuerc.json"),
+    ("aider", ".aider.conf.* .aider.model.*"),
+    ("goose", ".goose/ .goosehints"),
+    ("Roo Code", ".roo/ .roomodes .roorules*"),
+    ("Cline", ".cline/ .clinerules/"),
+    ("Kiro", ".kiro/"),
+    ("Kilo Code", ".kilocode/ .kilocodemodes"),
+    (
+        "GitHub Copilot",
+        ".copilot/ .github/copilot-instructions.md .github/instructions/ .github/prompts/ .github/hooks/",
+    ),
+    ("GitHub Copilot", ".github/chatmodes/ .github/agents/ .github/skills/ .github/copilot/"),
+    ("OpenCode", ".opencode/ opencode.json opencode.jsonc"),
+    ("Crush", ".crush/ .crush.json crush.json"),
+    ("OpenHands", ".openhands/ .openhands_instructions"),
+    ("Amazon Q", ".amazonq/"),
+    ("another agent", ".agent/ .agents/ .amp/ .qwen/ .trae/ .junie/ .factory/ .augment/ .augment-guidelines .qodo/"),
+    ("another agent", ".tabnine/ .cody/ .zencoder/ .void/ .rules .gptme.toml gptme.toml .plandex/ .tabby/"),
+)
+
+_REPORTED: tuple[tuple[str, str], ...] = (
+    # Continuous integration and deployment.
+    ("GitHub Actions", ".github/workflows/ .github/actions/ action.yml action.yaml"),
+    ("Dependabot", ".github/dependabot.yml .github/dependabot.yaml"),
+    ("Gitea Actions", ".gitea/workflows/ .forgejo/workflows/"),
+    ("GitLab CI", ".gitlab-ci.yml .gitlab-ci.yaml .gitlab/"),
+    ("CircleCI", ".circleci/"),
+    ("Travis CI", ".travis.yml"),
+    ("Azure Pipelines", "azure-pipelines*.yml azure-pipelines*.yaml .azure-pipelines/ .azuredevops/ .vsts-ci.yml"),
+    ("Jenkins", "jenkinsfile*"),
+    ("Bitbucket Pipelines", "bitbucket-pipelines.yml"),
+    ("Drone", ".drone.yml .drone.yaml .drone.star .drone.jsonnet"),
+    ("Woodpecker", ".woodpecker* .woodpecker/"),
+    ("Buildkite", ".buildkite/"),
+    ("AppVeyor", "appveyor.yml .appveyor.yml"),
+    ("Cirrus CI", ".cirrus.yml .cirrus.star"),
+    (
+        "a CI service",
+        ".ci/ .semaphore/ .tekton/ .harness/ .kokoro/ .builds/ .build.yml .zuul.yaml .zuul.d/ wercker.yml",
+    ),
+    ("a CI service", "cloudbuild.yaml cloudbuild.yml buildspec.yml codemagic.yaml .packit.yaml .scrutinizer.yml"),
+    (
+        "a release service",
+        ".goreleaser.y* .releaserc* release.config.* .readthedocs.y* netlify.toml vercel.json fly.toml",
+    ),
+    ("Renovate", "renovate.json* .renovaterc*"),
+    # Builds and tasks.
+    ("make", "makefile gnumakefile *.mk makefile.am makefile.in"),
+    ("just", "justfile .justfile *.just"),
+    ("Task", "taskfile.yml taskfile.yaml taskfile.dist.yml taskfile.dist.yaml"),
+    ("CMake", "cmakelists.txt cmakepresets.json cmakeuserpresets.json *.cmake"),
+    ("configure", "configure configure.ac configure.in autogen.sh"),
+    ("Meson", "meson.build"),
+    ("SCons", "sconstruct sconscript"),
+    ("Bazel", "build.bazel module.bazel workspace.bazel *.bzl"),
+    ("Docker", "dockerfile* *.dockerfile containerfile* docker-compose*.yml docker-compose*.yaml docker-bake.*"),
+    ("Docker", "compose*.yml compose*.yaml"),
+    ("Vagrant", "vagrantfile"),
+    ("Nix", "flake.nix default.nix shell.nix devenv.nix"),
+    ("a process manager", "procfile procfile.* tiltfile earthfile brewfile"),
+    # Languages.
+    ("npm", "package.json"),
+    ("pnpm", "pnpm-workspace.yaml"),
+    ("Yarn", ".pnp.cjs .pnp.loader.mjs"),
+    (
+        "node tools",
+        "gruntfile.* gulpfile.* vite.config.* vitest.config.* webpack.config.* rollup.config.* jest.config.*",
+    ),
+    (
+        "node tools",
+        "babel.config.* .babelrc* eslint.config.* .eslintrc* prettier.config.* .prettierrc* postcss.config.*",
+    ),
+    (
+        "node tools",
+        "tailwind.config.* next.config.* nuxt.config.* svelte.config.* astro.config.* karma.conf.* .mocharc*",
+    ),
+    ("node tools", "playwright.config.* cypress.config.* commitlint.config.* .commitlintrc* lint-staged.config.*"),
+    ("node tools", ".lintstagedrc* nx.json turbo.json lerna.json metro.config.* stylelint.config.* .stylelintrc*"),
+    ("deno", "deno.json deno.jsonc"),
+    ("bun", "bunfig.toml"),
+    ("pytest", "conftest.py pytest.ini .pytest.ini"),
+    ("Python's build tools", "pyproject.toml setup.py setup.cfg hatch_build.py"),
+    ("tox", "tox.ini"),
+    ("nox", "noxfile.py"),
+    ("a task runner of Python", "tasks.py fabfile.py dodo.py pavement.py wscript snakefile"),
+    ("a checker of Python", "mypy.ini .mypy.ini pylintrc .pylintrc .flake8 .coveragerc .gitlint"),
+    ("Cargo", "cargo.toml build.rs rust-toolchain rust-toolchain.toml"),
+    ("Gradle", "build.gradle* settings.gradle* gradle.properties gradlew gradlew.bat gradle-wrapper.properties"),
+    ("Maven", "pom.xml mvnw mvnw.cmd"),
+    ("sbt", "build.sbt"),
+    ("Ruby", "rakefile gemfile guardfile capfile fastfile podfile dangerfile *.gemspec .rspec .rubocop.yml"),
+    ("Composer", "composer.json"),
+    ("PHP", ".user.ini .htaccess php.ini"),
+    ("Perl's build tools", "makefile.pl build.pl"),
+    ("MSBuild", "*.csproj *.fsproj *.vbproj *.vcxproj directory.build.props directory.build.targets nuget.config"),
+    ("Mix", "mix.exs"),
+    ("Haskell's build tools", "stack.yaml *.cabal hie.yaml"),
+    ("Go", "magefile.go .golangci.y*"),
+    ("Swift", "package.swift"),
+    ("Xcode", "*.xcodeproj/ *.xcworkspace/"),
+    # Allowed for a reason: these choose a version among those installed, or tell git what the tracked files are.
+    ("a version manager", ".nvmrc .node-version .python-version .ruby-version .java-version .go-version .sdkmanrc"),
+    ("git", ".gitmodules .gitattributes"),  # neither can name a program; what they name stands in git's configuration
+    # Text that agents take as instructions, and that is the project's documentation, too.
+    ("other agents", "agents.md claude.md claude.local.md gemini.md agent.md"),
+)
+
+#: Names like those above that no program reads.
+_NOBODY = frozenset({".env.example", ".env.sample", ".env.template"})
+
+#: Folders of installed packages. They hold thousands of files of the class ``reported``, written by an installer.
+_INSTALLED = frozenset(
+    {"node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "vendor", "__pypackages__"}
+    | {".tox", ".nox", ".venv", "venv", ".yarn", ".pnpm-store", ".eggs"}
+)
+
+#: Invisible without being of the category Cf; file systems ignore some of them, and readers see none of them.
+_INVISIBLE = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f" + "".join(map(chr, range(0xFE00, 0xFE10)))
+)
+
+
+class _Row(NamedTuple):
+    """One pattern, folded. ``above`` are the folders that it names, ``name`` is its last part."""
+
+    obeyed: Obeyed
+    above: tuple[str, ...]
+    name: str
+    below: bool
+
+
+def rows() -> Iterator[tuple[ObeyedClass, str, str]]:
+    """Yield every class, program and pattern, the most severe class first."""
+    for obeyed_class, table in _TABLES:
+        for program, patterns in table:
+            for pattern in patterns.split():
+                yield obeyed_class, program, pattern
+
+
+def obeyed_by(path: str, *, also: Collection[str] = ()) -> Obeyed | None:
+    """Return who obeys the file or folder at ``path``, or what lies in it, or None.
+
+    ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further paths that ask, with
+    everything below them, as git's configuration or ``sys.path`` name them; of a mapping the values are the programs.
+    Where several rows match, the most severe class counts.
+    """
+    parts = _parts(path)
+    found = next(_matches(parts), None)
+    if found is not None and found.obeyed_class != "reported":
+        return found
+    for other in also:
+        named = _parts(other)
+        if named and parts[: len(named)] == named:
+            return Obeyed("asks", also[other] if isinstance(also, Mapping) else "a program that is set up to use it")
+    return found
+
+
+def is_obeyed_name(name: str) -> bool:
+    """Return whether a row could match an entry of this name: a cheap check of one part of a path.
+
+    What lies in an obeyed folder needs no such name: ask ``obeyed_by`` about the folder first.
+    """
+    folded = _fold(name)
+    if folded in _BY_NAME:
+        return True
+    return (folded[:4] in _STARTS or folded[-3:] in _ENDS) and next(_globs(folded), None) is not None
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(_fold(part) for part in path.split("/") if part not in ("", "."))
+
+
+def _fold(name: str) -> str:
+    """Return the form in which names are compared: what some file system takes for the same name is the same here."""
+    if not name.isascii():
+        from unicodedata import category, normalize  # noqa: PLC0415 - hardly any name needs it
+
+        seen = "".join(char for char in normalize("NFKC", name) if category(char) != "Cf" and char not in _INVISIBLE)
+        name = normalize("NFKC", seen.casefold())
+    return name.lower().rstrip(". ")
+
+
+def _matches(parts: tuple[str, ...]) -> Iterator[Obeyed]:
+    """Yield what the rows say about a path, the most severe class first."""
+    matching = [row for place in range(len(parts)) for row in _rows_at(parts, place)]
+    installed = not _INSTALLED.isdisjoint(parts[:-1])
+    for obeyed_class, _ in _TABLES:
+        if obeyed_class != "reported" or not installed:
+            yield from (row.obeyed for row in matching if row.obeyed.obeyed_class == obeyed_class)
+
+
+def _rows_at(parts: tuple[str, ...], place: int) -> Iterator[_Row]:
+    """Yield the rows whose last part is the part of the path at ``place``."""
+    name, last = parts[place], place == len(parts) - 1
+    if name in _NOBODY and last:
+        return
+    for row in (*_BY_NAME.get(name, ()), *_globs(name)):
+        first = place - len(row.above)
+        if (last or row.below) and first >= 0 and parts[first:place] == row.above:
+            yield row
+
+
+def _globs(name: str) -> Iterator[_Row]:
+    """Yield the rows whose last part has a ``*`` and matches."""
+    for start, end, row in _GLOBS:
+        if name.startswith(start) and name.endswith(end) and len(name) >= len(start) + len(end):
+            yield row
+
+
+def _row(obeyed_class: ObeyedClass, program: str, pattern: str) -> _Row:
+    *above, name = pattern.removesuffix("/").split("/")
+    return _Row(Obeyed(obeyed_class, program), tuple(above), name, pattern.endswith("/"))
+
+
+_TABLES: tuple[tuple[ObeyedClass, tuple[tuple[str, str], ...]], ...] = (
+    ("never", _NEVER),
+    ("asks", _ASKS),
+    ("reported", _REPORTED),
+)
+_ROWS = tuple(_row(*row) for row in rows())
+_BY_NAME: dict[str, list[_Row]] = {}
+for _one in _ROWS:
+    if "*" not in _one.name:
+        _BY_NAME.setdefault(_one.name, []).append(_one)
+_GLOBS = tuple((one.name.partition("*")[0], one.name.rpartition("*")[2], one) for one in _ROWS if "*" in one.name)
+_STARTS = frozenset(start[:4] for start, _, _ in _GLOBS if start)  # none is shorter, so most names need no loop
+_ENDS = frozenset(end[-3:] for start, end, _ in _GLOBS if not start)
