@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+# ``python -m`` puts the current folder first: a file in it would take the place of any module that is imported from
+# here on. What put it there before is too late for this line, and what names it again (PYTHONPATH) stays.
+if __name__ == "__main__" and __spec__ is not None and not sys.flags.safe_path:
+    del sys.path[0]
+
 import gc
 import os
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:

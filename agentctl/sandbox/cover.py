@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from agentctl.sandbox.import_path import own_program
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
 _ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
 _KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
 _PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 _OBEYED = (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
-_PACKAGE = os.path.dirname(__file__)  # noqa: PTH120
 _MOST_LINKS = 40
 
 
@@ -212,9 +212,7 @@ def _obeyed(ground: Ground) -> Iterator[str]:
     for name in _OBEYED:
         if _kind(place := f"{ground.workspace}/{name}") is not None:
             yield place
-    for place in sorted({os.path.realpath(sys.prefix), os.path.realpath(os.path.dirname(_PACKAGE))}):  # noqa: PTH120
-        if beneath(place, ground.workspace) and place != ground.workspace:
-            yield place
+    yield from sorted(own_program(ground.workspace))
 
 
 def _shared_repository(workspace: str) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
 from agentctl.errors import ToolError
+from agentctl.sandbox.import_path import own_program
 
 Identities: TypeAlias = frozenset[tuple[int, int]]
 """Device and inode of each folder: what it is, whatever its name."""
@@ -41,9 +41,7 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
 
 def program_in(workspace: Path) -> tuple[Path, ...]:
     """Return where agentctl itself is installed below ``workspace``: what is written there would run unbounded."""
-    root = os.path.realpath(workspace)
-    places = (os.path.realpath(sys.prefix), os.path.realpath(Path(__file__).parents[1]))
-    return tuple(Path(place) for place in places if place.startswith(f"{root.rstrip('/')}/"))
+    return tuple(map(Path, own_program(workspace)))
 
 
 __all__ = ["Identities", "identities", "program_in", "refuse_private"]

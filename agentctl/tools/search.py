@@ -16,6 +16,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.errors import ToolError
+from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import resolve_relative
@@ -30,7 +31,12 @@ _PATIENCE_S = 15
 _TOLD = 3
 _APART = """import json, sys
 asked = json.loads(sys.argv[1])
-sys.path[:] = asked["import_from"]
+sys.path[:] = asked.pop("import_from")
+if package := asked.pop("package"):
+    from importlib.util import module_from_spec, spec_from_file_location
+    spec = spec_from_file_location("agentctl", package + "/__init__.py", submodule_search_locations=[package])
+    sys.modules["agentctl"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["agentctl"])
 from agentctl.tools.search import search_apart
 sys.exit(search_apart(asked))"""
 
@@ -70,8 +76,11 @@ async def search_files(bench: Bench, arguments: SearchFiles) -> str:
             f"search_files: {wanted.text[:60]!r} is no regular expression: {exc}", hint="or leave out regex=true"
         ) from exc
     # A pattern like (a+)+$ can take for ever and cannot be interrupted: it gets a process of its own, with an end.
-    asked = {"import_from": [place for place in sys.path if place.startswith("/")], "workspace": str(bench.workspace)}
-    argv = [sys.executable, "-I", "-c", _APART, json.dumps(asked | asdict(wanted))]
+    # Nothing of the workspace is on its path: a model's anyio.py there would run outside of the sandbox. -S: an
+    # editable install names the workspace in a .pth file, and then site imports its sitecustomize.py.
+    imports = await anyio.to_thread.run_sync(child_imports, bench.workspace)
+    asked = {"import_from": imports.path, "package": imports.package, "workspace": str(bench.workspace)}
+    argv = [sys.executable, "-I", "-S", "-c", _APART, json.dumps(asked | asdict(wanted))]
     answer = await run_process(argv, timeout=_PATIENCE_S, env=child_environment(), cwd=Path("/"))
     if answer.timed_out:
         raise ToolError(
@@ -88,7 +97,6 @@ async def search_files(bench: Bench, arguments: SearchFiles) -> str:
 
 def search_apart(asked: dict[str, Any]) -> int:
     """Search as the child that ``_APART`` starts: the text on stdout, or a ToolError's two lines and ``_TOLD``."""
-    del asked["import_from"]
     try:
         text, code = capped(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
     except ToolError as error:

@@ -1,0 +1,106 @@
+"""What a Python process of agentctl imports from: its own installation, and never a folder that a model writes to.
+
+A file in a folder of ``sys.path`` shadows the module of the same name in every later folder. The workspace can be such
+a folder: a script lies in it, agentctl is installed in editable mode, or PYTHONPATH names it. Three answers, used in
+three places: what a child process may import from (``child_imports``), where agentctl's own program lies and must be
+read-only (``own_program``), and which files become code of the running process (``is_importable``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.machinery import all_suffixes
+from pathlib import Path
+from typing import NamedTuple
+
+_PACKAGE = os.path.realpath(Path(__file__).parents[1])
+_DISTRIBUTION = "agentctl_cli-*.dist-info"
+
+
+class ChildImports(NamedTuple):
+    """The ``sys.path`` of a child, and agentctl's package folder where no entry of that path leads to it (else "")."""
+
+    path: tuple[str, ...]
+    package: str
+
+
+def own_program(workspace: str | Path) -> tuple[str, ...]:
+    """Return the folders below ``workspace`` that hold agentctl's program: its interpreter, packages and own package.
+
+    Links are followed. The workspace itself is never one of them: a project must stay writable.
+    """
+    root = os.path.realpath(workspace)
+    return tuple(place for place in _installation() if _beneath(place, root) and place != root)
+
+
+def child_imports(workspace: str | Path, path: Sequence[str] | None = None) -> ChildImports:
+    """Return what a child may import from: ``path`` (default ``sys.path``) without relative entries and the workspace.
+
+    Entries below the workspace stay where ``own_program`` names them or a folder above them, since nothing that a
+    model runs can write there.
+    """
+    root, own = os.path.realpath(workspace), own_program(workspace)
+    kept = []
+    for entry in sys.path if path is None else path:
+        real = os.path.realpath(entry)
+        if entry.startswith("/") and (not _beneath(real, root) or any(_beneath(real, place) for place in own)):
+            kept.append(entry)
+    parent = os.path.dirname(_PACKAGE)  # noqa: PTH120
+    found = any(os.path.realpath(entry) == parent for entry in kept)
+    return ChildImports(tuple(kept), "" if found else _PACKAGE)
+
+
+def import_folders(workspace: str | Path, path: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the folders of ``path`` (default ``sys.path``) in ``workspace``, relative to it; "." is the workspace.
+
+    agentctl's own program is not among them: it is read-only anyway.
+    """
+    root, own = os.path.realpath(workspace), own_program(workspace)
+    found: dict[str, None] = {}
+    for entry in sys.path if path is None else path:
+        real = os.path.realpath(entry)  # "" is the current folder, for Python and here
+        if _beneath(real, root) and not any(_beneath(real, place) for place in own):
+            found[os.path.relpath(real, root)] = None
+    return tuple(found)
+
+
+def is_importable(relative: str, folders: Sequence[str]) -> bool:
+    """Whether the file ``relative`` is a module, or the start of a package, directly in one of ``import_folders``.
+
+    Such a file runs inside agentctl as soon as something imports its name. Deeper files of a package are not meant:
+    they run only where the package is already somebody's.
+    """
+    folder, _, name = relative.rpartition("/")
+    stem = next((name.removesuffix(suffix) for suffix in _suffixes() if name.endswith(suffix)), "")
+    if not stem:
+        return False
+    above, _, package = folder.rpartition("/")
+    places = {os.path.normpath(place) for place in folders}
+    return (folder or ".") in places or (stem == "__init__" and bool(package) and (above or ".") in places)
+
+
+@cache
+def _installation() -> tuple[str, ...]:
+    """Return the folders that agentctl is installed in, wherever they lie."""
+    parent = Path(_PACKAGE).parent
+    places = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, _PACKAGE]
+    # pip install --target: the packages beside ours are its dependencies. In a checkout they are the user's project.
+    if any(parent.glob(_DISTRIBUTION)):
+        places.append(str(parent))
+    return tuple(dict.fromkeys(map(os.path.realpath, places)))
+
+
+@cache
+def _suffixes() -> tuple[str, ...]:
+    """Return the endings of what Python imports, the longest first."""
+    return tuple(sorted(all_suffixes(), key=len, reverse=True))
+
+
+def _beneath(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
+__all__ = ["ChildImports", "child_imports", "import_folders", "is_importable", "own_program"]
