@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -12,8 +12,11 @@ from agentctl.events import ApprovalAsked, Emit, ToolAllowed
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
 from agentctl.policy import arguments_text
-from agentctl.protocols import Approver, Question, Tool
+from agentctl.protocols import Approver, Question, Tool, Writing
 from agentctl.rules import Rule, rule_for
+
+if TYPE_CHECKING:
+    from agentctl.permission.obeyed import Obeyed
 
 Approve = Literal["ask", "deny", "all"]
 
@@ -44,16 +47,24 @@ class Admission:
             return ActionDenied(why)
         try:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
+            obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, Writing) else None
         except AgentctlError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
             return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
-            return await self._decided(call, resolved, tool)
+            return await self._decided(call, resolved, tool, obeyed)
 
-    async def _decided(self, call: ToolCall, resolved: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
+    async def _decided(
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, obeyed: Obeyed | None
+    ) -> ToolCall | AgentctlError:
         decision = self._permissions.decide(
-            call.name, tool.effect, call.arguments, resolved=resolved.arguments, contained=tool.contained
+            call.name,
+            tool.effect,
+            call.arguments,
+            resolved=resolved.arguments,
+            contained=tool.contained,
+            obeyed=obeyed,
         )
         if decision.kind == "deny":
             return ActionDenied(decision.why)

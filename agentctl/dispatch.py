@@ -11,12 +11,12 @@ import anyio
 from agentctl.admission import Admission
 from agentctl.context import PLAIN, Measure
 from agentctl.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
-from agentctl.events import Emit, ToolDenied, ToolFinished, ToolStarted
+from agentctl.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
 from agentctl.messages import ToolCall, ToolSpec
 from agentctl.policy import LoopLimits
 from agentctl.portions import Portions, Turn
-from agentctl.protocols import Keeper, Tool, Toolbox
-from agentctl.results import ErrorInfo, ToolCount
+from agentctl.protocols import Keeper, Reply, Tool, Toolbox
+from agentctl.results import ErrorInfo, FileNotice, ToolCount
 
 Result = str | AgentctlError
 
@@ -71,6 +71,7 @@ class Dispatch:
         )
         self._number = 0
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
+        self._changed: dict[tuple[str, str | None], FileNotice] = {}
 
     @property
     def counts(self) -> tuple[ToolCount, ...]:
@@ -81,6 +82,11 @@ class Dispatch:
     def denied(self) -> tuple[str, ...]:
         """The names that were refused."""
         return tuple(self._denied)
+
+    @property
+    def changed_files(self) -> tuple[FileNotice, ...]:
+        """The files that calls changed and that other programs run or obey later, each once."""
+        return tuple(self._changed.values())
 
     def offered(self) -> tuple[ToolSpec, ...]:
         """Return what a model reads about the tools that it may use."""
@@ -151,6 +157,10 @@ class Dispatch:
         started = anyio.current_time()
         result = await _use(tool, admitted)
         duration = anyio.current_time() - started
+        if isinstance(result, Reply):
+            self._changed.update({(notice.path, notice.moved_to): notice for notice in result.notices})
+            await self._emit(ObeyedFilesChanged(call, result.notices))
+            result = str(result)
         return _Done(number, call, result, duration, self._portions.size(told(result)))
 
     async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:

@@ -15,7 +15,7 @@ import anyio.to_thread
 from agentctl.attribution import checked
 from agentctl.context_manager import ContextManager
 from agentctl.errors import UsageError
-from agentctl.events import LimitWarned, ModelSubstituted, Noted, Record
+from agentctl.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
 from agentctl.lending import in_use
 from agentctl.providers.priced import Priced
 from agentctl.results import RunResult
@@ -234,6 +234,11 @@ class _Said:
             _LOG.log(level, "%s", safe_text(redact(event.text, self._secrets)))
         elif isinstance(event, ModelSubstituted):
             _LOG.warning("%s was answered by %s (run %s)", event.asked, safe_text(event.answered), record.run_id)
+        elif isinstance(event, ObeyedFilesChanged):
+            for file in event.files:
+                where = "changed" if file.moved_to is None else f"moved to {file.moved_to}"
+                said = safe_text(redact(f"{file.path} was {where}; {file.obeyed_by} runs or obeys it", self._secrets))
+                _LOG.warning("%s (run %s)", said, record.run_id)
         elif isinstance(event, LimitWarned):
             _LOG.warning("80 %% of %s are used (run %s)", event.use.name, record.run_id)
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.messages import Message, Stop, ToolCall, Usage
-from agentctl.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
+from agentctl.results import BreakerInfo, ErrorInfo, FileNotice, LimitUse, RunResult
 
 
 class RunStarted(NamedTuple):
@@ -223,6 +223,13 @@ class ToolFinished(NamedTuple):
     error: ErrorInfo | None = None
 
 
+class ObeyedFilesChanged(NamedTuple):
+    """A tool made or changed files that other programs run or obey later."""
+
+    call: ToolCall
+    files: tuple[FileNotice, ...]
+
+
 class ToolDenied(NamedTuple):
     """A tool call was refused; the model is told why."""
 
@@ -292,6 +299,7 @@ Event = (
     | ToolAllowed
     | ToolStarted
     | ToolFinished
+    | ObeyedFilesChanged
     | ToolDenied
     | ContextPruned
     | Noted

@@ -27,7 +27,7 @@ from agentctl.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.policy import LoopLimits, Repeats, tame
 from agentctl.remaining import Remaining
-from agentctl.results import ToolCount
+from agentctl.results import FileNotice, ToolCount
 
 
 class Outcome(NamedTuple):
@@ -40,6 +40,7 @@ class Outcome(NamedTuple):
     error: AgentctlError | None
     tools: tuple[ToolCount, ...]
     denied: tuple[str, ...]
+    changed_files: tuple[FileNotice, ...] = ()
 
 
 class Loop:
@@ -113,7 +114,8 @@ class Loop:
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
         words = partial or self._found or self._unfinished() or self._words
         status = error.status if error else "done"
-        return Outcome(status, words, error is None, self._turn, error, self._dispatch.counts, self._dispatch.denied)
+        tools = self._dispatch
+        return Outcome(status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files)
 
     def _unfinished(self) -> str:
         """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""

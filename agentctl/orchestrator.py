@@ -305,4 +305,5 @@ class Orchestrator:
             sandbox=run.kit.sandbox if run.kit else None,
             left_out=tuple(run.kit.left_out) if run.kit else (),
             error=info(error),
+            changed_files_run_later=outcome.changed_files,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from agentctl.budget import Ask, Charge, Conclusion, Hold, Parent, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
@@ -14,6 +14,10 @@ from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.pricing import ModelFacts
 from agentctl.pricing.substitutes import Substitute
+from agentctl.results import FileNotice
+
+if TYPE_CHECKING:
+    from agentctl.permission.obeyed import Obeyed
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]
@@ -67,11 +71,20 @@ class Tool(Protocol):
         ...
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
-        """Do it and return the text that the model reads (bounded).
+        """Do it and return the text that the model reads (bounded); a ``Reply`` says more about the call.
 
         Raises:
             ToolError: wrong arguments or a failure; told to the model with its hint.
         """
+        ...
+
+
+@runtime_checkable
+class Writing(Protocol):
+    """A tool that knows who obeys the file that a call writes, where the settings of other programs name it."""
+
+    async def obeyed(self, arguments: Mapping[str, object]) -> Obeyed | None:
+        """Return who obeys the file that a prepared call writes, or None."""
         ...
 
 
@@ -118,16 +131,18 @@ class Kept(NamedTuple):
     text: str
 
 
-class FileNotice(NamedTuple):
-    """A file of the workspace that a command made or changed, and that another program runs or obeys later.
+class Reply(str):
+    """A tool's text for the model, with the files that the call made or changed and that other programs obey."""
 
-    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
-    was left in place.
-    """
+    __slots__ = ("notices",)
+    notices: tuple[FileNotice, ...]
 
-    path: str
-    obeyed_by: str
-    moved_to: str | None = None
+    @classmethod
+    def of(cls, text: str, notices: tuple[FileNotice, ...]) -> Self:
+        """Return ``text`` with ``notices``."""
+        reply = cls(text)
+        reply.notices = notices
+        return reply
 
 
 class CommandResult(NamedTuple):
@@ -345,6 +360,7 @@ __all__ = [
     "Approver",
     "CommandResult",
     "Effect",
+    "FileNotice",
     "Keeper",
     "Kept",
     "Kit",
@@ -355,7 +371,9 @@ __all__ = [
     "Outcome",
     "Pruner",
     "Question",
+    "Reply",
     "Sandbox",
     "Tool",
     "Toolbox",
+    "Writing",
 ]

@@ -62,6 +62,18 @@ class ToolCount(NamedTuple):
     failed: int
 
 
+class FileNotice(NamedTuple):
+    """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
+
+    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
+    was left in place.
+    """
+
+    path: str
+    obeyed_by: str
+    moved_to: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """How a run ended; ``str()`` is the answer. ``status`` is the exit code's name.
@@ -69,7 +81,8 @@ class RunResult:
     ``cost_nano`` is what was charged (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts
     as spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False
     where ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit
-    stopped the run, ``limits`` how much of each is used.
+    stopped the run, ``limits`` how much of each is used. ``changed_files_run_later`` are files that the run made or
+    changed and that other programs run or obey later; each is named once.
 
     >>> from agentctl import DockerAgent, ScriptedProvider
     >>> from agentctl.messages import Completion, Usage
@@ -107,6 +120,7 @@ class RunResult:
     sandbox: str | None = None
     left_out: tuple[str, ...] = ()
     error: ErrorInfo | None = None
+    changed_files_run_later: tuple[FileNotice, ...] = ()
 
     def __str__(self) -> str:
         return self.answer

@@ -91,6 +91,7 @@ def run_document(result: RunResult) -> Document:
         "denied": list(result.denied),
         "sandbox": result.sandbox,
         "left_out": list(result.left_out),
+        "changed_files_run_later": [notice._asdict() for notice in result.changed_files_run_later],
         "error": None if result.error is None else result.error._asdict(),
     }
 
@@ -126,6 +127,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "denied": [],
         "sandbox": None,
         "left_out": [],
+        "changed_files_run_later": [],
         "error": error._asdict(),
     }
 

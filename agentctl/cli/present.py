@@ -18,7 +18,7 @@ from agentctl.protocols import Approver, Observer
 from agentctl.results import RunResult
 from agentctl.text import redact, safe_text
 from agentctl.ui.colour import Paint
-from agentctl.ui.lines import Line
+from agentctl.ui.lines import Line, changed_lines
 from agentctl.ui.plain import PlainScreen
 from agentctl.ui.summary import retry_command, summary
 from agentctl.ui.terminal import can_draw, is_person_here, is_terminal
@@ -131,6 +131,8 @@ class Presenter:
             hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with it
             tell(self._clean(result.error.message), self._clean(hint), self._paint)
         if not self._quiet:
+            for line in changed_lines(result):
+                self._write(line.render(self._paint) + "\n")
             if tabled:
                 from agentctl.ui.table import details
 

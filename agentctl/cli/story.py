@@ -12,9 +12,10 @@ from agentctl.cli.filling import pruned
 from agentctl.errors import AgentctlError
 from agentctl.mark import marked
 from agentctl.messages import ToolCall
+from agentctl.results import FileNotice
 from agentctl.text import safe_text
 from agentctl.ui.figures import money, plural, seconds
-from agentctl.ui.lines import call_text, pruned_words
+from agentctl.ui.lines import call_text, notice_words, pruned_words
 
 _CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
 
@@ -57,6 +58,8 @@ def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -
             case "tool_finished":
                 yield _finished(record)
                 yield from _whole(record, kept)
+            case "obeyed_files_changed":
+                yield from _changed(record)
             case "approval_asked":
                 yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
             case "tool_allowed":
@@ -122,6 +125,14 @@ def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
     with suppress(AgentctlError):
         open_kept(kept, found.origin.path).close()  # it is there, and a file of the run
         yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
+
+
+def _changed(record: Fields) -> Iterator[str]:
+    files = record.get("files")
+    for file in files if isinstance(files, list) else ():
+        if isinstance(file, dict):
+            notice = FileNotice(text(file, "path"), text(file, "obeyed_by"), text(file, "moved_to") or None)
+            yield f"  changed, and run later by other programs: {safe_text(notice_words(notice))}"
 
 
 def _decided(record: Fields, said: str, *, was_asked: bool) -> str:

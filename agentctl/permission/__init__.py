@@ -2,17 +2,21 @@
 
 First what restricts (deny rules, ``--tools``, ``--read-only``), then ask rules, then allow rules, then the kind of the
 call: reads run, and so does what stays inside the workspace or a sandbox; everything else asks. Being specific does not
-matter. Files with a dot in front (``.env``, ``.git/hooks``, ``.bashrc``, ``.github``) are what programs obey later, far
-from here: to write one asks, inside the workspace too.
+matter. What other programs run or obey later is listed in ``obeyed``: git's own files and agentctl's own are never
+written, whatever the rules say; to write one of the class ``asks``, or any other name with a dot in front, asks a
+person, inside the workspace too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.rules import Rule
+
+if TYPE_CHECKING:
+    from agentctl.permission.obeyed import Obeyed
 
 _WRITES = {"write_file": "path"}
 
@@ -54,10 +58,12 @@ class Permissions:
         *,
         resolved: Mapping[str, object] | None = None,
         contained: bool = False,
+        obeyed: Obeyed | None = None,
     ) -> Decision:
         """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
 
-        ``contained``: what it changes stays inside the workspace or a sandbox.
+        ``contained``: what it changes stays inside the workspace or a sandbox. ``obeyed`` is who obeys what it writes,
+        where that depends on more than the name.
         """
         meant = given if resolved is None else resolved
         for rule in self.deny:
@@ -65,6 +71,12 @@ class Permissions:
                 return Decision("deny", _denied(name, rule))
         if (why := self.withheld(name, effect)) is not None:
             return Decision("deny", why)
+        path = _path_written(name, meant)
+        if path is not None:
+            obeyed = _more_severe(path, obeyed)
+            if obeyed is not None and obeyed.obeyed_class == "never":
+                # Before every rule that allows: a write here is a command in the user's next git or agentctl.
+                return Decision("deny", f"{path} is {obeyed.program}'s own, and no tool writes it; do without it")
         for rule in self.granted:
             if rule.permits(name, meant):
                 return Decision("allow", f"you, always in this run: {rule}")
@@ -76,8 +88,8 @@ class Permissions:
                 return Decision("allow", f"the rule allow {rule}")
         if effect == "read":
             return Decision("allow", "it only reads")
-        if (path := _obeyed_later(name, meant)) is not None:
-            return Decision("ask", f"{path} may be obeyed by other programs later")
+        if path is not None and (why := _asks(path, obeyed)) is not None:
+            return Decision("ask", why)
         if contained:
             return Decision("allow", "it stays inside the workspace")
         if name in _WRITES:
@@ -85,11 +97,27 @@ class Permissions:
         return Decision("ask", f"{name} would change something outside the workspace")
 
 
-def _obeyed_later(name: str, arguments: Mapping[str, object]) -> str | None:
+def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:
     path = arguments.get(_WRITES.get(name, ""))
-    if isinstance(path, str) and any(part.startswith(".") and part.strip(".") for part in path.split("/")):
-        return path
-    return None
+    return path if isinstance(path, str) else None
+
+
+def _more_severe(path: str, known: Obeyed | None) -> Obeyed | None:
+    """Return what the list says about a path, or what is ``known`` already, whichever restricts more."""
+    from agentctl.permission.obeyed import obeyed_by  # noqa: PLC0415 - a long table, needed when something is written
+
+    listed = obeyed_by(path)
+    if listed is None or (known is not None and (known.obeyed_class == "never" or listed.obeyed_class == "reported")):
+        return known or listed
+    return listed
+
+
+def _asks(path: str, obeyed: Obeyed | None) -> str | None:
+    """Return why a person is asked before ``path`` is written, or None."""
+    has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
+    if obeyed is not None and (has_dot or obeyed.obeyed_class == "asks"):
+        return f"{obeyed.program} runs or obeys {path}"
+    return f"{path} may be obeyed by other programs later" if has_dot else None
 
 
 def _denied(name: str, rule: Rule) -> str:

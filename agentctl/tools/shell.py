@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from agentctl.errors import SandboxUnavailable, ToolError, UsageError
-from agentctl.protocols import CommandResult, Effect, Sandbox
+from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
 from agentctl.tools.bench import Bench
+from agentctl.tools.table import cell
 from agentctl.tools.typed import Arguments, capped, typed
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see
+_MOST_MOVED = 20
 _NOT_THERE = re.compile(
     r"name resolution|resolve host|resolve proxy|unable to resolve|Name or service not known"
     r"|Network is unreachable|No route to host|Could not connect|Connection refused",
@@ -92,7 +94,8 @@ async def run_shell(bench: Bench, arguments: RunShell) -> str:
     if not arguments.command.strip() or "\0" in arguments.command:
         raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
     result = await bench.sandbox.run(arguments.command, timeout=float(arguments.timeout), more=bench.kept is not None)
-    return told(result, arguments.timeout, bench.sandbox, more=bench.kept is not None)
+    text = told(result, arguments.timeout, bench.sandbox, more=bench.kept is not None)
+    return Reply.of(text, result.notices) if result.notices else text
 
 
 def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
@@ -103,7 +106,7 @@ def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = 
     lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
-    lines += [f"note: {note}" for note in result.notes]
+    lines += [f"note: {note}" for note in (*result.notes, *_moved(result.notices))]
     for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR)):
         if text:
             lines += [f"{name}:", (text if more else capped(text, most)).removesuffix("\n")]
@@ -114,6 +117,17 @@ def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = 
     if sandbox.tier != "none" and result.exit_code != 0:
         lines += [f"hint: {hint}" for hint in _hints((result.stderr or result.stdout)[-_OF_STDERR:], sandbox)]
     return "\n".join(lines)
+
+
+def _moved(notices: Sequence[FileNotice]) -> list[str]:
+    """Return what a model must know of files that are not where its command has put them."""
+    moved = [notice for notice in notices if notice.moved_to is not None]
+    said = [f"{cell(notice.path, 200)} is now {cell(notice.moved_to or '', 200)}" for notice in moved[:_MOST_MOVED]]
+    if len(moved) > _MOST_MOVED:
+        said.append(f"{len(moved) - _MOST_MOVED:,} more files were moved")
+    if said:
+        said.append("files that other programs run or obey do not stay: use write_file for them, which asks the user")
+    return said
 
 
 def _signal_of(code: int) -> str:

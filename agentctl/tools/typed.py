@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentctl.errors import ToolError
 from agentctl.messages import ToolSpec
+from agentctl.protocols import Reply
 from agentctl.text import did_you_mean, safe_text
 from agentctl.tools.bench import MOST_BYTES
 
 if TYPE_CHECKING:
+    from agentctl.permission.obeyed import Obeyed
     from agentctl.protocols import Effect
     from agentctl.tools.bench import Bench
 
@@ -37,6 +39,7 @@ class TypedTool(Generic[A]):
 
     ``effect`` may depend on the bench. ``contained`` says whether its changes stay inside the workspace or a sandbox.
     ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
+    ``obeyed`` returns who obeys the file that a call writes.
     """
 
     name: str
@@ -46,6 +49,7 @@ class TypedTool(Generic[A]):
     effect: Effect | Callable[[Bench], Effect]
     contained: bool | Callable[[Bench], bool] = False
     resolve: Callable[[Bench, A], Awaitable[A]] | None = None
+    obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None
 
     def at(self, bench: Bench) -> BoundTool[A]:
         """Return the tool that acts with what lies on ``bench``."""
@@ -88,6 +92,17 @@ class BoundTool(Generic[A]):
                 return arguments
             return (await self.tool.resolve(self.bench, checked)).model_dump(mode="json", exclude_unset=True)
 
+    async def obeyed(self, arguments: Mapping[str, object]) -> Obeyed | None:
+        """Return who obeys the file that a prepared call writes, or None.
+
+        Raises:
+            ToolError: it cannot be found out, in safe words.
+        """
+        if self.tool.obeyed is None:
+            return None
+        async with self._in_safe_words():
+            return await self.tool.obeyed(self.bench, check(self.tool.name, self.tool.arguments, arguments))
+
     async def __call__(self, arguments: Mapping[str, object]) -> str:
         """Check the arguments, act, and return safe text of at most ``bench.most_bytes`` bytes.
 
@@ -97,11 +112,14 @@ class BoundTool(Generic[A]):
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
             said = await self.tool.act(self.bench, checked)
+            notices = said.notices if isinstance(said, Reply) else ()
             if len(said) > MOST_BYTES:
                 text = await anyio.to_thread.run_sync(safe_text, said)
             else:
                 text = safe_text(said)
             text = capped(text, self.bench.most_bytes)
+            if notices:
+                return Reply.of(text, notices)  # whatever became of the text
             return said if text == said else text  # an excerpt stays one where nothing had to be changed
 
     @asynccontextmanager
@@ -122,11 +140,12 @@ def typed(
     effect: Effect | Callable[[Bench], Effect] = "read",
     contained: bool | Callable[[Bench], bool] = False,
     resolve: Callable[[Bench, A], Awaitable[A]] | None = None,
+    obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None,
 ) -> Callable[[Callable[[Bench, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[Bench, A], Awaitable[str]]) -> TypedTool[A]:
-        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect, contained, resolve)
+        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect, contained, resolve, obeyed)
 
     return make
 

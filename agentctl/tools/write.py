@@ -13,8 +13,11 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.errors import ToolError, UsageError
+from agentctl.permission.obeyed import Obeyed, obeyed_by
+from agentctl.protocols import FileNotice, Reply
 from agentctl.replacing import put_whole
 from agentctl.sandbox.choose import is_a_projects_folder
+from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
 from agentctl.tools.private import program_in, refuse_private
@@ -45,7 +48,19 @@ def _contained(bench: Bench) -> bool:
     return is_a_projects_folder(bench.workspace)
 
 
-@typed(WriteFile, effect="write", contained=_contained, resolve=_where)
+async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
+    return await anyio.to_thread.run_sync(_obeyed_in, bench.workspace, arguments.path)
+
+
+def _obeyed_in(workspace: Path, path: str) -> Obeyed | None:
+    """Return who obeys a path of the workspace: by the list, or by what this machine's programs are set up to use."""
+    found = obeyed_by(path)
+    if (found is None or found.obeyed_class == "reported") and is_importable(path, import_folders(workspace)):
+        return Obeyed("asks", "agentctl itself")  # the next import of that name would run it, outside of the sandbox
+    return found
+
+
+@typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed)
 async def write_file(bench: Bench, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made."""
     written = await anyio.to_thread.run_sync(_write, arguments.path, arguments.text, bench.workspace)
@@ -53,7 +68,9 @@ async def write_file(bench: Bench, arguments: WriteFile) -> str:
     lines = text.count("\n") + (not text.endswith("\n") and text != "")
     was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
     size = counted(len(text.encode()), "byte")
-    return f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
+    said = f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
+    obeyed = await _obeyed(bench, arguments)
+    return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
 
 
 def _target(workspace: Path, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple, assert_never
 
 from agentctl.events import (
@@ -27,6 +28,7 @@ from agentctl.events import (
     ModelAnswered,
     ModelSubstituted,
     Noted,
+    ObeyedFilesChanged,
     RunFinished,
     RunStarted,
     ToolAllowed,
@@ -36,12 +38,14 @@ from agentctl.events import (
     TurnStarted,
 )
 from agentctl.messages import ToolCall
+from agentctl.results import FileNotice, RunResult
 from agentctl.text import safe_text
 from agentctl.ui.colour import Paint, Style
 from agentctl.ui.figures import amount, limit, money, plural, seconds
 from agentctl.ui.meter import Meter, waited_words
 
 _LONGEST_CALL = 200
+_MOST_NOTICES = 20
 
 
 class Line(NamedTuple):
@@ -94,6 +98,29 @@ def pruned_words(event: ContextPruned) -> str:
     return f"{said}; {', '.join(dollars)}" if dollars else said
 
 
+def notice_words(notice: FileNotice) -> str:
+    """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
+    where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
+    return f"{notice.path} ({notice.obeyed_by}){where}"
+
+
+def changed_lines(result: RunResult) -> tuple[Line, ...]:
+    """Return what a person should look at after a run: the files that it changed and that other programs obey."""
+    changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
+    moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
+    heads = (
+        (changed, "changed, and run later by other programs: "),
+        (moved, "made by a command, obeyed by other programs, and moved out of the workspace: "),
+    )
+    return tuple(_warning(head + _several(notices)) for notices, head in heads if notices)
+
+
+def _several(notices: Sequence[FileNotice]) -> str:
+    words = [notice_words(notice) for notice in notices[:_MOST_NOTICES]]
+    more = [f"and {len(notices) - _MOST_NOTICES:,} more"] if len(notices) > _MOST_NOTICES else []
+    return "; ".join(words + more)
+
+
 def substituted_words(event: ModelSubstituted) -> str:
     """Return who answered in the place of the asked model, and what follows for the money."""
     follows = {
@@ -117,6 +144,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
             return _answered(event, meter)
         case ToolFinished():
             return _finished(event, meter, verbose=verbose)
+        case ObeyedFilesChanged():
+            return tuple(Line(f"  {notice_words(file)}", "dim") for file in event.files) if verbose else ()
         case ToolAllowed():
             told = verbose or meter.was_asked(event.call)
             return (Line(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
+from agentctl.cli.topics.permission import text
 from agentctl.permission.obeyed import Obeyed, is_obeyed_name, obeyed_by, rows
 
+SETTINGS = ("core.hooksPath", "include.path")
 NEVER = """
 .git .git/config .git/hooks/pre-commit sub/.git sub/.git/HEAD .GIT .Git/config .git./config .git/ git~1/config
 .agentctl.toml sub/.agentctl.toml .AgentCtl.TOML .agentctl/x
@@ -114,3 +118,21 @@ def test_a_row_is_written_in_the_form_in_which_names_are_compared() -> None:
     assert [pattern for pattern in written if pattern != pattern.lower() or pattern.count("*") > 1] == []
     assert sorted({pattern for pattern in written if written.count(pattern) > 1}) == []
     assert [pattern for pattern in written if obeyed_by(pattern.rstrip("/").replace("*", "x")) is None] == []
+
+
+@pytest.mark.parametrize("source", ["help", "README"])
+def test_the_short_tables_agree_with_the_list(source: str) -> None:
+    if source == "help":
+        table = text().partition("Files that other programs run or obey have a class")[2].partition("No tool writes")[0]
+        rows_of = {part.split()[0]: part for part in re.split(r"\n  (?=[a-z])", table)[1:]}
+    else:
+        readme = (Path(__file__).parents[2] / "README.md").read_text()
+        table = readme.partition("| class | for example |")[2].partition("\n\n")[0]
+        rows_of = {line.split("|")[1].strip(): line.split("|")[2].replace("`", "") for line in table.splitlines()[2:]}
+    assert list(rows_of) == ["never", "asks", "reported"]
+    for obeyed_class, row in rows_of.items():
+        named = [word for word in row.split() if re.search(r"[.*/]|file$", word) and word not in SETTINGS]
+        assert len(named) >= 3
+        assert {word: class_of(word.rstrip("/").replace("*", "x")) for word in named} == dict.fromkeys(
+            named, obeyed_class
+        )

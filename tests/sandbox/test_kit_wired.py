@@ -169,4 +169,7 @@ def test_a_file_is_written_unasked_but_for_one_that_is_obeyed_later(told: Told, 
     told.run([call("write_file", path="all/.git/hooks/pre-commit", text="evil"), answer("could not")], *TOOLS)
     assert (told.code, told.document["denied"]) == (5, ["write_file"])
     assert not (tmp_path / ".git").exists()
-    assert "--allow 'write_file(path=.git/hooks/pre-commit)'" in told.last_result
+    assert ".git/hooks/pre-commit is git's own" in told.last_result
+    told.run([call("write_file", path="all/.envrc", text="evil"), answer("could not")], *TOOLS)
+    assert (told.code, told.document["denied"]) == (5, ["write_file"])
+    assert "--allow 'write_file(path=.envrc)'" in told.last_result

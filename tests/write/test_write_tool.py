@@ -8,6 +8,7 @@ import pytest
 
 from agentctl.errors import ToolError
 from agentctl.permission import Permissions
+from agentctl.permission.obeyed import Obeyed
 from agentctl.rules import parse_rule
 from agentctl.tools import toolbox
 
@@ -66,18 +67,46 @@ async def test_a_rule_on_a_path_holds_against_another_way_to_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "path",
-    [".env", ".agentctl.toml", ".git/hooks/pre-commit", ".git/config", "sub/.envrc", ".bashrc", ".ssh/authorized_keys"],
+    ("path", "why"),
+    [
+        (".env", "dotenv loaders runs or obeys .env"),
+        ("sub/.envrc", "direnv runs or obeys sub/.envrc"),
+        (".bashrc", "bash runs or obeys .bashrc"),
+        (".ssh/authorized_keys", "ssh runs or obeys .ssh/authorized_keys"),
+        ("lib/x.pth", "python runs or obeys lib/x.pth"),
+        ("venv/bin/python", "whoever uses the virtual environment runs or obeys venv/bin/python"),
+        (".github/workflows/x.yml", "GitHub Actions runs or obeys .github/workflows/x.yml"),
+        (".other", ".other may be obeyed by other programs later"),
+        ("sub/.d/x", "sub/.d/x may be obeyed by other programs later"),
+    ],
 )
-def test_a_file_that_is_obeyed_later_asks_unless_a_rule_allows_it(path: str) -> None:
+def test_a_file_that_is_obeyed_later_asks_unless_a_rule_allows_it(path: str, why: str) -> None:
     arguments = {"path": path, "text": "x"}
     decision = Permissions().decide("write_file", "write", arguments, contained=True)
-    assert decision == ("ask", f"{path} may be obeyed by other programs later")
+    assert decision == ("ask", why)
     allowing = Permissions(allow=(parse_rule(f"write_file(path={path})"),))
     assert allowing.decide("write_file", "write", arguments, contained=True).kind == "allow"
 
 
-@pytest.mark.parametrize("path", ["a.txt", "sub/b.env", "a..b/c", "x/env"])
+@pytest.mark.parametrize("path", [".git/config", "sub/.git", ".GIT/hooks/x", ".agentctl.toml", "x/.agentctl/y"])
+def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(path: str) -> None:
+    rules = (parse_rule("*"), parse_rule(f"write_file(path={path})"))
+    for permissions in (Permissions(), Permissions(allow=rules), Permissions(granted=rules), Permissions(ask=rules)):
+        decision = permissions.decide("write_file", "write", {"path": path}, contained=True)
+        assert decision.kind == "deny"
+        assert decision.why.endswith("'s own, and no tool writes it; do without it")
+
+
+def test_what_a_program_is_set_up_to_use_asks_as_well() -> None:
+    named = Obeyed("asks", "git")
+    for path in ("hooks/pre-push", "Makefile"):
+        decision = Permissions().decide("write_file", "write", {"path": path}, contained=True, obeyed=named)
+        assert decision == ("ask", f"git runs or obeys {path}")
+    own = Permissions().decide("write_file", "write", {"path": ".git/x"}, contained=True, obeyed=named)
+    assert own.kind == "deny"
+
+
+@pytest.mark.parametrize("path", ["a.txt", "sub/b.env", "a..b/c", "x/env", "Makefile", "package.json"])
 def test_any_other_file_of_the_workspace_does_not_ask(path: str) -> None:
     assert Permissions().decide("write_file", "write", {"path": path}, contained=True).kind == "allow"
 

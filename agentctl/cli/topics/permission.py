@@ -41,12 +41,25 @@ touches neither deny rules nor limits, sandbox or network.
   agentctl run --approve deny "Why does web restart?"
   agentctl run --yes --deny docker_rm "Restart the sick container"
 
+Files that other programs run or obey have a class, at any depth and however they are spelled:
+
+  never      .git .agentctl.toml .agentctl/
+  asks       .env .envrc .bashrc .profile .zshrc .vscode/ .idea/ .devcontainer/ .husky/ .githooks/
+             .pre-commit-config.yaml .npmrc .yarnrc.yml .cargo/ .mise.toml .tool-versions .mcp.json .claude/
+             .codex/ .cursor/ venv/bin/ pyvenv.cfg *.pth and the like; what core.hooksPath or include.path name
+  reported   .github/workflows/ .gitlab-ci.yml Jenkinsfile Makefile package.json pyproject.toml conftest.py
+             Dockerfile CMakeLists.txt build.rs AGENTS.md and the like
+
+No tool writes a file of the class never: no rule and no --yes changes that. write_file asks before it writes one of the
+class asks, or any other name with a dot in front; the question names the program. A shell command cannot be asked
+half-way: files of these two classes are read-only to it, and new ones are moved into the run's files after it. A file
+of the class reported is written. The run names such files at its end, and in changed_files_run_later of the JSON.
+
 In config.toml: approve = "ask", and allow, ask, deny, tools as lists; in the environment AGENTCTL_ALLOW and the like.
 
 Shell commands of a model run in a sandbox: a read-only system, the workspace to write in, a home of their own, no
 network. Where none can be had here, a model is offered no shell; --sandbox none runs it without a boundary, --sandbox
-bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's. A filter of system
-calls (seccomp) refuses commands keyrings, io_uring and sockets of other families; 32-bit programs do not run.
+bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's.
 
   agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
   agentctl doctor --offline                 which boundary can be had here

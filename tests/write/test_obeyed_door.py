@@ -1,0 +1,114 @@
+"""``write_file`` before files that other programs run or obey: who is asked, what is refused, what is reported."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentctl.messages import Completion, ToolCall
+from agentctl.results import FileNotice
+from agentctl.ui.lines import changed_lines
+from tests.cli.scripted_cli import USED, answer
+from tests.cli.test_ui import PLAIN, RESULT
+from tests.permission.test_obeyed import ASKS, NEVER, REPORTED
+from tests.sandbox.test_kit_wired import Told
+
+WRITE = ("--tools", "write_file", "--max-turns", "30", "--max-cost", "50")
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    import gc
+
+    monkeypatch.chdir(tmp_path)
+    yield Told(capsys)
+    gc.enable()
+    gc.unfreeze()
+
+
+def writes(paths: list[str]) -> list[Completion]:
+    """Turns that write every path, sixteen at most in each."""
+    calls = [ToolCall(str(n), "write_file", {"path": path, "text": "x"}) for n, path in enumerate(paths)]
+    return [Completion("Writing.", tuple(calls[n : n + 16]), USED, "tool_calls") for n in range(0, len(calls), 16)]
+
+
+def events_of(told: Told, name: str) -> list[dict[str, Any]]:
+    """Return the events of this name in the journal of the last run."""
+    journal = next(Path(os.environ["AGENTCTL_STATE_DIR"]).rglob(f"{told.document['run_id']}*.jsonl"))
+    events = map(json.loads, journal.read_text().splitlines())
+    return [event for event in events if event["event"] == name]
+
+
+def files(listed: str) -> list[str]:
+    """Return those of the paths that can be files beside each other; folders among them get a file."""
+    return [
+        f"{path.rstrip('/')}/x" if path in (".vscode", ".git", "sub/.git", ".GIT") else path for path in listed.split()
+    ]
+
+
+def test_every_name_that_asks_is_refused_where_nobody_can_be_asked(told: Told, tmp_path: Path) -> None:
+    paths = files(ASKS)
+    assert len(paths) >= 40
+    told.run([*writes(paths), answer("could not")], *WRITE)
+    assert (told.code, told.document["denied"], list(tmp_path.iterdir())) == (5, ["write_file"], [])
+    denied = events_of(told, "tool_denied")
+    assert [event["call"]["arguments"]["path"] for event in denied] == paths
+    assert all("needs a person's yes or a rule" in event["reason"] for event in denied)
+    assert told.document["changed_files_run_later"] == []
+
+
+def test_yes_lets_names_that_ask_be_written_and_names_them_at_the_end(told: Told, tmp_path: Path) -> None:
+    told.run([*writes([".envrc", "x.pth", "plain.txt"]), answer("did")], *WRITE, "--yes")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".envrc", "plain.txt", "x.pth"]
+    assert told.document["changed_files_run_later"] == [
+        {"path": ".envrc", "obeyed_by": "direnv", "moved_to": None},
+        {"path": "x.pth", "obeyed_by": "python", "moved_to": None},
+    ]
+    assert "changed, and run later by other programs: .envrc (direnv); x.pth (python)" in told.err
+
+
+def test_git_s_own_and_agentctl_s_own_files_are_refused_whatever_the_flags_say(told: Told, tmp_path: Path) -> None:
+    paths = files(NEVER)
+    told.run([*writes(paths), answer("could not")], *WRITE, "--yes", "--allow", "write_file")
+    assert (told.code, told.document["denied"]) == (5, ["write_file"])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_build_files_are_written_unasked_and_reported_everywhere(told: Told, tmp_path: Path) -> None:
+    paths = [path for path in files(REPORTED) if not path.startswith(".")]
+    told.run([*writes([*paths, "Makefile", "plain.txt"]), answer("did")], *WRITE)
+    assert told.code == 0
+    reported = told.document["changed_files_run_later"]
+    assert [entry["path"] for entry in reported] == paths  # the Makefile, written twice, once
+    assert {"path": "package.json", "obeyed_by": "npm", "moved_to": None} in reported
+    assert "changed, and run later by other programs: " in told.err
+    changed = [event["files"][0]["path"] for event in events_of(told, "obeyed_files_changed")]
+    assert changed == [*paths, "Makefile"]
+
+
+def test_quiet_says_nothing_of_changed_files_but_the_document_does(told: Told) -> None:
+    told.run([*writes(["Makefile"]), answer("did")], *WRITE, "-q")
+    assert (told.err, len(told.document["changed_files_run_later"])) == ("", 1)
+
+
+def test_a_module_that_agentctl_would_import_asks(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told.run([*writes(["anyio_extra.py", "deep/plain.py"]), answer("did")], *WRITE)
+    assert (told.code, sorted(path.name for path in tmp_path.iterdir())) == (0, ["deep"])
+    assert told.document["denied"] == ["write_file"]
+
+
+def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
+    left = tuple(FileNotice(f"m{n}/Makefile", "make") for n in range(30))
+    moved = (FileNotice(".en\x1bvrc", "direnv", "run:files/1"),)
+    lines = [line.render(PLAIN) for line in changed_lines(replace(RESULT, changed_files_run_later=left + moved))]
+    assert lines[0].startswith("warning: changed, and run later by other programs: m0/Makefile (make); m1/")
+    assert lines[0].endswith("m19/Makefile (make); and 10 more")
+    assert lines[1].endswith("and moved out of the workspace: .en\\x1bvrc (direnv), moved to run:files/1")
+    assert changed_lines(RESULT) == ()
