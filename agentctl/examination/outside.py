@@ -83,19 +83,22 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
         return (warning(about, said, "agentctl run --sandbox auto …"),)
     stops = settings.sandbox == "bwrap"
     try:
-        tier, reason, cure = anyio.run(_boundary, workspace)
+        tier, reason, cure, missing = anyio.run(_boundary, workspace, settings.network)
     except TimeoutError:
         return (warning(about, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
         return (lack(about, f"{reason}; a model is offered no tool that runs commands", cure, stops=stops),)
     network = "with" if settings.network else "without"
-    return (ok(about, f"{tier} holds; commands of a model run in it, {network} network"),)
+    said = f"{tier} holds; commands of a model run in it, {network} network"
+    if missing:
+        return (warning(about, "; ".join((said, *missing))),)
+    return (ok(about, said),)
 
 
-async def _boundary(workspace: Path) -> tuple[str, str, str]:
-    """Return the boundary that can be had here ("none": none), why no better one, and what to do about that."""
+async def _boundary(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
+    """Return the sandbox that can be had here ("none": none), why no better one, what to do, and its missing parts."""
     from agentctl.sandbox.choose import examine  # noqa: PLC0415 - it brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
-        tier, reason, cure = await examine(workspace)
-    return tier or "none", reason, cure
+        tier, reason, cure, missing = await examine(workspace, network=network)
+    return tier or "none", reason, cure, missing

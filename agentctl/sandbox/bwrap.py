@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio.to_thread
 
@@ -12,7 +13,9 @@ from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.cover import HOME, Ground, Layers, layers, options
 from agentctl.sandbox.crowd import JOIN, MOST_PROCESSES, control_group, until_empty
+from agentctl.sandbox.launcher import NO_SCOPES, Launcher
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.seccomp import machine_here, program
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
@@ -51,6 +54,9 @@ class Bwrap:
     ) -> None:
         self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
         self._private: tuple[str, ...] | None = None
+        self.missing: tuple[
+            str, ...
+        ] = ()  # known after the first command: parts of the sandbox that this machine lacks
 
     @property
     def read_only(self) -> bool:
@@ -76,28 +82,67 @@ class Bwrap:
         """
         laid = await anyio.to_thread.run_sync(self._layers)
         reader, writer = os.pipe()
+        calls = _system_calls(network=self._ground.network)
         try:
             argv = [self._program, "--json-status-fd", str(writer), *options(self._ground, laid, self._known)]
+            argv += [] if calls is None else ["--seccomp", str(calls)]
             argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command]
             user = self._ground.user
-            with control_group(wanted=os.geteuid() == 0 and user is None) as group:
+            with (
+                Launcher(self._program) as launcher,
+                control_group(wanted=os.geteuid() == 0 and user is None) as group,
+            ):
                 if group is not None:
                     argv = ["/bin/sh", "-c", JOIN, "sh", str(group), *argv]
                 env = environment_inside()
-                result = await run_process(argv, timeout=timeout, env=env, more=more, pass_fds=(writer,), user=user)
+                result = await run_process(
+                    argv,
+                    timeout=timeout,
+                    env=env,
+                    more=more,
+                    pass_fds=(writer,) if calls is None else (writer, calls),
+                    user=user,
+                    launch=launcher.start,
+                )
+                notes = tuple(self._notes(launcher.missing, result.exit_code))
                 await until_empty(group)
             os.close(writer)
             writer = -1
             status = os.read(reader, _STATUS_BYTES)
         finally:
-            for end in (reader, writer):
-                if end >= 0:
+            for end in (reader, writer, calls):
+                if end is not None and end >= 0:
                     os.close(end)
         if result.exit_code > 0 and not result.timed_out and not _ended(status):
             raise ToolError(
                 f"the boundary could not be set up: {_last_line(result.stderr)}", hint="do without run_shell"
             )
-        return result
+        return result._replace(notes=(*result.notes, *notes))
+
+    def _notes(self, missing: tuple[str, ...], exit_code: int) -> Iterator[str]:
+        """Yield what to say about this command; once what this machine cannot give."""
+        missing = tuple(said for said in missing if said != NO_SCOPES or self._ground.network)
+        if missing != self.missing:
+            yield from missing
+        self.missing = missing
+        if exit_code == 128 + signal.SIGSYS:
+            yield "the sandbox ended it for a system call: 32-bit programs do not run in it"
+
+
+def _system_calls(*, network: bool) -> int | None:
+    """Return an open file with the seccomp filter of this machine, to be closed by the caller; None: there is none.
+
+    bubblewrap reads it to its end, so each command gets its own.
+    """
+    machine = machine_here()
+    if machine is None:
+        return None
+    reader, writer = os.pipe()  # the filter is smaller than the smallest pipe
+    try:
+        os.write(writer, program(machine, network=network))
+    finally:
+        os.close(writer)
+    return reader
 
 
 def _ended(status: bytes) -> bool:

@@ -9,22 +9,29 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.cover import Ground, refusal
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.bwrap import Bwrap
 
 Wanted = Literal["auto", "bwrap", "none"]
 WITHOUT = "--sandbox none runs commands without a boundary"
 
 
 class Examined(NamedTuple):
-    """What boundary there is: its ``tier``, or None with the reason and a line to paste."""
+    """What sandbox there is: its ``tier``, or None with the reason and a line to paste.
+
+    ``missing`` are sentences about parts of it that this machine cannot give.
+    """
 
     tier: str | None
     reason: str
     cure: str
+    missing: tuple[str, ...] = ()
 
 
 async def open_sandbox(
@@ -51,18 +58,18 @@ async def open_sandbox(
 
         return NoSandbox(workspace, environment=environment, secrets=secrets)
     try:
-        return await _tried(workspace, network=network, read_only=read_only, hidden=hidden)
+        return (await _tried(workspace, network=network, read_only=read_only, hidden=hidden))[0]
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}; or: {WITHOUT}") from error
 
 
-async def examine(workspace: Path) -> Examined:
+async def examine(workspace: Path, *, network: bool = False) -> Examined:
     """Return which boundary commands would get in ``workspace``."""
     try:
-        boundary = await _tried(workspace, network=False, read_only=False, hidden=())
+        boundary, missing = await _tried(workspace, network=network, read_only=False, hidden=())
     except SandboxUnavailable as error:
         return Examined(None, error.message, error.hint)
-    return Examined(boundary.tier, "tried: what must fail in it fails", "")
+    return Examined(boundary.tier, "tried: what must fail in it fails", "", missing)
 
 
 def is_a_projects_folder(workspace: Path) -> bool:
@@ -73,8 +80,10 @@ def is_a_projects_folder(workspace: Path) -> bool:
         return False
 
 
-async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Sandbox:
-    """Return bubblewrap's boundary after its probe; the hint of what is raised is the cure alone."""
+async def _tried(
+    workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]
+) -> tuple[Bwrap, tuple[str, ...]]:
+    """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
     from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
@@ -85,7 +94,8 @@ async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Seq
     known = await options_of(program)
     try:
         with bait(ground) as put:
-            answer = await Bwrap(program, known, ground).run(put.command, timeout=20)
+            tried = Bwrap(program, known, ground)
+            answer = await tried.run(put.command, timeout=20)
             found = surprise(answer.stdout, put, ground)
     except ToolError as error:
         raise SandboxUnavailable(error.message, hint=cure_of(error.message)) from error
@@ -95,7 +105,8 @@ async def _tried(workspace: Path, *, network: bool, read_only: bool, hidden: Seq
     if found is not None:
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and ground.user is None
-    return Bwrap(program, known, ground, partial(private_to_root, ground.workspace) if is_root else tuple)
+    find_private = partial(private_to_root, ground.workspace) if is_root else tuple
+    return Bwrap(program, known, ground, find_private), tried.missing
 
 
 def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:

@@ -10,7 +10,9 @@ from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.sandbox.cover import beneath
 from agentctl.sandbox.process import run_process
 
-_NEEDED = frozenset({"--as-pid-1", "--json-status-fd", "--unshare-user", "--tmpfs", "--symlink", "--cap-drop"})
+_NEEDED = frozenset(
+    {"--as-pid-1", "--json-status-fd", "--unshare-user", "--tmpfs", "--symlink", "--cap-drop", "--seccomp"}
+)
 _INSTALLERS = (
     ("apt-get", "sudo apt-get install bubblewrap"),
     ("dnf", "sudo dnf install bubblewrap"),

@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -47,6 +47,14 @@ def child_environment() -> dict[str, str]:
     }
 
 
+Launch = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[bytes]"]
+"""Takes what starts a process, calls it once, and returns what it returned."""
+
+
+def _directly(popen: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    return popen()
+
+
 async def run_process(
     argv: Sequence[str],
     *,
@@ -58,6 +66,7 @@ async def run_process(
     pass_fds: Sequence[int] = (),
     user: tuple[int, int] | None = None,
     of_a_run: bool = True,
+    launch: Launch = _directly,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -66,7 +75,8 @@ async def run_process(
     background is ended too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both
     streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
     under their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl
-    that it starts is told by the mark in its environment that it is inside a run.
+    that it starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its
+    own way, for example from another thread.
 
     Raises:
         ToolError: the command could not be started.
@@ -76,19 +86,21 @@ async def run_process(
     with ExitStack() as stack:
         try:
             guard = stack.enter_context(Guard(marker))
-            child = subprocess.Popen(  # noqa: ASYNC220, S603 - a millisecond; the caller decides what runs
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                cwd=cwd,
-                env={MARKER: marker, **env},
-                start_new_session=True,
-                pass_fds=pass_fds,
-                user=None if user is None else user[0],
-                group=None if user is None else user[1],
-                extra_groups=None if user is None else (),
+            child = launch(
+                lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    cwd=cwd,
+                    env={MARKER: marker, **env},
+                    start_new_session=True,
+                    pass_fds=pass_fds,
+                    user=None if user is None else user[0],
+                    group=None if user is None else user[1],
+                    extra_groups=None if user is None else (),
+                )
             )
         except OSError as exc:
             raise _not_started(exc, argv, cwd) from exc

@@ -59,7 +59,8 @@ In config.toml: approve = "ask", and allow, ask, deny, tools as lists; in the en
 
 Shell commands of a model run in a sandbox: a read-only system, the workspace to write in, a home of their own, no
 network. Where none can be had here, a model is offered no shell; --sandbox none runs it without a boundary, --sandbox
-bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's.
+bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's. A filter of system
+calls (seccomp) refuses commands keyrings, io_uring and sockets of other families; 32-bit programs do not run.
 
   agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
   agentctl doctor --offline                 which boundary can be had here

@@ -1,0 +1,108 @@
+"""A thread that starts a program with less than agentctl itself has: another session keyring, and Landlock's scopes.
+
+Both belong to a thread and are inherited by what it starts, so agentctl's other threads keep what they have, and no
+code runs between fork and exec. The thread lives as long as the command: the signal that bubblewrap asks the kernel for
+at its parent's death is sent when the parent's *thread* ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from agentctl.sandbox.seccomp import MACHINES, machine_here
+
+_Started = TypeVar("_Started")
+
+_JOIN_SESSION_KEYRING = 1
+_NO_NEW_PRIVS = 38
+_CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on every machine
+_VERSION_FLAG = 1
+_SCOPES_SINCE = 6
+_SCOPES = 0b11  # abstract unix sockets and signals, both of processes outside
+
+NO_FILTER = "no seccomp filter for this machine (x86_64 and aarch64 only): keyrings and other address families stay"
+NO_KEYRING = "no session keyring of its own"
+NO_SCOPES = "no Landlock scopes (Linux 6.12): with --network, abstract sockets of the machine can be reached"
+
+
+class Launcher:
+    """Starts one program by a confined thread; a context manager that ends the thread.
+
+    ``program`` is what will be started: one that is setuid gets no Landlock, which would take its privilege away.
+    ``missing`` says after ``start`` what could not be had, in sentences for people.
+    """
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._thread = ThreadPoolExecutor(1, "agentctl-launcher")
+        self.missing: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def start(self, action: Callable[[], _Started]) -> _Started:
+        """Call ``action`` in the confined thread and return what it returns, or raise what it raises."""
+        return self._thread.submit(self._confined, action).result()
+
+    def _confined(self, action: Callable[[], _Started]) -> _Started:
+        kernel = ctypes.CDLL(None, use_errno=True)
+        kernel.syscall.restype = ctypes.c_long
+        missing = []
+        machine = machine_here()
+        if machine is None:
+            missing.append(NO_FILTER)
+        if machine is None or not _join_keyring(kernel, MACHINES[machine].numbers["keyctl"]):
+            missing.append(NO_KEYRING)
+        if _is_setuid(self._program) or not _restrict_scopes(kernel):
+            missing.append(NO_SCOPES)
+        self.missing = tuple(missing)
+        return action()
+
+
+def _join_keyring(kernel: ctypes.CDLL, keyctl: int) -> bool:
+    """Give this thread a new session keyring; say whether no key of the user's session is left in it."""
+    return int(_call(kernel, keyctl, _JOIN_SESSION_KEYRING, None)) >= 0
+
+
+def _restrict_scopes(kernel: ctypes.CDLL) -> bool:
+    """Bar this thread from abstract sockets and signals outside; say whether that was done.
+
+    No access to files is handled, as Landlock would then forbid bubblewrap to mount.
+    """
+    if _call(kernel, _CREATE_RULESET, None, 0, _VERSION_FLAG) < _SCOPES_SINCE:
+        return False
+    rules = struct.pack("=QQQ", 0, 0, _SCOPES)  # files, network, scopes
+    ruleset = _call(kernel, _CREATE_RULESET, rules, len(rules), 0)
+    if ruleset < 0:
+        return False
+    try:
+        if kernel.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            return False
+        return _call(kernel, _RESTRICT_SELF, ruleset, 0) == 0
+    finally:
+        os.close(ruleset)
+
+
+def _call(kernel: ctypes.CDLL, number: int, *arguments: int | bytes | None) -> int:
+    """Make a system call with arguments of a register each: numbers, or pointers to bytes."""
+    passed = [
+        ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value)  # None is the null pointer
+        for value in arguments
+    ]
+    return int(kernel.syscall(ctypes.c_long(number), *passed))
+
+
+def _is_setuid(program: str) -> bool:
+    try:
+        return bool(os.stat(program).st_mode & stat.S_ISUID)  # noqa: PTH116
+    except OSError:
+        return False
