@@ -42,13 +42,17 @@ def equipment(
             kept=kept,
         ),
         permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded)),
+        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded), kept),
         insist=insist,
     )
 
 
 async def _open_sandbox(
-    settings: Settings, workspace: Path, handed_out: Mapping[str, str], secrets: Sequence[str]
+    settings: Settings,
+    workspace: Path,
+    handed_out: Mapping[str, str],
+    secrets: Sequence[str],
+    files: Path | None,
 ) -> Sandbox:
     """Return the boundary that the settings ask for.
 
@@ -65,6 +69,7 @@ async def _open_sandbox(
         hidden=(*_private(settings), *_socket(settings.docker_host)),
         environment=handed_out,
         secrets=secrets,
+        files=files,
     )
 
 

@@ -7,15 +7,17 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
+import anyio
 import anyio.to_thread
 
 from agentctl.errors import ToolError
-from agentctl.protocols import CommandResult
+from agentctl.protocols import CommandResult, FileNotice
 from agentctl.sandbox.cover import HOME, Ground, Layers, layers, options
 from agentctl.sandbox.crowd import JOIN, MOST_PROCESSES, control_group, until_empty
 from agentctl.sandbox.launcher import NO_SCOPES, Launcher
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.seccomp import machine_here, program
+from agentctl.sandbox.workspace_guard import WorkspaceGuard
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
@@ -38,21 +40,30 @@ def environment_inside() -> dict[str, str]:
     """Return the whole environment of a command: fixed, with a home of its own."""
     outside = child_environment()
     path = ":".join(part for part in outside["PATH"].split(":") if not part.startswith(outside["HOME"] + "/"))
-    return {**outside, "PATH": path, "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the command's own
+    git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "repack.updateServerInfo", "GIT_CONFIG_VALUE_0": "false"}
+    return {**outside, **git, "PATH": path, "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the command's own
 
 
 class Bwrap:
     """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards.
 
-    ``find_private`` looks for what only root may read: before the first command, as it takes root a while.
+    ``find_private`` looks for what only root may read: before the first command, as it takes root a while. ``guard``
+    protects the files of the workspace that other programs obey.
     """
 
     tier = "bwrap"
 
     def __init__(
-        self, program: str, known: frozenset[str], ground: Ground, find_private: Callable[[], Sequence[str]] = tuple
+        self,
+        program: str,
+        known: frozenset[str],
+        ground: Ground,
+        find_private: Callable[[], Sequence[str]] = tuple,
+        guard: WorkspaceGuard | None = None,
     ) -> None:
         self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
+        self._guard = guard
+        self._one_at_a_time = anyio.Lock()  # what one command changed is told from what another did
         self._private: tuple[str, ...] | None = None
         self.missing: tuple[
             str, ...
@@ -80,11 +91,42 @@ class Bwrap:
         Raises:
             ToolError: the boundary could not be set up, or the command not be started.
         """
+        async with self._one_at_a_time:
+            if self._guard is None:
+                return await self._run(command, timeout=timeout, more=more)
+            return await self._guarded(self._guard, command, timeout=timeout, more=more)
+
+    async def _guarded(self, guard: WorkspaceGuard, command: str, *, timeout: float, more: bool) -> CommandResult:  # noqa: ASYNC109
+        try:
+            protected = await anyio.to_thread.run_sync(guard.mounts)
+        except OSError as error:
+            raise ToolError(f"the workspace cannot be read: {(error.strerror or str(error)).lower()}") from error
+        notes: list[str] = []
+        notices: list[FileNotice] = []
+        try:
+            result = await self._run(command, timeout=timeout, more=more, protected=protected)
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    notes, notices = await anyio.to_thread.run_sync(guard.settle)
+                except OSError as error:
+                    notes = [f"the workspace could not be looked at after the command: {error}"]
+        return result._replace(notes=(*result.notes, *notes), notices=tuple(notices))
+
+    async def _run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        more: bool,
+        protected: Sequence[str] = (),
+    ) -> CommandResult:
         laid = await anyio.to_thread.run_sync(self._layers)
         reader, writer = os.pipe()
         calls = _system_calls(network=self._ground.network)
         try:
-            argv = [self._program, "--json-status-fd", str(writer), *options(self._ground, laid, self._known)]
+            argv = [self._program, "--json-status-fd", str(writer)]
+            argv += options(self._ground, laid, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
             argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command]
             user = self._ground.user

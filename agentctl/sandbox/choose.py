@@ -43,11 +43,12 @@ async def open_sandbox(
     hidden: Sequence[Path] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
     secrets: Sequence[str] = (),
+    files: Path | None = None,
 ) -> Sandbox:
     """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
 
     ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
-    masked in what those write.
+    masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
     A boundary is tried before it is returned: what must fail in it fails, what must work works.
 
     Raises:
@@ -58,7 +59,7 @@ async def open_sandbox(
 
         return NoSandbox(workspace, environment=environment, secrets=secrets)
     try:
-        return (await _tried(workspace, network=network, read_only=read_only, hidden=hidden))[0]
+        return (await _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files))[0]
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}; or: {WITHOUT}") from error
 
@@ -81,13 +82,14 @@ def is_a_projects_folder(workspace: Path) -> bool:
 
 
 async def _tried(
-    workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]
+    workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path], files: Path | None = None
 ) -> tuple[Bwrap, tuple[str, ...]]:
     """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
     from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
     from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
+    from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
 
     ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
     program = find_bwrap(ground.workspace)
@@ -106,7 +108,8 @@ async def _tried(
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and ground.user is None
     find_private = partial(private_to_root, ground.workspace) if is_root else tuple
-    return Bwrap(program, known, ground, find_private), tried.missing
+    guard = None if ground.read_only and not ground.why_read_only else WorkspaceGuard(ground, files)
+    return Bwrap(program, known, ground, find_private, guard), tried.missing
 
 
 def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:
@@ -117,6 +120,8 @@ def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence
     """
     if not os.path.isdir(workspace):  # noqa: PTH112
         raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")
+    from agentctl.sandbox.workspace_guard import why_unprotectable  # noqa: PLC0415
+
     ground = _standing(workspace)._replace(
         hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
         read_only=read_only,
@@ -124,7 +129,8 @@ def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence
     )
     if (why := refusal(ground)) is not None:
         raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
-    return ground
+    why = None if read_only else why_unprotectable(ground.workspace)
+    return ground if why is None else ground._replace(read_only=True, why_read_only=why)
 
 
 def _standing(workspace: Path) -> Ground:

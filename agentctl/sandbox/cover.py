@@ -14,7 +14,6 @@ HOME = "/run/home"  # inside: new and empty for each command, like the rest of /
 _ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
 _KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
 _PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
-_OBEYED = (".git", ".git/config", ".git/hooks", ".git/modules", ".agentctl.toml", ".env", ".envrc")
 _MOST_LINKS = 40
 
 
@@ -22,7 +21,8 @@ class Ground(NamedTuple):
     """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
 
     ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
-    a workspace that is not root's, and his group, where root asks: commands are run as him.
+    a workspace that is not root's, and his group, where root asks: commands are run as him. ``why_read_only``: why
+    commands may not write to this workspace although they were asked to.
     """
 
     workspace: str
@@ -32,6 +32,7 @@ class Ground(NamedTuple):
     read_only: bool = False
     network: bool = False
     user: tuple[int, int] | None = None
+    why_read_only: str = ""
 
 
 class Layers(NamedTuple):
@@ -89,8 +90,11 @@ def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
     )
 
 
-def options(ground: Ground, laid: Layers, known: Collection[str]) -> list[str]:
-    """Return bubblewrap's options; ``known`` are those that this bubblewrap has."""
+def options(ground: Ground, laid: Layers, known: Collection[str], protected: Sequence[str] = ()) -> list[str]:
+    """Return bubblewrap's options; ``known`` are those that this bubblewrap has.
+
+    ``protected`` are options that protect files of the workspace: what hides files comes after them.
+    """
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
     said += ["--share-net"] if ground.network else []
@@ -105,7 +109,8 @@ def options(ground: Ground, laid: Layers, known: Collection[str]) -> list[str]:
         said += ["--ro-bind", "/dev/null", file]
     said += ["--ro-bind" if ground.read_only else "--bind", ground.workspace, ground.workspace]
     for place in laid.guarded:
-        said += ["--bind" if _name(place) == ".git" and _kind(place) == "folder" else "--ro-bind", place, place]
+        said += ["--ro-bind", place, place]
+    said += protected
     for folder in laid.folders_within:
         said += ["--tmpfs", folder]
     for file in laid.files_within:
@@ -203,15 +208,9 @@ def wanted(ground: Ground) -> Iterator[str]:
 
 
 def _obeyed(ground: Ground) -> Iterator[str]:
-    """Yield what in the workspace git, a shell or agentctl obey outside; and .git, so that it stays in place.
-
-    agentctl's own program is among it, where it is installed there: it would run what a command had written.
-    """
+    """Yield where agentctl is installed in the workspace: it would run what a command had written there."""
     if ground.read_only:
         return
-    for name in _OBEYED:
-        if _kind(place := f"{ground.workspace}/{name}") is not None:
-            yield place
     yield from sorted(own_program(ground.workspace))
 
 
@@ -225,7 +224,3 @@ def _shared_repository(workspace: str) -> str | None:
     back = _lines(f"{own}/gitdir")
     known = bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own.startswith(f"{common}/worktrees/")
     return common if known and _kind(f"{common}/objects") == "folder" and _kind(f"{common}/HEAD") == "file" else None
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -1,0 +1,177 @@
+"""What in a workspace other programs obey, found again quickly: a folder is read anew only when its ctime has changed.
+
+Nobody without privileges can set a ctime back, so a folder in which an entry was made, removed or renamed always shows
+it. A whole look at 3,000 folders takes some 20 ms, a later one 10 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.permission.obeyed import Obeyed, is_obeyed_name, obeyed_by
+
+_TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick
+_GIT = Obeyed("never", "git")
+_GIT_PARTS = frozenset({"HEAD", "commondir", "objects", "refs"})
+_MOST_FOLDERS = 500_000
+
+
+class Found(NamedTuple):
+    """An entry that another program obeys; its ``path`` is relative to the workspace, no link on the way.
+
+    ``identity`` is device and inode, ``stamp`` what changes when a file is written to, ``target`` where a link leads.
+    ``is_folder``: a real one, which is obeyed with all that lies in it.
+    """
+
+    path: str
+    obeyed: Obeyed
+    identity: tuple[int, int]
+    stamp: tuple[int, int, int]
+    is_folder: bool
+    target: str | None
+
+
+class _Folder(NamedTuple):
+    inode: int
+    changed_ns: int
+    read_ns: int
+    folders: tuple[str, ...]
+    found: tuple[Found, ...]
+
+
+class FolderIndex:
+    """All folders of one workspace, and what stands in them that other programs obey.
+
+    ``skipped`` are absolute paths that are not looked into. ``also`` says for a path that no list names whether it is
+    obeyed all the same (git's configuration names it, Python imports from its folder); of a folder it is asked once,
+    of a file each time that its folder is read.
+    """
+
+    def __init__(
+        self, root: str, *, skipped: Collection[str] = (), also: Callable[[str], Obeyed | None] = lambda _: None
+    ) -> None:
+        self._root, self._skipped, self._also = root.rstrip("/"), frozenset(skipped), also
+        self._folders: dict[str, _Folder] = {}
+        self.unread: list[str] = []  # folders that could not be looked into
+
+    def refresh(self) -> dict[str, Found]:
+        """Look again, and return what is obeyed now by its path."""
+        known = self._folders
+        now: dict[str, _Folder] = {}
+        self.unread = []
+        found: dict[str, Found] = {}
+        pending = [("", False)]
+        while pending:
+            path, is_obeyed = pending.pop()
+            if len(now) >= _MOST_FOLDERS:
+                self.unread.append(path)
+                break
+            place = f"{self._root}/{path}"
+            try:
+                status = os.lstat(place)
+                folder = known.get(path)
+                if (
+                    folder is None
+                    or folder.changed_ns != status.st_ctime_ns
+                    or folder.inode != status.st_ino
+                    or folder.changed_ns > folder.read_ns - _TICK_NS
+                ):
+                    folder = self._read(path, place, status, is_obeyed=is_obeyed)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                self.unread.append(path)
+                continue
+            now[path] = folder
+            for entry in folder.found:
+                again = entry if entry.is_folder else _seen_again(self._root, entry)
+                if again is not None:
+                    found[entry.path] = again
+            pending += [
+                (f"{path}/{name}" if path else name, is_obeyed or _is_reported(f"{path}/{name}" if path else name))
+                for name in folder.folders
+            ]
+        self._folders = now
+        return found
+
+    def look(self, path: str, obeyed: Obeyed) -> Found | None:
+        """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
+        return _found(self._root, path, obeyed)
+
+    def _read(self, path: str, place: str, status: os.stat_result, *, is_obeyed: bool) -> _Folder:
+        read_ns = time.time_ns()
+        folders, found, parts = [], [], []
+        prefix = f"{path}/" if path else ""
+        for entry in _entries(place, status):
+            name, inner = entry.name, prefix + entry.name
+            if name in _GIT_PARTS:
+                parts.append(name)
+            obeyed = obeyed_by(inner) if is_obeyed or _is_obeyed_name(name) else None
+            if obeyed is None or obeyed.obeyed_class == "reported":
+                obeyed = self._also(inner) or obeyed
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if obeyed is not None and not (is_folder and obeyed.obeyed_class == "reported"):
+                found.append(_found(self._root, inner, obeyed))
+            elif is_folder and f"{self._root}/{inner}" not in self._skipped:
+                folders.append(name)
+        if path and _is_git_folder(parts):  # a bare repository: git obeys all that lies in it
+            found = [_found(self._root, path, _GIT)]
+            folders = []
+        elif _is_git_folder(parts):
+            found += [_found(self._root, name, _GIT) for name in parts]
+            folders = [name for name in folders if name not in parts]
+        return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
+
+
+_is_obeyed_name = lru_cache(maxsize=65_536)(is_obeyed_name)  # the same names stand in many folders
+
+
+def _is_git_folder(names: Collection[str]) -> bool:
+    """Return whether git takes a folder with these entries for one of its own (as is_git_directory() in setup.c)."""
+    return "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= set(names))
+
+
+def _is_reported(path: str) -> bool:
+    return _is_obeyed_name(path.rpartition("/")[2]) and obeyed_by(path) is not None
+
+
+def _entries(place: str, status: os.stat_result) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a folder; one of ours that a command has closed is opened for the look."""
+    try:
+        with os.scandir(place) as entries:
+            yield from entries
+        return
+    except PermissionError:
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o700 == 0o700:
+            raise
+    closed = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    itself = Path(f"/proc/self/fd/{closed}")  # a handle without the right to read: the mode is changed by this way
+    try:
+        itself.chmod(stat.S_IMODE(status.st_mode) | 0o700)
+        with os.scandir(place) as entries:
+            yield from list(entries)
+    finally:
+        itself.chmod(stat.S_IMODE(status.st_mode))
+        os.close(closed)
+
+
+def _found(root: str, path: str, obeyed: Obeyed) -> Found | None:
+    place = f"{root}/{path}"
+    try:
+        status = os.lstat(place)
+        target = os.readlink(place) if stat.S_ISLNK(status.st_mode) else None  # noqa: PTH115 - many of them
+    except OSError:
+        return None
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    is_folder = stat.S_ISDIR(status.st_mode)
+    return Found(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
+
+
+def _seen_again(root: str, entry: Found) -> Found | None:
+    return _found(root, entry.path, entry.obeyed)

@@ -1,0 +1,204 @@
+"""Reading and writing in a git folder that strangers write to, too: no link followed, git's own locks taken."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, TypeAlias
+
+from agentctl.sandbox.git_files import STATE_FOLDERS
+
+COPIED_FOLDERS = ("refs", "logs", *sorted(STATE_FOLDERS))
+"""The folders of a git folder whose files are copied; the files right in it are, too."""
+READ_ONLY_FILES = frozenset({"config", "config.worktree", "description"})
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_WAIT_S = 3.0
+
+
+class GitFolderBusy(Exception):
+    """Another git changed the folder, or holds a lock. The message says what."""
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file was written to or replaced."""
+
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+Stamps: TypeAlias = dict[str, Stamp]
+
+
+@contextmanager
+def open_folder(folder: str) -> Iterator[int]:
+    file = os.open(folder, _FOLDER)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def open_parent(root: int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """Open the folder that ``path`` lies in, one part after the other and no link followed; yield it and the name.
+
+    ``make``: missing folders are made, for the owner of ``root``.
+    """
+    folder = os.dup(root)
+    *parts, name = path.split("/")
+    try:
+        for part in parts:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o777, dir_fd=folder)
+                    if os.geteuid() == 0:
+                        status = os.fstat(root)
+                        os.chown(part, status.st_uid, status.st_gid, dir_fd=folder, follow_symlinks=False)
+            deeper = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def scan(root: int) -> tuple[Stamps, list[str]]:
+    """Return the stamps of all files of a git folder that are copied, and what else stands in their places."""
+    files: Stamps = {}
+    strange: list[str] = []
+
+    def look(folder: int, prefix: str) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                if entry.is_file(follow_symlinks=False):
+                    if not prefix and entry.name in READ_ONLY_FILES:
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    if not path.endswith(".lock"):
+                        files[path] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                elif entry.is_dir(follow_symlinks=False):
+                    if prefix or entry.name in COPIED_FOLDERS:
+                        deeper = os.open(entry.name, _FOLDER, dir_fd=folder)
+                        try:
+                            look(deeper, path + "/")
+                        finally:
+                            os.close(deeper)
+                    elif entry.name != "objects":
+                        strange.append(path)
+                else:
+                    strange.append(path)
+
+    look(root, "")
+    return files, strange
+
+
+def read_file(root: int, path: str) -> bytes | None:
+    """Return the bytes of a regular file, or None where there is none."""
+    try:
+        with open_parent(root, path) as (folder, name), os.fdopen(os.open(name, _READ, dir_fd=folder), "rb") as handle:
+            return handle.read() if stat.S_ISREG(os.fstat(handle.fileno()).st_mode) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_all(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def is_litter(path: str) -> bool:
+    """Return whether git leaves such a file behind in its work, and nobody misses it."""
+    name = path.rpartition("/")[2]
+    return (
+        name.endswith((".lock", ".new"))
+        or name.startswith(("index.stash.", "next-index-", "tmp_", "gc."))
+        or path == "MERGE_RR"
+    )
+
+
+class GitLocks:
+    """Git's lock files in the folder ``root``: as git does it, a file is written as ``NAME.lock`` and renamed."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        folder, head = os.fstat(root), os.stat("HEAD", dir_fd=root, follow_symlinks=False)
+        self._mode = stat.S_IMODE(head.st_mode)
+        self._owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
+        self._held: set[str] = set()
+
+    def take(self, path: str) -> None:
+        """Make ``path.lock``, waiting for whoever holds it; where its folder is missing, there is nobody to wait for.
+
+        Raises:
+            GitFolderBusy: it was held for three seconds.
+        """
+        end = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                with open_parent(self._root, path) as (folder, name):
+                    os.close(os.open(f"{name}.lock", NEW, self._mode, dir_fd=folder))
+                self._held.add(path)
+                return
+            except FileExistsError:
+                if time.monotonic() > end:
+                    raise GitFolderBusy(f"another git holds .git/{path}.lock") from None
+                time.sleep(0.01)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+
+    def put(self, path: str, content: bytes, modified_ns: int | None = None) -> None:
+        """Write ``content`` to the file, whole or not at all.
+
+        Raises:
+            OSError: the file cannot be written, or somebody else holds its lock.
+        """
+        with open_parent(self._root, path, make=True) as (folder, name):
+            flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC if path in self._held else NEW
+            file = os.open(f"{name}.lock", flags, self._mode, dir_fd=folder)
+            self._held.add(path)
+            try:
+                write_all(file, content)
+                os.fchmod(file, self._mode)
+                if self._owner is not None:
+                    os.fchown(file, *self._owner)
+                if not path.startswith("logs/"):
+                    os.fsync(file)
+                if modified_ns is not None:
+                    os.utime(file, ns=(modified_ns, modified_ns))
+            finally:
+                os.close(file)
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)  # git leaves empty folders where refs stood
+            os.rename(f"{name}.lock", name, src_dir_fd=folder, dst_dir_fd=folder)
+            self._held.discard(path)
+
+    def remove(self, path: str) -> None:
+        """Remove the file, and the folders that this leaves empty, but for those that git always has."""
+        with suppress(FileNotFoundError), open_parent(self._root, path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+            if path in self._held:
+                os.unlink(f"{name}.lock", dir_fd=folder)
+                self._held.discard(path)
+        above = path.rpartition("/")[0]
+        while above.count("/") >= 2 or above.partition("/")[0] in STATE_FOLDERS:
+            try:
+                os.rmdir(above, dir_fd=self._root)
+            except OSError:
+                break
+            above = above.rpartition("/")[0]
+
+    def release(self) -> None:
+        """Remove the locks that are still held."""
+        for path in self._held:
+            with suppress(OSError), open_parent(self._root, path) as (folder, name):
+                os.unlink(f"{name}.lock", dir_fd=folder)
+        self._held.clear()

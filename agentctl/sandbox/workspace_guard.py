@@ -1,0 +1,331 @@
+"""What protects the files of a workspace that other programs run or obey, around each command.
+
+Before a command: they are bound read-only, at any depth, and the workspace's git folder is replaced by a copy
+(``git_scratch``). Where no ``.git`` stands in the workspace, an empty folder stands in for it while the command runs,
+so that one made by the command is never seen outside. After it: such files that are new are moved into the run's
+files, and those that are merely run later by a build or a CI are named. Nothing is deleted.
+
+The read-only mounts are the first wall and hold while the command runs. The look afterwards is the second: it finds
+what a command made where nothing stood before (a repository in a new subfolder, a new ``.envrc``).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import stat
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.permission.obeyed import Obeyed
+from agentctl.protocols import FileNotice
+from agentctl.sandbox.cover import Ground, beneath
+from agentctl.sandbox.folder_index import FolderIndex, Found
+from agentctl.sandbox.git_files import configured_paths, is_git_name
+from agentctl.sandbox.git_folder import open_folder, open_parent
+from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
+from agentctl.sandbox.stand_in import StandIn
+
+_MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
+_MOST_NAMED = 20
+_MOST_CONFIG_BYTES = 1024 * 1024
+_MOST_INCLUDED = 50
+
+
+def why_unprotectable(workspace: str) -> str | None:
+    """Return why commands may not write to a workspace at all, as git outside would obey what they write, or None."""
+    if any(is_git_name(part) for part in workspace.split("/")):
+        return "it lies in a git folder"
+    names = frozenset(os.listdir(workspace))  # noqa: PTH208
+    if "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= names):
+        return "it is a git folder itself"
+    if any(is_git_name(name) and os.path.islink(f"{workspace}/{name}") for name in names):  # noqa: PTH114
+        return "its .git is a symbolic link, and nothing can be mounted on a link"
+    return None
+
+
+class WorkspaceGuard:
+    """Guards one workspace for all commands of a run. ``files`` is the folder of the run's own files.
+
+    ``imports`` says of a path in the workspace whether agentctl's own Python would import it.
+    """
+
+    def __init__(
+        self, ground: Ground, files: Path | None = None, *, imports: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._ground, self._files, self._imports = ground, files, imports
+        self._workspace = ground.workspace
+        self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
+        self._index = FolderIndex(self._workspace, skipped=self._skipped(), also=self._also)
+        self._before: dict[str, Found] = {}
+        self._git: GitScratch | None = None
+        self._place = ""
+        self._standing_in: dict[str, StandIn] = {}
+        self._count = 0
+        self._moves: Path | None = None  # where the last command's files are moved
+        self._said: set[str] = set()
+        self._notes: list[str] = []
+
+    def mounts(self) -> list[str]:
+        """Look at the workspace and return bubblewrap's options that protect what is obeyed in it.
+
+        Raises:
+            OSError: the workspace cannot be looked at.
+        """
+        if self._ground.read_only:
+            self._say(f"the workspace is read-only to commands: {self._ground.why_read_only}")
+            return []
+        self._configured = _configured(self._workspace, self._ground.homes)
+        self._before = self._index.refresh()
+        self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
+        git = self._before.get(".git")
+        options: list[str] = []
+        if git is None or StandIn.is_one(f"{self._workspace}/.git"):
+            self._git = None
+            options += self._stand_in(".git", is_folder=True)
+        elif git.is_folder:
+            options += self._copied()
+        for path, named in self._configured.items():
+            place = f"{self._workspace}/{path}"
+            above = os.path.dirname(place)  # noqa: PTH120
+            is_missing = path not in self._before or StandIn.is_one(place)
+            if named.kind is not None and is_missing and os.path.realpath(above) == above:
+                options += self._stand_in(path, is_folder=named.kind == "folder")
+        if why_unprotectable(self._workspace) is not None:  # it was made so since the run began
+            return ["--remount-ro", self._workspace]
+        bound: list[str] = []
+        for found in sorted(self._before.values(), key=lambda found: (found.path.count("/"), found.path)):
+            place = f"{self._workspace}/{found.path}"
+            if (
+                found.obeyed.obeyed_class == "reported"
+                or (found.path == ".git" and found.is_folder)
+                or found.path in self._standing_in
+            ):
+                continue
+            if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
+                above = place.rpartition("/")[0]
+                place = above if above != self._workspace else ""
+            if place and not any(beneath(place, other) for other in bound):
+                bound.append(place)
+        for place in bound[:_MOST_BINDS]:
+            options += ["--ro-bind", place, place]
+        return options
+
+    def settle(self) -> tuple[list[str], list[FileNotice]]:
+        """After a command: keep what git did, move what nobody was asked about, and return notes and notices."""
+        notes, self._notes, self._moves = self._notes, [], None
+        if self._ground.read_only:
+            return notes, []
+        if self._git is not None:
+            notes += self._git.keep()
+        notices: list[FileNotice] = []
+        after = self._index.refresh()
+        after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
+        for path in self._standing_in:
+            after.pop(path, None)
+        known = {found.identity for found in self._before.values() if found.obeyed.obeyed_class != "reported"}
+        for found in sorted(after.values(), key=lambda found: found.path):
+            earlier = self._before.get(found.path)
+            if found.obeyed.obeyed_class == "reported":
+                if earlier is None or (earlier.identity, earlier.stamp) != (found.identity, found.stamp):
+                    notices.append(FileNotice(found.path, found.obeyed.program))
+            elif earlier is None or found.identity != earlier.identity:
+                if found.identity not in known:  # else it was protected all the time, in a folder that was renamed
+                    notices.append(self._moved(found, notes))
+            elif earlier.stamp != found.stamp and not found.is_folder:
+                notices.append(FileNotice(found.path, found.obeyed.program))  # one too many to be bound read-only
+        for path, earlier in self._before.items():
+            if earlier.target is not None and not os.path.lexists(f"{self._workspace}/{path}"):
+                with suppress(OSError):
+                    Path(self._workspace, path).symlink_to(earlier.target)
+                    notes.append(f"{path} was put back: a link to {earlier.target}")
+        for path, made in self._take_down():
+            notices.append(FileNotice(path, "git", made))
+            notes.append(_brought_back(path, made, f"{self._workspace}/{path}"))
+        if self._index.unread:
+            notes.append(f"not looked into for files that other programs obey: {', '.join(self._index.unread[:3])}")
+        if len(notes) > _MOST_NAMED:
+            notes[_MOST_NAMED:] = [f"and {len(notes) - _MOST_NAMED} more notes"]
+        return notes, notices
+
+    def _say(self, note: str) -> None:
+        """Give a note with the next command, once in a run."""
+        if note not in self._said:
+            self._said.add(note)
+            self._notes.append(note)
+
+    def _also(self, path: str) -> Obeyed | None:
+        return Obeyed("asks", "agentctl") if self._imports(path) else None
+
+    def _explicit(self, path: str) -> Found | None:
+        return self._index.look(path, Obeyed("asks", self._configured[path].program))
+
+    def _skipped(self) -> set[str]:
+        """Return the folders that are hidden from commands, so that nothing in them can be theirs."""
+        return {os.path.realpath(place) for place in self._ground.hidden}
+
+    # The git folder of the workspace
+
+    def _own_place(self) -> str:
+        """Return a folder for copies that goes when the run does; commands of another user can get there, too."""
+        if not self._place:
+            above = None
+            if self._ground.user is None and self._files is not None:
+                self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
+                above = self._files
+            self._place = tempfile.mkdtemp(prefix="agentctl-git-", dir=above)
+            if self._ground.user is not None:
+                os.chown(self._place, *self._ground.user)
+            weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
+        return self._place
+
+    def _copied(self) -> list[str]:
+        folder = f"{self._workspace}/.git"
+        if self._git is None:
+            self._git = GitScratch(folder, self._own_place(), owner=self._ground.user)
+        try:
+            return self._git.mounts()
+        except GitFolderNotCopied as error:
+            self._git = None
+            self._say(f".git is read-only to commands: {error}")
+            return ["--ro-bind", folder, folder]
+
+    def _stand_in(self, path: str, *, is_folder: bool) -> list[str]:
+        """Let something stand where nothing is, so that what a command makes there is not seen outside."""
+        inside = f"{self._own_place()}/new-{len(self._standing_in)}-{os.urandom(4).hex()}"
+        made = StandIn.at(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._ground.user)
+        if made is None:
+            return []
+        self._standing_in[path] = made
+        return made.mounts
+
+    def _take_down(self) -> Iterator[tuple[str, str]]:
+        """Remove what stands in; yield what a command made there, and where that is now."""
+        standing_in, self._standing_in = self._standing_in, {}
+        for path, made in standing_in.items():
+            if (inside := made.take_down()) is not None:
+                to = self._new_place(path)
+                _move(inside, to)
+                yield path, str(to)
+
+    # Files that were made
+
+    def _new_place(self, path: str) -> Path:
+        """Return a place in the run's files for what stood at ``path``; what one command made shares a folder."""
+        if self._files is None:
+            self._files = Path(tempfile.mkdtemp(prefix="agentctl-moved-"))
+        while self._moves is None:
+            self._count += 1
+            place = self._files / f"moved-{self._count}"
+            with suppress(FileExistsError):
+                place.mkdir(mode=0o700, parents=True)
+                self._moves = place
+        to = self._moves / path
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return to
+
+    def _moved(self, found: Found, notes: list[str]) -> FileNotice:
+        """Move what a command made into the run's files; where that fails, give it a name that nobody obeys."""
+        to = self._new_place(found.path)
+        from_ = f"{self._workspace}/{found.path}"
+        try:
+            with open_folder(self._workspace) as root, open_parent(root, found.path) as (folder, name):
+                try:
+                    os.rename(name, to, src_dir_fd=folder)
+                except OSError:
+                    _move(f"/proc/self/fd/{folder}/{name}", to)
+        except (OSError, shutil.Error) as error:
+            to = Path(f"{from_}.moved-by-agentctl-{os.urandom(4).hex()}")
+            try:
+                os.rename(from_, to)  # noqa: PTH104
+            except OSError:
+                notes.append(f"{found.path} is obeyed by {found.obeyed.program} and could not be moved: {error}")
+                return FileNotice(found.path, found.obeyed.program)
+        notes.append(_brought_back(found.path, str(to), from_))
+        return FileNotice(found.path, found.obeyed.program, str(to))
+
+
+def _move(from_: str, to: Path) -> None:
+    """Move a file or a folder to another file system; pipes, sockets and devices stay behind and are removed.
+
+    Raises:
+        OSError, shutil.Error: it cannot be copied whole.
+    """
+    if os.path.isdir(from_) and not os.path.islink(from_):  # noqa: PTH112, PTH114
+
+        def special(folder: str, names: list[str]) -> list[str]:
+            kinds = {name: os.lstat(f"{folder}/{name}").st_mode for name in names}
+            return [n for n, m in kinds.items() if not (stat.S_ISREG(m) or stat.S_ISDIR(m) or stat.S_ISLNK(m))]
+
+        shutil.copytree(from_, to, symlinks=True, ignore=special)
+        shutil.rmtree(from_)
+    else:
+        shutil.copy2(from_, to, follow_symlinks=False)
+        os.unlink(from_)  # noqa: PTH108
+
+
+def _brought_back(path: str, to: str, from_: str) -> str:
+    line = shlex.join(["mv", "-nT", to, from_])
+    return f"{path} was moved out of the workspace, as other programs obey it; to bring it back: {line}"
+
+
+class _Named(NamedTuple):
+    """What leads to a path: ``kind`` is what git expects there ("file", "folder"), None where anything else may be."""
+
+    program: str
+    kind: str | None
+
+
+def _configured(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
+    """Return the paths in the workspace, relative, that git's configuration or links among its hooks lead to."""
+    git = f"{workspace}/.git"
+    pending = [f"{git}/config", f"{git}/config.worktree", "/etc/gitconfig"]
+    pending += [f"{home}/{name}" for home in homes for name in (".gitconfig", ".config/git/config")]
+    read: set[str] = set()
+    found: dict[str, _Named] = {}
+    while pending and len(read) < _MOST_INCLUDED:
+        file = os.path.realpath(pending.pop())
+        if file in read or (text := _text(file)) is None:
+            continue
+        read.add(file)
+        for named in configured_paths(text):
+            base = os.path.dirname(file) if named.kind == "include" else workspace  # noqa: PTH120
+            place = os.path.normpath(os.path.join(base, os.path.expanduser(named.path)))  # noqa: PTH111, PTH118
+            if named.kind == "include":
+                pending.append(place)
+            kind = {"include": "file", "hooks": "folder"}.get(named.kind)
+            for path in _within(workspace, place):
+                found[path] = _Named("git (its configuration names it)", kind)
+    hooks = f"{git}/hooks"
+    for place in (hooks, *(f"{hooks}/{name}" for name in _names(hooks))):
+        if os.path.islink(place):  # noqa: PTH114
+            found |= {path: _Named("git (a hook is a link to it)", None) for path in _within(workspace, place)}
+    return found
+
+
+def _within(workspace: str, place: str) -> Iterator[str]:
+    for path in dict.fromkeys((place, os.path.realpath(place))):
+        if beneath(path, workspace) and path != workspace and not beneath(path, f"{workspace}/.git"):
+            yield path[len(workspace) :].lstrip("/")
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _text(file: str) -> str | None:
+    try:
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as handle:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                return None
+            return handle.read(_MOST_CONFIG_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
