@@ -121,13 +121,12 @@ def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = 
 
 def _moved(notices: Sequence[FileNotice]) -> list[str]:
     """Return what a model must know of files that are not where its command has put them."""
-    moved = [notice for notice in notices if notice.moved_to is not None]
-    said = [f"{cell(notice.path, 200)} is now {cell(notice.moved_to or '', 200)}" for notice in moved[:_MOST_MOVED]]
-    if len(moved) > _MOST_MOVED:
-        said.append(f"{len(moved) - _MOST_MOVED:,} more files were moved")
-    if said:
-        said.append("files that other programs run or obey do not stay: use write_file for them, which asks the user")
-    return said
+    moved = [notice.path for notice in notices if notice.moved_to is not None]
+    if not moved:
+        return []
+    names = ", ".join(cell(path, 200) for path in moved[:_MOST_MOVED])
+    more = f" and {len(moved) - _MOST_MOVED:,} more" if len(moved) > _MOST_MOVED else ""
+    return [f"moved out of the workspace: {names}{more}; to write such a file use write_file, which asks the user"]
 
 
 def _signal_of(code: int) -> str:
@@ -144,7 +143,11 @@ def _hints(said: str, sandbox: Sandbox) -> list[str]:
     if _NOT_THERE.search(said):
         hints.append("commands have no network in here unless the user gives --network")
     if "Read-only file system" in said or "Device or resource busy" in said:
-        only = "nothing but /tmp" if sandbox.read_only else "only the workspace (not its .env and git hooks) and /tmp"
+        only = (
+            "nothing but /tmp"
+            if sandbox.read_only
+            else "only the workspace (not files that other programs obey) and /tmp"
+        )
         hints.append(f"{only} can be written in here")
     if re.search("permission denied|operation not permitted", said, re.IGNORECASE):
         hints.append("commands have no privileges in here, and see nothing that is private to the user")

@@ -7,22 +7,23 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 from pydantic import Field
 
 from agentctl.errors import ToolError, UsageError
-from agentctl.permission.obeyed import Obeyed, obeyed_by
 from agentctl.protocols import FileNotice, Reply
 from agentctl.replacing import put_whole
 from agentctl.sandbox.choose import is_a_projects_folder
-from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
 from agentctl.tools.private import program_in, refuse_private
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, typed
+
+if TYPE_CHECKING:
+    from agentctl.permission.obeyed import Obeyed
 
 
 class WriteFile(Arguments):
@@ -49,15 +50,9 @@ def _contained(bench: Bench) -> bool:
 
 
 async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
-    return await anyio.to_thread.run_sync(_obeyed_in, bench.workspace, arguments.path)
+    from agentctl.tools.obeyed_places import obeyed_in  # noqa: PLC0415 - a long table, needed when something is written
 
-
-def _obeyed_in(workspace: Path, path: str) -> Obeyed | None:
-    """Return who obeys a path of the workspace: by the list, or by what this machine's programs are set up to use."""
-    found = obeyed_by(path)
-    if (found is None or found.obeyed_class == "reported") and is_importable(path, import_folders(workspace)):
-        return Obeyed("asks", "agentctl itself")  # the next import of that name would run it, outside of the sandbox
-    return found
+    return await anyio.to_thread.run_sync(obeyed_in, bench.workspace, arguments.path)
 
 
 @typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed)

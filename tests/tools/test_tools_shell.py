@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from agentctl.errors import SandboxUnavailable, ToolError
 from agentctl.permission import Permissions
-from agentctl.protocols import Sandbox, Tool
+from agentctl.protocols import CommandResult, FileNotice, Reply, Sandbox, Tool
 from agentctl.sandbox.choose import Wanted, open_sandbox
 from agentctl.tools import toolbox
 
@@ -39,7 +41,7 @@ async def test_a_timeout_and_a_flood_are_told(tmp_path: Path) -> None:
 HINTS = {
     "python3 -c 'import socket; socket.create_connection((\"192.0.2.1\", 80))'": "no network in here unless the user",
     "echo 'curl: (6) Could not resolve host: x' >&2; false": "no network in here unless the user",
-    "touch /etc/x": "only the workspace (not its .env and git hooks) and /tmp can be written in here",
+    "touch /etc/x": "only the workspace (not files that other programs obey) and /tmp can be written in here",
     "mount -t tmpfs x /tmp": "commands have no privileges in here",
 }
 
@@ -86,3 +88,37 @@ async def test_without_a_sandbox_nothing_runs(tmp_path: Path) -> None:
 async def test_a_wrong_argument_is_told(arguments: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ToolError):
         await (await shell(tmp_path, "none"))(arguments)
+
+
+class Commanded:
+    """A sandbox whose commands have all ended with one result."""
+
+    tier, read_only = "bwrap", False
+
+    def __init__(self, result: CommandResult) -> None:
+        self.result = result
+
+    async def run(self, command: str, *, timeout: float, more: bool = False) -> CommandResult:  # noqa: ASYNC109
+        await anyio.lowlevel.checkpoint()
+        return self.result
+
+
+async def test_files_that_were_moved_are_named_to_the_model_with_the_tool_that_asks(tmp_path: Path) -> None:
+    changed, moved = FileNotice("Makefile", "make"), FileNotice(".env\x1brc", "direnv", "/run/files/1")
+    result = CommandResult(0, "done\n", "", notes=("one note",), notices=(changed, moved))
+    said = await toolbox(workspace=tmp_path, sandbox=Commanded(result)).get("run_shell")({"command": "x"})
+    assert isinstance(said, Reply)
+    assert said.notices == (changed, moved)
+    assert said == (
+        "exit code: 0\n"
+        "note: one note\n"
+        "note: moved out of the workspace: .env\\x1brc; to write such a file use write_file, which asks the user\n"
+        "stdout:\ndone"
+    )
+    many = tuple(moved._replace(path=f"{n}/.envrc") for n in range(30))
+    said = await toolbox(workspace=tmp_path, sandbox=Commanded(CommandResult(0, "", "", notices=many))).get(
+        "run_shell"
+    )({"command": "x"})
+    assert "19/.envrc and 10 more; to write" in said
+    assert isinstance(said, Reply)
+    assert len(said.notices) == 30

@@ -9,10 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from agentctl.messages import Completion, ToolCall
+from agentctl.permission import Decision, Permissions
+from agentctl.protocols import Writing
 from agentctl.results import FileNotice
+from agentctl.tools import toolbox
 from agentctl.ui.lines import changed_lines
 from tests.cli.scripted_cli import USED, answer
 from tests.cli.test_ui import PLAIN, RESULT
@@ -112,3 +116,45 @@ def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
     assert lines[0].endswith("m19/Makefile (make); and 10 more")
     assert lines[1].endswith("and moved out of the workspace: .en\\x1bvrc (direnv), moved to run:files/1")
     assert changed_lines(RESULT) == ()
+
+
+async def refused(workspace: Path, path: str) -> Decision:
+    """Return what is decided about writing ``path``, without anything else to know of."""
+    tool = toolbox(workspace=workspace).get("write_file")
+    assert isinstance(tool, Writing)
+    arguments = await tool.prepare({"path": path, "text": "x"})
+    obeyed = await tool.obeyed(arguments)
+    return Permissions().decide("write_file", "write", arguments, contained=True, obeyed=obeyed)
+
+
+async def test_a_bare_repository_is_git_s_own_under_any_name(tmp_path: Path) -> None:
+    git = ["git", "-c", "init.defaultBranch=main"]
+    await anyio.run_process([*git, "init", "-q", "--bare", str(tmp_path / "deep/store")])
+    for path in ("deep/store/config", "deep/store/hooks/post-receive", "deep/store/refs/heads/x"):
+        assert await refused(tmp_path, path) == (
+            "deny", f"{path} is git's own, and no tool writes it; do without it"
+        )  # fmt: skip
+    for part in ("objects", "refs"):
+        (tmp_path / "half" / part).mkdir(parents=True)
+    for path in ("half/HEAD", "half/head"):  # the last part that was missing
+        assert (await refused(tmp_path, path)).kind == "deny"
+    assert (await refused(tmp_path, "half/config")).kind == "allow"
+    assert (await refused(tmp_path / "deep/store", "config")).kind == "deny"
+    await anyio.run_process([*git, "init", "-q", str(tmp_path / "work")])
+    assert (await refused(tmp_path / "work/.git/hooks", "pre-commit")).kind == "deny"
+    assert (await refused(tmp_path / "work", "HEAD")).kind == "allow"
+
+
+async def test_a_file_to_which_an_obeyed_link_leads_asks(tmp_path: Path) -> None:
+    for folder in ("conf", "editor", ".husky", "scripts"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".envrc").symlink_to("conf/env.sh")
+    (tmp_path / ".vscode").symlink_to("editor")
+    (tmp_path / ".husky/pre-commit").symlink_to("../scripts/check.sh")
+    (tmp_path / "Makefile").symlink_to("conf/build.mk")
+    for path, program in (
+        ("conf/env.sh", "direnv"), ("editor/tasks.json", "VS Code"), ("scripts/check.sh", "husky"),
+    ):  # fmt: skip
+        assert await refused(tmp_path, path) == ("ask", f"{program} runs or obeys {path}")
+    assert (await refused(tmp_path, "scripts/other.sh")).kind == "allow"
+    assert (await refused(tmp_path, "conf/build.mk")).kind == "allow"
