@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,23 @@ from tests.permission.test_obeyed import ASKS, NOBODY, REPORTED
 from tests.sandbox.test_kit_wired import Told
 from tests.write.test_obeyed_door import events_of, files
 
+PACKAGES = (
+    "pytest pluggy iniconfig packaging pygments mypy typing_extensions mypy_extensions pathspec librt ast-serialize"
+)
+TOOLS = """
+set -e
+export PYTHONPATH=$PWD/lib
+python3 -m pytest -q test_app.py
+python3-coverage run -m pytest -q test_app.py
+python3-coverage report
+python3-coverage html -q
+python3 -m mypy app.py
+lib/ruff check app.py test_app.py
+lib/ruff format app.py
+cd web
+npm init -y
+echo all done
+"""
 SHELL = ("--tools", "run_shell")
 
 
@@ -100,3 +120,49 @@ def test_what_was_there_and_is_left_alone_is_not_named(told: Told, tmp_path: Pat
     put(tmp_path, [".envrc", "Makefile", "package.json", "node_modules/a/package.json"])
     told.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
     assert told.document["changed_files_run_later"] == [{"path": "package.json", "obeyed_by": "npm", "moved_to": None}]
+
+
+def take_along(package: str, lib: Path) -> None:
+    """Copy an installed package into the workspace: where the tests have theirs may be hidden from a command."""
+    found = importlib.metadata.distribution(package)
+    for file in found.files or ():
+        if not {"__pycache__", ".."} & set(file.parts):
+            (lib / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(found.locate_file(file)), lib / file)
+
+
+def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(told: Told, tmp_path: Path) -> None:
+    for package in PACKAGES.split():
+        take_along(package, tmp_path / "lib")
+    shutil.copy(str(shutil.which("ruff", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")), tmp_path / "lib")
+    put(tmp_path, ["web/index.js"])
+    (tmp_path / "app.py").write_text("def double(n: int) -> int:\n    return  2 * n\n")
+    (tmp_path / "test_app.py").write_text("from app import double\n\n\ndef test_it():\n    assert double(2) == 4\n")
+    told.run([call("run_shell", command=TOOLS, timeout=300), answer("did")], *SHELL)
+    assert told.last_result.rstrip().endswith("all done"), told.last_result
+    assert (told.code, told.document["denied"], events_of(told, "approval_asked")) == (0, [], [])
+    assert told.document["changed_files_run_later"] == [
+        {"path": "web/package.json", "obeyed_by": "npm", "moved_to": None}
+    ]
+    assert {".coverage", ".mypy_cache", ".pytest_cache", ".ruff_cache", "htmlcov"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert "return 2 * n" in (tmp_path / "app.py").read_text()
+    assert "note: " not in told.last_result
+
+
+def test_a_module_that_agentctl_would_import_can_neither_be_changed_nor_made(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    put(tmp_path, ["mine.py", "deep/other.py"])
+    told.run(
+        [call("run_shell", command="echo x > mine.py; echo x > anyio.py; echo x > deep/other.py"), answer("did")],
+        *SHELL,
+    )
+    assert {path: text for path, text in content(tmp_path).items() if ".pyc" not in path} == {
+        "mine.py": "old", "deep/other.py": "x\n",
+    }  # fmt: skip
+    assert [(notice["path"], notice["obeyed_by"]) for notice in told.document["changed_files_run_later"]] == [
+        ("anyio.py", "agentctl")
+    ]
