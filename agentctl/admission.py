@@ -11,8 +11,9 @@ from agentctl.errors import ActionDenied, AgentctlError, InternalError
 from agentctl.events import ApprovalAsked, Emit, ToolAllowed
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
+from agentctl.permission.targets import Subject
 from agentctl.policy import arguments_text
-from agentctl.protocols import Approver, Question, Tool, Writing
+from agentctl.protocols import Approver, Question, Targeting, Tool, Writing
 from agentctl.rules import Rule, rule_for
 
 if TYPE_CHECKING:
@@ -45,24 +46,30 @@ class Admission:
         """
         if (why := self._permissions.withheld(call.name, tool.effect)) is not None:
             return ActionDenied(why)
+        subject = None
         try:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
             obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, Writing) else None
+            if isinstance(tool, Targeting):
+                subject = tool.subject(resolved.arguments)
+                if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine
+                    subject = (await tool.look_up(subject)).with_names(tool.subject(call.arguments))
         except AgentctlError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
             return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
-            return await self._decided(call, resolved, tool, obeyed)
+            return await self._decided(call, resolved, tool, subject, obeyed)
 
     async def _decided(
-        self, call: ToolCall, resolved: ToolCall, tool: Tool, obeyed: Obeyed | None
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, obeyed: Obeyed | None
     ) -> ToolCall | AgentctlError:
         decision = self._permissions.decide(
             call.name,
             tool.effect,
             call.arguments,
             resolved=resolved.arguments,
+            subject=subject,
             contained=tool.contained,
             obeyed=obeyed,
         )

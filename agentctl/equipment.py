@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from agentctl.orchestrator import Equip
 from agentctl.permission import Permissions
@@ -13,6 +14,9 @@ from agentctl.protocols import Sandbox
 from agentctl.settings import Loaded, Settings
 from agentctl.tools import toolbox
 from agentctl.tools.kit import equip
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied import DeniedPaths
 
 
 def equipment(
@@ -30,6 +34,7 @@ def equipment(
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
+    denied = _denied(workspace, permissions)
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     return partial(
         equip,
@@ -40,11 +45,22 @@ def equipment(
             docker_host_from=named_by,
             private=_private(settings),
             kept=kept,
+            restricting=(*permissions.deny, *permissions.ask),
+            denied=denied,
         ),
         permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded), kept),
+        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded), kept, denied),
         insist=insist,
     )
+
+
+def _denied(workspace: Path, permissions: Permissions) -> DeniedPaths | None:
+    """Return what finds the files that deny rules hide; None where no rule is about paths."""
+    if not any(argument == "path" for rule in permissions.deny for argument, _ in rule.arguments):
+        return None
+    from agentctl.sandbox.denied import DeniedPaths  # noqa: PLC0415 - few runs have such a rule
+
+    return DeniedPaths(workspace, permissions.deny) or None
 
 
 async def _open_sandbox(
@@ -53,6 +69,7 @@ async def _open_sandbox(
     handed_out: Mapping[str, str],
     secrets: Sequence[str],
     files: Path | None,
+    denied: DeniedPaths | None,
 ) -> Sandbox:
     """Return the boundary that the settings ask for.
 
@@ -70,6 +87,7 @@ async def _open_sandbox(
         environment=handed_out,
         secrets=secrets,
         files=files,
+        denied=denied,
     )
 
 

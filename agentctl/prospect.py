@@ -16,7 +16,7 @@ from agentctl.admission import Approve
 from agentctl.errors import SandboxUnavailable, UsageError
 from agentctl.messages import ToolSpec
 from agentctl.permission import Permissions
-from agentctl.protocols import Tool
+from agentctl.protocols import Targeting, Tool
 from agentctl.rules import Rule, parse_rule, rule_for
 from agentctl.text import did_you_mean, safe_text
 
@@ -56,7 +56,10 @@ def foresee(
 
     ``missing`` says why the boundary that the tool needs cannot be had.
     """
-    decision = permissions.decide(tool.spec.name, tool.effect, arguments or {}, contained=tool.contained)
+    subject = None if arguments is None or not isinstance(tool, Targeting) else tool.subject(arguments)
+    decision = permissions.decide(
+        tool.spec.name, tool.effect, arguments or {}, subject=subject, contained=tool.contained
+    )
     if decision.kind == "deny":
         return Prospect("denied", decision.why)
     if missing is not None:

@@ -12,6 +12,7 @@ from agentctl.events import Record
 from agentctl.limits import CostLimit
 from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
+from agentctl.permission.targets import Subject
 from agentctl.pricing import ModelFacts
 from agentctl.pricing.substitutes import Substitute
 from agentctl.results import FileNotice
@@ -85,6 +86,23 @@ class Writing(Protocol):
 
     async def obeyed(self, arguments: Mapping[str, object]) -> Obeyed | None:
         """Return who obeys the file that a prepared call writes, or None."""
+        ...
+
+
+@runtime_checkable
+class Targeting(Protocol):
+    """A tool that knows the other names of what a call is about, so that rules hold whichever name is used."""
+
+    def subject(self, arguments: Mapping[str, object]) -> Subject:
+        """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given."""
+        ...
+
+    async def look_up(self, subject: Subject) -> Subject:
+        """Return the ``subject`` of a prepared call with all names of its target.
+
+        Raises:
+            ToolError: the target cannot be looked up.
+        """
         ...
 
 

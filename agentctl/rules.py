@@ -33,7 +33,7 @@ class Rule(NamedTuple):
 
     def covers(self, name: str) -> bool:
         """Whether the rule is about the tool ``name``, whatever its arguments."""
-        return _glob(self.tool).fullmatch(name) is not None
+        return glob(self.tool).fullmatch(name) is not None
 
     def forbids(self, name: str, arguments: Mapping[str, object]) -> bool:
         """Whether a call is one that this rule means to stop; of a shell's command each part counts, too."""
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
     def permits(self, name: str, arguments: Mapping[str, object]) -> bool:
         """Whether a call is one that this rule means to let go; a pattern lets one plain shell command go only."""
         for argument, pattern in self.arguments:
-            is_shell = _SHELL.get(name) == argument and _is_pattern(pattern)
+            is_shell = _SHELL.get(name) == argument and is_pattern(pattern)
             if is_shell and _NOT_ONE_COMMAND.search(_written(arguments.get(argument))):
                 return False
         return self._matches(name, arguments, parts=False)
@@ -54,10 +54,10 @@ class Rule(NamedTuple):
             if argument not in arguments or arguments[argument] is None:
                 return False
             said = _written(arguments[argument])
-            texts = [said]
+            texts = [said, *(_spellings(arguments[argument]) if parts else ())]
             if parts and _SHELL.get(name) == argument:
                 texts += [part.strip() for part in _JOINS.split(said)]
-            if not any(_glob(pattern).fullmatch(text) for text in texts):
+            if not any(glob(pattern).fullmatch(text) for text in texts):
                 return False
         return True
 
@@ -161,12 +161,20 @@ def _written(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _is_pattern(pattern: str) -> bool:
+def _spellings(value: object) -> tuple[str, ...]:
+    """Return the other ways to write true and false, which a rule that restricts may have used."""
+    if value is True:
+        return ("True", "TRUE", "yes", "1")
+    return ("False", "FALSE", "no", "0") if value is False else ()
+
+
+def is_pattern(pattern: str) -> bool:
+    """Say whether a text has a wildcard in it that no backslash takes away."""
     return re.search(r"[*?]", re.sub(r"\\.", "", pattern)) is not None
 
 
 @lru_cache(maxsize=512)
-def _glob(pattern: str) -> re.Pattern[str]:
+def glob(pattern: str) -> re.Pattern[str]:
     """Return what matches a whole text, in time that grows with the text alone: a star never gives back what it took.
 
     Each star but the last takes the least up to where the piece behind it fits first; that is never wrong, as what

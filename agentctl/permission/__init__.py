@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from agentctl.permission.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.rules import Rule
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Permissions:
             return f"{name} would change something, and this run is read-only"
         return None
 
+    def needs_names(self, name: str) -> bool:
+        """Say whether a rule looks at arguments of the tool ``name``: then all names of its target are needed."""
+        restricting = (*self.deny, *self.ask)
+        return any(rule.arguments and (rule.covers(name) or name in PATH_TOOLS) for rule in restricting)
+
     def decide(
         self,
         name: str,
@@ -57,17 +63,21 @@ class Permissions:
         given: Mapping[str, object],
         *,
         resolved: Mapping[str, object] | None = None,
+        subject: Subject | None = None,
         contained: bool = False,
         obeyed: Obeyed | None = None,
     ) -> Decision:
         """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
 
-        ``contained``: what it changes stays inside the workspace or a sandbox. ``obeyed`` is who obeys what it writes,
-        where that depends on more than the name.
+        ``subject`` adds the defaults and the other names of what the call is about. ``contained``: what it changes
+        stays inside the workspace or a sandbox. ``obeyed`` is who obeys what it writes, where that depends on more than
+        the name.
         """
         meant = given if resolved is None else resolved
+        subject = Subject(meant) if subject is None else subject
+        meant = subject.arguments
         for rule in self.deny:
-            if rule.forbids(name, given) or rule.forbids(name, meant):
+            if fits(rule, name, given, subject) or _hides(rule, name, subject):
                 return Decision("deny", _denied(name, rule))
         if (why := self.withheld(name, effect)) is not None:
             return Decision("deny", why)
@@ -81,7 +91,7 @@ class Permissions:
             if rule.permits(name, meant):
                 return Decision("allow", f"you, always in this run: {rule}")
         for rule in self.ask:
-            if rule.forbids(name, given) or rule.forbids(name, meant):
+            if fits(rule, name, given, subject):
                 return Decision("ask", f"the rule ask {rule}")
         for rule in self.allow:
             if rule.permits(name, meant):
@@ -118,6 +128,12 @@ def _asks(path: str, obeyed: Obeyed | None) -> str | None:
     if obeyed is not None and (has_dot or obeyed.obeyed_class == "asks"):
         return f"{obeyed.program} runs or obeys {path}"
     return f"{path} may be obeyed by other programs later" if has_dot else None
+
+
+def _hides(rule: Rule, name: str, subject: Subject) -> bool:
+    """Say whether the rule hides the file or folder that the call is about, whatever its tool."""
+    target, pattern = subject.targets.get("path"), hidden_pattern(rule)
+    return pattern is not None and target is not None and name in PATH_TOOLS and target.fits(pattern)
 
 
 def _denied(name: str, rule: Rule) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -18,6 +19,9 @@ from agentctl.sandbox.launcher import NO_SCOPES, Launcher
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.seccomp import machine_here, program
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied import DeniedPaths
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
@@ -48,7 +52,7 @@ class Bwrap:
     """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards.
 
     ``find_private`` looks for what only root may read: before the first command, as it takes root a while. ``guard``
-    protects the files of the workspace that other programs obey.
+    protects the files of the workspace that other programs obey. ``denied`` finds what deny rules hide in it.
     """
 
     tier = "bwrap"
@@ -60,9 +64,10 @@ class Bwrap:
         ground: Ground,
         find_private: Callable[[], Sequence[str]] = tuple,
         guard: WorkspaceGuard | None = None,
+        denied: DeniedPaths | None = None,
     ) -> None:
         self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
-        self._guard = guard
+        self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # what one command changed is told from what another did
         self._private: tuple[str, ...] | None = None
         self.missing: tuple[
@@ -77,7 +82,15 @@ class Bwrap:
     def _layers(self) -> Layers:
         if self._private is None:
             self._private = tuple(self._find_private())
-        return layers(self._ground, self._private)
+        return layers(self._standing(), self._private)
+
+    def _standing(self) -> Ground:
+        """Return the ground with what deny rules hide, or keep from being written, at this moment."""
+        if self._denied is None:
+            return self._ground
+        return self._ground._replace(
+            hidden=(*self._ground.hidden, *self._denied.to_cover()), frozen=self._denied.find_frozen()
+        )
 
     async def run(
         self,

@@ -17,6 +17,7 @@ from agentctl.sandbox.cover import Ground, refusal
 
 if TYPE_CHECKING:
     from agentctl.sandbox.bwrap import Bwrap
+    from agentctl.sandbox.denied import DeniedPaths
 
 Wanted = Literal["auto", "bwrap", "none"]
 WITHOUT = "--sandbox none runs commands without a boundary"
@@ -44,11 +45,13 @@ async def open_sandbox(
     environment: Mapping[str, str] = MappingProxyType({}),
     secrets: Sequence[str] = (),
     files: Path | None = None,
+    denied: DeniedPaths | None = None,
 ) -> Sandbox:
     """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
 
     ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
     masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
+    ``denied`` finds what deny rules hide in the workspace, anew for each command.
     A boundary is tried before it is returned: what must fail in it fails, what must work works.
 
     Raises:
@@ -59,7 +62,8 @@ async def open_sandbox(
 
         return NoSandbox(workspace, environment=environment, secrets=secrets)
     try:
-        return (await _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files))[0]
+        tried = _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
+        return (await tried)[0]
     except SandboxUnavailable as error:
         raise SandboxUnavailable(error.message, hint=f"{error.hint}; or: {WITHOUT}") from error
 
@@ -81,20 +85,17 @@ def is_a_projects_folder(workspace: Path) -> bool:
         return False
 
 
-def configured_paths_in(workspace: Path) -> Mapping[str, str]:
-    """Return the paths of the workspace that git's configuration or hooks lead to, each with what leads there."""
-    from agentctl.sandbox.workspace_guard import configured_in  # noqa: PLC0415 - needed when something is written
-
-    ground = _standing(workspace)
-    return {path: named.program for path, named in configured_in(ground.workspace, ground.homes).items()}
-
-
 async def _tried(
-    workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path], files: Path | None = None
+    workspace: Path,
+    *,
+    network: bool,
+    read_only: bool,
+    hidden: Sequence[Path],
+    files: Path | None = None,
+    denied: DeniedPaths | None = None,
 ) -> tuple[Bwrap, tuple[str, ...]]:
     """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
-    from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
     from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
     from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
@@ -117,12 +118,8 @@ async def _tried(
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and ground.user is None
     find_private = partial(private_to_root, ground.workspace) if is_root else tuple
-    # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
-    folders = import_folders(ground.workspace)
-    imports = partial(is_importable, folders=folders) if folders else lambda _: False
-    guarded = not ground.read_only or ground.why_read_only
-    guard = WorkspaceGuard(ground, files, imports=imports) if guarded else None
-    return Bwrap(program, known, ground, find_private, guard), tried.missing
+    guard = None if ground.read_only and not ground.why_read_only else WorkspaceGuard(ground, files)
+    return Bwrap(program, known, ground, find_private, guard, denied), tried.missing
 
 
 def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from agentctl.sandbox.import_path import own_program
+from agentctl.sandbox.mounts import kernel_mounts
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
 _ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
@@ -22,7 +22,8 @@ class Ground(NamedTuple):
 
     ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
     a workspace that is not root's, and his group, where root asks: commands are run as him. ``why_read_only``: why
-    commands may not write to this workspace although they were asked to.
+    commands may not write to this workspace although they were asked to. ``frozen`` is what a deny rule keeps from
+    being written: real paths in the workspace.
     """
 
     workspace: str
@@ -33,12 +34,14 @@ class Ground(NamedTuple):
     network: bool = False
     user: tuple[int, int] | None = None
     why_read_only: str = ""
+    frozen: tuple[str, ...] = ()
 
 
 class Layers(NamedTuple):
     """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
 
     ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
+    ``pinned`` are the folders of the workspace around what is covered in it: nobody may rename these.
     """
 
     folders: tuple[str, ...]
@@ -48,6 +51,7 @@ class Layers(NamedTuple):
     links: tuple[tuple[str, str], ...]
     shown: tuple[str, ...]
     guarded: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
 
 
 def refusal(ground: Ground) -> str | None:
@@ -73,7 +77,7 @@ def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
     homes = {os.path.realpath(home) for home in ground.homes}
     homes = {home for home in homes if home != "/" and not any(beneath(home, place) for place in _PROGRAMS)}
     always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
-    loose = {*hidden, *map(os.path.realpath, _listening()), *_other_proc()}
+    loose = {*hidden, *map(os.path.realpath, _listening()), *kernel_mounts()}
     within = {place for place in loose if beneath(place, workspace)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
     folders = _outermost(place for place, kind in kinds if kind == "folder")
@@ -86,7 +90,8 @@ def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
         links=tuple((at, to) for at, to in _links(ground.given) if _under(at, folders)),
         shown=tuple(place for place in wanted(ground) if _under(place, folders)),
-        guarded=tuple(place for place in _obeyed(ground) if not _under(place, sorted(within))),
+        guarded=tuple(place for place in (*_obeyed(ground), *_frozen(ground)) if not _under(place, sorted(within))),
+        pinned=_pinned(workspace, (*within, *_frozen(ground))),
     )
 
 
@@ -108,6 +113,8 @@ def options(ground: Ground, laid: Layers, known: Collection[str], protected: Seq
     for file in (*laid.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
         said += ["--ro-bind", "/dev/null", file]
     said += ["--ro-bind" if ground.read_only else "--bind", ground.workspace, ground.workspace]
+    for place in laid.pinned:
+        said += ["--ro-bind" if ground.read_only else "--bind", place, place]
     for place in laid.guarded:
         said += ["--ro-bind", place, place]
     said += protected
@@ -118,6 +125,26 @@ def options(ground: Ground, laid: Layers, known: Collection[str], protected: Seq
     for at, to in laid.links:
         said += ["--symlink", to, at]
     return [*said, "--chdir", ground.given]
+
+
+def _frozen(ground: Ground) -> tuple[str, ...]:
+    """Return what a deny rule keeps from being written; nothing can be where all is read-only."""
+    return () if ground.read_only else tuple(place for place in ground.frozen if _kind(place) is not None)
+
+
+def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders between the workspace and what is covered in it, the outer ones first.
+
+    What is covered cannot be moved, but a folder around it could be, and by its new name no rule would know it. A mount
+    of its own keeps each in place.
+    """
+    found = set()
+    for place in places:
+        above = os.path.dirname(place)  # noqa: PTH120
+        while beneath(above, workspace) and above != workspace:
+            found.add(above)
+            above = os.path.dirname(above)  # noqa: PTH120
+    return tuple(sorted(found))
 
 
 def beneath(place: str, folder: str) -> bool:
@@ -161,15 +188,6 @@ def _listening() -> Iterator[str]:
                     yield fields[7]
             except (OSError, ValueError):
                 continue
-
-
-def _other_proc() -> Iterator[str]:
-    """Yield where else the kernel's list of processes is mounted: it would show those outside."""
-    for line in _lines("/proc/self/mountinfo"):
-        before, _, after = line.partition(" - ")
-        place = re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), before.split(" ")[4])
-        if after.split(" ")[0] == "proc" and not beneath(place, "/proc"):
-            yield place
 
 
 def _lines(file: str) -> list[str]:

@@ -16,6 +16,8 @@ from agentctl.tools.engine import Engine
 
 if TYPE_CHECKING:
     from agentctl.protocols import Sandbox, Tool
+    from agentctl.rules import Rule
+    from agentctl.sandbox.denied import DeniedPaths
 
 TOOLS: Mapping[str, str] = {
     "system_disks": "agentctl.tools.system:system_disks",
@@ -99,11 +101,15 @@ def toolbox(
     sandbox: Sandbox | None = None,
     private: Sequence[Path] = (),
     kept: Path | None = None,
+    restricting: Sequence[Rule] = (),
+    denied: DeniedPaths | None = None,
 ) -> LazyToolbox:
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
     about it names. No tool looks or writes into the folders ``private``; files of the run, in ``kept``, can be read.
+    ``restricting`` are the deny and ask rules: what they are about is left out of what shows several things at once.
+    ``denied`` are the files that those about paths hide.
 
     Raises:
         UsageError: ``names`` holds one that does not exist.
@@ -112,7 +118,7 @@ def toolbox(
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
     engine = Engine(docker_host, named_by=docker_host_from)
-    bench = Bench(workspace.absolute(), engine, now, sandbox, tuple(private), kept)
+    bench = Bench(workspace.absolute(), engine, now, sandbox, tuple(private), kept, tuple(restricting), denied)
     return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
 
 

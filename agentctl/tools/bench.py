@@ -11,6 +11,8 @@ from agentctl.tools.engine import Engine
 
 if TYPE_CHECKING:
     from agentctl.protocols import Sandbox
+    from agentctl.rules import Rule
+    from agentctl.sandbox.denied import DeniedPaths
 
 
 MOST_BYTES = 64 * 1024
@@ -20,7 +22,8 @@ MOST_KEPT_BYTES = 16 * 1024 * 1024
 class Bench(NamedTuple):
     """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
 
-    ``kept`` is the folder of the run's files.
+    ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
+    things in one call; ``denied`` is what those about paths hide.
     """
 
     workspace: Path
@@ -29,6 +32,8 @@ class Bench(NamedTuple):
     sandbox: Sandbox | None = None
     private: tuple[Path, ...] = ()
     kept: Path | None = None
+    restricting: tuple[Rule, ...] = ()
+    denied: DeniedPaths | None = None
 
     @property
     def most_bytes(self) -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
 import anyio
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.errors import EngineUnavailable
+from agentctl.permission.targets import Subject, Target, fits
 from agentctl.tools.answers import (
     Doc,
     document,
@@ -17,7 +18,6 @@ from agentctl.tools.answers import (
     fields,
     many,
     names_of,
-    nearest,
     number,
     text,
 )
@@ -27,35 +27,44 @@ from agentctl.tools.logs import KEPT_BYTES, MORE_KEPT_BYTES, LastLines, LogStrea
 from agentctl.tools.summary import name_of, summary
 from agentctl.tools.table import cell, counted, size, table
 from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.which import CONTAINER, OnContainer, the_container, the_very
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
-
-class Logs(Arguments):
+class Logs(OnContainer):
     """Which lines of whose log."""
 
-    name: str = Field(description="name or id")
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
 
 
-class One(Arguments):
+class One(OnContainer):
     """Which container."""
-
-    name: str = Field(description="name or id")
 
 
 class OneOrAll(Arguments):
     """Which container."""
 
     name: str | None = Field(None, description="name or id; without it all that run")
+    id: SkipJsonSchema[str | None] = None
 
 
-@typed(Logs)
+async def one_or_all(bench: Bench, arguments: OneOrAll) -> OneOrAll:
+    """Return the arguments with the true name and id of the container, if one is named.
+
+    Raises:
+        EngineUnavailable, ToolError: as ``the_container``.
+    """
+    if arguments.name is None:
+        return arguments
+    found = await the_container(bench, OnContainer(name=arguments.name, id=arguments.id))
+    return arguments.model_copy(update={"name": found.name, "id": found.id})
+
+
+@typed(Logs, resolve=the_container, target=CONTAINER)
 async def docker_logs(bench: Bench, arguments: Logs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
     since = parse_since(arguments.since, bench.now())
-    known = await inspect(bench, arguments.name)
+    known = await the_very(bench, arguments)
     asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
     lines = await last_lines(bench, known, asked)
     if not lines.kept:
@@ -65,23 +74,27 @@ async def docker_logs(bench: Bench, arguments: Logs) -> str:
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
-@typed(One)
+@typed(One, resolve=the_container, target=CONTAINER)
 async def docker_inspect(bench: Bench, arguments: One) -> str:
     """Show how a container is set up and fares: state, exit code, health, command, ports, mounts, networks, limits."""
-    return summary(await inspect(bench, arguments.name), bench.now())
+    return summary(await the_very(bench, arguments), bench.now())
 
 
-@typed(OneOrAll)
+@typed(OneOrAll, resolve=one_or_all, target=CONTAINER)
 async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     """Show what running containers use now: CPU, memory, network, disk, processes."""
+    left_out = 0
     if arguments.name is None:
         running = [
             (names_of(entry)[0], text(entry, "Id")) for entry in documents(await bench.engine.get("containers/json"))
         ]
         if not running:
             return "No containers are running."
+        allowed = [pair for pair in running if not _is_restricted(bench, *pair)]
+        left_out = len(running) - len(allowed)
+        running = allowed
     else:
-        known = await inspect(bench, arguments.name)
+        known = await the_very(bench, OnContainer(name=arguments.name, id=arguments.id))
         if not fields(known, "State").get("Running"):
             return f"{name_of(known)} is not running (state: {cell(text(known, 'State', 'Status'))})."
         running = [(name_of(known), text(known, "Id"))]
@@ -108,7 +121,15 @@ async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     rows = [(name, *use(found[identity])) for name, identity in sorted(running[:100]) if identity in found]
     header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
-    return table(header, rows) + cut
+    if left_out:
+        cut += f"\n{counted(left_out, 'container')} left out by a rule of the user."
+    return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
+
+
+def _is_restricted(bench: Bench, name: str, identity: str) -> bool:
+    """Say whether a deny or ask rule is about this container's use: a call that names none must not show it."""
+    subject = Subject({"name": name}, {"name": Target("container", (name,), identity)})
+    return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in bench.restricting)
 
 
 def most_kept(bench: Bench) -> int:
@@ -131,27 +152,6 @@ async def last_lines(bench: Bench, known: Doc, asked: Mapping[str, str]) -> Last
     for line in stream.rest():
         lines.add(line)
     return lines
-
-
-async def inspect(bench: Bench, container: str) -> Doc:
-    """Return what the engine knows about one container.
-
-    Raises:
-        EngineUnavailable: there is none of this name, with the nearest one; or the engine cannot be asked.
-    """
-    if _NAME.fullmatch(container):
-        try:
-            return document(await bench.engine.get(f"containers/{quote(container.removeprefix('/'))}/json"))
-        except NotThere:
-            pass
-    names = [
-        name for entry in documents(await bench.engine.get("containers/json", all="1")) for name in names_of(entry)
-    ]
-    sentence = f"No such container: {cell(container, 80)}."
-    if near := nearest(container, names):
-        sentence += f" D{near[1:]}"
-    there = f"there are: {', '.join(sorted(names)[:20])}" if names else "there are no containers at all"
-    raise EngineUnavailable(sentence, hint=f"{there}{', …' if len(names) > 20 else ''}   (docker ps -a)")
 
 
 def use(stats: Doc) -> tuple[str, ...]:

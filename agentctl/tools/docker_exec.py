@@ -19,7 +19,7 @@ from agentctl.tools.engine import EngineRefused
 from agentctl.tools.summary import name_of
 from agentctl.tools.table import cell
 from agentctl.tools.typed import typed
-from agentctl.tools.which import OnContainer, path_of, the_container, the_very
+from agentctl.tools.which import CONTAINER, OnContainer, path_of, the_container, the_very
 
 _LOOK_AGAIN_S = 0.2
 _GRACE_S = 1.0
@@ -58,7 +58,7 @@ async def checked(bench: Bench, arguments: Exec) -> Exec:
     return await the_container(bench, arguments)
 
 
-@typed(Exec, effect="destructive", resolve=checked)
+@typed(Exec, effect="destructive", resolve=checked, target=CONTAINER)
 async def docker_exec(bench: Bench, arguments: Exec) -> str:
     """Run a command inside a running container; tell exit code, stdout and stderr."""
     known = await the_very(bench, arguments)

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from pydantic import Field
 
 from agentctl.errors import EngineUnavailable, ToolError
+from agentctl.permission.targets import Target
 from agentctl.tools.answers import Doc, number, text, texts
 from agentctl.tools.bench import Bench
 from agentctl.tools.engine import EngineRefused
-from agentctl.tools.images import find_image, identity_of
+from agentctl.tools.images import find_image, identity_of, spellings, target_of
 from agentctl.tools.reference import Reference, parse_reference
 from agentctl.tools.table import cell, size
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.typed import Arguments, TargetOf, typed
 
 _SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
 _MOST_LINE = 1024 * 1024
@@ -39,7 +40,20 @@ async def the_name(_: Bench, arguments: Pull) -> Pull:
     return arguments.model_copy(update={"image": str(parse_reference(arguments.image))})
 
 
-@typed(Pull, effect="network", resolve=the_name)
+async def _names(bench: Bench, arguments: Pull) -> Target:
+    """Return all names of the image to fetch; a digest that is not here may be any tag of its repository."""
+    wanted = parse_reference(arguments.image)
+    names = spellings(arguments.image)
+    if not wanted.digest:
+        return Target("image", names)
+    try:
+        known = target_of(await find_image(bench, str(wanted)))
+    except EngineUnavailable:
+        return Target("image", names, repository=f"{wanted.domain}/{wanted.path}")
+    return known._replace(names=(*names, *known.names), repository=f"{wanted.domain}/{wanted.path}")
+
+
+@typed(Pull, effect="network", resolve=the_name, target=TargetOf("image", "image", _names))
 async def docker_pull(bench: Bench, arguments: Pull) -> str:
     """Fetch an image from its registry."""
     wanted = parse_reference(arguments.image)

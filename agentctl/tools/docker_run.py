@@ -16,11 +16,11 @@ from agentctl.tools.argv import Written, shell_note, split_command
 from agentctl.tools.bench import Bench
 from agentctl.tools.confined import environment, host_config, mountable, port_bindings
 from agentctl.tools.engine import EngineRefused
-from agentctl.tools.images import OnImage, the_image, the_very_image
+from agentctl.tools.images import IMAGE, OnImage, the_image, the_very_image
 from agentctl.tools.leftovers import CALL, OWNER, RUN, owner, remove, remove_unknown, sweep
 from agentctl.tools.lifecycle import death, fate, standing
 from agentctl.tools.summary import name_of
-from agentctl.tools.table import cell
+from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import typed
 from agentctl.tools.which import path_of
 
@@ -56,7 +56,7 @@ async def checked(bench: Bench, arguments: Run) -> Run:
     return await the_image(bench, arguments)
 
 
-@typed(Run, effect="write", resolve=checked)
+@typed(Run, effect="write", resolve=checked, target=IMAGE)
 async def docker_run(bench: Bench, arguments: Run) -> str:
     """Run a new container without network or privileges; wait for its end, tell exit code and output, remove it."""
     await sweep(bench)
@@ -73,6 +73,10 @@ async def docker_run(bench: Bench, arguments: Run) -> str:
     stays = False
     try:
         known = document(await bench.engine.get(f"containers/{identity}/json"))
+        if arguments.id is not None and not text(known, "Image").removeprefix("sha256:").startswith(arguments.id):
+            raise ToolError(
+                f"{cell(arguments.image, 80)} has become another image since this was asked", hint="ask again"
+            )
         await _started(bench, known, arguments)
         if arguments.detach:
             said, stays = await _left_running(bench, known), True
@@ -128,6 +132,13 @@ def _workspace(bench: Bench) -> Path:
     if address.path is None:
         raise ToolError(
             f"docker_run: the engine at {address} may be another machine, which does not have the workspace",
+            hint="leave workspace out",
+        )
+    if bench.denied is not None and (found := bench.denied.find().places):
+        # A container may go on for long, and could not be kept from what a rule hides: so it gets no workspace at all.
+        raise ToolError(
+            f"docker_run: the workspace holds {counted(len(found), 'file or folder', 'files or folders')} that a deny "
+            "rule hides, and cannot be mounted",
             hint="leave workspace out",
         )
     return mountable(bench.workspace, (Path(address.path), *_SOCKETS), bench.private)

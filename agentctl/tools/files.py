@@ -6,7 +6,6 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import anyio
@@ -16,7 +15,7 @@ from pydantic import Field
 from agentctl.errors import ToolError
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import real_relative
-from agentctl.tools.private import Identities, identities, refuse_private
+from agentctl.tools.private import PATH, hidden_now, identities, refuse_private
 from agentctl.tools.table import cell, counted, parse_size, size, table
 from agentctl.tools.typed import Arguments, typed
 from agentctl.tools.walk import SKIPPED, Entry, Walk
@@ -51,13 +50,13 @@ async def really(bench: Bench, arguments: P) -> P:
     return arguments.model_copy(update={"path": real})
 
 
-@typed(ListFiles, resolve=really)
+@typed(ListFiles, resolve=really, target=PATH)
 async def list_files(bench: Bench, arguments: ListFiles) -> str:
     """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
 
     Folders like .git and node_modules are only looked into when sizes are asked for.
     """
-    return await anyio.to_thread.run_sync(_list, bench.workspace, arguments, identities(bench.private))
+    return await anyio.to_thread.run_sync(_list, bench, arguments)
 
 
 def matcher(pattern: str) -> Callable[[Entry], bool]:
@@ -71,7 +70,7 @@ def matcher(pattern: str) -> Callable[[Entry], bool]:
     return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
 
 
-def _list(workspace: Path, wanted: ListFiles, private: Identities) -> str:
+def _list(bench: Bench, wanted: ListFiles) -> str:
     least = parse_size(wanted.min_size) if wanted.min_size is not None else 0
     if least is None:
         raise ToolError(
@@ -80,11 +79,12 @@ def _list(workspace: Path, wanted: ListFiles, private: Identities) -> str:
     weighed = wanted.sort == "size" or wanted.min_size is not None
     totals = wanted.kind == "folder" and weighed
     walk = Walk(
-        workspace,
+        bench.workspace,
         wanted.path,
         recursive=wanted.recursive or totals,
         skipped=frozenset() if weighed else SKIPPED,
-        private=private,
+        private=identities(bench.private),
+        hidden=hidden_now(bench),
         tick=anyio.from_thread.check_cancelled,
     )
     fits = matcher(wanted.pattern)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic import Field
@@ -15,9 +18,14 @@ from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
+from agentctl.tools.files import really
+from agentctl.tools.private import PATH, hidden_now, refuse_denied
 from agentctl.tools.table import cell, counted, table
 from agentctl.tools.typed import Arguments, typed
 from agentctl.tools.walk import real_folder
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied import Found
 
 _PATIENCE_S = 30.0
 _MOST_ROWS = 200
@@ -48,15 +56,19 @@ class GitStatus(Arguments):
     path: str = Field(".", description="a folder of the workspace, in the repository")
 
 
-@typed(GitStatus)
+@typed(GitStatus, resolve=really, target=PATH)
 async def git_status(bench: Bench, arguments: GitStatus) -> str:
     """Show a git repository's branch, how far it is ahead or behind, and its changed and untracked files."""
     folder = await anyio.to_thread.run_sync(real_folder, bench.workspace, arguments.path)
-    return await status(folder, {**child_environment(), **_QUIET})
+    found = await anyio.to_thread.run_sync(hidden_now, bench)
+    if found is None:
+        return await status(folder, {**child_environment(), **_QUIET})
+    refuse_denied(found, _relative(folder, found.root))
+    return await status(folder, {**child_environment(), **_QUIET}, partial(_hides, found))
 
 
-async def status(folder: Path, env: Mapping[str, str]) -> str:
-    """Return the summary for the repository that ``folder`` lies in.
+async def status(folder: Path, env: Mapping[str, str], hides: Callable[[str], bool] | None = None) -> str:
+    """Return the summary for the repository that ``folder`` lies in, without the files (real paths) that ``hides``.
 
     Raises:
         ToolError: git is missing, this is no repository, or its own configuration names a program.
@@ -78,7 +90,48 @@ async def status(folder: Path, env: Mapping[str, str]) -> str:
     answer = await git(*_SAFE, "status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty")
     if answer.exit_code != 0:
         raise _failed(answer, folder)
-    return summary(answer.stdout, cut=answer.truncated_bytes > 0)
+    listed = answer.stdout
+    if hides is not None:
+        listed = _without_hidden(listed, Path(top.stdout.removesuffix("\n")), hides)
+    return summary(listed, cut=answer.truncated_bytes > 0)
+
+
+def _relative(folder: Path, root: str) -> str:
+    return os.path.relpath(folder, root)
+
+
+def _hides(found: Found, path: str) -> bool:
+    """Whether a real path is hidden; what lies outside the workspace is no rule's."""
+    relative = os.path.relpath(path, found.root)
+    return not relative.startswith("../") and found.hides(relative)
+
+
+def _without_hidden(listed: str, top: Path, hides: Callable[[str], bool]) -> str:
+    root = os.path.realpath(top)
+    return "".join(line for line in listed.splitlines(keepends=True) if not _is_hidden(line, root, hides))
+
+
+def _is_hidden(line: str, root: str, hides: Callable[[str], bool]) -> bool:
+    """Whether a line of ``git status --porcelain=v1`` names a file that a deny rule hides, before or after a rename."""
+    if line.startswith("##"):
+        return False
+    names = line[3:].removesuffix("\n").split(" -> ")
+    return any(hides(f"{root}/{_unquoted(name)}") for name in names)
+
+
+def _unquoted(name: str) -> str:
+    """Return a file's name as it is, where git wrote it in quotes with the escapes of C."""
+    if not (name.startswith('"') and name.endswith('"') and len(name) > 1):
+        return name
+    raw = re.sub(rb"\\([0-7]{3}|.)", _escape, os.fsencode(name[1:-1]))
+    return os.fsdecode(raw)
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    said = found[1]
+    if len(said) == 3:
+        return bytes([int(said, 8) & 255])
+    return {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}.get(said, said)
 
 
 async def _refuse_programs(git: Callable[..., Awaitable[CommandResult]], top: Path) -> None:

@@ -9,12 +9,13 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.errors import EngineUnavailable, ToolError
+from agentctl.permission.targets import Target, image_spellings
 from agentctl.tools.answers import Doc, document, documents, nearest, text, texts
 from agentctl.tools.bench import Bench
 from agentctl.tools.engine import EngineRefused, NotThere
 from agentctl.tools.reference import familiar, is_identity, parse_reference
 from agentctl.tools.table import cell, counted
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.typed import Arguments, TargetOf, typed
 
 _PATIENCE_S = 60.0
 
@@ -90,12 +91,42 @@ async def find_image(bench: Bench, image: str) -> Doc:
     )
 
 
+def spellings(reference: str) -> tuple[str, ...]:
+    """Return every way to write an image's name: with and without ``docker.io/``, ``library/`` and ``:latest``."""
+    try:
+        parsed = parse_reference(reference)
+    except ToolError:
+        return (reference,)
+    if not parsed.digest:
+        return image_spellings(parsed.domain, parsed.path, parsed.tag)
+    return tuple(f"{name}@{parsed.digest}" for name in image_spellings(parsed.domain, parsed.path, ""))
+
+
+def target_of(known: Doc) -> Target:
+    """Return all names of an image that is here: its tags and digests, its id."""
+    references = (*texts(known, "RepoTags"), *texts(known, "RepoDigests"))
+    names = tuple(name for reference in references for name in spellings(reference))
+    return Target("image", names, text(known, "Id").removeprefix("sha256:"))
+
+
+async def names_here(bench: Bench, arguments: OnImage) -> Target:
+    """Return all names of an image that was resolved.
+
+    Raises:
+        EngineUnavailable: it is gone, or the engine cannot be asked.
+    """
+    return target_of(await find_image(bench, arguments.image))
+
+
+IMAGE = TargetOf("image", "image", names_here)
+
+
 def identity_of(known: Doc) -> str:
     """Return the first 12 characters of an image's id."""
     return text(known, "Id").removeprefix("sha256:")[:12]
 
 
-@typed(RemoveImage, effect="destructive", resolve=the_image)
+@typed(RemoveImage, effect="destructive", resolve=the_image, target=IMAGE)
 async def docker_rmi(bench: Bench, arguments: RemoveImage) -> str:
     """Remove an image."""
     await the_very_image(bench, arguments)
@@ -130,4 +161,14 @@ def _called(known: Doc, given: str) -> str:
     return tags[0] if tags else identity_of(known)
 
 
-__all__ = ["OnImage", "docker_rmi", "find_image", "identity_of", "the_image", "the_very_image"]
+__all__ = [
+    "IMAGE",
+    "OnImage",
+    "docker_rmi",
+    "find_image",
+    "identity_of",
+    "spellings",
+    "target_of",
+    "the_image",
+    "the_very_image",
+]

@@ -16,7 +16,7 @@ from agentctl.tools.engine import EngineRefused, NotThere
 from agentctl.tools.summary import bindings_of, health_of, name_of, state_of
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import typed
-from agentctl.tools.which import OnContainer, path_of, the_container, the_very
+from agentctl.tools.which import CONTAINER, OnContainer, path_of, the_container, the_very
 
 WATCHED_S = 1.0
 _LOOK_AGAIN_S = 0.1
@@ -42,7 +42,7 @@ class Remove(OnContainer):
     volumes: bool = Field(False, description="its anonymous volumes too")
 
 
-@typed(Start, effect="write", resolve=the_container)
+@typed(Start, effect="write", resolve=the_container, target=CONTAINER)
 async def docker_start(bench: Bench, arguments: Start) -> str:
     """Start a stopped container."""
     before = await the_very(bench, arguments)
@@ -53,7 +53,7 @@ async def docker_start(bench: Bench, arguments: Start) -> str:
     return await _watched(bench, before, "started", since)
 
 
-@typed(Stop, effect="write", resolve=the_container)
+@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
 async def docker_restart(bench: Bench, arguments: Stop) -> str:
     """Restart a container (or start it) and tell how it fares a second later."""
     before = await the_very(bench, arguments)
@@ -63,7 +63,7 @@ async def docker_restart(bench: Bench, arguments: Stop) -> str:
     return await _watched(bench, before, "restarted", since)
 
 
-@typed(Stop, effect="write", resolve=the_container)
+@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
 async def docker_stop(bench: Bench, arguments: Stop) -> str:
     """Stop a container."""
     before = await the_very(bench, arguments)
@@ -80,7 +80,7 @@ async def docker_stop(bench: Bench, arguments: Stop) -> str:
     return f"{name} was stopped: exit code {code}{killed}."
 
 
-@typed(Remove, effect="destructive", resolve=the_container)
+@typed(Remove, effect="destructive", resolve=the_container, target=CONTAINER)
 async def docker_rm(bench: Bench, arguments: Remove) -> str:
     """Remove a container for good."""
     before = await the_very(bench, arguments)

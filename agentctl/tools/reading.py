@@ -16,6 +16,7 @@ from agentctl.errors import ToolError
 from agentctl.mark import Excerpt, Origin, Parted, end_of_character, parted
 from agentctl.tools.bench import Bench
 from agentctl.tools.files import really
+from agentctl.tools.private import PATH, hidden_now
 from agentctl.tools.table import cell, counted, size
 from agentctl.tools.typed import Arguments, typed
 from agentctl.tools.walk import opened
@@ -53,7 +54,7 @@ async def _resolved(bench: Bench, arguments: ReadFile) -> ReadFile:
     return real
 
 
-@typed(ReadFile, resolve=_resolved)
+@typed(ReadFile, resolve=_resolved, target=PATH)
 async def read_file(bench: Bench, arguments: ReadFile) -> str:
     """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
     _refuse_nonsense(arguments)
@@ -80,7 +81,7 @@ def _refuse_nonsense(wanted: ReadFile) -> None:
 @contextmanager
 def _opened(bench: Bench, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
     if not path.startswith(PREFIX):
-        with opened(bench.workspace, path) as found:
+        with opened(bench.workspace, path, hidden_now(bench)) as found:
             yield found
         return
     with open_kept(bench.kept, path) as handle:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from pydantic import Field
@@ -21,10 +21,13 @@ from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import resolve_relative
 from agentctl.tools.files import matcher, really
-from agentctl.tools.private import identities
+from agentctl.tools.private import PATH, identities, refuse_denied
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, capped, typed
 from agentctl.tools.walk import Walk, open_regular
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied import Found
 
 _LONGEST_LINE = 64 * 1024
 _PATIENCE_S = 15
@@ -61,12 +64,14 @@ class _Wanted:
     ignore_case: bool
     limit: int
     private: Sequence[Sequence[int]] = ()
+    hidden: Sequence[str] = ()
 
 
-@typed(SearchFiles, resolve=really)
+@typed(SearchFiles, resolve=really, target=PATH)
 async def search_files(bench: Bench, arguments: SearchFiles) -> str:
     """Find text in the files of the workspace: path, line number and line of each match."""
-    wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(bench.private))))
+    hidden = () if bench.denied is None else bench.denied.hidden_texts
+    wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(bench.private))), hidden=hidden)
     if not wanted.regex:
         return await anyio.to_thread.run_sync(_search_here, bench.workspace, wanted)
     try:
@@ -112,7 +117,8 @@ def _search_here(workspace: Path, wanted: _Wanted) -> str:
 def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     alone = _one_file(workspace, wanted.path)
     private = frozenset((device, inode) for device, inode in wanted.private)
-    walk = Walk(workspace, "." if alone else wanted.path, tick=tick, private=private)
+    hidden = _hidden(workspace, wanted.hidden)
+    walk = Walk(workspace, "." if alone else wanted.path, tick=tick, private=private, hidden=hidden)
     fits, find = matcher(wanted.pattern), _finder(wanted)
     lines: list[str] = []
     files = searched = 0
@@ -121,6 +127,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
         for path in (alone,) if alone else (entry.path for entry in walk if entry.is_file and fits(entry)):
             try:
                 with open_regular(root, path) as handle:
+                    refuse_denied(hidden, path, handle.fileno())
                     before, searched = len(lines), searched + 1
                     if b"\0" in handle.peek(8192)[:8192]:
                         continue
@@ -146,6 +153,16 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
         return "; ".join([f"No match for {cell(wanted.text)!r}", looked, *walk.notes()])
     words = f"{counted(len(lines), 'match', 'matches')} in {counted(files, 'file')}"
     return "\n".join([*lines, "; ".join([words, looked, *walk.notes()])])
+
+
+def _hidden(workspace: Path, patterns: Sequence[str]) -> Found | None:
+    """Return what deny rules hide: found anew, as the search may run in a process of its own."""
+    if not patterns:
+        return None
+    from agentctl.rules import Rule  # noqa: PLC0415 - few runs have such a rule
+    from agentctl.sandbox.denied import DeniedPaths  # noqa: PLC0415
+
+    return DeniedPaths(workspace, [Rule("read_file", (("path", pattern),)) for pattern in patterns]).find()
 
 
 def _one_file(workspace: Path, path: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,10 @@ import anyio
 from pydantic import Field
 
 from agentctl.errors import ToolError
+from agentctl.permission.targets import Target
 from agentctl.tools.bench import Bench
 from agentctl.tools.table import counted, facts, size, span, table
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.typed import Arguments, TargetOf, typed
 
 _PSEUDO = frozenset(
     {"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devfs", "devpts", "devtmpfs"}
@@ -34,7 +36,18 @@ class Nothing(Arguments):
     """No arguments."""
 
 
-@typed(Disks)
+async def _names(bench: Bench, arguments: Disks) -> Target:
+    """Return the names of the path that the disk is asked for by; it may lie outside the workspace."""
+    return await anyio.to_thread.run_sync(_machine_path, bench.workspace, arguments.path or ".")
+
+
+def _machine_path(workspace: Path, path: str) -> Target:
+    whole = os.path.join(workspace, os.path.expanduser(path))  # noqa: PTH111, PTH118
+    names = (os.path.normpath(whole), os.path.realpath(whole))
+    return Target("path", names, roots=(os.fspath(workspace),))
+
+
+@typed(Disks, target=TargetOf("path", "path", _names))
 async def system_disks(bench: Bench, arguments: Disks) -> str:
     """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
     if arguments.path is None:

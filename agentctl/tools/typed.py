@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentctl.errors import ToolError
 from agentctl.messages import ToolSpec
+from agentctl.permission.targets import Kind, Subject, Target
 from agentctl.protocols import Reply
 from agentctl.text import did_you_mean, safe_text
 from agentctl.tools.bench import MOST_BYTES
@@ -33,13 +34,21 @@ class Arguments(BaseModel):
 A = TypeVar("A", bound=Arguments)
 
 
+class TargetOf(NamedTuple):
+    """The argument that names what a tool's calls are about, and what looks up all names of it."""
+
+    argument: str
+    kind: Kind
+    look: Callable[[Bench, Any], Awaitable[Target]]
+
+
 @dataclass(frozen=True, slots=True)
 class TypedTool(Generic[A]):
     """A tool as written down; ``at`` puts it to work on a bench.
 
     ``effect`` may depend on the bench. ``contained`` says whether its changes stay inside the workspace or a sandbox.
     ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
-    ``obeyed`` returns who obeys the file that a call writes.
+    ``obeyed`` returns who obeys the file that a call writes. ``target`` gives rules all names of what a call is about.
     """
 
     name: str
@@ -50,6 +59,7 @@ class TypedTool(Generic[A]):
     contained: bool | Callable[[Bench], bool] = False
     resolve: Callable[[Bench, A], Awaitable[A]] | None = None
     obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None
+    target: TargetOf | None = None
 
     def at(self, bench: Bench) -> BoundTool[A]:
         """Return the tool that acts with what lies on ``bench``."""
@@ -103,6 +113,37 @@ class BoundTool(Generic[A]):
         async with self._in_safe_words():
             return await self.tool.obeyed(self.bench, check(self.tool.name, self.tool.arguments, arguments))
 
+    def subject(self, arguments: Mapping[str, object]) -> Subject:
+        """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given.
+
+        Wrong arguments stay as they are: the call fails on its own.
+        """
+        try:
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+        except ToolError:
+            return Subject(arguments)
+        found = {name: value for name, value in checked.model_dump(mode="json").items() if value is not None}
+        target = self.tool.target
+        if target is None or not isinstance(given := found.get(target.argument), str):
+            return Subject(found)
+        roots = (str(self.bench.workspace),) if target.kind == "path" else ()
+        return Subject(found, {target.argument: Target(target.kind, (given,), roots=roots)})
+
+    async def look_up(self, subject: Subject) -> Subject:
+        """Return the ``subject`` of a prepared call with all names of its target.
+
+        Raises:
+            ToolError: the target cannot be looked up, in safe words.
+        """
+        target = self.tool.target
+        if target is None or target.argument not in subject.targets:
+            return subject
+        async with self._in_safe_words():
+            checked = check(self.tool.name, self.tool.arguments, subject.arguments)
+            found = await target.look(self.bench, checked)
+        known = subject.targets[target.argument]
+        return subject._replace(targets={target.argument: found._replace(names=(*known.names, *found.names))})
+
     async def __call__(self, arguments: Mapping[str, object]) -> str:
         """Check the arguments, act, and return safe text of at most ``bench.most_bytes`` bytes.
 
@@ -141,11 +182,13 @@ def typed(
     contained: bool | Callable[[Bench], bool] = False,
     resolve: Callable[[Bench, A], Awaitable[A]] | None = None,
     obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None,
+    target: TargetOf | None = None,
 ) -> Callable[[Callable[[Bench, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[Bench, A], Awaitable[str]]) -> TypedTool[A]:
-        return TypedTool(act.__name__, cleandoc(act.__doc__ or ""), arguments, act, effect, contained, resolve, obeyed)
+        said = cleandoc(act.__doc__ or "")
+        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, obeyed, target)
 
     return make
 

@@ -10,15 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentctl.errors import ToolError
+from agentctl.sandbox.mounts import is_kernel_file
 from agentctl.text import did_you_mean
-from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, resolve_relative
-from agentctl.tools.private import Identities
+from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
+from agentctl.tools.private import Identities, refuse_denied
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied import Found
 
 SKIPPED = frozenset(
     {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".cache", ".hypothesis"}
@@ -62,11 +66,11 @@ class Entry:
 
 
 @contextmanager
-def opened(workspace: Path, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+def opened(workspace: Path, path: str, hidden: Found | None = None) -> Iterator[tuple[BufferedReader, os.stat_result]]:
     """Open a regular file of the workspace for reading; a pipe or a device is refused without touching it.
 
     Raises:
-        ToolError: outside, missing (with near names), no regular file, no permission.
+        ToolError: ``hidden`` by a deny rule, outside, missing (with near names), no regular file, no permission.
     """
     relative = resolve_relative(workspace, path)
     root = open_workspace(workspace)
@@ -80,6 +84,7 @@ def opened(workspace: Path, path: str) -> Iterator[tuple[BufferedReader, os.stat
     finally:
         os.close(root)
     with handle:
+        refuse_denied(hidden, relative, handle.fileno())
         yield handle, os.fstat(handle.fileno())
 
 
@@ -92,37 +97,27 @@ def open_regular(root: int, relative: str) -> BufferedReader:
     """
     look = open_beneath(root, relative, _LOOK)
     try:
-        _must_be_regular(os.fstat(look), relative)
+        _must_be_regular(look, relative)
     finally:
         os.close(look)
     handle = open(open_beneath(root, relative, _READ), "rb")  # noqa: PTH123, SIM115 - a descriptor
     try:
-        _must_be_regular(os.fstat(handle.fileno()), relative)
+        _must_be_regular(handle.fileno(), relative)
     except ToolError:
         handle.close()
         raise
     return handle
 
 
-def _must_be_regular(status: os.stat_result, path: str) -> None:
-    if stat.S_ISREG(status.st_mode) and status.st_dev not in _kernel_devices():
+def _must_be_regular(descriptor: int, path: str) -> None:
+    status = os.fstat(descriptor)
+    # Asked of the file system itself: a second /proc, mounted in the workspace, is another device than the first.
+    if stat.S_ISREG(status.st_mode) and not is_kernel_file(descriptor, status):
         return
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a file of the kernel")
     raise ToolError(
         f"{path} is {kind}, not a regular file", hint="list it with list_files" if kind == "a folder" else ""
     )
-
-
-@cache
-def _kernel_devices() -> frozenset[int]:
-    """The file systems of the kernel: their files are no data, and /proc shows the environment of processes."""
-    found = set()
-    for place in ("/proc", "/sys", "/dev"):
-        try:
-            found.add(os.stat(place).st_dev)  # noqa: PTH116
-        except OSError:
-            continue
-    return frozenset(found - {os.stat("/").st_dev})  # noqa: PTH116
 
 
 def real_folder(workspace: Path, path: str) -> Path:
@@ -153,7 +148,7 @@ def real_folder(workspace: Path, path: str) -> Path:
 class Walk:
     """Everything below a folder, depth first, names in order; says afterwards what was left out, and why.
 
-    ``private`` folders are not there at all.
+    ``private`` folders are not there at all, nor is what deny rules have ``hidden``.
     """
 
     def __init__(
@@ -164,6 +159,7 @@ class Walk:
         recursive: bool = True,
         skipped: frozenset[str] = SKIPPED,
         private: Identities = frozenset(),
+        hidden: Found | None = None,
         entries: int = MOST_ENTRIES,
         seconds: float = MOST_SECONDS,
         tick: Callable[[], None] = lambda: None,
@@ -173,16 +169,19 @@ class Walk:
         self.unreadable = 0
         self.not_entered: set[str] = set()
         self._workspace, self._path, self._recursive = workspace, path, recursive
-        self._private = private
+        self._private, self._hidden, self.denied = private, hidden, 0
+        self._devices: dict[int, bool] = {}
         self._skipped, self._left, self._seconds, self._tick = skipped, entries, seconds, tick
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield what is there. ``tick`` is called between folders and may raise to end the walk.
 
         Raises:
-            ToolError: the folder to start from cannot be read.
+            ToolError: the folder to start from cannot be read, or is hidden by a deny rule.
         """
         start = resolve_relative(self._workspace, self._path)
+        if self._hidden is not None:
+            refuse_denied(self._hidden, real_relative(self._workspace, start))
         self._end = time.monotonic() + self._seconds
         root = open_workspace(self._workspace)
         try:
@@ -205,6 +204,8 @@ class Walk:
         said = [f"not looked into: {', '.join(sorted(self.not_entered))}"] if self.not_entered else []
         if self.unreadable:
             said.append(f"{self.unreadable} could not be read")
+        if self.denied:
+            said.append(f"{self.denied} left out by a deny rule of the user")
         return [*said, *([f"incomplete: {self.cut}"] if self.cut else [])]
 
     def _below(self, root: int, start: str) -> Iterator[Entry]:
@@ -228,18 +229,31 @@ class Walk:
                 if (entry.status.st_dev, entry.status.st_ino) in self._private:
                     self.not_entered.add(entry.name)
                     continue
+                if self._hidden is not None and self._hidden.hides_entry(entry.path, entry.status):
+                    self.denied += 1
+                    continue
                 yield entry
-                if self._recursive and entry.is_folder and entry.status.st_dev not in _kernel_devices():
+                if self._recursive and entry.is_folder:
                     if entry.name in self._skipped:
                         self.not_entered.add(entry.name)
                     else:
                         deeper.append(entry.path)
             pending += reversed(deeper)
 
+    def _is_of_the_kernel(self, folder: int) -> bool:
+        """Say whether an open folder lies in a file system of the kernel; each device is asked once."""
+        status = os.fstat(folder)
+        if status.st_dev not in self._devices:
+            self._devices[status.st_dev] = is_kernel_file(folder, status)
+        return self._devices[status.st_dev]
+
     def _listed(self, root: int, folder: str) -> list[Entry]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
         handle = open_beneath(root, folder, flags)
         try:
+            if self._is_of_the_kernel(handle):
+                self.not_entered.add(folder.rpartition("/")[2])
+                return []
             with os.scandir(handle) as found:
                 names = list(islice(found, self._left + 1))
                 if len(names) > self._left:

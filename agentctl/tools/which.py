@@ -9,13 +9,15 @@ from urllib.parse import quote
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from agentctl.errors import ToolError
-from agentctl.tools.answers import Doc, document, text
+from agentctl.errors import EngineUnavailable, ToolError
+from agentctl.permission.targets import Target
+from agentctl.tools.answers import Doc, document, documents, names_of, nearest, text
 from agentctl.tools.bench import Bench
-from agentctl.tools.container import inspect
 from agentctl.tools.engine import NotThere
 from agentctl.tools.table import cell
-from agentctl.tools.typed import Arguments
+from agentctl.tools.typed import Arguments, TargetOf
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 class OnContainer(Arguments):
@@ -56,7 +58,7 @@ async def the_very(bench: Bench, arguments: OnContainer) -> Doc:
     if re.fullmatch(r"[0-9a-f]{12,64}", arguments.id) is None:
         raise ToolError(f"{cell(arguments.id, 20)!r} is no container's id", hint="leave the id out")
     try:
-        known = document(await bench.engine.get(f"containers/{quote(arguments.id)}/json"))
+        known = await _by_id(bench, arguments.id)
     except NotThere as error:
         raise ToolError(f"{name} ({arguments.id}) is gone: it was removed after this was asked", hint=look) from error
     if text(known, "Name").removeprefix("/") != arguments.name and not text(known, "Id").startswith(arguments.name):
@@ -64,9 +66,54 @@ async def the_very(bench: Bench, arguments: OnContainer) -> Doc:
     return known
 
 
+async def inspect(bench: Bench, container: str) -> Doc:
+    """Return what the engine knows about one container.
+
+    Raises:
+        EngineUnavailable: there is none of this name, with the nearest one; or the engine cannot be asked.
+    """
+    if _NAME.fullmatch(container):
+        try:
+            return document(await bench.engine.get(f"containers/{quote(container.removeprefix('/'))}/json"))
+        except NotThere:
+            pass
+    names = [
+        name for entry in documents(await bench.engine.get("containers/json", all="1")) for name in names_of(entry)
+    ]
+    sentence = f"No such container: {cell(container, 80)}."
+    if near := nearest(container, names):
+        sentence += f" D{near[1:]}"
+    there = f"there are: {', '.join(sorted(names)[:20])}" if names else "there are no containers at all"
+    raise EngineUnavailable(sentence, hint=f"{there}{', …' if len(names) > 20 else ''}   (docker ps -a)")
+
+
+async def _by_id(bench: Bench, identity: str) -> Doc:
+    """Return the container whose id begins with ``identity``, also where another one has that as its name.
+
+    Raises:
+        NotThere: there is none.
+    """
+    known = document(await bench.engine.get(f"containers/{quote(identity)}/json"))
+    if text(known, "Id").startswith(identity):
+        return known
+    # The engine looks for names before it looks for the beginnings of ids: a name may be made to look like one.
+    for entry in documents(await bench.engine.get("containers/json", all="1")):
+        if text(entry, "Id").startswith(identity):
+            return document(await bench.engine.get(f"containers/{quote(text(entry, 'Id'))}/json"))
+    raise NotThere(f"No container has the id {identity}.", code=404, said="no such id")
+
+
+async def _names(bench: Bench, arguments: OnContainer) -> Target:
+    """Return the names of a container that was resolved."""
+    return Target("container", (arguments.name,), arguments.id or "")
+
+
+CONTAINER = TargetOf("name", "container", _names)
+
+
 def path_of(known: Doc, *more: str) -> str:
     """Return the engine's path of a container, by its whole id."""
     return "/".join(["containers", quote(text(known, "Id"), safe=""), *more])
 
 
-__all__ = ["OnContainer", "path_of", "the_container", "the_very"]
+__all__ = ["CONTAINER", "OnContainer", "inspect", "path_of", "the_container", "the_very"]

@@ -16,9 +16,10 @@ from agentctl.errors import ToolError, UsageError
 from agentctl.protocols import FileNotice, Reply
 from agentctl.replacing import put_whole
 from agentctl.sandbox.choose import is_a_projects_folder
+from agentctl.sandbox.mounts import is_kernel_file
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
-from agentctl.tools.private import program_in, refuse_private
+from agentctl.tools.private import PATH, hidden_now, program_in, refuse_denied, refuse_private
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, typed
 
@@ -55,10 +56,10 @@ async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
     return await anyio.to_thread.run_sync(obeyed_in, bench.workspace, arguments.path)
 
 
-@typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed)
+@typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
 async def write_file(bench: Bench, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made."""
-    written = await anyio.to_thread.run_sync(_write, arguments.path, arguments.text, bench.workspace)
+    written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments)
     text = arguments.text
     lines = text.count("\n") + (not text.endswith("\n") and text != "")
     was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
@@ -66,6 +67,12 @@ async def write_file(bench: Bench, arguments: WriteFile) -> str:
     said = f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
     obeyed = await _obeyed(bench, arguments)
     return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
+
+
+def _write_allowed(bench: Bench, arguments: WriteFile) -> _Written:
+    if bench.denied is not None:
+        refuse_denied(hidden_now(bench), _target(bench.workspace, arguments.path))
+    return _write(arguments.path, arguments.text, bench.workspace)
 
 
 def _target(workspace: Path, path: str) -> str:
@@ -145,6 +152,8 @@ def _open_folder(root: int, relative: str) -> int:
     parent, _, name = relative.rpartition("/")
     above = _open_folder(root, parent or ".")
     try:
+        if is_kernel_file(above, os.fstat(above)):  # a folder made there acts: a control group, a configuration
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), relative)
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=above)
         os.fsync(above)

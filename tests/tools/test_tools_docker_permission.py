@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,8 @@ from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits
 from agentctl.protocols import Approval, Question
-from agentctl.rules import parse_rule
-from agentctl.tools import LazyToolbox
+from agentctl.rules import Rule, parse_rule
+from agentctl.tools import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, Make, inspected
 
 pytest_plugins = ["tests.engine_plugin", "tests.tools.docker_plugin"]
@@ -173,3 +174,111 @@ async def test_what_was_swapped_while_the_question_stood_is_not_touched(
     assert isinstance(result, ToolError)
     assert "is gone: it was removed after this was asked" in result.message
     assert inspected(docker, name)["State"]["Running"] is True
+
+
+ON_A_CONTAINER: dict[str, dict[str, object]] = {
+    "docker_logs": {},
+    "docker_inspect": {},
+    "docker_stats": {},
+    "docker_start": {},
+    "docker_stop": {},
+    "docker_restart": {},
+    "docker_rm": {},
+    "docker_exec": {"command": "ls"},
+}
+
+
+async def test_no_spelling_of_a_container_gets_round_a_rule_that_denies_it(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    identity = inspected(docker, name)["Id"]
+    spellings = (name, f"/{name}", identity, identity[:12], identity[:7], identity[:4])
+    for rule in (
+        f"docker_*(name={name})",
+        f"docker_*(name=/{name})",
+        f"*(name={identity[:12]})",
+        f"*(name={identity})",
+    ):
+        door = Door(box, person=Person(Approval(granted=True)), deny=(rule,))
+        for tool, more in ON_A_CONTAINER.items():
+            for given in spellings:
+                result = await door.ask(tool, name=given, **more)
+                assert isinstance(result, ActionDenied), (rule, tool, given, result)
+        assert isinstance(await door.ask("docker_inspect", name="sample-web"), str)
+    assert inspected(docker, name)["State"]["Running"] is True
+
+
+async def test_use_of_all_containers_leaves_out_those_that_a_rule_denies(
+    docker_host: str, make: Make, docker: Docker, tmp_path: Path
+) -> None:
+    web, other = make(), make()
+    identity = inspected(docker, web)["Id"]
+    for rule in (f"docker_stats(name={web})", f"docker_*(name=/{web})", f"docker_stats(name={identity[:12]})"):
+        rules: tuple[Rule, ...] = (parse_rule(rule),)
+        async with toolbox(workspace=tmp_path, docker_host=docker_host, restricting=rules) as restricted:
+            result = await Door(restricted, deny=(rule,)).ask("docker_stats")
+        assert isinstance(result, str)
+        assert other in result
+        assert web not in result
+        assert result.endswith("1 container left out by a rule of the user.")
+
+
+@pytest.mark.parametrize("tool", ["docker_run", "docker_rmi", "docker_pull"])
+async def test_no_spelling_of_an_image_gets_round_a_rule_that_denies_it(
+    box: LazyToolbox, docker: Docker, tool: str
+) -> None:
+    docker("tag", "busybox:local", "t-denied:latest")
+    docker("tag", "busybox:local", "t-denied:other")
+    try:
+        identity = docker("inspect", "-f", "{{.Id}}", "busybox:local")
+        spellings = ["t-denied", "t-denied:latest", "library/t-denied", "docker.io/t-denied"]
+        spellings += ["docker.io/library/t-denied:latest", "index.docker.io/library/t-denied"]
+        for rule in (*spellings, "t-den*", "docker.io/library/t-*"):
+            door = Door(box, person=Person(Approval(granted=True)), deny=(f"{tool}(image={rule})",))
+            for given in spellings:
+                result = await door.ask(tool, image=given)
+                assert isinstance(result, ActionDenied), (rule, given, result)
+        if tool != "docker_pull":  # which fetches by name alone
+            for rule in ("t-denied", identity, identity[7:19]):
+                door = Door(box, person=Person(Approval(granted=True)), deny=(f"{tool}(image={rule})",))
+                for given in ("t-denied:other", "busybox:local"):
+                    assert isinstance(await door.ask(tool, image=given), ActionDenied), (rule, given)
+    finally:
+        docker("rmi", "t-denied:latest", "t-denied:other")
+
+
+async def test_a_digest_that_is_not_here_is_denied_with_every_tag_of_its_name(box: LazyToolbox) -> None:
+    digest = f"redis@sha256:{'0' * 64}"
+    for rule, kind in (
+        ("redis:7", ActionDenied),
+        ("docker.io/library/redis", ActionDenied),
+        ("postgres:16", ToolError),
+    ):
+        door = Door(box, person=Person(Approval(granted=True)), deny=(f"docker_pull(image={rule})",))
+        assert isinstance(await door.ask("docker_pull", image=digest), kind), rule
+
+
+async def test_a_container_that_is_named_like_the_id_of_another_is_never_taken_for_it(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    identity = inspected(docker, name)["Id"]
+    impostor = identity[:12]
+    docker("run", "-d", "--name", impostor, "--network", "none", "busybox:local", "sleep", "1000")
+    try:
+        person = Person(Approval(granted=True))
+        door = Door(box, person=person)
+        stopped = await door.ask("docker_stop", name=name, timeout=1)
+        assert isinstance(stopped, str)
+        assert stopped.startswith(f"{name} was stopped")
+        [question] = person.asked
+        assert (question.call.arguments["name"], question.call.arguments["id"]) == (name, identity[:12])
+        assert inspected(docker, f"/{impostor}")["State"]["Running"] is True
+        removed = await door.ask("docker_rm", name=impostor, force=True)
+        assert removed == f"{impostor} was removed (it was running)."
+        assert inspected(docker, name)["Id"] == identity, "the one whose id begins so is still there"
+        denied = await Door(box, person=person, deny=(f"docker_rm(name={name})",)).ask("docker_rm", name=impostor)
+        assert isinstance(denied, ActionDenied), "now the text means the beginning of an id"
+    finally:
+        docker("rm", "-f", impostor, check=False)

@@ -21,8 +21,23 @@ text and ? for one character; a value with a comma or a bracket stands in double
   docker_*                          every tool whose name begins so
   write_file(path="a, b.txt")       a value with a comma
 
-A container is always named by its true name and an image in its short form (nginx, redis:7), whatever the model writes:
-a rule holds also when it gives an id.
+A rule that denies or asks means the thing, whatever the model calls it: a container by name or id, an image by any tag,
+digest or id, a path in any spelling, through links, hard links, other case or Unicode form. Arguments that the model
+leaves out count with their defaults. docker_stats without a name leaves out containers that such a rule is about. An
+allow rule looks at the true name alone (web, not its id; nginx, not docker.io/library/nginx:latest).
+
+A deny rule on the path of read_file, list_files or search_files, with no other argument, hides the path:
+
+  agentctl run --deny 'read_file(path=secrets/*)' "Review this project"
+
+No file tool reads, lists, searches or writes it, docker_run cannot mount the workspace, and sandboxed commands find an
+empty file or folder in its place (names in a folder may still show). A rule on a folder covers all in it; * also
+matches /. A deny rule on write_file(path=...) keeps what exists from being written, by commands too. Not hidden: what
+git has committed (deny the path .git as well), copies of the content elsewhere, files that a command makes later in the
+same command, and everything with --sandbox none.
+
+A deny pattern on a shell command is no control: the same command can be written in countless ways. To keep commands
+from something, deny run_shell, or rely on the sandbox.
 
 First the deny rules, then the ask rules, then the allow rules; being specific does not matter. --allow adds and never
 restricts; --deny, --read-only and --tools restrict. A name that does not exist is an error, so that no slip allows what

@@ -1,0 +1,83 @@
+"""What is mounted where, and which of it the kernel makes up: such files are no data, and some act when written to."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+
+KERNEL_TYPES = frozenset(
+    {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "pstore", "efivarfs"}
+    | {"selinuxfs", "smackfs", "binfmt_misc", "devtmpfs", "devpts", "mqueue", "fusectl", "rpc_pipefs", "nfsd", "nsfs"}
+    | {"binder", "resctrl", "xenfs"}
+)
+"""File systems that the kernel makes up: a second mount shows the same as the first, wherever it is."""
+# The same by the numbers of statfs(2), from linux/magic.h and the file systems' own sources; a devtmpfs says tmpfs.
+_MAGIC = frozenset(
+    {0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xCAFE4A11, 0x6165676C}
+    | {0xDE5E81E4, 0xF97CFF8C, 0x43415D53, 0x42494E4D, 0x1CD1, 0x19800202, 0x65735543, 0x67596969, 0x6E667364}
+    | {0x6E736673, 0x6C6F6F70, 0x7655821, 0xABBA1974}
+)
+_LARGER_THAN_STATFS = 512
+
+
+def mounts() -> Iterator[tuple[str, str]]:
+    """Yield where something is mounted, and its type."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123
+            lines = handle.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 4:
+            # Octal escapes are of single bytes of the name.
+            place = re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), fields[4])
+            yield place, after.split(" ")[0]
+
+
+def kernel_mounts() -> Iterator[str]:
+    """Yield where else than in /proc, /sys and /dev a file system of the kernel is mounted."""
+    for place, kind in mounts():
+        if kind in KERNEL_TYPES and not f"{place}/".startswith(("/proc/", "/sys/", "/dev/")):
+            yield place
+
+
+def is_kernel_file(descriptor: int, status: os.stat_result) -> bool:
+    """Say whether an open file, which may be a folder, lies in a file system of the kernel, by that one's own word."""
+    return status.st_dev in _usual_devices() or _magic(descriptor) in _MAGIC
+
+
+def _magic(descriptor: int) -> int | None:
+    """Return the number of an open file's file system, None where it cannot be asked for."""
+    if sys.platform != "linux":
+        return None
+    buffer = ctypes.create_string_buffer(_LARGER_THAN_STATFS)
+    if _libc().fstatfs(descriptor, buffer) != 0:
+        return None
+    first = ctypes.c_uint32 if os.uname().machine == "s390x" else ctypes.c_ulong
+    return int(first.from_buffer(buffer).value) & 0xFFFFFFFF
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def _usual_devices() -> frozenset[int]:
+    """Return the devices of /proc, /sys and /dev, where /dev is a plain tmpfs in a container."""
+    found = set()
+    for place in ("/proc", "/sys", "/dev"):
+        try:
+            found.add(os.stat(place).st_dev)  # noqa: PTH116
+        except OSError:
+            continue
+    return frozenset(found - {os.stat("/").st_dev})  # noqa: PTH116
+
+
+__all__ = ["KERNEL_TYPES", "is_kernel_file", "kernel_mounts", "mounts"]

@@ -1,0 +1,184 @@
+"""A path that a deny rule names: no tool shows it, whatever it is called, and no sandboxed command reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentctl.admission import Admission
+from agentctl.errors import ActionDenied, AgentctlError
+from agentctl.events import Event
+from agentctl.messages import ToolCall
+from agentctl.permission import Permissions
+from agentctl.rules import parse_rule
+from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.denied import DeniedPaths
+from agentctl.tools import TOOLS, toolbox
+
+pytestmark = pytest.mark.anyio
+WORD = "the-word-that-nobody-may-read"
+NFC, NFD = "r\u00e9sum\u00e9", "re\u0301sume\u0301"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A project with one folder of secrets, and other names that lead into it."""
+    work = tmp_path / "work"
+    (work / "conf" / "secrets" / "deep").mkdir(parents=True)
+    (work / "src").mkdir()
+    for name in ("conf/secrets/key", "conf/secrets/deep/key", NFD, "server.pem"):
+        (work / name).write_text(f"{WORD}\n")
+    (work / "src" / "app.py").write_text("print('hello')\n")
+    (work / "src" / "shortcut").symlink_to("../conf/secrets")
+    (work / "src" / "pointer").symlink_to("../conf/secrets/key")
+    os.link(work / "conf" / "secrets" / "key", work / "src" / "twin")
+    os.link(work / "conf" / "secrets" / "deep" / "key", work / "twin")
+    return work
+
+
+DENY = ("read_file(path=conf/secrets/*)", f"search_files(path={NFC})", "list_files(path=*.PEM)")
+
+
+async def use(workspace: Path, tool: str, arguments: Mapping[str, object], deny: Sequence[str] = DENY) -> object:
+    """Do with a call what a run does: admit it by the rules, then act; return its text or what refused it."""
+
+    async def emit(_: Event) -> None:
+        pass
+
+    rules = tuple(map(parse_rule, deny))
+    denied = DeniedPaths(workspace, rules)
+    async with toolbox(workspace=workspace, restricting=rules, denied=denied) as box:
+        one = box.get(tool)
+        admission = Admission(permissions=Permissions(deny=rules), emit=emit, approve="all")
+        admitted = await admission.admit(ToolCall("c1", tool, arguments), one)
+        if isinstance(admitted, AgentctlError):
+            return admitted
+        try:
+            return await one(admitted.arguments)
+        except AgentctlError as error:
+            return error
+
+
+PATHS = [
+    "conf/secrets/key",
+    "./conf/secrets/key",
+    "conf//secrets/./key",
+    "src/../conf/secrets/key",
+    "conf/secrets/deep/key",
+    "src/shortcut/key",
+    "src/shortcut/deep/key",
+    "src/pointer",
+    "src/twin",
+    "twin",
+    NFD,
+    "server.pem",
+    "ABSOLUTE",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("tool", ["read_file", "search_files", "write_file"])
+async def test_no_file_tool_takes_a_denied_file_by_any_of_its_names(workspace: Path, tool: str, path: str) -> None:
+    given = str(workspace / "conf" / "secrets" / "key") if path == "ABSOLUTE" else path
+    more = {"search_files": {"text": "word"}, "write_file": {"text": "x"}}.get(tool, {})
+    answer = await use(workspace, tool, {"path": given, **more})
+    assert isinstance(answer, ActionDenied), answer
+    assert "is denied by a rule of the user" in answer.message
+    assert (workspace / "conf/secrets/key").read_text() == f"{WORD}\n"
+
+
+@pytest.mark.parametrize("regex", [False, True])
+async def test_a_search_leaves_out_what_is_denied(workspace: Path, regex: bool) -> None:
+    (workspace / "free").write_text(f"{WORD}\n")
+    answer = await use(workspace, "search_files", {"text": WORD, "regex": regex})
+    assert isinstance(answer, str)
+    assert answer.splitlines()[0] == f"free:1: {WORD}"
+    assert "1 match in 1 file" in answer
+    assert "left out by a deny rule of the user" in answer
+
+
+@pytest.mark.parametrize("arguments", [{}, {"path": "conf"}, {"kind": "any"}, {"kind": "folder", "sort": "size"}])
+async def test_a_list_leaves_out_what_is_denied(workspace: Path, arguments: dict[str, object]) -> None:
+    answer = await use(workspace, "list_files", arguments)
+    assert isinstance(answer, str)
+    assert not any(name in answer for name in ("key", "twin", "server.pem", NFD, "deep")), answer
+
+
+async def test_git_status_leaves_out_what_is_denied(workspace: Path) -> None:
+    environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    for words in (("init", "-q", "."), ("add", "-A")):
+        await anyio.run_process(["git", *words], cwd=workspace, env=environ)
+    answer = await use(workspace, "git_status", {})
+    assert isinstance(answer, str)
+    assert "src/app.py" in answer
+    assert not any(name in answer for name in ("secrets/key", "server.pem", "sume", "deep")), answer
+    assert isinstance(await use(workspace, "git_status", {"path": "conf/secrets/deep"}), ActionDenied)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"path": "."}, {"path": "./"}, {"path": "src/.."}, {"path": None}])
+async def test_a_rule_on_the_workspace_holds_for_a_call_that_leaves_the_path_out(
+    workspace: Path, arguments: dict[str, object]
+) -> None:
+    deny = ("list_files(path=.)",)
+    assert isinstance(await use(workspace, "list_files", arguments, deny), ActionDenied)
+    assert isinstance(await use(workspace, "list_files", {"path": "src"}, deny), str)
+    assert isinstance(await use(workspace, "read_file", {"path": "src/app.py"}, deny), str)
+
+
+async def test_a_link_that_a_rule_names_is_its_target(workspace: Path) -> None:
+    for deny in ("read_file(path=src/pointer)", "read_file(path=src/shortcut/*)", "read_file(path=src/shortcut)"):
+        for path in ("src/pointer", "conf/secrets/key", "src/shortcut/key", "src/twin"):
+            assert isinstance(await use(workspace, "read_file", {"path": path}, (deny,)), ActionDenied), (deny, path)
+
+
+async def test_a_file_that_is_made_later_is_denied_too(workspace: Path) -> None:
+    rules = tuple(map(parse_rule, DENY))
+    denied = DeniedPaths(workspace, rules)
+    assert denied.find().hides("conf/secrets/new")
+    before = set(denied.find().places)
+    (workspace / "src" / "late.pem").write_text("x")
+    assert set(denied.find().places) - before == {str(workspace / "src" / "late.pem")}
+    (workspace / "src" / "late.pem").unlink()
+    assert set(denied.find().places) == before
+
+
+async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
+    rules = tuple(map(parse_rule, (*DENY, "write_file(path=src/app.py)")))
+    sandbox = await open_sandbox(
+        "bwrap", workspace=workspace, network=False, read_only=False, denied=DeniedPaths(workspace, rules)
+    )
+    result = await sandbox.run(
+        f"grep -rs {WORD} . ; find . -type f -size +0; mv conf other; mv conf/secrets other; rm -rf conf;"
+        "echo changed > src/app.py; mv src else; echo new > src/new && cat src/new",
+        timeout=30,
+    )
+    assert result.stdout.splitlines() == ["./src/app.py", "new"], result
+    assert (workspace / "src/app.py").read_text() == "print('hello')\n"
+    assert (workspace / "conf/secrets/key").read_text() == f"{WORD}\n"
+    again = await sandbox.run(f"cat */*/key */key twin; grep -rs {WORD} .", timeout=30)
+    assert WORD not in again.stdout
+
+
+FILTERS = {
+    ("docker_ps", "name"): "part of a name: it chooses among what may be listed",
+    ("docker_images", "name"): "part of a name",
+    ("system_processes", "name"): "part of a name",
+    ("docker_run", "name"): "the name of a container that is not there yet",
+    ("docker_run", "network"): "whether there is one",
+    ("docker_run", "workspace"): "whether it is mounted",
+}
+TARGETS = {"name", "container", "image", "path", "file", "folder", "pid", "service", "network", "volume", "workspace"}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: Path, name: str) -> None:
+    tool = toolbox(workspace=tmp_path).get(name).tool  # type: ignore[attr-defined]
+    for argument in tool.arguments.model_fields:
+        if argument in TARGETS and (name, argument) not in FILTERS:
+            assert tool.target is not None, f"{name} does not tell rules the other names of its {argument}"
+            assert tool.target.argument == argument
+            assert tool.resolve is not None or tool.effect == "read", f"{name} acts on a {argument} as it was spelled"
