@@ -20,18 +20,17 @@ _INSTALLERS = (
     ("pacman", "sudo pacman -S bubblewrap"),
     ("zypper", "sudo zypper install bubblewrap"),
 )
-_SWITCHES = (
-    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
-    ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
-    (
-        "kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
+_SWITCHES = (  # name, the value that forbids user namespaces, the value that allows them
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("user.max_user_namespaces", "0", "15000"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
 )
-IN_DOCKER = (
-    "start the container with: docker run --security-opt seccomp=unconfined"
-    " --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+_CONTAINER_MARKS = (".dockerenv", "run/.containerenv", "run/systemd/container")
+# No options for the engine here: those that let bubblewrap through take down the container's own seccomp filter,
+# AppArmor profile and masked paths, for everything that runs in it.
+IN_CONTAINER = (
+    "run agentctl outside of the container, or start the container with user namespaces allowed if that is your"
+    " decision. Without a sandbox there is no run_shell; typed reads of the machine and of the container engine work"
 )
 
 
@@ -72,19 +71,23 @@ async def options_of(program: str) -> frozenset[str]:
     return known
 
 
-def cure_of(message: str) -> str:
-    """Return what to do where bubblewrap is here and cannot do its work."""
-    for switch, off, on in _SWITCHES:
+def cure_of(message: str, root: Path = Path("/")) -> str:
+    """Return the hint for a bubblewrap that is installed and fails with ``message``: one command where there is one.
+
+    ``root`` is the folder that holds ``proc/sys`` and the marks of a container.
+    """
+    # In a container first: a switch of the kernel is the host's, and sysctl fails here.
+    if any((root / mark).exists() for mark in _CONTAINER_MARKS):
+        return IN_CONTAINER
+    for name, forbids, allows in _SWITCHES:
         try:
-            if Path("/proc/sys", *switch.split(".")).read_text(encoding="ascii").strip() == off:
-                return f"sudo sysctl -w {switch}={on}"
-        except OSError:
+            value = (root / "proc/sys" / name.replace(".", "/")).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
             continue
-    if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")):
-        return IN_DOCKER
-    if "proc" in message:
-        return f"in a container, {IN_DOCKER}"
-    return f"allow unprivileged user namespaces; in a container, {IN_DOCKER}"
+        if value == forbids:
+            return f"sudo sysctl -w {name}={allows}"
+    # A container that has none of the marks masks parts of /proc, and a new procfs cannot be mounted in it.
+    return f"in a container, {IN_CONTAINER}" if "proc" in message else "allow unprivileged user namespaces"
 
 
 def _how_to_install() -> str:
