@@ -38,5 +38,5 @@ class NoSandbox:
             ToolError: it could not be started.
         """
         argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
-        result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more)
+        result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more, subreaper=True)
         return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))

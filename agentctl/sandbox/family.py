@@ -1,17 +1,17 @@
 """A command's whole family: found wherever it went, asked to stop, then made to.
 
-A process belongs to it by its session, by a marker in its environment, or by descent. What slips through: one that has
-cleared its environment, left the session *and* lost its parent; one of another user (sudo); work handed to a daemon
-(docker, at, systemd-run). Where there is no /proc (macOS): whatever has left the process group.
+A process belongs to it by its session, by a marker in its environment, or by descent: from the command, or from the
+subreaper above it, which is the parent of all that have lost theirs. What slips through: one of another user (sudo);
+work handed to a daemon (docker, at, systemd-run); without a subreaper, one that has cleared its environment, left the
+session *and* lost its parent. Where there is no /proc (macOS): whatever has left the process group.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from contextlib import suppress
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -24,24 +24,30 @@ _UNSEEN = 3  # searches without a find, after one with a find, until all are bel
 _LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no environment
 _MOST_BYTES = 1024 * 1024  # of an environment
 
-# Its stdin ends without its having been killed only when agentctl is gone. Then it does what agentctl no longer can.
-_GUARD = """
-read -r group
-read -r _
-[ -n "$group" ] && kill -s KILL -- "-$group"
-for round in 1 2 3 4 5 6 7 8 9 10; do
-    left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
-    [ -n "$left" ] || exit 0
-    for file in $left; do pid=${file#/proc/}; kill -s KILL "${pid%/environ}"; done
-done
-"""
+
+class Head(Protocol):
+    """A command's own process. Its id stays its own until ``poll`` has returned its exit code."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code as ``subprocess`` has it, None while ``poll`` has not returned one."""
+
+    def poll(self) -> int | None:
+        """Return the exit code when it has ended, else None; do not wait."""
 
 
 class Family:
-    """A started command and all that came of it. The command is reaped last, so that its ids stay its own."""
+    """A started command and all that came of it. The command is reaped last, so that its ids stay its own.
 
-    def __init__(self, child: subprocess.Popen[bytes], marker: str) -> None:
-        self._child = child
+    ``subreaper`` is the process that everything of the command is below of, None where there is none.
+    """
+
+    def __init__(self, child: Head, marker: str, subreaper: int | None = None) -> None:
+        self._child, self._roots = child, {child.pid} if subreaper is None else {child.pid, subreaper}
         self._mark = f"{MARKER}={marker}".encode()
         stat = _stat(child.pid)
         self._started = 0 if stat is None else stat.started
@@ -126,7 +132,7 @@ class Family:
                 found.add(pid)
                 if number == signal.SIGKILL:
                     _signal(pid, number)  # at once: what forks all the time is another process a moment later
-        newer = {self._child.pid, *found}
+        newer = {*self._roots, *found}
         while newer:  # descent finds what has cleared its environment
             newer = {pid for pid, stat in alive.items() if stat.parent in newer} - found
             found |= newer
@@ -195,45 +201,3 @@ class _Pause:
     async def wait(self) -> None:
         await anyio.sleep(self._seconds)
         self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_S)
-
-
-class Guard:
-    """A process beside a command, for the case that agentctl is killed, or interrupted in ending the family.
-
-    Raises:
-        OSError: no process can be started.
-    """
-
-    def __init__(self, marker: str) -> None:
-        reader, self._writer = os.pipe()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - a constant
-                ["/bin/sh", "-c", _GUARD, "agentctl-guard", f"{MARKER}={marker}"],
-                stdin=reader,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath},
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError:
-            os.close(self._writer)
-            raise
-        finally:
-            os.close(reader)
-
-    def watch(self, group: int) -> None:
-        """Tell it the process group, which it can kill in one stroke."""
-        with suppress(OSError):  # somebody killed the guard: the command goes on without
-            os.write(self._writer, f"{group}\n".encode())
-
-    def dismiss(self) -> None:
-        """Send it away: there is nobody left to end."""
-        self._process.kill()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._writer)  # if it was not dismissed, this sets it to work
-        self._process.wait()

@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.family import MARKER, Family, Guard
+from agentctl.sandbox.family import MARKER, Family, Head
+from agentctl.sandbox.guard import BesideGuard, GuardedHead, SubreaperGuard, has_subreaper
 from agentctl.sandbox.output import MORE, Output, Spool
 from agentctl.settings.names import NO_RUN
 
@@ -67,6 +68,7 @@ async def run_process(
     user: tuple[int, int] | None = None,
     of_a_run: bool = True,
     launch: Launch = _directly,
+    subreaper: bool = False,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -76,7 +78,9 @@ async def run_process(
     streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
     under their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl
     that it starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its
-    own way, for example from another thread.
+    own way, for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux;
+    some milliseconds), so that nothing escapes its end; without ``pass_fds``, ``user``, ``launch`` and a search of the
+    PATH.
 
     Raises:
         ToolError: the command could not be started.
@@ -85,28 +89,36 @@ async def run_process(
     outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
     with ExitStack() as stack:
         try:
-            guard = stack.enter_context(Guard(marker))
-            child = launch(
-                lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    bufsize=0,
-                    cwd=cwd,
-                    env={MARKER: marker, **env},
-                    start_new_session=True,
-                    pass_fds=pass_fds,
-                    user=None if user is None else user[0],
-                    group=None if user is None else user[1],
-                    extra_groups=None if user is None else (),
+            head: Head
+            guard: BesideGuard | SubreaperGuard
+            if subreaper and has_subreaper():
+                guard = stack.enter_context(SubreaperGuard())
+                pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
+                with anyio.CancelScope(shield=True):  # a command that is started is also ended below
+                    head = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
+            else:
+                guard = stack.enter_context(BesideGuard(marker))
+                head = child = launch(
+                    lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
+                        argv,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        bufsize=0,
+                        cwd=cwd,
+                        env={MARKER: marker, **env},
+                        start_new_session=True,
+                        pass_fds=pass_fds,
+                        user=None if user is None else user[0],
+                        group=None if user is None else user[1],
+                        extra_groups=None if user is None else (),
+                    )
                 )
-            )
+                guard.watch(child.pid)
+                pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
         except OSError as exc:
             raise _not_started(exc, argv, cwd) from exc
-        guard.watch(child.pid)
-        pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
-        family = Family(child, marker)
+        family = Family(head, marker, guard.pid)
         try:
             drained = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -126,11 +138,13 @@ async def run_process(
         notes.append("a background process still held the output; the rest was not read")
     if outlived:
         notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
+    if isinstance(head, GuardedHead) and not head.is_code_known:
+        notes.append("the process that guards the command was ended from outside; the exit code is not known")
     if family.unkilled:
         notes.append("a process hangs in the kernel and could not be ended")
     (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
     return CommandResult(
-        exit_code=-signal.SIGKILL if child.returncode is None else child.returncode,
+        exit_code=-signal.SIGKILL if head.returncode is None else head.returncode,
         stdout=stdout,
         stderr=stderr,
         timed_out=limit.cancelled_caught,

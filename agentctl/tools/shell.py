@@ -73,6 +73,7 @@ async def run_shell_async(
         env={**child_environment(), **handed_on(), **(env or {})},
         cwd=None if cwd is None else Path(cwd),
         of_a_run=is_inside_a_run(),
+        subreaper=True,
     )
 
 

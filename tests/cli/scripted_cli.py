@@ -115,6 +115,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "tools": [call("system_memory"), call("nosuch_tool"), answer("done looking")],
     "mid-call": [(Delta("so far so good"), hang)],
     "mid-tool": [call("git_status"), answer("never said")],
+    "all.sh": [call("run_shell", command="sh all.sh", timeout=60), answer("never said")],
     "stubborn": [(stand_fast,)],
     "later-call": [call("system_memory"), hang],
     "costly": [call("system_memory"), call("system_info")] * 20,

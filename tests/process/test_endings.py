@@ -14,6 +14,9 @@ import anyio
 import pytest
 
 from agentctl.tools.shell import run_shell_async
+from tests.cli.conftest import Commands, agentctl
+
+__all__ = ["agentctl"]
 
 if TYPE_CHECKING:
     from tests.process.conftest import Trace
@@ -29,6 +32,8 @@ COMMANDS = {
     "stopped": "sh -c 'kill -STOP $$' & touch \"$READY\"; wait; sleep $N",
     "stops itself": 'touch "$READY"; kill -STOP $$',
     "clears its environment": 'env -i setsid sleep $N & touch "$READY"; sleep $N',
+    "hides": """env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" & wait; touch "$READY"; sleep $N""",
+    "hides as a daemon": """env -i sh -c "(setsid sh -c '(setsid sleep $N &)' &)"; touch "$READY"; sleep $N""",
     "flood": 'touch "$READY"; yes $N',
     "one endless line": 'touch "$READY"; head -c 1G /dev/zero | tr "\\0" x; sleep $N',
     "reads stdin": 'cat; read -r x; touch "$READY"; sleep $N',
@@ -65,6 +70,7 @@ LEFT_BEHIND = {
     "a pipe holder": "sleep $N &",
     "a session of its own": "setsid sleep $N >/dev/null 2>&1 &",
     "a daemon": '(setsid sh -c "sleep $N & sleep $N" >/dev/null 2>&1 &)',
+    "a hidden daemon": 'env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" >/dev/null 2>&1; sleep 0.1',
     "one that ignores SIGTERM": "(trap '' TERM; sleep $N; sleep $N) >/dev/null 2>&1 &",
 }
 
@@ -93,7 +99,9 @@ anyio.run(lambda: run_shell_async(sys.argv[1], env=env))
 """
 
 
-@pytest.mark.parametrize("name", ["plain", "setsid", "double fork", "ignores SIGTERM", "stopped", "storm"])
+@pytest.mark.parametrize(
+    "name", sorted(COMMANDS.keys() - {"flood", "one endless line", "reads stdin", "reads the terminal"})
+)
 def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
     pairs = [f"{key}={value}" for key, value in environment(trace, tmp_path).items()]
     worker = subprocess.Popen([sys.executable, "-c", WORKER, COMMANDS[name], *pairs], cwd=Path(__file__).parents[2])
@@ -103,6 +111,54 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace,
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
     wait_until(lambda: not trace.alive())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
+    number: signal.Signals, trace: Trace, tmp_path: Path, agentctl: Commands
+) -> None:
+    """All commands at once, as one command of a model."""
+    skipped = {"flood", "one endless line", "reads stdin", "reads the terminal", "stops itself"}
+    (tmp_path / "parts").mkdir()
+    lines = [f"export N={trace.token}.5 TRACE={trace.token}"]
+    for place, name in enumerate(sorted(COMMANDS.keys() - skipped)):
+        (tmp_path / f"parts/{place}.sh").write_text(COMMANDS[name])
+        lines.append(f"READY=ready-{place} sh parts/{place}.sh &")
+    (tmp_path / "all.sh").write_text("\n".join([*lines, "wait"]))
+    with agentctl.start(
+        "run", "start it", "--agent", "system", "--sandbox", "none", "--yes", script="all.sh"
+    ) as process:
+        wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == len(lines) - 1)
+        assert len(trace.alive()) > 20
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    wait_until(lambda: not trace.alive())
+
+
+async def test_a_command_can_end_its_guard_and_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+    env = environment(trace, tmp_path)
+    result = await run_shell_async('setsid sleep $N & kill -9 "$PPID"; echo out; sleep 0.2; exit 3', env=env)
+    assert (result.exit_code, result.stdout, trace.alive()) == (-9, "out\n", [])
+    assert any("exit code is not known" in note for note in result.notes)
+
+
+async def test_a_command_can_stop_its_guard_for_a_moment_only(trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(30):
+        result = await run_shell_async(
+            'sleep 0.1; kill -STOP "$PPID"; sleep $N & exit 3', env=environment(trace, tmp_path)
+        )
+    assert (result.exit_code, result.timed_out, trace.alive()) == (3, False, [])
+
+
+async def test_orphans_that_have_ended_are_reaped_while_the_command_runs() -> None:
+    command = """for i in 1 2 3 4 5; do (sh -c 'sleep 0.05 &') ; done; sleep 0.2
+    for n in $(seq 100); do
+        left=$(grep -l "^[0-9]* (sleep) Z $PPID " /proc/[0-9]*/stat 2>/dev/null | wc -l)
+        [ "$left" = 0 ] && break
+        sleep 0.1
+    done
+    echo "$left" """
+    assert (await run_shell_async(command, timeout=60)).stdout == "0\n"
 
 
 def wait_until(fact: object) -> None:

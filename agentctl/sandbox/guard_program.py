@@ -1,0 +1,201 @@
+"""The process between agentctl and a command that has no sandbox: a child subreaper, which no descendant can leave.
+
+It runs as ``python -I -S guard_program.py PID agentctl-guard``, where PID is agentctl's, with its end of a socket as
+stdin and the command's pipes as stdout and stderr. A process whose parent dies becomes a child of the nearest subreaper
+above it: whatever a command does (setsid, two forks, a cleared environment), it stays below this process.
+
+It reads one request (``request``), starts the command, and answers in lines: ``started PID``, ``failed ERRNO``, and
+later ``ended CODE``, where CODE is negative for a signal. It does not reap the command before it is dismissed, so that
+the process id stays the command's own. When the socket ends without a dismissal, or agentctl is dead, it kills all that
+is below it.
+
+Each command pays for the start of this program: it imports nothing that takes long (``signal``, ``typing``).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from _ctypes import call_function, dlopen, dlsym  # ctypes itself takes three milliseconds more
+
+DISMISSED = b"d"
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGKILL = 9
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: a command has them as its parent's parent had
+_CONTROL = 0
+_LENGTH = 12  # digits in front of a request
+_REAP_MS = 500  # how often orphans that have ended are reaped while the command runs
+_LOOK_MS = 20  # the same, and for the command's end, where the kernel has no pidfd
+_KILL_S = 10.0  # what is still there then hangs in the kernel, or is another user's
+
+
+def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
+    """Return the request to run ``argv`` in the environment ``env`` and the folder ``cwd`` ("": where we are)."""
+    pairs = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
+    fields = [os.fsencode(cwd), b"%d" % len(argv), *map(os.fsencode, argv), *pairs]
+    if any(b"\0" in field for field in fields):
+        raise ValueError("embedded null byte")
+    body = b"\0".join(fields)
+    return b"%0*d" % (_LENGTH, len(body)) + body
+
+
+def main(agentctl: int) -> int:
+    """Serve one command of the process ``agentctl``; return this process's exit code."""
+    libc = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
+    call_function(dlsym(libc, "prctl"), (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    body = _received(int(_received(_LENGTH) or b"0"))
+    if not body:
+        return 1  # agentctl is gone, and nothing was started
+    cwd, count, *words = body.split(b"\0")
+    argv, pairs = words[: int(count)], words[int(count) :]
+    try:
+        if cwd:
+            os.chdir(cwd)
+        head = os.posix_spawn(
+            argv[0],
+            argv,
+            dict(pair.split(b"=", 1) for pair in pairs),
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+            setsid=True,
+            setsigdef=_IGNORED_BY_PYTHON,
+        )
+    except OSError as error:
+        _say(b"failed %d\n" % (error.errno or 0))
+        return 1
+    _say(b"started %d\n" % head)
+    os.chdir("/")  # hold no file system
+    null = os.open("/dev/null", os.O_RDWR)
+    for stream in (1, 2):  # the pipes end with those who write to them
+        os.dup2(null, stream)
+    if not _watched(head, agentctl):
+        _kill_all(head)
+    return 0
+
+
+def _watched(head: int, agentctl: int) -> bool:
+    """Wait until agentctl dismisses this process (True) or is gone (False); report the command's end meanwhile."""
+    poll, watched, ended = select.poll(), {}, False
+    poll.register(_CONTROL, select.POLLIN)
+    for pid in (head, agentctl):
+        try:
+            watched[pid] = os.pidfd_open(pid)
+            poll.register(watched[pid], select.POLLIN)
+        except OSError:
+            continue
+    while os.getppid() == agentctl:
+        ready = dict(poll.poll(_REAP_MS if len(watched) == 2 or ended else _LOOK_MS))
+        if not ended and (code := _reap_orphans(head)) is not None:
+            ended = True
+            if head in watched:
+                poll.unregister(watched[head])  # it stays readable
+            _say(b"ended %d\n" % code)
+        if _CONTROL in ready:
+            if _received(len(DISMISSED)) != DISMISSED:
+                return False
+            if ended:
+                os.waitpid(head, 0)
+            return True
+    return False
+
+
+def _reap_orphans(head: int) -> int | None:
+    """Reap what was left to us and has ended; return how the command ended, which is not reaped, or None."""
+    while True:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            return None
+        if found.si_pid == head:
+            return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        os.waitpid(found.si_pid, 0)
+
+
+def _kill_all(head: int) -> None:
+    """Kill every process below this one, until there is none: a new one has a parent that is below, or is ours."""
+    unreaped, until = True, time.monotonic() + _KILL_S
+    while time.monotonic() < until:
+        groups = _groups()
+        if unreaped:
+            groups.setdefault(head, head)
+        for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may be gone soonest
+            if group in groups:  # its leader is there, so the group is what it was
+                _kill(-group)
+            _kill(pid)
+        try:
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                unreaped = unreaped and pid != head
+        except ChildProcessError:
+            return
+        time.sleep(0.002)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, _SIGKILL)
+    except OSError:
+        return
+
+
+def _groups() -> dict[int, int]:
+    """Return the process group of each process below this one."""
+    parents, groups = {}, {}
+    for pid, parent, group in _processes():
+        parents[pid], groups[pid] = parent, group
+    below: set[int] = set()
+    newer = {os.getpid()}
+    while newer:
+        newer = {pid for pid, parent in parents.items() if parent in newer} - below
+        below |= newer
+    return {pid: groups[pid] for pid in below}
+
+
+def _processes() -> list[tuple[int, int, int]]:
+    """Return each process, its parent and its group."""
+    found = []
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 - pathlib takes long to import
+    except OSError:
+        return []
+    for name in names:
+        if name.isdigit():
+            try:
+                file = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+            except OSError:
+                continue
+            try:
+                line = os.read(file, 4096)
+            except OSError:
+                continue
+            finally:
+                os.close(file)
+            fields = line[line.rfind(b")") + 2 :].split(maxsplit=4)
+            if len(fields) > 3:
+                found.append((int(name), int(fields[1]), int(fields[2])))
+    return found
+
+
+def _received(size: int) -> bytes:
+    """Return ``size`` bytes of agentctl's, or b"" if it is gone before."""
+    parts = []
+    while size:
+        try:
+            part = os.read(_CONTROL, min(size, 1 << 20))
+        except OSError:
+            return b""
+        if not part:
+            return b""
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _say(line: bytes) -> None:
+    try:
+        os.write(_CONTROL, line)
+    except OSError:  # agentctl is gone, which the next look shows
+        return
+
+
+if __name__ == "__main__":
+    os._exit(main(int(sys.argv[1])))
