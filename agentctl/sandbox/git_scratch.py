@@ -95,7 +95,8 @@ class GitScratch:
             if begun := _unfinished(changed, inside):
                 return [*notes, *self._postponed(begun)]
             data: dict[str, bytes | None] = {}
-            refused = [name for name in strange if name not in self._shown and not is_litter(name)]
+            made = [name for name in READ_ONLY_FILES if os.path.lexists(f"{self._copy}/{name}")]
+            refused = [name for name in (*strange, *made) if name not in self._shown and not is_litter(name)]
             for path in changed:
                 content = read_file(copy, path) if path in inside and inside[path].size <= _MOST_KEPT_BYTES else None
                 if path not in inside and path not in _NEVER_REMOVED:
