@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
 _STATUS_BYTES = 64 * 1024
+_TRIES = 4
+_VANISHED = "Can't create file at"  # of bubblewrap: it would have to make what it is to mount something on
 
 # The first process inside: it sets limits, waits for the command, and with its end the kernel ends all the others.
 # dash calls the number of processes -p, other shells -u; what a shell does not know must not end it, so: in brackets.
@@ -70,9 +72,7 @@ class Bwrap:
         self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # what one command changed is told from what another did
         self._private: tuple[str, ...] | None = None
-        self.missing: tuple[
-            str, ...
-        ] = ()  # known after the first command: parts of the sandbox that this machine lacks
+        self.missing: tuple[str, ...] = ()  # parts of the sandbox that this machine lacks, after the first command
 
     @property
     def read_only(self) -> bool:
@@ -109,7 +109,14 @@ class Bwrap:
                 return await self._run(command, timeout=timeout, more=more)
             return await self._guarded(self._guard, command, timeout=timeout, more=more)
 
-    async def _guarded(self, guard: WorkspaceGuard, command: str, *, timeout: float, more: bool) -> CommandResult:  # noqa: ASYNC109
+    async def _guarded(
+        self,
+        guard: WorkspaceGuard,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        more: bool,
+    ) -> CommandResult:
         try:
             protected = await anyio.to_thread.run_sync(guard.mounts)
         except OSError as error:
@@ -134,6 +141,24 @@ class Bwrap:
         more: bool,
         protected: Sequence[str] = (),
     ) -> CommandResult:
+        for tries_left in reversed(range(_TRIES)):
+            result, said = await self._attempt(command, timeout=timeout, more=more, protected=protected)
+            if result.exit_code <= 0 or result.timed_out or _ended(said):
+                return result
+            if not (tries_left and _VANISHED in result.stderr):  # a socket that was to be covered has just gone
+                break
+        said_last = _last_line(result.stderr)
+        raise ToolError(f"the sandbox could not be set up: {said_last}", hint="do without run_shell")
+
+    async def _attempt(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        more: bool,
+        protected: Sequence[str],
+    ) -> tuple[CommandResult, bytes]:
+        """Return how bubblewrap ended, and what it said of the command's own end."""
         laid = await anyio.to_thread.run_sync(self._layers)
         reader, writer = os.pipe()
         calls = _system_calls(network=self._ground.network)
@@ -168,11 +193,7 @@ class Bwrap:
             for end in (reader, writer, calls):
                 if end is not None and end >= 0:
                     os.close(end)
-        if result.exit_code > 0 and not result.timed_out and not _ended(status):
-            raise ToolError(
-                f"the boundary could not be set up: {_last_line(result.stderr)}", hint="do without run_shell"
-            )
-        return result._replace(notes=(*result.notes, *notes))
+        return result._replace(notes=(*result.notes, *notes)), status
 
     def _notes(self, missing: tuple[str, ...], exit_code: int) -> Iterator[str]:
         """Yield what to say about this command; once what this machine cannot give."""

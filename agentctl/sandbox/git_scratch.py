@@ -154,8 +154,8 @@ class GitScratch:
             self._copy = f"{self._place}/git-{self._count}"
             Path(self._copy).mkdir(mode=0o700)
             self._fill(root, before)
-            if scan(root)[0] == before:
-                break
+            if {path for path, _ in scan(root)[0].items() ^ before.items()} <= {"index"}:
+                break  # each file is replaced whole, so an index that was written anew is a whole one, too
             shutil.rmtree(self._copy)
         else:
             self._copy = ""
@@ -261,6 +261,8 @@ class GitScratch:
                     locks.remove(path)
                 else:
                     locks.put(path, content, index_modified_ns if path == "index" else None)
+                    if path == "index":
+                        Path(self._place, "index-before").write_bytes(content)
 
     def _changed_outside(self, root: int) -> list[str]:
         """Return what git outside has changed since the copy was made, as far as it matters for what is copied back."""

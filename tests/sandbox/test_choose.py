@@ -74,7 +74,7 @@ async def test_a_bubblewrap_that_fails_is_told_with_a_cure(
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work")
-    assert error.message.startswith(("the boundary could not be set up: ", "the boundary does not hold: "))
+    assert error.message.startswith(("the sandbox could not be set up: ", "the boundary does not hold: "))
 
 
 async def test_one_that_is_too_old_or_broken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
