@@ -85,6 +85,14 @@ def is_a_projects_folder(workspace: Path) -> bool:
         return False
 
 
+def configured_paths_in(workspace: Path) -> Mapping[str, str]:
+    """Return the paths of the workspace that git's configuration or hooks lead to, each with what leads there."""
+    from agentctl.sandbox.workspace_guard import configured_in  # noqa: PLC0415 - needed when something is written
+
+    ground = _standing(workspace)
+    return {path: named.program for path, named in configured_in(ground.workspace, ground.homes).items()}
+
+
 async def _tried(
     workspace: Path,
     *,
@@ -96,6 +104,7 @@ async def _tried(
 ) -> tuple[Bwrap, tuple[str, ...]]:
     """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
+    from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
     from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
     from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
@@ -118,7 +127,11 @@ async def _tried(
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and ground.user is None
     find_private = partial(private_to_root, ground.workspace) if is_root else tuple
-    guard = None if ground.read_only and not ground.why_read_only else WorkspaceGuard(ground, files)
+    # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
+    folders = import_folders(ground.workspace)
+    imports = partial(is_importable, folders=folders) if folders else lambda _: False
+    guarded = not ground.read_only or ground.why_read_only
+    guard = WorkspaceGuard(ground, files, imports=imports) if guarded else None
     return Bwrap(program, known, ground, find_private, guard, denied), tried.missing
 
 

@@ -80,7 +80,7 @@ class WorkspaceGuard:
         if self._ground.read_only:
             self._say(f"the workspace is read-only to commands: {self._ground.why_read_only}")
             return []
-        self._configured = _configured(self._workspace, self._ground.homes)
+        self._configured = configured_in(self._workspace, self._ground.homes)
         self._before = self._index.refresh()
         self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         git = self._before.get(".git")
@@ -281,7 +281,7 @@ class _Named(NamedTuple):
     kind: str | None
 
 
-def _configured(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
+def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
     """Return the paths in the workspace, relative, that git's configuration or links among its hooks lead to."""
     git = f"{workspace}/.git"
     pending = [f"{git}/config", f"{git}/config.worktree", "/etc/gitconfig"]

@@ -1,7 +1,8 @@
 """Who obeys a file of the workspace: by the list of names, and by how this machine is set up.
 
-A name alone does not tell everything. A folder is git's own because of what lies in it (a bare repository), a link with
-an obeyed name makes its target obeyed, and the running agentctl imports from the folders of its ``sys.path``.
+A name alone does not tell everything. A folder is git's own because of what lies in it (a bare repository), git's
+configuration names files, a link with an obeyed name makes its target obeyed, and the running agentctl imports from the
+folders of its ``sys.path``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agentctl.permission.obeyed import Obeyed, obeyed_by
+from agentctl.sandbox.choose import configured_paths_in
 from agentctl.sandbox.import_path import import_folders, is_importable
 
 _GIT = Obeyed("never", "git")
@@ -28,7 +30,7 @@ def obeyed_in(workspace: Path, path: str) -> Obeyed | None:
     root = os.path.realpath(workspace)
     if _is_in_git_folder(root, path):
         return _GIT
-    found = [obeyed_by(path)]
+    found = [obeyed_by(path, also=configured_paths_in(workspace))]
     if is_importable(path, import_folders(workspace)):
         found.append(Obeyed("asks", "agentctl itself"))  # its next import of that name runs it, outside of the sandbox
     found += _by_links(root, path)

@@ -158,3 +158,19 @@ async def test_a_file_to_which_an_obeyed_link_leads_asks(tmp_path: Path) -> None
         assert await refused(tmp_path, path) == ("ask", f"{program} runs or obeys {path}")
     assert (await refused(tmp_path, "scripts/other.sh")).kind == "allow"
     assert (await refused(tmp_path, "conf/build.mk")).kind == "allow"
+
+
+async def test_what_git_s_configuration_names_asks_and_then_is_run_by_git(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path)]
+    await anyio.run_process(["git", "init", "-q", str(tmp_path)])
+    for key, value in (("core.hooksPath", "tools/hooks"), ("include.path", "../conf/git.inc")):
+        await anyio.run_process([*git, "config", key, value])
+    named = "git (its configuration names it) runs or obeys"
+    for path in ("tools/hooks/pre-commit", "tools/hooks/sub/x", "conf/git.inc"):
+        assert await refused(tmp_path, path) == ("ask", f"{named} {path}")
+    for path in ("tools/other", "conf/other.inc"):
+        assert (await refused(tmp_path, path)).kind == "allow"
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/git.inc").write_text("[alias]\n    x = !touch proof\n")  # that git obeys it is no assumption
+    await anyio.run_process([*git, "x"])
+    assert (tmp_path / "proof").exists()
