@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import anyio
+import anyio.to_thread
 
 from agentctl.admission import Admission
 from agentctl.context import PLAIN, Measure
@@ -17,8 +18,12 @@ from agentctl.policy import LoopLimits
 from agentctl.portions import Portions, Turn
 from agentctl.protocols import Keeper, Reply, Tool, Toolbox
 from agentctl.results import ErrorInfo, FileNotice, ToolCount
+from agentctl.text import Redactor, has_mark
+from agentctl.text.framing import escape_notices
 
 Result = str | AgentctlError
+_LARGE = 32 * 1024  # characters from which on a text is cleaned in a thread
+_TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is put back
 
 
 def told(result: Result) -> str:
@@ -43,7 +48,8 @@ class Dispatch:
     """The tools of one run behind their door; counts what was called, failed and denied.
 
     ``left_out`` says why a tool is not there that a boundary here would have brought. ``shares`` are the tokens of one
-    result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut.
+    result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut. ``redactor``
+    takes secrets out of every result, before it is measured, kept, or shown to anyone.
     """
 
     def __init__(
@@ -57,7 +63,9 @@ class Dispatch:
         shares: tuple[int, int] | None = None,
         measure: Callable[[], Measure] = lambda: PLAIN,
         keeper: Keeper | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor or Redactor()
         self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
         self._left_out = left_out or {}
         each, together = shares or (limits.result_tokens, 0)
@@ -146,6 +154,7 @@ class Dispatch:
 
     async def _one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _Done | ActionDenied:
         """Do what was asked, if it may be done."""
+        tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDenied):
             self._denied[asked.name] += 1
@@ -161,7 +170,25 @@ class Dispatch:
             self._changed.update({(notice.path, notice.moved_to): notice for notice in result.notices})
             await self._emit(ObeyedFilesChanged(call, result.notices))
             result = str(result)
+        result = await self._cleaned(result)
         return _Done(number, call, result, duration, self._portions.size(told(result)))
+
+    async def _cleaned(self, result: Result) -> Result:
+        """Return a result without secrets, and with nothing in it that could be taken for a notice of agentctl.
+
+        This is the one place where the texts of tools enter the conversation, and with it what a provider is sent.
+        """
+        if isinstance(result, AgentctlError):
+            result.message, result.hint = map(self._redactor.redact, (result.message, result.hint))
+            return result
+        if len(result) > _LARGE:
+            text = await anyio.to_thread.run_sync(self._clean, result)
+        else:
+            text = self._clean(result)
+        return result if text == result else text  # an excerpt stays one where nothing had to be changed
+
+    def _clean(self, text: str) -> str:
+        return escape_notices(self._redactor.redact(text))
 
     async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:
         """Cut a result to its share of the turn, and tell of it."""
@@ -186,6 +213,17 @@ class Dispatch:
             error = ErrorInfo(result.kind, result.message, result.hint)
         await self._emit(ToolFinished(call, told(result), duration, error))
         return result
+
+
+def _marks_refusal(call: ToolCall) -> ToolError | None:
+    """Return why a call must not run whose arguments hold the mark of a secret instead of the secret."""
+    for name, value in call.arguments.items():
+        if name != _TAKES_MARKS.get(call.name) and (mark := has_mark(value)):
+            return ToolError(
+                f"{call.name} was not called: {name} holds {mark}, which stands for a secret that agentctl took out",
+                hint="let the program read the secret from its file; only write_file puts marks back",
+            )
+    return None
 
 
 async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Result:

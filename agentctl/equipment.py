@@ -47,6 +47,7 @@ def equipment(
             kept=kept,
             restricting=(*permissions.deny, *permissions.ask),
             denied=denied,
+            redactor=loaded.redactor,
         ),
         permissions=permissions,
         open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded), kept, denied),

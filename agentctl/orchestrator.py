@@ -32,6 +32,7 @@ from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Obser
 from agentctl.recorder import Recorder, info, own
 from agentctl.results import BreakerInfo, LimitUse, RunResult
 from agentctl.summaries import summaries_of
+from agentctl.text import Redactor
 from agentctl.window import Watch
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
@@ -65,6 +66,7 @@ class Orchestrator:
     of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
     says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
     ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
+    ``redactor`` takes secrets out of what tools return.
     ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
     """
 
@@ -87,7 +89,9 @@ class Orchestrator:
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
         capability: str = "",
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
         self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
         self._approver, self._keeper = approver, keeper
@@ -206,6 +210,7 @@ class Orchestrator:
                 shares=plan.result_shares(facts),
                 measure=lambda: conversation.measure,
                 keeper=self._keeper,
+                redactor=self._redactor,
             ),
             conversation=conversation,
             emit=emit,

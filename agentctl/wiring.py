@@ -259,6 +259,7 @@ def assemble(
         new_id=lambda: run_id,
         approver=approver,
         keeper=Annex(kept, secrets=loaded.secrets),
+        redactor=loaded.redactor,
         price_of=_prices_for(answering, loaded),
         gauge=gauge,
         load_count=_load_count(answering),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from agentctl.cli.failure import PLAIN, report, say
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.task import Data, asked, data_beside, unread_bytes, with_data
 from agentctl.errors import AgentctlError, Interrupted
-from agentctl.text import safe_text
+from agentctl.text import Redactor, safe_text
 from agentctl.ui.colour import Paint, painter
 
 if TYPE_CHECKING:
@@ -89,10 +89,13 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
     if wish.estimate:
         from agentctl.cli.estimate import foretold
 
+        task, data = _redacted(loaded, wish, task, data, say=_quiet)
         asked_of = with_data(task, data)
         again = _repeatable(call)
         return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
     loaded = loaded.for_a_run()
+    task, data = _redacted(loaded, wish, task, data, say=told)
+    known.task = task
     presenter = Presenter(
         form=known.form,
         paint=known.paint,
@@ -128,6 +131,26 @@ def _load(wish: Wish) -> Loaded:
     from agentctl.settings import load_settings
 
     return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config, remember=not wish.estimate)
+
+
+def _redacted(
+    loaded: Loaded, wish: Wish, task: str, data: Data | None, *, say: Callable[[str], None]
+) -> tuple[str, Data | None]:
+    """Return task and data as they are sent: what came from a pipe or a file without secrets, which ``say`` is told.
+
+    The words of the command line are the user's own, and stay as they are.
+    """
+    redactor = loaded.redactor or Redactor(loaded.secrets)
+    found = also = 0
+    if not wish.words:
+        task, found = redactor.count(task)
+    if data is not None:
+        text, also = redactor.count(data.text)
+        data = data._replace(text=text)
+    if count := found + also:
+        what = "1 secret was" if count == 1 else f"{count} secrets were"
+        say(f"{what} replaced by marks in what is sent: [redacted:KIND:ID]")
+    return task, data
 
 
 def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from agentctl.budget import Parent
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
+from agentctl.text import Redactor
 from agentctl.trust import Ignored, Offer
 
 
@@ -22,7 +23,8 @@ class Loaded:
     ``ignored`` the lines of such files that did nothing, ``offers`` those files of which a person can be asked.
     ``ci`` is whether CI is set, ``job`` what a CI system says of its job (repo, ref, job), ``term`` is TERM.
     ``parent`` is the run that started this process, with "" for what is missing of it; ``capability`` is what a run
-    hands to its own children, "" until ``for_a_run``.
+    hands to its own children, "" until ``for_a_run``. ``redactor`` takes secrets out of what a run sends, None until
+    then.
     """
 
     settings: Settings
@@ -40,11 +42,13 @@ class Loaded:
     names: Mapping[str, str] = field(default_factory=dict)
     parent: Parent | None = None
     capability: str = field(default="", repr=False)
+    redactor: Redactor | None = field(default=None, repr=False, compare=False)
 
     def for_a_run(self) -> Loaded:
-        """Return the same with a capability for the children of one run: a new secret of 256 bits."""
+        """Return the same with a capability for the children of one run, a new secret of 256 bits, and a redactor."""
         capability = os.urandom(32).hex()
-        return replace(self, capability=capability, secrets=(*self.secrets, capability))
+        secrets = (*self.secrets, capability)
+        return replace(self, capability=capability, secrets=secrets, redactor=Redactor(secrets))
 
     def cause(self, *fields: str) -> str:
         """Return why ``fields`` may be missing: they stand in an untrusted file. Empty if they do not."""

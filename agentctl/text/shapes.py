@@ -88,7 +88,7 @@ WORDS = (
     Shape("stripe-webhook-secret", ("whsec_",), r"whsec_[A-Za-z0-9+/]{24,100}={0,2}"),
     Shape("sendgrid-key", ("SG.",), r"SG\.[\w-]{16,32}\.[\w-]{16,64}"),
     Shape("twilio-key", ("SK",), r"SK[0-9a-f]{32}(?![0-9A-Za-z])"),
-    Shape("mailgun-key", ("key-",), r"(?<![\w-])key-[0-9a-f]{32}(?![\w-])"),
+    Shape("mailgun-key", ("key-",), r"(?<![-_])key-[0-9a-f]{32}(?![\w-])"),
     Shape("vault-token", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[\w-]{24,400}"),
     Shape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,8000}\.[\w-]{8,4000}"),
     Shape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.[\w-]{0,1000}\.[\w-]{10,100}\.[\w-]{8,16000}\.[\w-]{16,64}"),
@@ -117,6 +117,10 @@ WORDS = (
     Shape("atlassian-token", ("ATATT3",), r"ATATT3[\w=+/-]{60,300}"),
     Shape("mapbox-token", ("sk.eyJ",), r"sk\.eyJ[\w-]{40,300}\.[\w-]{16,40}"),
     Shape("age-key", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    Shape("mailchimp-key", ("-us",), r"[0-9a-f]{32}-us\d{1,2}(?![\w-])", before=(32,)),
+    Shape("terraform-token", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,200}", before=(14,)),
+    Shape("telegram-token", (":AA",), r"\d{8,10}:AA[\w-]{33}(?![\w-])", before=(10, 9, 8)),
+    Shape("azure-client-secret", ("8Q~",), r"\w{3}8Q~[\w~.-]{31,34}(?![\w~-])", before=(3,)),
 )
 
 #: Secrets that are known by what stands beside them: group 1 of the pattern.
@@ -147,11 +151,7 @@ IN_CONTEXT = (
         ("ailgun", "AILGUN"),
         rf"(?i:ailgun[\w -]{{0,16}}key){_IS}([0-9a-f]{{32}}-[0-9a-f]{{8}}-[0-9a-f]{{8}})",
     ),
-    Shape("mailchimp-key", ("-us",), r"(?<![0-9A-Za-z-])([0-9a-f]{32}-us\d{1,2})(?![\w-])", before=(32,)),
     Shape("vault-token", ("oken", "OKEN"), rf"(?i:oken)(?:{_IS}|\s{{1,20}})(s\.[A-Za-z0-9]{{24}})(?![\w.])"),
-    Shape(
-        "terraform-token", (".atlasv1.",), r"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,200})", before=(14,)
-    ),
     Shape(
         "docker-auth",
         ('"auth"', '\\"auth\\"'),
@@ -164,7 +164,6 @@ IN_CONTEXT = (
         rf"(?:identity|registry)token{_IS}([A-Za-z0-9+/=_.-]{{16,4000}})",
     ),
     Shape("npm-token", ("_authToken", ":_auth", ":_password"), r"(?:_authToken|:_auth|:_password)=([\w+/=.-]{8,400})"),
-    Shape("telegram-token", (":AA",), r"(?<![0-9A-Za-z])(\d{8,10}:AA[\w-]{33})(?![\w-])", before=(10, 9, 8)),
     Shape(
         "discord-token",
         ("oken", "OKEN", "Bot "),
@@ -177,7 +176,6 @@ IN_CONTEXT = (
     ),
     Shape("azure-account-key", ("AccountKey=", "AccessKey="), r"Acc(?:ount|ess)Key=([A-Za-z0-9+/]{40,100}={0,2})"),
     Shape("azure-signature", ("sig=",), r"sig=([A-Za-z0-9+/%]{40,120}(?:%3D|=))", check=_is_mixed),
-    Shape("azure-client-secret", ("8Q~",), r"(?<![\w~.-])(\w{3}8Q~[\w~.-]{31,34})(?![\w~-])", before=(3,)),
     Shape("bearer-token", ("earer ", "EARER "), r"(?i:earer) {1,4}([A-Za-z0-9][\w.~+/=-]{18,4000})", check=_is_mixed),
     Shape(
         "basic-auth", ("asic ", "ASIC "), r"(?i:asic) {1,4}([A-Za-z0-9+/]{8,400}={0,2})", check=_is_user_and_password
@@ -234,20 +232,24 @@ def _matches(text: str, shape: Shape, mark: str, *, is_word: bool) -> Iterator[S
     pattern, group = _compiled(shape.pattern), 0 if is_word else 1
     at = text.find(mark)
     while at >= 0:
-        if is_word and at and text[at - 1].isalnum() and not _JOINT.search(text, max(0, at - 16), at):
-            at = text.find(mark, at + len(mark))
-            continue
-        found = (pattern.match(text, at - before) for before in shape.before if before <= at)
-        match = next(filter(None, found), None)
+        starts = [at - before for before in shape.before if before <= at]
+        if is_word:
+            starts = [start for start in starts if _begins_word(text, start)]
+        match = next(filter(None, (pattern.match(text, start) for start in starts)), None)
         end = at + len(mark)
         if match is not None and (shape.check is None or shape.check(match[group])):
             yield Span(*match.span(group), shape.kind)
             end = max(end, match.end())
-        elif is_word:
+        elif is_word and starts:
             # What failed here fails at each later place of the same run, too: without this, a hostile text takes
             # quadratic time.
             end = max(end, _RUN.match(text, at).end())  # type: ignore[union-attr]
         at = text.find(mark, end)
+
+
+def _begins_word(text: str, start: int) -> bool:
+    """Return whether a word begins here: behind a sign, or behind an escape that ends with a letter or digit."""
+    return not start or not text[start - 1].isalnum() or _JOINT.search(text, max(0, start - 16), start) is not None
 
 
 def _headless_keys(text: str) -> Iterator[Span]:

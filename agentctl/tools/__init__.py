@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agentctl.protocols import Sandbox, Tool
     from agentctl.rules import Rule
     from agentctl.sandbox.denied import DeniedPaths
+    from agentctl.text import Redactor
 
 TOOLS: Mapping[str, str] = {
     "system_disks": "agentctl.tools.system:system_disks",
@@ -103,6 +104,7 @@ def toolbox(
     kept: Path | None = None,
     restricting: Sequence[Rule] = (),
     denied: DeniedPaths | None = None,
+    redactor: Redactor | None = None,
 ) -> LazyToolbox:
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
@@ -110,6 +112,7 @@ def toolbox(
     about it names. No tool looks or writes into the folders ``private``; files of the run, in ``kept``, can be read.
     ``restricting`` are the deny and ask rules: what they are about is left out of what shows several things at once.
     ``denied`` are the files that those about paths hide.
+    ``redactor`` puts the marks that it made back into what is written.
 
     Raises:
         UsageError: ``names`` holds one that does not exist.
@@ -118,7 +121,9 @@ def toolbox(
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
     engine = Engine(docker_host, named_by=docker_host_from)
-    bench = Bench(workspace.absolute(), engine, now, sandbox, tuple(private), kept, tuple(restricting), denied)
+    bench = Bench(
+        workspace.absolute(), engine, now, sandbox, tuple(private), kept, tuple(restricting), denied, redactor
+    )
     return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
 
 

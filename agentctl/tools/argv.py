@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from agentctl.errors import ToolError
 from agentctl.sandbox.output import MORE, Output
+from agentctl.text.framing import escape_frames, frames_note
 from agentctl.tools.logs import Frames
 
 MOST_COMMAND = 64 * 1024
@@ -66,11 +67,13 @@ class Written:
         return f"{self._out.text()[0]}\n{self._err.text()[0]}".strip()
 
     def __str__(self) -> str:
-        shown = []
+        shown, escaped = [], 0
         for name, output in (("stdout", self._out), ("stderr", self._err)):
             if output.total:
-                shown.append(f"{name}:\n{output.text()[0].rstrip()}")
-        return "\n".join(shown) or "It wrote nothing."
+                text, count = escape_frames(output.text()[0].rstrip())
+                shown.append(f"{name}:\n{text}")
+                escaped += count
+        return "\n".join(filter(None, (frames_note(escaped), *shown))) or "It wrote nothing."
 
 
 __all__ = ["MOST_COMMAND", "Written", "shell_note", "split_command"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentctl.protocols import Sandbox
     from agentctl.rules import Rule
     from agentctl.sandbox.denied import DeniedPaths
+    from agentctl.text import Redactor
 
 
 MOST_BYTES = 64 * 1024
@@ -23,7 +24,8 @@ class Bench(NamedTuple):
     """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
 
     ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
-    things in one call; ``denied`` is what those about paths hide.
+    things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model reads in
+    place of secrets.
     """
 
     workspace: Path
@@ -34,6 +36,7 @@ class Bench(NamedTuple):
     kept: Path | None = None
     restricting: tuple[Rule, ...] = ()
     denied: DeniedPaths | None = None
+    redactor: Redactor | None = None
 
     @property
     def most_bytes(self) -> int:

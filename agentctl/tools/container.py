@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.errors import EngineUnavailable
 from agentctl.permission.targets import Subject, Target, fits
+from agentctl.text.framing import escape_frames
 from agentctl.tools.answers import (
     Doc,
     document,
@@ -148,9 +149,9 @@ async def last_lines(bench: Bench, known: Doc, asked: Mapping[str, str]) -> Last
     async with bench.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
         async for chunk in chunks:
             for line in stream.feed(chunk):
-                lines.add(line)
+                lines.add(escape_frames(line)[0])
     for line in stream.rest():
-        lines.add(line)
+        lines.add(escape_frames(line)[0])
     return lines
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from agentctl.errors import SandboxUnavailable, ToolError, UsageError
 from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
+from agentctl.text.framing import escape_frames, frames_note
 from agentctl.tools.bench import Bench
 from agentctl.tools.table import cell
 from agentctl.tools.typed import Arguments, capped, typed
@@ -102,15 +103,22 @@ async def run_shell(bench: Bench, arguments: RunShell) -> str:
 def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
     """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know.
 
-    ``more``: the streams are told as they are; whoever asked cuts them.
+    ``more``: the streams are told as they are; whoever asked cuts them. A line of the command that looks like one of
+    these gets a backslash before it.
     """
+    streams = [
+        (name, *escape_frames((text if more else capped(text, most)).removesuffix("\n")))
+        for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR))
+    ]
     lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
-    lines += [f"note: {note}" for note in (*result.notes, *_moved(result.notices))]
-    for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR)):
-        if text:
-            lines += [f"{name}:", (text if more else capped(text, most)).removesuffix("\n")]
+    lines += [
+        f"note: {' '.join(note.split())}" for note in (*result.notes, *_moved(result.notices))
+    ]  # a file's name may hold a line end
+    if note := frames_note(sum(escaped for _, _, escaped in streams)):
+        lines.append(note)
+    lines += [line for name, text, _ in streams if getattr(result, name) for line in (f"{name}:", text)]
     if not result.stdout and not result.stderr:
         lines.append("no output")
     if result.truncated_bytes:

@@ -17,11 +17,16 @@ from agentctl.protocols import FileNotice, Reply
 from agentctl.replacing import put_whole
 from agentctl.sandbox.choose import is_a_projects_folder
 from agentctl.sandbox.mounts import is_kernel_file
+from agentctl.text import Redactor, safe_text
+from agentctl.text.framing import unescape_notices
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
 from agentctl.tools.private import PATH, hidden_now, program_in, refuse_denied, refuse_private
 from agentctl.tools.table import cell, counted
 from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.walk import open_regular
+
+_MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
 
 if TYPE_CHECKING:
     from agentctl.permission.obeyed import Obeyed
@@ -42,7 +47,9 @@ class _Written(NamedTuple):
 async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
     refuse_private(bench.workspace, (*bench.private, *program_in(bench.workspace)), real)
-    return arguments.model_copy(update={"path": real})
+    arguments = arguments.model_copy(update={"path": real})
+    await anyio.to_thread.run_sync(_restored, bench, arguments)  # nobody is asked about what will be refused
+    return arguments
 
 
 def _contained(bench: Bench) -> bool:
@@ -58,9 +65,12 @@ async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
 
 @typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
 async def write_file(bench: Bench, arguments: WriteFile) -> str:
-    """Write a text file of the workspace whole, in place of what is there; missing folders are made."""
-    written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments)
-    text = arguments.text
+    """Write a text file of the workspace whole, in place of what is there; missing folders are made.
+
+    Keep [redacted:…] marks as read_file shows them: the secrets of that file are put back.
+    """
+    text = await anyio.to_thread.run_sync(_restored, bench, arguments)
+    written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments, text)
     lines = text.count("\n") + (not text.endswith("\n") and text != "")
     was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
     size = counted(len(text.encode()), "byte")
@@ -69,10 +79,38 @@ async def write_file(bench: Bench, arguments: WriteFile) -> str:
     return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
 
 
-def _write_allowed(bench: Bench, arguments: WriteFile) -> _Written:
+def _write_allowed(bench: Bench, arguments: WriteFile, text: str) -> _Written:
     if bench.denied is not None:
         refuse_denied(hidden_now(bench), _target(bench.workspace, arguments.path))
-    return _write(arguments.path, arguments.text, bench.workspace)
+    return _write(arguments.path, text, bench.workspace)
+
+
+def _restored(bench: Bench, arguments: WriteFile) -> str:
+    """Return what is written: the text, with the secrets of the file that it replaces in place of their marks.
+
+    Raises:
+        ToolError: a mark names no secret of that file, or several.
+    """
+    text = arguments.text
+    if "[" not in text and "\\" not in text:
+        return text
+    original = _original(bench.workspace, arguments.path)
+    restored = (bench.redactor or Redactor()).restore(text, original)
+    return unescape_notices(restored, original)
+
+
+def _original(workspace: Path, path: str) -> str:
+    """Return the text of the file as tools show it, before secrets are taken out; empty where there is none to read."""
+    try:
+        root = open_workspace(workspace)
+        try:
+            with open_regular(root, resolve_relative(workspace, path)) as handle:
+                data = handle.read(_MOST_ORIGINAL)
+        finally:
+            os.close(root)
+    except (OSError, ToolError):
+        return ""
+    return safe_text(data.decode("utf-8", "backslashreplace"))
 
 
 def _target(workspace: Path, path: str) -> str:
