@@ -196,7 +196,8 @@ IN_CONTEXT = (
     ),
 )
 
-_SMALL = 4096
+_BLOCK = 64 * 1024
+_LONGEST_MARK = 32
 _SHORTEST_WORD = 15
 _RUN = re.compile(r"[\w-]*", re.ASCII)
 _END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY")
@@ -214,9 +215,7 @@ def find_keys(text: str) -> Iterator[Span]:
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
     """
-    long_words = text
-    if len(text) > _SMALL:  # most words of a large text are too short for a key: looking at the others is quicker
-        long_words = "\n".join([word for word in text.split() if len(word) >= _SHORTEST_WORD])
+    long_words = text if len(text) <= _BLOCK else "\n".join(_long_words(text))
     for shape in WORDS:
         for mark in shape.marks:
             if mark in long_words:
@@ -226,6 +225,18 @@ def find_keys(text: str) -> Iterator[Span]:
             if mark in text:
                 yield from _matches(text, shape, mark, is_word=False)
     yield from _headless_keys(text)
+
+
+def _long_words(text: str) -> Iterator[str]:
+    """Yield the words that are long enough for a key: it is quicker to look for marks in these alone.
+
+    The text is taken in blocks, for the memory's sake; the words at their edges may be parts of words, and count.
+    """
+    for start in range(0, len(text), _BLOCK):
+        words = text[start : start + _BLOCK + _LONGEST_MARK].split()
+        yield from words[:1]
+        yield from (word for word in words if len(word) >= _SHORTEST_WORD)
+        yield from words[-1:]
 
 
 def _matches(text: str, shape: Shape, mark: str, *, is_word: bool) -> Iterator[Span]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 SHORTEST_SECRET = 8
 _SHORTEST_WRAPPED = 16  # a shorter one, broken into pieces, could be words that stand side by side
+_BLOCK, _OVERLAP = 512 * 1024, 8 * 1024  # what is searched at once, for the memory's sake; how long a wrapped one is
 _BETWEEN = b" \t\r\n\\\"'"  # what wrapping and quoting put into a secret
 _BETWEEN_HEX = b" \t\r\n\\\"':-,;%{}()[]"
 _ESCAPE = re.compile(r"(?:%|\\u00|\\x|&#x)([0-7][0-9A-Fa-f]);?")
@@ -27,9 +28,10 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
             yield from _literal(text, form)
     wrapped = [secret for secret in known if len(secret) >= _SHORTEST_WRAPPED]
     if wrapped:
-        yield from _find_wrapped(text, wrapped)
-        yield from _find_hex(text, wrapped)
-        yield from _find_escaped(text, wrapped)
+        for start in range(0, len(text), _BLOCK):
+            block = text[start : start + _BLOCK + _OVERLAP]
+            for find in (_find_wrapped, _find_hex, _find_escaped):
+                yield from ((start + first, start + last) for first, last in find(block, wrapped))
 
 
 def find_learned(text: str, secrets: Iterable[str]) -> Iterator[tuple[str, int, int]]:
