@@ -80,6 +80,9 @@ calls (seccomp) refuses commands keyrings, io_uring and sockets of other familie
   agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
   agentctl doctor --offline                 which boundary can be had here
 
+Secrets in what tools return are replaced by marks before a model reads them: [redacted:github-token:3f2a1c]. write_file
+puts them back into the file that they are from. A mark in any other argument, or of another file, is refused.
+
 A .env or .agentctl.toml in the working directory is not trusted: it may lower limits, deny, ask, set read_only, and
 nothing else, until you name it (--env-file .env) or trust it:
 
