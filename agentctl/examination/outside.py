@@ -90,9 +90,7 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
         return (lack(about, f"{reason}; a model is offered no tool that runs commands", cure, stops=stops),)
     network = "with" if settings.network else "without"
     said = f"{tier} holds; commands of a model run in it, {network} network"
-    if missing:
-        return (warning(about, "; ".join((said, *missing))),)
-    return (ok(about, said),)
+    return (ok(about, "; ".join((said, *missing))),)
 
 
 async def _boundary(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:

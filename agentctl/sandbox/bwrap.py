@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,11 +15,20 @@ import anyio.to_thread
 
 from agentctl.errors import ToolError
 from agentctl.protocols import CommandResult, FileNotice
-from agentctl.sandbox.cover import HOME, Ground, Layers, layers, options
-from agentctl.sandbox.crowd import JOIN, MOST_PROCESSES, control_group, until_empty
-from agentctl.sandbox.launcher import NO_SCOPES, Launcher
+from agentctl.sandbox.control_group import (
+    MOST_PROCESSES,
+    NO_MEMORY_GROUP,
+    ControlGroup,
+    control_group,
+    data_bound,
+    memory_bound,
+)
+from agentctl.sandbox.cover import HOME, NO_SIZES, Ground, Layers, layers, options
+from agentctl.sandbox.disk import MOST_GROWTH_BYTES, mebibytes, until_full
+from agentctl.sandbox.launcher import NO_SCOPES, WALLS, Launcher
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.seccomp import machine_here, program
+from agentctl.sandbox.sockets import SocketFiles
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use
+OOM_SCORE = 500  # of 1000: when memory runs out, the kernel ends a command before agentctl and the user's programs
 _STATUS_BYTES = 64 * 1024
 _TRIES = 4
 _VANISHED = "Can't create file at"  # of bubblewrap: it would have to make what it is to mount something on
@@ -37,6 +49,8 @@ _FIRST = f"""
 (ulimit -v {MOST_ADDRESSES_KIB}) 2>/dev/null && ulimit -v {MOST_ADDRESSES_KIB}
 if (ulimit -u {MOST_PROCESSES}) 2>/dev/null; then ulimit -u {MOST_PROCESSES}
 elif (ulimit -p {MOST_PROCESSES}) 2>/dev/null; then ulimit -p {MOST_PROCESSES}; fi
+if [ -n "$2" ] && (ulimit -d "$2") 2>/dev/null; then ulimit -d "$2"; fi
+{{ echo {OOM_SCORE} >/proc/self/oom_score_adj; }} 2>/dev/null
 /bin/sh -c "$1"
 exit $?
 """
@@ -55,6 +69,8 @@ class Bwrap:
 
     ``find_private`` looks for what only root may read: before the first command, as it takes root a while. ``guard``
     protects the files of the workspace that other programs obey. ``denied`` finds what deny rules hide in it.
+    ``most_growth`` is how many bytes a command may add to the workspace, ``most_memory`` how many bytes of memory its
+    processes may have together.
     """
 
     tier = "bwrap"
@@ -67,10 +83,16 @@ class Bwrap:
         find_private: Callable[[], Sequence[str]] = tuple,
         guard: WorkspaceGuard | None = None,
         denied: DeniedPaths | None = None,
+        sockets: SocketFiles | None = None,
+        most_growth: int = MOST_GROWTH_BYTES,
+        most_memory: int | None = None,
     ) -> None:
         self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
         self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # what one command changed is told from what another did
+        self._sockets = SocketFiles(ground.workspace) if sockets is None else sockets
+        self._most_growth = most_growth
+        self._most_memory = memory_bound() if most_memory is None else most_memory
         self._private: tuple[str, ...] | None = None
         self.missing: tuple[str, ...] = ()  # parts of the sandbox that this machine lacks, after the first command
 
@@ -82,7 +104,7 @@ class Bwrap:
     def _layers(self) -> Layers:
         if self._private is None:
             self._private = tuple(self._find_private())
-        return layers(self._standing(), self._private)
+        return layers(self._standing(), self._private, self._sockets.find())
 
     def _standing(self) -> Ground:
         """Return the ground with what deny rules hide, or keep from being written, at this moment."""
@@ -160,49 +182,70 @@ class Bwrap:
     ) -> tuple[CommandResult, bytes]:
         """Return how bubblewrap ended, and what it said of the command's own end."""
         laid = await anyio.to_thread.run_sync(self._layers)
+        workspace, user = self._ground.workspace, self._ground.user
+        mode = _mode_of(workspace)
         reader, writer = os.pipe()
         calls = _system_calls(network=self._ground.network)
         try:
             argv = [self._program, "--json-status-fd", str(writer)]
             argv += options(self._ground, laid, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
-            argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command]
-            user = self._ground.user
-            with (
-                Launcher(self._program) as launcher,
-                control_group(wanted=os.geteuid() == 0 and user is None) as group,
-            ):
-                if group is not None:
-                    argv = ["/bin/sh", "-c", JOIN, "sh", str(group), *argv]
-                env = environment_inside()
+            with Launcher(self._program) as launcher, control_group(self._most_memory) as group:
+                data_kib = "" if group.memory is not None else str(data_bound(self._most_memory) // 1024)
+                argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
+                argv, user = group.wrapped(argv, user)
                 result = await run_process(
                     argv,
                     timeout=timeout,
-                    env=env,
+                    env=environment_inside(),
                     more=more,
                     pass_fds=(writer,) if calls is None else (writer, calls),
                     user=user,
                     launch=launcher.start,
+                    until=None
+                    if self._ground.read_only
+                    else partial(until_full, workspace, most_growth=self._most_growth),
                 )
-                notes = tuple(self._notes(launcher.missing, result.exit_code))
-                await until_empty(group)
+                notes = tuple(self._notes(launcher.missing, group, result.exit_code))
+                await group.until_empty()
             os.close(writer)
             writer = -1
             status = os.read(reader, _STATUS_BYTES)
         finally:
+            given_back = _give_back(workspace, mode)
             for end in (reader, writer, calls):
                 if end is not None and end >= 0:
                     os.close(end)
-        return result._replace(notes=(*result.notes, *notes)), status
+        return result._replace(notes=(*result.notes, *notes, *given_back)), status
 
-    def _notes(self, missing: tuple[str, ...], exit_code: int) -> Iterator[str]:
-        """Yield what to say about this command; once what this machine cannot give."""
-        missing = tuple(said for said in missing if said != NO_SCOPES or self._ground.network)
-        if missing != self.missing:
-            yield from missing
-        self.missing = missing
+    def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
+        """Yield what to say about this command; once which walls this machine cannot give."""
+        missing = [said for said in lost if said != NO_SCOPES or self._ground.network]
+        missing += [] if "--size" in self._known else [NO_SIZES]
+        missing += [] if group.bounds_memory() else [NO_MEMORY_GROUP]
+        yield from (said for said in missing if said in WALLS and said not in self.missing)
+        self.missing = tuple(missing)
+        if killed := group.killed():
+            processes = "a process" if killed == 1 else f"{killed} processes"
+            yield f"the kernel ended {processes}: the command used more memory than {mebibytes(self._most_memory)}"
         if exit_code == 128 + signal.SIGSYS:
             yield "the sandbox ended it for a system call: 32-bit programs do not run in it"
+
+
+def _mode_of(folder: str) -> int:
+    return stat.S_IMODE(os.stat(folder).st_mode)  # noqa: PTH116
+
+
+def _give_back(workspace: str, before: int) -> tuple[str, ...]:
+    """Put back what the owner may do with the workspace: without it no further command could begin there."""
+    try:
+        now = _mode_of(workspace)
+        if not (lost := before & stat.S_IRWXU & ~now):
+            return ()
+        os.chmod(workspace, now | lost)  # noqa: PTH101
+    except OSError:
+        return ()
+    return (f"the mode of the workspace was {now:03o} afterwards; the owner's rights are back: {now | lost:03o}",)
 
 
 def _system_calls(*, network: bool) -> int | None:

@@ -108,14 +108,16 @@ async def _tried(
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
     from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
     from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
+    from agentctl.sandbox.sockets import SocketFiles  # noqa: PLC0415
     from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
 
     ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
     program = find_bwrap(ground.workspace)
     known = await options_of(program)
+    sockets = SocketFiles(ground.workspace)
     try:
         with bait(ground) as put:
-            tried = Bwrap(program, known, ground)
+            tried = Bwrap(program, known, ground, sockets=sockets)
             answer = await tried.run(put.command, timeout=20)
             found = surprise(answer.stdout, put, ground)
     except ToolError as error:
@@ -132,7 +134,7 @@ async def _tried(
     imports = partial(is_importable, folders=folders) if folders else lambda _: False
     guarded = not ground.read_only or ground.why_read_only
     guard = WorkspaceGuard(ground, files, imports=imports) if guarded else None
-    return Bwrap(program, known, ground, find_private, guard, denied), tried.missing
+    return Bwrap(program, known, ground, find_private, guard, denied, sockets), tried.missing
 
 
 def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:

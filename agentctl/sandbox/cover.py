@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from agentctl.sandbox.import_path import own_program
 from agentctl.sandbox.mounts import kernel_mounts
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
+#: What fits into each folder that is made anew in memory; what only hides something holds but the way to the workspace.
+TEMPORARY_BYTES = {"/tmp": 512 * 1024**2, "/run": 512 * 1024**2, "/var/tmp": 128 * 1024**2, "/dev/shm": 256 * 1024**2}  # noqa: S108
+COVER_BYTES = 1024**2
+NO_SIZES = "bubblewrap is older than 0.5: temporary folders have no size limit"
 _ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
 _KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
 _PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
@@ -70,14 +75,14 @@ def refusal(ground: Ground) -> str | None:
     return None
 
 
-def layers(ground: Ground, private: Collection[str] = ()) -> Layers:
-    """Return what to lay over the machine now; ``private`` is what only root may read."""
+def layers(ground: Ground, private: Collection[str] = (), sockets: Collection[str] = ()) -> Layers:
+    """Return what to lay over the machine now: ``private`` is what only root may read, ``sockets`` what answers."""
     workspace = ground.workspace
     hidden = {os.path.realpath(place) for place in ground.hidden}
     homes = {os.path.realpath(home) for home in ground.homes}
     homes = {home for home in homes if home != "/" and not any(beneath(home, place) for place in _PROGRAMS)}
     always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
-    loose = {*hidden, *map(os.path.realpath, _listening()), *kernel_mounts()}
+    loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
     within = {place for place in loose if beneath(place, workspace)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
     folders = _outermost(place for place, kind in kinds if kind == "folder")
@@ -103,10 +108,11 @@ def options(ground: Ground, laid: Layers, known: Collection[str], protected: Seq
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
     said += ["--share-net"] if ground.network else []
-    said += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    said += ["--ro-bind", "/", "/", "--dev", "/dev", *_temporary("/dev/shm", known)]  # noqa: S108
+    said += ["--remount-ro", "/dev", "--proc", "/proc"]  # without that it is one more folder to fill
     for folder in laid.folders:
         if folder != "/dev/shm":  # noqa: S108 - new with /dev
-            said += ["--tmpfs", folder]
+            said += _temporary(folder, known)
     said += ["--dir", HOME]
     for place in laid.shown:
         said += ["--ro-bind", place, place]
@@ -119,7 +125,7 @@ def options(ground: Ground, laid: Layers, known: Collection[str], protected: Seq
         said += ["--ro-bind", place, place]
     said += protected
     for folder in laid.folders_within:
-        said += ["--tmpfs", folder]
+        said += _temporary(folder, known)
     for file in laid.files_within:
         said += ["--ro-bind", "/dev/null", file]
     for at, to in laid.links:
@@ -145,6 +151,17 @@ def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
             found.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
     return tuple(sorted(found))
+
+
+def _temporary(folder: str, known: Collection[str]) -> list[str]:
+    """Return the options for a new and empty folder in memory, of a bounded size."""
+    size = ["--size", str(_sizes().get(folder, COVER_BYTES))] if "--size" in known else []
+    return [*size, "--tmpfs", folder]
+
+
+@cache
+def _sizes() -> dict[str, int]:
+    return {os.path.realpath(place): size for place, size in TEMPORARY_BYTES.items()}
 
 
 def beneath(place: str, folder: str) -> bool:
@@ -176,18 +193,6 @@ def _kind(place: str) -> str | None:
     except OSError:
         return None
     return "folder" if stat.S_ISDIR(mode) else None if stat.S_ISLNK(mode) else "file"
-
-
-def _listening() -> Iterator[str]:
-    """Yield the sockets that some process listens on, by path: a read-only root does not stop anyone from calling."""
-    for line in _lines("/proc/net/unix")[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7].startswith("/"):
-            try:
-                if stat.S_ISSOCK(os.stat(fields[7]).st_mode):  # noqa: PTH116 - many of them
-                    yield fields[7]
-            except (OSError, ValueError):
-                continue
 
 
 def _lines(file: str) -> list[str]:

@@ -29,6 +29,8 @@ _SCOPES = 0b11  # abstract unix sockets and signals, both of processes outside
 NO_FILTER = "no seccomp filter for this machine (x86_64 and aarch64 only): keyrings and other address families stay"
 NO_KEYRING = "no session keyring of its own"
 NO_SCOPES = "no Landlock scopes (Linux 6.12): with --network, abstract sockets of the machine can be reached"
+WALLS = frozenset({NO_FILTER, NO_KEYRING, NO_SCOPES})
+"""What is said in a command's notes, too; of the bounds of memory only ``doctor`` speaks."""
 
 
 class Launcher:

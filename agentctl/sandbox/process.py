@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -69,6 +69,7 @@ async def run_process(
     of_a_run: bool = True,
     launch: Launch = _directly,
     subreaper: bool = False,
+    until: Callable[[], Awaitable[str]] | None = None,
 ) -> CommandResult:
     """Run ``argv`` in a session of its own, with nothing on stdin; return when it and all it started have ended.
 
@@ -81,12 +82,15 @@ async def run_process(
     own way, for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux;
     some milliseconds), so that nothing escapes its end; without ``pass_fds``, ``user``, ``launch`` and a search of the
     PATH.
+    ``until`` is awaited beside the command: when it returns, the command is ended as after the timeout, and what it
+    returned is a note.
 
     Raises:
         ToolError: the command could not be started.
     """
     marker = os.urandom(16).hex() + ("" if of_a_run else NO_RUN)
     outputs = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
+    notes: list[str] = []
     with ExitStack() as stack:
         try:
             head: Head
@@ -123,9 +127,11 @@ async def run_process(
             drained = anyio.Event()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_drain_all, [pipe.fileno() for pipe in pipes], outputs, spool, drained)
-                with anyio.move_on_after(timeout) as limit:
+                with anyio.move_on_after(timeout) as limit, anyio.CancelScope() as early:
+                    if until is not None:
+                        tasks.start_soon(_end_early, until, early, notes)
                     await family.head_ended()
-                if limit.cancelled_caught:
+                if limit.cancelled_caught or early.cancelled_caught:
                     await family.end()
                 with anyio.move_on_after(_GRACE_S) as grace:
                     await drained.wait()
@@ -133,7 +139,6 @@ async def run_process(
         finally:
             outlived = await family.end()
             guard.dismiss()
-    notes = []
     if grace.cancelled_caught:
         notes.append("a background process still held the output; the rest was not read")
     if outlived:
@@ -151,6 +156,11 @@ async def run_process(
         truncated_bytes=cut_from_stdout + cut_from_stderr,
         notes=tuple(notes),
     )
+
+
+async def _end_early(until: Callable[[], Awaitable[str]], early: anyio.CancelScope, notes: list[str]) -> None:
+    notes.append(await until())
+    early.cancel()
 
 
 async def _drain_all(

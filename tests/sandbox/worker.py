@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from agentctl.errors import AgentctlError
-from agentctl.sandbox import bare, bwrap, choose, crowd, lack, private, probe  # noqa: F401 - before rights are given up
+from agentctl.sandbox import bare, bwrap, choose, control_group, disk, lack, private, probe  # noqa: F401 - before rights are given up
 
 
 async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -76,6 +76,8 @@ Shell commands of a model run in a sandbox: a read-only system, the workspace to
 network. Where none can be had here, a model is offered no shell; --sandbox none runs it without a boundary, --sandbox
 bwrap insists on one (exit 6). --network lets commands out. The Docker socket is never a command's. A filter of system
 calls (seccomp) refuses commands keyrings, io_uring and sockets of other families; 32-bit programs do not run.
+A command has at most 1024 processes, half of the machine's memory (8 GiB at most), 512 MiB in /tmp and 4 GiB a file; it
+is ended when it adds 4 GiB to the workspace, or leaves less than 256 MiB free there.
 
   agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
   agentctl doctor --offline                 which boundary can be had here

@@ -1,0 +1,187 @@
+"""A control group for one command: how many processes it may have, and how much memory all of them together.
+
+Limits of a process (``ulimit``) do not bind root, or bind each process alone. A control group binds all, also root, and
+counts the pages of temporary file systems. Where none can be made (no delegation, a read-only /sys) the group that is
+yielded is empty, and ``Bwrap`` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+
+MOST_PROCESSES = 1024
+MOST_MEMORY_BYTES = 8 * 1024**3  # and no more than half of the machine's
+_LEAST_MEMORY_BYTES = 512 * 1024**2  # on a small machine: below that no compiler or browser runs
+_MOST_WITHOUT_GROUP = 4 * 1024**3  # data of each process, at least: its address space says little
+
+NO_MEMORY_GROUP = "no control group for memory: each process is bounded, all of a command together are not"
+
+_NAME = "agentctl-"
+_TRIES = 20  # a process leaves its group a moment after it is gone
+_JOIN = """
+while [ "$1" != -- ]; do { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; done
+shift
+exec "$@"
+"""
+
+
+class ControlGroup(NamedTuple):
+    """The folders of one command's group: one in version 2, one for each controller in version 1."""
+
+    folders: tuple[Path, ...] = ()
+    memory: Path | None = None
+
+    def wrapped(self, argv: list[str], user: tuple[int, int] | None) -> tuple[list[str], tuple[int, int] | None]:
+        """Return the command that enters the group and becomes ``argv``, and the user to start it as.
+
+        Only root may enter, so where ``argv`` is for another user, root enters and ``setpriv`` changes the user.
+        """
+        if not self.folders:
+            return argv, user
+        enter = ["/bin/sh", "-c", _JOIN, "sh", *map(str, self.folders), "--"]
+        if user is None:
+            return [*enter, *argv], None
+        setpriv = _setpriv()
+        if setpriv is None:
+            return argv, user
+        return [*enter, setpriv, f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups", *argv], None
+
+    async def until_empty(self) -> None:
+        """Wait until nobody is left in the group, a fifth of a second at most."""
+        for _ in range(_TRIES):
+            if not any(_text(folder / "cgroup.procs") for folder in self.folders):
+                return
+            await anyio.sleep(0.01)
+
+    def bounds_memory(self) -> bool:
+        """Whether the command was in a group that bounds memory: entering fails where a system delegates halfway."""
+        if self.memory is None:
+            return False
+        peaks = [_text(self.memory / name) for name in ("memory.max_usage_in_bytes", "memory.peak")]
+        return not all(peak in ("", "0") for peak in peaks) or not (self.memory / "memory.peak").exists()
+
+    def killed(self) -> int:
+        """Return how many processes the kernel ended because the memory of the group was used up."""
+        if self.memory is None:
+            return 0
+        for name in ("memory.events", "memory.oom_control"):  # of version 2 and of version 1
+            for line in _text(self.memory / name).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    return int(value)
+        return 0
+
+
+@contextmanager
+def control_group(most_memory: int) -> Iterator[ControlGroup]:
+    """Make a control group for one command and remove it afterwards; it is empty where none can be had.
+
+    ``most_memory`` is in bytes; the number of processes is always the same.
+    """
+    made: dict[Path, Path] = {}  # by the folder above
+    memory = None
+    name = f"{_NAME}{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        for controller, limits in _limits(most_memory).items():
+            for above in _places(controller):
+                folder = above / name
+                if _make(folder, is_new=above not in made, limits=limits):
+                    made[above] = folder
+                    memory = folder if controller == "memory" else memory
+                    break
+        yield ControlGroup(tuple(made.values()), memory)
+    finally:
+        for folder in made.values():
+            _sweep(folder)
+
+
+def memory_bound() -> int:
+    """Return how many bytes of memory all processes of a command may have together, where a group can be made."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return max(_LEAST_MEMORY_BYTES, min(MOST_MEMORY_BYTES, pages * size // 2))
+
+
+def data_bound(most_memory: int) -> int:
+    """Return how many bytes of data each process may have where no group bounds all of them."""
+    return max(_MOST_WITHOUT_GROUP, most_memory)
+
+
+def _limits(most_memory: int) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Return what to write for each controller, in either version; without swap, memory is all that is used."""
+    return {
+        "pids": (("pids.max", MOST_PROCESSES),),
+        "memory": (
+            ("memory.max", most_memory),
+            ("memory.swap.max", 0),
+            ("memory.limit_in_bytes", most_memory),
+            ("memory.memsw.limit_in_bytes", most_memory),
+        ),
+    }
+
+
+def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) -> bool:
+    """Make a group or take the one that is there, and set those limits that its version has; say whether one holds."""
+    try:
+        if is_new:
+            folder.mkdir(mode=0o755)
+    except OSError:
+        return False
+    holds = False
+    for name, value in limits:
+        with suppress(OSError):
+            file = os.open(folder / name, os.O_WRONLY)  # never made: a missing file is one of the other version
+            try:
+                os.write(file, str(value).encode())
+                holds = True
+            finally:
+                os.close(file)
+    if is_new and not holds:
+        with suppress(OSError):
+            folder.rmdir()
+    return holds
+
+
+def _sweep(made: Path) -> None:
+    """Remove the group, and those of others that were killed before they could."""
+    with suppress(OSError):
+        made.rmdir()
+    with suppress(OSError):
+        for folder in made.parent.glob(f"{_NAME}*"):
+            owner = folder.name.removeprefix(_NAME).partition("-")[0]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _places(controller: str) -> Iterator[Path]:
+    """Yield folders in which a group with this controller can be made."""
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, kinds, path = line.split(":", 2)
+        if controller in kinds.split(","):
+            for mount in (f"/sys/fs/cgroup/{kinds}", f"/sys/fs/cgroup/{controller}"):
+                yield from (place for place in (Path(mount + path), Path(mount)) if place.is_dir())
+        elif not kinds:
+            own = Path("/sys/fs/cgroup" + path)
+            for place in (own, own.parent):
+                if controller in _text(place / "cgroup.subtree_control").split():
+                    yield place
+
+
+def _setpriv() -> str | None:
+    """Return the program of util-linux; busybox's cannot change the user."""
+    found = shutil.which("setpriv", path="/usr/bin:/bin")
+    return None if found is None or "busybox" in os.path.realpath(found) else found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,207 @@
+"""Files of unix sockets that some process listens on, in any network namespace: each is hidden from commands.
+
+A socket with a path belongs to no network namespace and a read-only mount does not stop a connection, so a command
+could call any of them. The kernel lists sockets by network namespace and names them as their owner did: by a relative
+path, or by one of another mount namespace. ``SocketFiles`` reads the lists of all namespaces that this user may see and
+translates the names. What no list shows (the listener is outside of this container, or /proc hides it) is found by a
+bounded walk, once: a socket file counts if the kernel says that somebody has bound it.
+
+Not found: a socket whose file was renamed, or appeared after the walk, while its listener can be seen in no list.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+_HEAD_BYTES = 64  # of the list of mounts: it begins with an id that no other namespace has
+_MOST_ENTRIES = 60_000
+_MOST_SECONDS = 0.25
+_NEVER_WALKED = frozenset(
+    {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
+)
+_WITHOUT_SOCKETS = frozenset({"objects", "node_modules", "site-packages", "__pycache__"})  # large, and of files only
+
+
+class Mount(NamedTuple):
+    """One mount: its file system's device number, what of the file system is mounted, and where."""
+
+    device: str
+    root: str
+    place: str
+
+
+class SocketFiles:
+    """Finds the sockets; it walks through ``workspace`` and what lies open beside the system once, when first asked."""
+
+    def __init__(self, workspace: str) -> None:
+        self._workspace = workspace
+        self._walked: tuple[str, ...] | None = None
+
+    def find(self) -> set[str]:
+        """Return the paths of all sockets that could be called now; links in them are not resolved."""
+        if self._walked is None:
+            self._walked = tuple(_walk((self._workspace, *_open_places())))
+        listed = {place for place in _listed() if _is_socket(place)}
+        return listed | {place for place in self._walked if place not in listed and is_bound(place)}
+
+
+def is_bound(place: str) -> bool:
+    """Whether a process has bound this socket file, in whatever namespace; nobody notices the question.
+
+    A datagram socket is connected to it. A listener of streams is of another type, which the kernel says before it
+    tells the listener anything; a receiver of datagrams is not told of it either.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(place)
+        except OSError as error:
+            if error.errno is None:  # Python refuses a path that is too long for an address
+                return _is_socket(place)
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
+    return True
+
+
+def mounts_of(process: str) -> tuple[Mount, ...]:
+    """Return the mounts that a process sees, in their order; none where that may not be read."""
+    found = []
+    for line in _lines(f"/proc/{process}/mountinfo"):
+        fields = line.split(" ", 5)
+        found.append(Mount(fields[2], _unescaped(fields[3]), _unescaped(fields[4])))
+    return tuple(found)
+
+
+def translated(place: str, theirs: Sequence[Mount], ours: Iterable[Mount]) -> Iterator[str]:
+    """Yield the names that a path in another mount namespace has in ours."""
+    around = [mount for mount in theirs if _rest(place, mount.place) is not None]
+    if not around:
+        return
+    mount = max(around, key=lambda mount: len(mount.place))  # the last of equals would be on top; devices tell
+    rest = _rest(place, mount.place) or ""
+    on_disk = f"{mount.root.rstrip('/')}{rest}" or "/"
+    for own in ours:
+        if own.device == mount.device and (beyond := _rest(on_disk, own.root)) is not None:
+            yield f"{own.place.rstrip('/')}{beyond}"
+
+
+def _listed() -> Iterator[str]:
+    """Yield candidates from the lists of all network namespaces; not all of them need to exist."""
+    own = _namespaces("self")
+    views = {} if own is None else {own: "self"}
+    folders: set[str] = set()
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - hundreds of them
+        if entry.isdigit():
+            if (found := _namespaces(entry)) is not None:
+                views.setdefault(found, entry)
+            with suppress(OSError):
+                folders.add(os.readlink(f"/proc/{entry}/cwd"))  # noqa: PTH115
+    names: dict[int, tuple[str, ...]] = {}
+    ours = mounts_of("self")
+    for (net, mounts), process in views.items():
+        if net not in names:
+            names[net] = _named(process)
+        yield from (name for name in names[net] if name.startswith("/"))
+        for name in names[net]:
+            if not name.startswith("/"):
+                yield from (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+        if own is None or mounts != own[1]:
+            theirs = mounts_of(process)
+            for name in names[net]:
+                if name.startswith("/"):
+                    yield from translated(name, theirs, ours)
+
+
+def _namespaces(process: str) -> tuple[int, str] | None:
+    """Return what tells the network and the mount namespace of a process from others; None: it is gone or hidden."""
+    try:
+        net = os.stat(f"/proc/{process}/net/unix").st_ino  # noqa: PTH116 - its own for each namespace
+    except OSError:
+        return None
+    try:
+        return net, os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
+    except OSError:  # another user's; the list of its mounts is open to all
+        return net, _head(f"/proc/{process}/mountinfo")
+
+
+def _named(process: str) -> tuple[str, ...]:
+    """Return the names of the sockets that the kernel lists for the network namespace of a process."""
+    rows = (line.split(maxsplit=7) for line in _lines(f"/proc/{process}/net/unix")[1:])
+    return tuple({row[7] for row in rows if len(row) == 8 and not row[7].startswith("@")})
+
+
+def _open_places() -> tuple[str, ...]:
+    """Return folders that commands can look into, and what was mounted from outside a container."""
+    places = []
+    with suppress(OSError):
+        places = [f"/{name}" for name in sorted(os.listdir("/")) if name not in _NEVER_WALKED]  # noqa: PTH208
+    return (*(mount.place for mount in mounts_of("self") if mount.root != "/"), *places)
+
+
+def _walk(places: Sequence[str]) -> Iterator[str]:
+    """Yield the socket files in these places, the shallow ones first, for 60,000 entries and 0.25 s."""
+    pending, seen = deque(places), set(places)
+    left, end = _MOST_ENTRIES, time.monotonic() + _MOST_SECONDS
+    while pending and left > 0 and time.monotonic() < end:
+        place = pending.popleft()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    left -= 1
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.path not in seen and entry.name not in _WITHOUT_SOCKETS:
+                            seen.add(entry.path)
+                            pending.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink() and _is_socket(entry.path):
+                        yield entry.path
+        except NotADirectoryError:  # a single file that is mounted
+            if _is_socket(place):
+                yield place
+        except OSError:
+            continue
+
+
+def _is_socket(place: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(place).st_mode)  # noqa: PTH116 - many of them
+    except (OSError, ValueError):
+        return False
+
+
+def _rest(place: str, folder: str) -> str | None:
+    """Return what of a path is left below a folder, with its slash, or "" for the folder; None if it is not below."""
+    above = folder.rstrip("/")
+    return place[len(above) :] if place == folder or place.startswith(f"{above}/") else None
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), field)
+
+
+def _head(file: str) -> str:
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return os.read(handle, _HEAD_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
+            return handle.read().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,174 @@
+"""How much of the machine a command may use: memory, temporary folders, the disk of the workspace, its own rights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentctl.protocols import CommandResult
+from agentctl.sandbox.bwrap import Bwrap
+from agentctl.sandbox.control_group import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, control_group, memory_bound
+from agentctl.sandbox.cover import Ground
+from agentctl.sandbox.disk import LEAST_FREE_BYTES, Space, floor_of
+from agentctl.sandbox.lack import find_bwrap, options_of
+from tests.sandbox.conftest import NOBODY, Inside
+
+MIB = 1024**2
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and give a folder away")
+
+
+async def sandbox(workspace: Path, user: tuple[int, int] | None = None, **bounds: int) -> Bwrap:
+    program = find_bwrap(str(workspace))
+    ground = Ground(str(workspace), str(workspace), user=user)
+    return Bwrap(program, await options_of(program), ground, **bounds)  # type: ignore[arg-type]
+
+
+def test_every_folder_in_memory_that_can_be_written_has_a_size(inside: Inside) -> None:
+    (mounts, full, device) = inside(
+        "grep -E ' - (tmpfs|devtmpfs|ramfs) ' /proc/self/mountinfo",
+        "for folder in /var/tmp /home; do head -c 200M /dev/zero >$folder/x; done",
+        "touch /dev/x /dev/pts/x; echo x >/dev/null && echo x >/dev/shm/x && echo fine",
+    )
+    sizes = {}
+    for line in mounts["stdout"].splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[3] == "/" and "rw" in before.split()[5].split(","):  # else a device of the machine
+            (size,) = [word[5:-1] for word in after.split()[2].split(",") if word.startswith("size=")]
+            sizes[before.split()[4]] = int(size) // 1024
+    wanted = {"/tmp": 512, "/run": 512, "/var/tmp": 128, "/dev/shm": 256}
+    assert {place: size for place, size in sizes.items() if place in wanted} == wanted
+    assert {size for place, size in sizes.items() if place not in wanted} <= {1}
+    assert full["stderr"].count("No space left on device") == 2
+    assert device["stdout"] == "fine\n"
+    assert not any(path.name == "x" for path in Path("/dev").iterdir())
+
+
+ALLOCATE = "python3 -c 'x = bytearray({})'"
+
+
+@pytest.mark.parametrize("command", [ALLOCATE.format(6 << 30), "head -c 300M /dev/zero >/tmp/x; tail -c 1 /tmp/x"])
+@pytest.mark.parametrize("owner", [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()])
+async def test_the_memory_of_a_command_is_bounded(ground: Path, owner: int, command: str) -> None:
+    """By a control group; where none can be had, which is said, by the data of each process."""
+    workspace = ground / "work"
+    workspace.mkdir()
+    os.chown(workspace, owner, -1)
+    user = (owner, owner) if owner != os.geteuid() else None
+    bounded = await sandbox(workspace, user, most_memory=128 * MIB)
+    result = await bounded.run(command, timeout=60)
+    if NO_MEMORY_GROUP in bounded.missing:
+        assert "bytearray" not in command or "MemoryError" in result.stderr
+    else:
+        (note,) = result.notes
+        assert note.startswith("the kernel ended ")
+        assert note.endswith(": the command used more memory than 128 MiB")
+        assert (await bounded.run(ALLOCATE.format(1 << 20), timeout=60)).notes == ()
+
+
+async def test_a_group_is_had_wherever_one_can_be_made(tmp_path: Path) -> None:
+    """Seen from the outside: what the kernel lets root make by hand, the sandbox makes too."""
+    with control_group(128 * MIB) as group:
+        inside = await sandbox(tmp_path)
+        assert (await inside.run("true", timeout=60)).notes == ()
+        assert (NO_MEMORY_GROUP in inside.missing) == (group.memory is None)
+    assert memory_bound() <= MOST_MEMORY_BYTES
+
+
+def test_the_kernel_would_end_a_command_before_others(inside: Inside) -> None:
+    (answer,) = inside("cat /proc/self/oom_score_adj; sh -c 'cat /proc/self/oom_score_adj'")
+    assert answer["stdout"] == "500\n500\n"
+
+
+@ROOT
+async def test_a_command_for_another_user_has_his_rights_and_no_groups(ground: Path) -> None:
+    (ground / "work").mkdir()
+    os.chown(ground / "work", NOBODY, NOBODY)
+    inside = await sandbox(ground / "work", (NOBODY, NOBODY))
+    result = await inside.run("id -u; id -g; id -G; grep -E 'CapEff|NoNewPrivs' /proc/self/status; touch x", timeout=20)
+    assert result.stdout.split() == ["65534", "65534", "65534", "CapEff:", "0" * 16, "NoNewPrivs:", "1"]
+    assert (ground / "work/x").stat().st_uid == NOBODY
+
+
+async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> None:
+    inside = await sandbox(tmp_path, most_growth=32 * MIB)
+    with anyio.fail_after(30):
+        result = await inside.run("mkdir deep; head -c 48M /dev/zero >deep/x; echo written; sleep 100", timeout=100)
+    assert (result.stdout, result.timed_out, result.exit_code == 0) == ("written\n", False, False)
+    (note,) = result.notes
+    assert note.startswith("the command was ended: it wrote 48 MiB to the workspace, the limit is 32 MiB")
+    assert (tmp_path / "deep/x").stat().st_size == 48 * MIB
+
+
+async def test_what_others_write_to_the_same_disk_does_not_count(ground: Path) -> None:
+    workspace = ground / "work"
+    workspace.mkdir()
+    (workspace / "old").write_bytes(bytes(64 * MIB))
+    inside = await sandbox(workspace, most_growth=32 * MIB)
+    results: list[CommandResult] = []
+
+    async def run() -> None:
+        results.append(await inside.run("touch began; sleep 1; echo done", timeout=60))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        while not (workspace / "began").exists():  # noqa: ASYNC110 - another process makes it
+            await anyio.sleep(0.01)
+        (ground / "other").write_bytes(bytes(96 * MIB))
+    assert results == [CommandResult(0, "done\n", "")]
+
+
+@pytest.fixture
+def small_disk(ground: Path) -> Iterator[Path]:
+    workspace = ground / "work"
+    workspace.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", workspace], check=True)
+    yield workspace
+    subprocess.run(["umount", workspace], check=True)
+
+
+@ROOT
+async def test_a_command_is_ended_before_the_disk_is_full(small_disk: Path) -> None:
+    result = await (await sandbox(small_disk)).run("head -c 62M /dev/zero >x; echo written; sleep 100", timeout=100)
+    assert (result.stdout, result.timed_out) == ("written\n", False)
+    assert result.notes == ("the command was ended: the disk of the workspace had 2 MiB left",)
+    after = await (await sandbox(small_disk)).run("sleep 0.5; rm x; echo freed", timeout=100)
+    assert (after.stdout, after.notes) == ("freed\n", ())
+
+
+@pytest.mark.parametrize(
+    ("before", "floor"),
+    [
+        (Space(size=1 << 40, free=1 << 39, used=1 << 39), LEAST_FREE_BYTES),
+        (Space(size=1 << 30, free=1 << 29, used=1 << 29), (1 << 30) // 20),
+        (Space(size=1 << 40, free=10 * MIB, used=1 << 40), 5 * MIB),
+        (Space(size=1 << 40, free=0, used=1 << 40), 0),
+    ],
+    ids=["large", "small", "nearly full", "full"],
+)
+def test_some_of_the_disk_stays_free(before: Space, floor: int) -> None:
+    assert floor_of(before) == floor
+
+
+def test_a_workspace_that_its_owner_may_not_enter_is_given_back(inside: Inside) -> None:
+    commands = ["chmod 000 .", "echo a >a; chmod 077 .", "chmod 500 .; exit 3", "chmod 705 .", "cat a"]
+    answers = inside(*commands)
+    back = "the mode of the workspace was {} afterwards; the owner's rights are back: {}"
+    assert [(answer["exit_code"], answer["notes"]) for answer in answers] == [
+        (0, [back.format("000", "700")]),
+        (0, [back.format("077", "777")]),
+        (3, [back.format("500", "700")]),
+        (0, []),
+        (0, []),
+    ]
+    assert (answers[-1]["stdout"], inside.workspace.stat().st_mode & 0o777) == ("a\n", 0o705)
+
+
+async def test_the_mode_is_given_back_after_a_timeout_too(tmp_path: Path) -> None:
+    inside = await sandbox(tmp_path)
+    assert (await inside.run("chmod 000 .; sleep 100", timeout=1)).timed_out
+    assert (await inside.run("echo again", timeout=20)).stdout == "again\n"
