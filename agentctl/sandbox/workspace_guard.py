@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -82,6 +82,7 @@ class WorkspaceGuard:
             return []
         self._configured = configured_in(self._workspace, self._ground.homes)
         self._before = self._index.refresh()
+        self._configured |= _linked(self._workspace, self._before.values())
         self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         git = self._before.get(".git")
         options: list[str] = []
@@ -128,14 +129,14 @@ class WorkspaceGuard:
         after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         for path in self._standing_in:
             after.pop(path, None)
-        known = {found.identity for found in self._before.values() if found.obeyed.obeyed_class != "reported"}
+        known = {_sameness(found) for found in self._before.values() if found.obeyed.obeyed_class != "reported"}
         for found in sorted(after.values(), key=lambda found: found.path):
             earlier = self._before.get(found.path)
             if found.obeyed.obeyed_class == "reported":
                 if earlier is None or (earlier.identity, earlier.stamp) != (found.identity, found.stamp):
                     notices.append(FileNotice(found.path, found.obeyed.program))
-            elif earlier is None or found.identity != earlier.identity:
-                if found.identity not in known:  # else it was protected all the time, in a folder that was renamed
+            elif earlier is None or _is_replaced(earlier, found):
+                if _sameness(found) not in known:  # else it was protected all the time, in a folder that was renamed
                     notices.append(self._moved(found, notes))
             elif earlier.stamp != found.stamp and not found.is_folder:
                 notices.append(FileNotice(found.path, found.obeyed.program))  # one too many to be bound read-only
@@ -250,6 +251,15 @@ class WorkspaceGuard:
         return FileNotice(found.path, found.obeyed.program, str(to))
 
 
+def _sameness(found: Found) -> tuple[object, ...]:
+    """Return what stays when a folder above is renamed; not the inode alone, as that of a removed link is reused."""
+    return (found.identity, found.target, None if found.is_folder else found.stamp)
+
+
+def _is_replaced(earlier: Found, found: Found) -> bool:
+    return (earlier.identity, earlier.target, earlier.is_folder) != (found.identity, found.target, found.is_folder)
+
+
 def _move(from_: str, to: Path) -> None:
     """Move a file or a folder to another file system; pipes, sockets and devices stay behind and are removed.
 
@@ -306,6 +316,28 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
         if os.path.islink(place):  # noqa: PTH114
             found |= {path: _Named("git (a hook is a link to it)", None) for path in _within(workspace, place)}
     return found
+
+
+def _linked(workspace: str, obeyed: Iterable[Found]) -> dict[str, _Named]:
+    """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
+    found: dict[str, _Named] = {}
+    for entry in obeyed:
+        place = f"{workspace}/{entry.path}"
+        if entry.obeyed.obeyed_class != "asks":
+            continue
+        links = [place] if entry.target is not None else _links(place) if entry.is_folder else []
+        for path in (path for link in links for path in _within(workspace, link)):
+            if not beneath(path, entry.path):
+                found[path] = _Named(f"{entry.obeyed.program} (a link leads to it)", None)
+    return found
+
+
+def _links(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_symlink()]
+    except OSError:
+        return []
 
 
 def _within(workspace: str, place: str) -> Iterator[str]:

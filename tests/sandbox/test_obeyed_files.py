@@ -166,3 +166,21 @@ def test_a_module_that_agentctl_would_import_can_neither_be_changed_nor_made(
     assert [(notice["path"], notice["obeyed_by"]) for notice in told.document["changed_files_run_later"]] == [
         ("anyio.py", "agentctl")
     ]
+
+
+def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(told: Told, tmp_path: Path) -> None:
+    put(tmp_path, ["conf/env.sh", "conf/free", "editor/tasks.json", "scripts/check.sh", "scripts/free", ".husky/x"])
+    (tmp_path / ".envrc").symlink_to("conf/env.sh")
+    (tmp_path / ".vscode").symlink_to("editor")
+    (tmp_path / ".husky/pre-commit").symlink_to("../scripts/check.sh")
+    lines = [f"echo evil > {path}; rm -f {path}" for path in ("conf/env.sh", "editor/tasks.json", "scripts/check.sh")]
+    lines += ["echo evil > editor/new.json", "mv scripts away; mkdir scripts; echo evil > scripts/check.sh"]
+    lines += ["echo new > conf/free", "rm .envrc; echo evil > .envrc"]
+    told.run([call("run_shell", command="; ".join(lines)), answer("did")], *SHELL)
+    assert (tmp_path / ".envrc").read_text() == (tmp_path / ".vscode/tasks.json").read_text() == "old"
+    assert [path.name for path in (tmp_path / "editor").iterdir()] == ["tasks.json"]
+    assert content(tmp_path / "scripts") == {}
+    assert not (tmp_path / ".husky/pre-commit").exists()
+    assert (tmp_path / "conf/free").read_text() == "new\n"
+    moved = {notice["path"]: notice["obeyed_by"] for notice in told.document["changed_files_run_later"]}
+    assert moved == {".envrc": "direnv", "scripts/check.sh": "husky (a link leads to it)"}
