@@ -58,6 +58,7 @@ class FolderIndex:
     ) -> None:
         self._root, self._skipped, self._also = root.rstrip("/"), frozenset(skipped), also
         self._folders: dict[str, _Folder] = {}
+        self._inodes: dict[str, int] = {}
         self.unread: list[str] = []  # folders that could not be looked into
 
     def refresh(self) -> dict[str, Found]:
@@ -98,7 +99,13 @@ class FolderIndex:
                 for name in folder.folders
             ]
         self._folders = now
+        self._inodes = {path: folder.inode for path, folder in now.items()}
         return found
+
+    @property
+    def folders(self) -> dict[str, int]:
+        """The inode of each folder that was looked into, by its path; "" is the workspace."""
+        return self._inodes
 
     def look(self, path: str, obeyed: Obeyed) -> Found | None:
         """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""

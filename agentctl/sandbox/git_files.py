@@ -42,7 +42,7 @@ def is_ref_name(name: str) -> bool:
         len(parts) > 1
         and parts[0] == "refs"
         and not _NOT_IN_REFS.search(name)
-        and all(part and not part.startswith((".", "-")) and not part.endswith((".", ".lock")) for part in parts)
+        and all(part and not part.startswith(".") and not part.endswith((".", ".lock")) for part in parts)
     )
 
 

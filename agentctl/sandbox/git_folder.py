@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_WAIT_S = 3.0
+_DEEPEST = 100  # folders below each other: no ref has as many
 
 
 class GitFolderBusy(Exception):
@@ -75,14 +78,17 @@ def scan(root: int) -> tuple[Stamps, list[str]]:
     strange: list[str] = []
 
     def look(folder: int, prefix: str) -> None:
+        if prefix.count("/") > _DEEPEST:
+            strange.append(prefix.rstrip("/"))
+            return
         with os.scandir(folder) as entries:
             for entry in entries:
                 path = prefix + entry.name
                 if entry.is_file(follow_symlinks=False):
-                    if not prefix and entry.name in READ_ONLY_FILES:
+                    if path.endswith(".lock") or path in READ_ONLY_FILES:
                         continue
-                    status = entry.stat(follow_symlinks=False)
-                    if not path.endswith(".lock"):
+                    with suppress(FileNotFoundError):  # another git is at work
+                        status = entry.stat(follow_symlinks=False)
                         files[path] = Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
                 elif entry.is_dir(follow_symlinks=False):
                     if prefix or entry.name in COPIED_FOLDERS:
@@ -113,6 +119,14 @@ def write_all(file: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder with all that is in it, whatever a stranger has put there; what cannot be removed stays."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # it goes down by recursion, and a tree may be deeper than Python's stack
+        subprocess.run(["/bin/rm", "-rf", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
 
 
 def is_litter(path: str) -> bool:

@@ -12,7 +12,6 @@ Single files cannot be mounted instead: git replaces ``index`` by renaming ``ind
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from agentctl.sandbox.git_folder import (
     is_litter,
     open_folder,
     read_file,
+    remove_tree,
     scan,
     write_all,
 )
@@ -156,7 +156,7 @@ class GitScratch:
             self._fill(root, before)
             if {path for path, _ in scan(root)[0].items() ^ before.items()} <= {"index"}:
                 break  # each file is replaced whole, so an index that was written anew is a whole one, too
-            shutil.rmtree(self._copy)
+            remove_tree(self._copy)
         else:
             self._copy = ""
             raise GitFolderNotCopied("another git changes it all the time")
@@ -171,7 +171,8 @@ class GitScratch:
             GitFolderNotCopied: the folder has a shape that is not copied.
         """
         shown: dict[str, str] = {}
-        for name in os.listdir(root):
+        names = [name for name in os.listdir(root) if not name.endswith(".lock")]
+        for name in names:
             mode = os.stat(name, dir_fd=root, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode) and name not in ("objects", *COPIED_FOLDERS):
                 shown[name] = "folder"
@@ -186,7 +187,7 @@ class GitScratch:
         if "reftable" in shown:
             raise GitFolderNotCopied("it keeps its refs in a reftable")
         nested = [path for path in strange if "/" in path]
-        if nested or "HEAD" not in files or "objects" not in os.listdir(root) or "refs" not in os.listdir(root):
+        if nested or "HEAD" not in files or not {"objects", "refs"} <= set(names):
             raise GitFolderNotCopied(f"{_listed(nested)} in it is a link" if nested else "it is incomplete")
         if sum(stamp.size for stamp in files.values()) > _MOST_COPIED_BYTES:
             raise GitFolderNotCopied(f"it holds more than {_MOST_COPIED_BYTES // 1024**2} MiB beside its objects")
@@ -300,7 +301,7 @@ class GitScratch:
 
     def _discard(self) -> None:
         if self._copy:
-            shutil.rmtree(self._copy, ignore_errors=True)
+            remove_tree(self._copy)
         self._copy = ""
         self._unfinished.clear()
 

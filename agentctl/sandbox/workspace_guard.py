@@ -20,14 +20,14 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from agentctl.permission.obeyed import Obeyed
 from agentctl.protocols import FileNotice
 from agentctl.sandbox.cover import Ground, beneath
 from agentctl.sandbox.folder_index import FolderIndex, Found
 from agentctl.sandbox.git_files import configured_paths, is_git_name
-from agentctl.sandbox.git_folder import open_folder, open_parent
+from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
 from agentctl.sandbox.stand_in import StandIn
 
@@ -63,6 +63,8 @@ class WorkspaceGuard:
         self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
         self._index = FolderIndex(self._workspace, skipped=self._skipped(), also=self._also)
         self._before: dict[str, Found] = {}
+        self._folders: dict[str, int] = {}  # the inodes of the folders before the command
+        self._protected: set[str] = set()  # the paths that something was mounted on, or above
         self._git: GitScratch | None = None
         self._place = ""
         self._standing_in: dict[str, StandIn] = {}
@@ -80,8 +82,9 @@ class WorkspaceGuard:
         if self._ground.read_only:
             self._say(f"the workspace is read-only to commands: {self._ground.why_read_only}")
             return []
-        self._configured = configured_in(self._workspace, self._ground.homes)
         self._before = self._index.refresh()
+        self._folders = self._index.folders
+        self._configured = configured_in(self._workspace, self._ground.homes)
         self._configured |= _linked(self._workspace, self._before.values())
         self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         git = self._before.get(".git")
@@ -91,6 +94,8 @@ class WorkspaceGuard:
             options += self._stand_in(".git", is_folder=True)
         elif git.is_folder:
             options += self._copied()
+        else:
+            options += ["--ro-bind", f"{self._workspace}/.git", f"{self._workspace}/.git"]
         for path, named in self._configured.items():
             place = f"{self._workspace}/{path}"
             above = os.path.dirname(place)  # noqa: PTH120
@@ -100,20 +105,19 @@ class WorkspaceGuard:
         if why_unprotectable(self._workspace) is not None:  # it was made so since the run began
             return ["--remount-ro", self._workspace]
         bound: list[str] = []
+        self._protected = {".git", *self._standing_in}
         for found in sorted(self._before.values(), key=lambda found: (found.path.count("/"), found.path)):
-            place = f"{self._workspace}/{found.path}"
-            if (
-                found.obeyed.obeyed_class == "reported"
-                or (found.path == ".git" and found.is_folder)
-                or found.path in self._standing_in
-            ):
+            if found.obeyed.obeyed_class == "reported" or found.path in self._protected:
                 continue
+            place = f"{self._workspace}/{found.path}"
             if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
-                above = place.rpartition("/")[0]
-                place = above if above != self._workspace else ""
-            if place and not any(beneath(place, other) for other in bound):
+                place = place.rpartition("/")[0]
+            if any(beneath(place, other) for other in bound):
+                self._protected.add(found.path)
+            elif place != self._workspace and len(bound) < _MOST_BINDS:
                 bound.append(place)
-        for place in bound[:_MOST_BINDS]:
+                self._protected.add(found.path)
+        for place in bound:
             options += ["--ro-bind", place, place]
         return options
 
@@ -129,17 +133,12 @@ class WorkspaceGuard:
         after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         for path in self._standing_in:
             after.pop(path, None)
-        known = {_sameness(found) for found in self._before.values() if found.obeyed.obeyed_class != "reported"}
         for found in sorted(after.values(), key=lambda found: found.path):
-            earlier = self._before.get(found.path)
-            if found.obeyed.obeyed_class == "reported":
-                if earlier is None or (earlier.identity, earlier.stamp) != (found.identity, found.stamp):
-                    notices.append(FileNotice(found.path, found.obeyed.program))
-            elif earlier is None or _is_replaced(earlier, found):
-                if _sameness(found) not in known:  # else it was protected all the time, in a folder that was renamed
-                    notices.append(self._moved(found, notes))
-            elif earlier.stamp != found.stamp and not found.is_folder:
-                notices.append(FileNotice(found.path, found.obeyed.program))  # one too many to be bound read-only
+            what = self._judge(found)
+            if what == "move":
+                notices.append(self._moved(found, notes))
+            elif what == "report":
+                notices.append(FileNotice(found.path, found.obeyed.program))
         for path, earlier in self._before.items():
             if earlier.target is not None and not os.path.lexists(f"{self._workspace}/{path}"):
                 with suppress(OSError):
@@ -148,11 +147,34 @@ class WorkspaceGuard:
         for path, made in self._take_down():
             notices.append(FileNotice(path, "git", made))
             notes.append(_brought_back(path, made, f"{self._workspace}/{path}"))
+        notes += self._notes
+        self._notes = []
         if self._index.unread:
             notes.append(f"not looked into for files that other programs obey: {', '.join(self._index.unread[:3])}")
         if len(notes) > _MOST_NAMED:
             notes[_MOST_NAMED:] = [f"and {len(notes) - _MOST_NAMED} more notes"]
         return notes, notices
+
+    def _judge(self, found: Found) -> Literal["leave", "report", "move"]:
+        """Return what happens to an entry that stands in the workspace after a command.
+
+        What was mounted cannot have been replaced by the command, but in a folder that was renamed and made anew; a
+        program outside may have replaced it meanwhile. An inode number that became free may have been given again, so
+        only one of what was mounted says that an entry is the same.
+        """
+        earlier = self._before.get(found.path)
+        is_as_before = earlier is not None and (earlier.identity, earlier.stamp) == (found.identity, found.stamp)
+        if found.obeyed.obeyed_class == "reported":
+            return "leave" if is_as_before else "report"
+        if earlier is None:
+            held = {self._before[path].identity for path in self._protected if path in self._before}
+            return "leave" if found.identity in held else "move"
+        if found.path in self._protected:
+            above = found.path.rpartition("/")[0]
+            return "leave" if self._folders.get(above) == self._index.folders.get(above) else "move"
+        if is_as_before:
+            return "leave"
+        return "report" if found.identity == earlier.identity and earlier.target is found.target is None else "move"
 
     def _say(self, note: str) -> None:
         """Give a note with the next command, once in a run."""
@@ -182,7 +204,7 @@ class WorkspaceGuard:
             self._place = tempfile.mkdtemp(prefix="agentctl-git-", dir=above)
             if self._ground.user is not None:
                 os.chown(self._place, *self._ground.user)
-            weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
+            weakref.finalize(self, remove_tree, self._place)
         return self._place
 
     def _copied(self) -> list[str]:
@@ -211,7 +233,11 @@ class WorkspaceGuard:
         for path, made in standing_in.items():
             if (inside := made.take_down()) is not None:
                 to = self._new_place(path)
-                _move(inside, to)
+                try:
+                    _move(inside, to)
+                except (OSError, shutil.Error, RecursionError) as error:
+                    self._notes.append(f"what was made at {path} could not be kept: {error}")
+                    continue
                 yield path, str(to)
 
     # Files that were made
@@ -240,7 +266,7 @@ class WorkspaceGuard:
                     os.rename(name, to, src_dir_fd=folder)
                 except OSError:
                     _move(f"/proc/self/fd/{folder}/{name}", to)
-        except (OSError, shutil.Error) as error:
+        except (OSError, shutil.Error, RecursionError) as error:
             to = Path(f"{from_}.moved-by-agentctl-{os.urandom(4).hex()}")
             try:
                 os.rename(from_, to)  # noqa: PTH104
@@ -251,20 +277,11 @@ class WorkspaceGuard:
         return FileNotice(found.path, found.obeyed.program, str(to))
 
 
-def _sameness(found: Found) -> tuple[object, ...]:
-    """Return what stays when a folder above is renamed; not the inode alone, as that of a removed link is reused."""
-    return (found.identity, found.target, None if found.is_folder else found.stamp)
-
-
-def _is_replaced(earlier: Found, found: Found) -> bool:
-    return (earlier.identity, earlier.target, earlier.is_folder) != (found.identity, found.target, found.is_folder)
-
-
 def _move(from_: str, to: Path) -> None:
     """Move a file or a folder to another file system; pipes, sockets and devices stay behind and are removed.
 
     Raises:
-        OSError, shutil.Error: it cannot be copied whole.
+        OSError, shutil.Error, RecursionError: it cannot be copied whole; then it is where it was.
     """
     if os.path.isdir(from_) and not os.path.islink(from_):  # noqa: PTH112, PTH114
 
@@ -272,8 +289,12 @@ def _move(from_: str, to: Path) -> None:
             kinds = {name: os.lstat(f"{folder}/{name}").st_mode for name in names}
             return [n for n, m in kinds.items() if not (stat.S_ISREG(m) or stat.S_ISDIR(m) or stat.S_ISLNK(m))]
 
-        shutil.copytree(from_, to, symlinks=True, ignore=special)
-        shutil.rmtree(from_)
+        try:
+            shutil.copytree(from_, to, symlinks=True, ignore=special)
+        except BaseException:
+            remove_tree(str(to))
+            raise
+        remove_tree(from_)
     else:
         shutil.copy2(from_, to, follow_symlinks=False)
         os.unlink(from_)  # noqa: PTH108

@@ -174,6 +174,15 @@ async def test_what_is_dropped_is_named(run: Run, workspace: Path) -> None:
     assert (await run("git log --format=%s")).stdout == "one\n"
 
 
+async def test_trees_deeper_than_the_stack_harm_nobody(run: Run, workspace: Path) -> None:
+    dig = 'python3 -c \'import os\nfor _ in range(1500): os.mkdir("d"); os.chdir("d")\''
+    result = await run(f"mkdir .git/deep .git/refs/deep; for p in .git/deep .git/refs/deep; do (cd $p; {dig}); done")
+    assert result.exit_code == 0
+    assert "git's changes were not kept: refs/deep/" in result.notes[0]
+    assert (await run("git log --format=%s; ls .git/refs")).stdout == "one\nheads\ntags\n"
+    assert is_sound(workspace)
+
+
 @pytest.mark.parametrize("shape", ["worktree", "link", "inside", "bare", "odd"])
 async def test_a_git_folder_of_another_shape_is_read_only(workspace: Path, tmp_path: Path, shape: str) -> None:
     place = workspace

@@ -1,0 +1,202 @@
+"""What other programs obey is not changed by a command, is moved away where it is new, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentctl.protocols import CommandResult, Sandbox
+from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.folder_index import FolderIndex
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "work"
+    (folder / "sub/.vscode").mkdir(parents=True)
+    (folder / "sub/.vscode/tasks.json").write_text("mine")
+    (folder / ".envrc").write_text("mine")
+    (folder / "Makefile").write_text("mine")
+    return folder
+
+
+async def opened(workspace: Path, files: Path) -> Sandbox:
+    return await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False, files=files)
+
+
+def places(result: CommandResult) -> dict[str, bool]:
+    """Return the paths of all notices, and whether each was moved."""
+    return {notice.path: notice.moved_to is not None for notice in result.notices}
+
+
+async def test_what_is_there_is_read_only_and_what_is_new_is_moved(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "run")
+    result = await sandbox.run(
+        "echo x >.envrc; rm -f .envrc; mv .envrc e; echo x >sub/.vscode/tasks.json; rm -rf sub; mv sub/.vscode v;"
+        " echo new >sub/.envrc; mkdir -p n/.vscode; echo new >n/.vscode/a; ln -s /etc/passwd n/.npmrc;"
+        " mkfifo n/.bashrc; echo changed >Makefile; echo x >plain; mkdir .cache; echo x >.coverage",
+        timeout=30,
+    )
+    assert places(result) == {
+        "sub/.envrc": True,
+        "n/.vscode": True,
+        "n/.npmrc": True,
+        "n/.bashrc": True,
+        "Makefile": False,
+    }
+    assert (workspace / ".envrc").read_text() == (workspace / "sub/.vscode/tasks.json").read_text() == "mine"
+    left = sorted(str(path.relative_to(workspace)) for path in workspace.rglob("*") if not path.is_dir())
+    assert left == [".coverage", ".envrc", "Makefile", "plain", "sub/.vscode/tasks.json"]
+    moved = {notice.path: Path(str(notice.moved_to)) for notice in result.notices if notice.moved_to}
+    assert (moved["n/.vscode"] / "a").read_text() == moved["sub/.envrc"].read_text() == "new\n"
+    assert moved["n/.npmrc"].readlink() == Path("/etc/passwd")
+    for note in result.notes:
+        await anyio.run_process(["/bin/sh", "-c", note.partition("to bring it back: ")[2]])
+    assert (workspace / "n/.vscode/a").read_text() == "new\n"
+    again = await sandbox.run("echo x >n/.vscode/a; echo x >sub/.envrc", timeout=30)
+    assert (places(again), (workspace / "sub/.envrc").read_text()) == ({}, "new\n")
+
+
+async def test_a_renamed_folder_keeps_what_was_protected_in_it(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "run")
+    result = await sandbox.run("mv sub other; echo x >other/.vscode/tasks.json", timeout=30)
+    assert (places(result), result.notes) == ({}, ())
+    assert (workspace / "other/.vscode/tasks.json").read_text() == "mine"
+
+
+async def test_a_file_under_another_name_is_new(workspace: Path, tmp_path: Path) -> None:
+    (workspace / "script").write_text("evil")
+    (workspace / "plain").write_text("mine")
+    sandbox = await opened(workspace, tmp_path / "run")
+    result = await sandbox.run("mv script sub/.envrc; ln plain .bashrc; mkdir d; mv d .idea", timeout=30)
+    assert places(result) == {"sub/.envrc": True, ".bashrc": True, ".idea": True}
+    assert (workspace / "plain").read_text() == "mine"
+
+
+async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "run")
+    hide = "mkdir -p n/.idea; mv sub n/.idea/gone; mkdir -p sub/.vscode; echo evil >sub/.vscode/tasks.json"
+    result = await sandbox.run(hide, timeout=30)
+    assert places(result) == {"n/.idea": True, "sub/.vscode": True}
+    assert not (workspace / "sub/.vscode").exists()
+    kept = [path.read_text() for path in (tmp_path / "run").rglob("tasks.json")]
+    assert sorted(kept) == ["evil\n", "mine"]
+
+
+async def test_what_a_program_outside_writes_meanwhile_stays(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "run")
+
+    async def save() -> None:
+        await anyio.sleep(0.3)
+        for path in (workspace / ".envrc", workspace / "sub/.vscode/tasks.json"):
+            new = path.with_name("saved")  # as editors do it: by a new file
+            new.write_text("saved")
+            new.rename(path)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(save)
+        result = await sandbox.run("sleep 1", timeout=30)
+    assert (result.notes, result.notices) == ((), ())
+    assert (workspace / ".envrc").read_text() == (workspace / "sub/.vscode/tasks.json").read_text() == "saved"
+
+
+async def test_an_inode_number_that_is_given_again_is_not_taken_for_the_old_file(
+    workspace: Path, tmp_path: Path
+) -> None:
+    (workspace / ".zshrc").symlink_to("nowhere")
+    sandbox = await opened(workspace, tmp_path / "run")
+    result = await sandbox.run("rm .zshrc; for i in 1 2 3 4 5 6 7 8; do echo evil >sub/.env.$i; done", timeout=30)
+    assert places(result) == {f"sub/.env.{number}": True for number in range(1, 9)}
+    assert (workspace / ".zshrc").readlink() == Path("nowhere")
+
+
+async def test_a_link_that_is_obeyed_is_put_back(workspace: Path, tmp_path: Path) -> None:
+    (workspace / ".envrc").rename(workspace / "real")
+    (workspace / ".envrc").symlink_to("real")
+    sandbox = await opened(workspace, tmp_path / "run")
+    result = await sandbox.run("rm .envrc; echo evil >.envrc", timeout=30)
+    assert places(result) == {".envrc": True}
+    assert (workspace / ".envrc").readlink() == Path("real")
+
+
+async def test_what_a_link_that_is_obeyed_leads_to_is_read_only(workspace: Path, tmp_path: Path) -> None:
+    (workspace / ".envrc").rename(workspace / "real")
+    (workspace / ".envrc").symlink_to("real")
+    sandbox = await opened(workspace, tmp_path / "run")
+    await sandbox.run("echo evil >real; echo evil >.envrc", timeout=30)
+    assert (workspace / "real").read_text() == "mine"
+
+
+async def test_a_command_that_is_cancelled_or_out_of_time_is_looked_after_too(workspace: Path, tmp_path: Path) -> None:
+    sandbox = await opened(workspace, tmp_path / "run")
+    late = await sandbox.run("echo x >sub/.envrc; sleep 60", timeout=0.5)
+    assert (late.timed_out, places(late)) == (True, {"sub/.envrc": True})
+    with anyio.move_on_after(0.5):
+        await sandbox.run("echo y >sub/.envrc; sleep 60", timeout=60)
+    assert not (workspace / "sub/.envrc").exists()
+    assert len([path for path in (tmp_path / "run").rglob(".envrc") if path.is_file()]) == 2
+
+
+@pytest.fixture
+def other_file_system(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "other"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+async def test_files_are_moved_to_another_file_system_or_renamed_where_it_is_full(
+    workspace: Path, other_file_system: Path
+) -> None:
+    sandbox = await opened(workspace, other_file_system / "run")
+    make = "mkdir -p n/.vscode/deep; cd n/.vscode; echo 1 >deep/a; ln -s a l; mkfifo p; chmod 700 deep/a"
+    result = await sandbox.run(make, timeout=30)
+    (moved,) = (Path(str(notice.moved_to)) for notice in result.notices)
+    assert moved.is_relative_to(other_file_system)
+    assert ((moved / "deep/a").read_text(), (moved / "l").readlink()) == ("1\n", Path("a"))
+    assert not (workspace / "n/.vscode").exists()
+    full = await sandbox.run("mkdir -p n/.idea; head -c 3000000 /dev/zero >n/.idea/big", timeout=30)
+    (kept,) = (Path(str(notice.moved_to)) for notice in full.notices)
+    assert (kept.parent, (kept / "big").stat().st_size) == (workspace / "n", 3_000_000)
+    assert kept.name.startswith(".idea.moved-by-agentctl-")
+    later = await sandbox.run("true", timeout=30)
+    assert later.notices == ()
+
+
+CHANGES = {
+    "made": "touch a/b/.envrc",
+    "renamed": "mv plain .envrc",
+    "in a new folder": "mkdir -p x/y; touch x/y/.npmrc",
+    "with an old date": "touch a/.npmrc; touch -d 2001-01-01 a a/.npmrc",
+    "a repository": "mkdir a/objects a/refs; touch a/HEAD",
+    "a workflow": "mkdir -p .github/workflows; touch .github/workflows/x",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: str) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "plain").touch()
+    index = FolderIndex(str(tmp_path))
+    assert index.refresh() == {}
+    subprocess.run(["/bin/sh", "-c", change], cwd=tmp_path, check=True)
+    found = index.refresh()
+    assert found == FolderIndex(str(tmp_path)).refresh()
+    assert len(found) == 1
+
+
+def test_a_path_too_long_to_be_looked_into_is_said(tmp_path: Path) -> None:
+    deep = "import os\nfor _ in range(60): os.mkdir('d' * 100); os.chdir('d' * 100)"
+    subprocess.run([sys.executable, "-c", deep], cwd=tmp_path, check=True)
+    index = FolderIndex(str(tmp_path))
+    index.refresh()
+    assert index.unread
+    subprocess.run(["rm", "-rf", str(tmp_path / ("d" * 100))], check=True)
