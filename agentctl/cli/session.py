@@ -93,6 +93,10 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         asked_of = with_data(task, data)
         again = _repeatable(call)
         return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
+    if choice.provider != "builtin":  # with a model comes what a model starts
+        from agentctl.settings.key_exposure import protect_keys
+
+        protect_keys()
     loaded = loaded.for_a_run()
     task, data = _redacted(loaded, wish, task, data, say=told)
     known.task = task

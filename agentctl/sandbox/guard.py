@@ -197,5 +197,6 @@ class SubreaperGuard:
 
 
 def has_subreaper() -> bool:
-    """Whether a command can be put below a guard here: on Linux, by a Python that knows its own program."""
-    return sys.platform == "linux" and bool(sys.executable) and Path(guard_program.__file__).is_file()
+    """Whether a command can be put below a guard here: on Linux, by a Python that this user can start."""
+    able = bool(sys.executable) and os.access(sys.executable, os.X_OK)
+    return sys.platform == "linux" and able and os.access(guard_program.__file__, os.R_OK)

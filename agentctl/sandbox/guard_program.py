@@ -21,7 +21,7 @@ import time
 from _ctypes import call_function, dlopen, dlsym  # ctypes itself takes three milliseconds more
 
 DISMISSED = b"d"
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _SIGKILL = 9
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: a command has them as its parent's parent had
 _CONTROL = 0
@@ -44,7 +44,8 @@ def request(argv: list[str], env: dict[str, str], cwd: str) -> bytes:
 def main(agentctl: int) -> int:
     """Serve one command of the process ``agentctl``; return this process's exit code."""
     libc = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
-    call_function(dlsym(libc, "prctl"), (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):  # and no command may trace it
+        call_function(dlsym(libc, "prctl"), (option, value, 0, 0, 0))
     body = _received(int(_received(_LENGTH) or b"0"))
     if not body:
         return 1  # agentctl is gone, and nothing was started
