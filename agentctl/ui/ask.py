@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import termios
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -13,6 +12,7 @@ import anyio.to_thread
 
 from agentctl.protocols import Approval, Question
 from agentctl.text import safe_text
+from agentctl.text.lookalikes import visible
 from agentctl.ui.cells import cells, wrap
 from agentctl.ui.colour import Paint, Style
 from agentctl.ui.lines import call_text, value_text
@@ -111,18 +111,18 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
     said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
     bar = paint("│", style)
     yield ""
-    yield paint(f"May {_on_one_line(question.call.name)} run?", "bold")
-    action = _on_one_line(call_text(question.call, whole=True))
+    yield paint(f"May {visible(question.call.name)} run?", "bold")
+    action = visible(call_text(question.call, whole=True))
     if cells(action) <= width - 4:
         yield f"{bar}   {paint(action, style) if style == 'red' else action}"
     else:
-        yield f"{bar}   {_on_one_line(question.call.name)}"
+        yield f"{bar}   {visible(question.call.name)}"
         for name, value in question.call.arguments.items():
-            label = f"{_on_one_line(str(name))} = "
-            yield from _hung(f"{bar}     ", label, _on_one_line(value_text(value)), width - 6)
+            label = f"{visible(str(name))} = "
+            yield from _hung(f"{bar}     ", label, visible(value_text(value)), width - 6)
     yield bar
-    always = f"{_on_one_line(question.rule)}, until this run ends"
-    facts = (("effect", said), ("asked", _on_one_line(question.why)), ("always", always))
+    always = f"{visible(question.rule)}, until this run ends"
+    facts = (("effect", said), ("asked", visible(question.why)), ("always", always))
     for name, text in facts:
         shown = list(wrap(text, width - 12, at_spaces=False))
         for place, row in enumerate(shown):
@@ -138,20 +138,3 @@ def _hung(margin: str, label: str, text: str, width: int) -> Iterator[str]:
         return
     yield from (margin + row for row in wrap(label.rstrip(), width, at_spaces=False))
     yield from (margin + " " * indent + row for row in wrap(text, width - indent, at_spaces=False))
-
-
-def _on_one_line(text: str) -> str:
-    """Return text with all that is not plainly visible escaped: controls, odd blanks, marks laid over letters."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(map(_shown, text))
-
-
-def _shown(char: str) -> str:
-    code = ord(char)
-    is_seen = char.isprintable() and not unicodedata.combining(char) and char != "\u2800"  # a blank that is no space
-    if safe_text(char) == char and is_seen:
-        return char
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char) or (
-        f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-    )
