@@ -9,8 +9,36 @@ HEAD_BYTES = 32 * 1024
 TAIL_BYTES = 64 * 1024
 MORE = (1024 * 1024, 3 * 1024 * 1024)  # of head and tail, where what a model is not shown is kept for it
 SPOOL_BYTES = 64 * 1024 * 1024
-_SNIFFED_BYTES = 8000  # as git does: a NUL byte among the first ones means binary
+_SNIFFED_BYTES = 8192
+_CONTROLS = bytes({*range(1, 32), 127} - {*b"\b\t\n\v\f\r\x1b"})  # what no text has, NUL aside
 _CONTINUES = range(0x80, 0xC0)  # the later bytes of a UTF-8 character
+
+
+def looks_binary(data: bytes) -> bool:
+    """Return whether the first bytes of ``data`` are no text: a real share of them must be no part of one.
+
+    A few NUL bytes are none, and neither are those between names: text with NUL bytes is shown with them escaped.
+    """
+    sample = data[:_SNIFFED_BYTES]
+    nuls = sample.count(0)
+    if nuls == 0:
+        odd = 0 if _is_utf8(sample) else sum(byte < 9 or 13 < byte < 32 or byte > 126 for byte in sample)
+        return odd > 0.3 * len(sample)
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    in_rows = sample.count(b"\0\0")  # as padding and numbers have them; text has one between two names
+    if 3 * nuls > len(sample) or 20 * controls > len(sample) or (20 * nuls > len(sample) and 4 * in_rows > nuls):
+        return True
+    strange = 0 if _is_utf8(sample) else len(sample) - len(sample.decode("utf-8", "ignore").encode())
+    return 20 * strange > len(sample)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Return whether ``data`` is UTF-8, a character cut off at its end aside."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True
 
 
 class Output:
@@ -36,17 +64,20 @@ class Output:
     def text(self) -> tuple[str, int]:
         """Return what was kept as text, and how many bytes are missing from it.
 
-        A byte that is no UTF-8 is written ``\\xNN``; of binary data only the size is told.
+        A byte that is no UTF-8, and NUL, is written ``\\xNN``; of binary data with NUL bytes only the size is told.
         """
-        if b"\0" in self._head[:_SNIFFED_BYTES]:
+        if 0 in self._head[:_SNIFFED_BYTES] and looks_binary(bytes(self._head[:_SNIFFED_BYTES])):
             return f"<binary, {self.total} bytes>\n", self.total
         head, tail = bytes(self._head), bytes(self._tail[-self._most_tail :])
         if len(head) + len(tail) == self.total:
-            return (head + tail).decode("utf-8", "backslashreplace"), 0
+            return _text(head + tail), 0
         head, tail = _whole_at_end(head), _whole_at_start(tail)
         missing = self.total - len(head) - len(tail)
-        texts = (piece.decode("utf-8", "backslashreplace") for piece in (head, tail))
-        return f"\n[... {missing} bytes left out ...]\n".join(texts), missing
+        return f"\n[... {missing} bytes left out ...]\n".join(map(_text, (head, tail))), missing
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _whole_at_end(piece: bytes) -> bytes:

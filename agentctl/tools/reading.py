@@ -14,6 +14,7 @@ from pydantic import Field
 from agentctl.annex import PREFIX, open_kept
 from agentctl.errors import ToolError
 from agentctl.mark import Excerpt, Origin, Parted, end_of_character, parted
+from agentctl.sandbox.output import looks_binary
 from agentctl.tools.bench import Bench
 from agentctl.tools.files import really
 from agentctl.tools.private import PATH, hidden_now
@@ -272,18 +273,6 @@ def count_lines(handle: BufferedReader) -> int:
         lines, last = lines + block.count(b"\n"), block[-1:]
         anyio.from_thread.check_cancelled()
     return lines + (last != b"\n")
-
-
-def looks_binary(data: bytes) -> bool:
-    """Say whether bytes are no text: a NUL, or neither UTF-8 nor mostly printable."""
-    if b"\0" in data:
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        odd = sum(byte < 9 or 13 < byte < 32 or byte > 126 for byte in data[:8192])
-        return odd > 0.3 * min(len(data), 8192)
-    return False
 
 
 def _text(data: bytes) -> str:

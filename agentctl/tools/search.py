@@ -17,6 +17,7 @@ from pydantic import Field
 
 from agentctl.errors import ToolError
 from agentctl.sandbox.import_path import child_imports
+from agentctl.sandbox.output import looks_binary
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.bench import Bench
 from agentctl.tools.beneath import resolve_relative
@@ -129,7 +130,8 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
                 with open_regular(root, path) as handle:
                     refuse_denied(hidden, path, handle.fileno())
                     before, searched = len(lines), searched + 1
-                    if b"\0" in handle.peek(8192)[:8192]:
+                    beginning = handle.peek(8192)[:8192]
+                    if 0 in beginning and looks_binary(beginning):
                         continue
                     for number, piece in _pieces(handle):
                         if number % 4096 == 0:

@@ -21,7 +21,7 @@ _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may 
 _MOST_MOVED = 20
 _NOT_THERE = re.compile(
     r"name resolution|resolve host|resolve proxy|unable to resolve|Name or service not known"
-    r"|Network is unreachable|No route to host|Could not connect|Connection refused",
+    r"|Address family not supported|Network is unreachable|No route to host|Could not connect|Connection refused",
     re.IGNORECASE,
 )
 

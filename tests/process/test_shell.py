@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -119,6 +120,25 @@ async def test_head_and_tail_are_kept_and_the_rest_is_counted() -> None:
 async def test_binary_output_is_only_counted() -> None:
     result = await run_shell_async("head -c 5000 /dev/zero")
     assert (result.stdout, result.truncated_bytes) == ("<binary, 5000 bytes>\n", 5000)
+
+
+async def test_text_with_a_few_nul_bytes_is_text() -> None:
+    result = await run_shell_async(r"printf 'a\0b'; seq 1 1500; printf 'one\0two\0' >&2")
+    numbers = "".join(f"{number}\n" for number in range(1, 1501))
+    assert (result.stdout, result.stderr, result.truncated_bytes) == (f"a\\x00b{numbers}", "one\\x00two\\x00", 0)
+    result = await run_shell_async("printf '\\0'; seq 1 1000000")
+    assert result.stdout.startswith("\\x001\n2\n")
+
+
+async def test_programs_archives_and_images_are_binary(tmp_path: Path) -> None:
+    make = r"seq 1 9000 > t; gzip -k t; tar cf t.tar t t.gz; printf 'h\0i\0 \0t\0' > utf16"
+    assert (await run_shell_async(make, cwd=tmp_path)).exit_code == 0
+    (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10" + bytes(range(256)))
+    (tmp_path / "made.py").write_text("def f(x):\n    return x + 1\n" * 20)
+    compiled = py_compile.compile(str(tmp_path / "made.py"), doraise=True)
+    for file in (sys.executable, compiled, "t.tar", "t.gz", "utf16", "image"):
+        shown = (await run_shell_async(f"cat {file}", cwd=tmp_path)).stdout
+        assert shown.startswith("<binary, "), file
 
 
 async def test_bytes_that_are_no_text_are_written_out() -> None:

@@ -83,10 +83,22 @@ async def test_one_endless_line_is_bounded(tmp_path: Path) -> None:
     assert (await _ask(tmp_path, "read_file", path="line", count_lines=True)).startswith("1 line in line")
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0", b"\xff\xfe\x01\x02" * 50, b"h\0i"])
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0", b"\xff\xfe\x01\x02" * 50, b"h\0i\0"])
 async def test_binary_files_are_told_by_their_size(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "b").write_bytes(data)
     assert await _ask(tmp_path, "read_file", path="b") == f"<binary, {len(data)} bytes>"
+
+
+@pytest.mark.parametrize(
+    "data", [b"line\n" * 400 + b"\0" + b"needle here\n" * 200, b"\0needle here\n", b"a.py\0b.py\0needle here\0"]
+)
+async def test_a_few_nul_bytes_do_not_make_a_text_binary(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "b").write_bytes(data)
+    shown = data.decode().replace("\0", "\\x00")
+    assert await _ask(tmp_path, "read_file", path="b") == shown.removesuffix("\n")
+    assert await _ask(tmp_path, "read_file", path="b", first=1) == shown.partition("\n")[0]
+    assert "needle here" in (await _ask(tmp_path, "search_files", text="needle", limit=1))
+    assert "needle here" in (await _ask(tmp_path, "search_files", text="ne+dle", regex=True, limit=1))
 
 
 async def test_text_that_is_no_utf8_or_moves_the_cursor_is_shown_escaped(tmp_path: Path) -> None:
@@ -323,7 +335,7 @@ async def test_folders_full_of_what_others_made_are_left_out_and_named(tmp_path:
 async def test_text_is_found_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import os\n\ndef Straße() -> None:\n    return os.sep\n")
     (tmp_path / "b.txt").write_text("nothing\nos.sep")
-    (tmp_path / "bin").write_bytes(b"\0os.sep")
+    (tmp_path / "bin").write_bytes(b"\0\0\1\2os.sep")
 
     async def find(**arguments: object) -> list[str]:
         return (await _ask(tmp_path, "search_files", **arguments)).splitlines()[:-1]
