@@ -39,7 +39,7 @@ MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they
 OOM_SCORE = 500  # of 1000: when memory runs out, the kernel ends a command before agentctl and the user's programs
 _STATUS_BYTES = 64 * 1024
 _TRIES = 4
-_VANISHED = "Can't create file at"  # of bubblewrap: it would have to make what it is to mount something on
+_VANISHED = ("Can't create file at", "Can't mkdir")  # of bubblewrap: it would have to make what it is to mount on
 
 # The first process inside: it sets limits, waits for the command, and with its end the kernel ends all the others.
 # dash calls the number of processes -p, other shells -u; what a shell does not know must not end it, so: in brackets.
@@ -67,7 +67,7 @@ def environment_inside() -> dict[str, str]:
 class Bwrap:
     """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards.
 
-    ``find_private`` looks for what only root may read: before the first command, as it takes root a while. ``guard``
+    ``find_private`` returns what only root may read, as far as that is known. ``guard``
     protects the files of the workspace that other programs obey. ``denied`` finds what deny rules hide in it.
     ``most_growth`` is how many bytes a command may add to the workspace, ``most_memory`` how many bytes of memory its
     processes may have together.
@@ -93,7 +93,6 @@ class Bwrap:
         self._sockets = SocketFiles(ground.workspace) if sockets is None else sockets
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
-        self._private: tuple[str, ...] | None = None
         self.missing: tuple[str, ...] = ()  # parts of the sandbox that this machine lacks, after the first command
 
     @property
@@ -102,9 +101,7 @@ class Bwrap:
         return self._ground.read_only
 
     def _layers(self) -> Layers:
-        if self._private is None:
-            self._private = tuple(self._find_private())
-        return layers(self._standing(), self._private, self._sockets.find())
+        return layers(self._standing(), self._find_private(), self._sockets.find())
 
     def _standing(self) -> Ground:
         """Return the ground with what deny rules hide, or keep from being written, at this moment."""
@@ -167,7 +164,7 @@ class Bwrap:
             result, said = await self._attempt(command, timeout=timeout, more=more, protected=protected)
             if result.exit_code <= 0 or result.timed_out or _ended(said):
                 return result
-            if not (tries_left and _VANISHED in result.stderr):  # a socket that was to be covered has just gone
+            if not (tries_left and any(words in result.stderr for words in _VANISHED)):  # it has just gone
                 break
         said_last = _last_line(result.stderr)
         raise ToolError(f"the sandbox could not be set up: {said_last}", hint="do without run_shell")

@@ -106,7 +106,7 @@ async def _tried(
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.lack import cure_of, find_bwrap, options_of  # noqa: PLC0415
-    from agentctl.sandbox.private import private_to_root  # noqa: PLC0415
+    from agentctl.sandbox.private import PrivateFiles  # noqa: PLC0415
     from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
     from agentctl.sandbox.sockets import SocketFiles  # noqa: PLC0415
     from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
@@ -128,7 +128,7 @@ async def _tried(
     if found is not None:
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
     is_root = os.geteuid() == 0 and ground.user is None
-    find_private = partial(private_to_root, ground.workspace) if is_root else tuple
+    find_private = PrivateFiles(ground.workspace).places if is_root else tuple
     # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
     folders = import_folders(ground.workspace)
     imports = partial(is_importable, folders=folders) if folders else lambda _: False

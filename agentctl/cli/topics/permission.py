@@ -79,6 +79,10 @@ calls (seccomp) refuses commands keyrings, io_uring and sockets of other familie
 A command has at most 1024 processes, half of the machine's memory (8 GiB at most), 512 MiB in /tmp and 4 GiB a file; it
 is ended when it adds 4 GiB to the workspace, or leaves less than 256 MiB free there.
 
+Where root's agentctl works in a folder of root's, commands keep root's user id. Files outside the workspace that only
+root may read are then hidden, at any depth; not looked at are installed programs (/usr but for /usr/local, /bin, /lib,
+/sbin) and files that become private during the run.
+
   agentctl run --sandbox bwrap --no-network "Count the lines of the source files"
   agentctl doctor --offline                 which boundary can be had here
 
