@@ -224,9 +224,9 @@ class ToolFinished(NamedTuple):
 
 
 class ObeyedFilesChanged(NamedTuple):
-    """A tool made or changed files that other programs run or obey later."""
+    """A tool made or changed files that other programs run or obey later; ``call`` is None if it was broken off."""
 
-    call: ToolCall
+    call: ToolCall | None
     files: tuple[FileNotice, ...]
 
 

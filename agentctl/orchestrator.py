@@ -20,7 +20,7 @@ from agentctl.conversation import Conversation
 from agentctl.dispatch import Dispatch
 from agentctl.economy import Economy
 from agentctl.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
-from agentctl.events import BreakerTripped, Crashed, Noted, RunStarted
+from agentctl.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.gauge import Gauge, Load
 from agentctl.known import Known
 from agentctl.loop import Loop, Outcome
@@ -30,7 +30,7 @@ from agentctl.plan import Plan
 from agentctl.pricing import PriceOf
 from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
 from agentctl.recorder import Recorder, info, own
-from agentctl.results import BreakerInfo, LimitUse, RunResult
+from agentctl.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.summaries import summaries_of
 from agentctl.text import Redactor
 from agentctl.window import Watch
@@ -260,7 +260,11 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or own(failure)
-            result = await run.recorder.finish(self._result(run, error, breaker))
+            unreported = run.kit.unreported() if run.kit else ()
+            if unreported:
+                with suppress(Exception):
+                    await run.recorder.emit(ObeyedFilesChanged(None, unreported))
+            result = await run.recorder.finish(self._result(run, error, breaker, unreported))
             self._stop, self._scope = None, None
             for close in self._closing:
                 with suppress(Exception):
@@ -278,7 +282,13 @@ class Orchestrator:
             finally:
                 await self._ledger.close_run(run.recorder.run_id, status)
 
-    def _result(self, run: _Run, error: AgentctlError | None, breaker: BreakerInfo | None) -> RunResult:
+    def _result(
+        self,
+        run: _Run,
+        error: AgentctlError | None,
+        breaker: BreakerInfo | None,
+        unreported: Sequence[FileNotice],
+    ) -> RunResult:
         facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()
         nowhere = Outcome(error.status if error else "done", "", error is None, 0, error, (), ())
         outcome = run.loop.outcome(error) if run.loop else nowhere
@@ -310,5 +320,5 @@ class Orchestrator:
             sandbox=run.kit.sandbox if run.kit else None,
             left_out=tuple(run.kit.left_out) if run.kit else (),
             error=info(error),
-            changed_files_run_later=outcome.changed_files,
+            changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         )

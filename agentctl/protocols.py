@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from agentctl.budget import Ask, Charge, Conclusion, Hold, Parent, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
@@ -15,7 +15,7 @@ from agentctl.messages import Completion, Delta, Message, Reported, Request, Too
 from agentctl.permission.targets import Subject
 from agentctl.pricing import ModelFacts
 from agentctl.pricing.substitutes import Substitute
-from agentctl.results import FileNotice
+from agentctl.results import FileNotice, Reply
 
 if TYPE_CHECKING:
     from agentctl.permission.obeyed import Obeyed
@@ -134,12 +134,14 @@ class OpenToolbox(Toolbox, Protocol):
 class Kit(NamedTuple):
     """What a run works with. ``sandbox`` is the boundary's name where a tool needs one.
 
-    ``left_out`` are the tools that would be there if a boundary could be had here, and why it cannot.
+    ``left_out`` are the tools that would be there if a boundary could be had here, and why it cannot. ``unreported``
+    returns the notices of commands that were broken off, as they have no result.
     """
 
     toolbox: OpenToolbox
     sandbox: str | None = None
     left_out: Mapping[str, SandboxUnavailable] = MappingProxyType({})
+    unreported: Callable[[], tuple[FileNotice, ...]] = tuple
 
 
 class Kept(NamedTuple):
@@ -147,20 +149,6 @@ class Kept(NamedTuple):
 
     path: str
     text: str
-
-
-class Reply(str):
-    """A tool's text for the model, with the files that the call made or changed and that other programs obey."""
-
-    __slots__ = ("notices",)
-    notices: tuple[FileNotice, ...]
-
-    @classmethod
-    def of(cls, text: str, notices: tuple[FileNotice, ...]) -> Self:
-        """Return ``text`` with ``notices``."""
-        reply = cls(text)
-        reply.notices = notices
-        return reply
 
 
 class CommandResult(NamedTuple):
@@ -196,6 +184,10 @@ class Sandbox(Protocol):
     @property
     def read_only(self) -> bool:
         """Whether nothing of the workspace can be changed from inside."""
+        ...
+
+    def unreported(self) -> tuple[FileNotice, ...]:
+        """Return the notices of commands that were broken off and have no result; each is returned once."""
         ...
 
     async def run(

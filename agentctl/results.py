@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from agentctl.errors import LimitName, Unit
 from agentctl.messages import Usage
@@ -72,6 +72,20 @@ class FileNotice(NamedTuple):
     path: str
     obeyed_by: str
     moved_to: str | None = None
+
+
+class Reply(str):
+    """A tool's text for the model, with the files that the call made or changed and that other programs obey."""
+
+    __slots__ = ("notices",)
+    notices: tuple[FileNotice, ...]
+
+    @classmethod
+    def of(cls, text: str, notices: tuple[FileNotice, ...]) -> Self:
+        """Return ``text`` with ``notices``."""
+        reply = cls(text)
+        reply.notices = notices
+        return reply
 
 
 @dataclass(frozen=True, slots=True)

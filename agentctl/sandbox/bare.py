@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from agentctl.protocols import CommandResult
+from agentctl.protocols import CommandResult, FileNotice
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.text import mask
 
@@ -24,6 +24,10 @@ class NoSandbox:
         self, workspace: Path, *, environment: Mapping[str, str] = MappingProxyType({}), secrets: Sequence[str] = ()
     ) -> None:
         self._workspace, self._environment, self._secrets = workspace, environment, tuple(secrets)
+
+    def unreported(self) -> tuple[FileNotice, ...]:
+        """Return nothing: without a sandbox nobody looks at what commands change."""
+        return ()
 
     async def run(
         self,

@@ -93,12 +93,18 @@ class Bwrap:
         self._sockets = SocketFiles(ground.workspace) if sockets is None else sockets
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
+        self._unreported: list[FileNotice] = []
         self.missing: tuple[str, ...] = ()  # parts of the sandbox that this machine lacks, after the first command
 
     @property
     def read_only(self) -> bool:
         """Whether nothing of the workspace can be changed from inside."""
         return self._ground.read_only
+
+    def unreported(self) -> tuple[FileNotice, ...]:
+        """Return the notices of commands that were broken off and have no result; each is returned once."""
+        notices, self._unreported = tuple(self._unreported), []
+        return notices
 
     def _layers(self) -> Layers:
         return layers(self._standing(), self._find_private(), self._sockets.find())
@@ -142,6 +148,7 @@ class Bwrap:
             raise ToolError(f"the workspace cannot be read: {(error.strerror or str(error)).lower()}") from error
         notes: list[str] = []
         notices: list[FileNotice] = []
+        result: CommandResult | None = None
         try:
             result = await self._run(command, timeout=timeout, more=more, protected=protected)
         finally:
@@ -150,6 +157,8 @@ class Bwrap:
                     notes, notices = await anyio.to_thread.run_sync(guard.settle)
                 except OSError as error:
                     notes = [f"the workspace could not be looked at after the command: {error}"]
+            if result is None:  # Ctrl-C, a time limit of the run: what was moved must not go unsaid
+                self._unreported += notices
         return result._replace(notes=(*result.notes, *notes), notices=tuple(notices))
 
     async def _run(

@@ -49,7 +49,8 @@ async def equip(
     chosen = _first(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_A_BOUNDARY]
-    return Kit(make(names=chosen, sandbox=sandbox), None if sandbox is None else sandbox.tier, left_out)
+    box = make(names=chosen, sandbox=sandbox)
+    return Kit(box, None, left_out) if sandbox is None else Kit(box, sandbox.tier, left_out, sandbox.unreported)
 
 
 def _first(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:

@@ -184,3 +184,16 @@ def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(told: Told, tmp_p
     assert (tmp_path / "conf/free").read_text() == "new\n"
     moved = {notice["path"]: notice["obeyed_by"] for notice in told.document["changed_files_run_later"]}
     assert moved == {".envrc": "direnv", "scripts/check.sh": "husky (a link leads to it)"}
+
+
+def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(told: Told, tmp_path: Path) -> None:
+    told.run([call("run_shell", command="echo x > Makefile; echo x > .envrc; sleep 60")], *SHELL, "--timeout", "3")
+    assert told.document["status"] == "timeout"
+    named = {notice["path"]: notice["moved_to"] for notice in told.document["changed_files_run_later"]}
+    assert named.keys() == {"Makefile", ".envrc"}
+    assert named["Makefile"] is None
+    assert Path(named[".envrc"]).read_text() == "x\n"
+    assert not (tmp_path / ".envrc").exists()
+    assert "changed, and run later by other programs: Makefile (make)" in told.err
+    (event,) = events_of(told, "obeyed_files_changed")
+    assert (event["call"], len(event["files"])) == (None, 2)

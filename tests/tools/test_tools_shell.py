@@ -98,6 +98,9 @@ class Commanded:
     def __init__(self, result: CommandResult) -> None:
         self.result = result
 
+    def unreported(self) -> tuple[FileNotice, ...]:
+        return ()
+
     async def run(self, command: str, *, timeout: float, more: bool = False) -> CommandResult:  # noqa: ASYNC109
         await anyio.lowlevel.checkpoint()
         return self.result
