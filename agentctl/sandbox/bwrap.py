@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -39,7 +38,8 @@ MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they
 OOM_SCORE = 500  # of 1000: when memory runs out, the kernel ends a command before agentctl and the user's programs
 _STATUS_BYTES = 64 * 1024
 _TRIES = 4
-_VANISHED = ("Can't create file at", "Can't mkdir")  # of bubblewrap: it would have to make what it is to mount on
+# Of bubblewrap: it would have to make what it is to mount something on, or what it is to mount.
+_VANISHED = ("Can't create file at", "Can't mkdir", "Can't find source path")
 
 # The first process inside: it sets limits, waits for the command, and with its end the kernel ends all the others.
 # dash calls the number of processes -p, other shells -u; what a shell does not know must not end it, so: in brackets.
@@ -173,8 +173,8 @@ class Bwrap:
             result, said = await self._attempt(command, timeout=timeout, more=more, protected=protected)
             if result.exit_code <= 0 or result.timed_out or _ended(said):
                 return result
-            if not (tries_left and any(words in result.stderr for words in _VANISHED)):  # it has just gone
-                break
+            if not (tries_left and any(sign in result.stderr for sign in _VANISHED)):
+                break  # else what was to be covered has just gone: look again
         said_last = _last_line(result.stderr)
         raise ToolError(f"the sandbox could not be set up: {said_last}", hint="do without run_shell")
 
@@ -208,9 +208,7 @@ class Bwrap:
                     pass_fds=(writer,) if calls is None else (writer, calls),
                     user=user,
                     launch=launcher.start,
-                    until=None
-                    if self._ground.read_only
-                    else partial(until_full, workspace, most_growth=self._most_growth),
+                    until=None if self._ground.read_only else self._until_full,
                 )
                 notes = tuple(self._notes(launcher.missing, group, result.exit_code))
                 await group.until_empty()
@@ -223,6 +221,12 @@ class Bwrap:
                 if end is not None and end >= 0:
                     os.close(end)
         return result._replace(notes=(*result.notes, *notes, *given_back)), status
+
+    async def _until_full(self) -> str:
+        written = {self._ground.workspace: "the workspace"}
+        if self._guard is not None and self._guard.place:
+            written[self._guard.place] = "its copy of the git folder"
+        return await until_full(written, most_growth=self._most_growth)
 
     def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
         """Yield what to say about this command; once which walls this machine cannot give."""

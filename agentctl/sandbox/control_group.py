@@ -25,6 +25,7 @@ NO_MEMORY_GROUP = "no control group for memory: each process is bounded, all of 
 
 _NAME = "agentctl-"
 _TRIES = 20  # a process leaves its group a moment after it is gone
+_BINDING = frozenset({"pids.max", "memory.max", "memory.limit_in_bytes"})  # without these there is no bound
 _JOIN = """
 while [ "$1" != -- ]; do { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; done
 shift
@@ -64,8 +65,9 @@ class ControlGroup(NamedTuple):
         """Whether the command was in a group that bounds memory: entering fails where a system delegates halfway."""
         if self.memory is None:
             return False
-        peaks = [_text(self.memory / name) for name in ("memory.max_usage_in_bytes", "memory.peak")]
-        return not all(peak in ("", "0") for peak in peaks) or not (self.memory / "memory.peak").exists()
+        peaks = [_text(self.memory / name) for name in ("memory.peak", "memory.max_usage_in_bytes")]
+        known = [peak for peak in peaks if peak]  # none in version 2 before Linux 5.19
+        return not known or known != ["0"]
 
     def killed(self) -> int:
         """Return how many processes the kernel ended because the memory of the group was used up."""
@@ -139,7 +141,7 @@ def _make(folder: Path, *, is_new: bool, limits: tuple[tuple[str, int], ...]) ->
             file = os.open(folder / name, os.O_WRONLY)  # never made: a missing file is one of the other version
             try:
                 os.write(file, str(value).encode())
-                holds = True
+                holds |= name in _BINDING
             finally:
                 os.close(file)
     if is_new and not holds:

@@ -1,7 +1,7 @@
 """A watch over the disk while a command runs: there are no quotas for a folder that work on every file system.
 
 What is looked at is the whole file system, which others fill too. So a growth above the bound counts only if files of
-the workspace that were changed since the command began are as large. Files that the command holds open after it has
+the folder that were changed since the command began are as large. Files that the command holds open after it has
 removed them are not seen so: for them there is the floor, below which any command is ended that runs.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import anyio
@@ -46,26 +47,44 @@ def floor_of(before: Space) -> int:
     return min(LEAST_FREE_BYTES, before.size // 20, before.free // 2)
 
 
-async def until_full(folder: str, *, most_growth: int = MOST_GROWTH_BYTES) -> str:
-    """Return, once the disk of ``folder`` is too full for the command to go on, a sentence that says so."""
-    began = time.time_ns() - _COARSE_NS
-    try:
-        before = await anyio.to_thread.run_sync(space_of, folder)
-        mark = before.used
-        while True:
-            await anyio.sleep(_PAUSE_S)
-            now = await anyio.to_thread.run_sync(space_of, folder)
-            if now.free < floor_of(before) and now.used > before.used:
-                return f"the command was ended: the disk of the workspace had {mebibytes(now.free)} left"
-            if now.used - mark > most_growth:
-                written = await anyio.to_thread.run_sync(written_since, folder, began)
-                if written > most_growth:
-                    amounts = f"{mebibytes(written)} to the workspace, the limit is {mebibytes(most_growth)}"
-                    return f"the command was ended: it wrote {amounts}"
-                mark = now.used - written  # somebody else wrote the rest
-    except OSError:
-        await anyio.sleep_forever()
-        raise
+async def until_full(folders: Mapping[str, str], *, most_growth: int = MOST_GROWTH_BYTES) -> str:
+    """Return, once one of the folders is too full for the command to go on, a sentence that says so.
+
+    ``folders`` are all that the command can write to on a disk, with what to call each.
+    """
+    watches = [_Watch(folder, name, most_growth) for folder, name in folders.items()]
+    while True:
+        for watch in watches:
+            if (said := await anyio.to_thread.run_sync(watch.look)) is not None:
+                return f"the command was ended: {said}"
+        await anyio.sleep(_PAUSE_S)
+
+
+class _Watch:
+    """One folder since the first look at it. What cannot be looked at ends no command."""
+
+    def __init__(self, folder: str, name: str, most_growth: int) -> None:
+        self._folder, self._name, self._most_growth = folder, name, most_growth
+        self._began = time.time_ns() - _COARSE_NS
+        self._before: Space | None = None
+        self._mark = 0
+
+    def look(self) -> str | None:
+        """Return what is too much, or None."""
+        try:
+            now = space_of(self._folder)
+        except OSError:
+            return None
+        if self._before is None:
+            self._before, self._mark = now, now.used
+        if now.free < floor_of(self._before) and now.used > self._before.used:
+            return f"the disk of {self._name} had {mebibytes(now.free)} left"
+        if now.used - self._mark > self._most_growth:
+            written = written_since(self._folder, self._began)
+            if written > self._most_growth:
+                return f"it wrote {mebibytes(written)} to {self._name}, the limit is {mebibytes(self._most_growth)}"
+            self._mark = now.used - written  # somebody else wrote the rest
+        return None
 
 
 def mebibytes(count: int) -> str:

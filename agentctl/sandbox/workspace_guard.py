@@ -73,6 +73,11 @@ class WorkspaceGuard:
         self._said: set[str] = set()
         self._notes: list[str] = []
 
+    @property
+    def place(self) -> str:
+        """The folder outside of the workspace that commands can write to, as git's; empty where there is none."""
+        return self._place
+
     def mounts(self) -> list[str]:
         """Look at the workspace and return bubblewrap's options that protect what is obeyed in it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -108,6 +109,37 @@ def test_what_a_killed_program_left_is_not_in_the_way(own: Inside) -> None:
     bind = "import socket; socket.socket(socket.AF_UNIX).bind('x.sock')"
     first, second = own(f'/usr/bin/python3 -c "{bind}"', f'rm x.sock && /usr/bin/python3 -c "{bind}"')
     assert (first["exit_code"], second["exit_code"], second["stderr"]) == (0, 0, "")
+
+
+STORM = """
+import itertools, os, socket
+for number in itertools.count():
+    folder = f"/opt/agentctl-storm-{number % 7}"
+    os.mkdir(folder, 0o700)
+    for name in (folder + ".sock", folder + "/x.sock"):
+        with socket.socket(socket.AF_UNIX) as ear:
+            ear.bind(name)
+            ear.listen()
+            if number == 0:
+                print("ready", flush=True)
+        os.unlink(name)
+    os.rmdir(folder)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files in a folder that commands can look into")
+def test_sockets_that_come_and_go_do_not_stop_a_command(own: Inside) -> None:
+    with subprocess.Popen(["/usr/bin/python3", "-c", STORM], stdout=subprocess.PIPE, text=True) as storm:
+        try:
+            assert storm.stdout is not None
+            assert storm.stdout.readline() == "ready\n"
+            answers = own(*["echo ran"] * 40)
+        finally:
+            storm.kill()
+            storm.wait()
+            for left in Path("/opt").glob("agentctl-storm-*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    assert [answer.get("stdout", answer) for answer in answers] == ["ran\n"] * 40
 
 
 def test_a_name_of_another_mount_namespace_is_translated() -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,11 @@ def test_a_machine_without_a_filter_is_named_in_the_notes_of_the_first_command(o
         ["setarch", "linux32", *own.argv("true", "true")], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert [answer["notes"] for answer in json.loads(done.stdout)] == [[NO_FILTER, NO_KEYRING], []]
+    doctor = [sys.executable, "-m", "agentctl", "doctor", "--offline"]
+    done = subprocess.run(
+        ["setarch", "linux32", *doctor], cwd=own.workspace, capture_output=True, text=True, check=False
+    )
+    assert NO_FILTER in " ".join(done.stdout.split())
 
 
 def test_a_program_of_32_bits_is_ended_with_a_note(own: Inside) -> None:
