@@ -37,7 +37,7 @@ _ASKS: tuple[tuple[str, str], ...] = (
     ("direnv", ".envrc* .direnvrc .direnv/ .config/direnv/"),
     ("autoenv", ".autoenv* .in .out .env.leave"),
     ("smartcd", ".bash_enter .bash_leave .smartcd/"),
-    ("dotenv loaders", ".env .env.*"),
+    ("a dotenv loader", ".env .env.*"),
     ("mise", ".mise*.toml mise.toml mise.local.toml .mise/ mise/config.toml .config/mise/ .config/mise.toml .rtx.toml"),
     ("asdf", ".tool-versions .asdfrc"),
     ("rvm", ".rvmrc .rbenv-vars"),
@@ -47,7 +47,7 @@ _ASKS: tuple[tuple[str, str], ...] = (
         "bash",
         ".bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_functions .bash_completion .bashrc.d/",
     ),
-    ("login shells", ".profile .shrc .shinit .profile.d/ .pam_environment"),
+    ("a login shell", ".profile .shrc .shinit .profile.d/ .pam_environment"),
     ("zsh", ".zshrc .zshenv .zprofile .zlogin .zlogout .zsh/ .oh-my-zsh/ .p10k.zsh .zimrc .zpreztorc .config/zsh/"),
     ("ksh", ".kshrc .mkshrc"),
     ("csh", ".cshrc .tcshrc .login .logout"),
@@ -71,8 +71,8 @@ _ASKS: tuple[tuple[str, str], ...] = (
     ("the mail system", ".forward .procmailrc"),
     # Editors.
     ("VS Code", ".vscode/ *.code-workspace .vscode-server/ .config/code/ .config/vscodium/"),
-    ("JetBrains IDEs", ".idea/ .fleet/ *.iml *.ipr *.iws"),
-    ("dev containers", ".devcontainer/ .devcontainer.json"),
+    ("a JetBrains IDE", ".idea/ .fleet/ *.iml *.ipr *.iws"),
+    ("a dev container", ".devcontainer/ .devcontainer.json"),
     ("Gitpod", ".gitpod.yml .gitpod.dockerfile"),
     ("Replit", ".replit"),
     ("Visual Studio", ".vs/"),
@@ -86,7 +86,7 @@ _ASKS: tuple[tuple[str, str], ...] = (
     ("Metals", ".bsp/"),
     # Hooks, and version control other than git's own folder.
     ("husky", ".husky/ .huskyrc* .config/husky/"),
-    ("git hooks", ".githooks/ .git-hooks/ .hooks/"),
+    ("git", ".githooks/ .git-hooks/ .hooks/"),
     ("pre-commit", ".pre-commit-config.yaml .pre-commit-config.yml"),
     (
         "lefthook",
@@ -145,13 +145,13 @@ _ASKS: tuple[tuple[str, str], ...] = (
     # Clients with credentials or servers in their settings.
     ("wget", ".wgetrc"),
     ("curl", ".curlrc"),
-    ("clients of the network", ".netrc _netrc .config/gcloud/ .boto .s3cfg .terraformrc"),
+    ("a network client", ".netrc _netrc .config/gcloud/ .boto .s3cfg .terraformrc"),
     ("ssh", ".ssh/ .rhosts .shosts"),
     ("GnuPG", ".gnupg/"),
-    ("cloud clients", ".aws/ .azure/ .kube/ .config/gh/ .config/containers/"),
+    ("a cloud client", ".aws/ .azure/ .kube/ .config/gh/ .config/containers/"),
     ("docker", ".docker/config.json .docker/cli-plugins/"),
     # Other agents: they start servers, run hooks and take instructions from these.
-    ("MCP clients", ".mcp.json .mcp/"),
+    ("an MCP client", ".mcp.json .mcp/"),
     ("Claude Code", ".claude/ .claude.json"),
     ("Codex", ".codex/"),
     ("Gemini CLI", ".gemini/"),
@@ -222,23 +222,23 @@ _REPORTED: tuple[tuple[str, str], ...] = (
     ("pnpm", "pnpm-workspace.yaml"),
     ("Yarn", ".pnp.cjs .pnp.loader.mjs"),
     (
-        "node tools",
+        "a tool of Node",
         "gruntfile.* gulpfile.* vite.config.* vitest.config.* webpack.config.* rollup.config.* jest.config.*",
     ),
     (
-        "node tools",
+        "a tool of Node",
         "babel.config.* .babelrc* eslint.config.* .eslintrc* prettier.config.* .prettierrc* postcss.config.*",
     ),
     (
-        "node tools",
+        "a tool of Node",
         "tailwind.config.* next.config.* nuxt.config.* svelte.config.* astro.config.* karma.conf.* .mocharc*",
     ),
-    ("node tools", "playwright.config.* cypress.config.* commitlint.config.* .commitlintrc* lint-staged.config.*"),
-    ("node tools", ".lintstagedrc* nx.json turbo.json lerna.json metro.config.* stylelint.config.* .stylelintrc*"),
+    ("a tool of Node", "playwright.config.* cypress.config.* commitlint.config.* .commitlintrc* lint-staged.config.*"),
+    ("a tool of Node", ".lintstagedrc* nx.json turbo.json lerna.json metro.config.* stylelint.config.* .stylelintrc*"),
     ("deno", "deno.json deno.jsonc"),
     ("bun", "bunfig.toml"),
     ("pytest", "conftest.py pytest.ini .pytest.ini"),
-    ("Python's build tools", "pyproject.toml setup.py setup.cfg hatch_build.py"),
+    ("a build tool of Python", "pyproject.toml setup.py setup.cfg hatch_build.py"),
     ("tox", "tox.ini"),
     ("nox", "noxfile.py"),
     ("a task runner of Python", "tasks.py fabfile.py dodo.py pavement.py wscript snakefile"),
@@ -250,10 +250,10 @@ _REPORTED: tuple[tuple[str, str], ...] = (
     ("Ruby", "rakefile gemfile guardfile capfile fastfile podfile dangerfile *.gemspec .rspec .rubocop.yml"),
     ("Composer", "composer.json"),
     ("PHP", ".user.ini .htaccess php.ini"),
-    ("Perl's build tools", "makefile.pl build.pl"),
+    ("a build tool of Perl", "makefile.pl build.pl"),
     ("MSBuild", "*.csproj *.fsproj *.vbproj *.vcxproj directory.build.props directory.build.targets nuget.config"),
     ("Mix", "mix.exs"),
-    ("Haskell's build tools", "stack.yaml *.cabal hie.yaml"),
+    ("a build tool of Haskell", "stack.yaml *.cabal hie.yaml"),
     ("Go", "magefile.go .golangci.y*"),
     ("Swift", "package.swift"),
     ("Xcode", "*.xcodeproj/ *.xcworkspace/"),
@@ -261,7 +261,7 @@ _REPORTED: tuple[tuple[str, str], ...] = (
     ("a version manager", ".nvmrc .node-version .python-version .ruby-version .java-version .go-version .sdkmanrc"),
     ("git", ".gitmodules .gitattributes"),  # neither can name a program; what they name stands in git's configuration
     # Text that agents take as instructions, and that is the project's documentation, too.
-    ("other agents", "agents.md claude.md claude.local.md gemini.md agent.md"),
+    ("another agent", "agents.md claude.md claude.local.md gemini.md agent.md"),
 )
 
 #: Names like those above that no program reads.

@@ -69,7 +69,7 @@ async def test_a_rule_on_a_path_holds_against_another_way_to_it(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        (".env", "dotenv loaders runs or obeys .env"),
+        (".env", "a dotenv loader runs or obeys .env"),
         ("sub/.envrc", "direnv runs or obeys sub/.envrc"),
         (".bashrc", "bash runs or obeys .bashrc"),
         (".ssh/authorized_keys", "ssh runs or obeys .ssh/authorized_keys"),
