@@ -131,7 +131,12 @@ def _changed(record: Fields) -> Iterator[str]:
     files = record.get("files")
     for file in files if isinstance(files, list) else ():
         if isinstance(file, dict):
-            notice = FileNotice(text(file, "path"), text(file, "obeyed_by"), text(file, "moved_to") or None)
+            notice = FileNotice(
+                text(file, "path"),
+                text(file, "obeyed_by"),
+                text(file, "moved_to") or None,
+                text(file, "restore_command") or None,
+            )
             yield f"  changed, and run later by other programs: {safe_text(notice_words(notice))}"
 
 

@@ -10,6 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -61,8 +62,15 @@ class FolderIndex:
         self._inodes: dict[str, int] = {}
         self.unread: list[str] = []  # folders that could not be looked into
 
-    def refresh(self) -> dict[str, Found]:
-        """Look again, and return what is obeyed now by its path."""
+    def refresh(self, opened: ExitStack | None = None) -> dict[str, Found]:
+        """Look again, and return what is obeyed now by its path.
+
+        A folder of ours that is closed even to us is open until ``opened`` ends, without it until this call does.
+        """
+        with ExitStack() as until_the_end:
+            return self._refresh(until_the_end if opened is None else opened)
+
+    def _refresh(self, opened: ExitStack) -> dict[str, Found]:
         known = self._folders
         now: dict[str, _Folder] = {}
         self.unread = []
@@ -83,7 +91,7 @@ class FolderIndex:
                     or folder.inode != status.st_ino
                     or folder.changed_ns > folder.read_ns - _TICK_NS
                 ):
-                    folder = self._read(path, place, status, is_obeyed=is_obeyed)
+                    folder = self._read(path, place, status, opened, is_obeyed=is_obeyed)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -111,11 +119,11 @@ class FolderIndex:
         """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
         return _found(self._root, path, obeyed)
 
-    def _read(self, path: str, place: str, status: os.stat_result, *, is_obeyed: bool) -> _Folder:
+    def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_obeyed: bool) -> _Folder:
         read_ns = time.time_ns()
         folders, found, parts = [], [], []
         prefix = f"{path}/" if path else ""
-        for entry in _entries(place, status):
+        for entry in _entries(place, status, opened):
             name, inner = entry.name, prefix + entry.name
             if name in _GIT_PARTS:
                 parts.append(name)
@@ -148,24 +156,23 @@ def _is_reported(path: str) -> bool:
     return _is_obeyed_name(path.rpartition("/")[2]) and obeyed_by(path) is not None
 
 
-def _entries(place: str, status: os.stat_result) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder; one of ours that a command has closed is opened for the look."""
+def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a folder; one of ours that a command has closed is open until ``opened`` ends."""
     try:
         with os.scandir(place) as entries:
             yield from entries
         return
     except PermissionError:
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o700 == 0o700:
-            raise
-    closed = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    itself = Path(f"/proc/self/fd/{closed}")  # a handle without the right to read: the mode is changed by this way
-    try:
-        itself.chmod(stat.S_IMODE(status.st_mode) | 0o700)
-        with os.scandir(place) as entries:
-            yield from list(entries)
-    finally:
-        itself.chmod(stat.S_IMODE(status.st_mode))
-        os.close(closed)
+        if status.st_uid != os.geteuid():
+            return  # of another user, so closed to commands, too
+    handle = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    opened.callback(os.close, handle)
+    itself = Path(f"/proc/self/fd/{handle}")  # without the right to read it, its mode is changed by this way
+    mode = stat.S_IMODE(status.st_mode)
+    itself.chmod(mode | 0o700)
+    opened.callback(itself.chmod, mode)
+    with os.scandir(place) as entries:
+        yield from entries
 
 
 def _found(root: str, path: str, obeyed: Obeyed) -> Found | None:

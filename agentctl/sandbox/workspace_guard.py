@@ -12,13 +12,11 @@ what a command made where nothing stood before (a repository in a new subfolder,
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import stat
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,8 +25,9 @@ from agentctl.protocols import FileNotice
 from agentctl.sandbox.cover import Ground, beneath
 from agentctl.sandbox.folder_index import FolderIndex, Found
 from agentctl.sandbox.git_files import configured_paths, is_git_name
-from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
+from agentctl.sandbox.git_folder import remove_tree
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
+from agentctl.sandbox.moved_files import MovedFiles
 from agentctl.sandbox.stand_in import StandIn
 
 _MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
@@ -68,8 +67,7 @@ class WorkspaceGuard:
         self._git: GitScratch | None = None
         self._place = ""
         self._standing_in: dict[str, StandIn] = {}
-        self._count = 0
-        self._moves: Path | None = None  # where the last command's files are moved
+        self._moved = MovedFiles(self._workspace, files)
         self._said: set[str] = set()
         self._notes: list[str] = []
 
@@ -128,34 +126,38 @@ class WorkspaceGuard:
 
     def settle(self) -> tuple[list[str], list[FileNotice]]:
         """After a command: keep what git did, move what nobody was asked about, and return notes and notices."""
-        notes, self._notes, self._moves = self._notes, [], None
+        notes, self._notes = self._notes, []
+        self._moved.begin()
         if self._ground.read_only:
             return notes, []
         if self._git is not None:
             notes += self._git.keep()
         notices: list[FileNotice] = []
-        after = self._index.refresh()
-        after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
-        for path in self._standing_in:
-            after.pop(path, None)
-        for found in sorted(after.values(), key=lambda found: found.path):
-            what = self._judge(found)
-            if what == "move":
-                notices.append(self._moved(found, notes))
-            elif what == "report":
-                notices.append(FileNotice(found.path, found.obeyed.program))
+        with ExitStack() as opened:
+            after = self._index.refresh(opened)
+            after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
+            for found in sorted(after.values(), key=lambda found: found.path):
+                what = "leave" if found.path in self._standing_in else self._judge(found)
+                if what == "move" and (notice := self._moved.take(found, notes)) is not None:
+                    notices.append(notice)
+                elif what == "report":
+                    notices.append(FileNotice(found.path, found.obeyed.program))
         for path, earlier in self._before.items():
             if earlier.target is not None and not os.path.lexists(f"{self._workspace}/{path}"):
                 with suppress(OSError):
                     Path(self._workspace, path).symlink_to(earlier.target)
                     notes.append(f"{path} was put back: a link to {earlier.target}")
-        for path, made in self._take_down():
-            notices.append(FileNotice(path, "git", made))
-            notes.append(_brought_back(path, made, f"{self._workspace}/{path}"))
+        standing_in, self._standing_in = self._standing_in, {}
+        for path, made in standing_in.items():
+            inside = made.take_down()
+            if inside is not None and (notice := self._moved.take_from(inside, path, "git", notes)) is not None:
+                notices.append(notice)
         notes += self._notes
         self._notes = []
-        if self._index.unread:
-            notes.append(f"not looked into for files that other programs obey: {', '.join(self._index.unread[:3])}")
+        for folder in self._index.unread[:3]:
+            if (note := f"not looked into for files that other programs obey: {folder[:200]}") not in self._said:
+                self._said.add(note)
+                notes.append(note)
         if len(notes) > _MOST_NAMED:
             notes[_MOST_NAMED:] = [f"and {len(notes) - _MOST_NAMED} more notes"]
         return notes, notices
@@ -231,83 +233,6 @@ class WorkspaceGuard:
             return []
         self._standing_in[path] = made
         return made.mounts
-
-    def _take_down(self) -> Iterator[tuple[str, str]]:
-        """Remove what stands in; yield what a command made there, and where that is now."""
-        standing_in, self._standing_in = self._standing_in, {}
-        for path, made in standing_in.items():
-            if (inside := made.take_down()) is not None:
-                to = self._new_place(path)
-                try:
-                    _move(inside, to)
-                except (OSError, shutil.Error, RecursionError) as error:
-                    self._notes.append(f"what was made at {path} could not be kept: {error}")
-                    continue
-                yield path, str(to)
-
-    # Files that were made
-
-    def _new_place(self, path: str) -> Path:
-        """Return a place in the run's files for what stood at ``path``; what one command made shares a folder."""
-        if self._files is None:
-            self._files = Path(tempfile.mkdtemp(prefix="agentctl-moved-"))
-        while self._moves is None:
-            self._count += 1
-            place = self._files / f"moved-{self._count}"
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o700, parents=True)
-                self._moves = place
-        to = self._moves / path
-        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return to
-
-    def _moved(self, found: Found, notes: list[str]) -> FileNotice:
-        """Move what a command made into the run's files; where that fails, give it a name that nobody obeys."""
-        to = self._new_place(found.path)
-        from_ = f"{self._workspace}/{found.path}"
-        try:
-            with open_folder(self._workspace) as root, open_parent(root, found.path) as (folder, name):
-                try:
-                    os.rename(name, to, src_dir_fd=folder)
-                except OSError:
-                    _move(f"/proc/self/fd/{folder}/{name}", to)
-        except (OSError, shutil.Error, RecursionError) as error:
-            to = Path(f"{from_}.moved-by-agentctl-{os.urandom(4).hex()}")
-            try:
-                os.rename(from_, to)  # noqa: PTH104
-            except OSError:
-                notes.append(f"{found.path} is obeyed by {found.obeyed.program} and could not be moved: {error}")
-                return FileNotice(found.path, found.obeyed.program)
-        notes.append(_brought_back(found.path, str(to), from_))
-        return FileNotice(found.path, found.obeyed.program, str(to))
-
-
-def _move(from_: str, to: Path) -> None:
-    """Move a file or a folder to another file system; pipes, sockets and devices stay behind and are removed.
-
-    Raises:
-        OSError, shutil.Error, RecursionError: it cannot be copied whole; then it is where it was.
-    """
-    if os.path.isdir(from_) and not os.path.islink(from_):  # noqa: PTH112, PTH114
-
-        def special(folder: str, names: list[str]) -> list[str]:
-            kinds = {name: os.lstat(f"{folder}/{name}").st_mode for name in names}
-            return [n for n, m in kinds.items() if not (stat.S_ISREG(m) or stat.S_ISDIR(m) or stat.S_ISLNK(m))]
-
-        try:
-            shutil.copytree(from_, to, symlinks=True, ignore=special)
-        except BaseException:
-            remove_tree(str(to))
-            raise
-        remove_tree(from_)
-    else:
-        shutil.copy2(from_, to, follow_symlinks=False)
-        os.unlink(from_)  # noqa: PTH108
-
-
-def _brought_back(path: str, to: str, from_: str) -> str:
-    line = shlex.join(["mv", "-nT", to, from_])
-    return f"{path} was moved out of the workspace, as other programs obey it; to bring it back: {line}"
 
 
 class _Named(NamedTuple):

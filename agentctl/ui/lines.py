@@ -101,6 +101,7 @@ def pruned_words(event: ContextPruned) -> str:
 def notice_words(notice: FileNotice) -> str:
     """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
+    where += f"; to bring it back: {notice.restore_command}" if notice.restore_command else ""
     return f"{notice.path} ({notice.obeyed_by}){where}"
 
 

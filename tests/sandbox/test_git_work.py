@@ -24,6 +24,10 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.rstrip()
 
 
+def git_fails(folder: Path) -> str:
+    return subprocess.run(["git", "status"], cwd=folder, capture_output=True, text=True, check=False).stderr
+
+
 def is_sound(folder: Path) -> bool:
     """Whether git finds no fault, no lock is left, and nothing stands where it was not before."""
     check = subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=folder, capture_output=True, text=True)
@@ -218,8 +222,9 @@ async def test_a_new_repository_can_be_brought_back(tmp_path: Path) -> None:
     result = await sandbox.run("git init -q . && git init -q sub && touch file", timeout=30)
     assert sorted(path.name for path in place.rglob("*")) == ["file", "sub"]
     assert [(notice.path, notice.obeyed_by) for notice in result.notices] == [("sub/.git", "git"), (".git", "git")]
-    lines = [note.partition("to bring it back: ")[2] for note in result.notes]
-    await anyio.run_process(" && ".join(lines))
+    for notice in result.notices:  # whoever looks at them there is safe
+        assert "not a git repository" in git_fails(Path(str(notice.moved_to)))
+    await anyio.run_process(" && ".join(str(notice.restore_command) for notice in result.notices))
     assert git(place / "sub", "rev-parse", "--git-dir") == git(place, "rev-parse", "--git-dir") == ".git"
 
 

@@ -99,7 +99,7 @@ def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
     notices = told.document["changed_files_run_later"]
     moved = {notice["path"]: Path(notice["moved_to"]) for notice in notices if notice["moved_to"]}
     inside = {
-        os.path.relpath(file, place.parents[path.count("/")]): file.read_text()
+        os.path.relpath(file, place.parents[path.count("/")]).replace(".moved-by-agentctl", ""): file.read_text()
         for path, place in moved.items()
         for file in ([place] if place.is_file() else place.rglob("*"))
         if file.is_file()
@@ -119,7 +119,9 @@ def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
 def test_what_was_there_and_is_left_alone_is_not_named(told: Told, tmp_path: Path) -> None:
     put(tmp_path, [".envrc", "Makefile", "package.json", "node_modules/a/package.json"])
     told.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
-    assert told.document["changed_files_run_later"] == [{"path": "package.json", "obeyed_by": "npm", "moved_to": None}]
+    assert told.document["changed_files_run_later"] == [
+        {"path": "package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None}
+    ]
 
 
 def take_along(package: str, lib: Path) -> None:
@@ -142,7 +144,7 @@ def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(told: T
     assert told.last_result.rstrip().endswith("all done"), told.last_result
     assert (told.code, told.document["denied"], events_of(told, "approval_asked")) == (0, [], [])
     assert told.document["changed_files_run_later"] == [
-        {"path": "web/package.json", "obeyed_by": "npm", "moved_to": None}
+        {"path": "web/package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None}
     ]
     assert {".coverage", ".mypy_cache", ".pytest_cache", ".ruff_cache", "htmlcov"} <= {
         path.name for path in tmp_path.iterdir()

@@ -56,8 +56,9 @@ async def test_what_is_there_is_read_only_and_what_is_new_is_moved(workspace: Pa
     moved = {notice.path: Path(str(notice.moved_to)) for notice in result.notices if notice.moved_to}
     assert (moved["n/.vscode"] / "a").read_text() == moved["sub/.envrc"].read_text() == "new\n"
     assert moved["n/.npmrc"].readlink() == Path("/etc/passwd")
-    for note in result.notes:
-        await anyio.run_process(["/bin/sh", "-c", note.partition("to bring it back: ")[2]])
+    for notice in result.notices:
+        if notice.restore_command:
+            await anyio.run_process(["/bin/sh", "-c", notice.restore_command])
     assert (workspace / "n/.vscode/a").read_text() == "new\n"
     again = await sandbox.run("echo x >n/.vscode/a; echo x >sub/.envrc", timeout=30)
     assert (places(again), (workspace / "sub/.envrc").read_text()) == ({}, "new\n")
@@ -85,7 +86,7 @@ async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(works
     result = await sandbox.run(hide, timeout=30)
     assert places(result) == {"n/.idea": True, "sub/.vscode": True}
     assert not (workspace / "sub/.vscode").exists()
-    kept = [path.read_text() for path in (tmp_path / "run").rglob("tasks.json")]
+    kept = [path.read_text() for path in (tmp_path / "run").rglob("tasks.json*")]
     assert sorted(kept) == ["evil\n", "mine"]
 
 
@@ -140,7 +141,7 @@ async def test_a_command_that_is_cancelled_or_out_of_time_is_looked_after_too(wo
     with anyio.move_on_after(0.5):
         await sandbox.run("echo y >sub/.envrc; sleep 60", timeout=60)
     assert not (workspace / "sub/.envrc").exists()
-    assert len([path for path in (tmp_path / "run").rglob(".envrc") if path.is_file()]) == 2
+    assert len([path for path in (tmp_path / "run").rglob(".envrc*") if path.is_file()]) == 2
 
 
 @pytest.fixture
@@ -191,6 +192,42 @@ def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: 
     found = index.refresh()
     assert found == FolderIndex(str(tmp_path)).refresh()
     assert len(found) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Path) -> None:
+    """Nothing is closed to root: the run is one of nobody, in a process of its own."""
+    run = (
+        "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, lack, private,"
+        " probe, import_path; from agentctl.sandbox.choose import open_sandbox\n"
+        "async def main():\n"
+        "    os.setgroups([]); os.setgid(65534); os.setuid(65534); os.environ['HOME'] = tempfile.mkdtemp()\n"
+        "    work = Path(tempfile.mkdtemp())\n"
+        "    sandbox = await open_sandbox('bwrap', workspace=work, network=False, read_only=False,"
+        " files=Path(os.environ['HOME'], 'run'))\n"
+        "    result = await sandbox.run('mkdir -p a/b c d; git init -q a/b; git init -q c; touch d/.envrc;"
+        " chmod 500 c c/.git d; chmod 0 a/b a', timeout=30)\n"
+        "    print(*(notice.path for notice in result.notices), all(notice.moved_to for notice in result.notices))\n"
+        "    print(*(oct((work / name).stat().st_mode) for name in 'acd'))\n"
+        "    for notice in result.notices: assert notice.moved_to.startswith(os.environ['HOME']), notice\n"
+        "anyio.run(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("a/b/.git c/.git d/.envrc True\n0o40000 0o40500 0o40500\n", "")
+
+
+@pytest.mark.parametrize("user", [0, 65534] if os.geteuid() == 0 else [os.geteuid()])
+def test_closed_folders_are_looked_into_and_stay_closed(user: int) -> None:
+    look = (
+        "import os, sys, tempfile; from agentctl.sandbox.folder_index import FolderIndex; os.setuid(int(sys.argv[1]));"
+        " root = tempfile.mkdtemp(); os.chdir(root); os.makedirs('a/b/c'); open('a/b/c/.envrc', 'w');"
+        " os.chmod('a/b/c', 0); os.chmod('a/b', 0o100); os.chmod('a', 0); index = FolderIndex(root);"
+        " print(*index.refresh(), *index.refresh(), oct(os.stat('a').st_mode), index.unread);"
+        " os.chmod('a', 0o700); print(oct(os.stat('a/b').st_mode)); os.chmod('a/b', 0o700); os.chmod('a/b/c', 0o700);"
+        " import shutil; shutil.rmtree(root)"
+    )
+    done = subprocess.run([sys.executable, "-c", look, str(user)], capture_output=True, text=True, check=True)
+    assert done.stdout == "a/b/c/.envrc a/b/c/.envrc 0o40000 []\n0o40100\n"
 
 
 def test_a_path_too_long_to_be_looked_into_is_said(tmp_path: Path) -> None:

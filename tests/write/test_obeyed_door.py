@@ -71,8 +71,8 @@ def test_yes_lets_names_that_ask_be_written_and_names_them_at_the_end(told: Told
     told.run([*writes([".envrc", "x.pth", "plain.txt"]), answer("did")], *WRITE, "--yes")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".envrc", "plain.txt", "x.pth"]
     assert told.document["changed_files_run_later"] == [
-        {"path": ".envrc", "obeyed_by": "direnv", "moved_to": None},
-        {"path": "x.pth", "obeyed_by": "python", "moved_to": None},
+        {"path": ".envrc", "obeyed_by": "direnv", "moved_to": None, "restore_command": None},
+        {"path": "x.pth", "obeyed_by": "python", "moved_to": None, "restore_command": None},
     ]
     assert "changed, and run later by other programs: .envrc (direnv); x.pth (python)" in told.err
 
@@ -90,7 +90,7 @@ def test_build_files_are_written_unasked_and_reported_everywhere(told: Told, tmp
     assert told.code == 0
     reported = told.document["changed_files_run_later"]
     assert [entry["path"] for entry in reported] == paths  # the Makefile, written twice, once
-    assert {"path": "package.json", "obeyed_by": "npm", "moved_to": None} in reported
+    assert {"path": "package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None} in reported
     assert "changed, and run later by other programs: " in told.err
     changed = [event["files"][0]["path"] for event in events_of(told, "obeyed_files_changed")]
     assert changed == [*paths, "Makefile"]
