@@ -163,7 +163,7 @@ def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
     """Return what frees the amounts in doubt; the command ends the line, so that it can be pasted as it stands."""
     command = "agentctl ledger reconcile"
     if of_others:
-        lists = "agentctl ledger check lists what other runs have in doubt"
+        lists = "agentctl ledger check   lists what other runs have in doubt"
         nothing = f"if {provider}, at any address, billed nothing of it"
         return f"{lists}; {nothing}: {command} --provider {shlex.quote(provider)} --actual 0"
     return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"

@@ -35,7 +35,7 @@ def watched(look: Callable[[datetime], View], form: str) -> int:
     if form != "json" and (not is_terminal(sys.stdout) or is_dumb()):
         raise UsageError(
             "--watch draws on a terminal, and stdout is none that can be drawn on",
-            hint="agentctl costs --watch -o json gives a line of JSON for each change",
+            hint="agentctl costs --watch -o json   gives a line of JSON for each change",
         )
     gc.enable()  # a command that ends soon does without
     try:

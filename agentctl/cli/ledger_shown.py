@@ -36,7 +36,8 @@ def disbelief(found: Checked, path: Path) -> StateError | None:
     return StateError(
         f"the ledger {path} cannot be believed: {'; '.join(found.wrong[:_MOST_TOLD])}"
         + (f"; and {more:,} more" if more > 0 else ""),
-        hint=f"keep the file, move it aside, and start a new ledger: mv {path} {path}.damaged",
+        hint="keep the file, move it aside, and start a new ledger:"
+        f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
     )
 
 

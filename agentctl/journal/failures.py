@@ -13,7 +13,7 @@ def state_error(error: OSError, what: str) -> StateError:
         errno.EDQUOT: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EFBIG: "raise `ulimit -f`",
         errno.EEXIST: "what is in the way is no folder or no journal of ours: move it, or set AGENTCTL_STATE_DIR",
-        errno.ENOENT: "agentctl runs list shows what is there",
+        errno.ENOENT: "agentctl runs list   shows what is there",
     }
     reason = (error.strerror or str(error)).lower()
     hint = hints.get(error.errno or 0, "set AGENTCTL_STATE_DIR to a folder of yours that can be written")

@@ -65,7 +65,7 @@ def find_run(folder: Path, prefix: str | None = None) -> Path:
     if found:
         several = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
         raise UsageError(f"{len(found)} runs begin with {shown!r}: {several}", hint="give more of the id")
-    hint = did_you_mean(prefix, files) or "agentctl runs list shows the ids"
+    hint = did_you_mean(prefix, files) or "agentctl runs list   shows the ids"
     raise UsageError(f"no run begins with {shown!r}", hint=hint)
 
 

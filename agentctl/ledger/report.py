@@ -204,5 +204,5 @@ def run_named(tick: Tick, prefix: str) -> RunStanding:
 def no_run(prefix: str) -> UsageError:
     """Return the error for a run that is not in the ledger."""
     return UsageError(
-        f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list shows the ids"
+        f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list   shows the ids"
     )

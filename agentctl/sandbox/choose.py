@@ -65,7 +65,7 @@ async def open_sandbox(
         tried = _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
         return (await tried)[0]
     except SandboxUnavailable as error:
-        raise SandboxUnavailable(error.message, hint=f"{error.hint}; or: {WITHOUT}") from error
+        raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {WITHOUT}") from error
 
 
 async def examine(workspace: Path, *, network: bool = False) -> Examined:

@@ -38,8 +38,8 @@ def field_named(word: str) -> str:
         return _ALIASES[name]
     # What is too long for a name, or does not look like one, may be a key: it is not repeated.
     if len(word) > 40 or not re.fullmatch(r"[A-Za-z_][A-Za-z_-]*", word.strip().lstrip("-")):
-        raise UsageError("that is no setting's name", hint="agentctl config show lists them")
-    hint = did_you_mean(name, _ALIASES) or "agentctl config show lists them"
+        raise UsageError("that is no setting's name", hint="agentctl config show   lists them")
+    hint = did_you_mean(name, _ALIASES) or "agentctl config show   lists them"
     raise UsageError(f'no setting "{word.strip()}"', hint=hint)
 
 

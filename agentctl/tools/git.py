@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -198,6 +199,6 @@ def _failed(answer: CommandResult, folder: Path) -> ToolError:
     if "dubious ownership" in said:
         return ToolError(
             f"git does not trust {folder}: it belongs to another user",
-            hint=f"if you trust it: git config --global --add safe.directory {folder}",
+            hint=f"if you trust it: git config --global --add safe.directory {shlex.quote(str(folder))}",
         )
     return ToolError(f"git failed with {answer.exit_code}: {said or 'no reason given'}")

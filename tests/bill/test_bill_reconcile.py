@@ -59,7 +59,7 @@ def test_the_printed_line_frees_the_next_run_after_an_outage(
     server.play([paid.brief] * 8)
     refused = shell(*words, **environ)
     assert (refused.code, printed(refused)) == (4, "agentctl ledger reconcile --provider openai --actual 0")
-    assert "agentctl ledger check lists what other runs have in doubt" in refused.err
+    assert "agentctl ledger check   lists what other runs have in doubt" in refused.err
     freed = pasted(printed(outage), program)
     assert (freed.returncode, freed.stderr) == (0, ""), freed
     works = shell(*words, **environ)

@@ -220,4 +220,4 @@ def test_a_terminal_that_cannot_move_its_cursor_is_not_drawn_on(agentctl: Comman
     os.close(desk)
     os.close(terminal)
     assert process.returncode == 2
-    assert err.splitlines()[1] == b"hint: agentctl costs --watch -o json gives a line of JSON for each change"
+    assert err.splitlines()[1] == b"hint: agentctl costs --watch -o json   gives a line of JSON for each change"

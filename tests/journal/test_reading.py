@@ -122,8 +122,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path, prefix: str, 
     [
         ("abc", "2 runs begin with 'abc': abcd, abce", "give more of the id"),
         ("7f4a", "no run begins with '7f4a'", 'did you mean "7f3a"?'),
-        ("zzz", "no run begins with 'zzz'", "agentctl runs list shows the ids"),
-        ("", "no run begins with ''", "agentctl runs list shows the ids"),
+        ("zzz", "no run begins with 'zzz'", "agentctl runs list   shows the ids"),
+        ("", "no run begins with ''", "agentctl runs list   shows the ids"),
         ("../7f3a", "no run begins with '../7f3a'", 'did you mean "7f3a"?'),
     ],
 )

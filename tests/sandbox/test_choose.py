@@ -18,7 +18,7 @@ REAL = shutil.which("bwrap") or "/usr/bin/bwrap"
 async def refused(workspace: Path, *hidden: Path, read_only: bool = False) -> SandboxUnavailable:
     with pytest.raises(SandboxUnavailable) as caught:
         await open_sandbox("auto", workspace=workspace, network=False, read_only=read_only, hidden=hidden)
-    assert caught.value.hint.endswith("; or: --sandbox none runs commands without a boundary")
+    assert caught.value.hint.endswith("   or: --sandbox none runs commands without a boundary")
     return caught.value
 
 
@@ -49,7 +49,7 @@ async def test_without_bubblewrap_the_line_to_install_it_is_given(
     monkeypatch.setenv("PATH", "/nowhere")
     error = await refused(tmp_path)
     assert error.message == "bubblewrap (bwrap) is not installed"
-    assert (await examine(tmp_path))[:3] == (None, error.message, error.hint.partition("; or:")[0])
+    assert (await examine(tmp_path))[:3] == (None, error.message, error.hint.partition("   or:")[0])
 
 
 async def test_a_program_that_a_model_could_have_written_is_not_the_boundary(
