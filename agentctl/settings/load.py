@@ -15,6 +15,7 @@ from agentctl.settings.lineage import parent_in
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
+from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project import (
     Found,
     apply_project_files,
@@ -168,6 +169,15 @@ def _load(
     entries, notes = merged.entries, [*merged.notes, *said]
     settings, wrong = validate(entries)
     problems += (*merged.problems, *wrong)
+    if settings is not None:
+        problems += folder_problems(
+            (
+                ("state folder", settings.state_dir),
+                ("folder of runs", settings.runs_dir),
+                ("cache folder", settings.cache_dir),
+                ("config folder", settings.config_dir),
+            )
+        )
     if where is not None and isinstance(where.value, Path) and not is_folder(where.value):
         problems.append(Problem(f"workdir {shown(where.value)} ({where.origin}): no such folder"))
     if settings is None or problems:
