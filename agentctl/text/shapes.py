@@ -32,7 +32,7 @@ class Shape(NamedTuple):
     check: Check | None = None
 
 
-def _is_mixed(text: str) -> bool:
+def is_mixed(text: str) -> bool:
     """Return whether letters are mixed with digits, or capitals with small letters, as chance does and words do not."""
     if len(set(text)) < 7 or not any(map(str.isalpha, text)):
         return False
@@ -41,7 +41,7 @@ def _is_mixed(text: str) -> bool:
 
 def _is_dense(text: str) -> bool:
     """Return whether ``text`` has a digit and sixteen letters and digits in a row: a name in kebab case has not."""
-    return _is_mixed(text) and re.search("[A-Za-z0-9]{16}", text) is not None
+    return is_mixed(text) and re.search("[A-Za-z0-9]{16}", text) is not None
 
 
 def _is_password(text: str) -> bool:
@@ -62,19 +62,19 @@ _IS = r"""["'\\]{0,3}\s{0,8}(?:=>|:=|[:=])\s{0,8}["'\\]{0,3}"""  # what stands b
 
 #: Keys that are one word by themselves: the whole match is the secret, and begins a word.
 WORDS = (
-    Shape("anthropic-key", ("sk-ant-",), r"sk-ant-[\w-]{20,400}", check=_is_mixed),
+    Shape("anthropic-key", ("sk-ant-",), r"sk-ant-[\w-]{20,400}", check=is_mixed),
     Shape("openai-key", ("sk-",), r"sk-(?!ant-)[\w-]{20,400}", check=_is_dense),
-    Shape("xai-key", ("xai-",), r"xai-[A-Za-z0-9]{40,200}", check=_is_mixed),
-    Shape("groq-key", ("gsk_",), r"gsk_[A-Za-z0-9]{40,200}", check=_is_mixed),
-    Shape("perplexity-key", ("pplx-",), r"pplx-[A-Za-z0-9]{40,200}", check=_is_mixed),
-    Shape("replicate-token", ("r8_",), r"r8_[A-Za-z0-9]{37,40}(?!\w)", check=_is_mixed),
+    Shape("xai-key", ("xai-",), r"xai-[A-Za-z0-9]{40,200}", check=is_mixed),
+    Shape("groq-key", ("gsk_",), r"gsk_[A-Za-z0-9]{40,200}", check=is_mixed),
+    Shape("perplexity-key", ("pplx-",), r"pplx-[A-Za-z0-9]{40,200}", check=is_mixed),
+    Shape("replicate-token", ("r8_",), r"r8_[A-Za-z0-9]{37,40}(?!\w)", check=is_mixed),
     Shape("huggingface-token", ("hf_",), r"hf_[A-Za-z0-9]{30,100}"),
     Shape("aws-key-id", ("AKIA", "ASIA", "ABIA", "ACCA"), r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}(?![0-9A-Za-z])"),
     Shape("aws-bedrock-key", ("ABSK",), r"ABSK[A-Za-z0-9+/]{100,300}={0,2}"),
     Shape("google-api-key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
     Shape("google-oauth-token", ("ya29.",), r"ya29\.[\w.-]{20,2000}"),
     Shape("google-client-secret", ("GOCSPX-",), r"GOCSPX-[\w-]{20,60}"),
-    Shape("google-refresh-token", ("1//0",), r"1//0[\w-]{40,200}", check=_is_mixed),
+    Shape("google-refresh-token", ("1//0",), r"1//0[\w-]{40,200}", check=is_mixed),
     Shape("github-token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9_]{30,255}"),
     Shape("github-token", ("github_pat_",), r"github_pat_\w{30,255}"),
     Shape(
@@ -82,7 +82,7 @@ WORDS = (
         ("glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "gloas-"),
         r"gl[a-z]{2,5}-[\w.-]{20,300}",
     ),
-    Shape("slack-token", ("xox",), r"xox[a-z](?:\.xox[a-z])?-[\w-]{10,300}", check=_is_mixed),
+    Shape("slack-token", ("xox",), r"xox[a-z](?:\.xox[a-z])?-[\w-]{10,300}", check=is_mixed),
     Shape("slack-token", ("xapp-",), r"xapp-\d-[\w-]{20,300}"),
     Shape("stripe-key", ("sk_live_", "sk_test_", "rk_live_", "rk_test_"), r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}"),
     Shape("stripe-webhook-secret", ("whsec_",), r"whsec_[A-Za-z0-9+/]{24,100}={0,2}"),
@@ -96,16 +96,16 @@ WORDS = (
     Shape("npm-token", ("npm_",), r"npm_[A-Za-z0-9]{30,100}"),
     Shape("pypi-token", ("pypi-",), r"pypi-[\w-]{40,400}", check=_is_dense),
     Shape("rubygems-key", ("rubygems_",), r"rubygems_[0-9a-f]{48}"),
-    Shape("crates-token", ("cio",), r"cio[A-Za-z0-9]{32}(?!\w)", check=_is_mixed),
+    Shape("crates-token", ("cio",), r"cio[A-Za-z0-9]{32}(?!\w)", check=is_mixed),
     Shape("digitalocean-token", ("dop_v1_", "doo_v1_", "dor_v1_"), r"do[por]_v1_[0-9a-f]{64}"),
     Shape("shopify-token", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
     Shape("databricks-token", ("dapi",), r"dapi[0-9a-f]{32}(?:-\d)?(?!\w)"),
     Shape("cloudflare-key", ("v1.0-",), r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,200}"),
-    Shape("grafana-token", ("glsa_", "glc_"), r"gl(?:sa|c)_[\w+/=-]{30,400}", check=_is_mixed),
+    Shape("grafana-token", ("glsa_", "glc_"), r"gl(?:sa|c)_[\w+/=-]{30,400}", check=is_mixed),
     Shape("newrelic-key", ("NRAK-",), r"NRAK-[A-Z0-9]{27}"),
     Shape("sentry-token", ("sntrys_", "sntryu_"), r"sntry[su]_[\w+/=-]{40,400}"),
     Shape("linear-key", ("lin_api_",), r"lin_api_[A-Za-z0-9]{32,64}"),
-    Shape("notion-token", ("ntn_", "secret_"), r"(?:ntn_|secret_)[A-Za-z0-9]{40,60}(?!\w)", check=_is_mixed),
+    Shape("notion-token", ("ntn_", "secret_"), r"(?:ntn_|secret_)[A-Za-z0-9]{40,60}(?!\w)", check=is_mixed),
     Shape("postman-key", ("PMAK-",), r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
     Shape("pulumi-token", ("pul-",), r"pul-[0-9a-f]{40}(?!\w)"),
     Shape("doppler-token", ("dp.",), r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{40,80}"),
@@ -129,7 +129,7 @@ IN_CONTEXT = (
         "aws-secret-key",
         ("secret", "Secret", "SECRET"),
         rf"(?i:secret[_ -]?(?:access)?[_ -]?key){_IS}([A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
-        check=_is_mixed,
+        check=is_mixed,
     ),
     Shape(
         "aws-session-token",
@@ -175,8 +175,8 @@ IN_CONTEXT = (
         r"discord(?:app)?\.com/api/webhooks/(\d{15,20}/[\w-]{40,100})",
     ),
     Shape("azure-account-key", ("AccountKey=", "AccessKey="), r"Acc(?:ount|ess)Key=([A-Za-z0-9+/]{40,100}={0,2})"),
-    Shape("azure-signature", ("sig=",), r"sig=([A-Za-z0-9+/%]{40,120}(?:%3D|=))", check=_is_mixed),
-    Shape("bearer-token", ("earer ", "EARER "), r"(?i:earer) {1,4}([A-Za-z0-9][\w.~+/=-]{18,4000})", check=_is_mixed),
+    Shape("azure-signature", ("sig=",), r"sig=([A-Za-z0-9+/%]{40,120}(?:%3D|=))", check=is_mixed),
+    Shape("bearer-token", ("earer ", "EARER "), r"(?i:earer) {1,4}([A-Za-z0-9][\w.~+/=-]{18,4000})", check=is_mixed),
     Shape(
         "basic-auth", ("asic ", "ASIC "), r"(?i:asic) {1,4}([A-Za-z0-9+/]{8,400}={0,2})", check=_is_user_and_password
     ),

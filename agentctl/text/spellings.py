@@ -7,11 +7,19 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from agentctl.text.shapes import is_mixed
+
 SHORTEST_SECRET = 8
+_SHORTEST_CUT = 20  # half of a shorter one could be a word
 _SHORTEST_WRAPPED = 16  # a shorter one, broken into pieces, could be words that stand side by side
 _BLOCK, _OVERLAP = 512 * 1024, 8 * 1024  # what is searched at once, for the memory's sake; how long a wrapped one is
 _BETWEEN = b" \t\r\n\\\"'"  # what wrapping and quoting put into a secret
 _BETWEEN_HEX = b" \t\r\n\\\"':-,;%{}()[]"
+_DUMP = re.compile(
+    r"^[0-9a-f]{6,16}:? {1,2}((?:[0-9a-f]{2} {1,2}){1,15}[0-9a-f]{2}|[0-9a-f]{2}|(?:[0-9a-f]{4} ){0,7}[0-9a-f]{2,4})"
+    r"(?![0-9a-f]).*$",
+    re.MULTILINE | re.IGNORECASE,
+)
 _ESCAPE = re.compile(r"(?:%|\\u00|\\x|&#x)([0-7][0-9A-Fa-f]);?")
 
 
@@ -20,17 +28,19 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
 
     Each is found as it is, URL-encoded, escaped as in JSON, as hex, reversed, and as Base64, alone or inside a longer
     text. One of sixteen characters or more is also found with line ends and quotes in it, with separators between its
-    hex digits, and with some or all of its characters escaped.
+    hex digits, and with some or all of its characters escaped. Of one of twenty or more, half is enough, at either end:
+    a long line may have been cut in it.
     """
     known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
     for secret in known:
         for form in spellings(secret):
             yield from _literal(text, form)
+        yield from _cut(text, secret)
     wrapped = [secret for secret in known if len(secret) >= _SHORTEST_WRAPPED]
     if wrapped:
         for start in range(0, len(text), _BLOCK):
             block = text[start : start + _BLOCK + _OVERLAP]
-            for find in (_find_wrapped, _find_hex, _find_escaped):
+            for find in (_find_wrapped, _find_hex, _find_dump, _find_escaped):
                 yield from ((start + first, start + last) for first, last in find(block, wrapped))
 
 
@@ -39,6 +49,7 @@ def find_learned(text: str, secrets: Iterable[str]) -> Iterator[tuple[str, int, 
     for secret in secrets:
         for form in _short_list(secret):
             yield from ((secret, start, end) for start, end in _literal(text, form))
+        yield from ((secret, start, end) for start, end in _cut(text, secret))
 
 
 def _literal(text: str, form: str) -> Iterator[tuple[int, int]]:
@@ -46,6 +57,19 @@ def _literal(text: str, form: str) -> Iterator[tuple[int, int]]:
     while at >= 0:
         yield at, at + len(form)
         at = text.find(form, at + len(form))
+
+
+def _cut(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """Yield where at least half of a secret is, its beginning or its end; words are no such secret."""
+    if len(secret) < _SHORTEST_CUT or not is_mixed(secret):
+        return
+    half = (len(secret) + 1) // 2
+    for start, end in _literal(text, secret[:half]):
+        while end - start < len(secret) and text[end : end + 1] == secret[end - start]:
+            end += 1
+        yield start, end
+    for start, end in _literal(text, secret[-half:]):
+        yield start, end
 
 
 def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
@@ -67,6 +91,28 @@ def _find_hex(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
     for secret in secrets:
         if secret.encode("utf-8", "surrogatepass").hex().encode() in digits:
             yield from (match.span() for match in _hex_form(secret).finditer(text))
+
+
+def _find_dump(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Search the bytes that lines of a hex dump show, beside their places and their characters."""
+    lines = list(_DUMP.finditer(text))
+    data = b"".join(bytes.fromhex(_even(line[1])) for line in lines)
+    for secret in secrets:
+        raw = secret.encode("utf-8", "surrogatepass")
+        at = data.find(raw)
+        while at >= 0:
+            done = 0
+            for line in lines:
+                size = len("".join(line[1].split())) // 2
+                if done < at + len(raw) and at < done + size:
+                    yield line.start(1), line.end()
+                done += size
+            at = data.find(raw, at + len(raw))
+
+
+def _even(digits: str) -> str:
+    bare = "".join(digits.split())
+    return bare[: len(bare) // 2 * 2]
 
 
 def _find_escaped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:

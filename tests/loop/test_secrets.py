@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.messages import Completion, Request
+from agentctl.messages import Completion, Request, ToolCall
 from agentctl.orchestrator import Orchestrator
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.text import Redactor
 from agentctl.text.framing import escape_frames, escape_notices, unescape_notices
 from agentctl.wiring import assemble
-from tests.cli.scripted_cli import PRICED, answer, call
+from tests.cli.scripted_cli import PRICED, USED, answer, call
 from tests.text.keys import Sample, samples
+from tests.tools.docker_parts import Make
+
+pytest_plugins = ["tests.engine_plugin", "tests.tools.docker_plugin"]
 
 KNOWN = "hunter2-Zk3vQ9xT7pL2wB8"
 FLAGS = ("--json", "--yes", "--tools", "read_file,write_file,run_shell,search_files", "--max-result-tokens", "30000")
@@ -137,6 +140,20 @@ def test_a_mark_is_an_argument_of_no_tool_but_write_file(wire: Wire, tmp_path: P
     assert "which names no secret of the file that it replaces\nhint: keep each mark" in write
     assert other.startswith("error: read_file was not called: path holds [redacted:")
     assert ((tmp_path / "b.txt").read_text(), (tmp_path / "c.txt").exists()) == ("KEY=other\n", False)
+
+
+def test_a_known_key_in_the_log_of_a_container_stays_here(
+    wire: Wire, make: Make, docker_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    name = make(command=("sh", "-c", f"echo key={KNOWN}; echo {KNOWN} | base64; sleep 60"))
+    looks = ToolCall("1", "docker_logs", {"name": name}), ToolCall("2", "docker_exec", {"name": name, "command": "id"})
+    asked = Completion("", looks, USED, "tool_calls")
+    wire.run(asked, answer("done"), flags=("--json", "--yes", "--tools", "docker_logs,docker_exec"))
+    logs, said = wire.results
+    assert logs.startswith("key=[redacted:known-secret:")
+    assert "stdout:\nuid=0" in said
+    assert (KNOWN in wire.heard, "aHVudGVyMi1aazN2" in wire.heard) == (False, False)
 
 
 def test_the_kept_whole_of_a_large_result_holds_no_secret_and_reads_on(wire: Wire, tmp_path: Path) -> None:

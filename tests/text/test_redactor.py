@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
@@ -18,6 +19,15 @@ from tests.text.keys import samples
 
 KEY = "Zk3vQ9-xT7_pL2/wB8+rN5=cY4&hJ1<mD6"  # no known shape
 MARK = r"\[redacted:known-secret:[0-9a-f]{6}\]"
+
+
+def dump(data: bytes, group: int, line: str) -> str:
+    """Write bytes as xxd and hexdump do."""
+    rows = [(at, data[at : at + 16]) for at in range(0, len(data), 16)]
+    return "\n".join(
+        ["", *(line.format(at, row.hex(" ", -group), row.decode("ascii", "replace")) for at, row in rows), ""]
+    )
+
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": str,
@@ -49,6 +59,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "wrapped and indented": lambda key: "\n    ".join(textwrap.wrap(key, 12)),
     "continued in a shell": lambda key: "\\\n".join(textwrap.wrap(key, 15)),
     "pieces of a string": lambda key: '"\n  "'.join(textwrap.wrap(key, 9)),
+    "dump with characters": lambda key: dump(key.encode(), 2, "{:08x}: {}  {}"),
+    "dump of bytes": lambda key: dump(key.encode(), 1, "{:08x}  {}  |{}|"),
     "reversed": lambda key: key[::-1],
 }
 
@@ -62,6 +74,16 @@ def test_a_known_secret_is_taken_out_in_each_spelling(name: str) -> None:
     longest = max(spelled.split(), key=len)
     assert (longest if len(longest) >= 8 else spelled) not in left
     assert len(left) < 8 + 130 + 7 + 40
+
+
+@pytest.mark.parametrize("kept", [18, 25, 33])
+def test_a_secret_that_a_line_was_cut_in_is_taken_out(kept: int) -> None:
+    redactor = Redactor([KEY])
+    assert re.fullmatch(f"a: {MARK}… x", redactor.redact(f"a: {KEY[:kept]}… x"))
+    assert KEY[-18:] not in redactor.redact(f"…{KEY[-kept:]} b")
+    assert redactor.redact(f"{KEY[:12]}…") == f"{KEY[:12]}…"
+    words = "correct horse battery staple"
+    assert Redactor([words]).redact("correct horse battery") == "correct horse battery"
 
 
 @given(st.text(st.sampled_from("sk-A1 \n\"'\\%u0x:/="), max_size=200))
