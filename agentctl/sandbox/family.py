@@ -19,6 +19,7 @@ import anyio.to_thread
 MARKER = "AGENTCTL_CHILD"
 _TERM_S = 2.0  # from SIGTERM to SIGKILL
 _KILL_S = 4.0  # what is still there then hangs in the kernel
+_SHORT_KILL_S = 1.0  # where a subreaper goes on with what forks faster than it is found here
 _LONGEST_PAUSE_S = 0.02
 _UNSEEN = 3  # searches without a find, after one with a find, until all are believed dead
 _LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no environment
@@ -88,7 +89,7 @@ class Family:
                     await pause.wait()
                     left = await anyio.to_thread.run_sync(self._send, 0)
             self._kill_group()
-            with anyio.move_on_after(_KILL_S):
+            with anyio.move_on_after(_KILL_S if len(self._roots) == 1 else _SHORT_KILL_S):
                 unseen, pause = 0 if found else _UNSEEN, _Pause()
                 while unseen < _UNSEEN:
                     left = await anyio.to_thread.run_sync(self._send, signal.SIGKILL)

@@ -46,6 +46,7 @@ class BesideGuard:
     """
 
     pid = None
+    has_ended_all = False  # it does not know
 
     def __init__(self, marker: str) -> None:
         reader, self._writer = os.pipe()
@@ -143,6 +144,11 @@ class SubreaperGuard:
         """The process that everything of the command is below of."""
         pid: int = self._process.pid
         return pid
+
+    @property
+    def has_ended_all(self) -> bool:
+        """Whether it was not dismissed and has ended all that was left; known when it has ended itself."""
+        return self._process.returncode == guard_program.ALL_ENDED
 
     @property
     def pipes(self) -> list[IO[bytes]]:

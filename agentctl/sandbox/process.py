@@ -138,14 +138,15 @@ async def run_process(
                 tasks.cancel_scope.cancel()
         finally:
             outlived = await family.end()
-            guard.dismiss()
+            if not family.unkilled:
+                guard.dismiss()  # else it goes on with what is left: it sees orphans at once
     if grace.cancelled_caught:
         notes.append("a background process still held the output; the rest was not read")
     if outlived:
         notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
     if isinstance(head, GuardedHead) and not head.is_code_known:
         notes.append("the process that guards the command was ended from outside; the exit code is not known")
-    if family.unkilled:
+    if family.unkilled and not guard.has_ended_all:
         notes.append("a process hangs in the kernel and could not be ended")
     (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
     return CommandResult(

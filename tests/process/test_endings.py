@@ -103,8 +103,7 @@ anyio.run(lambda: run_shell_async(sys.argv[1], env=env))
     "name", sorted(COMMANDS.keys() - {"flood", "one endless line", "reads stdin", "reads the terminal"})
 )
 def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
-    pairs = [f"{key}={value}" for key, value in environment(trace, tmp_path).items()]
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, COMMANDS[name], *pairs], cwd=Path(__file__).parents[2])
+    worker = started_worker(COMMANDS[name], environment(trace, tmp_path))
     try:
         wait_until(lambda: (tmp_path / "ready").exists())
     finally:
@@ -148,6 +147,36 @@ async def test_a_command_can_stop_its_guard_for_a_moment_only(trace: Trace, tmp_
             'sleep 0.1; kill -STOP "$PPID"; sleep $N & exit 3', env=environment(trace, tmp_path)
         )
     assert (result.exit_code, result.timed_out, trace.alive()) == (3, False, [])
+
+
+HOP = 'env -i PATH=/usr/bin:/bin setsid sh "$0" "$1" &'
+
+
+@pytest.mark.parametrize("ended_by", ["a timeout", "a kill"])
+async def test_what_forks_into_new_sessions_all_the_time_is_ended(trace: Trace, tmp_path: Path, ended_by: str) -> None:
+    """Each process of it lives for a millisecond, has nothing in its environment, and leaves an orphan."""
+    (tmp_path / "hop.sh").write_text(HOP)
+    env = environment(trace, tmp_path)
+    command = f'cd {tmp_path}; for i in 1 2 3; do sh "$PWD/hop.sh" $N & done; touch "$READY"; sleep 60'
+    if ended_by == "a timeout":
+        result = await run_shell_async(command, timeout=0.5, env=env)
+        assert (result.timed_out, [note for note in result.notes if "hangs in the kernel" in note]) == (True, [])
+    else:
+        worker = started_worker(command, env)
+        try:
+            wait_until(lambda: (tmp_path / "ready").exists())
+        finally:
+            worker.kill()
+            worker.wait()
+        await anyio.sleep(0.5)
+    wait_until(lambda: not trace.alive())
+    assert not any(trace.alive() for _ in range(50))
+
+
+def started_worker(command: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that runs ``command`` as a library's user would."""
+    pairs = [f"{key}={value}" for key, value in env.items()]
+    return subprocess.Popen([sys.executable, "-c", WORKER, command, *pairs], cwd=Path(__file__).parents[2])
 
 
 async def test_orphans_that_have_ended_are_reaped_while_the_command_runs() -> None:
