@@ -6,12 +6,16 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from agentctl.cli.story import story
+from agentctl.docker_agent import _Said
+from agentctl.events import ObeyedFilesChanged, Record
 from agentctl.messages import Completion, ToolCall
 from agentctl.permission import Decision, Permissions
 from agentctl.protocols import Writing
@@ -174,3 +178,28 @@ async def test_what_git_s_configuration_names_asks_and_then_is_run_by_git(tmp_pa
     (tmp_path / "conf/git.inc").write_text("[alias]\n    x = !touch proof\n")  # that git obeys it is no assumption
     await anyio.run_process([*git, "x"])
     assert (tmp_path / "proof").exists()
+
+
+def test_the_story_of_a_run_names_changed_files() -> None:
+    files = [
+        {"path": "Make\x1bfile", "obeyed_by": "make", "moved_to": None},
+        {"path": ".envrc", "obeyed_by": "direnv", "moved_to": "/run/files/1"},
+        "strange",
+    ]
+    lines = list(story([{"event": "obeyed_files_changed", "files": files}], run_id="x"))
+    assert lines[:2] == [
+        "  changed, and run later by other programs: Make\\x1bfile (make)",
+        "  changed, and run later by other programs: .envrc (direnv), moved to /run/files/1",
+    ]
+    assert len(lines) == 3  # and that the run has no end
+
+
+async def test_an_agent_of_python_logs_changed_files(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    event = ObeyedFilesChanged(None, (FileNotice("Makefile", "make"), FileNotice(".envrc", "direnv", "/run/1")))
+    await _Said(()).observe(Record("r1", 1, datetime.now(UTC), event))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Makefile was changed; make runs or obeys it (run r1)",
+        ".envrc was moved to /run/1; direnv runs or obeys it (run r1)",
+    ]
