@@ -191,7 +191,7 @@ class Bwrap:
         workspace, user = self._ground.workspace, self._ground.user
         mode = _mode_of(workspace)
         reader, writer = os.pipe()
-        calls = _system_calls(network=self._ground.network)
+        calls = _system_calls(network=self._ground.network, user_namespaces="--disable-userns" in self._known)
         try:
             argv = [self._program, "--json-status-fd", str(writer)]
             argv += options(self._ground, laid, self._known, protected)
@@ -258,7 +258,7 @@ def _give_back(workspace: str, before: int) -> tuple[str, ...]:
     return (f"the mode of the workspace was {now:03o} afterwards; the owner's rights are back: {now | lost:03o}",)
 
 
-def _system_calls(*, network: bool) -> int | None:
+def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
     """Return an open file with the seccomp filter of this machine, to be closed by the caller; None: there is none.
 
     bubblewrap reads it to its end, so each command gets its own.
@@ -268,7 +268,7 @@ def _system_calls(*, network: bool) -> int | None:
         return None
     reader, writer = os.pipe()  # the filter is smaller than the smallest pipe
     try:
-        os.write(writer, program(machine, network=network))
+        os.write(writer, program(machine, network=network, user_namespaces=user_namespaces))
     finally:
         os.close(writer)
     return reader

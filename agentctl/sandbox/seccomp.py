@@ -18,7 +18,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06  # classic BPF, 32-bit words, constants
+_LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = (
+    0x20,
+    0x15,
+    0x35,
+    0x45,
+    0x54,
+    0x06,
+)  # classic BPF, 32-bit words, constants
 _KILL, _ERRNO, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; both machines have the low word first
 _OTHER_ABI = 0x4000_0000  # x32: the same machine value, with this bit in the number
@@ -27,6 +34,7 @@ _LONGEST_JUMP = 255
 _NETLINK, _NETLINK_ROUTE = 16, 0
 _SOCK_TYPE, _SOCK_PACKET = 0xF, 10
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_CLONE_NEWUSER = 0x1000_0000
 
 #: EPERM: what acts on the machine, or only serves to attack the kernel. Most need a privilege anyway; those that do not
 #: (keyrings, userfaultfd, perf, the kernel's log, fanotify) are why this list exists.
@@ -54,25 +62,25 @@ class _Machine(NamedTuple):
 _COMMON = {
     **{"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429},
     **{"fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "mount_setattr": 442, "quotactl_fd": 443},
-    **{"open_tree_attr": 467},
+    **{"clone3": 435, "open_tree_attr": 467},
 }
 _X86_64 = {
-    **{"ioctl": 16, "socket": 41, "socketpair": 53, "syslog": 103, "uselib": 134, "vhangup": 153, "pivot_root": 155},
-    **{"chroot": 161, "acct": 163, "settimeofday": 164, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168},
-    **{"reboot": 169, "iopl": 172, "ioperm": 173, "create_module": 174, "init_module": 175, "delete_module": 176},
-    **{"quotactl": 179, "nfsservctl": 180, "lookup_dcookie": 212, "clock_settime": 227, "kexec_load": 246},
-    **{"add_key": 248, "request_key": 249, "keyctl": 250, "perf_event_open": 298, "fanotify_init": 300},
-    **{"name_to_handle_at": 303, "open_by_handle_at": 304, "setns": 308, "finit_module": 313, "kexec_file_load": 320},
-    **{"bpf": 321, "userfaultfd": 323},
+    **{"ioctl": 16, "socket": 41, "socketpair": 53, "clone": 56, "syslog": 103, "uselib": 134, "vhangup": 153},
+    **{"pivot_root": 155, "chroot": 161, "acct": 163, "settimeofday": 164, "mount": 165, "umount2": 166},
+    **{"swapon": 167, "swapoff": 168, "reboot": 169, "iopl": 172, "ioperm": 173, "create_module": 174},
+    **{"init_module": 175, "delete_module": 176, "quotactl": 179, "nfsservctl": 180, "lookup_dcookie": 212},
+    **{"clock_settime": 227, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272},
+    **{"perf_event_open": 298, "fanotify_init": 300, "name_to_handle_at": 303, "open_by_handle_at": 304},
+    **{"setns": 308, "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323},
 }
 _AARCH64 = {
     **{"lookup_dcookie": 18, "ioctl": 29, "umount2": 39, "mount": 40, "pivot_root": 41, "nfsservctl": 42},
-    **{"chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89, "kexec_load": 104, "init_module": 105},
-    **{"delete_module": 106, "clock_settime": 112, "syslog": 116, "reboot": 142, "settimeofday": 170},
-    **{"socket": 198, "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219, "swapon": 224},
-    **{"swapoff": 225, "perf_event_open": 241, "fanotify_init": 262, "name_to_handle_at": 264},
-    **{"open_by_handle_at": 265, "setns": 268, "finit_module": 273, "bpf": 280, "userfaultfd": 282},
-    **{"kexec_file_load": 294},
+    **{"chroot": 51, "vhangup": 58, "quotactl": 60, "acct": 89, "unshare": 97, "kexec_load": 104},
+    **{"init_module": 105, "delete_module": 106, "clock_settime": 112, "syslog": 116, "reboot": 142},
+    **{"settimeofday": 170, "socket": 198, "socketpair": 199, "add_key": 217, "request_key": 218, "keyctl": 219},
+    **{"clone": 220, "swapon": 224, "swapoff": 225, "perf_event_open": 241, "fanotify_init": 262},
+    **{"name_to_handle_at": 264, "open_by_handle_at": 265, "setns": 268, "finit_module": 273, "bpf": 280},
+    **{"userfaultfd": 282, "kexec_file_load": 294},
 }
 MACHINES: Mapping[str, _Machine] = MappingProxyType(
     {
@@ -88,8 +96,11 @@ def machine_here() -> str | None:
     return name if name in MACHINES and struct.calcsize("P") == 8 else None
 
 
-def program(machine: str, *, network: bool) -> bytes:
+def program(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
     """Return the filter for a machine of ``MACHINES``; ``network`` allows sockets of IPv4 and IPv6.
+
+    Without ``user_namespaces`` none can be made: for a bubblewrap before 0.8, which has no ``--disable-userns``. Then
+    clone3 is absent (ENOSYS, libraries fall back to clone), as a filter cannot see its flags.
 
     A program of another machine (32 bits on 64) is killed: by its own entrance it would call past the numbers here.
     The calls of x32 do not exist (ENOSYS), as in most kernels.
@@ -102,6 +113,10 @@ def program(machine: str, *, network: bool) -> bytes:
     code.jump(_AT_LEAST, _OTHER_ABI, then="absent")
     for name in ("socket", "socketpair", "ioctl"):
         code.jump(_EQUAL, numbers[name], then=name)
+    if not user_namespaces:
+        code.jump(_EQUAL, numbers["clone3"], then="absent")
+        for name in ("clone", "unshare"):
+            code.jump(_EQUAL, numbers[name], then="namespaces")
     for name in _ABSENT:
         code.jump(_EQUAL, numbers[name], then="absent")
     for name in _FORBIDDEN:
@@ -113,6 +128,9 @@ def program(machine: str, *, network: bool) -> bytes:
     code.label("socketpair")
     _load_argument(code, 0)
     code.jump(_EQUAL, socket.AF_UNIX, then="allow", otherwise="no family")
+    code.label("namespaces")
+    _load_argument(code, 0)
+    code.jump(_ANY_OF, _CLONE_NEWUSER, then="forbidden", otherwise="allow")
     code.label("ioctl")  # input typed for others, on a terminal that was left open
     _load_argument(code, 1)
     code.jump(_EQUAL, _TIOCSTI, then="forbidden")

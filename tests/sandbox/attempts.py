@@ -21,6 +21,7 @@ from pathlib import Path
 
 KERNEL = ctypes.CDLL(None, use_errno=True)
 KERNEL.syscall.restype = ctypes.c_long
+OTHERWISE = ("socket", "socketpair", "ioctl", "clone", "clone3", "unshare")
 HIGH = 7 << 32  # the kernel looks at the low word of an int only
 
 
@@ -88,7 +89,7 @@ def main(numbers: dict[str, int]) -> dict[str, object]:
     terminal = os.open("/dev/null", os.O_RDWR)
     families = {family: opened(sock, family, kind) for family in range(48) for kind in (1,)}
     return {
-        "calls": {name: call(n) for name, n in numbers.items() if name not in ("socket", "socketpair", "ioctl")},
+        "calls": {name: call(n) for name, n in numbers.items() if name not in OTHERWISE},
         "families": {str(family): told for family, told in families.items() if told != "EAFNOSUPPORT"},
         "families as datagrams": [f for f in range(48) if opened(sock, f, 2) == "ok"],
         "families with a high word": [f for f in range(48) if opened(sock, f | HIGH, 1) == "ok"],

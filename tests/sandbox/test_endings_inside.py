@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.sandbox.choose import open_sandbox
 from tests.process.test_endings import COMMANDS, LEFT_BEHIND, wait_until
-from tests.sandbox.conftest import REPOSITORY, Inside
+from tests.sandbox.conftest import NOBODY, REPOSITORY, Inside
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Trace
@@ -55,6 +55,18 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace,
     worker = subprocess.Popen(inside.argv(named(COMMANDS[name], trace), timeout=60), cwd=REPOSITORY)
     try:
         wait_until(lambda: (inside.workspace / "ready").exists())
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    wait_until(lambda: not trace.alive())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as another user")
+def test_nothing_is_left_of_another_users_command_when_agentctl_is_killed(trace: Trace, own: Inside) -> None:
+    os.chown(own.workspace, NOBODY, NOBODY)
+    worker = subprocess.Popen(own.argv(named(COMMANDS["double fork"], trace), timeout=60), cwd=REPOSITORY)
+    try:
+        wait_until(lambda: (own.workspace / "ready").exists())
     finally:
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()

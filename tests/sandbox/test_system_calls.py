@@ -18,12 +18,16 @@ from typing import Any
 
 import pytest
 
+from agentctl.sandbox.bwrap import Bwrap
+from agentctl.sandbox.cover import Ground
+from agentctl.sandbox.lack import find_bwrap, options_of
 from agentctl.sandbox.launcher import NO_FILTER, NO_KEYRING, Launcher
 from agentctl.sandbox.seccomp import MACHINES, program
 from tests.sandbox.conftest import REPOSITORY, Inside
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")
 SPECIAL = {"socket", "socketpair", "ioctl"}
+CLONES = {"clone", "clone3", "unshare"}
 URING = {"io_uring_setup", "io_uring_enter", "io_uring_register"}
 
 
@@ -42,6 +46,8 @@ def verdict(code: bytes, machine: int, number: int, *arguments: int) -> str:
                 accumulator &= constant
             case 0x15:
                 at += then if accumulator == constant else otherwise
+            case 0x45:
+                at += then if accumulator & constant else otherwise
             case 0x35:
                 at += then if accumulator >= constant else otherwise
             case 0x06:
@@ -59,7 +65,7 @@ def test_the_filter_judges_every_number_of_a_machine(name: str, network: bool) -
     told = {number: verdict(code, machine.audit, number) for number in range(1024)}
     by_name = {number: name for name, number in machine.numbers.items()}
     expected = {
-        number: "allow" if (called := by_name.get(number)) is None or called == "ioctl"
+        number: "allow" if (called := by_name.get(number)) is None or called in {"ioctl", *CLONES}
         else "ENOSYS" if called in URING
         else "EAFNOSUPPORT" if called in SPECIAL
         else "EPERM"
@@ -86,11 +92,32 @@ def test_the_filter_knows_a_socket_by_the_word_that_the_kernel_reads(name: str) 
                 assert verdict(code, machine.audit, machine.numbers["socketpair"], family | high, 1, 0) == pair
 
 
+@pytest.mark.parametrize("name", MACHINES)
+def test_without_bubblewraps_own_switch_the_filter_forbids_user_namespaces(name: str) -> None:
+    machine, code = MACHINES[name], program(name, network=False, user_namespaces=False)
+    new_user, new_all = 0x1000_0000, 0x7E02_0000
+    flags = {0: "allow", 0x3D0F00: "allow", new_user: "EPERM", new_all: "EPERM", new_user | 1 << 32: "EPERM"}
+    for called in ("clone", "unshare"):
+        assert {flag: verdict(code, machine.audit, machine.numbers[called], flag) for flag in flags} == flags
+    assert verdict(code, machine.audit, machine.numbers["clone3"]) == "ENOSYS"
+
+
+async def test_an_older_bubblewrap_gives_no_user_namespace_either(tmp_path: Path) -> None:
+    bwrap = find_bwrap(str(tmp_path))
+    known = await options_of(bwrap) - {"--disable-userns"}
+    inside = Bwrap(bwrap, known, Ground(str(tmp_path), str(tmp_path)))
+    threads = "import threading; threading.Thread(target=print, args=['thread']).start()"
+    result = await inside.run(
+        f"unshare -U true; echo $?; /usr/bin/python3 -c \"{threads}\"; sh -c 'echo child'", timeout=20
+    )
+    assert (result.stdout, "Operation not permitted" in result.stderr) == ("1\nthread\nchild\n", True)
+
+
 def expected_inside(*, network: bool) -> dict[str, Any]:
     named = MACHINES[platform.machine()].numbers
     internet = [socket.AF_INET, *([socket.AF_INET6] if socket.has_ipv6 else [])] if network else []
     return {
-        "calls": {name: "ENOSYS" if name in URING else "EPERM" for name in named if name not in SPECIAL},
+        "calls": {name: "ENOSYS" if name in URING else "EPERM" for name in named if name not in SPECIAL | CLONES},
         "families": {str(family): "ok" for family in (socket.AF_UNIX, *internet)} | {"16": "ESOCKTNOSUPPORT"},
         "families as datagrams": sorted([socket.AF_UNIX, *internet, socket.AF_NETLINK]),
         "families with a high word": [socket.AF_UNIX, *internet],
