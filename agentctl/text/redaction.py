@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from threading import Lock
+from functools import lru_cache
 
 from agentctl.errors import ToolError
 from agentctl.text.shapes import Span, find_keys
@@ -14,6 +15,7 @@ PLAIN_MARK = "[redacted]"
 _MARK = re.compile(r"\[redacted(?::[a-z0-9-]{2,40}:[0-9a-f]{6})?\]")
 _NAMING_MARK = re.compile(r"\[redacted:[a-z0-9-]{2,40}:[0-9a-f]{6}\]")
 _LIKE_A_MARK = re.compile(r"\[redacted[^\]\n]{0,80}\]", re.IGNORECASE)
+_REMEMBERED = 256  # characters
 _MOST_ROUNDS = 4
 _MOST_LEARNED = 32
 _SHORTEST_LEARNED = 20
@@ -35,7 +37,16 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Replace ``secrets`` as ``mask`` does, and what has the shape of a well-known key, by ``[redacted]``."""
     known = tuple(secrets)
+    return _remembered(text, known) if len(text) <= _REMEMBERED else _redacted(text, known)
 
+
+@lru_cache(maxsize=1024)
+def _remembered(text: str, known: tuple[str, ...]) -> str:
+    """Return what ``_redacted`` does: names and short values come again with each event and each frame."""
+    return _redacted(text, known)
+
+
+def _redacted(text: str, known: tuple[str, ...]) -> str:
     def find(piece: str) -> Iterator[Span]:
         yield from _known(piece, known)
         yield from find_keys(piece)
@@ -60,15 +71,15 @@ class Redactor:
 
     A mark is ``[redacted:KIND:ID]``. The id is made of the secret's spelling and of a number that only this object
     knows: nobody can test a guess against it. What is no mark of this object but looks like one is taken out, too, so
-    that no text can pass one on. Keys found by their shape are looked for in other spellings from then on.
+    that no text can pass one on. Keys found by their shape are looked for in other spellings from then on. Several
+    threads may use it at once.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = tuple(secrets)
         self._learned: dict[str, str] = {}
         self._issued: set[str] = set()
-        self._salt = b""
-        self._lock = Lock()
+        self._salt = os.urandom(16)
 
     def redact(self, text: str) -> str:
         """Return ``text`` with a mark for each secret; about 50 ms for a MiB."""
@@ -113,9 +124,7 @@ class Redactor:
             values.setdefault(made, set()).add(value)
             return made
 
-        with self._lock:
-            redacted = _replaced(text, self._find, mark, is_ours=self._issued.__contains__)
-        return redacted, values
+        return _replaced(text, self._find, mark, is_ours=self._issued.__contains__), values
 
     def _find(self, text: str) -> Iterator[Span]:
         yield from _known(text, self._secrets)
@@ -128,9 +137,7 @@ class Redactor:
 
     def _mark(self, kind: str, value: str) -> str:
         import hashlib  # noqa: PLC0415 - most texts hold no secret
-        import os  # noqa: PLC0415
 
-        self._salt = self._salt or os.urandom(16)
         identity = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), key=self._salt, digest_size=3).hexdigest()
         made = f"[redacted:{kind}:{identity}]"
         self._issued.add(made)

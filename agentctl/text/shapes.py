@@ -196,6 +196,7 @@ IN_CONTEXT = (
     ),
 )
 
+_SMALL = 48  # characters up to which one search for all marks is quicker than one for each
 _BLOCK = 64 * 1024
 _LONGEST_MARK = 32
 _SHORTEST_WORD = 15
@@ -210,12 +211,20 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.ASCII)
 
 
+@cache
+def _any_mark() -> re.Pattern[str]:
+    marks = {mark for shape in (*WORDS, *IN_CONTEXT) for mark in shape.marks}
+    return re.compile("|".join(map(re.escape, (*sorted(marks), "-----END "))))
+
+
 def find_keys(text: str) -> Iterator[Span]:
     """Yield what has the shape of a well-known key; spans of several shapes may overlap.
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
     """
-    long_words = text if len(text) <= _BLOCK else "\n".join(_long_words(text))
+    if len(text) <= _SMALL and not _any_mark().search(text):
+        return
+    long_words = text if len(text) <= 8 * _SMALL else "\n".join(_long_words(text))
     for shape in WORDS:
         for mark in shape.marks:
             if mark in long_words:

@@ -31,7 +31,8 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
     hex digits, and with some or all of its characters escaped. Of one of twenty or more, half is enough, at either end:
     a long line may have been cut in it.
     """
-    known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+    # What is shorter than half of a secret cannot hold it: most texts of a journal are a word or a number.
+    known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and 2 * len(text) >= len(secret)]
     for secret in known:
         for form in spellings(secret):
             yield from _literal(text, form)
@@ -40,8 +41,10 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
     if wrapped:
         for start in range(0, len(text), _BLOCK):
             block = text[start : start + _BLOCK + _OVERLAP]
-            for find in (_find_wrapped, _find_hex, _find_dump, _find_escaped):
-                yield from ((start + first, start + last) for first, last in find(block, wrapped))
+            for find, least in ((_find_wrapped, 1), (_find_hex, 2), (_find_dump, 3), (_find_escaped, 1)):
+                fitting = [secret for secret in wrapped if len(block) >= least * len(secret)]
+                if fitting:
+                    yield from ((start + first, start + last) for first, last in find(block, fitting))
 
 
 def find_learned(text: str, secrets: Iterable[str]) -> Iterator[tuple[str, int, int]]:
@@ -74,6 +77,8 @@ def _cut(text: str, secret: str) -> Iterator[tuple[int, int]]:
 
 def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Search without blanks, line ends and quotes: quick where there is nothing; only then is the place looked for."""
+    if not any(sign in text for sign in "\n\\\"'"):
+        return
     flat = text.replace("\\n", "").replace("\\r", "") if "\\n" in text or "\\r" in text else text
     squeezed = flat.encode("utf-8", "surrogatepass").translate(None, _BETWEEN)
     for secret in secrets:
