@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,33 @@ def test_the_line_for_each_switch_runs_and_turns_the_switch(name: str, machine: 
     done = subprocess.run(["/bin/sh", "-c", hint], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stderr, switch.read_text()) == (0, "", f"{allows}\n")
     assert "sysctl" not in cure_of("setting up uid map: Permission denied", machine)
+
+
+REAL = """
+import subprocess, sys
+from pathlib import Path
+from agentctl.sandbox.lack import cure_of
+
+switch = Path("/proc/sys/user/max_user_namespaces")
+switch.write_text("0")
+refused = subprocess.run(["unshare", "-U", "true"], capture_output=True, text=True)
+hint = cure_of(refused.stderr, Path(sys.argv[1]))
+done = subprocess.run(["/bin/sh", "-c", hint], env={"PATH": sys.argv[2]}, capture_output=True, text=True)
+again = subprocess.run(["unshare", "-U", "true"], capture_output=True)
+print(refused.returncode != 0, done.returncode, switch.read_text().strip(), again.returncode)
+"""
+
+
+def test_the_line_turns_a_real_switch(machine: Path) -> None:
+    """In a user namespace, which has a switch of its own; only sudo is a stand-in."""
+    real = machine.parent / "real"
+    real.mkdir()
+    (real / "proc").symlink_to("/proc")
+    (machine.parent / "programs/sysctl").unlink()
+    path = f"{machine.parent / 'programs'}:/usr/sbin:/sbin:/usr/bin:/bin"
+    argv = ["unshare", "-Ur", sys.executable, "-c", REAL, str(real), path]
+    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True 0 15000 0\n", "")
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv", "run/systemd/container"])
