@@ -102,15 +102,19 @@ def _path_pattern(rule: Rule, tools: tuple[str, ...]) -> str | None:
     return None if pattern.startswith("run:") else pattern
 
 
+def folded(text: str) -> str:
+    """Return a text without the differences of case and Unicode form."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
 def canonical(path: str) -> str:
     """Return a path as rules compare it: NFC, case folded, no ``.``, doubled or trailing slashes, ``..`` taken out.
 
     Case and Unicode form are ignored on every file system: a file system that ignores them would else be a way round.
     """
-    text = path if path.isascii() else unicodedata.normalize("NFC", path)
-    text = text.casefold()
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+    text = folded(path)
     parts: list[str] = []
     for part in text.split("/"):
         if part == ".." and parts and parts[-1] != ".." and not is_pattern(parts[-1]):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.errors import ToolError
-from agentctl.permission.targets import ancestors, canonical, frozen_pattern, hidden_pattern, patterns_of
+from agentctl.permission.targets import ancestors, canonical, folded, frozen_pattern, hidden_pattern, patterns_of
 from agentctl.rules import Rule, glob
 from agentctl.sandbox.mounts import mounts
 
@@ -26,6 +26,7 @@ Identity = tuple[int, int]
 MOST_PLACES = 2000
 _MOST_ENTRIES = 500_000
 _MOST_INSIDE = 20_000  # entries of hidden folders whose identity is known
+_FEW_INSIDE = 1000
 _MANY = 64  # hidden files in one folder: a sandbox covers the folder instead
 _SETTLED_NS = 100_000_000  # a folder that changed a moment ago may change again within one tick of its clock
 
@@ -50,12 +51,12 @@ class _Pattern(NamedTuple):
 
 
 class _Folder(NamedTuple):
-    """What one folder has: names that a pattern matches, folders to look into, and when it was read."""
+    """What one folder has: names that a pattern matches, folders to look into, each maybe a link; when it was read."""
 
     stamp: tuple[int, int, int, int]
     is_settled: bool
-    matched: tuple[str, ...]
-    deeper: tuple[str, ...]
+    matched: tuple[tuple[str, bool], ...]
+    deeper: tuple[tuple[str, bool], ...]
 
 
 class _Contents(NamedTuple):
@@ -177,15 +178,19 @@ class DeniedPaths:
             if folder is None:
                 continue
             left -= 1
-            for entry in folder.matched:
-                shown = entry if name == "." else f"{name}/{entry}"
-                target = os.path.realpath(f"{real}/{entry}")
-                if target.startswith(f"{self._root.rstrip('/')}/"):
-                    yield target, shown
-            for entry in folder.deeper:
-                target = os.path.realpath(f"{real}/{entry}")
-                if target.startswith(f"{self._root.rstrip('/')}/"):
+            for entry, is_link in folder.matched:
+                target = self._inside_workspace(f"{real}/{entry}", is_link=is_link)
+                if target is not None:
+                    yield target, entry if name == "." else f"{name}/{entry}"
+            for entry, is_link in folder.deeper:
+                target = self._inside_workspace(f"{real}/{entry}", is_link=is_link)
+                if target is not None:
                     pending.append((entry if name == "." else f"{name}/{entry}", target))
+
+    def _inside_workspace(self, place: str, *, is_link: bool) -> str | None:
+        """Return where an entry of a folder of the workspace leads, None where that is outside."""
+        target = os.path.realpath(place) if is_link else place
+        return target if target.startswith(f"{self._root.rstrip('/')}/") else None
 
     def _read(self, kind: int, name: str, real: str, patterns: Sequence[_Pattern]) -> _Folder | None:
         """Return what a folder has, read again only if it has changed; None if it is none."""
@@ -199,18 +204,20 @@ class DeniedPaths:
         if known is not None and known.is_settled and known.stamp == stamp:
             return known
         is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
-        matched, deeper = [], []
+        matched: list[tuple[str, bool]] = []
+        deeper: list[tuple[str, bool]] = []
+        above = "" if name == "." else f"{canonical(name)}/"
         try:
             with os.scandir(real) as entries:
                 for entry in islice(entries, _MOST_ENTRIES):
-                    path = canonical(entry.name if name == "." else f"{name}/{entry.name}")
+                    path = above + folded(entry.name)
                     if any(pattern.matches(path) for pattern in patterns):
-                        matched.append(entry.name)
+                        matched.append((entry.name, entry.is_symlink()))
                     elif entry.is_dir(follow_symlinks=False):
                         if any(pattern.may_match_below(path) for pattern in patterns):
-                            deeper.append(entry.name)
+                            deeper.append((entry.name, False))
                     elif entry.is_symlink() and any(pattern.leads_through(path) for pattern in patterns):
-                        deeper.append(entry.name)
+                        deeper.append((entry.name, True))
         except OSError:
             return None
         found = _Folder(stamp, is_settled, tuple(matched), tuple(deeper))
@@ -227,7 +234,13 @@ class DeniedPaths:
         if not stat.S_ISDIR(status.st_mode):
             return status.st_nlink > 1
         known = self._inside.get(place)
-        if known is None or any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders):
+        # A new hard link changes a file, and no folder around it: so few files are looked at each time.
+        is_small = known is not None and len(known.identities) <= _FEW_INSIDE
+        if (
+            known is None
+            or is_small
+            or any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
+        ):
             known = self._inside[place] = _contents(place)
         for identity in known.identities:
             identities.setdefault(identity, name)
@@ -258,6 +271,10 @@ class DeniedPaths:
                             pending.append(entry.path)
             except OSError:
                 continue
+
+
+def _has_changed(known: _Contents) -> bool:
+    return any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
 
 
 def _contents(place: str) -> _Contents:

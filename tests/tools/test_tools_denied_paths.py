@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from agentctl.admission import Admission
-from agentctl.errors import ActionDenied, AgentctlError
+from agentctl.errors import ActionDenied, AgentctlError, ToolError
 from agentctl.events import Event
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
@@ -18,6 +18,7 @@ from agentctl.rules import parse_rule
 from agentctl.sandbox.choose import open_sandbox
 from agentctl.sandbox.denied import DeniedPaths
 from agentctl.tools import TOOLS, toolbox
+from agentctl.tools.docker_run import Run, request
 
 pytestmark = pytest.mark.anyio
 WORD = "the-word-that-nobody-may-read"
@@ -144,6 +145,25 @@ async def test_a_file_that_is_made_later_is_denied_too(workspace: Path) -> None:
     assert set(denied.find().places) - before == {str(workspace / "src" / "late.pem")}
     (workspace / "src" / "late.pem").unlink()
     assert set(denied.find().places) == before
+
+
+async def test_a_hard_link_that_is_made_later_is_denied_too(workspace: Path) -> None:
+    denied = DeniedPaths(workspace, tuple(map(parse_rule, DENY)))
+    denied.find()
+    os.link(workspace / "server.pem", workspace / "src" / "later")
+    os.link(workspace / "conf/secrets/deep/key", workspace / "src" / "even-later")
+    assert {str(workspace / "src" / name) for name in ("later", "even-later")} <= set(denied.find().places)
+
+
+async def test_a_workspace_with_something_denied_is_not_mounted_into_a_container(workspace: Path) -> None:
+    rules = tuple(map(parse_rule, DENY))
+    wanted = Run.model_validate({"image": "busybox:local", "workspace": True})
+    async with toolbox(workspace=workspace, denied=DeniedPaths(workspace, rules)) as box:
+        with pytest.raises(ToolError, match="that a deny rule hides, and cannot be mounted"):
+            request(box.get("docker_run").bench, wanted, call="")  # type: ignore[attr-defined]
+    other = (parse_rule("read_file(path=nothing/*)"),)
+    async with toolbox(workspace=workspace, denied=DeniedPaths(workspace, other)) as box:
+        assert request(box.get("docker_run").bench, wanted, call="")["WorkingDir"] == "/workspace"  # type: ignore[attr-defined]
 
 
 async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
