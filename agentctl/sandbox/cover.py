@@ -125,7 +125,7 @@ def options(ground: Ground, laid: Layers, known: Collection[str], protected: Seq
         said += ["--ro-bind", place, place]
     said += protected
     for folder in laid.folders_within:
-        said += _temporary(folder, known)
+        said += [*_temporary(folder, known), "--remount-ro", folder]  # what was written there would be lost
     for file in laid.files_within:
         said += ["--ro-bind", "/dev/null", file]
     for at, to in laid.links:

@@ -173,7 +173,8 @@ async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved
     )
     result = await sandbox.run(
         f"grep -rs {WORD} . ; find . -type f -size +0; mv conf other; mv conf/secrets other; rm -rf conf;"
-        "echo changed > src/app.py; mv src else; echo new > src/new && cat src/new",
+        "echo changed > src/app.py; mv src else; touch conf/secrets/deep/new && echo lost;"
+        "echo new > src/new && cat src/new",
         timeout=30,
     )
     assert result.stdout.splitlines() == ["./src/app.py", "new"], result
