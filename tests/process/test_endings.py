@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
+from agentctl.errors import ToolError
 from agentctl.tools.shell import run_shell_async
 from tests.cli.conftest import Commands, agentctl
 
@@ -136,9 +138,18 @@ def test_nothing_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
 
 async def test_a_command_can_end_its_guard_and_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
     env = environment(trace, tmp_path)
-    result = await run_shell_async('setsid sleep $N & kill -9 "$PPID"; echo out; sleep 0.2; exit 3', env=env)
+    result = await run_shell_async('sleep 0.3; setsid sleep $N & kill -9 "$PPID"; echo out; sleep 0.2; exit 3', env=env)
     assert (result.exit_code, result.stdout, trace.alive()) == (-9, "out\n", [])
     assert any("exit code is not known" in note for note in result.notes)
+
+
+async def test_a_command_that_ends_its_guard_at_once_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+    env = environment(trace, tmp_path)
+    for _ in range(10):  # before the guard could name it, or after
+        with suppress(ToolError):
+            result = await run_shell_async('kill -9 "$PPID"; exec sleep $N', timeout=0.3, env=env)
+            assert result.exit_code == -9
+        assert trace.alive() == []
 
 
 async def test_a_command_can_stop_its_guard_for_a_moment_only(trace: Trace, tmp_path: Path) -> None:
