@@ -105,7 +105,7 @@ class Redactor:
             found = values.get(mark, set())
             if len(found) == 1:
                 return next(iter(found))
-            if mark in original or not (found or values or _NAMING_MARK.fullmatch(mark)):
+            if text.count(mark) <= original.count(mark) or not (found or values or _NAMING_MARK.fullmatch(mark)):
                 return mark  # words of the file itself, or of a file without secrets
             which = "more than one secret" if found else "no secret"
             raise ToolError(

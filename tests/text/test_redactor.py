@@ -150,6 +150,7 @@ def test_marks_that_name_no_secret_of_the_file_are_refused() -> None:
         (mine, ""),  # no such file
         ("A=[redacted:known-secret:abcdef]", f"A={KEY}"),  # changed
         ("A=[redacted]", f"A={KEY}"),  # shortened
+        ("A=[redacted] [redacted]", f"A={KEY} [redacted]"),  # also beside the same words
         ("A=[redacted:known-secret]", f"A={KEY}"),
         ("A=[REDACTED:known-secret:abcdef]", f"A={KEY}"),
     ):
