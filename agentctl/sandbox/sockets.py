@@ -40,17 +40,22 @@ class Mount(NamedTuple):
 
 
 class SocketFiles:
-    """Finds the sockets; it walks through ``workspace`` and what lies open beside the system once, when first asked."""
+    """Finds the sockets; it walks through ``workspace`` and what lies open beside the system when first asked.
+
+    It walks again when a socket was bound by a relative path since: whose working folder that is may not be readable.
+    """
 
     def __init__(self, workspace: str) -> None:
         self._workspace = workspace
         self._walked: tuple[str, ...] | None = None
+        self._relative: frozenset[str] = frozenset()
 
     def find(self) -> set[str]:
         """Return the paths of all sockets that could be called now; links in them are not resolved."""
-        if self._walked is None:
-            self._walked = tuple(_walk((self._workspace, *_open_places())))
-        listed = {place for place in _listed() if _is_socket(place)}
+        candidates, relative = _listed()
+        if self._walked is None or relative - self._relative:
+            self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
+        listed = {place for place in candidates if _is_socket(place)}
         return listed | {place for place in self._walked if place not in listed and is_bound(place)}
 
 
@@ -93,8 +98,8 @@ def translated(place: str, theirs: Sequence[Mount], ours: Iterable[Mount]) -> It
             yield f"{own.place.rstrip('/')}{beyond}"
 
 
-def _listed() -> Iterator[str]:
-    """Yield candidates from the lists of all network namespaces; not all of them need to exist."""
+def _listed() -> tuple[set[str], frozenset[str]]:
+    """Return candidates from the lists of all network namespaces, and what was bound by a relative path, by its id."""
     own = _namespaces("self")
     views = {} if own is None else {own: "self"}
     folders: set[str] = set()
@@ -104,20 +109,21 @@ def _listed() -> Iterator[str]:
                 views.setdefault(found, entry)
             with suppress(OSError):
                 folders.add(os.readlink(f"/proc/{entry}/cwd"))  # noqa: PTH115
-    names: dict[int, tuple[str, ...]] = {}
+    names: dict[int, frozenset[tuple[str, str]]] = {}
+    candidates: set[str] = set()
+    relative: set[str] = set()
     ours = mounts_of("self")
     for (net, mounts), process in views.items():
         if net not in names:
             names[net] = _named(process)
-        yield from (name for name in names[net] if name.startswith("/"))
-        for name in names[net]:
-            if not name.startswith("/"):
-                yield from (os.path.join(folder, name) for folder in folders)  # noqa: PTH118
-        if own is None or mounts != own[1]:
-            theirs = mounts_of(process)
-            for name in names[net]:
-                if name.startswith("/"):
-                    yield from translated(name, theirs, ours)
+        theirs = () if own is not None and mounts == own[1] else mounts_of(process)
+        for number, name in names[net]:
+            if name.startswith("/"):
+                candidates.update((name, *translated(name, theirs, ours)))
+            else:
+                relative.add(f"{number} {name}")
+                candidates.update(os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+    return candidates, frozenset(relative)
 
 
 def _namespaces(process: str) -> tuple[int, str] | None:
@@ -132,10 +138,10 @@ def _namespaces(process: str) -> tuple[int, str] | None:
         return net, _head(f"/proc/{process}/mountinfo")
 
 
-def _named(process: str) -> tuple[str, ...]:
-    """Return the names of the sockets that the kernel lists for the network namespace of a process."""
+def _named(process: str) -> frozenset[tuple[str, str]]:
+    """Return the sockets that the kernel lists for the network namespace of a process: their numbers and names."""
     rows = (line.split(maxsplit=7) for line in _lines(f"/proc/{process}/net/unix")[1:])
-    return tuple({row[7] for row in rows if len(row) == 8 and not row[7].startswith("@")})
+    return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
 
 
 def _open_places() -> tuple[str, ...]:
