@@ -102,13 +102,11 @@ def _listed() -> tuple[set[str], frozenset[str]]:
     """Return candidates from the lists of all network namespaces, and what was bound by a relative path, by its id."""
     own = _namespaces("self")
     views = {} if own is None else {own: "self"}
+    processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 - hundreds of them
+    for process in processes:
+        if (found := _namespaces(process)) is not None:
+            views.setdefault(found, process)
     folders: set[str] = set()
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - hundreds of them
-        if entry.isdigit():
-            if (found := _namespaces(entry)) is not None:
-                views.setdefault(found, entry)
-            with suppress(OSError):
-                folders.add(os.readlink(f"/proc/{entry}/cwd"))  # noqa: PTH115
     names: dict[int, frozenset[tuple[str, str]]] = {}
     candidates: set[str] = set()
     relative: set[str] = set()
@@ -122,8 +120,18 @@ def _listed() -> tuple[set[str], frozenset[str]]:
                 candidates.update((name, *translated(name, theirs, ours)))
             else:
                 relative.add(f"{number} {name}")
+                folders = folders or _working_folders(processes)
                 candidates.update(os.path.join(folder, name) for folder in folders)  # noqa: PTH118
     return candidates, frozenset(relative)
+
+
+def _working_folders(processes: Iterable[str]) -> set[str]:
+    """Return the working folders of those processes that let this user know."""
+    folders = set()
+    for process in processes:
+        with suppress(OSError):
+            folders.add(os.readlink(f"/proc/{process}/cwd"))  # noqa: PTH115
+    return folders
 
 
 def _namespaces(process: str) -> tuple[int, str] | None:
