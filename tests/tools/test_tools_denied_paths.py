@@ -10,15 +10,19 @@ import anyio
 import pytest
 
 from agentctl.admission import Admission
+from agentctl.equipment import equipment
 from agentctl.errors import ActionDenied, AgentctlError, ToolError
 from agentctl.events import Event
 from agentctl.messages import ToolCall
 from agentctl.permission import Permissions
+from agentctl.prospect import foresee
 from agentctl.rules import parse_rule
 from agentctl.sandbox.choose import open_sandbox
 from agentctl.sandbox.denied import DeniedPaths
+from agentctl.settings import load_settings
 from agentctl.tools import TOOLS, toolbox
 from agentctl.tools.docker_run import Run, request
+from agentctl.tools.rulebook import permissions_of
 
 pytestmark = pytest.mark.anyio
 WORD = "the-word-that-nobody-may-read"
@@ -203,3 +207,24 @@ def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: P
             assert tool.target is not None, f"{name} does not tell rules the other names of its {argument}"
             assert tool.target.argument == argument
             assert tool.resolve is not None or tool.effect == "read", f"{name} acts on a {argument} as it was spelled"
+
+
+async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
+    loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
+    permissions = permissions_of(loaded)
+    equip = equipment(loaded, permissions, insist=False)
+    kit = await equip(["list_files", "run_shell"], 2)
+    listed = await kit.toolbox.get("list_files")({})
+    said = await kit.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
+    assert "src/app.py" in listed
+    assert "key" not in listed
+    assert WORD not in said
+    assert "done" in said
+
+
+def test_what_would_happen_to_a_call_is_told_with_its_defaults_and_by_any_spelling(workspace: Path) -> None:
+    box = toolbox(workspace=workspace)
+    permissions = Permissions(deny=(parse_rule("list_files(path=.)"), parse_rule("read_file(path=secrets/*)")))
+    for tool, arguments in (("list_files", {}), ("search_files", {"path": "./secrets//x", "text": "a"})):
+        assert foresee(permissions, "ask", box.get(tool), arguments).outcome == "denied"
+    assert foresee(permissions, "ask", box.get("list_files"), {"path": "src"}).outcome == "runs"
