@@ -64,6 +64,7 @@ class WorkspaceGuard:
         self._before: dict[str, Found] = {}
         self._folders: dict[str, int] = {}  # the inodes of the folders before the command
         self._protected: set[str] = set()  # the paths that something was mounted on, or above
+        self._held: set[tuple[int, int]] = set()  # the identities of what was there of them
         self._git: GitScratch | None = None
         self._place = ""
         self._standing_in: dict[str, StandIn] = {}
@@ -122,6 +123,7 @@ class WorkspaceGuard:
                 self._protected.add(found.path)
         for place in bound:
             options += ["--ro-bind", place, place]
+        self._held = {self._before[path].identity for path in self._protected if path in self._before}
         return options
 
     def settle(self) -> tuple[list[str], list[FileNotice]]:
@@ -174,8 +176,7 @@ class WorkspaceGuard:
         if found.obeyed.obeyed_class == "reported":
             return "leave" if is_as_before else "report"
         if earlier is None:
-            held = {self._before[path].identity for path in self._protected if path in self._before}
-            return "leave" if found.identity in held else "move"
+            return "leave" if found.identity in self._held else "move"
         if found.path in self._protected:
             above = found.path.rpartition("/")[0]
             return "leave" if self._folders.get(above) == self._index.folders.get(above) else "move"
