@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     def mount(folder: Path, options: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "tmpfs", folder]).returncode:
             pytest.skip("no disk can be mounted here")
         mounted.append(folder)
         return folder
