@@ -247,15 +247,15 @@ def _mode_of(folder: str) -> int:
 
 
 def _give_back(workspace: str, before: int) -> tuple[str, ...]:
-    """Put back what the owner may do with the workspace: without it no further command could begin there."""
+    """Put the mode of the workspace back where its owner lost a right: without it no further command could begin."""
     try:
         now = _mode_of(workspace)
-        if not (lost := before & stat.S_IRWXU & ~now):
+        if not before & stat.S_IRWXU & ~now:
             return ()
-        os.chmod(workspace, now | lost)  # noqa: PTH101
+        os.chmod(workspace, before)  # noqa: PTH101
     except OSError:
         return ()
-    return (f"the mode of the workspace was {now:03o} afterwards; the owner's rights are back: {now | lost:03o}",)
+    return (f"the command left the workspace with the mode {now:03o}; it has {before:03o} again",)
 
 
 def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:

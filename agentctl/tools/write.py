@@ -67,7 +67,7 @@ async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
 async def write_file(bench: Bench, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made.
 
-    Keep [redacted:…] marks as read_file shows them: the secrets of that file are put back.
+    Keep [redacted:...] marks as read: the secrets of that file are put back.
     """
     text = await anyio.to_thread.run_sync(_restored, bench, arguments)
     written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments, text)
