@@ -191,9 +191,9 @@ def test_some_of_the_disk_stays_free(before: Space, floor: int) -> None:
 
 
 def test_a_workspace_that_its_owner_may_not_enter_is_given_back(inside: Inside) -> None:
+    inside.workspace.chmod(0o750)
     commands = ["chmod 000 .", "echo a >a; chmod 077 .", "chmod 500 .; exit 3", "chmod 705 .", "cat a"]
     answers = inside(*commands)
-    inside.workspace.chmod(0o750)
     back = "the command left the workspace with the mode {}; it has 750 again"
     assert [(answer["exit_code"], answer["notes"]) for answer in answers] == [
         (0, [back.format("000")]),
