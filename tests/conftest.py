@@ -10,6 +10,16 @@ import pytest
 pytest_plugins = ["tests.engine_plugin", "tests.wire.plugin"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the long forms of the tests")
+
+
+@pytest.fixture
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long forms run, too: what takes minutes and proves that a test can fail."""
+    return bool(request.config.getoption("full"))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Run async tests on asyncio; tests of core rooms ask for both by ``both_runtimes``."""
