@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.machinery import all_suffixes
 from pathlib import Path
@@ -88,8 +89,10 @@ def _installation() -> tuple[str, ...]:
     parent = Path(_PACKAGE).parent
     places = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, _PACKAGE]
     # pip install --target: the packages beside ours are its dependencies. In a checkout they are the user's project.
-    if any(parent.glob(_DISTRIBUTION)):
-        places.append(str(parent))
+    # One that cannot be read, as after a change of user, cannot be written to by commands either.
+    with suppress(OSError):
+        if any(parent.glob(_DISTRIBUTION)):
+            places.append(str(parent))
     return tuple(dict.fromkeys(map(os.path.realpath, places)))
 
 

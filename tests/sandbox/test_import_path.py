@@ -143,3 +143,17 @@ def test_a_module_directly_in_an_import_folder_is_importable(path: str) -> None:
 @pytest.mark.parametrize("path", NOT_IMPORTABLE)
 def test_any_other_file_is_not_importable(path: str) -> None:
     assert not is_importable(path, FOLDERS)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_installation_that_cannot_be_read_any_more_is_no_error(tmp_path: Path) -> None:
+    """As when root's agentctl, in root's closed home, runs commands as another user."""
+    shutil.copytree(ROOT / "agentctl", tmp_path / "closed/agentctl")
+    (tmp_path / "closed").chmod(0o700)
+    ask = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from agentctl.sandbox import import_path; os.setuid(65534);"
+        " print(import_path.own_program('/var'))"
+    )
+    words = [sys.executable, "-c", ask, str(tmp_path / "closed")]
+    done = subprocess.run(words, capture_output=True, text=True, cwd="/", check=True)
+    assert done.stdout == "()\n"
