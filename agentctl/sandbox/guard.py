@@ -46,7 +46,7 @@ class BesideGuard:
     """
 
     pid = None
-    has_ended_all = False  # it does not know
+    has_ended_all = has_left_some = False  # it does not know
 
     def __init__(self, marker: str) -> None:
         reader, self._writer = os.pipe()
@@ -147,8 +147,13 @@ class SubreaperGuard:
 
     @property
     def has_ended_all(self) -> bool:
-        """Whether it was not dismissed and has ended all that was left; known when it has ended itself."""
+        """Whether nothing of the command is left, by the kernel's word; known when it has ended itself."""
         return self._process.returncode == guard_program.ALL_ENDED
+
+    @property
+    def has_left_some(self) -> bool:
+        """Whether it could not end all that was left; known when it has ended itself."""
+        return self._process.returncode == guard_program.NOT_ALL_ENDED
 
     @property
     def pipes(self) -> list[IO[bytes]]:
@@ -179,13 +184,10 @@ class SubreaperGuard:
         return GuardedHead(int(number), self._control, self._process.pid)
 
     def dismiss(self) -> None:
-        """Send it away: there is nobody left to end."""
+        """Let it reap the command and go; it ends first what agentctl's own search has missed."""
         with suppress(OSError):
             self._control.settimeout(_LEAVE_S)
             self._control.sendall(guard_program.DISMISSED)
-            while self._control.recv(64):  # it reaps the command, and the socket ends with it
-                continue
-        self._process.kill()
 
     def __enter__(self) -> Self:
         return self

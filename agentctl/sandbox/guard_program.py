@@ -21,7 +21,7 @@ import time
 from _ctypes import call_function, dlopen, dlsym  # ctypes itself takes three milliseconds more
 
 DISMISSED = b"d"
-ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command that was not dismissed
+ALL_ENDED, NOT_ALL_ENDED = 10, 11  # exit codes after a command
 _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 _SIGKILL = 9
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: a command has them as its parent's parent had
@@ -71,13 +71,22 @@ def main(agentctl: int) -> int:
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (1, 2):  # the pipes end with those who write to them
         os.dup2(null, stream)
-    if _watched(head, agentctl):
-        return 0
-    return ALL_ENDED if _kill_all(head) else NOT_ALL_ENDED
+    dismissed, ended = _watched(head, agentctl)
+    # A process that forks all the time can be missed by every search of /proc, agentctl's too. The kernel's word that
+    # this process has no child is final: what is below it always hangs on one of its children.
+    reaped = dismissed and ended
+    if reaped:
+        os.waitpid(head, 0)
+        if not _has_children():
+            return ALL_ENDED
+    return ALL_ENDED if _kill_all(None if reaped else head) else NOT_ALL_ENDED
 
 
-def _watched(head: int, agentctl: int) -> bool:
-    """Wait until agentctl dismisses this process (True) or is gone (False); report the command's end meanwhile."""
+def _watched(head: int, agentctl: int) -> tuple[bool, bool]:
+    """Wait until agentctl dismisses this process or is gone; report the command's end meanwhile.
+
+    Return whether this process was dismissed, and whether the command has ended.
+    """
     poll, watched, ended = select.poll(), {}, False
     poll.register(_CONTROL, select.POLLIN)
     for pid in (head, agentctl):
@@ -94,12 +103,8 @@ def _watched(head: int, agentctl: int) -> bool:
                 poll.unregister(watched[head])  # it stays readable
             _say(b"ended %d\n" % code)
         if _CONTROL in ready:
-            if _received(len(DISMISSED)) != DISMISSED:
-                return False
-            if ended:
-                os.waitpid(head, 0)
-            return True
-    return False
+            return _received(len(DISMISSED)) == DISMISSED, ended
+    return False, ended
 
 
 def _reap_orphans(head: int) -> int | None:
@@ -113,17 +118,27 @@ def _reap_orphans(head: int) -> int | None:
         os.waitpid(found.si_pid, 0)
 
 
-def _kill_all(head: int) -> bool:
-    """Kill every process below this one, and return whether there is none left.
+def _has_children() -> bool:
+    """Reap what has ended, and return whether there is a process below this one."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _kill_all(head: int | None) -> bool:
+    """Kill every process below this one, and return whether there is none left; ``head`` None is reaped already.
 
     What forks all the time is outrun by its orphans: they are our children, whose list is read and killed in a few
     microseconds, while a look at all processes takes milliseconds and finds groups that are killed in one stroke.
     """
-    unreaped, until, next_look = True, time.monotonic() + _KILL_S, 0.0
+    until, next_look = time.monotonic() + _KILL_S, 0.0
     while (now := time.monotonic()) < until:
         if now >= next_look:
             groups = _groups()
-            if unreaped:
+            if head is not None:
                 groups.setdefault(head, head)
             for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may be gone soonest
                 if group in groups:  # its leader is there, so the group is what it was
@@ -134,7 +149,7 @@ def _kill_all(head: int) -> bool:
             _kill(pid)
         try:
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                unreaped = unreaped and pid != head
+                head = None if pid == head else head
         except ChildProcessError:
             return True
         time.sleep(0.0001)

@@ -149,7 +149,7 @@ async def run_process(
         notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
     if isinstance(head, GuardedHead) and not head.is_code_known:
         notes.append("the process that guards the command was ended from outside; the exit code is not known")
-    if family.unkilled and not guard.has_ended_all:
+    if guard.has_left_some or (family.unkilled and not guard.has_ended_all):
         notes.append("a process hangs in the kernel and could not be ended")
     (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
     return CommandResult(
