@@ -140,7 +140,7 @@ def _load(wish: Wish) -> Loaded:
 def _redacted(
     loaded: Loaded, wish: Wish, task: str, data: Data | None, *, say: Callable[[str], None]
 ) -> tuple[str, Data | None]:
-    """Return task and data as they are sent: what came from a pipe or a file without secrets, which ``say`` is told.
+    """Return the task and data to send, without secrets in what came from a pipe or a file; ``say`` gets the count.
 
     The words of the command line are the user's own, and stay as they are.
     """

@@ -26,7 +26,7 @@ class NoSandbox:
         self._workspace, self._environment, self._secrets = workspace, environment, tuple(secrets)
 
     def unreported(self) -> tuple[FileNotice, ...]:
-        """Return nothing: without a sandbox nobody looks at what commands change."""
+        """Return no notices: changes are not tracked without a sandbox."""
         return ()
 
     async def run(

@@ -89,12 +89,12 @@ class Bwrap:
     ) -> None:
         self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
         self._guard, self._denied = guard, denied
-        self._one_at_a_time = anyio.Lock()  # what one command changed is told from what another did
+        self._one_at_a_time = anyio.Lock()  # the comparison before and after needs one command at a time
         self._sockets = SocketFiles(ground.workspace) if sockets is None else sockets
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
-        self.missing: tuple[str, ...] = ()  # parts of the sandbox that this machine lacks, after the first command
+        self.missing: tuple[str, ...] = ()  # parts of the sandbox that are missing here; set by the first command
 
     @property
     def read_only(self) -> bool:

@@ -51,7 +51,7 @@ async def open_sandbox(
 
     ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
     masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
-    ``denied`` finds what deny rules hide in the workspace, anew for each command.
+    ``denied`` finds what deny rules hide in the workspace, before each command.
     A boundary is tried before it is returned: what must fail in it fails, what must work works.
 
     Raises:

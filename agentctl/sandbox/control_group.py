@@ -55,7 +55,7 @@ class ControlGroup(NamedTuple):
         return [*enter, setpriv, f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups", *argv], None
 
     async def until_empty(self) -> None:
-        """Wait until nobody is left in the group, a fifth of a second at most."""
+        """Wait until the group is empty, 0.2 s at most."""
         for _ in range(_TRIES):
             if not any(_text(folder / "cgroup.procs") for folder in self.folders):
                 return

@@ -9,10 +9,10 @@ from functools import cache
 from typing import NamedTuple
 
 from agentctl.sandbox.import_path import own_program
-from agentctl.sandbox.mounts import kernel_mounts
+from agentctl.sandbox.mounts import kernel_mounts, read_lines
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
-#: What fits into each folder that is made anew in memory; what only hides something holds but the way to the workspace.
+#: The size of each folder in memory. One that only hides something needs room for the path to the workspace.
 TEMPORARY_BYTES = {"/tmp": 512 * 1024**2, "/run": 512 * 1024**2, "/var/tmp": 128 * 1024**2, "/dev/shm": 256 * 1024**2}  # noqa: S108
 COVER_BYTES = 1024**2
 NO_SIZES = "bubblewrap is older than 0.5: temporary folders have no size limit"
@@ -46,7 +46,7 @@ class Layers(NamedTuple):
     """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
 
     ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
-    ``pinned`` are the folders of the workspace around what is covered in it: nobody may rename these.
+    ``pinned`` are the folders of the workspace that hold covered files; commands cannot rename them.
     """
 
     folders: tuple[str, ...]
@@ -195,14 +195,6 @@ def _kind(place: str) -> str | None:
     return "folder" if stat.S_ISDIR(mode) else None if stat.S_ISLNK(mode) else "file"
 
 
-def _lines(file: str) -> list[str]:
-    try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
-            return handle.read().splitlines()
-    except OSError:
-        return []
-
-
 def _links(path: str) -> Iterator[tuple[str, str]]:
     """Yield each link on the way along ``path``: where it stands, without links before it, and what it says."""
     done, left = "/", [part for part in reversed(path.split("/")) if part]
@@ -239,11 +231,11 @@ def _obeyed(ground: Ground) -> Iterator[str]:
 
 def _shared_repository(workspace: str) -> str | None:
     """Return the repository that a git worktree belongs to, if that one says so too: else any folder could be shown."""
-    said = _lines(f"{workspace}/.git") if _kind(f"{workspace}/.git") == "file" else []
+    said = read_lines(f"{workspace}/.git") if _kind(f"{workspace}/.git") == "file" else []
     if not said or not said[0].startswith("gitdir: "):
         return None
     own = os.path.realpath(os.path.join(workspace, said[0][8:]))  # noqa: PTH118
     common = os.path.dirname(os.path.dirname(own))  # noqa: PTH120
-    back = _lines(f"{own}/gitdir")
+    back = read_lines(f"{own}/gitdir")
     known = bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own.startswith(f"{common}/worktrees/")
     return common if known and _kind(f"{common}/objects") == "folder" and _kind(f"{common}/HEAD") == "file" else None

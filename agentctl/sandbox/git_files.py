@@ -10,6 +10,8 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from agentctl.permission.obeyed import Obeyed, obeyed_by
+
 _HASH = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 _REF_VALUE = re.compile(rb"(?:" + _HASH + rb"|ref: (refs/[^\0\n]+))\n?")
 _HASHES = re.compile(rb"(?:" + _HASH + rb"\n?)+")
@@ -19,7 +21,7 @@ _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _SUSPECT_PATH = re.compile(rb"(?:^|/)(?:\.|git~1|/|$)|\0", re.IGNORECASE)
 _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\]')
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*=\s*")
-_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_GIT = Obeyed("never", "git")
 
 _SINGLE_HASHES = frozenset(
     {"ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "AUTO_MERGE", "REBASE_HEAD", "MERGE_AUTOSTASH"}
@@ -31,8 +33,7 @@ STATE_FOLDERS = frozenset({"rebase-merge", "rebase-apply", "sequencer"})
 
 def is_git_name(name: str) -> bool:
     """Return whether some file system or some git takes ``name`` for ``.git``."""
-    folded = _IGNORED_BY_HFS.sub("", name).casefold().rstrip(". ")
-    return folded in (".git", "git~1")
+    return obeyed_by(name) == _GIT
 
 
 def is_ref_name(name: str) -> bool:

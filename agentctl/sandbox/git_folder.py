@@ -130,7 +130,7 @@ def remove_tree(folder: str) -> None:
 
 
 def is_litter(path: str) -> bool:
-    """Return whether git leaves such a file behind in its work, and nobody misses it."""
+    """Return whether ``path`` is a temporary file of git, which can be dropped without a note."""
     name = path.rpartition("/")[2]
     return (
         name.endswith((".lock", ".new"))
@@ -150,7 +150,7 @@ class GitLocks:
         self._held: set[str] = set()
 
     def take(self, path: str) -> None:
-        """Make ``path.lock``, waiting for whoever holds it; where its folder is missing, there is nobody to wait for.
+        """Create ``path.lock``, waiting while another process holds it; do nothing where its folder is missing.
 
         Raises:
             GitFolderBusy: it was held for three seconds.

@@ -43,7 +43,7 @@ class GitFolderNotCopied(Exception):
 
 
 class GitScratch:
-    """The copy of one git folder, for all commands of a run; it is made anew when the real folder has changed.
+    """The copy of one git folder for all commands of a run; it is renewed when the real folder has changed.
 
     ``folder`` is the real git folder, ``place`` an existing folder of agentctl's own for the copies. ``owner`` is the
     user and group that commands run as, where that is another than ours.
@@ -155,7 +155,7 @@ class GitScratch:
             Path(self._copy).mkdir(mode=0o700)
             self._fill(root, before)
             if {path for path, _ in scan(root)[0].items() ^ before.items()} <= {"index"}:
-                break  # each file is replaced whole, so an index that was written anew is a whole one, too
+                break  # git replaces the index whole, so a rewritten one is consistent
             remove_tree(self._copy)
         else:
             self._copy = ""
@@ -271,7 +271,7 @@ class GitScratch:
         other = sorted(path for path in {*now, *self._real} if now.get(path) != self._real.get(path))
         changed = [path for path in other if path in _VITAL or path.startswith("refs/")]
         if not changed and "index" in other:
-            try:  # `git status` writes the index anew, with the same entries
+            try:  # `git status` rewrites the index with the same entries
                 before = Path(self._place, "index-before").read_bytes()
                 same = index_entries(read_file(root, "index") or b"") == index_entries(before)
             except (ValueError, OSError):

@@ -26,18 +26,25 @@ _LARGER_THAN_STATFS = 512
 
 def mounts() -> Iterator[tuple[str, str]]:
     """Yield where something is mounted, and its type."""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123
-            lines = handle.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in read_lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if len(fields) > 4:
-            # Octal escapes are of single bytes of the name.
-            place = re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), fields[4])
-            yield place, after.split(" ")[0]
+            yield unescape(fields[4]), after.split(" ")[0]
+
+
+def read_lines(file: str) -> list[str]:
+    """Return the lines of a text file, such as one of /proc; none where it cannot be read."""
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
+            return handle.read().splitlines()
+    except OSError:
+        return []
+
+
+def unescape(path: str) -> str:
+    """Return a path of mountinfo as it is: blanks and the like are octal escapes there (proc_pid_mountinfo(5))."""
+    return re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), path)
 
 
 def kernel_mounts() -> Iterator[str]:

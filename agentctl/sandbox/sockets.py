@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 import time
@@ -21,6 +20,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
+
+from agentctl.sandbox.mounts import read_lines, unescape
 
 _HEAD_BYTES = 64  # of the list of mounts: it begins with an id that no other namespace has
 _MOST_ENTRIES = 60_000
@@ -60,7 +61,7 @@ class SocketFiles:
 
 
 def is_bound(place: str) -> bool:
-    """Whether a process has bound this socket file, in whatever namespace; nobody notices the question.
+    """Whether a process has bound this socket file, in whatever namespace; the owner does not notice the check.
 
     A datagram socket is connected to it. A listener of streams is of another type, which the kernel says before it
     tells the listener anything; a receiver of datagrams is not told of it either.
@@ -79,9 +80,9 @@ def is_bound(place: str) -> bool:
 def mounts_of(process: str) -> tuple[Mount, ...]:
     """Return the mounts that a process sees, in their order; none where that may not be read."""
     found = []
-    for line in _lines(f"/proc/{process}/mountinfo"):
+    for line in read_lines(f"/proc/{process}/mountinfo"):
         fields = line.split(" ", 5)
-        found.append(Mount(fields[2], _unescaped(fields[3]), _unescaped(fields[4])))
+        found.append(Mount(fields[2], unescape(fields[3]), unescape(fields[4])))
     return tuple(found)
 
 
@@ -148,7 +149,7 @@ def _namespaces(process: str) -> tuple[int, str] | None:
 
 def _named(process: str) -> frozenset[tuple[str, str]]:
     """Return the sockets that the kernel lists for the network namespace of a process: their numbers and names."""
-    rows = (line.split(maxsplit=7) for line in _lines(f"/proc/{process}/net/unix")[1:])
+    rows = (line.split(maxsplit=7) for line in read_lines(f"/proc/{process}/net/unix")[1:])
     return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
 
 
@@ -196,10 +197,6 @@ def _rest(place: str, folder: str) -> str | None:
     return place[len(above) :] if place == folder or place.startswith(f"{above}/") else None
 
 
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\(\d{3})", lambda escaped: chr(int(escaped[1], 8)), field)
-
-
 def _head(file: str) -> str:
     try:
         handle = os.open(file, os.O_RDONLY)
@@ -211,11 +208,3 @@ def _head(file: str) -> str:
         return ""
     finally:
         os.close(handle)
-
-
-def _lines(file: str) -> list[str]:
-    try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as handle:  # noqa: PTH123 - quicker
-            return handle.read().splitlines()
-    except OSError:
-        return []

@@ -1,6 +1,6 @@
 """An empty file or folder where nothing is, while a command runs: something of ours can be mounted there.
 
-What a command then makes at that place lies in the run's files, and nobody outside ever sees it. Runs at the same time
+What a command then makes at that place lies in the run's files and is never seen outside. Runs at the same time
 share a stand-in by a lock, and the last one removes it; one that a killed run left is known by its mode and taken over.
 """
 
@@ -38,7 +38,7 @@ class StandIn:
         return ["--bind", self._inside, self._place]
 
     def take_down(self) -> str | None:
-        """Remove it, if no other run needs it and nobody outside has used it; return ``inside`` if it was written."""
+        """Remove the stand-in unless another run or program uses it; return ``inside`` if a command wrote there."""
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self._handle), os.lstat(self._place)):

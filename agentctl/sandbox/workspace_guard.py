@@ -127,7 +127,7 @@ class WorkspaceGuard:
         return options
 
     def settle(self) -> tuple[list[str], list[FileNotice]]:
-        """After a command: keep what git did, move what nobody was asked about, and return notes and notices."""
+        """Copy back git's changes after a command, move new files that ask, and return notes and notices."""
         notes, self._notes = self._notes, []
         self._moved.begin()
         if self._ground.read_only:
@@ -167,7 +167,7 @@ class WorkspaceGuard:
     def _judge(self, found: Found) -> Literal["leave", "report", "move"]:
         """Return what happens to an entry that stands in the workspace after a command.
 
-        What was mounted cannot have been replaced by the command, but in a folder that was renamed and made anew; a
+        A command cannot replace a mounted file, except by renaming its folder and creating another in its place. A
         program outside may have replaced it meanwhile. An inode number that became free may have been given again, so
         only one of what was mounted says that an entry is the same.
         """
