@@ -137,7 +137,8 @@ def _changed(record: Fields) -> Iterator[str]:
                 text(file, "moved_to") or None,
                 text(file, "restore_command") or None,
             )
-            yield f"  changed, and run later by other programs: {safe_text(notice_words(notice))}"
+            what = "changed, and run later by other programs" if notice.moved_to is None else "obeyed by other programs"
+            yield f"  {what}: {safe_text(notice_words(notice))}"
 
 
 def _decided(record: Fields, said: str, *, was_asked: bool) -> str:

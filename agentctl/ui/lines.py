@@ -101,23 +101,27 @@ def pruned_words(event: ContextPruned) -> str:
 def notice_words(notice: FileNotice) -> str:
     """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
-    where += f"; to bring it back: {notice.restore_command}" if notice.restore_command else ""
-    return f"{notice.path} ({notice.obeyed_by}){where}"
+    return f"{_named(notice)}{where}"
 
 
 def changed_lines(result: RunResult) -> tuple[Line, ...]:
     """Return what a person should look at after a run: the files that it changed and that other programs obey."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
-    heads = (
-        (changed, "changed, and run later by other programs: "),
-        (moved, "made by a command, obeyed by other programs, and moved out of the workspace: "),
-    )
-    return tuple(_warning(head + _several(notices)) for notices, head in heads if notices)
+    lines = [_warning(f"changed, and run later by other programs: {_several(changed)}")] if changed else []
+    if moved:
+        lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_several(moved)}"))
+        back = [notice.restore_command for notice in moved[:_MOST_NOTICES] if notice.restore_command]
+        lines += [Line("to bring one back:"), *(Line(f"  {command}") for command in back)] if back else []
+    return tuple(lines)
+
+
+def _named(notice: FileNotice) -> str:
+    return f"{notice.path} ({notice.obeyed_by})"
 
 
 def _several(notices: Sequence[FileNotice]) -> str:
-    words = [notice_words(notice) for notice in notices[:_MOST_NOTICES]]
+    words = [_named(notice) for notice in notices[:_MOST_NOTICES]]
     more = [f"and {len(notices) - _MOST_NOTICES:,} more"] if len(notices) > _MOST_NOTICES else []
     return "; ".join(words + more)
 

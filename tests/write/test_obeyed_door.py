@@ -114,11 +114,19 @@ def test_a_module_that_agentctl_would_import_asks(told: Told, tmp_path: Path, mo
 
 def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
     left = tuple(FileNotice(f"m{n}/Makefile", "make") for n in range(30))
-    moved = (FileNotice(".en\x1bvrc", "direnv", "run:files/1"),)
+    moved = (
+        FileNotice(".en\x1bvrc", "direnv", "files/1", "mv -nT files/1 work/.en\x1bvrc"),
+        *(FileNotice(f"n{n}/.envrc", "direnv", f"files/n{n}", f"mv -nT files/n{n} work") for n in range(20)),
+    )
     lines = [line.render(PLAIN) for line in changed_lines(replace(RESULT, changed_files_run_later=left + moved))]
     assert lines[0].startswith("warning: changed, and run later by other programs: m0/Makefile (make); m1/")
     assert lines[0].endswith("m19/Makefile (make); and 10 more")
-    assert lines[1].endswith("and moved out of the workspace: .en\\x1bvrc (direnv), moved to run:files/1")
+    assert lines[1].startswith(
+        "warning: moved out of the workspace, since other programs obey them: .en\\x1bvrc (direnv); "
+    )
+    assert lines[1].endswith("n18/.envrc (direnv); and 1 more")
+    assert lines[2:4] == ["to bring one back:", "  mv -nT files/1 work/.en\\x1bvrc"]  # nothing behind it: it is pasted
+    assert lines[-1] == "  mv -nT files/n18 work"
     assert changed_lines(RESULT) == ()
 
 
@@ -189,7 +197,7 @@ def test_the_story_of_a_run_names_changed_files() -> None:
     lines = list(story([{"event": "obeyed_files_changed", "files": files}], run_id="x"))
     assert lines[:2] == [
         "  changed, and run later by other programs: Make\\x1bfile (make)",
-        "  changed, and run later by other programs: .envrc (direnv), moved to /run/files/1",
+        "  obeyed by other programs: .envrc (direnv), moved to /run/files/1",
     ]
     assert len(lines) == 3  # and that the run has no end
 
