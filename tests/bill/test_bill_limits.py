@@ -120,12 +120,14 @@ async def test_no_tokenizer_is_worse_than_the_bound(user: Here, wire: OpenWire, 
 async def test_an_answer_that_the_limit_cut_short_is_not_told_as_the_whole(
     user: Here, wire: OpenWire, format: str, most_output: int | None
 ) -> None:
-    """Money for some hundred tokens is there, and the answer needs four thousand."""
+    """Money for some 1500 tokens is there after a request of some 6,200 bytes, and the answer needs four thousand."""
     paid = PAID[format]
+    input_price = max(paid.rates.input, paid.rates.cache_write or Decimal(0))
+    limit = (6_200 * input_price + 1_500 * paid.rates.output).quantize(Decimal(1)) / 1_000_000
     server = opened(wire, paid, lambda asked: paid.answer("The first of many words. " * 200, output_tokens=4000))
-    document = await user.run(reaching(server, format), max_cost_per_task="0.070", max_output_tokens=most_output)
+    document = await user.run(reaching(server, format), max_cost_per_task=str(limit), max_output_tokens=most_output)
     assert_accounted(server.books, user.book)
-    assert_within(server.books, user.book, 70_000_000)
+    assert_within(server.books, user.book, int(limit * 10**9))
     assert document["answer"].startswith("The first of many words.")
     assert (document["exit_code"], document["complete"]) == (3, False)
     assert document["breaker"]["limit"] == "max_cost_per_task"
