@@ -23,6 +23,7 @@ from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted
 from tests.cli.conftest import Commands, Ended
 from tests.ledger.parts import ask, read_only
 from tests.ledger.served import served
+from tests.support.disks import small_disk
 from tests.wire.plugin import OpenWire
 from tests.wire.server import Answer, WireRequest, WireServer
 
@@ -41,18 +42,8 @@ def server(wire: OpenWire) -> WireServer:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Mount a small disk at a folder: ``disk(folder, "size=1m")``."""
-    mounted: list[Path] = []
-
-    def mount(folder: Path, options: str) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "tmpfs", folder]).returncode:
-            pytest.skip("no disk can be mounted here")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in reversed(mounted):
-        subprocess.run(["umount", "-l", folder], check=True)
+    with ExitStack() as mounted:
+        yield lambda folder, options: mounted.enter_context(small_disk(folder, f"{options},mode=700"))
 
 
 def fill(disk: Path) -> None:

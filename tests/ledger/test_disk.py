@@ -24,26 +24,16 @@ from agentctl.ledger.store import Store
 from agentctl.limits import CostLimit
 from tests.ledger.parts import ask
 from tests.ledger.puppet import Puppet, puppet
+from tests.support.disks import small_disk
 
 HELD = 100_000_000
 Fault = Callable[[Puppet, Path], AbstractContextManager[None]]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
 
 
-@contextmanager
-def mounted(disk: Path, options: str) -> Iterator[Path]:
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk]).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with mounted(tmp_path / "disk", "size=1m") as disk:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
         yield disk
 
 
@@ -112,7 +102,7 @@ def test_a_deed_that_cannot_be_written_says_so_and_is_not_done(
     request: pytest.FixtureRequest, tmp_path: Path, fault: Fault, said: str, cure: str, stage: str
 ) -> None:
     """What is held or was sent stays so, and counts; the same deed is done when the disk is well again."""
-    folder = request.getfixturevalue("small_disk") if fault is full else tmp_path
+    folder = request.getfixturevalue("disk") if fault is full else tmp_path
     path, (before, deed, then, after) = folder / "ledger.db", STAGES[stage]
     with puppet(path) as worker:
         worker.do("open", "run")
@@ -185,16 +175,16 @@ def refused(path: Path) -> StateError:
 
 
 @root_only
-def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(small_disk: Path) -> None:
-    with filled(small_disk):
-        error = refused(small_disk / "ledger.db")
+def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(disk: Path) -> None:
+    with filled(disk):
+        error = refused(disk / "ledger.db")
         assert "free some space" in error.hint
-    Store(small_disk / "ledger.db").close()
+    Store(disk / "ledger.db").close()
 
 
 @root_only
 def test_a_disk_without_inodes_has_a_cure_of_its_own(tmp_path: Path) -> None:
-    with mounted(tmp_path / "disk", "size=256k,nr_inodes=3") as disk:
+    with small_disk(tmp_path / "disk", "size=256k,nr_inodes=3") as disk:
         error = refused(disk / "ledger.db")
         assert "inode" in error.hint
         assert "free some space" not in error.hint
@@ -202,7 +192,7 @@ def test_a_disk_without_inodes_has_a_cure_of_its_own(tmp_path: Path) -> None:
 
 @root_only
 def test_a_ledger_on_a_read_only_disk_is_read_and_not_written(tmp_path: Path) -> None:
-    with mounted(tmp_path / "disk", "size=1m") as disk:
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
         book = Book(Store(path), owner_id="me", pid=os.getpid())
         book.open_run("run", CostLimit(), task="", agent="", labels={})
@@ -221,7 +211,7 @@ def test_a_ledger_on_a_read_only_disk_is_read_and_not_written(tmp_path: Path) ->
 @root_only
 @pytest.mark.parametrize("index", ["there", "lost"])
 def test_what_stands_only_in_the_log_of_a_read_only_disk_is_read_too(tmp_path: Path, index: str) -> None:
-    with mounted(tmp_path / "disk", "size=1m") as disk:
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
         with puppet(path) as worker:
             worker.do("open", "run")

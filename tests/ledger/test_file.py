@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
 from agentctl.limits import CostLimit
 from tests.ledger.parts import ask
+from tests.support.disks import small_disk
 
 
 async def opened(path: Path) -> SqliteLedger:
@@ -82,12 +82,9 @@ async def test_a_symbolic_link_in_the_ledgers_place_is_refused(tmp_path: Path) -
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "size=512k") as disk:
+        yield disk
 
 
 async def hold_many(ledger: SqliteLedger) -> None:
@@ -96,14 +93,14 @@ async def hold_many(ledger: SqliteLedger) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-async def test_a_full_disk_refuses_to_spend_and_keeps_what_it_had(small_disk: Path) -> None:
-    ledger = await opened(small_disk / "ledger.db")
+async def test_a_full_disk_refuses_to_spend_and_keeps_what_it_had(disk: Path) -> None:
+    ledger = await opened(disk / "ledger.db")
     await ledger.reserve(ask("kept"))
-    room = os.statvfs(small_disk)
-    (small_disk / "filler").write_bytes(b"x" * (room.f_bavail * room.f_frsize))
+    room = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"x" * (room.f_bavail * room.f_frsize))
     with pytest.raises(StateError, match="full") as caught:
         await hold_many(ledger)
     assert "free some space" in caught.value.hint
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     assert (await ledger.spend("run")).run_nano.held >= 256_000_000
     await ledger.aclose()

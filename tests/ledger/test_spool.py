@@ -28,7 +28,8 @@ from agentctl.pricing import Price, Tier
 from agentctl.pricing.substitutes import Substitute
 from tests.ledger.parts import ask
 from tests.ledger.puppet import puppet
-from tests.ledger.test_disk import filled, mounted, root_only
+from tests.ledger.test_disk import filled, root_only
+from tests.support.disks import small_disk
 
 HELD = 100_000_000  # 100 tokens
 CHARGE = Charge(Usage(10, 40), 40_000_000, "m")
@@ -177,7 +178,7 @@ def test_the_allocated_file_goes_with_its_process_and_that_of_a_killed_one_with_
 
 @root_only
 def test_a_full_disk_takes_the_allocated_file_and_no_other(tmp_path: Path) -> None:
-    with mounted(tmp_path / "disk", "size=1m") as disk:
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
         spool, other = Spool(path, owner_id="me"), Spool(path, owner_id="other")
         spool.allocate()

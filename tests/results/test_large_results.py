@@ -7,8 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from agentctl.pricing import FREE, ModelFacts
 from agentctl.rules import parse_rule
 from tests.loop.parts import Deed, asks, call, fails, says
 from tests.results.conftest import House
+from tests.support.disks import small_disk
 
 REPOSITORY = Path(__file__).parents[2]
 NUMBERED = "".join(f"line {number}\n" for number in range(1, 12_351))
@@ -366,6 +366,7 @@ import sys, anyio, resource
 from pathlib import Path
 from agentctl.annex import Annex
 from agentctl.errors import StateError
+from tests.support.disks import small_disk
 
 async def main():
     folder, limit = Path(sys.argv[1]), int(sys.argv[2])
@@ -414,17 +415,6 @@ def test_a_limit_on_file_sizes_leaves_nothing_behind(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "file too large\n"
     assert list(folder.iterdir()) == []
-
-
-@contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[None]:
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.mark.parametrize("options", ["size=64k", "ro"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from agentctl.sandbox.disk import LEAST_FREE_BYTES, Space, floor_of
 from agentctl.sandbox.lack import find_bwrap, options_of
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 from tests.sandbox.conftest import NOBODY, Inside
+from tests.support.disks import small_disk
 
 MIB = 1024**2
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and give a folder away")
@@ -159,20 +159,17 @@ async def test_a_command_that_fills_its_copy_of_the_git_folder_is_ended(ground: 
 
 
 @pytest.fixture
-def small_disk(ground: Path) -> Iterator[Path]:
-    workspace = ground / "work"
-    workspace.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", workspace], check=True)
-    yield workspace
-    subprocess.run(["umount", workspace], check=True)
+def disk(ground: Path) -> Iterator[Path]:
+    with small_disk(ground / "work", "size=64M") as workspace:
+        yield workspace
 
 
 @ROOT
-async def test_a_command_is_ended_before_the_disk_is_full(small_disk: Path) -> None:
-    result = await (await sandbox(small_disk)).run("head -c 62M /dev/zero >x; sleep 100", timeout=100)
+async def test_a_command_is_ended_before_the_disk_is_full(disk: Path) -> None:
+    result = await (await sandbox(disk)).run("head -c 62M /dev/zero >x; sleep 100", timeout=100)
     assert not result.timed_out
     assert result.notes == ("the command was ended: the disk of the workspace had 2 MiB left",)
-    after = await (await sandbox(small_disk)).run("sleep 0.5; rm x; echo freed", timeout=100)
+    after = await (await sandbox(disk)).run("sleep 0.5; rm x; echo freed", timeout=100)
     assert (after.stdout, after.notes) == ("freed\n", ())
 
 

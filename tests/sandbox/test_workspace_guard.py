@@ -14,6 +14,7 @@ import pytest
 from agentctl.protocols import CommandResult, Sandbox
 from agentctl.sandbox.choose import open_sandbox
 from agentctl.sandbox.folder_index import FolderIndex
+from tests.support.disks import small_disk
 
 
 @pytest.fixture
@@ -146,11 +147,8 @@ async def test_a_command_that_is_cancelled_or_out_of_time_is_looked_after_too(wo
 
 @pytest.fixture
 def other_file_system(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "other"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with small_disk(tmp_path / "other", "size=1m,mode=700") as place:
+        yield place
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
