@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from agentctl.sandbox.git_files import STATE_FOLDERS
@@ -20,6 +23,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_WAIT_S = 3.0
+_OWN_PREFIX = "agentctl-git-"
 _DEEPEST = 100  # folders below each other: no ref has as many
 
 
@@ -127,6 +131,60 @@ def remove_tree(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:  # it goes down by recursion, and a tree may be deeper than Python's stack
         subprocess.run(["/bin/rm", "-rf", "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
+
+
+class OwnFolder:
+    """A new private folder for copies, held by a lock: one that nobody holds was left by a killed run, and is removed.
+
+    ``above`` is the folder that it is made in, ``owner`` the user and group that it is given to.
+    """
+
+    def __init__(self, above: Path, owner: tuple[int, int] | None) -> None:
+        owners = {os.geteuid(), *(owner or ())[:1]}
+        for left in above.glob(f"{_OWN_PREFIX}*"):
+            _remove_unheld(left, owners)
+        self._handle: int | None = None
+        while self._handle is None:  # another run may have removed it before it was held
+            self.path = tempfile.mkdtemp(prefix=_OWN_PREFIX, dir=above)
+            self._handle = _hold(self.path, fcntl.LOCK_EX)
+        if owner is not None:
+            os.fchown(self._handle, *owner)
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; a second call does nothing."""
+        if self._handle is not None:
+            remove_tree(self.path)
+            os.close(self._handle)
+            self._handle = None
+
+
+def _hold(folder: str, how: int) -> int | None:
+    """Open a folder and lock it for as long as it is open; None where it is gone or, without waiting, somebody's."""
+    try:
+        handle = os.open(folder, _FOLDER)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, how)
+    except OSError:  # somebody holds it, or this file system has no locks
+        if how & fcntl.LOCK_NB:
+            os.close(handle)
+            return None
+    if os.fstat(handle).st_nlink:
+        return handle
+    os.close(handle)
+    return None
+
+
+def _remove_unheld(folder: Path, owners: Collection[int]) -> None:
+    with suppress(OSError):
+        if folder.lstat().st_uid in owners:
+            handle = _hold(str(folder), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if handle is not None:
+                try:
+                    remove_tree(str(folder))
+                finally:
+                    os.close(handle)
 
 
 def is_litter(path: str) -> bool:

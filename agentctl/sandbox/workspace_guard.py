@@ -25,7 +25,7 @@ from agentctl.protocols import FileNotice
 from agentctl.sandbox.cover import Ground, beneath
 from agentctl.sandbox.folder_index import FolderIndex, Found
 from agentctl.sandbox.git_files import configured_paths, is_git_name
-from agentctl.sandbox.git_folder import remove_tree
+from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
 from agentctl.sandbox.moved_files import MovedFiles
 from agentctl.sandbox.stand_in import StandIn
@@ -205,14 +205,13 @@ class WorkspaceGuard:
     def _own_place(self) -> str:
         """Return a folder for copies that goes when the run does; commands of another user can get there, too."""
         if not self._place:
-            above = None
+            above = Path(tempfile.gettempdir())
             if self._ground.user is None and self._files is not None:
                 self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
                 above = self._files
-            self._place = tempfile.mkdtemp(prefix="agentctl-git-", dir=above)
-            if self._ground.user is not None:
-                os.chown(self._place, *self._ground.user)
-            weakref.finalize(self, remove_tree, self._place)
+            own = OwnFolder(above, self._ground.user)
+            self._place = own.path
+            weakref.finalize(self, own.remove)
         return self._place
 
     def _copied(self) -> list[str]:
