@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from agentctl.sandbox import guard_program
-from agentctl.sandbox.family import MARKER
+from agentctl.sandbox.family import MARKER, Head
 
 _START_S = 20.0  # for the guard's answer that the command is started, on a loaded machine
 _LEAVE_S = 2.0  # for a dismissed guard to end
@@ -30,10 +30,14 @@ _SCRIPT = """
 read -r group
 read -r _
 [ -n "$group" ] && kill -s KILL -- "-$group"
-for round in 1 2 3 4 5 6 7 8 9 10; do
+empty=0
+for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
     left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
-    [ -n "$left" ] || exit 0
     for file in $left; do pid=${file#/proc/}; kill -s KILL "${pid%/environ}"; done
+    [ -z "$left" ] || { empty=0; continue; }
+    empty=$((empty + 1))
+    [ $empty -lt 3 ] || exit 0
+    sleep 0.02 || sleep 1 # a process in the middle of exec shows no environment: look again
 done
 """
 
@@ -140,10 +144,14 @@ class SubreaperGuard:
             theirs.close()
 
     @property
+    def process(self) -> Head:
+        """The guard's own process."""
+        return self._process
+
+    @property
     def pid(self) -> int:
         """The process that everything of the command is below of."""
-        pid: int = self._process.pid
-        return pid
+        return self.process.pid
 
     @property
     def has_ended_all(self) -> bool:
@@ -175,6 +183,8 @@ class SubreaperGuard:
                 said += part
         except TimeoutError as error:
             raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+        except ConnectionError:  # it has ended, as below
+            said = b""
         self._control.setblocking(False)
         word, _, number = said.strip().partition(b" ")
         if word == b"failed":

@@ -121,9 +121,8 @@ async def run_process(
                 guard.watch(child.pid)
                 pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
         except OSError as exc:
-            if exc.errno == errno.ESRCH:  # the command ended its guard before that could name it
-                with suppress(OSError), BesideGuard(marker):
-                    pass  # it is not dismissed, so it ends what carries the marker
+            if exc.errno == errno.ESRCH and isinstance(guard, SubreaperGuard):
+                await Family(guard.process, marker).end()  # the command ended its guard before that could name it
             raise _not_started(exc, argv, cwd) from exc
         family = Family(head, marker, guard.pid)
         try:

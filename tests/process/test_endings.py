@@ -15,6 +15,8 @@ import anyio
 import pytest
 
 from agentctl.errors import ToolError
+from agentctl.sandbox.family import MARKER, Family
+from agentctl.sandbox.guard import BesideGuard
 from agentctl.tools.shell import run_shell_async
 from tests.cli.conftest import Commands, agentctl
 
@@ -149,6 +151,31 @@ async def test_a_command_that_ends_its_guard_at_once_is_ended_all_the_same(trace
         with suppress(ToolError):
             result = await run_shell_async('kill -9 "$PPID"; exec sleep $N', timeout=0.3, env=env)
             assert result.exit_code == -9
+        assert trace.alive() == []
+
+
+def orphaned(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start ``argv`` in a session of its own as nobody's child, as after the end of its guard; return the ended one."""
+    parent = subprocess.Popen(["setsid", "sh", "-c", '"$@" & exit', "sh", *argv], env=env)
+    parent.wait()
+    return parent
+
+
+@pytest.mark.parametrize("by", ["agentctl", "a guard"])
+async def test_a_search_by_the_mark_alone_finds_what_runs_one_program_after_another(
+    trace: Trace, tmp_path: Path, by: str
+) -> None:
+    """A process in the middle of exec shows no environment, so that one look can miss it."""
+    again = tmp_path / "again.sh"
+    again.write_text('exec sh "$0" "$1"')
+    for number in range(10):
+        mark = f"{trace.token}{number}"
+        ended = orphaned(["sh", str(again), trace.token], {"PATH": os.defpath, **trace.env, MARKER: mark})
+        if by == "agentctl":
+            await Family(ended, mark).end()
+        else:
+            with BesideGuard(mark):
+                pass  # it is not dismissed
         assert trace.alive() == []
 
 
