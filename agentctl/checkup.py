@@ -10,11 +10,10 @@ import anyio
 import anyio.to_thread
 
 from agentctl.breaker import Overrun, RanPast
-from agentctl.budget import Parent
 from agentctl.calls import Calls
 from agentctl.errors import AgentctlError, ProviderUnavailable
 from agentctl.events import AnswerStreamed, Event
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.messages import Completion, Message, ToolSpec
 from agentctl.pricing import contradiction
 from agentctl.protocols import Ledger

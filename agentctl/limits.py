@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal
 from math import isfinite
 from types import MappingProxyType
@@ -116,3 +117,11 @@ def _exact(dollars: Decimal | float | str | None) -> object:
         return dollars
     amount = Decimal(str(dollars))
     return amount if int(amount.as_tuple().exponent) >= -9 else amount.quantize(Decimal("1e-9"), ROUND_FLOOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
+
+    run_id: str
+    capability: str = field(repr=False)

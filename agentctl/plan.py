@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from agentctl.budget import Parent
 from agentctl.closing import SHARE
 from agentctl.context import PLAIN, Measure, prune
 from agentctl.errors import ContextOverflow
 from agentctl.known import Known
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.messages import Message, ToolSpec
 from agentctl.permission import Permissions
 from agentctl.policy import LoopLimits

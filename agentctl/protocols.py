@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from agentctl.budget import Ask, Charge, Conclusion, Hold, Parent, Settlement, Spend, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
 from agentctl.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.events import Record
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.measure import Measure
 from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.permission.targets import Subject

@@ -40,14 +40,6 @@ def further(limits: CostLimit) -> Mapping[LimitName, int]:
     return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
-
-    run_id: str
-    capability: str = field(repr=False)
-
-
 class Seen(NamedTuple):
     """The most that attempts with a model reported above their holds: tokens in and out, and nano-dollars."""
 

@@ -10,20 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agentctl.budget import (
-    Ask,
-    Charge,
-    Conclusion,
-    Doubt,
-    Hold,
-    Parent,
-    Room,
-    Settlement,
-    Spend,
-    Wait,
-    Worst,
-    worst_case,
-)
+from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Room, Settlement, Spend, Wait, Worst, worst_case
 from agentctl.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.ledger import kept, nesting, rows, substitution
 from agentctl.ledger.clock import as_datetime, read_boot_id
@@ -34,7 +21,7 @@ from agentctl.ledger.spool import Spool
 from agentctl.ledger.store import Store, Tick, known_by_its_id
 from agentctl.ledger.subtotals import run_amounts
 from agentctl.ledger.sums import calls_a_minute, limits_of, window_amounts
-from agentctl.limits import WINDOWS, CostLimit
+from agentctl.limits import WINDOWS, CostLimit, Parent
 from agentctl.pricing.substitutes import Substitute
 
 PAUSE_S = 2.0

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget import Ask, Parent, Room, ceiling_of, further
+from agentctl.budget import Ask, Room, ceiling_of, further
 from agentctl.errors import ActionDenied, UnknownPrice
 from agentctl.ledger import rows
 from agentctl.ledger.owner import is_dead, liveness
 from agentctl.ledger.store import Tick
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.pricing import lines_to_add
 
 MOST_DEPTH = 16  # runs on one path, the outermost included

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agentctl.budget import Ask, Parent, Room, Wait, Worst, ceiling_of
+from agentctl.budget import Ask, Room, Wait, Worst, ceiling_of
 from agentctl.errors import StateError, Verdict
 from agentctl.ledger import nesting, substitution
 from agentctl.ledger.book import PAUSE_S
@@ -24,7 +24,7 @@ from agentctl.ledger.reading import tick_of
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.sums import limits_of
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.pricing import Price
 
 T = TypeVar("T")

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Parent, Settlement, Spend, Void, Wait
+from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
 from agentctl.errors import LimitName, Verdict
 from agentctl.ledger.book import PAUSE_S, Book
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.store import BUSY_S, Store
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.pricing.substitutes import Substitute
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentctl.budget import Parent
+from agentctl.limits import Parent
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
 from agentctl.text import Redactor

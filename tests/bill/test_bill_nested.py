@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget import Parent
 from agentctl.ledger.clock import system_clock
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.sandbox.choose import open_sandbox
 from tests.bill.nests import INNER, OUTER, inner, scopes, starting
 from tests.bill.parts import KEY, PENNY, Here, reaching

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Parent
 from agentctl.checkup import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.providers.create import create_llm_provider
 from agentctl.providers.probe import Reach
 from agentctl.settings import load_settings

@@ -17,10 +17,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentctl.budget import Parent
 from agentctl.errors import ActionDenied
 from agentctl.ledger.check import check
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.pricing import to_usd
 from tests.ledger.audit import bills_of, compare, lines_of, phases, still_open
 from tests.ledger.crowd import WORST, Crowd

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from agentctl.budget import Charge, Hold, Parent
+from agentctl.budget import Charge, Hold
 from agentctl.errors import Verdict
 from agentctl.ledger.book import Book
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.messages import Usage
 from tests.ledger.hands import NO_LIMITS
 from tests.ledger.parts import ask

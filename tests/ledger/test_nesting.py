@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Parent, Wait
+from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Wait
 from agentctl.errors import ActionDenied, LimitName, UnknownPrice
 from agentctl.ledger.book import Book
 from agentctl.ledger.check import check
 from agentctl.ledger.nesting import MOST_DEPTH
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.messages import Usage
 from agentctl.pricing import FREE, ModelFacts
 from tests.ledger.hands import NO_LIMITS, change, dies, rows

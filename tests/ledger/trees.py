@@ -17,10 +17,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget import Ask, Charge, Hold, Parent, Wait
+from agentctl.budget import Ask, Charge, Hold, Wait
 from agentctl.errors import ActionDenied, Verdict
 from agentctl.ledger.check import check
-from agentctl.limits import CostLimit
+from agentctl.limits import CostLimit, Parent
 from agentctl.messages import Usage
 from agentctl.pricing import ModelFacts, Price
 from tests.ledger.oracle import HOUR_US, INPUT_NANO, OUTPUT_NANO, SECOND_US, cost

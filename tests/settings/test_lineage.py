@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Parent
 from agentctl.errors import ActionDenied
+from agentctl.limits import Parent
 from agentctl.settings import load_settings
 from agentctl.settings.lineage import handed_on, handed_out, is_inside_a_run, parent_in, refuse_incomplete
 from agentctl.settings.show import explain
