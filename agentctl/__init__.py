@@ -6,43 +6,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentctl.context_manager import ContextManager
-    from agentctl.docker_agent import DockerAgent
-    from agentctl.errors import AgentctlError, BudgetExceeded
-    from agentctl.limits import CostLimit
-    from agentctl.measure import Measure
+    from agentctl.api.cost_tracker import CostTracker
+    from agentctl.api.docker_agent import DockerAgent
+    from agentctl.context.manager import ContextManager
+    from agentctl.context.measure import Measure
+    from agentctl.core.errors import AgentctlError, BudgetExceeded
+    from agentctl.core.limits import CostLimit
+    from agentctl.core.results import RunResult
     from agentctl.protocols import CommandResult
+    from agentctl.providers.base import LLMProvider
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.create import create_llm_provider
-    from agentctl.providers.face import LLMProvider
-    from agentctl.providers.families import measure_for
-    from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+    from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.scripted import ScriptedProvider
-    from agentctl.results import RunResult
+    from agentctl.providers.tokenizers import measure_for
+    from agentctl.tools.files.write import write_file_async
     from agentctl.tools.shell import run_shell_async
-    from agentctl.tools.write import write_file_async
-    from agentctl.tracker import CostTracker
 
 _HOME = {
-    "AgentctlError": "agentctl.errors",
-    "AnthropicProvider": "agentctl.providers.named",
-    "BudgetExceeded": "agentctl.errors",
+    "AgentctlError": "agentctl.core.errors",
+    "AnthropicProvider": "agentctl.providers.factory",
+    "BudgetExceeded": "agentctl.core.errors",
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
-    "ContextManager": "agentctl.context_manager",
-    "CostLimit": "agentctl.limits",
-    "CostTracker": "agentctl.tracker",
-    "DockerAgent": "agentctl.docker_agent",
-    "LLMProvider": "agentctl.providers.face",
-    "Measure": "agentctl.measure",
-    "OllamaProvider": "agentctl.providers.named",
-    "OpenAIProvider": "agentctl.providers.named",
-    "RunResult": "agentctl.results",
+    "ContextManager": "agentctl.context.manager",
+    "CostLimit": "agentctl.core.limits",
+    "CostTracker": "agentctl.api.cost_tracker",
+    "DockerAgent": "agentctl.api.docker_agent",
+    "LLMProvider": "agentctl.providers.base",
+    "Measure": "agentctl.context.measure",
+    "OllamaProvider": "agentctl.providers.factory",
+    "OpenAIProvider": "agentctl.providers.factory",
+    "RunResult": "agentctl.core.results",
     "ScriptedProvider": "agentctl.providers.scripted",
     "create_llm_provider": "agentctl.providers.create",
-    "measure_for": "agentctl.providers.families",
+    "measure_for": "agentctl.providers.tokenizers",
     "run_shell_async": "agentctl.tools.shell",
-    "write_file_async": "agentctl.tools.write",
+    "write_file_async": "agentctl.tools.files.write",
 }
 
 __all__ = [

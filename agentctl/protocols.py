@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from agentctl.budget import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
-from agentctl.errors import LimitName, SandboxUnavailable, Verdict
-from agentctl.events import Record
-from agentctl.limits import CostLimit, Parent
-from agentctl.measure import Measure
-from agentctl.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
-from agentctl.permission.targets import Subject
-from agentctl.pricing import ModelFacts
-from agentctl.pricing.substitutes import Substitute
-from agentctl.results import FileNotice, Reply
+from agentctl.budget.rules import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
+from agentctl.context.measure import Measure
+from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
+from agentctl.core.events import Record
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
+from agentctl.core.pricing import ModelFacts
+from agentctl.core.results import FileNotice, Reply
+from agentctl.core.substitutes import Substitute
+from agentctl.core.targets import Subject
 
 if TYPE_CHECKING:
-    from agentctl.permission.obeyed import Obeyed
+    from agentctl.core.autorun import Obeyed
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]

@@ -1,42 +1,30 @@
-"""The floors of the house: who may import whom, and which packages stay in which room."""
+"""The floors of the house: who may import whom, which packages stay in which place, and one name for one thing."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1] / "agentctl"
-FLOORS = {
-    "errors": 1, "version": 1, "worker": 1,
-    "messages": 2, "text": 2, "replacing": 2,
-    "mark": 2.3, "tokens": 2.3, "units": 2.3, "calibration": 2.3, "measure": 2.4, "gauge": 2.5, "dialects": 2.6,
-    "relevance": 2.5, "known": 2.6, "digest": 2.6, "reading": 2.7, "pruning": 2.8,  # on the way up to context
-    "pricing": 3, "context": 3, "bound": 3, "rules": 3, "limits": 3,
-    "context_manager": 3.5, "economy": 3.5, "window": 3.5,
-    "wishes": 3.8, "attribution": 4, "budget": 4, "policy": 4, "permission": 4, "agents": 4, "trust": 4,
-    "results": 4.5, "events": 5, "settings": 5, "routing": 5, "plan": 5,
-    "protocols": 6, "briefing": 6, "breaker": 6, "expenses": 6,
-    "closing": 4.5, "stream": 6.3, "settling": 6.6, "holding": 6.6,  # on the way up to calls, their only user
-    "admission": 6.5, "portions": 6.5, "remaining": 6.5,  # in front of every tool: dispatch is the only one to use it
-    "annex": 6.5,
-    "calls": 7, "dispatch": 7, "recorder": 7,
-    "summaries": 7.3, "conversation": 7.5,
-    "loop": 8, "providers": 8, "sandbox": 8, "ledger": 8, "journal": 8, "ui": 8,
-    "tools": 9, "tracker": 9, "history": 9, "learned": 6, "lending": 9,
-    "orchestrator": 10, "checkup": 10, "prospect": 10, "examination": 10,
-    "estimate": 10.5,
-    "equipment": 10.5,
-    "wiring": 11,
-    "cli": 12, "docker_agent": 12,
-    "__init__": 13, "__main__": 13,
-}  # fmt: skip
+from tests.support.house import (
+    FLOORS,
+    HOUSE,
+    arrows,
+    circle,
+    files,
+    imports_of,
+    module_of,
+    package_of,
+    public_classes,
+    tree_of,
+)  # fmt: skip
+
 ONLY_IN = {
     "httpx": {"providers"},
     "openai": {"providers"},
-    "rich": {"ui", "cli"},
+    "rich": {"cli"},
     "typer": {"cli"},
     "sqlite3": {"ledger"},
     "litellm": {"providers"},
@@ -45,74 +33,105 @@ ONLY_IN = {
     "psutil": {"tools"},
     "dotenv": {"settings"},
 }
-FILES = sorted(HOUSE.rglob("*.py"))
+
+#: What must be set before somebody else's import: the lines outside of ``settings`` that touch the environment.
+ENVIRONMENT_GUARDS = {
+    "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]'],
+    "providers/litellm_loader.py": [
+        'os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]',
+        'os.environ["LITELLM_MODE"]',
+        'os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"]',
+    ],
+}
+
+CLASS_NAMES_THAT_RECUR = {
+    "LLMProvider": "the protocol, and the base class that provides its convenience methods to users",
+}
+STEMS_THAT_RECUR = {
+    "errors": "the errors of the package",
+}
 
 
-def room_of(path: Path) -> str:
-    """Name the room: the file or folder right under the package."""
-    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+def relative(path: Path) -> str:
+    return str(path.relative_to(HOUSE))
 
 
-def imports_of(tree: ast.AST) -> Iterator[str]:
-    """Yield each imported module's dotted name, ``from a import b`` as ``a.b``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def test_the_root_holds_the_packages_of_the_table_and_nothing_else() -> None:
+    found = {entry.name.removesuffix(".py") for entry in HOUSE.iterdir() if entry.suffix in {"", ".py"}}
+    assert found - {"__pycache__"} == set(FLOORS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_a_room_imports_only_from_the_floors_below_its_own(path: Path) -> None:
-    room, tree = room_of(path), ast.parse(path.read_text())
-    assert room in FLOORS, f"the table of floors does not name {room}"
-    for name in imports_of(tree):
-        top, _, rest = name.partition(".")
-        if top == "agentctl":
-            target = rest.split(".")[0]
-            if target == room or (target not in FLOORS and room in {"cli", "__main__", "__init__"}):
-                continue
-            assert FLOORS[target] < FLOORS[room], f"{room} (floor {FLOORS[room]}) reaches for {target}"
-        assert room in ONLY_IN.get(top, {room}), f"{top} is not for {room}"
+def test_a_package_imports_only_from_the_floors_below_its_own() -> None:
+    assert [arrow for arrow in arrows() if arrow.is_upward and arrow.target != "__init__"] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_the_environment_is_read_only_in_settings(path: Path) -> None:
-    names = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
-    guards = {  # the exceptions: what must be set before somebody else's import
-        "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]'],
-        "providers/door.py": [
-            'os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]',
-            'os.environ["LITELLM_MODE"]',
-            'os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"]',
-        ],
-    }
-    allowed = guards.get(str(path.relative_to(HOUSE)))
-    if allowed is not None:
-        used = [line.strip() for line in path.read_text().splitlines() if "os.environ" in line]
-        assert [line.split(" = ")[0] for line in used] == allowed
-    elif room_of(path) != "settings":
-        assert not names & {"os.environ", "os.getenv", "os.putenv", "os.environb"}
+def test_only_the_command_line_reads_the_root_of_the_package() -> None:
+    assert {arrow.source for arrow in arrows() if arrow.target == "__init__"} <= {"cli", "__main__"}
 
 
-def test_litellm_comes_in_by_one_door() -> None:
-    trees = {path: ast.parse(path.read_text()) for path in FILES}
-    doors = {path.name for path, tree in trees.items() for name in imports_of(tree) if name.split(".")[0] == "litellm"}
-    assert doors == {"door.py"}
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle() == ()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_no_file_is_longer_than_400_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_a_library_is_imported_only_where_it_belongs() -> None:
+    found = [
+        (relative(path), name)
+        for path in files()
+        for name, _ in imports_of(path)
+        if package_of(path) not in ONLY_IN.get(name.split(".")[0], {package_of(path)})
+    ]
+    assert found == []
+
+
+def test_litellm_is_imported_in_one_module() -> None:
+    found = {relative(path) for path in files() for name, _ in imports_of(path) if name.split(".")[0] == "litellm"}
+    assert found == {"providers/litellm_loader.py"}
+
+
+def test_the_environment_is_read_only_in_settings() -> None:
+    for path in files():
+        names = {ast.unparse(node) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+        if (allowed := ENVIRONMENT_GUARDS.get(relative(path))) is not None:
+            used = [line.strip() for line in path.read_text().splitlines() if "os.environ" in line]
+            assert [line.split(" = ")[0] for line in used] == allowed
+        elif package_of(path) != "settings":
+            assert not names & {"os.environ", "os.getenv", "os.putenv", "os.environb"}, path
 
 
 def test_sql_stands_only_in_the_ledger() -> None:
     words = ("SELECT ", "INSERT INTO", "UPDATE ", "BEGIN IMMEDIATE", "PRAGMA ")
     found = [
-        path
-        for path in FILES
-        if room_of(path) != "ledger"
-        for node in ast.walk(ast.parse(path.read_text()))
+        relative(path)
+        for path in files()
+        if package_of(path) != "ledger"
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(words)
     ]
     assert found == []
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    assert {relative(path) for path in files() if len(path.read_text().splitlines()) > 400} == set()
+
+
+def test_a_public_class_name_stands_once() -> None:
+    homes = defaultdict(set)
+    for name, module in public_classes():
+        homes[name].add(module)
+    assert {name: homes[name] for name in homes if len(homes[name]) > 1 and name not in CLASS_NAMES_THAT_RECUR} == {}
+
+
+def test_a_module_stem_stands_once() -> None:
+    homes = defaultdict(set)
+    for path in files():
+        if path.stem not in {"__init__", "__main__"}:
+            homes[path.stem].add(module_of(path))
+    assert {stem: homes[stem] for stem in homes if len(homes[stem]) > 1 and stem not in STEMS_THAT_RECUR} == {}
+
+
+@pytest.mark.parametrize("package", [name for name in FLOORS if (HOUSE / name).is_dir()])
+def test_a_package_opens_with_its_purpose_its_entry_and_its_rules(package: str) -> None:
+    docstring = ast.get_docstring(tree_of(HOUSE / package / "__init__.py")) or ""
+    assert len(docstring.splitlines()) >= 8
+    for word in ("Enter", "Always", "May import", "Never"):
+        assert word in docstring, f"agentctl/{package}/__init__.py does not say {word}"

@@ -146,7 +146,7 @@ def test_both_locks_pin_the_same_versions() -> None:
 
 
 def test_the_readmes_exit_codes_are_the_programs() -> None:
-    from agentctl.cli.exits import ExitStatus
+    from agentctl.cli.exit_codes import ExitStatus
 
     rows = re.findall(r"^\| ([\d, ]+) \| (\w+) \|", README, re.MULTILINE)
     told = {int(code): status for codes, status in rows for code in codes.split(",")}

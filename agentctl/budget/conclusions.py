@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import MOST_AMOUNT, ChargedBy, ModelFacts, Price, PriceOf, charge_nano, rates_of, storable
-from agentctl.pricing.substitutes import Substitute, substitute_of
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import MOST_AMOUNT, ChargedBy, ModelFacts, Price, PriceOf, charge_nano, rates_of, storable
+from agentctl.core.substitutes import Substitute, substitute_of
 
 
 class Charge(NamedTuple):

@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.agents import AgentSpec
-    from agentctl.cli.document import Document
+    from agentctl.cli.documents import Document
+    from agentctl.runner.agents import AgentSpec
 
 SCHEMA = "agentctl.agents/1"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
     """List the agents; a run takes the one whose examples sound most like the task."""
-    from agentctl.agents import load_agents
+    from agentctl.runner.agents import load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
     if as_json:
         _print({"agents": [_document(agent) for agent in agents]})
         return
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
 
     rows = [(agent.name, str(len(agent.tools) + len(agent.more)), agent.description) for agent in agents]
     print(columns(("agent", "tools", "for"), rows, right=frozenset({1})))
@@ -43,8 +43,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one agent: its tools, limits, instructions and examples."""
-    from agentctl.agents import find_agent, load_agents
-    from agentctl.errors import UsageError
+    from agentctl.core.errors import UsageError
+    from agentctl.runner.agents import find_agent, load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
@@ -53,7 +53,7 @@ def show(
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
     if name is None:
-        from agentctl.routing import route
+        from agentctl.runner.routing import route
 
         name = route(task or "", agents).agent
     agent = find_agent(name, agents)
@@ -62,7 +62,7 @@ def show(
         for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
         _print({"agent": {**_document(agent), **for_task}})
         return
-    from agentctl.text import safe_text
+    from agentctl.core.text import safe_text
 
     print(safe_text("\n".join(_story(agent, task, offered, left_out))))
 
@@ -80,13 +80,13 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
 
     import anyio
 
-    from agentctl.agents import MOST_TOOLS
-    from agentctl.cli.failure import say
-    from agentctl.equipment import equipment
-    from agentctl.routing import ranked_tools
+    from agentctl.cli.error_output import say
+    from agentctl.core.text import safe_text
+    from agentctl.permissions.rulebook import permissions_of
+    from agentctl.runner.agents import MOST_TOOLS
+    from agentctl.runner.equipment import equipment
+    from agentctl.runner.routing import ranked_tools
     from agentctl.settings import load_settings
-    from agentctl.text import safe_text
-    from agentctl.tools.rulebook import permissions_of
 
     loaded = load_settings(flags={}, remember=False)
     for note in loaded.notes:
@@ -134,7 +134,7 @@ def _names(agents: Sequence[AgentSpec]) -> str:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.document import as_json
-    from agentctl.version import __version__
+    from agentctl.cli.documents import as_json
+    from agentctl.core.version import __version__
 
     print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperOption
 
-from agentctl.cli import run
-from agentctl.cli.flags import canonical
 from agentctl.cli.invocation import Assemble, Invocation
+from agentctl.cli.options import canonical
 from agentctl.cli.params import Command, Group
-from agentctl.errors import AgentctlError
+from agentctl.cli.run.command import run
+from agentctl.core.errors import AgentctlError
 
 _HELP = """Runs one task with a language model and tools, and cannot spend more than it was given.
 
@@ -38,6 +38,16 @@ _GROUPS = {
     "config": "The settings, and where each comes from.",
 }
 
+_MODULES = {
+    "ledger": "agentctl.cli.ledger.command",
+    "runs": "agentctl.cli.runs.command",
+    "agents": "agentctl.cli.agents",
+    "tools": "agentctl.cli.tools",
+    "policy": "agentctl.cli.policy",
+    "providers": "agentctl.cli.providers.command",
+    "config": "agentctl.cli.config",
+}
+
 
 class _Root(Group):
     """Lists its commands in the order in which one needs them."""
@@ -56,7 +66,7 @@ class _Later(Group):
     def commands(self) -> dict[str, Any]:
         """The commands by name."""
         if self._found is None:
-            commands = import_module(f"agentctl.cli.{self.name}").COMMANDS
+            commands = import_module(_MODULES[self.name or ""]).COMMANDS
             self._found = dict(vars(typer.main.get_command(_group("", _bare, commands)))["commands"])
         return self._found
 
@@ -67,7 +77,7 @@ class _Later(Group):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from agentctl.version import __version__
+        from agentctl.core.version import __version__
 
         print(f"agentctl {__version__}")
         raise typer.Exit
@@ -117,16 +127,20 @@ def _group(
 def build(*, only_run: bool = False) -> typer.Typer:
     """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
     if only_run:
-        return _group(_HELP, _root, {"run": run.run}, kind=_Root)
-    from agentctl.cli import completion, costs, doctor, help, trust
+        return _group(_HELP, _root, {"run": run}, kind=_Root)
+    from agentctl.cli.costs.command import costs
+    from agentctl.cli.doctor.command import doctor
+    from agentctl.cli.help.command import help
+    from agentctl.cli.help.completion import completion
+    from agentctl.cli.trust import trust
 
-    app = _group(_HELP, _root, {"run": run.run, "costs": costs.costs}, kind=_Root)
+    app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
     for name, what in _GROUPS.items():
         app.add_typer(_group(what, _bare, {}, kind=_Later), name=name)
-    app.command("trust", cls=Command, context_settings=_CONTEXT)(trust.trust)
-    app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor.doctor)
-    app.command("completion", cls=Command, context_settings=_CONTEXT)(completion.completion)
-    app.command("help", cls=Command, context_settings=_CONTEXT)(help.help)
+    app.command("trust", cls=Command, context_settings=_CONTEXT)(trust)
+    app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor)
+    app.command("completion", cls=Command, context_settings=_CONTEXT)(completion)
+    app.command("help", cls=Command, context_settings=_CONTEXT)(help)
     return app
 
 
@@ -148,7 +162,7 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 
 
 def _failed(error: AgentctlError, call: Invocation) -> int:
-    from agentctl.cli.failure import report
+    from agentctl.cli.error_output import report
 
     return report(error, form=call.form, command=call.command)
 
@@ -161,7 +175,7 @@ def _dispatch(call: Invocation) -> int:
     try:
         ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
     except typer.TyperException as error:
-        from agentctl.cli.failure import from_parser
+        from agentctl.cli.error_output import from_parser
 
         raise from_parser(error, call.argv) from error
     except AgentctlError:
@@ -169,13 +183,13 @@ def _dispatch(call: Invocation) -> int:
     except (KeyboardInterrupt, typer.Abort) as error:
         if call.form == "text":
             return 130
-        from agentctl.errors import Interrupted
+        from agentctl.core.errors import Interrupted
 
         raise Interrupted("interrupted before the command began") from error
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:
-        from agentctl.cli.failure import crashed
+        from agentctl.cli.error_output import crashed
 
         raise crashed(error) from error
     return ended if isinstance(ended, int) else 0

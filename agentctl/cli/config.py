@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.flags import Config, EnvFile, Json, Output, wants_json
+from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.document import Document
+    from agentctl.cli.documents import Document
 
 SCHEMA = "agentctl.config/1"
 
@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As config show, the e
 def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Show each value and where it came from; keys are masked."""
     from agentctl.settings import load_settings
-    from agentctl.settings.show import explain
+    from agentctl.settings.show_ import explain
 
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
@@ -29,8 +29,8 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
     if as_json:
         _print({"settings": {row.name: {"value": row.value, "source": row.source} for row in rows}})
         return
-    from agentctl.text import safe_text
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
+    from agentctl.core.text import safe_text
 
     cells = [(row.name, safe_text(row.value) or "-", safe_text(row.source)) for row in rows]
     print(columns(("setting", "value", "from"), cells))
@@ -39,15 +39,15 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
 def path(output: Output = None, json: Json = False) -> None:
     """Show where the files lie."""
     from agentctl.settings import load_settings
-    from agentctl.settings.show import paths
+    from agentctl.settings.show_ import paths
 
     as_json = wants_json(output, json=json)
     places = paths(load_settings(flags={}, remember=False))
     if as_json:
         _print({"paths": {place.name: {"path": str(place.path), "exists": place.exists} for place in places}})
         return
-    from agentctl.text import safe_text
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
+    from agentctl.core.text import safe_text
 
     cells = [(place.name, safe_text(str(place.path)), "" if place.exists else "not there yet") for place in places]
     print(columns(("what", "path", ""), cells))
@@ -55,16 +55,16 @@ def path(output: Output = None, json: Json = False) -> None:
 
 def check(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Check the settings as a run would; exit 2 when something is wrong."""
-    from agentctl.errors import AgentctlError
+    from agentctl.core.errors import AgentctlError
     from agentctl.settings import check_settings
 
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
     problems, chosen, code = list(checked.problems), "", 2
     if checked.loaded is not None:
-        from agentctl.cli.exits import exit_status
-        from agentctl.providers.here import choose_here
-        from agentctl.wiring import assemble
+        from agentctl.cli.exit_codes import exit_status
+        from agentctl.providers.selection import choose_here
+        from agentctl.runner.assemble import assemble
 
         try:
             choice = choose_here(checked.loaded)
@@ -78,7 +78,7 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
         _print({"ok": not problems, "problems": problems, "notes": list(checked.notes), "provider": chosen or None})
     else:
         _notes(checked.notes)
-        from agentctl.cli.failure import tell
+        from agentctl.cli.error_output import tell
 
         for problem in problems:
             tell(problem, "")
@@ -90,12 +90,12 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
 
 def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Print one value, alone, as config set takes it; an empty line if it is unset."""
-    from agentctl.errors import UsageError
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
+    from agentctl.settings.config_file import field_named
     from agentctl.settings.names import SECRET_FIELDS
-    from agentctl.settings.own_config import field_named
-    from agentctl.settings.show import plain
-    from agentctl.text import safe_text
+    from agentctl.settings.show_ import plain
 
     as_json = wants_json(output, json=json)
     field = field_named(name)
@@ -120,11 +120,11 @@ def set_(
     json: Json = False,
 ) -> None:
     """Set one value in your config.toml; all else in it stays as it is."""
-    from agentctl.cli.failure import say
-    from agentctl.errors import UsageError
+    from agentctl.cli.error_output import say
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
+    from agentctl.settings.config_file import field_named, save_value, settable
     from agentctl.settings.load import standings
-    from agentctl.settings.own_config import field_named, save_value, settable
-    from agentctl.text import safe_text
 
     as_json = wants_json(output, json=json)
     here = standings()
@@ -149,9 +149,9 @@ def set_(
 
 def _overruled(field: str) -> str:
     """Return what holds a setting against the user's config.toml, "" if nothing does; flags are not known here."""
+    from agentctl.core.text import safe_text
     from agentctl.settings.load import standings
-    from agentctl.settings.project import trusted_layers
-    from agentctl.text import safe_text
+    from agentctl.settings.project_files import trusted_layers
 
     here = standings()
     entry = here.merged.entries.get(field)
@@ -169,10 +169,10 @@ def init(
     json: Json = False,
 ) -> None:
     """Write a config.toml that names every setting, each line commented out."""
-    from agentctl.cli.failure import say
+    from agentctl.cli.error_output import say
+    from agentctl.core.text import safe_text
+    from agentctl.settings.config_file import start_file
     from agentctl.settings.load import standings
-    from agentctl.settings.own_config import start_file
-    from agentctl.text import safe_text
 
     as_json = wants_json(output, json=json)
     file = standings().config_file
@@ -193,15 +193,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def _notes(notes: tuple[str, ...]) -> None:
-    from agentctl.cli.failure import say
-    from agentctl.text import safe_text
+    from agentctl.cli.error_output import say
+    from agentctl.core.text import safe_text
 
     for note in notes:
         say(safe_text(note))
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.document import as_json
-    from agentctl.version import __version__
+    from agentctl.cli.documents import as_json
+    from agentctl.core.version import __version__
 
     print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

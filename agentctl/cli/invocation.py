@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from agentctl.orchestrator import Orchestrator
+    from agentctl.runner.orchestrator import Orchestrator
 
 Form = Literal["text", "json", "jsonl"]
 Assemble = Callable[..., "Orchestrator"]

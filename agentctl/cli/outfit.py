@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentctl.errors import SandboxUnavailable
-    from agentctl.permission import Permissions
-    from agentctl.prospect import Prospect
+    from agentctl.core.errors import SandboxUnavailable
+    from agentctl.permissions.decision import Permissions
+    from agentctl.permissions.preview import Prospect
     from agentctl.protocols import Tool
     from agentctl.settings import Loaded
 
@@ -25,7 +25,7 @@ class Outfit:
 
     def prospect(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> Prospect:
         """Return what would happen to a call of the tool."""
-        from agentctl.prospect import foresee
+        from agentctl.permissions.preview import foresee
 
         missing = self.left_out.get(tool.spec.name)
         return foresee(self.permissions, self.loaded.settings.approve, tool, arguments, missing=missing)
@@ -42,10 +42,10 @@ def outfit(loaded: Loaded) -> Outfit:
 
     import anyio
 
-    from agentctl.equipment import equipment
-    from agentctl.permission import Permissions
-    from agentctl.tools import TOOLS, toolbox
-    from agentctl.tools.rulebook import permissions_of
+    from agentctl.permissions.decision import Permissions
+    from agentctl.permissions.rulebook import permissions_of
+    from agentctl.runner.equipment import equipment
+    from agentctl.tools.toolbox import TOOLS, toolbox
 
     permissions = permissions_of(loaded)
     equip = partial(equipment(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))

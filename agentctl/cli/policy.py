@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.flags import Config, EnvFile, Json, Output, answered, wants_json
+from agentctl.cli.options import Config, EnvFile, Json, Output, answered, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.document import Document
+    from agentctl.cli.documents import Document
     from agentctl.cli.outfit import Outfit
-    from agentctl.messages import ToolCall
-    from agentctl.prospect import Prospect
+    from agentctl.core.messages import ToolCall
+    from agentctl.permissions.preview import Prospect
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.policy/1"
@@ -59,12 +59,12 @@ def check(
     Nothing is done and no engine is asked. Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it
     here. 2: not understood.
     """
-    from agentctl.cli.exits import named
-    from agentctl.cli.failure import say
+    from agentctl.cli.error_output import say
+    from agentctl.cli.exit_codes import named
     from agentctl.cli.outfit import outfit
-    from agentctl.errors import UsageError
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
-    from agentctl.text import safe_text
 
     as_json = wants_json(output, json=json)
     text = " ".join(call or ())
@@ -87,7 +87,7 @@ def check(
     prospect = fitted.prospect(tool, asked.arguments)
     status = {"runs": "done", "left_out": "sandbox"}.get(prospect.outcome, "denied")
     if as_json:
-        from agentctl.cli.document import as_json as dumped
+        from agentctl.cli.documents import as_json as dumped
 
         print(dumped(_document(asked, tool, prospect, status)))
     else:
@@ -104,10 +104,10 @@ def _call(text: str, fitted: Outfit) -> ToolCall:
     Raises:
         UsageError: it is no call of a tool that there is.
     """
-    from agentctl.errors import ToolError, UsageError
-    from agentctl.messages import ToolCall
-    from agentctl.prospect import as_arguments, read_call
-    from agentctl.tools import check_arguments
+    from agentctl.core.errors import ToolError, UsageError
+    from agentctl.core.messages import ToolCall
+    from agentctl.permissions.preview import as_arguments, read_call
+    from agentctl.tools.toolbox import check_arguments
 
     written = read_call(text, fitted.tools)
     if written is None:
@@ -126,9 +126,9 @@ def _as_command(text: str, fitted: Outfit) -> ToolCall:
     Raises:
         UsageError: no tool runs commands.
     """
-    from agentctl.errors import UsageError
-    from agentctl.messages import ToolCall
-    from agentctl.tools.kit import NEED_A_BOUNDARY
+    from agentctl.core.errors import UsageError
+    from agentctl.core.messages import ToolCall
+    from agentctl.runner.toolset import NEED_A_BOUNDARY
 
     name = next((name for name in NEED_A_BOUNDARY if name in fitted.tools), None)
     target = None if name is None else fitted.tools[name].spec.target
@@ -149,8 +149,8 @@ _WORDS = {
 
 
 def _told(asked: ToolCall, tool: Tool, prospect: Prospect) -> str:
-    from agentctl.prospect import allowing_rule
-    from agentctl.ui.lines import call_text
+    from agentctl.cli.ui.lines import call_text
+    from agentctl.permissions.preview import allowing_rule
 
     lines = [
         f"{call_text(asked)}: {_WORDS[prospect.outcome]}",
@@ -162,9 +162,9 @@ def _told(asked: ToolCall, tool: Tool, prospect: Prospect) -> str:
 
 
 def _document(asked: ToolCall, tool: Tool, prospect: Prospect, status: str) -> Document:
-    from agentctl.cli.exits import named
-    from agentctl.prospect import allowing_rule
-    from agentctl.version import __version__
+    from agentctl.cli.exit_codes import named
+    from agentctl.core.version import __version__
+    from agentctl.permissions.preview import allowing_rule
 
     return {
         "schema": SCHEMA,

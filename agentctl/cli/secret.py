@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
-from agentctl.errors import Interrupted, UsageError
+from agentctl.core.errors import Interrupted, UsageError
 
 LONGEST = 16 * 1024
 _PATIENCE_S = 2.0

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO, cast
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
 
 
 class Stream:

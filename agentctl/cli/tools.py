@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.flags import Config, EnvFile, Json, Output, wants_json
+from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.document import Document
+    from agentctl.cli.documents import Document
     from agentctl.cli.outfit import Outfit
-    from agentctl.prospect import Prospect
+    from agentctl.permissions.preview import Prospect
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.tools/1"
@@ -26,8 +26,8 @@ def list_(config: Config = None, env_file: EnvFile = None, output: Output = None
     if as_json:
         _print({"tools": [_document(tool, fitted, agents) for tool in fitted.tools.values()]})
         return
-    from agentctl.text import safe_text
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
+    from agentctl.core.text import safe_text
 
     rows = [
         (name, tool.effect, _word(fitted.prospect(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
@@ -45,9 +45,9 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one tool: its arguments, what a call does, who may call it, and the rule to allow it."""
-    from agentctl.errors import UsageError
-    from agentctl.text import did_you_mean, safe_text
-    from agentctl.tools import TOOLS
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import did_you_mean, safe_text
+    from agentctl.tools.toolbox import TOOLS
 
     as_json = wants_json(output, json=json)
     if name is None:
@@ -67,10 +67,10 @@ COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
 def _fitted(config: str | None, env_file: list[str] | None) -> Outfit:
-    from agentctl.cli.failure import say
+    from agentctl.cli.error_output import say
     from agentctl.cli.outfit import outfit
+    from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
-    from agentctl.text import safe_text
 
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
     for note in loaded.notes:
@@ -80,7 +80,7 @@ def _fitted(config: str | None, env_file: list[str] | None) -> Outfit:
 
 def _agents() -> Mapping[str, frozenset[str]]:
     """Return the agents, each with the names of its tools."""
-    from agentctl.agents import load_agents
+    from agentctl.runner.agents import load_agents
 
     return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
 
@@ -98,7 +98,7 @@ def _first_line(tool: Tool) -> str:
 
 
 def _story(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    from agentctl.prospect import example_rule, rules_about
+    from agentctl.permissions.preview import example_rule, rules_about
 
     spec = tool.spec
     prospect = fitted.prospect(tool)
@@ -116,7 +116,7 @@ def _story(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> 
 
 def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
     """Yield a line for each argument: its type, what is allowed, its default, what it means."""
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
 
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, Mapping) or not properties:
@@ -153,7 +153,7 @@ def _text(entry: Mapping[str, object]) -> str:
 
 
 def _document(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Document:
-    from agentctl.prospect import example_rule, rules_about
+    from agentctl.permissions.preview import example_rule, rules_about
 
     prospect = fitted.prospect(tool)
     return {
@@ -173,7 +173,7 @@ def _document(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) 
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.document import as_json
-    from agentctl.version import __version__
+    from agentctl.cli.documents import as_json
+    from agentctl.core.version import __version__
 
     print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from agentctl.cli.flags import Json, Output, wants_json
+from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agentctl.cli.document import Document
-    from agentctl.settings.project import Found
+    from agentctl.cli.documents import Document
+    from agentctl.settings.project_files import Found
     from agentctl.settings.sources import Entry
 
 SCHEMA = "agentctl.trust/1"
@@ -34,7 +34,7 @@ def trust(
 
     Until then they can only tighten. A file that changes is not trusted any more.
     """
-    from agentctl.errors import UsageError
+    from agentctl.core.errors import UsageError
 
     as_json = wants_json(output, json=json)
     if list_ and (revoke or place is not None or yes):
@@ -66,12 +66,12 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     import shlex
     from datetime import UTC, datetime
 
-    from agentctl.cli.failure import say
-    from agentctl.cli.questions import ask_yes_no, can_ask
-    from agentctl.errors import ActionDenied, UsageError
+    from agentctl.cli.error_output import say
+    from agentctl.cli.prompts import ask_yes_no, can_ask
+    from agentctl.core.errors import ActionDenied, UsageError
+    from agentctl.core.text import safe_text
     from agentctl.settings.load import standings
-    from agentctl.settings.trusted import TrustBook
-    from agentctl.text import safe_text
+    from agentctl.settings.trust_store import TrustBook
 
     folder, only = _folder(place)
     here = standings(folder=folder)
@@ -117,8 +117,8 @@ def _folder(place: Path) -> tuple[Path, str]:
     """
     import os
 
-    from agentctl.errors import UsageError
-    from agentctl.settings.project import PROJECT_FILES
+    from agentctl.core.errors import UsageError
+    from agentctl.settings.project_files import PROJECT_FILES
 
     try:
         if place.is_dir():
@@ -137,8 +137,8 @@ def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
     Raises:
         UsageError: the file cannot be trusted, or a run that used it would not start.
     """
-    from agentctl.errors import UsageError
-    from agentctl.settings.project import problems_of, read_layer, weaker_than
+    from agentctl.core.errors import UsageError
+    from agentctl.settings.project_files import problems_of, read_layer, weaker_than
 
     file = found.file
     if file.unread or file.doubt:
@@ -158,7 +158,7 @@ def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
 
 
 def _told(seen: _Seen) -> list[str]:
-    from agentctl.trust import weighty
+    from agentctl.settings.trust import weighty
 
     path, standing = seen.found.file.path, seen.found.standing
     if standing == "trusted":
@@ -177,9 +177,9 @@ def _told(seen: _Seen) -> list[str]:
 
 
 def _list(*, as_json: bool) -> None:
+    from agentctl.core.text import safe_text
     from agentctl.settings.load import standings
-    from agentctl.settings.trusted import TrustBook
-    from agentctl.text import safe_text
+    from agentctl.settings.trust_store import TrustBook
 
     records = sorted(TrustBook(standings().state_dir).records().values())
     if as_json:
@@ -195,7 +195,7 @@ def _list(*, as_json: bool) -> None:
         ]
         _print({"trusted": listed})
         return
-    from agentctl.ui.figures import columns
+    from agentctl.cli.ui.format import columns
 
     if not records:
         print("nothing is trusted")
@@ -205,10 +205,10 @@ def _list(*, as_json: bool) -> None:
 
 
 def _revoke(place: Path | None, *, as_json: bool) -> None:
-    from agentctl.cli.failure import say
+    from agentctl.cli.error_output import say
+    from agentctl.core.text import safe_text
     from agentctl.settings.load import standings
-    from agentctl.settings.trusted import TrustBook
-    from agentctl.text import safe_text
+    from agentctl.settings.trust_store import TrustBook
 
     gone = TrustBook(standings().state_dir).revoke(place)
     for path in gone:
@@ -220,7 +220,7 @@ def _revoke(place: Path | None, *, as_json: bool) -> None:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.document import as_json
-    from agentctl.version import __version__
+    from agentctl.cli.documents import as_json
+    from agentctl.core.version import __version__
 
     print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
 
 
 def state_error(error: OSError, what: str) -> StateError:

@@ -8,8 +8,8 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
 
-from agentctl.events import Record
-from agentctl.text import redact
+from agentctl.core.events import Record
+from agentctl.core.text import redact
 
 
 def as_line(record: Record) -> dict[str, object]:

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.errors import StateError, UsageError
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.text import did_you_mean, safe_text
 from agentctl.journal.failures import state_error
 from agentctl.journal.writer import ENDING
-from agentctl.text import did_you_mean, safe_text
 
 _BLOCK = 16 * 1024
 

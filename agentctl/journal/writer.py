@@ -15,8 +15,8 @@ from typing import Self
 import anyio
 import anyio.to_thread
 
-from agentctl.errors import UsageError
-from agentctl.events import (
+from agentctl.core.errors import UsageError
+from agentctl.core.events import (
     AnswerStreamed,
     BreakerTripped,
     CallSent,
@@ -26,9 +26,9 @@ from agentctl.events import (
     ToolDenied,
     ToolStarted,
 )
+from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.journal.failures import state_error
 from agentctl.journal.line import as_line, redacted
-from agentctl.replacing import hand_over, make_folder, sync_folder
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)

@@ -10,8 +10,8 @@ import json
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from agentctl.messages import Usage
-from agentctl.pricing import MOST_AMOUNT, Price, charge_nano
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import MOST_AMOUNT, Price, charge_nano
 
 #: Why a charge cannot be computed from its row. ``unrecorded``: settled before schema 2, which stores prices with it.
 WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]

@@ -10,19 +10,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.budget import Charge, Conclusion, Void, kind_of
-from agentctl.errors import StateError
+from agentctl.budget.rules import Charge, Conclusion, Void, kind_of
+from agentctl.core.errors import StateError
+from agentctl.ledger.audit import NAMES, Above, Replay, Step
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.fault import aside
+from agentctl.ledger.database import Tick, translated
+from agentctl.ledger.errors import aside
+from agentctl.ledger.inspection import reading
+from agentctl.ledger.locks import liveness
 from agentctl.ledger.miscount import Miscounted, standing_miscounts
-from agentctl.ledger.owner import liveness
-from agentctl.ledger.reading import reading
-from agentctl.ledger.replay import NAMES, Above, Replay, Step
 from agentctl.ledger.spool import Spool, Spooled
-from agentctl.ledger.store import Tick, translated
 from agentctl.ledger.substitution import Substituted, standing
-from agentctl.ledger.subtotals import drifted, exact_sum, whole
+from agentctl.ledger.sums import drifted, exact_sum, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.subtotals import WIDTHS_US
+from agentctl.ledger.sums import WIDTHS_US
 
 _SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
 _SUM_TOKENS = "sum(tokens >> 32) AS tokens_hi, sum(tokens & 4294967295) AS tokens_lo"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.fault import refuse_a_remnant
+from agentctl.ledger.database import translated
+from agentctl.ledger.errors import refuse_a_remnant
 from agentctl.ledger.schema import schema_version
-from agentctl.ledger.store import translated
 
 
 class Condition(NamedTuple):

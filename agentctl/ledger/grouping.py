@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.store import Tick
-from agentctl.ledger.subtotals import exact_sum, whole
+from agentctl.ledger.database import Tick
+from agentctl.ledger.sums import exact_sum, whole
 from agentctl.ledger.zone import Zone
 
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from agentctl.budget import Ask, Room, Worst, worst_case
-from agentctl.ledger import rows
-from agentctl.ledger.store import Tick
-from agentctl.ledger.sums import path_of
-from agentctl.limits import WINDOWS
+from agentctl.budget.rules import Ask, Room, Worst, worst_case
+from agentctl.core.limits import WINDOWS
+from agentctl.ledger import attempts as rows
+from agentctl.ledger.database import Tick
+from agentctl.ledger.sums_ import path_of
 
 
 class Kept(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from agentctl.ledger.rows import plain
-from agentctl.ledger.store import Tick
-from agentctl.ledger.subtotals import exact_sum, whole
-from agentctl.pricing import ModelFacts
+from agentctl.core.pricing import ModelFacts
+from agentctl.ledger.attempts import plain
+from agentctl.ledger.database import Tick
+from agentctl.ledger.sums import exact_sum, whole
 
 DAYS = 90
 LEAST_RUNS = 5

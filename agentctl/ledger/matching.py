@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.export import ExportRow
+from agentctl.ledger.usage_export import ExportRow
 
 _SLACK_US = 5 * 1_000_000  # two clocks are never quite the same
 

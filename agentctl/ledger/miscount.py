@@ -10,10 +10,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from agentctl.core.pricing import ModelFacts
+from agentctl.ledger.attempts import plain
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.rows import plain
-from agentctl.ledger.store import Tick
-from agentctl.pricing import ModelFacts
+from agentctl.ledger.database import Tick
 
 # What an attempt reported stands in its own row where it was charged, and in its overrun where it is in doubt.
 _MISCOUNTED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
 
 MOVE = "AGENTCTL_STATE_DIR=/a/local/folder"
 _MOUNTS = Path("/proc/self/mountinfo")

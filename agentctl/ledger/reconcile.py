@@ -10,16 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.errors import ActionDenied, UsageError
-from agentctl.ledger import rows
-from agentctl.ledger.book import Book
+from agentctl.core.errors import ActionDenied, UsageError
+from agentctl.core.text import did_you_mean
+from agentctl.ledger import attempts as rows
+from agentctl.ledger.attempts import plain
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.database import Store, Tick, translated
+from agentctl.ledger.inspection import reading
+from agentctl.ledger.locks import liveness, owner_ids
 from agentctl.ledger.miscount import miscounts
-from agentctl.ledger.owner import liveness, owner_ids
-from agentctl.ledger.reading import reading
-from agentctl.ledger.rows import plain
-from agentctl.ledger.store import Store, Tick, translated
-from agentctl.text import did_you_mean
+from agentctl.ledger.transactions import Book
 
 By = Literal["attempt", "run", "provider"]
 

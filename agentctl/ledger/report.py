@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget import Amounts
-from agentctl.errors import LimitName, UsageError
+from agentctl.budget.rules import Amounts
+from agentctl.core.errors import LimitName, UsageError
+from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.database import Tick
 from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums, window, with_answers
-from agentctl.ledger.reading import reading
-from agentctl.ledger.store import Tick
-from agentctl.ledger.subtotals import run_amounts
-from agentctl.ledger.sums import window_amounts
+from agentctl.ledger.inspection import reading
+from agentctl.ledger.sums import run_amounts
+from agentctl.ledger.sums_ import window_amounts
 from agentctl.ledger.zone import MACHINE, Zone
-from agentctl.text import safe_text
 
 _EPOCH = as_datetime(0)
 _NOTHING = Amounts()

@@ -14,9 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from agentctl.budget import Charge, dearest_charge
+from agentctl.budget.rules import Charge, dearest_charge
+from agentctl.core.messages import Completion
+from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.database import Tick
 from agentctl.ledger.grouping import (
     OF_ALL,
     OF_ONE,
@@ -27,12 +30,9 @@ from agentctl.ledger.grouping import (
     window,
     with_answers,
 )
-from agentctl.ledger.reading import reading
+from agentctl.ledger.inspection import reading
 from agentctl.ledger.report import CostQuery, began, no_run, run_named, span_of
-from agentctl.ledger.store import Tick
 from agentctl.ledger.substitution import is_unpriced
-from agentctl.messages import Completion
-from agentctl.pricing import ModelFacts, PriceOf
 
 #: Why a call is not repriced; ``unknown_price``: by the prices that are asked for. ``open``: it is still under way.
 NotRepriced = WhyNot | Literal["open"]

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from agentctl.errors import StateError
-from agentctl.ledger.fault import aside
+from agentctl.core.errors import StateError
+from agentctl.ledger.errors import aside
 
 APPLICATION_ID = 0x61677463  # "agtc"
 

@@ -21,10 +21,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
-from agentctl.budget import Charge, Conclusion, Doubt, Void, kind_of
-from agentctl.ledger.fault import translated
-from agentctl.replacing import hand_over, make_folder, sync_folder
-from agentctl.text import safe_text
+from agentctl.budget.rules import Charge, Conclusion, Doubt, Void, kind_of
+from agentctl.core.files import hand_over, make_folder, sync_folder
+from agentctl.core.text import safe_text
+from agentctl.ledger.errors import translated
 
 SCHEMA = "agentctl.unsettled/1"
 ALLOCATED_BYTES = 8192

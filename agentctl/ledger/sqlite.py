@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
-from agentctl.errors import LimitName, Verdict
-from agentctl.ledger.book import PAUSE_S, Book
+from agentctl.budget.rules import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
+from agentctl.core.errors import LimitName, Verdict
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.store import BUSY_S, Store
-from agentctl.limits import CostLimit, Parent
-from agentctl.pricing.substitutes import Substitute
+from agentctl.ledger.database import BUSY_S, Store
+from agentctl.ledger.transactions import PAUSE_S, Book
 
 T = TypeVar("T")
 

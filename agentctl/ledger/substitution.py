@@ -12,15 +12,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from agentctl.breaker import unpriced
-from agentctl.budget import Ask, Charge, Settlement
-from agentctl.ledger import rows
+from agentctl.budget.breaker import unpriced
+from agentctl.budget.rules import Ask, Charge, Settlement
+from agentctl.core.pricing import MOST_AMOUNT, Price
+from agentctl.core.substitutes import Substitute, dearest_of
+from agentctl.ledger import attempts as rows
+from agentctl.ledger.attempts import plain
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.rows import plain
-from agentctl.ledger.store import Tick
-from agentctl.ledger.sums import limits_of
-from agentctl.pricing import MOST_AMOUNT, Price
-from agentctl.pricing.substitutes import Substitute, dearest_of
+from agentctl.ledger.database import Tick
+from agentctl.ledger.sums_ import limits_of
 
 _RECORD = """
 INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices, price_source, price_version,

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget import Amounts
+from agentctl.budget.rules import Amounts
+from agentctl.ledger.attempts import UNFINISHED
 from agentctl.ledger.clock import ReadClock, system_clock
-from agentctl.ledger.owner import liveness
-from agentctl.ledger.reading import reading
-from agentctl.ledger.rows import UNFINISHED
-from agentctl.ledger.store import Tick
-from agentctl.ledger.subtotals import exact_sum, fold_phases, run_amounts
+from agentctl.ledger.database import Tick
+from agentctl.ledger.inspection import reading
+from agentctl.ledger.locks import liveness
+from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts
 
 RUNNING = "running"
 _OUTERMOST = "SELECT above_id FROM scope_paths WHERE scope_id = ? ORDER BY depth DESC LIMIT 1"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
-from agentctl.errors import UsageError
-from agentctl.text import did_you_mean, safe_text
+from agentctl.core.errors import UsageError
+from agentctl.core.text import did_you_mean, safe_text
 
 Doubt = Literal["", "missing", "doubled"]
 

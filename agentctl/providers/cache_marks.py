@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from agentctl.pricing import Price
+from agentctl.core.pricing import Price
 
 _MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes, from the last reading on
 

@@ -12,14 +12,14 @@ from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
-from agentctl.errors import StateError, UsageError
-from agentctl.pricing import FREE, ModelFacts, Price, PriceOf, Tier
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, Tier
+from agentctl.core.text import did_you_mean
+from agentctl.core.version import __version__
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
-from agentctl.providers.rates import Row, price_of, served_at, slip, tokens, unknown_fee
+from agentctl.providers.price_table import Row, price_of, served_at, slip, tokens, unknown_fee
 from agentctl.providers.tables import Own, Table, read_own, read_table
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
-from agentctl.text import did_you_mean
-from agentctl.version import __version__
 
 ROUTER = "it chooses the model, and so the price, itself"
 SEARCH = "it always searches, and searches are billed apart"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agentctl.providers.base import LLMProvider
 from agentctl.providers.endpoints import base_url_of
-from agentctl.providers.face import LLMProvider
-from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine, Settings, load_settings
 

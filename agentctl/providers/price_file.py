@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.errors import UsageError
+from agentctl.core.errors import UsageError
+from agentctl.core.text import safe_text
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.rates import price_of
+from agentctl.providers.price_table import price_of
 from agentctl.providers.tables import Table, read_own
 from agentctl.settings import PriceLine, Source
 from agentctl.settings.merge import validate
 from agentctl.settings.sources import Entry
-from agentctl.text import safe_text
 
 MOST_BYTES = 64 * 1024 * 1024
 FLAG = "--table"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from agentctl.messages import Completion, Delta, Reported, Request
-from agentctl.pricing import ModelFacts, Price
+from agentctl.core.messages import Completion, Delta, Reported, Request
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.protocols import LLMProvider as Socket
-from agentctl.providers.face import LLMProvider
+from agentctl.providers.base import LLMProvider
 
 
 class Priced(LLMProvider):

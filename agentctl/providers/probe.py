@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from urllib.parse import quote
 
-from agentctl.errors import ProviderUnavailable
+from agentctl.core.errors import ProviderUnavailable
+from agentctl.core.text import did_you_mean, redact, safe_text
 from agentctl.providers.endpoints import is_official, is_own_host
-from agentctl.providers.exchange import Answer, exchange
-from agentctl.providers.here import MOST_NAMES, name_of, ollama_models, parsed, tags_of
+from agentctl.providers.probe_http import Answer, exchange
+from agentctl.providers.selection import MOST_NAMES, name_of, ollama_models, parsed, tags_of
 from agentctl.settings import KEY_NAMES
 from agentctl.settings.merge import shown
-from agentctl.text import did_you_mean, redact, safe_text
 
 __all__ = ["KeyState", "Reach", "ollama_models", "reach"]
 

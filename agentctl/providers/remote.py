@@ -13,32 +13,32 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.lowlevel import RunVar
 
-from agentctl.bound import plain_bound
-from agentctl.breaker import RanPast
-from agentctl.errors import UsageError
-from agentctl.messages import Completion, Delta, Reported, Request
-from agentctl.pricing import ModelFacts, Price
+from agentctl.budget.breaker import RanPast
+from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.output_range import wish
+from agentctl.core.errors import UsageError
+from agentctl.core.messages import Completion, Delta, Reported, Request
+from agentctl.core.pricing import ModelFacts, Price
+from agentctl.core.text import did_you_mean, redact
 from agentctl.protocols import Outcome
-from agentctl.providers import door
+from agentctl.providers import litellm_loader as door
+from agentctl.providers.base import LLMProvider
 from agentctl.providers.cache_marks import marked, takes_marks
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat import Answer, as_messages, as_tools
+from agentctl.providers.chat_format import Answer, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
-from agentctl.providers.face import LLMProvider
-from agentctl.providers.families import published_vocabulary
-from agentctl.providers.readers import OpenAIReader
 from agentctl.providers.routes import ROUTES, Route
+from agentctl.providers.stream_readers import OpenAIReader
+from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
 from agentctl.settings.network import proxy_for
-from agentctl.text import did_you_mean, redact
-from agentctl.wishes import wish
 
 if TYPE_CHECKING:
     import httpx
 
-    from agentctl.providers.failures import Who
-    from agentctl.providers.gate import Attempt
+    from agentctl.providers.error_mapping import Who
+    from agentctl.providers.http_gate import Attempt
 
 HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
@@ -181,8 +181,8 @@ class RemoteProvider(LLMProvider):
     async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
         litellm = await door.ready()
-        from agentctl.providers.failures import translate  # noqa: PLC0415 - httpx comes with litellm
-        from agentctl.providers.gate import Attempt, Pledge  # noqa: PLC0415
+        from agentctl.providers.error_mapping import translate  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.http_gate import Attempt, Pledge  # noqa: PLC0415
 
         key, base_url = self._address(litellm)
         clamp = request.max_output_tokens or wish(self.facts).most
@@ -240,7 +240,7 @@ class RemoteProvider(LLMProvider):
 
     async def _send(self, litellm: ModuleType, request: Request, attempt: Attempt, key: str | None) -> Any:  # noqa: ANN401 - litellm's
         """Return litellm's stream of an answer."""
-        from agentctl.providers.gate import Gate  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
         asked: dict[str, object] = {**route.extra, **self._options()}
@@ -283,7 +283,7 @@ class RemoteProvider(LLMProvider):
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""
-        from agentctl.providers.gate import Network  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.http_gate import Network  # noqa: PLC0415 - httpx comes with litellm
 
         try:
             return self._network.get()
@@ -301,7 +301,7 @@ class RemoteProvider(LLMProvider):
             await self._network.get().aclose()
 
     def _who(self) -> Who:
-        from agentctl.providers.failures import Who  # noqa: PLC0415
+        from agentctl.providers.error_mapping import Who  # noqa: PLC0415
 
         return Who(
             self.provider,

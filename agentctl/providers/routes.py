@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.providers.readers import (
+from agentctl.providers.stream_readers import (
     AnthropicReader,
     GeminiReader,
     OllamaReader,

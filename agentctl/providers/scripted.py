@@ -6,10 +6,10 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from agentctl.errors import AgentctlError, ProviderUnavailable
-from agentctl.messages import Completion, Delta, Reported, Request
-from agentctl.pricing import FREE, ModelFacts, Price
-from agentctl.providers.face import LLMProvider
+from agentctl.core.errors import AgentctlError, ProviderUnavailable
+from agentctl.core.messages import Completion, Delta, Reported, Request
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.providers.base import LLMProvider
 
 Part: TypeAlias = Completion | Delta | Reported | AgentctlError | Callable[[Request], object]
 Step: TypeAlias = Part | Sequence[Part]
@@ -30,7 +30,7 @@ class ScriptedProvider(LLMProvider):
     answer without ``usage`` is in doubt, as it is with any provider: give it one where the test counts.
 
     >>> from agentctl import ScriptedProvider
-    >>> from agentctl.messages import Completion
+    >>> from agentctl.core.messages import Completion
     >>> model = ScriptedProvider([Completion("Hello.")])
     >>> model.invoke("Say hello.").text
     'Hello.'

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.errors import StateError
-from agentctl.providers.rates import Row
+from agentctl.core.errors import StateError
+from agentctl.providers.price_table import Row
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
 

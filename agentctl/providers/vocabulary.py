@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.tokens import rough_tokens
+from agentctl.context.tokens import rough_tokens
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

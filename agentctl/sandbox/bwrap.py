@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from agentctl.errors import ToolError
+from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult, FileNotice
-from agentctl.sandbox.control_group import (
+from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher
+from agentctl.sandbox.disk import MOST_GROWTH_BYTES, mebibytes, until_full
+from agentctl.sandbox.mount_plan import HOME, NO_SIZES, Ground, Layers, layers, options
+from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.resource_limits import (
     MOST_PROCESSES,
     NO_MEMORY_GROUP,
     ControlGroup,
@@ -22,16 +26,12 @@ from agentctl.sandbox.control_group import (
     data_bound,
     memory_bound,
 )
-from agentctl.sandbox.cover import HOME, NO_SIZES, Ground, Layers, layers, options
-from agentctl.sandbox.disk import MOST_GROWTH_BYTES, mebibytes, until_full
-from agentctl.sandbox.launcher import NO_SCOPES, WALLS, Launcher
-from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.seccomp import machine_here, program
-from agentctl.sandbox.sockets import SocketFiles
+from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied import DeniedPaths
+    from agentctl.sandbox.denied_paths import DeniedPaths
 
 MOST_FILE_BYTES = 4 * 1024**3
 MOST_ADDRESSES_KIB = 64 * 1024**2  # 64 GiB: runtimes reserve far more than they use

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.permission.obeyed import Obeyed, is_obeyed_name, obeyed_by
+from agentctl.core.autorun import Obeyed, is_obeyed_name, obeyed_by
 
 _TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick
 _GIT = Obeyed("never", "git")

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from agentctl.permission.obeyed import Obeyed, obeyed_by
+from agentctl.core.autorun import Obeyed, obeyed_by
 
 _HASH = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 _REF_VALUE = re.compile(rb"(?:" + _HASH + rb"|ref: (refs/[^\0\n]+))\n?")

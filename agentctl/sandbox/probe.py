@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.sandbox.cover import Ground, beneath, ways_in
+from agentctl.sandbox.mount_plan import Ground, beneath, ways_in
 
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 _OUTSIDE = ("/", "/etc", "/usr", "/var")

@@ -14,11 +14,11 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from agentctl.errors import ToolError
+from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.family import MARKER, Family, Head
-from agentctl.sandbox.guard import BesideGuard, GuardedHead, SubreaperGuard, has_subreaper
 from agentctl.sandbox.output import MORE, Output, Spool
+from agentctl.sandbox.process_guard import BesideGuard, GuardedHead, SubreaperGuard, has_subreaper
+from agentctl.sandbox.process_tree import MARKER, Family, Head
 from agentctl.settings.names import NO_RUN
 
 _GRACE_S = 0.5  # for what is still in the pipes when the command has ended

@@ -20,14 +20,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.permission.obeyed import Obeyed
+from agentctl.core.autorun import Obeyed
 from agentctl.protocols import FileNotice
-from agentctl.sandbox.cover import Ground, beneath
 from agentctl.sandbox.folder_index import FolderIndex, Found
 from agentctl.sandbox.git_files import configured_paths, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
-from agentctl.sandbox.moved_files import MovedFiles
+from agentctl.sandbox.mount_plan import Ground, beneath
+from agentctl.sandbox.quarantine import MovedFiles
 from agentctl.sandbox.stand_in import StandIn
 
 _MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentctl.settings.choice import ProviderChoice, choose_provider, ollama_to_ask, undecided
 from agentctl.settings.load import Checked, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
@@ -17,6 +16,7 @@ from agentctl.settings.names import (
     TOML_FIELDS,
 )
 from agentctl.settings.prices import PriceLine
+from agentctl.settings.provider_choice import ProviderChoice, choose_provider, ollama_to_ask, undecided
 from agentctl.settings.sources import Source
 
 __all__ = [

@@ -8,8 +8,8 @@ import shlex
 import stat
 from pathlib import Path
 
+from agentctl.core.text import safe_text
 from agentctl.settings.sources import Problem
-from agentctl.text import safe_text
 
 MOST_BYTES = 1024 * 1024
 PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it

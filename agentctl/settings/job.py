@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agentctl.attribution import kept, ref_of, repo_of
+from agentctl.settings.labels import kept, ref_of, repo_of
 
 
 class _System(NamedTuple):

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentctl.errors import ActionDenied
-from agentctl.limits import Parent
+from agentctl.core.errors import ActionDenied
+from agentctl.core.limits import Parent
 from agentctl.settings.names import CHILD_MARK, NO_RUN, PARENT_CAPABILITY, PARENT_RUN
 
 _BOTH = (PARENT_RUN, PARENT_CAPABILITY)

@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.errors import UsageError
-from agentctl.settings.engine import current_engine
+from agentctl.core.errors import UsageError
+from agentctl.core.text import safe_text
 from agentctl.settings.files import is_folder, is_there, read_own_file
+from agentctl.settings.host import current_engine
 from agentctl.settings.job import job_labels
 from agentctl.settings.lineage import parent_in
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.own_folders import folder_problems
-from agentctl.settings.project import (
+from agentctl.settings.project_files import (
     Found,
     apply_project_files,
     find_project_files,
@@ -33,7 +34,6 @@ from agentctl.settings.sources import (
     from_flags,
     from_toml,
 )
-from agentctl.text import safe_text
 
 MOST_PROBLEMS = 10
 

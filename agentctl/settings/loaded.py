@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agentctl.limits import Parent
+from agentctl.core.limits import Parent
+from agentctl.core.text import Redactor
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
-from agentctl.text import Redactor
-from agentctl.trust import Ignored, Offer
+from agentctl.settings.trust import Ignored, Offer
 
 
 @dataclass(frozen=True, slots=True)

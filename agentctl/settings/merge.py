@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
+from agentctl.core.text import safe_text
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
     DIR_FIELDS,
@@ -22,7 +23,6 @@ from agentctl.settings.names import (
 )
 from agentctl.settings.prices import WrongPrices
 from agentctl.settings.sources import Entry, Layer, Problem
-from agentctl.text import safe_text
 
 _PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 

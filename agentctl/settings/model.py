@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr
 
-from agentctl.settings.prices import PriceLine, price_lines
-from agentctl.settings.values import (
+from agentctl.settings.parsers import (
     address,
     count,
     dollars,
@@ -28,6 +27,7 @@ from agentctl.settings.values import (
     word,
     yes,
 )
+from agentctl.settings.prices import PriceLine, price_lines
 
 
 def _own_folder(kind: Literal["state", "config", "cache"]) -> Path:

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agentctl.core.text import safe_text
 from agentctl.settings.sources import Problem
-from agentctl.text import safe_text
 
 _VARIABLES = {"config folder": "AGENTCTL_CONFIG_DIR", "cache folder": "AGENTCTL_CACHE_DIR"}
 

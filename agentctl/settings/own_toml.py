@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.errors import StateError, UsageError
+from agentctl.core.errors import StateError, UsageError
 from agentctl.settings.sources import from_toml
 
 

@@ -8,9 +8,9 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from agentctl.core.text import did_you_mean
 from agentctl.settings.names import TOML_FIELDS
-from agentctl.settings.values import count, word
-from agentctl.text import did_you_mean
+from agentctl.settings.parsers import count, word
 
 PRICES_ALLOWED = 'a table of lines such as "provider/model" = { input = 0.15, output = 0.60 }'
 LINE_ALLOWED = "a table such as { input = 0.15, output = 0.60 }"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.names import (
     CHILD_MARK,
     ENV_NAMES,
@@ -24,7 +25,6 @@ from agentctl.settings.names import (
     TOML_FIELDS,
     flag_name,
 )
-from agentctl.text import did_you_mean, safe_text
 
 Kind = Literal[
     "flag",

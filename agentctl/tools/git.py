@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 import anyio
 from pydantic import Field
 
-from agentctl.errors import ToolError
+from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.tools.bench import Bench
-from agentctl.tools.files import really
-from agentctl.tools.private import PATH, hidden_now, refuse_denied
-from agentctl.tools.table import cell, counted, table
+from agentctl.tools.files.list import really
+from agentctl.tools.files.private import PATH, hidden_now, refuse_denied
+from agentctl.tools.files.walk import real_folder
+from agentctl.tools.tables import cell, counted, table
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, typed
-from agentctl.tools.walk import real_folder
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied import Found
+    from agentctl.sandbox.denied_paths import Found
 
 _PATIENCE_S = 30.0
 _MOST_ROWS = 200

@@ -11,9 +11,9 @@ from typing import Literal
 
 import anyio
 
-from agentctl.tools.bench import Bench
 from agentctl.tools.system import uptime
-from agentctl.tools.table import cell, counted, facts, size, table
+from agentctl.tools.tables import cell, counted, facts, size, table
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, typed
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 from pydantic import Field
 
-from agentctl.errors import ToolError
-from agentctl.tools.bench import Bench
-from agentctl.tools.table import counted, size, table
+from agentctl.core.errors import ToolError
+from agentctl.tools.tables import counted, size, table
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, typed
 
 if TYPE_CHECKING:

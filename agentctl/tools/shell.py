@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from agentctl.errors import SandboxUnavailable, ToolError, UsageError
+from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
+from agentctl.core.framing import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
-from agentctl.text.framing import escape_frames, frames_note
-from agentctl.tools.bench import Bench
-from agentctl.tools.table import cell
+from agentctl.tools.tables import cell
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, capped, typed
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see

@@ -11,10 +11,10 @@ from typing import Protocol
 import anyio
 from pydantic import Field
 
-from agentctl.errors import ToolError
-from agentctl.permission.targets import Target
-from agentctl.tools.bench import Bench
-from agentctl.tools.table import counted, facts, size, span, table
+from agentctl.core.errors import ToolError
+from agentctl.core.targets import Target
+from agentctl.tools.tables import counted, facts, size, span, table
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, TargetOf, typed
 
 _PSEUDO = frozenset(

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agentctl.errors import ToolError
-from agentctl.messages import ToolSpec
-from agentctl.permission.targets import Kind, Subject, Target
+from agentctl.core.errors import ToolError
+from agentctl.core.messages import ToolSpec
+from agentctl.core.targets import Kind, Subject, Target
+from agentctl.core.text import did_you_mean, safe_text
 from agentctl.protocols import Reply
-from agentctl.text import did_you_mean, safe_text
-from agentctl.tools.bench import MOST_BYTES
+from agentctl.tools.tool import MOST_BYTES
 
 if TYPE_CHECKING:
-    from agentctl.permission.obeyed import Obeyed
+    from agentctl.core.autorun import Obeyed
     from agentctl.protocols import Effect
-    from agentctl.tools.bench import Bench
+    from agentctl.tools.tool import Bench
 
 
 class Arguments(BaseModel):

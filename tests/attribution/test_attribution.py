@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.attribution import MOST_VALUE, attributed, checked, git_labels, kept, ref_of, repo_of
-from agentctl.errors import UsageError
+from agentctl.core.errors import UsageError
+from agentctl.settings.labels import MOST_VALUE, attributed, checked, git_labels, kept, ref_of, repo_of
 
 REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
 

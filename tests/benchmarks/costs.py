@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.ledger.store import Store  # noqa: E402 - the tests are no package of the path
+from agentctl.ledger.database import Store  # noqa: E402 - the tests are no package of the path
 from tests.ledger.many_rows import EVEN, fill  # noqa: E402
 
 

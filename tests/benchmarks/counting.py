@@ -17,13 +17,13 @@ import anyio
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.conversation import Conversation  # noqa: E402 - the tests are no package of the path
-from agentctl.events import Event  # noqa: E402
-from agentctl.measure import PLAIN, ROUGH, Measure  # noqa: E402
-from agentctl.messages import Completion, Message, ToolCall, Usage  # noqa: E402
-from agentctl.plan import Plan  # noqa: E402
-from agentctl.pricing import ModelFacts  # noqa: E402
-from agentctl.providers.families import gauge_for, measure_for  # noqa: E402
+from agentctl.context.measure import PLAIN, ROUGH, Measure  # noqa: E402
+from agentctl.core.events import Event  # noqa: E402
+from agentctl.core.messages import Completion, Message, ToolCall, Usage  # noqa: E402
+from agentctl.core.pricing import ModelFacts  # noqa: E402
+from agentctl.providers.tokenizers import gauge_for, measure_for  # noqa: E402
+from agentctl.runner.conversation import Conversation  # noqa: E402 - the tests are no package of the path
+from agentctl.runner.plan import Plan  # noqa: E402
 from tests.counting.parts import TEXTS, TOOLS, turns  # noqa: E402
 
 FACTS = ModelFacts("openai", "gpt-4o", context_window=1_000_000)

@@ -33,14 +33,14 @@ from typing import TypeVar
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.budget import Ask, Charge, Hold, Keep  # noqa: E402 - the tests are no package of the path
-from agentctl.errors import LimitName, Verdict  # noqa: E402
-from agentctl.ledger.book import Book  # noqa: E402
+from agentctl.budget.rules import Ask, Charge, Hold, Keep  # noqa: E402 - the tests are no package of the path
+from agentctl.core.errors import LimitName, Verdict  # noqa: E402
+from agentctl.core.limits import CostLimit  # noqa: E402
+from agentctl.core.messages import Usage  # noqa: E402
 from agentctl.ledger.check import check  # noqa: E402
+from agentctl.ledger.database import Store  # noqa: E402
 from agentctl.ledger.report import costs_window  # noqa: E402
-from agentctl.ledger.store import Store  # noqa: E402
-from agentctl.limits import CostLimit  # noqa: E402
-from agentctl.messages import Usage  # noqa: E402
+from agentctl.ledger.transactions import Book  # noqa: E402
 from tests.ledger.many_rows import BIG, fill  # noqa: E402
 from tests.ledger.spender import FACTS  # noqa: E402
 

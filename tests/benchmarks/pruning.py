@@ -17,11 +17,11 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.context import prune  # noqa: E402 - the tests are no package of the path
-from agentctl.context_manager import ContextManager  # noqa: E402
-from agentctl.known import Known  # noqa: E402
-from agentctl.messages import Message, ToolCall  # noqa: E402
-from agentctl.providers.chat import as_messages  # noqa: E402
+from agentctl.context.manager import ContextManager  # noqa: E402
+from agentctl.context.message_cache import Known  # noqa: E402
+from agentctl.context.pruning import prune  # noqa: E402 - the tests are no package of the path
+from agentctl.core.messages import Message, ToolCall  # noqa: E402
+from agentctl.providers.chat_format import as_messages  # noqa: E402
 from tests.context.needles import KINDS, by_age, by_relevance, shares  # noqa: E402
 
 TURN = 0.015

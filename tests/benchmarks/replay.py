@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 import anyio  # noqa: E402 - the tests are no package of the path
 
-from agentctl.pricing import Price  # noqa: E402
+from agentctl.core.pricing import Price  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
 from tests.replay.recording import Size, record  # noqa: E402
 from tests.replay.replaying import LIMIT, Bill, no_pruning, ours, sliding_window  # noqa: E402

@@ -25,7 +25,7 @@ _CHUNK = 20  # commands of one process, before the other checkout has its turn
 
 async def seconds(workspace: Path, rounds: int) -> list[float]:
     """Return the wall time of each command, after a first one that looks around."""
-    from agentctl.sandbox.choose import open_sandbox
+    from agentctl.sandbox.select import open_sandbox
 
     sandbox = await open_sandbox("auto", workspace=workspace, network=False, read_only=False)
     taken = []
@@ -38,7 +38,7 @@ async def seconds(workspace: Path, rounds: int) -> list[float]:
 
 async def peak_after(workspace: Path, command: str) -> int:
     """Return the most memory that this process ever had, in bytes, after a command."""
-    from agentctl.sandbox.choose import open_sandbox
+    from agentctl.sandbox.select import open_sandbox
 
     sandbox = await open_sandbox("auto", workspace=workspace, network=False, read_only=False)
     result = await sandbox.run(command, timeout=600, more=True)

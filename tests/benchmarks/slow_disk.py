@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agentctl.budget import Charge, Hold
-from agentctl.ledger.book import Book
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.budget.rules import Charge, Hold
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.kernel import Syncs
 from tests.ledger.parts import ask
 

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.providers import door
+from agentctl.providers import litellm_loader as door
 from tests.bill.audit import Audit
 from tests.bill.parts import TARIFF, TASK, Here, priced
 from tests.cli.conftest import Commands, Ended

@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from agentctl.cli.document import run_document
+from agentctl.cli.documents import run_document
 from agentctl.protocols import Observer
+from agentctl.runner.assemble import assemble
 from agentctl.settings import choose_provider, load_settings
-from agentctl.wiring import assemble
 from tests.bill.book import Book, book_of
 from tests.wire.server import Answer, Books, Call, Rates, WireRequest
 

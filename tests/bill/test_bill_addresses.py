@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from agentctl.events import CallWaited, Record
+from agentctl.core.events import CallWaited, Record
 from tests.bill.parts import KEY, PAID, PENNY, Document, Here, reaching
 from tests.cli.conftest import Ended
 from tests.wire.plugin import OpenWire

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.calls import Calls
-from agentctl.errors import ProviderError, QuotaExceeded
-from agentctl.events import CallHeld, CallRetried, Event
+from agentctl.core.errors import ProviderError, QuotaExceeded
+from agentctl.core.events import CallHeld, CallRetried, Event
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, Usage
+from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Message, Usage
-from agentctl.pricing import ModelFacts
 from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.runner.model_calls import Calls
 from tests.bill.book import book_of
 from tests.bill.parts import FORMATS, KEY, PAID, Here, assert_accounted, reaching
 from tests.calls.test_calls import ANSWER, PRICE

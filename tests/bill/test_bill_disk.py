@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.events import CallHeld, Event, ModelAnswered, Record, RunStarted
-from agentctl.ledger.book import Book
+from agentctl.core.events import CallHeld, Event, ModelAnswered, Record, RunStarted
+from agentctl.core.limits import CostLimit
+from agentctl.ledger.database import Store
 from agentctl.ledger.schema import MIGRATIONS
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
+from agentctl.ledger.transactions import Book
 from tests.bill.book import book_of
 from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
 from tests.cli.conftest import Commands, Ended

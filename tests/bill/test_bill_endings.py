@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from agentctl.breaker import Overrun
-from agentctl.calls import Calls
-from agentctl.errors import ProviderError
+from agentctl.budget.breaker import Overrun
+from agentctl.core.errors import ProviderError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Message
 from agentctl.providers.remote import RemoteProvider
+from agentctl.runner.model_calls import Calls
 from agentctl.settings import PriceLine
 from tests.bill.audit import Audit
 from tests.bill.bodies import event

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.providers.named import OllamaProvider
+from agentctl.providers.factory import OllamaProvider
 from tests.bill.book import book_of
 from tests.bill.parts import (
     FORMATS,

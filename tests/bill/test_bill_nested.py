@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger.clock import system_clock
-from agentctl.limits import CostLimit, Parent
-from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.select import open_sandbox
 from tests.bill.nests import INNER, OUTER, inner, scopes, starting
 from tests.bill.parts import KEY, PENNY, Here, reaching
 from tests.cli.conftest import Commands
@@ -237,7 +237,7 @@ async def test_a_child_whose_parent_ends_between_hold_and_sending_sends_nothing(
 async def test_a_child_that_cannot_show_whose_it_is_sends_nothing(
     user: Here, outer: Outer, wire: OpenWire, environ: dict[str, str], said: str
 ) -> None:
-    from agentctl.errors import ActionDenied
+    from agentctl.core.errors import ActionDenied
 
     server = opened(wire, PENNY.busy)
     try:
@@ -329,8 +329,8 @@ def test_an_estimate_in_a_child_is_judged_under_the_limits_of_its_parent(
 
 
 async def test_an_estimate_is_refused_where_the_first_call_would_be(user: Here, wire: OpenWire) -> None:
+    from agentctl.runner.assemble import foretell
     from agentctl.settings import choose_provider, load_settings
-    from agentctl.wiring import foretell
 
     parent = Outer(user, dollars="0.001")
     server = opened(wire, PENNY.busy)

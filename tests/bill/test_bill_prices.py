@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from agentctl.breaker import Overrun
-from agentctl.calls import Calls
-from agentctl.errors import ProviderError
+from agentctl.budget.breaker import Overrun
+from agentctl.core.errors import ProviderError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.limits import CostLimit
-from agentctl.messages import Message
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tables import TABLE
+from agentctl.runner.model_calls import Calls
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
 from tests.bill.flood import FloodServer, chunked

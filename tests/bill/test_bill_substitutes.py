@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.cli.document import run_document
-from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
-from agentctl.pricing import ModelFacts, Price, worst_nano
+from agentctl.cli.documents import run_document
+from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price, worst_nano
+from agentctl.runner.assemble import assemble
 from agentctl.settings import ProviderChoice, load_settings
-from agentctl.wiring import assemble
 from tests.bill.book import Attempt
 from tests.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, reaching
 from tests.cli.conftest import Ended

@@ -19,19 +19,19 @@ import anyio
 import httpx
 import pytest
 
-from agentctl.calls import Calls
-from agentctl.errors import AgentctlError, AuthFailed, ProviderUnavailable
-from agentctl.events import CallSent, CallVoided, Event
+from agentctl.core.errors import AgentctlError, AuthFailed, ProviderUnavailable
+from agentctl.core.events import CallSent, CallVoided, Event
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Message, Request
+from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Message, Request
-from agentctl.pricing import Price
 from agentctl.protocols import LLMProvider
-from agentctl.providers.gate import Attempt, Gate, Network, Pledge
+from agentctl.providers.http_gate import Attempt, Gate, Network, Pledge
 from agentctl.providers.priced import Priced
-from agentctl.providers.readers import OpenAIReader
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.providers.stream_readers import OpenAIReader
+from agentctl.runner.model_calls import Calls
 from tests.bill.bodies import spoken
 from tests.bill.book import Attempt as Row
 from tests.bill.book import book_of
@@ -484,10 +484,10 @@ UNLOADED = """
 import sys, anyio
 from decimal import Decimal
 from pathlib import Path
-from agentctl.calls import Calls
+from agentctl.runner.model_calls import Calls
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Message
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message
 from agentctl.providers.remote import RemoteProvider
 
 async def main():

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.errors import UnknownPrice
+from agentctl.core.errors import UnknownPrice
 from tests.bill.book import book_of
 from tests.bill.parts import (
     FORMATS,

@@ -19,11 +19,11 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.budget import Ask
+from agentctl.budget.rules import Ask
 from agentctl.cli.app import main
+from agentctl.core.limits import CostLimit
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.pricing import ModelFacts, Price
 from tests.bill.audit import Audit
 from tests.bill.book import Book, book_of
 from tests.bill.parts import (
@@ -103,9 +103,9 @@ def test_b11_nothing_else_in_the_house_asks_a_provider() -> None:
 SECOND = """
 import sys, anyio
 from pathlib import Path
-from agentctl.budget import Ask, Hold
+from agentctl.budget.rules import Ask, Hold
 from agentctl.ledger import SqliteLedger
-from agentctl.pricing import ModelFacts, Price
+from agentctl.core.pricing import ModelFacts, Price
 from decimal import Decimal
 
 async def main():

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.bound import FIXED, Known, bound, learn, message_bytes, plain_bound, tool_bytes
-from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.budget.input_bound import FIXED, Known, bound, learn, message_bytes, plain_bound, tool_bytes
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 
 texts = st.text(max_size=200)
 messages = st.lists(st.builds(Message, st.sampled_from(["user", "assistant", "tool"]), texts), max_size=6).map(tuple)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import JOINT, PER_PART, Known, bound, message_bytes, plain_bound, weight
-from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.budget.input_bound import JOINT, PER_PART, Known, bound, message_bytes, plain_bound, weight
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.providers import vocabulary
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object", "properties": {"at": {"type": "string"}}}),)

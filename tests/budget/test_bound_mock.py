@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import Ground, bound, plain_bound
-from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, contradiction
+from agentctl.budget.input_bound import Ground, bound, plain_bound
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts, contradiction
 
 FACTS = ModelFacts("p", "m")
 

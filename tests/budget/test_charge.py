@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge, dearest_charge
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import FREE, ModelFacts, Price, Tier, charge_nano
-from agentctl.pricing.substitutes import Substitute
+from agentctl.budget.rules import Charge, dearest_charge
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano
+from agentctl.core.substitutes import Substitute
 from tests.budget.test_pricing import usages
 
 USAGE = Usage(100, 10, cached_input_tokens=20, cache_write_tokens=40)

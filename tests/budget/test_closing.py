@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.bound import plain_bound
-from agentctl.budget import Keep
-from agentctl.closing import Closing, last_request, summary
-from agentctl.digest import Digest
-from agentctl.limits import CostLimit
-from agentctl.messages import Message, Request, ToolCall, Usage
-from agentctl.pricing import ModelFacts, Price, worst_nano
-from agentctl.remaining import Remaining
-from agentctl.results import LimitUse
-from agentctl.wishes import Wish
+from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.last_answer import Closing, last_request, summary
+from agentctl.budget.output_range import Wish
+from agentctl.budget.remaining import Remaining
+from agentctl.budget.rules import Keep
+from agentctl.context.digest import Digest
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price, worst_nano
+from agentctl.core.results import LimitUse
 
 PRICE = Price(Decimal("2.5"), Decimal(10))
 FACTS = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=16_384)

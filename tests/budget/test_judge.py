@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import Amounts, Ask, Room, Wait, Worst, judge, warned, worst_case
-from agentctl.errors import UsageError, Verdict
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import FREE, ModelFacts, Price, contradiction
-from agentctl.wishes import Wish, wish
+from agentctl.budget.output_range import Wish, wish
+from agentctl.budget.rules import Amounts, Ask, Room, Wait, Worst, judge, warned, worst_case
+from agentctl.core.errors import UsageError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, contradiction
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=256, most=4_096, hour_limit_nano=None)

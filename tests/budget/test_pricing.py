@@ -9,8 +9,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.messages import Usage
-from agentctl.pricing import FREE, Price, Tier, charge_nano, most_output, to_nano, to_usd, worst_nano
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE, Price, Tier, charge_nano, most_output, to_nano, to_usd, worst_nano
 
 BOUNDARIES = (0, 1, 128_000, 200_000, 272_000)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.messages import Usage
-from agentctl.pricing import FREE, ModelFacts, Price, Tier, charge_nano, most_output, worst_nano
-from agentctl.pricing.substitutes import Substitute, dearest_of, same_amounts, substitute_of
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano, most_output, worst_nano
+from agentctl.core.substitutes import Substitute, dearest_of, same_amounts, substitute_of
 from tests.budget.test_charge import price_shapes
 from tests.budget.test_pricing import input_tokens, usages
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agentctl.errors import ActionDenied, TaskFailed
+from agentctl.core.errors import ActionDenied, TaskFailed
 from agentctl.providers.builtin.provider import choose
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.errors import ActionDenied, AgentctlError, TaskFailed
-from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.protocols import LLMProvider
 from agentctl.providers.builtin.provider import BuiltinProvider, choose, questions
 from agentctl.providers.builtin.verbs import CHANGES

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.providers.builtin.changes import find_change
+from agentctl.providers.builtin.change_requests import find_change
+from agentctl.providers.builtin.lookup import Row
 from agentctl.providers.builtin.provider import choose
-from agentctl.providers.builtin.row import Row
 from agentctl.providers.builtin.table import ROWS
-from agentctl.tools import toolbox
+from agentctl.tools.toolbox import toolbox
 
 KINDS = {
     "name": ("string", "zork"),

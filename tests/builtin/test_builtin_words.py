@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.errors import ActionDenied, TaskFailed
+from agentctl.core.errors import ActionDenied, TaskFailed
 from agentctl.providers.builtin.provider import choose
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.calls import Calls
-from agentctl.errors import BudgetExceeded, ProviderUnavailable
+from agentctl.budget.output_range import Wish, wish, wish_after_cut, wish_for_turn
+from agentctl.core.errors import BudgetExceeded, ProviderUnavailable
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts, charge_nano
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Message, ToolCall, ToolSpec, Usage
-from agentctl.pricing import ModelFacts, charge_nano
-from agentctl.wishes import Wish, wish, wish_after_cut, wish_for_turn
+from agentctl.runner.model_calls import Calls
 from tests.calls.test_calls import FACTS, HELLO, PRICE, Desk
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object"}),)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from agentctl.breaker import breaker_info, tripped
-from agentctl.cli.document import breaker_document
-from agentctl.errors import BudgetExceeded, LimitName, Verdict
+from agentctl.budget.breaker import breaker_info, tripped
+from agentctl.cli.documents import breaker_document
+from agentctl.cli.ui.run_table import tripped_words
+from agentctl.core.errors import BudgetExceeded, LimitName, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import Price, charge_nano
-from agentctl.ui.table import tripped_words
 from tests.calls.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 
 NONE = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)

@@ -12,18 +12,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.bound import plain_bound
-from agentctl.budget import Amounts, Spend
-from agentctl.calls import Calls
-from agentctl.errors import (
-    AuthFailed,
-    BudgetExceeded,
-    ProviderUnavailable,
-    RateLimited,
-    StateError,
-    UnknownPrice,
-)
-from agentctl.events import (
+from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.rules import Amounts, Spend
+from agentctl.core.errors import AuthFailed, BudgetExceeded, ProviderUnavailable, RateLimited, StateError, UnknownPrice
+from agentctl.core.events import (
     CallDoubted,
     CallHeld,
     CallRetried,
@@ -34,11 +26,12 @@ from agentctl.events import (
     LimitsMeasured,
     LimitWarned,
 )
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Message, Request, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, charge_nano
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Message, Request, Usage
-from agentctl.pricing import FREE, ModelFacts, Price, charge_nano
 from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.runner.model_calls import Calls
 
 PRICE = Price(Decimal(1), Decimal(10))
 FACTS = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=16_384)

@@ -11,14 +11,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
-from agentctl.budget import Amounts, Ask, Charge, Hold
-from agentctl.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
-from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
+from agentctl.budget.input_bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold
+from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
+from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.pricing import ModelFacts
 from agentctl.providers.scripted import Part, ScriptedProvider
 from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 

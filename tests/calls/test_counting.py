@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.bound import bound, plain_bound, weigh_by
-from agentctl.errors import BudgetExceeded
-from agentctl.events import CallHeld, CallWaited
+from agentctl.budget.input_bound import bound, plain_bound, weigh_by
+from agentctl.core.errors import BudgetExceeded
+from agentctl.core.events import CallHeld, CallWaited
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.providers import vocabulary
 from agentctl.providers.scripted import Step
 from tests.calls.test_calls import FACTS, Desk

@@ -17,18 +17,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from agentctl.budget import Amounts
-from agentctl.calls import Calls
-from agentctl.errors import AuthFailed, BudgetExceeded, ProviderUnavailable, StateError
-from agentctl.events import AnswerStreamed, CallHeld, CallSent, CallWaited, Emit, Event, LimitWarned
+from agentctl.budget.rules import Amounts
+from agentctl.core.errors import AuthFailed, BudgetExceeded, ProviderUnavailable, StateError
+from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallWaited, Emit, Event, LimitWarned
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Request, Usage
+from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Request, Usage
-from agentctl.pricing import Price
 from agentctl.protocols import LLMProvider
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.stream import HANG_UP_S
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.streaming import HANG_UP_S
 from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
 CUT = Completion("half", usage=Usage(100, 4_096), stop="length")

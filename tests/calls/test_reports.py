@@ -13,19 +13,19 @@ from typing import NamedTuple
 import anyio
 import pytest
 
-from agentctl.bound import plain_bound
-from agentctl.breaker import Overrun
-from agentctl.budget import Amounts, Ask
-from agentctl.errors import BudgetExceeded, ProviderUnavailable
-from agentctl.events import CallHeld, CallSettled
+from agentctl.budget.breaker import Overrun
+from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.rules import Amounts, Ask
+from agentctl.core.errors import BudgetExceeded, ProviderUnavailable
+from agentctl.core.events import CallHeld, CallSettled
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Message, Reported, Request, Usage
+from agentctl.core.pricing import FREE, MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
+from agentctl.ledger.forecast import outlook
 from agentctl.ledger.likeness import Percentiles
-from agentctl.ledger.outlook import outlook
 from agentctl.ledger.report import CostQuery, costs_report
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Message, Reported, Request, Usage
-from agentctl.pricing import FREE, MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
 from tests.calls.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 
 CLASSES = Price(

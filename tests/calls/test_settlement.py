@@ -15,18 +15,18 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from agentctl.breaker import RanPast
-from agentctl.budget import Amounts, Charge, Settlement
-from agentctl.calls import Calls
-from agentctl.errors import AuthFailed, LedgerBusy, ProviderUnavailable, StateError
-from agentctl.events import CallHeld, CallSettled, CallUnsettled, Event
+from agentctl.budget.breaker import RanPast
+from agentctl.budget.rules import Amounts, Charge, Settlement
+from agentctl.core.errors import AuthFailed, LedgerBusy, ProviderUnavailable, StateError
+from agentctl.core.events import CallHeld, CallSettled, CallUnsettled, Event
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
-from agentctl.ledger.owner import turn
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.ledger.locks import turn
 from agentctl.providers.scripted import Step
+from agentctl.runner.model_calls import Calls
 from tests.calls.test_calls import ANSWER, COST, FACTS, HELLO, Desk
 
 WAIT_S = 0.3

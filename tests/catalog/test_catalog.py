@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.pricing import FREE, ModelFacts, Price, Tier
+from agentctl.core.pricing import FREE, ModelFacts, Price, Tier
 from agentctl.providers.catalog import ROUTER, SEARCH, load_catalog
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine

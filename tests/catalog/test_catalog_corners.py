@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import StateError, UsageError
-from agentctl.pricing import FREE, ModelFacts, Price, Tier
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.pricing import FREE, ModelFacts, Price, Tier
 from agentctl.providers.catalog import load_catalog
 from agentctl.settings import PriceLine
 from tests.catalog.parts import CHAT, made, write_table

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
-from agentctl.messages import Usage
-from agentctl.pricing import charge_nano, worst_nano
+from agentctl.core.errors import UsageError
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import charge_nano, worst_nano
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.rates import price_of
+from agentctl.providers.price_table import price_of
 from agentctl.providers.tables import OWN, TABLE, Table, read_own, read_table
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 
@@ -180,7 +180,7 @@ def test_the_table_is_found_without_importing_litellm(tmp_path: Path) -> None:
 def test_without_litellm_the_cure_is_said(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['litellm'] = None; "
-        "from agentctl.errors import StateError; from agentctl.providers.catalog import load_catalog\n"
+        "from agentctl.core.errors import StateError; from agentctl.providers.catalog import load_catalog\n"
         "try: load_catalog().facts('openai', 'gpt-4o-mini')\n"
         "except StateError as error: print(error.message)\n"
         "print(load_catalog().facts('ollama', 'llama3.1', own_host=True).price.is_free)"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
-from agentctl.pricing import FREE, Price, Tier
+from agentctl.core.errors import UsageError
+from agentctl.core.pricing import FREE, Price, Tier
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.price_file import catalog_with
 from agentctl.providers.tables import TABLE, _installed

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import Ask, worst_case
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, Price, Tier, charge_nano, contradiction
-from agentctl.providers.rates import price_of, served_at, tokens, unknown_fee
+from agentctl.budget.rules import Ask, worst_case
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price, Tier, charge_nano, contradiction
+from agentctl.providers.price_table import price_of, served_at, tokens, unknown_fee
 
 PLAIN: Mapping[str, object] = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("0.00002")}
 

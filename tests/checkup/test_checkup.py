@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.checkup import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
+from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.limits import CostLimit, Parent
 from agentctl.providers.create import create_llm_provider
 from agentctl.providers.probe import Reach
+from agentctl.runner.provider_test import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
 from agentctl.settings import load_settings
 from tests.providers.parts import FORMATS, KEY, MODELS, Wire, provider_at
 from tests.wire.server import Answer, Call, Fault, Rates, WireRequest, WireServer

@@ -16,14 +16,14 @@ import anyio
 import anyio.to_thread
 
 from agentctl.__main__ import main
-from agentctl.cli.drive import leave_at_once
-from agentctl.errors import AuthFailed, ProviderUnavailable
-from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
-from agentctl.orchestrator import Orchestrator
-from agentctl.pricing import ModelFacts, Price
+from agentctl.cli.run.signals import leave_at_once
+from agentctl.core.errors import AuthFailed, ProviderUnavailable
+from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.assemble import assemble, plan_of
+from agentctl.runner.orchestrator import Orchestrator
 from agentctl.settings import Loaded, ProviderChoice
-from agentctl.wiring import assemble, plan_of
 
 PRICED = ModelFacts(
     provider="scripted",

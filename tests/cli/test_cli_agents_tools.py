@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.agents import MOST_TOOLS, AgentSpec, load_agents
-from agentctl.routing import ranked_tools, route
-from agentctl.tools import TOOLS, arguments_of
-from agentctl.tools.kit import NEED_A_BOUNDARY
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec, load_agents
+from agentctl.runner.routing import ranked_tools, route
+from agentctl.runner.toolset import NEED_A_BOUNDARY
+from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.cli.conftest import Commands, Here
 from tests.cli.test_cli_weight import loaded_by
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.exits import SENTENCES, ExitStatus, exit_status
-from agentctl.errors import AgentctlError, Interrupted, UsageError
-from agentctl.version import __version__
+from agentctl.cli.exit_codes import SENTENCES, ExitStatus, exit_status
+from agentctl.core.errors import AgentctlError, Interrupted, UsageError
+from agentctl.core.version import __version__
 from tests.cli.conftest import Commands, Ended
 
 Here = Callable[..., Ended]

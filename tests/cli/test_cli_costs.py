@@ -15,12 +15,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.cli.cost_table import _cells
-from agentctl.cli.cost_window import Asked, Window, window
+from agentctl.cli.costs.table import _cells
+from agentctl.cli.costs.time_window import Asked, Window, window
+from agentctl.cli.ui.bars import bar, has_blocks, sparkline
+from agentctl.core.limits import CostLimit
 from agentctl.ledger.grouping import Slot
 from agentctl.ledger.zone import Zone, zone
-from agentctl.limits import CostLimit
-from agentctl.ui.bars import bar, has_blocks, sparkline
 from tests.cli.conftest import Commands, Ended
 from tests.cli.test_cli_pipes import into_a_closed_pipe
 from tests.ledger.parts import read_only

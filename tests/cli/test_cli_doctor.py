@@ -232,7 +232,7 @@ def test_a_reader_that_leaves_ends_it_silently(agentctl: Commands) -> None:
 
 def test_it_loads_no_client_of_a_provider() -> None:
     loaded = loaded_by("doctor", "--offline")
-    assert "agentctl.examination" in loaded
+    assert "agentctl.cli.doctor.examination" in loaded
     assert loaded & {"litellm", "openai", "httpx", "rich", "psutil"} == set()
 
 

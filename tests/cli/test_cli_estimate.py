@@ -12,8 +12,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from agentctl.pricing import ModelFacts, Price
 from tests.bill.book import book_of
 from tests.bill.parts import FORMATS, KEY, PAID, TASK, priced, reaching
 from tests.cli.conftest import Commands, Here
@@ -272,6 +272,6 @@ def test_a_file_that_is_not_trusted_tightens_the_estimate_and_nothing_is_remembe
 def test_it_needs_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     loaded = loaded_by("run", "--estimate", TASK)
-    assert "agentctl.estimate" in loaded
-    assert loaded & (HEAVY - {"agentctl.wiring", "psutil"}) == set()
+    assert "agentctl.runner.estimate" in loaded
+    assert loaded & (HEAVY - {"agentctl.runner.assemble", "psutil"}) == set()
     assert json.dumps(sorted(name for name in loaded if name.startswith("rich."))) == "[]"

@@ -8,9 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget import Ask
+from agentctl.budget.rules import Ask
+from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
 from tests.cli.conftest import Ended
 from tests.ledger.parts import FACTS
 

@@ -9,15 +9,15 @@ import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 
 from agentctl.cli.app import build
-from agentctl.cli.exits import SENTENCES
-from agentctl.cli.flags import answered
-from agentctl.cli.help import _TOPICS
-from agentctl.cli.task import MEANT, asked
-from agentctl.errors import UsageError
-from agentctl.rules import parse_rule
+from agentctl.cli.exit_codes import SENTENCES
+from agentctl.cli.help.command import _TOPICS
+from agentctl.cli.options import answered
+from agentctl.cli.run.task_input import MEANT, asked
+from agentctl.core.errors import UsageError
+from agentctl.core.tool_rules import parse_rule
 from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
-from agentctl.settings.meanings import MEANINGS
 from agentctl.settings.names import SECRET_FIELDS
+from agentctl.settings.show import MEANINGS
 from tests.cli.conftest import Here
 
 ROOT = typer.main.get_command(build())

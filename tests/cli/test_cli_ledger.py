@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget import Charge
-from agentctl.messages import Usage
-from agentctl.sandbox.family import MARKER
+from agentctl.budget.rules import Charge
+from agentctl.core.messages import Usage
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.process_tree import MARKER
 from agentctl.settings.names import CHILD_MARK
 from tests.cli.conftest import ROOT, Commands
 from tests.cli.conftest import Here as InThisProcess

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import system_clock
-from agentctl.limits import CostLimit
 from tests.checkup.test_checkup import good
 from tests.cli.conftest import KEY, Here
 from tests.ledger.process import Process
@@ -66,8 +66,8 @@ def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
 
 
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
-    from agentctl.budget import Amounts
-    from agentctl.cli.runs import _drawn
+    from agentctl.budget.rules import Amounts
+    from agentctl.cli.runs.command import _drawn
     from agentctl.ledger.tree import Branch
 
     def branch(name: str, parent: str | None, depth: int, **more: object) -> Branch:

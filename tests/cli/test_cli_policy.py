@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.tools import TOOLS, arguments_of
-from agentctl.tools.kit import NEED_A_BOUNDARY
+from agentctl.runner.toolset import NEED_A_BOUNDARY
+from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.cli.conftest import Here
 
 TARGET = arguments_of("docker_logs")[0]

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget import Hold, dearest_charge
-from agentctl.cli.repriced_shown import RepricedView, text
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Hold, dearest_charge
+from agentctl.cli.ledger.reprice_output import RepricedView, text
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import Price
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import Price
+from agentctl.ledger.transactions import Book
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.tables import _installed
 from tests.cli.conftest import Ended

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.failure import crashed
-from agentctl.learned import LearnedCounts
+from agentctl.cli.error_output import crashed
 from agentctl.ledger.check import check
+from agentctl.runner.learned_counts import LearnedCounts
 from tests.cli.conftest import Here
 from tests.ledger.hands import begin, opened, send
 from tests.ledger.other_user import as_user, home_of_user, not_of_user, root_only
@@ -55,7 +55,7 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
 
 
 async def test_what_root_learns_of_a_models_counting_is_the_users(home: Path) -> None:
-    from agentctl.calibration import Line
+    from agentctl.context.calibration import Line
 
     await LearnedCounts(home / ".cache" / "agentctl").remember("p", "m", {"bytes": Line(1.0, 2.0)})
     assert not_of_user(home) == {}

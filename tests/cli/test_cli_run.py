@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.orchestrator import Orchestrator
+from agentctl.runner.orchestrator import Orchestrator
 from tests.cli.conftest import Commands, Ended
 
 Here = Callable[..., Ended]

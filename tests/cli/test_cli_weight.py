@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import ROOT
 
-HEAVY = {"litellm", "aiodocker", "aiohttp", "psutil", "openai", "httpx", "rich.live", "agentctl.wiring"}
+HEAVY = {"litellm", "aiodocker", "aiohttp", "psutil", "openai", "httpx", "rich.live", "agentctl.runner.assemble"}
 PROGRAM = (
     "import json, sys; from agentctl.cli.app import main; main(sys.argv[1:]); "
     "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
@@ -36,15 +36,15 @@ def test_what_needs_no_run_loads_no_weight(words: list[str]) -> None:
 
 
 def test_costs_loads_the_ledger_and_no_more() -> None:
-    assert loaded_by("costs") & {*HEAVY, "rich", "agentctl.orchestrator"} == set()
+    assert loaded_by("costs") & {*HEAVY, "rich", "agentctl.runner.orchestrator"} == set()
 
 
 def test_a_run_loads_no_screen_library_and_no_engine() -> None:
     loaded = loaded_by("run", "How much memory is used?")
-    assert "agentctl.wiring" in loaded
+    assert "agentctl.runner.assemble" in loaded
     assert loaded & {"rich", "litellm", "aiodocker", "aiohttp", "openai", "httpx"} == set()
 
 
 def test_an_ollama_that_is_not_there_costs_a_run_no_http() -> None:
-    assert "agentctl.providers.here" in loaded_by("config", "check")
+    assert "agentctl.providers.selection" in loaded_by("config", "check")
     assert loaded_by("config", "check") & {"http.client", "ssl", "urllib.request", "litellm", "httpx"} == set()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.cli.filling import Charge, Filling, filling
-from agentctl.cli.filling_shown import SCHEMA, document, text
-from agentctl.events import ContextPruned
-from agentctl.ui.cells import cells
-from agentctl.ui.lines import lines_of, pruned_words
-from agentctl.ui.meter import Meter
+from agentctl.cli.runs.context_chart import SCHEMA, document, text
+from agentctl.cli.runs.filling import Charge, Filling, filling
+from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.lines import lines_of, pruned_words
+from agentctl.cli.ui.meter import Meter
+from agentctl.core.events import ContextPruned
 
 Fields = dict[str, Any]
 

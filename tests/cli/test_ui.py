@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.cli.story import story
-from agentctl.events import (
+from agentctl.cli.runs.transcript import story
+from agentctl.cli.ui.colour import painter
+from agentctl.cli.ui.format import ceiling, columns, money, plural, seconds
+from agentctl.cli.ui.lines import call_text, lines_of
+from agentctl.cli.ui.meter import Attempt, Meter, advance
+from agentctl.cli.ui.run_table import details
+from agentctl.cli.ui.summary import higher, retry_command, summary
+from agentctl.core.events import (
     ApprovalAsked,
     CallDoubted,
     CallHeld,
@@ -30,14 +36,8 @@ from agentctl.events import (
     ToolFinished,
     TurnStarted,
 )
-from agentctl.messages import ToolCall, Usage
-from agentctl.results import BreakerInfo, ErrorInfo, LimitUse, RunResult, ToolCount
-from agentctl.ui.colour import painter
-from agentctl.ui.figures import ceiling, columns, money, plural, seconds
-from agentctl.ui.lines import call_text, lines_of
-from agentctl.ui.meter import Attempt, Meter, advance
-from agentctl.ui.summary import higher, retry_command, summary
-from agentctl.ui.table import details
+from agentctl.core.messages import ToolCall, Usage
+from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult, ToolCount
 
 PLAIN = painter("never", terminal=True)
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agentctl.context import prune
-from agentctl.measure import PLAIN
-from agentctl.messages import Message, ToolCall
+from agentctl.context.measure import PLAIN
+from agentctl.context.pruning import prune
+from agentctl.core.messages import Message, ToolCall
 
 TURNS = 60
 Chance = random.Random

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from agentctl.context import prune
-from agentctl.digest import split
-from agentctl.messages import Message, ToolCall
+from agentctl.context.digest import split
+from agentctl.context.pruning import prune
+from agentctl.core.messages import Message, ToolCall
 
 SYSTEM = Message("system", "be brief")
 TASK = Message("user", "why is it slow?")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agentctl.context import conversation_tokens, prune
-from agentctl.context_manager import ContextManager
-from agentctl.errors import ContextOverflow, UsageError
-from agentctl.messages import Message, ToolCall
+from agentctl.context.manager import ContextManager
+from agentctl.context.pruning import conversation_tokens, prune
+from agentctl.core.errors import ContextOverflow, UsageError
+from agentctl.core.messages import Message, ToolCall
 from tests.context.parts import SYSTEM, TASK, bare, fit, taken_by_a_provider, turn
 
 ROOT = Path(__file__).parents[2]

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl import ContextManager, context_manager
-from agentctl.context import conversation_tokens, prune, schema_tokens
-from agentctl.context_manager import ContextStats, ContextWarning
-from agentctl.errors import ContextOverflow, UsageError
-from agentctl.measure import PLAIN, Measure
-from agentctl.messages import Message, ToolCall, ToolSpec
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts
+from agentctl import ContextManager
+from agentctl.context import manager as context_manager
+from agentctl.context.manager import ContextStats, ContextWarning
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.core.errors import ContextOverflow, UsageError
+from agentctl.core.messages import Message, ToolCall, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.runner.plan import Plan
 from tests.context.parts import SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
 Talk = list[dict[str, Any]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context import conversation_tokens, estimate_tokens
-from agentctl.digest import Digest, joined, split
-from agentctl.messages import Message, ToolCall
+from agentctl.context.digest import Digest, joined, split
+from agentctl.context.pruning import conversation_tokens, estimate_tokens
+from agentctl.core.messages import Message, ToolCall
 from tests.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, fit, turn
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.context import conversation_tokens
+from agentctl.context.pruning import conversation_tokens
 from tests.context.needles import KINDS, by_age, by_relevance, shares, talk
 
 SEEDS = range(12)  # of each kind: 60 conversations

@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 
 from agentctl import ContextManager
-from agentctl.context import conversation_tokens, prune, schema_tokens
-from agentctl.errors import ContextOverflow
-from agentctl.limits import CostLimit
-from agentctl.messages import Message, ToolSpec
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.runner.plan import Plan
 from tests.context.parts import SYSTEM, TASK, turn
 
 FACTS = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context import prune
-from agentctl.context_manager import ContextManager
-from agentctl.digest import split
-from agentctl.errors import ContextOverflow
-from agentctl.known import Known
-from agentctl.measure import PLAIN, Measure
-from agentctl.messages import Message, ToolCall
-from agentctl.providers import door
-from agentctl.providers.chat import as_messages
-from agentctl.units import units_of
+from agentctl.context.digest import split
+from agentctl.context.manager import ContextManager
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.message_cache import Known
+from agentctl.context.pruning import prune
+from agentctl.context.units import units_of
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Message, ToolCall
+from agentctl.providers import litellm_loader as door
+from agentctl.providers.chat_format import as_messages
 from tests.context.needles import KINDS, talk
 from tests.context.parts import ANY_TEXT, BROKEN, SYSTEM, TEXTS, bare, conversations, taken_by_a_provider, turn
 from tests.context.rules import broken_for_anthropic, broken_for_ollama, broken_for_openai

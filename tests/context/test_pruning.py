@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context import (
+from agentctl.context.pruning import (
     conversation_tokens,
     cut_middle,
     estimate_tokens,
@@ -16,9 +16,9 @@ from agentctl.context import (
     prune,
     schema_tokens,
 )
-from agentctl.errors import ContextOverflow
-from agentctl.messages import Message, ToolCall, ToolSpec
-from agentctl.units import units_of
+from agentctl.context.units import units_of
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Message, ToolCall, ToolSpec
 from tests.context.parts import (
     ANY_TEXT,
     BROKEN,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.messages import Message, ToolCall
-from agentctl.relevance import best_first, look, passage, relevances, words, worth_of
+from agentctl.context.relevance import best_first, look, passage, relevances, words, worth_of
+from agentctl.core.messages import Message, ToolCall
 from tests.context.parts import ANY_TEXT
 
 TASK = Message("user", "Find out why the payments database refuses logins")

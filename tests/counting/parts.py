@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from agentctl.messages import Message, ToolCall, ToolSpec
+from agentctl.core.messages import Message, ToolCall, ToolSpec
 
 Encode = Callable[[str], int]
 _ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.calibration import Expected, Line, Report, believable, learned
+from agentctl.context.calibration import Expected, Line, Report, believable, learned
 
 EXPECTED = Expected(Line(1.1, 0.0), 0.22, 300.0, least=0.825)
 OWN = st.integers(100, 200_000)

@@ -13,14 +13,14 @@ import tiktoken.model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import FIXED, PER_PART, Known, Weighing, bound, message_bytes, plain_bound, weigh_by
-from agentctl.messages import Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.pricing import Price
+from agentctl.budget.input_bound import FIXED, PER_PART, Known, Weighing, bound, message_bytes, plain_bound, weigh_by
+from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import Price
 from agentctl.providers import vocabulary
-from agentctl.providers.families import published_vocabulary
-from agentctl.providers.named import OpenAIProvider
+from agentctl.providers.factory import OpenAIProvider
 from agentctl.providers.priced import Priced
 from agentctl.providers.remote import RemoteProvider
+from agentctl.providers.tokenizers import published_vocabulary
 from tests.counting.parts import TEXTS, TOOLS, openai_count, turns
 
 NAMES = ("o200k_base", "cl100k_base")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.events import ContextMeasured
+from agentctl.core.events import ContextMeasured
 from agentctl.providers import vocabulary
 from tests.bill.parts import FORMATS, PAID, Here, reaching
 from tests.cli.conftest import Commands

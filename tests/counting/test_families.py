@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from agentctl.calibration import Line
-from agentctl.measure import PLAIN, Measure
-from agentctl.messages import Message, ToolSpec, Usage
+from agentctl.context.calibration import Line
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.tokens import rough_tokens
+from agentctl.core.messages import Message, ToolSpec, Usage
 from agentctl.providers import vocabulary
-from agentctl.providers.families import family_of, gauge_for, measure_for
-from agentctl.tokens import rough_tokens
+from agentctl.providers.tokenizers import family_of, gauge_for, measure_for
 from tests.counting.parts import TEXTS, TOOLS, openai_count, turns
 
 Truth = Callable[[Sequence[Message], Sequence[ToolSpec]], int]

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from agentctl.calibration import Expected, Line
-from agentctl.conversation import Conversation
-from agentctl.errors import ContextOverflow
-from agentctl.events import Event
-from agentctl.gauge import Count, Gauge, Load, Yardstick
-from agentctl.measure import Measure
-from agentctl.messages import Message, ToolSpec, Usage
-from agentctl.tokens import estimate_tokens
+from agentctl.context.calibration import Expected, Line
+from agentctl.context.counter import Count, Gauge, Load, Yardstick
+from agentctl.context.measure import Measure
+from agentctl.context.tokens import estimate_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.events import Event
+from agentctl.core.messages import Message, ToolSpec, Usage
+from agentctl.runner.conversation import Conversation
 from tests.counting.parts import TOOLS
 
 ROUGH = Yardstick("rough", Expected(Line(1.0, 0.0), 0.3, 300.0, least=1.0, least_fixed=0.0), 0.6, 0.6)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.calibration import Line
-from agentctl.learned import FILE, LearnedCounts
+from agentctl.context.calibration import Line
+from agentctl.runner.learned_counts import FILE, LearnedCounts
 
 ROOT = Path(__file__).parents[2]
 NEWS = {"o200k_base": Line(1.02, -310.0)}
@@ -111,8 +111,8 @@ async def test_only_the_latest_models_are_kept(tmp_path: Path) -> None:
 
 def test_runs_that_end_at_once_leave_a_whole_file(tmp_path: Path) -> None:
     script = (
-        "import sys, anyio\nfrom pathlib import Path\nfrom agentctl.calibration import Line\n"
-        "from agentctl.learned import LearnedCounts\nbook = LearnedCounts(Path(sys.argv[1]))\n"
+        "import sys, anyio\nfrom pathlib import Path\nfrom agentctl.context.calibration import Line\n"
+        "from agentctl.runner.learned_counts import LearnedCounts\nbook = LearnedCounts(Path(sys.argv[1]))\n"
         "for n in range(20):\n"
         "    anyio.run(book.remember, 'openai', f'model {sys.argv[2]}.{n}', {'way': Line(1.0, n)})\n"
         "    assert book.known('openai', f'model {sys.argv[2]}.{n}') in ({}, {'way': Line(1.0, n)})\n"

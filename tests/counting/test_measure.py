@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agentctl
-from agentctl.dialects import read_tools
-from agentctl.measure import PLAIN, ROUGH, Measure
-from agentctl.messages import Message
-from agentctl.plan import Plan
-from agentctl.pricing import ModelFacts
-from agentctl.providers.families import measure_for
+from agentctl.context.formats import read_tools
+from agentctl.context.measure import PLAIN, ROUGH, Measure
+from agentctl.core.messages import Message
+from agentctl.core.pricing import ModelFacts
+from agentctl.providers.tokenizers import measure_for
+from agentctl.runner.plan import Plan
 from tests.counting.parts import TEXTS, TOOLS, turns
 
 MODELS = ("gpt-4o", "claude-opus-4-7", "qwen2.5")

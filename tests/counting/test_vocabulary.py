@@ -13,8 +13,8 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentctl.context.tokens import rough_tokens
 from agentctl.providers import vocabulary
-from agentctl.tokens import rough_tokens
 from tests.counting.parts import TEXTS
 
 ROOT = Path(__file__).parents[2]

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from agentctl.agents import load_agents
-from agentctl.errors import ToolError
-from agentctl.events import CallSent, ContextPruned
+from agentctl.core.errors import ToolError
+from agentctl.core.events import CallSent, ContextPruned
+from agentctl.core.limits import CostLimit
+from agentctl.core.results import RunResult
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.orchestrator import Orchestrator
-from agentctl.plan import Plan
-from agentctl.policy import LoopLimits
+from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Kit, LLMProvider
 from agentctl.providers.remote import RemoteProvider
-from agentctl.results import RunResult
+from agentctl.runner.agents import load_agents
+from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.plan import Plan
 from tests.loop.parts import Box, Deed, Diary
 from tests.providers.parts import KEY, provider_at
 from tests.wire.server import Answer, Call, WireRequest, WireServer

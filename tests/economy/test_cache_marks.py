@@ -7,12 +7,12 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message, Request, ToolCall
+from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Message, Request, ToolCall
-from agentctl.pricing import Price
 from agentctl.providers.cache_marks import marked, takes_marks
-from agentctl.providers.chat import as_messages
+from agentctl.providers.chat_format import as_messages
 from agentctl.providers.priced import Priced
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine

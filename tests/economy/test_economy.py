@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.context import PLAIN
-from agentctl.conversation import Conversation
-from agentctl.economy import CutSize, Economy, Weighed, cut_size
-from agentctl.events import ContextPruned
-from agentctl.messages import Completion, Message, ToolSpec, Usage
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts, Price, Tier, charge_nano
+from agentctl.context.economics import CutSize, Economy, Weighed, cut_size
+from agentctl.context.pruning import PLAIN
+from agentctl.core.events import ContextPruned
+from agentctl.core.messages import Completion, Message, ToolSpec, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.plan import Plan
 from tests.context.parts import SYSTEM, TASK, turn
 from tests.loop.parts import Diary
 

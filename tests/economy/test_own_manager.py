@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agentctl import ContextManager
-from agentctl.events import ContextMeasured, ContextPruned
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.core.events import ContextMeasured, ContextPruned
 from agentctl.ledger import SqliteLedger
-from agentctl.measure import PLAIN, Measure
 from tests.economy.parts import looking, provider_of, run_of, tools
 from tests.providers.parts import Wire
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.budget import Charge, Hold
+from agentctl.budget.rules import Charge, Hold
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts
 from tests.ledger.parts import FACTS, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)

@@ -8,9 +8,9 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import Amounts, Ask, Room, Worst, judge
-from agentctl.estimate import Cost, cost_of, left
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.budget.rules import Amounts, Ask, Room, Worst, judge
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.runner.estimate import Cost, cost_of, left
 from tests.ledger.parts import DOLLAR
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(3)))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.ledger import SqliteLedger, likeness
+from agentctl.ledger.forecast import outlook
 from agentctl.ledger.likeness import Likeness, Percentiles, percentiles
-from agentctl.ledger.outlook import outlook
 from tests.estimate.parts import FREE_HAND, spend
 from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget import Amounts, Charge, Hold, Keep, Wait, Worst
-from agentctl.errors import StateError, Verdict
+from agentctl.budget.rules import Amounts, Charge, Hold, Keep, Wait, Worst
+from agentctl.core.errors import StateError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading
-from agentctl.ledger.outlook import Outlook, outlook
+from agentctl.ledger.forecast import Outlook, outlook
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
 from tests.estimate.parts import FREE_HAND, as_it_stands, dollars, hold, spend
 from tests.ledger.parts import DOLLAR, HandClock, ask
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
-from agentctl.examination import because, examine, money, outside, places
-from agentctl.examination.abreast import Question, answers
-from agentctl.examination.finding import Finding, ok
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.cli.doctor import checks as places
+from agentctl.cli.doctor import money, outside
+from agentctl.cli.doctor.abreast import Question, answers
+from agentctl.cli.doctor.examination import because, examine
+from agentctl.cli.doctor.findings import Finding, ok
+from agentctl.core.errors import UsageError
+from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
 from agentctl.settings.terminal import is_dumb
 from tests.ledger.served import served

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import anyio
 
-from agentctl.events import CallSettled, Record
-from agentctl.history import CostHistory
+from agentctl.core.events import CallSettled, Record
+from agentctl.journal.cost_history import CostHistory
 from tests.face.parts import COST, USED
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import anyio
 
-from agentctl.messages import Completion, Request, Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.core.messages import Completion, Request, Usage
+from agentctl.core.pricing import ModelFacts, Price
 
 USED = Usage(input_tokens=1000, output_tokens=100)
 PRICED = ModelFacts(

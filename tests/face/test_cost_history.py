@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from agentctl import CostTracker, DockerAgent, ScriptedProvider
-from agentctl.errors import ProviderUnavailable
-from agentctl.events import CallSettled, Record
-from agentctl.history import MOST_RECORDS, CostHistory
-from agentctl.ledger.owner import turn
+from agentctl.core.errors import ProviderUnavailable
+from agentctl.core.events import CallSettled, Record
+from agentctl.journal.cost_history import MOST_RECORDS, CostHistory
+from agentctl.ledger.locks import turn
 from agentctl.providers.scripted import Step
 from tests.cli.conftest import Commands
 from tests.face.parts import COST, PRICED, USED, says

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl import BuiltinProvider, CostLimit, CostTracker, DockerAgent, ScriptedProvider
-from agentctl.bound import plain_bound
-from agentctl.errors import ProviderUnavailable, UsageError
-from agentctl.messages import Completion, Request, Usage
-from agentctl.pricing import FREE, ModelFacts, Price, to_nano
+from agentctl.budget.input_bound import plain_bound
+from agentctl.core.errors import ProviderUnavailable, UsageError
+from agentctl.core.messages import Completion, Request, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, to_nano
 from agentctl.providers.catalog import ROUTER, SEARCH
 from agentctl.providers.priced import Priced
 from agentctl.providers.scripted import Step
+from agentctl.runner.assemble import make_provider
 from agentctl.settings import ProviderChoice, load_settings
-from agentctl.wiring import make_provider
 from tests.face.parts import COST, PRICED, USED, says
 
 
@@ -190,7 +190,7 @@ async def test_eighty_percent_are_warned_of_in_the_tracker_and_the_log(caplog: p
 async def test_only_the_last_thousand_calls_are_kept_one_by_one() -> None:
     from datetime import UTC, datetime
 
-    from agentctl.events import CallSettled, Record
+    from agentctl.core.events import CallSettled, Record
 
     tracker = CostTracker()
     for number in range(1003):

@@ -30,10 +30,10 @@ from agentctl import (
     ScriptedProvider,
     create_llm_provider,
 )
-from agentctl.errors import AuthFailed, UsageError
-from agentctl.events import Record, RunStarted
-from agentctl.messages import Completion, Request
-from agentctl.pricing import ModelFacts
+from agentctl.core.errors import AuthFailed, UsageError
+from agentctl.core.events import Record, RunStarted
+from agentctl.core.messages import Completion, Request
+from agentctl.core.pricing import ModelFacts
 from agentctl.protocols import Approval, Question
 from tests.face.parts import COST, PRICED, USED, hanging, journal_of, journals, says
 from tests.loop.parts import Diary

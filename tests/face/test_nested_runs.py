@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from agentctl import BuiltinProvider, CostLimit, CostTracker, DockerAgent, ScriptedProvider
-from agentctl.errors import ActionDenied
+from agentctl.core.errors import ActionDenied
+from agentctl.core.messages import Completion, ToolCall
 from agentctl.ledger.clock import system_clock
-from agentctl.messages import Completion, ToolCall
 from tests.bill.nests import scopes
 from tests.face.parts import COST, PRICED, USED
 from tests.ledger.process import Process

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 import agentctl
-from agentctl.messages import Message
+from agentctl.core.messages import Message
 from tests.wire.plugin import OpenWire
 from tests.wire.server import Rates, WireServer, containers
 

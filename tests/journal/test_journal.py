@@ -17,11 +17,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.errors import StateError, UsageError
-from agentctl.events import AnswerStreamed, Event, MessageAdded, Noted, Record, RunStarted, ToolFinished, TurnStarted
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.events import (
+    AnswerStreamed,
+    Event,
+    MessageAdded,
+    Noted,
+    Record,
+    RunStarted,
+    ToolFinished,
+    TurnStarted,
+)
+from agentctl.core.messages import Message, ToolCall
 from agentctl.journal import Journal, as_line
 from agentctl.journal.reader import list_runs, read_run
-from agentctl.messages import Message, ToolCall
 
 REPOSITORY = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -155,8 +164,8 @@ WRITER = """
 import sys, anyio, resource
 from datetime import UTC, datetime
 from pathlib import Path
-from agentctl.errors import StateError
-from agentctl.events import Noted, Record
+from agentctl.core.errors import StateError
+from agentctl.core.events import Noted, Record
 from agentctl.journal import Journal; from agentctl.journal.reader import list_runs, read_run
 
 async def main():

@@ -12,10 +12,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.events import BreakerTripped, CallSettled, Event, MessageAdded, Record, ToolStarted
+from agentctl.core.events import BreakerTripped, CallSettled, Event, MessageAdded, Record, ToolStarted
+from agentctl.core.messages import Message, ToolCall, Usage
+from agentctl.core.results import BreakerInfo
 from agentctl.journal import as_line
-from agentctl.messages import Message, ToolCall, Usage
-from agentctl.results import BreakerInfo
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=9))])

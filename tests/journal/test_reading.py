@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.errors import StateError, UsageError
-from agentctl.events import Noted, Record, RunFinished, RunStarted
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.events import Noted, Record, RunFinished, RunStarted
+from agentctl.core.messages import Usage
+from agentctl.core.results import RunResult
 from agentctl.journal import Journal, as_line
 from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
-from agentctl.messages import Usage
-from agentctl.results import RunResult
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=4.5)

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Seen, Settlement, Spend, Wait
-from agentctl.errors import Verdict
-from agentctl.ledger.book import PAUSE_S
-from agentctl.messages import Usage
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Seen, Settlement, Spend, Wait
+from agentctl.core.errors import Verdict
+from agentctl.core.messages import Usage
+from agentctl.ledger.transactions import PAUSE_S
 from tests.ledger.expected import FACTS, Expected, Grant, Refused, Waits
 from tests.ledger.oracle import INPUT_NANO, OUTPUT_NANO, SECOND_US, Sums, cost
 from tests.ledger.process import IN_MEMORY, Process, TickingClock

@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge, Hold, dearest_charge
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Charge, Hold, dearest_charge
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.substitution import is_unpriced
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.ledger.transactions import Book
 from tests.budget.test_charge import Table, price_shapes, tables
 from tests.budget.test_pricing import usages
 from tests.ledger.parts import ask

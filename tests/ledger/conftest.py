@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.book import Book
-from agentctl.limits import CostLimit
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import opened
 from tests.ledger.parts import HandClock
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from agentctl.budget import Ask, Seen
+from agentctl.budget.rules import Ask, Seen
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.clock import Reading
-from agentctl.pricing import ModelFacts, Price
 from tests.ledger.oracle import (
     INPUT_NANO,
     OUTPUT_NANO,

@@ -17,10 +17,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentctl.errors import ActionDenied
+from agentctl.core.errors import ActionDenied
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.pricing import to_usd
 from agentctl.ledger.check import check
-from agentctl.limits import CostLimit, Parent
-from agentctl.pricing import to_usd
 from tests.ledger.audit import bills_of, compare, lines_of, phases, still_open
 from tests.ledger.crowd import WORST, Crowd
 from tests.ledger.spender import Plan, RunningClock, Spender, append

@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from agentctl.budget import Hold
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Hold
+from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.parts import ask
 
 CALL = 256_000_000

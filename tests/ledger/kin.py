@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from agentctl.budget import Charge, Hold
-from agentctl.errors import Verdict
-from agentctl.ledger.book import Book
-from agentctl.limits import CostLimit, Parent
-from agentctl.messages import Usage
+from agentctl.budget.rules import Charge, Hold
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Usage
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import NO_LIMITS
 from tests.ledger.parts import ask
 

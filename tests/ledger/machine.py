@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from agentctl.budget import Ask, Charge, Hold, Wait
-from agentctl.errors import Verdict
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from tests.ledger.beside import Beside, Wish
 from tests.ledger.expected import FACTS
 from tests.ledger.oracle import SECOND_US, cost

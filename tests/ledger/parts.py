@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Ask
+from agentctl.budget.rules import Ask
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.clock import Reading
-from agentctl.pricing import ModelFacts, Price
 
 DOLLAR = 1_000_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(0), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.ledger.book import Book
 from agentctl.ledger.clock import Reading
-from agentctl.ledger.store import Store
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.oracle import SECOND_US
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no machine fails here: no disk is needed

@@ -12,13 +12,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from agentctl.budget import Charge, Hold
-from agentctl.errors import StateError, Verdict
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Charge, Hold
+from agentctl.core.errors import StateError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger.clock import Reading
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.parts import HandClock, ask
 
 ROOT = Path(__file__).parents[2]

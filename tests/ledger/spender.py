@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.budget import Ask, Charge, Hold, Wait
-from agentctl.errors import Verdict
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price, to_usd
 from agentctl.ledger.clock import Reading
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, Price, to_usd
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 
 INPUT_NANO, OUTPUT_NANO = 1_000, 1_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=10_000, output_ceiling=10_000)

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from agentctl.budget import Charge, Hold
+from agentctl.budget.rules import Charge, Hold
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
 from tests.ledger.parts import FACTS, HandClock, ask
 
 NO_LIMIT = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)

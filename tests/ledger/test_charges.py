@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge
-from agentctl.cli.ledger_shown import check_document, check_table
+from agentctl.budget.rules import Charge
+from agentctl.cli.ledger.output import check_document, check_table
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import Price, Tier
 from agentctl.ledger.charges import COLUMNS, ChargeRow, disagreement
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import Price, Tier
 from tests.ledger.charging import Call, calls, settle
 from tests.ledger.hands import CALL, begin, change, opened, rows, send
 from tests.ledger.parts import HandClock

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Charge, Hold, Keep
-from agentctl.cli.ledger_shown import check_table
-from agentctl.errors import LimitName, StateError
+from agentctl.budget.rules import Charge, Hold, Keep
+from agentctl.cli.ledger.output import check_table
+from agentctl.core.errors import LimitName, StateError
+from agentctl.core.limits import FURTHER, WINDOWS, CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger.audit import Replay, Step
 from agentctl.ledger.check import Checked, check
 from agentctl.ledger.reconcile import reconcile
-from agentctl.ledger.replay import Replay, Step
-from agentctl.limits import FURTHER, WINDOWS, CostLimit
-from agentctl.messages import Usage
 from tests.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.ledger.parts import FACTS, HandClock, ask
 

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge, Hold
-from agentctl.cli.ledger_shown import RESET_CLOCK, check_document, check_table
-from agentctl.errors import ActionDenied, UsageError, Verdict
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Charge, Hold
+from agentctl.cli.ledger.output import RESET_CLOCK, check_document, check_table
+from agentctl.core.errors import ActionDenied, UsageError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import advance
+from agentctl.ledger.database import Store
 from agentctl.ledger.reconcile import ClockReset, reset_clock
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import rows
 from tests.ledger.parts import HandClock, ask
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.condition import Condition, condition
-from agentctl.limits import CostLimit
 
 
 async def opened(path: Path) -> None:

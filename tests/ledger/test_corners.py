@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Charge, Hold, Settlement, Wait, judge, worst_case
-from agentctl.errors import Verdict
+from agentctl.budget.rules import Amounts, Charge, Hold, Settlement, Wait, judge, worst_case
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import to_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading
-from agentctl.ledger.store import Store
-from agentctl.ledger.sums import limits_of
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import to_nano
+from agentctl.ledger.database import Store
+from agentctl.ledger.sums_ import limits_of
 from tests.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts
-from agentctl.errors import StateError, UsageError
+from agentctl.budget.rules import Amounts
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.limits import CostLimit
 from agentctl.ledger.grouping import SQL, CostRow, Sums
 from agentctl.ledger.report import CostQuery, CostReport, RunStanding, costs_report, costs_window
 from agentctl.ledger.zone import MACHINE, Zone, zone
-from agentctl.limits import CostLimit
 from tests.ledger.spending import Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import UsageError, Verdict
+from agentctl.budget.rules import Ask, Charge, Hold, Keep, Wait
+from agentctl.core.errors import UsageError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import clear_miscounts, clear_overrun
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, Price
 
 FACTS = ModelFacts("openai", "m", Price(Decimal(1), Decimal(1)), context_window=100_000, output_ceiling=10_000)
 """A token costs a thousand nano-dollars, whichever it is."""

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from agentctl.errors import StateError
-from agentctl.ledger.book import Book
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
 from agentctl.ledger.condition import condition
+from agentctl.ledger.database import Store
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
+from agentctl.ledger.transactions import Book
 from tests.ledger.parts import ask
 from tests.ledger.puppet import Puppet, puppet
 from tests.support.disks import small_disk

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Charge
-from agentctl.errors import UsageError
+from agentctl.budget.rules import Charge
+from agentctl.core.errors import UsageError
+from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.export import read_export
-from agentctl.ledger.imported import reconcile_export
+from agentctl.ledger.export_matching import reconcile_export
 from agentctl.ledger.reconcile import Reconciled, reconcile
-from agentctl.messages import Usage
+from agentctl.ledger.usage_export import read_export
 from tests.ledger.hands import CALL, begin, left_in_doubt, opened, rows, send
 from tests.ledger.parts import HandClock
 

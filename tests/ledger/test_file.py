@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.limits import CostLimit
 from tests.ledger.parts import ask
 from tests.support.disks import small_disk
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, Hold
-from agentctl.errors import LimitName, Verdict
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold
+from agentctl.core.errors import LimitName, Verdict
+from agentctl.core.limits import WINDOWS, CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import as_datetime
-from agentctl.limits import WINDOWS, CostLimit
-from agentctl.messages import Usage
 from tests.ledger.parts import DOLLAR, HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Ask, Charge, Hold, Keep
-from agentctl.errors import AgentctlError, LimitName
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Ask, Charge, Hold, Keep
+from agentctl.core.errors import AgentctlError, LimitName
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import change, dies, opened
 from tests.ledger.parts import DOLLAR, HandClock
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import StateError, Verdict
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Keep, Wait
+from agentctl.core.errors import StateError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import FREE
 from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

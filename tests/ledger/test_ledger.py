@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Charge, Hold, Settlement, Wait
-from agentctl.errors import InternalError, Verdict
+from agentctl.budget.rules import Amounts, Charge, Hold, Settlement, Wait
+from agentctl.core.errors import InternalError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import FREE
 from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 

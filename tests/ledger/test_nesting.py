@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Keep, Wait
-from agentctl.errors import ActionDenied, LimitName, UnknownPrice
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Keep, Wait
+from agentctl.core.errors import ActionDenied, LimitName, UnknownPrice
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger.check import check
-from agentctl.ledger.nesting import MOST_DEPTH
-from agentctl.limits import CostLimit, Parent
-from agentctl.messages import Usage
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.ledger.runs import MOST_DEPTH
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import NO_LIMITS, change, dies, rows
 from tests.ledger.kin import CAPABILITY, Open, begin, dollars, family, held, refused, spent
 from tests.ledger.parts import DOLLAR, FACTS, HandClock, ask

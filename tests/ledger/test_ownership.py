@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.ledger_shown import check_document, check_table
-from agentctl.errors import ActionDenied, StateError
+from agentctl.cli.ledger.output import check_document, check_table
+from agentctl.core.errors import ActionDenied, StateError
 from agentctl.ledger.check import Checked, check
-from agentctl.ledger.owner import is_dead, liveness
+from agentctl.ledger.database import Store
+from agentctl.ledger.locks import is_dead, liveness
 from agentctl.ledger.reconcile import MAY_LIVE, reconcile
-from agentctl.ledger.store import Store
 from tests.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.ledger.other_user import USER, as_user, home_of_user, not_of_user, root_only
 from tests.ledger.parts import HandClock
@@ -358,7 +358,7 @@ def test_an_owner_with_a_path_for_a_name_leads_root_nowhere(users: Path, secret:
 def test_the_state_folder_and_those_made_for_it_are_on_disk_when_the_ledger_is(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.ledger.kernel import Syncs; syncs = Syncs();"
-        "from agentctl.ledger.store import Store; Store(Path(sys.argv[1])).close(); print(*syncs.paths, sep='\\n')"
+        "from agentctl.ledger.database import Store; Store(Path(sys.argv[1])).close(); print(*syncs.paths, sep='\\n')"
     )
     path = tmp_path / "a" / "b" / "ledger.db"
     done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
+from agentctl.ledger.database import Store
 from agentctl.ledger.place import file_system, is_networked, kind_in
-from agentctl.ledger.store import Store
 from tests.ledger.served import served
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Hold
-from agentctl.errors import StateError
-from agentctl.ledger.book import Book
-from agentctl.ledger.owner import turn
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
+from agentctl.budget.rules import Hold
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.ledger.database import Store
+from agentctl.ledger.locks import turn
+from agentctl.ledger.transactions import Book
 from tests.ledger.parts import HandClock, ask
 from tests.ledger.puppet import Puppet, puppet
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import StateError
-from agentctl.ledger.book import Book
-from agentctl.ledger.store import Store
+from agentctl.core.errors import StateError
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.worker import book
 
 ROOT = Path(__file__).parents[2]

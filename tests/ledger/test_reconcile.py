@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.breaker import SoFar, tripped
-from agentctl.budget import Charge, Hold, Wait
-from agentctl.errors import ActionDenied, UsageError, Verdict
+from agentctl.budget.breaker import SoFar, tripped
+from agentctl.budget.rules import Charge, Hold, Wait
+from agentctl.core.errors import ActionDenied, UsageError, Verdict
+from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.health import provider_health
+from agentctl.ledger.database import Store
+from agentctl.ledger.provider_health import provider_health
 from agentctl.ledger.reconcile import By, Correction, Left, Reconciled, clear_overrun, reconcile
-from agentctl.ledger.store import Store
-from agentctl.messages import Usage
 from tests.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.ledger.parts import FACTS, HandClock, ask
 

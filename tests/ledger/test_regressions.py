@@ -14,16 +14,16 @@ from threading import Barrier
 
 import pytest
 
-from agentctl.budget import Amounts, Ask, Charge, Hold, Wait
-from agentctl.errors import InternalError, StateError, UsageError
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Wait
+from agentctl.core.errors import InternalError, StateError, UsageError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.book import Book
-from agentctl.ledger.owner import is_dead, turn
+from agentctl.ledger.database import Store, translated
+from agentctl.ledger.locks import is_dead, turn
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.store import Store, translated
-from agentctl.ledger.sums import WAITER_SILENCE_US
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.ledger.sums_ import WAITER_SILENCE_US
+from agentctl.ledger.transactions import Book
 from tests.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

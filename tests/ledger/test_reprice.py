@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge
-from agentctl.errors import UsageError
+from agentctl.budget.rules import Charge
+from agentctl.core.errors import UsageError
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import FREE, Price, PriceOf, Tier, charge_nano
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.report import CostQuery, costs_report
 from agentctl.ledger.repricing import Alternative, PricesAt, PriceUse, RepriceReport, reprice
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import FREE, Price, PriceOf, Tier, charge_nano
 from tests.ledger.charging import PROVIDER, Call, Table, calls, settle, tables
 from tests.ledger.hands import CALL, NO_LIMITS, begin, change, opened, send
 from tests.ledger.parts import HandClock

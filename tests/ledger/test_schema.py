@@ -18,18 +18,18 @@ from threading import Barrier
 
 import pytest
 
-from agentctl.budget import Charge
-from agentctl.errors import StateError
+from agentctl.budget.rules import Charge
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import system_clock
 from agentctl.ledger.condition import condition
-from agentctl.ledger.outlook import outlook
-from agentctl.ledger.reading import reading
+from agentctl.ledger.database import Store
+from agentctl.ledger.forecast import outlook
+from agentctl.ledger.inspection import reading
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
 from tests.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.ledger.many_rows import fill
 from tests.ledger.parts import HandClock, ask, read_only
@@ -248,7 +248,7 @@ def long(path: Path) -> Path:
 
 def test_a_process_killed_in_the_midst_of_migrating_leaves_the_older_ledger_whole(long: Path) -> None:
     log = long.with_name(f"{long.name}-wal")
-    code = f"from pathlib import Path; from agentctl.ledger.store import Store; Store(Path({str(long)!r}))"
+    code = f"from pathlib import Path; from agentctl.ledger.database import Store; Store(Path({str(long)!r}))"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
         while not (log.exists() and log.stat().st_size > 2**20):  # what does not fit its memory
             assert process.poll() is None

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge, Conclusion, Doubt, Void
-from agentctl.errors import StateError, UsageError
-from agentctl.ledger.book import Book, settle_spooled
+from agentctl.budget.rules import Charge, Conclusion, Doubt, Void
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import Price, Tier
+from agentctl.core.substitutes import Substitute
 from agentctl.ledger.check import check
+from agentctl.ledger.database import Store
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.spool import MOST_BYTES, SCHEMA, Spool
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import Price, Tier
-from agentctl.pricing.substitutes import Substitute
+from agentctl.ledger.transactions import Book, settle_spooled
 from tests.ledger.parts import ask
 from tests.ledger.puppet import puppet
 from tests.ledger.test_disk import filled, root_only

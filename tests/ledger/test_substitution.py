@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget import Ask, Charge, Hold, Settlement, dearest_charge
-from agentctl.errors import UnknownPrice, UsageError
+from agentctl.budget.rules import Ask, Charge, Hold, Settlement, dearest_charge
+from agentctl.core.errors import UnknownPrice, UsageError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, no_price, worst_nano
+from agentctl.core.substitutes import Substitute, dearest_of
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
-from agentctl.ledger.outlook import outlook
+from agentctl.ledger.forecast import outlook
 from agentctl.ledger.reconcile import clear_substitutes
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Usage
-from agentctl.pricing import FREE, ModelFacts, Price, PriceOf, no_price, worst_nano
-from agentctl.pricing.substitutes import Substitute, dearest_of
 from tests.ledger.parts import HandClock, ask
 
 CHEAP, DEAR = Price(Decimal(0), Decimal(1)), Price(Decimal(1), Decimal(100), source="dear", version="1", digest="d")

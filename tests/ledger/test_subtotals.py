@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget import Charge, Hold, Keep
-from agentctl.errors import LimitName, Verdict
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Charge, Hold, Keep
+from agentctl.core.errors import LimitName, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
+from agentctl.ledger.database import Store, Tick
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.store import Store, Tick
-from agentctl.ledger.subtotals import SECOND_US, WIDTHS_US, amounts_after, drifted, run_amounts, time_of
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, drifted, run_amounts, time_of
+from agentctl.ledger.transactions import Book
 from tests.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.ledger.many_rows import BIG, fill
 from tests.ledger.parts import FACTS, HandClock, ask

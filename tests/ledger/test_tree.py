@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Amounts, Charge, Hold
+from agentctl.budget.rules import Amounts, Charge, Hold
+from agentctl.core.messages import Usage
 from agentctl.ledger.report import CostQuery, costs_report, costs_window
 from agentctl.ledger.tree import tree_of
-from agentctl.messages import Usage
 from tests.ledger.hands import dies
 from tests.ledger.kin import Open, begin, dollars, spent
 from tests.ledger.parts import FACTS, HandClock, ask

@@ -17,12 +17,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget import Ask, Charge, Hold, Wait
-from agentctl.errors import ActionDenied, Verdict
+from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.core.errors import ActionDenied, Verdict
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.check import check
-from agentctl.limits import CostLimit, Parent
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, Price
 from tests.ledger.oracle import HOUR_US, INPUT_NANO, OUTPUT_NANO, SECOND_US, cost
 from tests.ledger.process import IN_MEMORY, Process, TickingClock
 

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentctl.budget import Ask, Charge, Hold, Wait
-from agentctl.errors import Verdict
-from agentctl.ledger.book import Book
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
+from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 from tests.ledger.audit import Bill, dearest_window
 from tests.ledger.process import IN_MEMORY, TickingClock
 from tests.ledger.spender import BOUND, FACTS, LEAST, MOST, OUTPUT_NANO

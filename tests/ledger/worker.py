@@ -14,14 +14,14 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.budget import Ask, Charge, Hold, Wait
-from agentctl.errors import Verdict
-from agentctl.ledger.book import Book
+from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.core.errors import Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.clock import Reading, system_clock
-from agentctl.ledger.store import Store
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)
 

@@ -9,20 +9,20 @@ from typing import Literal
 
 import pytest
 
-from agentctl.admission import Admission
-from agentctl.calls import Calls
-from agentctl.conversation import Conversation
-from agentctl.dispatch import Dispatch
+from agentctl.core.limits import CostLimit
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.core.tool_rules import parse_rule
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.loop import Loop
-from agentctl.permission import Permissions
-from agentctl.plan import Plan
-from agentctl.policy import LoopLimits
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.rules import parse_rule
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.loop import Loop
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
+from agentctl.runner.tool_calls import Dispatch
 from tests.loop.parts import Box, Deed, Diary
 
 UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)

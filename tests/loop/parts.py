@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import anyio.lowlevel
 
-from agentctl.errors import ToolError
-from agentctl.events import Event, Record
-from agentctl.messages import Completion, ToolCall, ToolSpec, Usage
+from agentctl.core.errors import ToolError
+from agentctl.core.events import Event, Record
+from agentctl.core.messages import Completion, ToolCall, ToolSpec, Usage
 from agentctl.protocols import Effect, Tool
 
 E = TypeVar("E")

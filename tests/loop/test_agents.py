@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.agents import MOST_TOOLS, AgentSpec, find_agent, load_agents
-from agentctl.errors import UsageError
-from agentctl.tools import TOOLS
+from agentctl.core.errors import UsageError
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec, find_agent, load_agents
+from agentctl.tools.toolbox import TOOLS
 
 
 def test_the_package_has_an_agent_for_containers_and_one_for_the_machine() -> None:

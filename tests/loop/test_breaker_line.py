@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentctl.breaker import breaker_info, tripped
-from agentctl.errors import BudgetExceeded, LimitName, Unit, Verdict
-from agentctl.pricing import ModelFacts
-from agentctl.results import BreakerInfo
+from agentctl.budget.breaker import breaker_info, tripped
+from agentctl.core.errors import BudgetExceeded, LimitName, Unit, Verdict
+from agentctl.core.pricing import ModelFacts
+from agentctl.core.results import BreakerInfo
 
 
 def trip(

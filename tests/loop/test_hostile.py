@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from agentctl.events import CallDoubted, MessageAdded, ModelAnswered, ToolFinished, ToolStarted
+from agentctl.core.events import CallDoubted, MessageAdded, ModelAnswered, ToolFinished, ToolStarted
+from agentctl.core.messages import Completion, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price
+from agentctl.core.results import ToolCount
 from agentctl.ledger import SqliteLedger
-from agentctl.messages import Completion, ToolCall, Usage
-from agentctl.pricing import ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider
-from agentctl.results import ToolCount
 from tests.economy.parts import run_of, tools
 from tests.loop.conftest import Stage
 from tests.loop.parts import Deed, Diary, asks, call, says

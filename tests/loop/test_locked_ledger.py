@@ -10,15 +10,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.cli.document import run_document
-from agentctl.events import CallUnsettled, ModelAnswered, Noted, Record, RunFinished
+from agentctl.api.cost_tracker import CostTracker
+from agentctl.cli.documents import run_document
+from agentctl.core.events import CallUnsettled, ModelAnswered, Noted, Record, RunFinished
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Usage
-from agentctl.orchestrator import Orchestrator
-from agentctl.pricing import ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.tracker import CostTracker
+from agentctl.runner.orchestrator import Orchestrator
 from tests.calls.test_settlement import Stranger
 from tests.loop.parts import USED, Diary, asks, call, says
 from tests.loop.test_orchestrator import House

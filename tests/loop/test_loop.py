@@ -7,11 +7,9 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentctl.admission import Admission
-from agentctl.context import PLAIN
-from agentctl.dispatch import Dispatch
-from agentctl.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
-from agentctl.events import (
+from agentctl.context.pruning import PLAIN
+from agentctl.core.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
+from agentctl.core.events import (
     CallHeld,
     CallSent,
     CallSettled,
@@ -26,11 +24,13 @@ from agentctl.events import (
     ToolStarted,
     TurnStarted,
 )
-from agentctl.loop import Outcome
-from agentctl.messages import Completion, Delta, Message, Request, ToolCall
-from agentctl.permission import Permissions
-from agentctl.policy import LoopLimits
-from agentctl.results import ErrorInfo, ToolCount
+from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
+from agentctl.core.results import ErrorInfo, ToolCount
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
+from agentctl.runner.loop import Outcome
+from agentctl.runner.tool_calls import Dispatch
 from tests.loop.conftest import Stage
 from tests.loop.parts import USED, Act, Box, Deed, Diary, asks, call, fails, says
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.conversation import Conversation
-from agentctl.events import ContextMeasured, Event
-from agentctl.measure import Measure
-from agentctl.messages import Message, ToolSpec
+from agentctl.context.measure import Measure
+from agentctl.core.events import ContextMeasured, Event
+from agentctl.core.messages import Message, ToolSpec
+from agentctl.runner.conversation import Conversation
 
 WORD = Message("user", "x" * 384)  # 100 tokens with its frame
 

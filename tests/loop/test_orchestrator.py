@@ -15,9 +15,8 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from agentctl.agents import MOST_TOOLS, load_agents
-from agentctl.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
-from agentctl.events import (
+from agentctl.core.errors import AuthFailed, EngineUnavailable, ProviderUnavailable, StateError
+from agentctl.core.events import (
     BreakerTripped,
     CallDoubted,
     CallSent,
@@ -28,20 +27,21 @@ from agentctl.events import (
     RunFinished,
     RunStarted,
 )
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Request, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.core.results import ErrorInfo, LimitUse, RunResult, ToolCount
+from agentctl.core.tool_rules import parse_rule
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import Reading, system_clock
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Delta, Request, Usage
-from agentctl.orchestrator import Orchestrator
-from agentctl.permission import Permissions
-from agentctl.plan import Plan
-from agentctl.policy import LoopLimits
-from agentctl.pricing import FREE, ModelFacts, Price
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Kit
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.results import ErrorInfo, LimitUse, RunResult, ToolCount
-from agentctl.routing import ranked_tools
-from agentctl.rules import parse_rule
+from agentctl.runner.agents import MOST_TOOLS, load_agents
+from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.plan import Plan
+from agentctl.runner.routing import ranked_tools
 from tests.loop.conftest import UNMETERED
 from tests.loop.parts import Box, Deed, Diary, asks, call, fails, says
 

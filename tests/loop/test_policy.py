@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.messages import ToolCall
-from agentctl.policy import LoopLimits, Repeats, tame
+from agentctl.core.messages import ToolCall
+from agentctl.permissions.guards import LoopLimits, Repeats, tame
 from tests.loop.parts import call
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.agents import MOST_TOOLS, AgentSpec, load_agents
-from agentctl.routing import Routed, ranked_tools, route
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec, load_agents
+from agentctl.runner.routing import Routed, ranked_tools, route
 
 TASKS = {
     "docker": (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from agentctl.errors import RateLimited
-from agentctl.messages import Completion, Delta, Message, Reported, Request
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.core.errors import RateLimited
+from agentctl.core.messages import Completion, Delta, Message, Reported, Request
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.providers.scripted import ScriptedProvider, ScriptEnded
 
 ASK = Request("scripted", (Message("user", "hello"),))

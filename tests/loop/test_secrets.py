@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.messages import Completion, Request, ToolCall
-from agentctl.orchestrator import Orchestrator
+from agentctl.core.framing import escape_frames, escape_notices, unescape_notices
+from agentctl.core.messages import Completion, Request, ToolCall
+from agentctl.core.text import Redactor
 from agentctl.providers.scripted import ScriptedProvider
-from agentctl.text import Redactor
-from agentctl.text.framing import escape_frames, escape_notices, unescape_notices
-from agentctl.wiring import assemble
+from agentctl.runner.assemble import assemble
+from agentctl.runner.orchestrator import Orchestrator
 from tests.cli.scripted_cli import PRICED, USED, answer, call
 from tests.text.keys import Sample, samples
 from tests.tools.docker_parts import Make

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentctl.admission import Admission, Approve
-from agentctl.errors import ActionDenied, InternalError, ToolError
-from agentctl.events import ApprovalAsked, Event, ToolAllowed
-from agentctl.messages import ToolCall
-from agentctl.permission import Permissions
+from agentctl.core.errors import ActionDenied, InternalError, ToolError
+from agentctl.core.events import ApprovalAsked, Event, ToolAllowed
+from agentctl.core.messages import ToolCall
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.admission import Admission, Approve
+from agentctl.permissions.decision import Permissions
 from agentctl.protocols import Approval, Question
-from agentctl.rules import parse_rule
 from tests.loop.parts import Deed, Diary, call
 
 pytestmark = pytest.mark.anyio

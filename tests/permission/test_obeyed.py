@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.topics.permission import text
-from agentctl.permission.obeyed import Obeyed, is_obeyed_name, obeyed_by, rows
+from agentctl.cli.help.permission import text
+from agentctl.core.autorun import Obeyed, is_obeyed_name, obeyed_by, rows
 
 SETTINGS = ("core.hooksPath", "include.path")
 NEVER = """

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.permission import Permissions
-from agentctl.rules import Rule, parse_rule
+from agentctl.core.tool_rules import Rule, parse_rule
+from agentctl.permissions.decision import Permissions
 
 
 def rules(*texts: str) -> tuple[Rule, ...]:

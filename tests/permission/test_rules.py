@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentctl.rules import Rule, parse_rule, rule_for, split_rules
+from agentctl.core.tool_rules import Rule, parse_rule, rule_for, split_rules
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.permission import Permissions
-from agentctl.permission.targets import Subject, Target, canonical, fits, frozen_pattern, hidden_pattern
-from agentctl.rules import parse_rule
+from agentctl.core.targets import Subject, Target, canonical, fits, frozen_pattern, hidden_pattern
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.decision import Permissions
 
 ROOTS = ("/srv/project", "/data/real-project")
 ID = "4be1c0ffee12" + "ab" * 26

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
-from agentctl.providers.here import choose_here
+from agentctl.core.errors import UsageError
+from agentctl.providers.selection import choose_here
 from agentctl.settings import ProviderChoice, load_settings
 from tests.probe.host import Host, page
 

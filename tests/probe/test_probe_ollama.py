@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from agentctl.providers.here import MOST_SHOWN
 from agentctl.providers.probe import ollama_models
+from agentctl.providers.selection import MOST_SHOWN
 from tests.probe.host import LONG_S, Heard, Host, Pages, page
 from tests.wire.server import WireServer
 

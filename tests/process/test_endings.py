@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.errors import ToolError
-from agentctl.sandbox.family import MARKER, Family
-from agentctl.sandbox.guard import BesideGuard
+from agentctl.core.errors import ToolError
+from agentctl.sandbox.process_guard import BesideGuard
+from agentctl.sandbox.process_tree import MARKER, Family
 from agentctl.tools.shell import run_shell_async
 from tests.cli.conftest import Commands, agentctl
 

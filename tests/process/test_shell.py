@@ -11,11 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.errors import ToolError, UsageError
+from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.bare import NoSandbox
 from agentctl.sandbox.output import Output, Spool
 from agentctl.sandbox.process import child_environment, run_process
+from agentctl.sandbox.unsandboxed import NoSandbox
 from agentctl.settings.lineage import is_inside_a_run
 from agentctl.tools.shell import run_shell_async
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from agentctl.errors import SandboxUnavailable, UsageError
-from agentctl.permission import Permissions
-from agentctl.prospect import (
+from agentctl.core.errors import SandboxUnavailable, UsageError
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.preview import (
     Prospect,
     Written,
     allowing_rule,
@@ -23,9 +24,8 @@ from agentctl.prospect import (
     rules_about,
 )
 from agentctl.protocols import Tool
-from agentctl.rules import parse_rule
-from agentctl.tools.bench import Bench
-from agentctl.tools.engine import Engine
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, typed
 
 BENCH = Bench(Path("/"), Engine(None), lambda: datetime.now(UTC))

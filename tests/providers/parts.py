@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from agentctl.messages import Completion, Delta, Message, Request, ToolSpec
-from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.core.messages import Completion, Delta, Message, Request, ToolSpec
+from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
 from tests.wire.server import WireServer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from agentctl.messages import Completion, Message, ToolCall, Usage
-from agentctl.providers.chat import Answer, as_messages
+from agentctl.core.messages import Completion, Message, ToolCall, Usage
+from agentctl.providers.chat_format import Answer, as_messages
 
 
 def piece(**delta: object) -> SimpleNamespace:

@@ -8,9 +8,9 @@ import anyio
 import httpx
 import pytest
 
-from agentctl.errors import Rejected
-from agentctl.providers.gate import Attempt, Gate, Pledge
-from agentctl.providers.readers import OpenAIReader
+from agentctl.core.errors import Rejected
+from agentctl.providers.http_gate import Attempt, Gate, Pledge
+from agentctl.providers.stream_readers import OpenAIReader
 from tests.providers.parts import Wire
 from tests.wire.server import Answer
 

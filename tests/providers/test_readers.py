@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.messages import Usage
-from agentctl.providers.readers import (
+from agentctl.core.messages import Usage
+from agentctl.providers.stream_readers import (
     MOST_LINE_BYTES,
     AnthropicReader,
     GeminiReader,

@@ -8,7 +8,7 @@ import threading
 import anyio
 import pytest
 
-from agentctl.errors import (
+from agentctl.core.errors import (
     AgentctlError,
     AuthFailed,
     ContextOverflow,
@@ -19,9 +19,9 @@ from agentctl.errors import (
     RateLimited,
     Rejected,
 )
-from agentctl.messages import Message, Request, ToolCall, Usage
-from agentctl.pricing import FREE, contradiction
-from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.core.messages import Message, Request, ToolCall, Usage
+from agentctl.core.pricing import FREE, contradiction
+from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
 from agentctl.providers.priced import Priced
 from agentctl.providers.remote import RemoteProvider
 from tests.providers.parts import FORMATS, IMAGES, KEY, MODELS, PS, Wire, answer_of, asked, open_provider, provider_at

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agentctl.errors import ProviderUnavailable, UsageError
-from agentctl.providers import door
+from agentctl.core.errors import ProviderUnavailable, UsageError
+from agentctl.providers import litellm_loader as door
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.routes import ROUTES
 from tests.bill.bodies import spoken

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.messages import Usage
-from agentctl.providers.readers import (
-    AnthropicReader,
-    GeminiReader,
-    OllamaReader,
-    OpenAIReader,
-    Reader,
-)
+from agentctl.core.messages import Usage
+from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, Reader
 from tests.providers.test_readers import chunk, read, sse
 
 Event = Mapping[str, object]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agentctl.providers.readers import AnthropicReader, GeminiReader, OpenAIReader, OpenRouterReader
+from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OpenAIReader, OpenRouterReader
 from tests.providers.test_readers import read, sse
 from tests.providers.test_usage_blocks import FULL, STOP, Event, claude_delta, claude_start, counted, gemini, said
 

@@ -10,18 +10,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.agents import load_agents
-from agentctl.context import PLAIN
+from agentctl.context.pruning import PLAIN
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.orchestrator import Orchestrator
-from agentctl.plan import Plan
-from agentctl.policy import LoopLimits
-from agentctl.pricing import FREE, ModelFacts
+from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Kit
 from agentctl.providers.scripted import ScriptedProvider
-from agentctl.tools import toolbox
+from agentctl.runner.agents import load_agents
+from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.plan import Plan
+from agentctl.tools.toolbox import toolbox
 from tests.loop.parts import Diary
 
 Size = Literal["small", "large"]

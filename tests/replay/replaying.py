@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from agentctl.context import PLAIN
-from agentctl.conversation import Conversation
-from agentctl.digest import retold
-from agentctl.economy import Economy, cut_size
-from agentctl.events import ContextPruned, Event
-from agentctl.measure import Measure
-from agentctl.messages import Completion, Message, ToolSpec, Usage
-from agentctl.plan import Plan
-from agentctl.pricing import ModelFacts, Price, charge_nano
+from agentctl.context.digest import retold
+from agentctl.context.economics import Economy, cut_size
+from agentctl.context.measure import Measure
+from agentctl.context.pruning import PLAIN
+from agentctl.context.units import units_of
+from agentctl.core.events import ContextPruned, Event
+from agentctl.core.messages import Completion, Message, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts, Price, charge_nano
 from agentctl.providers.cache_marks import marked
-from agentctl.providers.chat import as_messages
-from agentctl.units import units_of
+from agentctl.providers.chat_format import as_messages
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.plan import Plan
 from tests.replay.recording import Recording
 from tests.wire.prompt_cache import Block, MarkedCache, PlainCache, Split
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.context import PLAIN
-from agentctl.pricing import Price
+from agentctl.context.pruning import PLAIN
+from agentctl.core.pricing import Price
 from agentctl.providers.catalog import load_catalog
 from tests.replay.recording import Recording, Size, record
 from tests.replay.replaying import LIMIT, no_pruning, ours, sliding_window

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.admission import Admission
-from agentctl.annex import Annex
-from agentctl.calls import Calls
-from agentctl.conversation import Conversation
-from agentctl.dispatch import Dispatch
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.core.limits import CostLimit
+from agentctl.journal.artifacts import Annex
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.loop import Loop, Outcome
-from agentctl.measure import PLAIN, Measure
-from agentctl.permission import Permissions
-from agentctl.plan import Plan
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
 from agentctl.protocols import Tool
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.tools import toolbox
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.loop import Loop, Outcome
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
+from agentctl.runner.tool_calls import Dispatch
+from agentctl.tools.toolbox import toolbox
 from tests.loop.parts import Box, Deed, Diary
 
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.annex import Annex, open_kept
-from agentctl.errors import ToolError
-from agentctl.events import Noted, ToolDenied, ToolFinished
-from agentctl.measure import PLAIN
-from agentctl.messages import Completion, Request, ToolCall
-from agentctl.permission import Permissions
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts
-from agentctl.rules import parse_rule
+from agentctl.context.measure import PLAIN
+from agentctl.core.errors import ToolError
+from agentctl.core.events import Noted, ToolDenied, ToolFinished
+from agentctl.core.messages import Completion, Request, ToolCall
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.core.tool_rules import parse_rule
+from agentctl.journal.artifacts import Annex, open_kept
+from agentctl.permissions.decision import Permissions
+from agentctl.runner.plan import Plan
 from tests.loop.parts import Deed, asks, call, fails, says
 from tests.results.conftest import House
 from tests.support.disks import small_disk
@@ -364,8 +364,8 @@ async def test_the_mark_in_a_file_that_is_too_long_to_show_counts_all_of_it(hous
 WRITER = """
 import sys, anyio, resource
 from pathlib import Path
-from agentctl.annex import Annex
-from agentctl.errors import StateError
+from agentctl.journal.artifacts import Annex
+from agentctl.core.errors import StateError
 from tests.support.disks import small_disk
 
 async def main():

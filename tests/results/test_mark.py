@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.mark import Excerpt, Origin, marked, parted
-from agentctl.measure import PLAIN
+from agentctl.context.measure import PLAIN
+from agentctl.context.truncation import Excerpt, Origin, marked, parted
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=40)
 TEXT = st.builds(

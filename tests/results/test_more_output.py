@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.events import ToolFinished
-from agentctl.measure import PLAIN
-from agentctl.sandbox.bare import NoSandbox
-from agentctl.tools import LazyToolbox, toolbox
+from agentctl.context.measure import PLAIN
+from agentctl.core.events import ToolFinished
+from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.loop.parts import asks, call, says
 from tests.results.conftest import House
 from tests.results.test_large_results import obeyed
@@ -53,9 +53,9 @@ async def test_without_a_run_that_keeps_it_a_tool_is_as_brief_as_ever(house: Hou
 MEMORY = """
 import sys, anyio
 from pathlib import Path
-from agentctl.annex import Annex
-from agentctl.sandbox.bare import NoSandbox
-from agentctl.tools import toolbox
+from agentctl.journal.artifacts import Annex
+from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.tools.toolbox import toolbox
 
 async def main():
     work, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"

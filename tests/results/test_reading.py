@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.errors import ToolError
-from agentctl.mark import marked
-from agentctl.tools import toolbox
+from agentctl.context.truncation import marked
+from agentctl.core.errors import ToolError
+from agentctl.tools.toolbox import toolbox
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.anyio
@@ -119,7 +119,7 @@ def test_a_line_begins_where_counting_says(
 ) -> None:
     import anyio
 
-    from agentctl.tools.reading import line_start
+    from agentctl.tools.files.read import line_start
 
     path = tmp_path_factory.getbasetemp() / "counted"
     path.write_bytes(b"\n".join(data))
@@ -136,7 +136,7 @@ def test_a_line_begins_where_counting_says(
 MEMORY = """
 import sys, anyio
 from pathlib import Path
-from agentctl.tools import toolbox
+from agentctl.tools.toolbox import toolbox
 
 async def main():
     read = toolbox(workspace=Path(sys.argv[1])).get("read_file")

@@ -12,10 +12,10 @@ import pytest
 
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.control_group import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, data_bound, memory_bound
-from agentctl.sandbox.cover import Ground
 from agentctl.sandbox.disk import LEAST_FREE_BYTES, Space, floor_of
-from agentctl.sandbox.lack import find_bwrap, options_of
+from agentctl.sandbox.mount_plan import Ground
+from agentctl.sandbox.resource_limits import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, data_bound, memory_bound
+from agentctl.sandbox.self_test import find_bwrap, options_of
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 from tests.sandbox.conftest import NOBODY, Inside
 from tests.support.disks import small_disk

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import SandboxUnavailable
-from agentctl.sandbox.choose import examine, open_sandbox
+from agentctl.core.errors import SandboxUnavailable
+from agentctl.sandbox.select import examine, open_sandbox
 from tests.sandbox.conftest import Inside, names
 
 REAL = shutil.which("bwrap") or "/usr/bin/bwrap"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.select import open_sandbox
 from tests.process.test_endings import COMMANDS, LEFT_BEHIND, wait_until
 from tests.sandbox.conftest import NOBODY, REPOSITORY, Inside
 

@@ -12,9 +12,9 @@ import pytest
 
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.choose import open_sandbox
-from agentctl.sandbox.cover import Ground
-from agentctl.sandbox.lack import find_bwrap, options_of
+from agentctl.sandbox.mount_plan import Ground
+from agentctl.sandbox.select import open_sandbox
+from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.sandbox.git_ways import WAYS, Way
 
 _LOOP = """

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.select import open_sandbox
 
 Run = Callable[[str], Awaitable[CommandResult]]
 
@@ -231,7 +231,7 @@ async def test_a_new_repository_can_be_brought_back(tmp_path: Path) -> None:
 HOLD = """
 import sys, anyio
 from pathlib import Path
-from agentctl.sandbox.choose import open_sandbox
+from agentctl.sandbox.select import open_sandbox
 
 async def main():
     place = Path(sys.argv[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.lack import IN_CONTAINER, cure_of
+from agentctl.sandbox.self_test import IN_CONTAINER, cure_of
 
 SWITCHES = {
     "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -56,7 +56,7 @@ def test_the_line_for_each_switch_runs_and_turns_the_switch(name: str, machine: 
 REAL = """
 import subprocess, sys
 from pathlib import Path
-from agentctl.sandbox.lack import cure_of
+from agentctl.sandbox.self_test import cure_of
 
 switch = Path("/proc/sys/user/max_user_namespaces")
 switch.write_text("0")

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import anyio
-from agentctl.tools import toolbox
+from agentctl.tools.toolbox import toolbox
 
 workspace = Path(sys.argv[1])
 tool = toolbox(workspace=workspace).get("search_files")

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from agentctl.agents import AgentSpec
 from agentctl.cli.app import main
 from agentctl.ledger import SqliteLedger
-from agentctl.orchestrator import Orchestrator
 from agentctl.protocols import Observer
 from agentctl.providers.scripted import ScriptedProvider
-from agentctl.sandbox.choose import open_sandbox
+from agentctl.runner.agents import AgentSpec
+from agentctl.runner.assemble import assemble, plan_of
+from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.toolset import equip
+from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import Loaded, ProviderChoice
-from agentctl.tools import toolbox
-from agentctl.tools.kit import equip
-from agentctl.wiring import assemble, plan_of
+from agentctl.tools.toolbox import toolbox
 from tests.cli.scripted_cli import PRICED, answer, call
 
 WITH_A_SHELL = AgentSpec("system", "Does all.", "Do it.", tools=("run_shell", "read_file"))

@@ -15,9 +15,9 @@ INSIDE = """
 import json, sys
 from pathlib import Path
 import anyio
-from agentctl.errors import ToolError
-from agentctl.sandbox.choose import open_sandbox
-from agentctl.tools import toolbox
+from agentctl.core.errors import ToolError
+from agentctl.sandbox.select import open_sandbox
+from agentctl.tools.toolbox import toolbox
 
 workspace = Path(sys.argv[1])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.private import PrivateFiles
+from agentctl.sandbox.private_files import PrivateFiles
 from tests.sandbox.conftest import REPOSITORY, Inside
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can put files where others cannot look")
@@ -112,8 +112,8 @@ def test_a_command_of_root_reads_no_file_that_only_root_may_at_any_depth(own: In
 FILE_TOOLS = """
 import anyio, sys
 from pathlib import Path
-from agentctl.errors import AgentctlError
-from agentctl.tools import toolbox
+from agentctl.core.errors import AgentctlError
+from agentctl.tools.toolbox import toolbox
 
 async def use(tool, **arguments):
     async with toolbox(workspace=Path(sys.argv[1])) as box:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.sockets import Mount, is_bound, translated
+from agentctl.sandbox.socket_files import Mount, is_bound, translated
 from tests.sandbox.conftest import REPOSITORY, Inside
 
 LISTEN = """

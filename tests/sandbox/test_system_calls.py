@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.cover import Ground
-from agentctl.sandbox.lack import find_bwrap, options_of
-from agentctl.sandbox.launcher import NO_FILTER, NO_KEYRING, Launcher
+from agentctl.sandbox.confinement import NO_FILTER, NO_KEYRING, Launcher
+from agentctl.sandbox.mount_plan import Ground
 from agentctl.sandbox.seccomp import MACHINES, program
+from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.sandbox.conftest import REPOSITORY, Inside
 
 ATTEMPTS = Path(__file__).with_name("attempts.py")

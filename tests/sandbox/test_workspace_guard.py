@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from agentctl.protocols import CommandResult, Sandbox
-from agentctl.sandbox.choose import open_sandbox
 from agentctl.sandbox.folder_index import FolderIndex
+from agentctl.sandbox.select import open_sandbox
 from tests.support.disks import small_disk
 
 
@@ -197,7 +197,7 @@ def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Pat
     """Nothing is closed to root: the run is one of nobody, in a process of its own."""
     run = (
         "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, lack, private,"
-        " probe, import_path; from agentctl.sandbox.choose import open_sandbox\n"
+        " probe, import_path; from agentctl.sandbox.select import open_sandbox\n"
         "async def main():\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534); os.environ['HOME'] = tempfile.mkdtemp()\n"
         "    work = Path(tempfile.mkdtemp())\n"

@@ -11,8 +11,9 @@ from typing import Any
 
 import anyio
 
-from agentctl.errors import AgentctlError
-from agentctl.sandbox import bare, bwrap, choose, control_group, disk, lack, private, probe  # noqa: F401 - before rights are given up
+from agentctl.core.errors import AgentctlError
+from agentctl.sandbox import select as choose
+from agentctl.sandbox import unsandboxed as bare  # noqa: F401 - before rights are given up
 
 
 async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:

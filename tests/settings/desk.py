@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
+from agentctl.core.errors import UsageError
 from agentctl.settings import Checked, Loaded, check_settings, load_settings
 
 

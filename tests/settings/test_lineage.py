@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import ActionDenied
-from agentctl.limits import Parent
+from agentctl.core.errors import ActionDenied
+from agentctl.core.limits import Parent
 from agentctl.settings import load_settings
 from agentctl.settings.lineage import handed_on, handed_out, is_inside_a_run, parent_in, refuse_incomplete
-from agentctl.settings.show import explain
+from agentctl.settings.show_ import explain
 
 RUN, CAPABILITY, MARK = "AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY", "AGENTCTL_CHILD"
 SECRET = "0123456789abcdef" * 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import AuthFailed, UsageError
+from agentctl.core.errors import AuthFailed, UsageError
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, ProviderChoice, choose_provider, ollama_to_ask
 from tests.settings.desk import Desk
 

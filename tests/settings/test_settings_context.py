@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.plan import Plan
+from agentctl.runner.assemble import plan_of
+from agentctl.runner.plan import Plan
 from agentctl.settings import ENV_NAMES, ProviderChoice, Source
-from agentctl.wiring import plan_of
 from tests.settings.desk import Desk
 
 #: Setting -> the field of a plan, a value that is no default.

@@ -224,7 +224,7 @@ def test_a_wrong_value_that_has_no_effect_stops_nothing_but_is_found_by_a_check(
 
 
 def test_the_folder_we_stand_in_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentctl.errors import UsageError
+    from agentctl.core.errors import UsageError
     from agentctl.settings import check_settings, load_settings
 
     gone = tmp_path / "gone"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from agentctl.errors import StateError, UsageError
+from agentctl.core.errors import StateError, UsageError
 from agentctl.settings import load_settings
-from agentctl.settings.keys import save_key, with_key
+from agentctl.settings.key_file import save_key, with_key
 from tests.settings.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -114,8 +114,8 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from pydantic import SecretStr
-from agentctl.errors import StateError
-from agentctl.settings.keys import save_key
+from agentctl.core.errors import StateError
+from agentctl.settings.key_file import save_key
 resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
 try:
     save_key(Path(sys.argv[1]), "openai", SecretStr("sk-" + "x" * 100))
@@ -140,7 +140,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
-from agentctl.settings.keys import save_key
+from agentctl.settings.key_file import save_key
 sys.stdin.readline()
 for turn in range(20):
     save_key(Path(sys.argv[1]), sys.argv[2], SecretStr(f"sk-{turn:02}"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from agentctl.settings.keys import Outer, masked, outer, own_env_file, with_key
+from agentctl.settings.key_file import Outer, masked, outer, own_env_file, with_key
 from agentctl.settings.sources import from_dotenv
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)

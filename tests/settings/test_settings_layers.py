@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.limits import CostLimit
+from agentctl.core.limits import CostLimit
 from agentctl.settings import ENV_NAMES, Settings, Source, load_settings
 from tests.settings.desk import Desk
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.trust import LOWERABLE, tighten
+from agentctl.settings.trust import LOWERABLE, tighten
 from tests.settings.desk import Desk
 
 PLACES = ("flag", "environment", "env file", "user .env", "user config")

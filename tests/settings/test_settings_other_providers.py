@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
+from agentctl.core.errors import UsageError
 from agentctl.settings import DEFAULT_MODELS, OTHER_PROVIDERS, ProviderChoice, choose_provider
 from tests.settings.desk import Desk
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import StateError, UsageError
+from agentctl.core.errors import StateError, UsageError
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, TOML_FIELDS, load_settings
-from agentctl.settings.own_config import default_text, field_named, save_value, start_file
+from agentctl.settings.config_file import default_text, field_named, save_value, start_file
 from agentctl.settings.own_toml import with_value
 from tests.settings.desk import Desk
 
@@ -212,7 +212,7 @@ def test_a_setting_is_known_by_its_flag_too_and_a_key_is_no_name() -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from agentctl.settings.own_config import save_value
+from agentctl.settings.config_file import save_value
 sys.stdin.readline()
 for turn in range(1, 21):
     save_value(Path(sys.argv[1]), sys.argv[2], [str(turn)])

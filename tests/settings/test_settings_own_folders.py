@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import UsageError
+from agentctl.core.errors import UsageError
 from agentctl.settings import load_settings
 from agentctl.settings.own_folders import folder_problems
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, Settings
-from agentctl.settings.show import Place, Row, explain, paths
+from agentctl.settings.show_ import Place, Row, explain, paths
 from tests.settings.desk import Desk
 
 

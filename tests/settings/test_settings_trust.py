@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.settings import Source
-from agentctl.trust import MOST_REMEMBERED, Told, read_project_file
+from agentctl.settings.trust import MOST_REMEMBERED, Told, read_project_file
 from tests.settings.desk import Desk
 
 

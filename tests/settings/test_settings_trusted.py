@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import StateError
+from agentctl.core.errors import StateError
 from agentctl.settings import Source
-from agentctl.settings.trusted import Record, TrustBook, real, standing
-from agentctl.trust import ProjectFile, read_project_file
+from agentctl.settings.trust import ProjectFile, read_project_file
+from agentctl.settings.trust_store import Record, TrustBook, real, standing
 from tests.settings.desk import Desk
 
 ROOT = Path(__file__).parents[2]
@@ -266,8 +266,8 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agentctl.settings.trusted import TrustBook
-from agentctl.trust import read_project_file
+from agentctl.settings.trust_store import TrustBook
+from agentctl.settings.trust import read_project_file
 state, folder = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
 for turn in range(10):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.settings import Settings
-from agentctl.settings.values import (
+from agentctl.settings.parsers import (
     address,
     count,
     dollars,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context import PLAIN, prune
-from agentctl.digest import Digest, joined, notes, retold, split
-from agentctl.errors import ContextOverflow
-from agentctl.measure import Measure
-from agentctl.messages import Message
+from agentctl.context.digest import Digest, joined, notes, retold, split
+from agentctl.context.measure import Measure
+from agentctl.context.pruning import PLAIN, prune
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Message
 from tests.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
 FORM = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n> a\n- b\n]"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
-from agentctl.budget import Amounts, Ask, Keep, Room, Worst, judge, worst_case
-from agentctl.errors import Verdict
-from agentctl.messages import Completion, Message, Request, ToolCall, Usage
-from agentctl.pricing import ModelFacts, Price
-from agentctl.wishes import Wish, wish_for_summary
+from agentctl.budget.input_bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
+from agentctl.budget.output_range import Wish, wish_for_summary
+from agentctl.budget.rules import Amounts, Ask, Keep, Room, Worst, judge, worst_case
+from agentctl.core.errors import Verdict
+from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price
 from tests.budget.test_bound_mock import TOOLS, Server, servers, texts
 from tests.budget.test_judge import some_rooms
 

@@ -12,24 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget import Ask, Hold, Keep
-from agentctl.calls import Calls
-from agentctl.closing import last_request, summary
-from agentctl.context import PLAIN
-from agentctl.context_manager import ContextManager
-from agentctl.conversation import Conversation
-from agentctl.digest import notes, split
-from agentctl.economy import Economy
-from agentctl.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
-from agentctl.events import CallWaited, ContextPruned, Noted
+from agentctl.budget.last_answer import last_request, summary
+from agentctl.budget.rules import Ask, Hold, Keep
+from agentctl.context.digest import notes, split
+from agentctl.context.economics import Economy
+from agentctl.context.manager import ContextManager
+from agentctl.context.measure import Measure
+from agentctl.context.pruning import PLAIN
+from agentctl.core.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
+from agentctl.core.events import CallWaited, ContextPruned, Noted
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Delta, Message, Request, Usage
+from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.measure import Measure
-from agentctl.messages import Completion, Delta, Message, Request, Usage
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts, Price
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.summaries import Cutting, Summaries, summaries_of
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
+from agentctl.runner.summaries import Cutting, Summaries, summaries_of
 from tests.context.parts import SYSTEM, TASK, turn
 from tests.loop.parts import Diary
 from tests.summaries.test_summaries_digest import FORM

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context import PLAIN
-from agentctl.events import CallHeld, ContextMeasured, ContextPruned, ModelAnswered, Noted
-from agentctl.messages import Message
+from agentctl.context.pruning import PLAIN
+from agentctl.core.events import CallHeld, ContextMeasured, ContextPruned, ModelAnswered, Noted
+from agentctl.core.messages import Message
 from tests.bill.book import book_of
 from tests.bill.parts import FORMATS, PAID, Here, assert_accounted, assert_told, reaching
 from tests.cli.conftest import Commands, Ended

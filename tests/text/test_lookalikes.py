@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.messages import ToolCall
+from agentctl.cli.ui.approval_prompt import question_rows
+from agentctl.core.lookalikes import visible
+from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
-from agentctl.text.lookalikes import visible
-from agentctl.ui.ask import question_rows
 
 
 def asked(name: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.text import redact
-from agentctl.text.shapes import IN_CONTEXT, WORDS
+from agentctl.core.key_shapes import IN_CONTEXT, WORDS
+from agentctl.core.text import redact
 from tests.text.keys import Sample, samples
 from tests.text.ordinary import KINDS, generated, real
 

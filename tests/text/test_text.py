@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.text import did_you_mean, redact, safe_text
+from agentctl.core.text import did_you_mean, redact, safe_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 HOSTILE = st.text(
@@ -135,6 +135,6 @@ def test_the_nearest_name_is_offered() -> None:
 
 
 def test_importing_it_loads_nothing_slow() -> None:
-    code = "import sys, agentctl.text; print(*({'difflib', 'urllib.parse', 'base64', 'json'} & set(sys.modules)))"
+    code = "import sys, agentctl.core.text; print(*({'difflib', 'urllib.parse', 'base64', 'json'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

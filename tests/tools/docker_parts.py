@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from agentctl.tools import LazyToolbox
+from agentctl.tools.toolbox import LazyToolbox
 
 Docker = Callable[..., str]
 Make = Callable[..., str]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.tools import LazyToolbox, toolbox
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, Make, command_line, ours
 
 LOOP = 'trap "exit 0" TERM; while :; do sleep 0.1; done'

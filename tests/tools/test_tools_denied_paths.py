@@ -9,20 +9,20 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.admission import Admission
-from agentctl.equipment import equipment
-from agentctl.errors import ActionDenied, AgentctlError, ToolError
-from agentctl.events import Event
-from agentctl.messages import ToolCall
-from agentctl.permission import Permissions
-from agentctl.prospect import foresee
-from agentctl.rules import parse_rule
-from agentctl.sandbox.choose import open_sandbox
-from agentctl.sandbox.denied import DeniedPaths
+from agentctl.core.errors import ActionDenied, AgentctlError, ToolError
+from agentctl.core.events import Event
+from agentctl.core.messages import ToolCall
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.preview import foresee
+from agentctl.permissions.rulebook import permissions_of
+from agentctl.runner.equipment import equipment
+from agentctl.sandbox.denied_paths import DeniedPaths
+from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import load_settings
-from agentctl.tools import TOOLS, toolbox
-from agentctl.tools.docker_run import Run, request
-from agentctl.tools.rulebook import permissions_of
+from agentctl.tools.docker.run import Run, request
+from agentctl.tools.toolbox import TOOLS, toolbox
 
 pytestmark = pytest.mark.anyio
 WORD = "the-word-that-nobody-may-read"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools import LazyToolbox, toolbox
-from agentctl.tools.engine import Engine
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 
 if TYPE_CHECKING:
     from tests.engine_plugin import PrivateEngine

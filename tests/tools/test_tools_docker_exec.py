@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools import LazyToolbox, toolbox
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, Make, act
 
 if TYPE_CHECKING:

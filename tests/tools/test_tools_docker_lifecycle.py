@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools import LazyToolbox, toolbox
-from agentctl.tools.engine import Engine
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, Make, act, command_line, inspected
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.admission import Admission
-from agentctl.dispatch import Dispatch, Result
-from agentctl.errors import ActionDenied, EngineUnavailable, ToolError
-from agentctl.events import ApprovalAsked, Event, ToolAllowed, ToolDenied, ToolStarted
-from agentctl.messages import ToolCall
-from agentctl.permission import Permissions
-from agentctl.policy import LoopLimits
+from agentctl.core.errors import ActionDenied, EngineUnavailable, ToolError
+from agentctl.core.events import ApprovalAsked, Event, ToolAllowed, ToolDenied, ToolStarted
+from agentctl.core.messages import ToolCall
+from agentctl.core.tool_rules import Rule, parse_rule
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approval, Question
-from agentctl.rules import Rule, parse_rule
-from agentctl.tools import LazyToolbox, toolbox
+from agentctl.runner.tool_calls import Dispatch, Result
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, Make, inspected
 
 pytest_plugins = ["tests.engine_plugin", "tests.tools.docker_plugin"]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools import LazyToolbox, toolbox
-from agentctl.tools.docker_pull import progress
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.docker.docker_pull import progress
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import act, command_line
 from tests.tools.registry import GOOD, digest_of
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import ToolError
-from agentctl.tools.argv import split_command
-from agentctl.tools.bench import Bench
-from agentctl.tools.confined import host_config, mountable, port_bindings
-from agentctl.tools.docker_run import Run, request
-from agentctl.tools.engine import Engine
-from agentctl.tools.leftovers import is_gone, owner
-from agentctl.tools.reference import familiar, is_identity, parse_reference
+from agentctl.core.errors import ToolError
+from agentctl.tools.docker.argv import split_command
+from agentctl.tools.docker.confined import host_config, mountable, port_bindings
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.docker.images import familiar, is_identity, parse_reference
+from agentctl.tools.docker.leftovers import is_gone, owner
+from agentctl.tools.docker.run import Run, request
+from agentctl.tools.tool import Bench
 
 PARTS = st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?", fullmatch=True)
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}", fullmatch=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from agentctl.errors import EngineUnavailable, ToolError
-from agentctl.tools import LazyToolbox, toolbox
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.tools.docker_parts import Docker, act, command_line, inspected, ours
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing_behind(box: LazyToolbox
 
 KILLED = """
 import sys, anyio, pathlib
-from agentctl.tools import toolbox
+from agentctl.tools.toolbox import toolbox
 async def main():
     box = toolbox(workspace=pathlib.Path("/tmp"), docker_host=sys.argv[1])
     await box.get("docker_run")({"image": "busybox:local", "command": "sleep 300", "timeout": 300})

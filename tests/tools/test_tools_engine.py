@@ -13,12 +13,12 @@ from anyio.abc import SocketAttribute, SocketStream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import EngineUnavailable
-from agentctl.tools import toolbox
-from agentctl.tools.address import Address, parse_address
-from agentctl.tools.container import use
-from agentctl.tools.engine import Engine, EngineRefused
-from agentctl.tools.summary import summary
+from agentctl.core.errors import EngineUnavailable
+from agentctl.tools.docker.client import Address, parse_address
+from agentctl.tools.docker.container import use
+from agentctl.tools.docker.engine import Engine, EngineRefused
+from agentctl.tools.docker.summary import summary
+from agentctl.tools.toolbox import toolbox
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

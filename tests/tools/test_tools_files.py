@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.errors import ToolError
-from agentctl.tools import toolbox
+from agentctl.core.errors import ToolError
+from agentctl.tools.toolbox import toolbox
 
 
 async def _ask(workspace: Path, tool: str, **arguments: object) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import ToolError
-from agentctl.tools import toolbox
+from agentctl.core.errors import ToolError
 from agentctl.tools.git import status, summary
+from agentctl.tools.toolbox import toolbox
 
 
 def _git(folder: Path, *words: str) -> None:

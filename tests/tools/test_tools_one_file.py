@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import ToolError
-from agentctl.tools import toolbox
+from agentctl.core.errors import ToolError
+from agentctl.tools.toolbox import toolbox
 
 
 @pytest.mark.parametrize("regex", [False, True])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.equipment import equipment
-from agentctl.errors import ToolError
-from agentctl.permission import Permissions
+from agentctl.core.errors import ToolError
+from agentctl.permissions.decision import Permissions
+from agentctl.runner.equipment import equipment
 from agentctl.settings import load_settings
-from agentctl.tools import toolbox
-from agentctl.tools.confined import mountable
+from agentctl.tools.docker.confined import mountable
+from agentctl.tools.toolbox import toolbox
 
 pytestmark = pytest.mark.anyio
 KEY = "OPENAI_API_KEY=sk-not-to-be-seen"

@@ -8,11 +8,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from agentctl.errors import SandboxUnavailable, ToolError
-from agentctl.permission import Permissions
+from agentctl.core.errors import SandboxUnavailable, ToolError
+from agentctl.permissions.decision import Permissions
 from agentctl.protocols import CommandResult, FileNotice, Reply, Sandbox, Tool
-from agentctl.sandbox.choose import Wanted, open_sandbox
-from agentctl.tools import toolbox
+from agentctl.sandbox.select import Wanted, open_sandbox
+from agentctl.tools.toolbox import toolbox
 
 
 async def shell(workspace: Path, wanted: Wanted = "auto", *, read_only: bool = False) -> Tool:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import ToolError
-from agentctl.tools import toolbox
+from agentctl.core.errors import ToolError
 from agentctl.tools.system import disk_rows
-from agentctl.tools.table import size
+from agentctl.tools.tables import size
+from agentctl.tools.toolbox import toolbox
 
 
 async def _ask(tool: str, **arguments: object) -> str:

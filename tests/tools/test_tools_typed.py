@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import ToolError, UsageError
+from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import Tool, Toolbox
-from agentctl.tools import TOOLS, toolbox
-from agentctl.tools.bench import MOST_BYTES
-from agentctl.tools.table import cell, facts, parse_size, size, span, table
+from agentctl.tools.tables import cell, facts, parse_size, size, span, table
+from agentctl.tools.tool import MOST_BYTES
+from agentctl.tools.toolbox import TOOLS, toolbox
 from agentctl.tools.typed import capped
 
 
@@ -111,10 +111,12 @@ async def test_none_counts_as_not_given() -> None:
 
 def test_a_light_tool_loads_nothing_heavy() -> None:
     code = (
-        "import sys, anyio, pathlib\nfrom agentctl.tools import toolbox\nbox = toolbox(workspace=pathlib.Path('/'))\n"
+        "import sys, anyio, pathlib\nfrom agentctl.tools.toolbox import toolbox\n"
+        "box = toolbox(workspace=pathlib.Path('/'))\n"
         "assert 'pydantic' not in sys.modules and 'psutil' not in sys.modules\n"
         "anyio.run(box.get('system_disks'), {})\n"
-        "print([name for name in ('aiodocker', 'aiohttp', 'ctypes', 'agentctl.tools.docker') if name in sys.modules])"
+        "print([name for name in ('aiodocker', 'aiohttp', 'ctypes', 'agentctl.tools.docker.listings') "
+        "if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -12,13 +12,13 @@ from typing import Any
 
 import anyio
 
-from agentctl.cli.drive import leave_at_once
-from agentctl.errors import ToolError
-from agentctl.messages import Completion, Delta, Request, ToolCall, Usage
-from agentctl.pricing import ModelFacts, Price
+from agentctl.cli.run.signals import leave_at_once
+from agentctl.core.errors import ToolError
+from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price
 from agentctl.protocols import Tool
-from agentctl.tools.bench import Bench
-from agentctl.tools.engine import Engine
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.tool import Bench
 from agentctl.tools.typed import Arguments, typed
 
 PACE = float(os.environ.get("STORY_PACE", "0"))

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agentctl.__main__ import main
-from agentctl.agents import load_agents
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
-from agentctl.orchestrator import Orchestrator
 from agentctl.protocols import Approver, Kit, Observer
 from agentctl.providers.scripted import ScriptedProvider
+from agentctl.runner.agents import load_agents
+from agentctl.runner.assemble import plan_of
+from agentctl.runner.orchestrator import Orchestrator
 from agentctl.settings import Loaded, ProviderChoice
-from agentctl.wiring import plan_of
 from tests.ui.played import FACTS, STORIES, Box
 
 

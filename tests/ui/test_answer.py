@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.text import safe_text
-from agentctl.ui.answer import drawn
-from agentctl.ui.cells import cells
+from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.markdown import drawn
+from agentctl.core.text import safe_text
 
 
 def plain(text: str, width: int = 60) -> str:

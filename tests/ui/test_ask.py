@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentctl.messages import ToolCall
+from agentctl.cli.ui.approval_prompt import question_rows
+from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.colour import painter
+from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
-from agentctl.ui.ask import question_rows
-from agentctl.ui.cells import cells
-from agentctl.ui.colour import painter
 from tests.ui.conftest import Person, until
 
 AtTerminal = Callable[..., Person]

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from agentctl.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
-from agentctl.messages import ToolCall
-from agentctl.results import LimitUse
-from agentctl.ui.colour import painter
-from agentctl.ui.lines import Line
-from agentctl.ui.live import LiveScreen
-from agentctl.ui.terminal import owed
+from agentctl.cli.ui.colour import painter
+from agentctl.cli.ui.lines import Line
+from agentctl.cli.ui.live import LiveScreen
+from agentctl.cli.ui.terminal import owed
+from agentctl.core.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
+from agentctl.core.messages import ToolCall
+from agentctl.core.results import LimitUse
 from tests.ui.conftest import ROOT, until
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -8,7 +8,11 @@ from functools import reduce
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentctl.events import (
+from agentctl.cli.ui.cells import cells, cut, wrap
+from agentctl.cli.ui.layout import Row, gauges, rows
+from agentctl.cli.ui.lines import Line, lines_of
+from agentctl.cli.ui.meter import MOST_STREAMED, Meter, follow, waited_words
+from agentctl.core.events import (
     AnswerStreamed,
     ApprovalAsked,
     CallDoubted,
@@ -28,13 +32,9 @@ from agentctl.events import (
     ToolStarted,
     TurnStarted,
 )
-from agentctl.messages import ToolCall, Usage
-from agentctl.results import LimitUse
-from agentctl.text import safe_text
-from agentctl.ui.cells import cells, cut, wrap
-from agentctl.ui.lines import Line, lines_of
-from agentctl.ui.meter import MOST_STREAMED, Meter, follow, waited_words
-from agentctl.ui.region import Row, gauges, rows
+from agentctl.core.messages import ToolCall, Usage
+from agentctl.core.results import LimitUse
+from agentctl.core.text import safe_text
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TASK = LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 0)

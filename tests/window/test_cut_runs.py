@@ -167,7 +167,7 @@ def test_what_is_refused_again_ends_the_run(command: Command, wire: OpenWire) ->
 
 def test_a_provider_at_its_own_address_is_believed(command: Command, wire: OpenWire) -> None:
     """Whatever it reports: nothing there is cut in silence."""
-    from agentctl.providers.named import AnthropicProvider, OllamaProvider, OpenAIProvider
+    from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
     from agentctl.providers.remote import RemoteProvider
 
     assert not OpenAIProvider("gpt-4o", api_key="k").facts.may_cut

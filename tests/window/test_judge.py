@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import ContextOverflow
-from agentctl.window import Finding, Seen, Sent, Way, judge, shorter
+from agentctl.context.window_check import Finding, Seen, Sent, Way, judge, shorter
+from agentctl.core.errors import ContextOverflow
 
 FIRST = Sent(least=6_000)
 ALL, NEW = Seen(3_000, True, "all"), Seen(300, False, "new")

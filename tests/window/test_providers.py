@@ -7,11 +7,11 @@ import json
 import anyio
 import pytest
 
-from agentctl.errors import ContextOverflow
-from agentctl.messages import Usage
-from agentctl.providers.here import trained_window
-from agentctl.providers.named import OllamaProvider
-from agentctl.providers.readers import OllamaReader
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Usage
+from agentctl.providers.factory import OllamaProvider
+from agentctl.providers.selection import trained_window
+from agentctl.providers.stream_readers import OllamaReader
 from tests.providers.parts import answer_of, asked, open_provider
 from tests.wire.plugin import OpenWire
 from tests.wire.server import Answer, Fault

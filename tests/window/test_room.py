@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.bound import Known, about
-from agentctl.calls import Calls
-from agentctl.context import conversation_tokens
-from agentctl.conversation import Conversation
-from agentctl.errors import ContextOverflow
-from agentctl.events import Event, Noted
+from agentctl.budget.input_bound import Known, about
+from agentctl.budget.output_range import Wish, within
+from agentctl.context.pruning import conversation_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.events import Event, Noted
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
+from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
-from agentctl.messages import Completion, Message, Request, ToolSpec, Usage
-from agentctl.plan import Plan
-from agentctl.pricing import FREE, ModelFacts
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.wishes import Wish, within
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
 
 FACTS = ModelFacts("p", "m", FREE, context_window=8_192, output_ceiling=8_192)
 LONG = (Message("system", "You help."), Message("user", "What is it? " * 1_000))  # 3,000 tokens by our count

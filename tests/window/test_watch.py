@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from agentctl.errors import ContextOverflow
-from agentctl.messages import Completion, Message, ToolCall, ToolSpec, Usage
-from agentctl.pricing import FREE, ModelFacts
-from agentctl.window import Watch
+from agentctl.context.window_check import Watch
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec, Usage
+from agentctl.core.pricing import FREE, ModelFacts
 
 OLLAMA = ModelFacts("ollama", "llama3.1", FREE, context_window=12_288, may_cut=True)
 TOOLS = (ToolSpec("ls", "Lists files. " * 40, {"type": "object"}),)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.events import ContextPruned
+from agentctl.core.events import ContextPruned
+from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.limits import CostLimit
 from tests.economy.parts import cuts_of, looking, provider_of, run_of, tools, written
 from tests.wire.plugin import OpenWire
 

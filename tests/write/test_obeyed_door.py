@@ -13,15 +13,15 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.cli.story import story
-from agentctl.docker_agent import _Said
-from agentctl.events import ObeyedFilesChanged, Record
-from agentctl.messages import Completion, ToolCall
-from agentctl.permission import Decision, Permissions
+from agentctl.api.docker_agent import _Said
+from agentctl.cli.runs.transcript import story
+from agentctl.cli.ui.lines import changed_lines
+from agentctl.core.events import ObeyedFilesChanged, Record
+from agentctl.core.messages import Completion, ToolCall
+from agentctl.core.results import FileNotice
+from agentctl.permissions.decision import Decision, Permissions
 from agentctl.protocols import Writing
-from agentctl.results import FileNotice
-from agentctl.tools import toolbox
-from agentctl.ui.lines import changed_lines
+from agentctl.tools.toolbox import toolbox
 from tests.cli.scripted_cli import USED, answer
 from tests.cli.test_ui import PLAIN, RESULT
 from tests.permission.test_obeyed import ASKS, NEVER, REPORTED

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.errors import ToolError, UsageError
-from agentctl.tools import beneath
-from agentctl.tools.write import write_file_async
+from agentctl.core.errors import ToolError, UsageError
+from agentctl.tools.files import paths as beneath
+from agentctl.tools.files.write import write_file_async
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -149,8 +149,8 @@ async def test_a_text_that_is_no_text_is_refused(workspace: Path) -> None:
 TOO_MUCH = """
 import sys, anyio, resource
 from pathlib import Path
-from agentctl.errors import ToolError
-from agentctl.tools.write import write_file_async
+from agentctl.core.errors import ToolError
+from agentctl.tools.files.write import write_file_async
 if sys.argv[2:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.errors import ToolError
-from agentctl.permission import Permissions
-from agentctl.permission.obeyed import Obeyed
-from agentctl.rules import parse_rule
-from agentctl.tools import toolbox
+from agentctl.core.autorun import Obeyed
+from agentctl.core.errors import ToolError
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.decision import Permissions
+from agentctl.tools.toolbox import toolbox
 
 
 async def real(workspace: Path, path: str, tool: str = "write_file") -> object:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.row import Row
+from agentctl.providers.builtin.lexicon import LIGHT, POLITE
+from agentctl.providers.builtin.lookup import Row
 from agentctl.providers.builtin.shapes import Words, is_path, split
 from agentctl.providers.builtin.table import ROWS
-from agentctl.providers.builtin.vocabulary import LIGHT, POLITE
 
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
 _SPECIAL = frozenset("|;&<>$`")

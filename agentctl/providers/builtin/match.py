@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agentctl.providers.builtin.commands import match_command
-from agentctl.providers.builtin.row import Row
+from agentctl.providers.builtin.lexicon import LIGHT, PLAIN, POLITE, STATES, bag
+from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.parse import Known, example_words, read, stem
 from agentctl.providers.builtin.shapes import Word
 from agentctl.providers.builtin.table import ROWS
 from agentctl.providers.builtin.verbs import CHANGES, DESCRIBING
-from agentctl.providers.builtin.vocabulary import LIGHT, PLAIN, POLITE, STATES, bag
-from agentctl.providers.builtin.words import Known, example_words, read, stem
 
 LEAST_SCORE = 0.55  # of 1: how like the nearest example a task must be
 LEAST_MARGIN = 0.03  # how much nearer than the nearest example of another call

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 
-from agentctl.errors import ActionDenied, AgentctlError, TaskFailed
-from agentctl.messages import Completion, Delta, Message, Request, ToolCall
-from agentctl.pricing import FREE, ModelFacts
-from agentctl.providers.builtin.changes import by_hand, find_change, misspelt_change, needs_thought
+from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
+from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.core.text import safe_text
+from agentctl.providers.base import LLMProvider
+from agentctl.providers.builtin.change_requests import by_hand, find_change, misspelt_change, needs_thought
+from agentctl.providers.builtin.lookup import Row
 from agentctl.providers.builtin.match import Match, find
-from agentctl.providers.builtin.row import Row
 from agentctl.providers.builtin.shapes import plain
 from agentctl.providers.builtin.table import ROWS
-from agentctl.providers.face import LLMProvider
-from agentctl.text import safe_text
 
 MOST_CHARACTERS = 600  # what is longer is a text, not a question
 CURE = "set up a model: agentctl help setup"

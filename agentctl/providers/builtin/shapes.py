@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from agentctl.providers.builtin.vocabulary import ENDINGS, FILE_NAMES, NUMBERS, bag
+from agentctl.providers.builtin.lexicon import ENDINGS, FILE_NAMES, NUMBERS, bag
 
 _SHORT = bag("what how where who that there it which")  # what's: what is
 _TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.vocabulary import bag
+from agentctl.providers.builtin.lexicon import bag
 
 # Verbs of change: a task with one of them never becomes a call.
 CHANGES = bag(

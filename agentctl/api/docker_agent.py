@@ -1,0 +1,263 @@
+"""The public door: an agent to call from Python, with everything else chosen as the command line does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import anyio.to_thread
+
+from agentctl.api.cost_tracker import CostTracker
+from agentctl.api.lending import in_use
+from agentctl.context.manager import ContextManager
+from agentctl.core.background import run_apart
+from agentctl.core.errors import UsageError
+from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
+from agentctl.core.results import RunResult
+from agentctl.core.text import redact, safe_text
+from agentctl.providers.priced import Priced
+from agentctl.settings.labels import checked
+
+if TYPE_CHECKING:
+    from agentctl.protocols import Approver, LLMProvider, Observer
+    from agentctl.runner.orchestrator import Orchestrator
+    from agentctl.runner.plan import Plan
+
+_LOG = logging.getLogger("agentctl")
+
+
+class DockerAgent:
+    """Answers questions about containers, and changes them where it may. It may be called often, and from several
+    threads or tasks at once; each call is a run of its own, with a journal, in the user's ledger.
+
+    What is not given comes from the user's settings (environment, .env, config), read anew at each call:
+    ``llm_provider`` None is chosen as the command line does, in the end ``builtin``. ``cost_tracker`` brings prices,
+    limits, a history file, and adds up. ``context_manager`` says how much of a conversation is sent. ``workdir`` is
+    where files are read (None: the setting, else the current folder). ``approver`` is asked before a change; without
+    one a question is a no, unless ``allow`` has a rule for it (``"docker_restart(name=web)"``, besides the settings'
+    own rules). ``labels`` mark the runs, on top of those of repository and CI; ``observers`` see each of their events.
+    Warnings go to the logger "agentctl".
+    A provider handed in is told to let go of its connections (``aclose``) after the last of the runs that use it.
+
+    Raises:
+        UsageError: an argument is of the wrong kind.
+
+    >>> from agentctl import BuiltinProvider, DockerAgent
+    >>> agent = DockerAgent(BuiltinProvider())
+    >>> result = agent.execute("Restart the container web")
+    >>> result.status, result.error.message
+    ('denied', 'builtin only reads. By hand: docker restart web')
+    """
+
+    name: ClassVar[str] = "docker"
+
+    def __init__(
+        self,
+        llm_provider: LLMProvider | None = None,
+        cost_tracker: CostTracker | None = None,
+        context_manager: ContextManager | None = None,
+        *,
+        workdir: str | PathLike[str] | None = None,
+        approver: Approver | None = None,
+        allow: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        _check("llm_provider", llm_provider, ("facts", "stream"), 'a provider: create_llm_provider("openai", …)')
+        if context_manager is not None and not isinstance(context_manager, ContextManager):
+            raise UsageError(f"context_manager is {context_manager!r}", hint="give ContextManager(max_tokens=16000, …)")
+        _check("approver", approver, ("approve",), "an object with an async method approve(question)")
+        for observer in observers:
+            _check("observers", observer, ("observe",), "objects with an async method observe(record)")
+        if cost_tracker is not None and not isinstance(cost_tracker, CostTracker):
+            raise UsageError(f"cost_tracker is {cost_tracker!r}", hint="give CostTracker(…)")
+        if isinstance(allow, str):
+            raise UsageError(f"allow is {allow!r}", hint=f"give a list of rules: [{allow!r}]")
+        self._provider = llm_provider
+        self._tracker = cost_tracker
+        self._context = context_manager
+        self._workdir = None if workdir is None else Path(workdir).expanduser().absolute()
+        self._approver = approver
+        self._allow = tuple(allow)
+        self._labels = checked(labels or {})
+        self._observers = tuple(observers)
+
+    def execute(self, task: str) -> RunResult:
+        """Work on ``task`` and return how it ended, with or without a running event loop; ``str()`` is the answer.
+
+        A run's own ending is never raised: out of budget, denied or without a provider it is a result with
+        ``status``, ``error`` (message and hint), ``breaker`` and ``cost``. Ctrl-C stops the run, which is written
+        down, and is raised when it has ended; a second one does not wait for that.
+
+        Raises:
+            UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
+            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
+            AuthFailed: the key of the provider that was chosen is missing.
+
+        >>> from agentctl import DockerAgent, ScriptedProvider
+        >>> from agentctl.core.messages import Completion
+        >>> result = DockerAgent(ScriptedProvider([Completion("Two: web and db.")])).execute("List all containers")
+        >>> result.status, str(result)
+        ('done', 'Two: web and db.')
+        """
+        running = _Running()
+        return run_apart(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
+
+    async def execute_async(self, task: str) -> RunResult:
+        """Do what ``execute`` does, in the running event loop (asyncio or trio).
+
+        Cancelled, it closes the run (journal, ledger: what was sent counts) before the cancellation goes on.
+
+        Raises:
+            UsageError: there is no task, or a setting is wrong, or a dollar limit is set and no price is known.
+            ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
+            AuthFailed: the key of the provider that was chosen is missing.
+
+        >>> import anyio
+        >>> from agentctl import DockerAgent, ScriptedProvider
+        >>> from agentctl.core.messages import Completion
+        >>> agent = DockerAgent(ScriptedProvider([Completion("Two: web and db.")]))
+        >>> print(anyio.run(agent.execute_async, "List all containers"))
+        Two: web and db.
+        """
+        return await self._perform(task, _Running())
+
+    async def _perform(self, task: str, running: _Running) -> RunResult:
+        _refuse_no_task(task)
+        made = await anyio.to_thread.run_sync(self._assembled)  # settings are files, and an Ollama may be asked
+        async with in_use(made.provider):
+            running.orchestrator = made.orchestrator
+            return await made.orchestrator.run(task)
+
+    def _assembled(self) -> _Made:
+        """Return the parts of one run.
+
+        Raises:
+            AgentctlError: a setting is wrong, or the provider cannot be had.
+        """
+        from agentctl.budget.breaker import refuse_the_unbounded  # noqa: PLC0415 - importing the package loads nothing
+        from agentctl.providers.selection import choose_here  # noqa: PLC0415
+        from agentctl.runner.assemble import assemble, make_provider, plan_of  # noqa: PLC0415
+        from agentctl.settings import ProviderChoice, load_settings  # noqa: PLC0415
+        from agentctl.settings.lineage import refuse_incomplete  # noqa: PLC0415
+
+        tracker = self._tracker
+        price = tracker.price if tracker else None
+        loaded = load_settings(flags=self._flags(), remember=False).for_a_run()
+        refuse_incomplete(loaded.parent)
+        for note in loaded.notes:
+            _LOG.info("%s", note)
+        if self._provider is None:
+            choice = choose_here(loaded)
+            plan = self._plan(plan_of(loaded, choice, labels=self._labels))
+            provider = lent = make_provider(loaded, choice, plan.limits, price=price)
+        else:
+            lent = self._provider
+            provider = lent if price is None else Priced(lent, price)
+            facts = provider.facts
+            choice = ProviderChoice(facts.provider, facts.model, "llm_provider")
+            plan = self._plan(plan_of(loaded, choice, labels=self._labels))
+            near = getattr(provider, "near", str)
+            refuse_the_unbounded(facts, plan.limits, near=near())
+        watching = (*self._observers, *(() if tracker is None else (tracker,)), _Said(loaded.secrets))
+        orchestrator = assemble(
+            loaded,
+            choice,
+            observers=watching,
+            provider=provider,
+            approver=self._approver,
+            plan=plan,
+            ledger_path=tracker.ledger if tracker else None,
+            warn=partial(_LOG.warning, "%s"),
+        )
+        return _Made(orchestrator, lent)
+
+    def _flags(self) -> Mapping[str, object]:
+        """Return what was given here as the settings that it replaces: checked, and tightened, like a flag."""
+        flags: dict[str, object] = {"agent": self.name, "workdir": self._workdir, "allow": self._allow or None}
+        if self._tracker is not None:
+            flags["cost_history_file"] = self._tracker.history_file
+            limits = self._tracker.limits
+            if limits is not None:
+                from agentctl.core.limits import as_flags  # noqa: PLC0415 - importing the package loads nothing
+
+                flags |= as_flags(limits)
+        if self._context is not None:
+            flags |= {
+                "max_context_tokens": self._context.max_tokens,
+                "keep_last_n_user_messages": self._context.keep_last_n_user_messages,
+                "keep_last_n_assistant_messages": self._context.keep_last_n_assistant_messages,
+            }
+        return flags
+
+    def _plan(self, plan: Plan) -> Plan:
+        return replace(plan, agent_chosen_by=type(self).__name__, context=self._context)
+
+
+class _Made(NamedTuple):
+    """One run, ready to begin, and the provider whose connections it uses."""
+
+    orchestrator: Orchestrator
+    provider: LLMProvider
+
+
+class _Running:
+    """What is under way: nothing yet, or a run that can be stopped."""
+
+    def __init__(self) -> None:
+        self.orchestrator: Orchestrator | None = None
+
+    def interrupt(self) -> bool:
+        """Stop the run as Ctrl-C does; False where none began."""
+        if self.orchestrator is None:
+            return False
+        self.orchestrator.interrupt()
+        return True
+
+
+class _Said:
+    """An observer that tells the log what a screen would say in words."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+
+    async def observe(self, record: Record) -> None:
+        """Take one record."""
+        event = record.event
+        if isinstance(event, Noted):
+            level = logging.WARNING if event.level == "warning" else logging.INFO
+            _LOG.log(level, "%s", safe_text(redact(event.text, self._secrets)))
+        elif isinstance(event, ModelSubstituted):
+            _LOG.warning("%s was answered by %s (run %s)", event.asked, safe_text(event.answered), record.run_id)
+        elif isinstance(event, ObeyedFilesChanged):
+            for file in event.files:
+                where = "changed" if file.moved_to is None else f"moved to {file.moved_to}"
+                said = safe_text(redact(f"{file.path} was {where}; {file.obeyed_by} runs or obeys it", self._secrets))
+                _LOG.warning("%s (run %s)", said, record.run_id)
+        elif isinstance(event, LimitWarned):
+            _LOG.warning("80 %% of %s are used (run %s)", event.use.name, record.run_id)
+
+
+def _refuse_no_task(task: object) -> None:
+    if not isinstance(task, str) or not task.strip():
+        raise UsageError(f"the task is {task!r}", hint='say what to do: execute("List all containers")')
+
+
+def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
+    """Refuse what cannot do what is asked of it, before a run is begun with it.
+
+    Raises:
+        UsageError: an attribute is missing.
+    """
+    if value is None:
+        return
+    kind = value if isinstance(value, type) else type(value)
+    if isinstance(value, type) or not all(
+        hasattr(kind, one) or one in getattr(value, "__dict__", ()) for one in wanted
+    ):
+        raise UsageError(f"{name} is {value!r}", hint=f"give {give}")

@@ -1,0 +1,325 @@
+"""What a breaker says: which limit, both numbers, when it is free, and what to do. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import NamedTuple
+
+from agentctl.budget.rules import Charge, Hold, Settlement, Spend, Wait, ceiling_of, further
+from agentctl.core.errors import (
+    AgentctlError,
+    BudgetExceeded,
+    LimitName,
+    ProviderUnavailable,
+    Unit,
+    UnknownPrice,
+    Verdict,
+)
+from agentctl.core.limits import OWN, WINDOWS, CostLimit, in_dollars
+from agentctl.core.messages import Completion
+from agentctl.core.pricing import ModelFacts, lines_to_add, to_usd
+from agentctl.core.results import BreakerInfo, LimitUse
+from agentctl.core.substitutes import Substitute
+
+_FLAGS = {"max_cost_per_task": "--max-cost", "max_tokens_per_task": "--max-tokens"}
+_MOST_TO_PASTE = 200
+UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
+
+
+class SoFar(NamedTuple):
+    """What a run has behind it: nano-dollars in doubt (None: no price), and what its last failed call said."""
+
+    run_id: str = ""
+    in_doubt_nano: int | None = 0
+    last_failure: str = ""
+
+
+NOTHING_YET = SoFar()
+
+
+class Doubtful(ProviderUnavailable):
+    """Amounts in doubt leave no room: trying again at once would not help."""
+
+    retryable = False
+
+
+class Overrun(BudgetExceeded):
+    """A call cost more than its hold: whatever else happens, the run ends."""
+
+
+class RanPast(ProviderUnavailable):
+    """The provider did not keep to its clamp: asking again would cost again."""
+
+    retryable = False
+
+
+def flag_of(limit: LimitName) -> str:
+    """Return the flag that sets a limit."""
+    return "--" + limit.replace("_", "-")
+
+
+def shown(amount: int, unit: Unit, *, exact: bool = False) -> str:
+    """Return an amount as text: dollars rounded up to the millionth or ``exact``, tokens, or calls.
+
+    What is above a ceiling never reads like the ceiling itself.
+    """
+    if unit != "nano_usd":
+        return f"{amount:,} {unit.removesuffix('s') if amount == 1 else unit}"
+    usd = to_usd(amount)
+    dollars = (usd if exact else usd.quantize(Decimal("0.000001"), ROUND_CEILING)).normalize()
+    return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
+
+
+def _ceiling(verdict: Verdict, above: str = "") -> str:
+    """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``.
+
+    ``above`` is the run whose limit it is, where that is not the run that asked.
+    """
+    name = f"{verdict.limit} of run {above}" if above else verdict.limit
+    if verdict.ceiling is None:
+        return f"{name} is not set"
+    return f"{name} is {shown(verdict.ceiling, verdict.unit, exact=True)}"
+
+
+def _above(verdict: Verdict, run_id: str) -> str:
+    """Return the run above ``run_id`` whose limit refused, "" where it is its own (or nobody knows who asked)."""
+    return "" if verdict.run_id == run_id or not run_id else verdict.run_id
+
+
+def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
+    """Fail closed under a dollar limit; ``near`` asks whether another model was meant.
+
+    Raises:
+        UnknownPrice: the model has no price, or no bound can be had for it.
+    """
+    if not facts.metered or not in_dollars(limits):
+        return
+    name = f"{facts.provider}/{facts.model}"
+    if facts.unbounded is not None:
+        raise UnknownPrice(
+            f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
+            hint=f"choose another model, or {_lift(limits)}",
+        )
+    if facts.price is None:
+        raise UnknownPrice(
+            f"the price of {name} is unknown, and a dollar limit is set",
+            hint=(f"{near}   Else put" if near else "put")
+            + " its real prices, in dollars per million tokens, at the end of config.toml"
+            f" (or {_lift(limits)}):\n{lines_to_add(name)}",
+        )
+
+
+def unpriced(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
+    """Return the error for a model that a model of unknown price has answered for; ``limits`` are those in dollars."""
+    clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
+    return UnknownPrice(
+        f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
+        " and a dollar limit is set",
+        hint=f"if it answers no more: {clear}   Else put its real prices, in dollars per million tokens, at the end of"
+        f" config.toml (or {_lifted(limits)}):\n{lines_to_add(f'{facts.provider}/{substitute.model}')}",
+    )
+
+
+def _lift(limits: CostLimit) -> str:
+    names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS)
+    return _lifted([name for name in names if getattr(limits, name) is not None])
+
+
+def _lifted(limits: Collection[LimitName]) -> str:
+    flags = dict.fromkeys(f"{_FLAGS.get(name, flag_of(name))} none" for name in limits)
+    return f"lift the dollar limits: {' '.join(flags)}"
+
+
+def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
+    """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
+    above = _above(verdict, so_far.run_id)
+    said = f"{_ceiling(verdict, above)}; the next call could make it {shown(verdict.would_be, verdict.unit)}"
+    flag = f"{flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else flag_of(verdict.limit)
+    if verdict.doubtful:
+        last = _quoted(so_far.last_failure)
+        return Doubtful(
+            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
+            hint=f"see whether {facts.name_and_address} works again, then try again or raise {flag}; "
+            + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
+            billed="no",
+        )
+    free = f", or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC" if verdict.free_at else ""
+    return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
+
+
+def gave_up(waited: Wait, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
+    """Return the error for a wait that led to nothing."""
+    if waited.verdict is not None:
+        return tripped(waited.verdict, facts, so_far)
+    said = f"{facts.name_and_address} did not recover after failed calls{_quoted(so_far.last_failure)}"
+    hint = "try again later"
+    if so_far.in_doubt_nano != 0:
+        hint += f"; {_given_back(facts.provider, so_far.run_id)}"
+    return Doubtful(said, hint=hint, billed="no")
+
+
+def _is_of_others(verdict: Verdict, so_far: SoFar) -> bool:
+    """Whether more is in doubt under the limit than the run itself has."""
+    if verdict.limit in OWN and not _above(verdict, so_far.run_id):
+        return False
+    return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
+
+
+def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
+    """Return what frees the amounts in doubt; the command ends the line, so that it can be pasted as it stands."""
+    command = "agentctl ledger reconcile"
+    if of_others:
+        lists = "agentctl ledger check   lists what other runs have in doubt"
+        nothing = f"if {provider}, at any address, billed nothing of it"
+        return f"{lists}; {nothing}: {command} --provider {shlex.quote(provider)} --actual 0"
+    return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"
+
+
+def _quoted(last: str) -> str:
+    return f" (the last: {last})" if last else ""
+
+
+def dear_by_price(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
+    """Return who answered in the place of the asked model, where its price alone puts a charge above its hold.
+
+    None: the tokens are above what was held for them, or something else than that price set the charge.
+    """
+    within = charge.usage.input_tokens <= input_bound and charge.usage.output_tokens <= granted_output
+    by_price = charge.by in ("answered", None) and charge.substitute is not None and charge.substitute.price is not None
+    return charge.substitute if within and by_price and not charge.breaks_hold else None
+
+
+def overrun(
+    hold: Hold,
+    settlement: Settlement,
+    completion: Completion,
+    facts: ModelFacts,
+    charge: Charge | None = None,
+    *,
+    limits: CostLimit,
+    spend: Spend,
+    substitute: Substitute | None = None,
+) -> Overrun:
+    """Return the error for a charge above its hold; the answer that was paid for goes along.
+
+    ``charge`` is what was reported, None if nothing was. ``spend`` is what counts against ``limits`` with it.
+    ``substitute`` is who answered without a report, in the place of the asked model.
+    """
+    verdict = _overrun_verdict(hold, settlement, limits, spend)
+    cost, held = shown(verdict.charge or 0, verdict.unit), shown(verdict.hold or 0, verdict.unit, exact=True)
+    said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
+    if charge is not None and charge.capped:
+        said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
+    elif charge is not None and (verdict.charge or 0) <= (verdict.hold or 0):
+        said = f"reported {_broken(hold, charge)}; its {cost} is recorded in full"
+    elif charge is None:
+        said = f"may have cost {cost} for a call that {held} was held for; it counts in full"
+    if completion.fee:
+        said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
+    used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
+    bounds = {"input_bound": hold.input_bound, "granted_output": hold.granted_output}
+    substitute = substitute if charge is None else dear_by_price(charge, **bounds)
+    hint = "check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
+    clear = "--clear-overrun"
+    if substitute is not None:
+        said += f" ({substitute.name} answered in the place of {facts.name})"
+        hint = f"ask a model by its own name; {facts.name} is held at the price of {substitute.name} until: "
+        clear = "--clear-substitute"
+    return Overrun(
+        f"provider_overrun: {facts.provider} {said}; {_ceiling(verdict)}, and {used} counts as spent",
+        verdict=verdict,
+        hint=f"{hint}agentctl ledger reconcile {clear} {shlex.quote(facts.name)}",
+        partial=completion.text,
+    )
+
+
+def _broken(hold: Hold, charge: Charge) -> str:
+    """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
+    used, clamp = charge.usage, hold.granted_output
+    if used.output_tokens > clamp:
+        return f"{shown(used.output_tokens, 'tokens')} of output, and max_tokens was {clamp:,}"
+    return f"{shown(used.input_tokens, 'tokens')} of input for a request that has {hold.input_bound:,} at most"
+
+
+def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:
+    """Return an overrun as it stands against the first limit in its unit that the run has: dollars before tokens."""
+    nano, over_tokens = settlement.nano, settlement.tokens > hold.tokens
+    in_dollars = nano is not None and hold.nano is not None and (nano > hold.nano or not over_tokens)
+    unit: Unit = "nano_usd" if in_dollars else "tokens"
+    names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS) if in_dollars else ("max_tokens_per_task",)
+    limit = next((name for name in names if ceiling_of(limits, name) is not None), names[0])
+    amounts = spend.of(limit)
+    return Verdict(
+        limit,
+        unit,
+        ceiling=ceiling_of(limits, limit),
+        spent=amounts.spent,
+        in_doubt=amounts.in_doubt,
+        held=amounts.held,
+        would_be=amounts.total,
+        hold=hold.nano if in_dollars else hold.tokens,
+        charge=nano if in_dollars else settlement.tokens,
+    )
+
+
+def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
+    """Return each limit and what is used of it: spent + in doubt, not holds."""
+    names: tuple[LimitName, ...] = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task", *further(limits))
+    return tuple(
+        LimitUse(
+            name, UNITS.get(name, "nano_usd"), ceiling_of(limits, name), spend.of(name).spent + spend.of(name).in_doubt
+        )
+        for name in names
+    )
+
+
+def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "") -> BreakerInfo:
+    """Return why a breaker of ``run_id`` tripped, with what to do; ``set_by`` is the file that tightened its limit."""
+    verdict = error.verdict
+    above = _above(verdict, run_id)
+    wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
+    flag = _FLAGS.get(verdict.limit, flag_of(verdict.limit))
+    if verdict.charge is not None:  # an overrun: a higher limit would not help
+        hint = error.hint
+    elif above:  # no flag of this run would help
+        hint = f"start run {above} again with {flag} {_more(verdict)}: this run draws on its limit{wait}"
+    elif set_by is not None and verdict.ceiling is not None:
+        lowered = shown(verdict.ceiling, verdict.unit, exact=True)
+        hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
+    else:
+        words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
+        hint = f"agentctl run {flag} {_more(verdict)} {words}{wait}"
+    return BreakerInfo(
+        limit=verdict.limit,
+        unit=verdict.unit,
+        ceiling=verdict.ceiling,
+        spent=verdict.spent + verdict.in_doubt,
+        held=verdict.held,
+        would_be=verdict.would_be,
+        free_at=verdict.free_at,
+        hint=hint,
+        hold=verdict.hold,
+        charge=verdict.charge,
+        run_id=above,
+    )
+
+
+def _more(verdict: Verdict) -> str:
+    """Return a limit that would do: twice as much, or what the next call needs; rounded up, in its unit."""
+    most = max(2 * (verdict.ceiling or 0), verdict.would_be)
+    if verdict.unit != "nano_usd":
+        step = 1000 if verdict.unit == "tokens" else 1
+        return str(-(-most // step) * step)
+    dollars = to_usd(most)
+    cents, digits = Decimal("0.01"), Decimal(1).scaleb(max(-9, min(-2, dollars.adjusted() - 1)))
+    rounded = dollars.quantize(digits, ROUND_CEILING)
+    return f"{rounded.quantize(cents) if rounded == rounded.quantize(cents) else rounded:f}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line for the book; what is no error of anybody's is an interruption."""
+    if not isinstance(error, Exception):
+        return "interrupted"
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,304 @@
+"""How many input tokens a request can be at most: bytes are the bound, reported usage makes it tight. Pure.
+
+A byte-level tokenizer makes at most one token of a byte; templates, roles and hidden tool prompts are covered by
+the fixed parts (``DESIGN.md`` section 4, step 1, and the figures in its references).
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import NamedTuple
+
+from agentctl.context.measure import PLAIN
+from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
+
+FIXED = 1024
+JOINT = 64
+PER_PART = 16
+_LEAST_BYTES_PER_TOKEN = 16
+_ALIKE = 1.15  # another part of the same conversation may be so much denser
+
+
+def _plain(value: object) -> object:
+    """Turn mappings and tuples into what JSON can write."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _dump(value: object) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _inline(schema: object, root: Mapping[str, object], seen: tuple[str, ...] = ()) -> object:
+    """Write ``$ref``s out, as a provider's template may; a circle stays a reference."""
+    if isinstance(schema, Mapping):
+        ref = schema.get("$ref")
+        if isinstance(ref, str) and ref.startswith("#/") and ref not in seen:
+            target: object = root
+            for part in ref[2:].split("/"):
+                target = target.get(part, {}) if isinstance(target, Mapping) else {}
+            rest = {k: v for k, v in schema.items() if k != "$ref"}
+            inlined = _inline(target, root, (*seen, ref))
+            return {**inlined, **rest} if isinstance(inlined, Mapping) else inlined
+        return {k: _inline(v, root, seen) for k, v in schema.items()}
+    return [_inline(v, root, seen) for v in schema] if isinstance(schema, (list, tuple)) else schema
+
+
+def _weigh(text: str) -> int:
+    """Return the bytes of ``text`` or of its NFKC form, whichever is longer (U+FDFA grows from 3 to 33)."""
+    plain = len(text.encode("utf-8", "surrogatepass"))
+    if text.isascii():
+        return plain
+    return max(plain, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
+
+
+def weight(value: object) -> int:
+    """Return the weight in bytes of a whole request as JSON, as the bound counts it."""
+    return _weigh(_dump(value))
+
+
+def _escapes(written: str) -> int:
+    """Return how many bytes longer JSON becomes where a template writes what is not ASCII as ``\\u`` escapes."""
+    if written.isascii():
+        return 0
+    return sum(8 if char > "\uffff" else 3 if char > "\u07ff" else 4 for char in written if char > "\x7f")
+
+
+def message_bytes(message: Message) -> int:
+    """Return the weight of one message in bytes, its JSON frame and its tool calls included.
+
+    Arguments weigh what they do with everything escaped that is not ASCII: chat templates may write them so.
+    """
+    written = [_dump(call.arguments) for call in message.tool_calls]
+    calls = [
+        {"id": call.id, "name": call.name, "arguments": text}
+        for call, text in zip(message.tool_calls, written, strict=True)
+    ]
+    frame = {"role": message.role, "content": message.text, "tool_calls": calls, "tool_call_id": message.tool_call_id}
+    return _weigh(_dump(frame)) + sum(map(_escapes, written))
+
+
+def tool_bytes(tool: ToolSpec) -> int:
+    """Return the weight of one tool's schema in bytes, references written out or not, whichever is longer.
+
+    What is not ASCII weighs what it does as an escape: chat templates may write schemas so.
+    """
+    frames = (tool.parameters, _inline(tool.parameters, tool.parameters))
+    written = (_dump({"name": tool.name, "description": tool.description, "parameters": frame}) for frame in frames)
+    return max(_weigh(text) + _escapes(text) for text in written)
+
+
+class Weighing(NamedTuple):
+    """How many tokens messages, tools and other values are at most, without what a template puts around them.
+
+    The default counts bytes: a byte-level tokenizer makes at most one token of a byte.
+    """
+
+    message: Callable[[Message], int] = message_bytes
+    tool: Callable[[ToolSpec], int] = tool_bytes
+    value: Callable[[object], int] = weight
+
+
+BYTES = Weighing()
+
+
+def weigh_by(count: Callable[[str], int]) -> Weighing:
+    """Return a weighing by a vocabulary; ``count`` returns the most tokens that a text can be.
+
+    It counts every text that the model reads: words, names, ids, arguments and schemas. JSON counts as it is sent,
+    without blanks, and with escapes for what is not ASCII, with references written out and not, whichever is most. The
+    fixed parts, which are those of the bound by bytes, cover roles and markers. The bound is sound as far as the
+    vocabulary is the provider's own. Its name is published by the provider and its file is checked by a hash; if a
+    report is above such a bound all the same, the ledger never uses a count for that model again.
+    """
+
+    def written(value: object) -> int:
+        if isinstance(value, str):
+            return count(value)
+        plain = _plain(value)
+        sent = {json.dumps(plain, ensure_ascii=escapes, default=str) for escapes in (False, True)}
+        return max(map(count, {_dump(value), *sent}))
+
+    def message(said: Message) -> int:
+        calls = sum(count(call.id) + count(call.name) + written(call.arguments) for call in said.tool_calls)
+        return count(said.text) + calls + count(said.tool_call_id or "")
+
+    def tool(spec: ToolSpec) -> int:
+        schema = max(written(spec.parameters), written(_inline(spec.parameters, spec.parameters)))
+        return count(spec.name) + count(spec.description) + schema
+
+    return Weighing(message, tool, written)
+
+
+def _parts(messages: tuple[Message, ...]) -> int:
+    return len(messages) + sum(len(m.tool_calls) for m in messages)
+
+
+def plain_bound(request: Request, weighing: Weighing = BYTES) -> int:
+    """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
+    weight = sum(map(weighing.message, request.messages)) + sum(map(weighing.tool, request.tools))
+    weight += weighing.value(request.settings) if request.settings else 0
+    return weight + FIXED + PER_PART * (_parts(request.messages) + len(request.tools))
+
+
+class Known(NamedTuple):
+    """A settled request and what it was: the ground on which the next bound can be tight."""
+
+    request: Request
+    answer: Message
+    usage: Usage
+
+
+def _same_setting(before: Request, now: Request) -> bool:
+    return (before.model, before.tools, dict(before.settings)) == (now.model, now.tools, dict(now.settings))
+
+
+def learn(previous: Known | None, request: Request, completion: Completion, usage: Usage) -> Known | None:
+    """Return what can be built on after ``usage`` was believed, or None where the report is not plausible.
+
+    A report below one for a shorter prefix, or below bytes / 16, is not.
+    """
+    weight = sum(map(message_bytes, request.messages))
+    if usage.input_tokens * _LEAST_BYTES_PER_TOKEN < weight:
+        return None
+    longer = previous is not None and _extends(previous, request)
+    if longer and previous is not None and usage.input_tokens < previous.usage.input_tokens:
+        return None
+    return Known(request, completion.as_message(), usage)
+
+
+def _extends(known: Known, request: Request) -> bool:
+    prefix = (*known.request.messages, known.answer)
+    return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
+
+
+def _goes_on(known: Known, request: Request) -> bool:
+    """Whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
+    before = known.request.messages
+    if not _same_setting(known.request, request) or request.messages[: len(before)] != before:
+        return False
+    follows = request.messages[len(before) : len(before) + 1]
+    return follows == (known.answer,) or (bool(follows) and follows[0].role == "user")
+
+
+def _is_longer(request: Request, than: Request) -> bool:
+    """Whether a request is another one and more, whatever else was set: of tools the other may have none."""
+    begins = request.messages[: len(than.messages)] == than.messages
+    return begins and than.tools in ((), request.tools)
+
+
+class Ground(NamedTuple):
+    """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
+
+    ``seen`` are the last plausible reports, one for each set of tools, ``model`` is the one that answered. ``lost`` for
+    good: once a report was not plausible, fell from one block to the next or passed its bound, or another model
+    answered, the next that looks well may leave out as much.
+    """
+
+    known: Known | None = None
+    seen: tuple[Known, ...] = ()
+    model: str | None = None
+    lost: bool = False
+
+    def after(self, request: Request, completion: Completion, usage: Usage, *, is_bound: bool = True) -> Ground:
+        """Return the ground after a report that was charged; ``is_bound``: it was not above its bound."""
+        known = learn(None, request, completion, usage)
+        short = any(
+            usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_longer(request, one.request)
+        )
+        other = bool(self.seen) and completion.model != self.model
+        lost = self.lost or known is None or short or other or completion.fell or not is_bound
+        others = tuple(one for one in self.seen if one.request.tools != request.tools)
+        seen = self.seen if known is None else (*others, known)
+        return Ground(None if lost else known, seen, completion.model, lost)
+
+    def shaken(self) -> Ground:
+        """Return the ground after an attempt without a report: there is none until the next."""
+        return self._replace(known=None)
+
+
+def bound(request: Request, known: Known | None = None, *, may_cut: bool = False, weighing: Weighing = BYTES) -> int:
+    """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
+
+    Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
+    everything that was not in it + 16 for each new message or call + 64 for each run of its messages that is still
+    together. That covers a request that goes on (one run), one that is sent again, and one that was cut: what is left
+    of the earlier messages in their order, notes on what is gone, and new messages. ``may_cut``: the server may have
+    cut the earlier prompt in silence, so that its report says nothing of a part of it; then a request must go on.
+
+    Why this is sound after a cut: a template puts a marker in front of each message, so the tokens of a prompt are
+    those of its frame, its tools and its messages. Leaving out a message removes its tokens and adds none. Only where
+    two texts meet that did not meet before can a tokenizer split the words at the seam differently: at both ends of a
+    run, and where a text was continued. Two properties of templates depend on the whole conversation. They insert a
+    system message where there is none, so the first message must still be there. They drop thoughts before the last
+    question, so no message may move from before the last question to behind it.
+    """
+    plain = plain_bound(request, weighing)
+    if known is None or not _same_setting(known.request, request):
+        return plain
+    if may_cut and not _goes_on(known, request):
+        return plain
+    beyond = _tokens_beyond(known, request.messages, weighing)
+    return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
+
+
+def _tokens_beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int | None:
+    """Return the most tokens of ``now`` that were not in the earlier request; None: nothing can be built on that.
+
+    Each earlier message stands for one message at most, in order.
+    """
+    before, places, start, tokens, new = known.request.messages, dict[int, int](), 0, 0, list[Message]()
+    for at, message in enumerate(now):
+        place = next((place for place in range(start, len(before)) if before[place] == message), None)
+        if place is None and (place := _earlier_form(before, start, message)) is not None:
+            tokens += weighing.value(message.text[_common_length(before[place].text, message.text) :]) + JOINT
+        if place is None:
+            new.append(message)
+        else:
+            places[at], start = place, place + 1
+    question = max((place for place, message in enumerate(before) if message.role == "user"), default=-1)
+    last = max((at for at, message in enumerate(now) if message.role == "user"), default=-1)
+    if places.get(0) != 0 or any(place < question and at > last for at, place in places.items()):
+        return None
+    if known.answer in new:
+        tokens += max(0, known.usage.output_tokens - weighing.message(known.answer))
+    runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
+    return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
+
+
+def _common_length(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
+def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> int | None:
+    """Return the place of the earlier message that this is a form of: a question with notes, a shortened result."""
+    for place in range(start, len(before)):
+        other = before[place]
+        if other.role == message.role and (
+            message.role == "user" or (message.role == "tool" and message.tool_call_id == other.tool_call_id)
+        ):
+            return place
+    return None
+
+
+def about(request: Request, known: Known | None = None) -> int:
+    """Return about how many input tokens ``request`` is, rather more than fewer: what a window may have room for.
+
+    For no amount of money: it can be too low. What was reported shows how dense this conversation is.
+    """
+    if known is not None and _goes_on(known, request):
+        new = request.messages[len(known.request.messages) :]
+        return known.usage.input_tokens + ceil(PLAIN.conversation(new) * (1 + PLAIN.margin))
+    dense = 1 + PLAIN.margin
+    if known is not None:
+        dense = min(dense, known.usage.input_tokens / _counted(known.request) * _ALIKE)
+    return ceil(_counted(request) * dense)
+
+
+def _counted(request: Request) -> int:
+    return max(1, PLAIN.conversation(request.messages) + PLAIN.schemas(request.tools))

@@ -1,0 +1,91 @@
+"""How many output tokens to ask for: the least of use, and the most that is wished for. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agentctl.core.pricing import ModelFacts
+
+DEFAULT_OUTPUT = 4096
+DEFAULT_REASONING_OUTPUT = 16384
+LEAST_OUTPUT = 256
+LEAST_REASONING_OUTPUT = 2048
+TURN_OUTPUT = 1024  # of a turn with tools: most of them need less than a tenth of this
+TURN_REASONING_OUTPUT = 4096  # the same, with thoughts of the usual length
+TURN_FACTOR = 4  # times the dearest output so far
+
+
+class Wish(NamedTuple):
+    """Output tokens: the least that would do, and the most that is wanted."""
+
+    least: int
+    most: int
+
+
+def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
+    """Return the output to ask for: ``most`` within the model's ceiling, ``least`` that still makes an answer.
+
+    With a thinking budget ``least`` is that budget + 256; the budget may shrink to the provider's minimum.
+    """
+    if max_output_tokens is None:
+        max_output_tokens = DEFAULT_REASONING_OUTPUT if facts.reasoning else DEFAULT_OUTPUT
+    most = max_output_tokens if facts.output_ceiling is None else min(max_output_tokens, facts.output_ceiling)
+    least = LEAST_REASONING_OUTPUT if facts.reasoning else LEAST_OUTPUT
+    if facts.thinking_budget is not None:
+        floor = facts.least_thinking_budget
+        least = (facts.thinking_budget if floor is None else min(floor, facts.thinking_budget)) + LEAST_OUTPUT
+    return Wish(min(least, most), most)
+
+
+def wish_for_turn(
+    facts: ModelFacts, max_output_tokens: int | None, dearest: int | None, *, thinks: bool = False
+) -> Wish:
+    """Return the output to ask for in a turn that may call tools: four times the ``dearest`` output of the run so far.
+
+    Never below 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and never above the usual
+    wish. ``thinks``: it has reported thoughts, whatever the tables say of it. ``max_output_tokens`` was set by the user
+    and stays as it is. ``dearest`` None: the run has no output yet, so the usual wish. The first answer may be the
+    whole answer of a plain question, and one that is cut is paid for twice; a smaller first hold would make no later
+    charge smaller, and it stands against a limit that is still empty.
+    """
+    usual = wish(facts, max_output_tokens)
+    if max_output_tokens is not None or dearest is None:
+        return usual
+    floor = TURN_REASONING_OUTPUT if facts.reasoning or thinks else TURN_OUTPUT
+    if facts.thinking_budget is not None:
+        floor = max(floor, facts.thinking_budget + TURN_OUTPUT)
+    return Wish(usual.least, min(usual.most, max(floor, usual.least, TURN_FACTOR * dearest)))
+
+
+def wish_after_cut(
+    facts: ModelFacts, max_output_tokens: int | None, *, wanted: Wish, granted: int, probe: bool = False
+) -> Wish | None:
+    """Return the output to ask for once more after ``granted`` tokens cut an answer; None: it would be cut again.
+
+    ``wanted`` is what was wished for. Below the usual wish the answer was cut to save a hold, so it is asked for with
+    the double at least and the double of the usual wish at most: what the usual wish would have brought is not lost. A
+    limit that granted less than the usual wish is asked for all of it. Else it is the double, unless the user set the
+    most. ``probe``: the provider was tried with the least, and any more will do.
+    """
+    usual = wish(facts, max_output_tokens)
+    double = usual.most if max_output_tokens is not None else wish(facts, usual.most * 2).most
+    is_adapted = wanted.most < usual.most
+    most = double if is_adapted or granted >= usual.most else usual.most
+    if most <= granted:
+        return None
+    if probe:
+        return Wish(granted + 1, most)
+    return Wish(min(2 * granted, most) if is_adapted else most, most)
+
+
+def wish_for_summary(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> Wish:
+    """Return the output to ask for where ``tokens`` of text are wanted: no less would do, and thoughts come on top."""
+    own = wish(facts, max_output_tokens)
+    thinks = facts.reasoning or facts.thinking_budget is not None
+    most = min(own.least + tokens if thinks else tokens, own.most)
+    return Wish(most, most)
+
+
+def within(wanted: Wish, room: int | None) -> Wish:
+    """Return what of a wish a window has ``room`` (tokens) for, never below its least; None: no window is known."""
+    return wanted if room is None else Wish(wanted.least, max(wanted.least, min(wanted.most, room)))

@@ -1,0 +1,290 @@
+"""The rules of the budget as pure functions: limits, wish, grant, verdict, and what a usage report comes to.
+
+``judge`` decides on an ``Ask``: a grant, a wait or a verdict. ``conclusions`` has the ways in which an attempt can end,
+and the charge for a report. Nothing in here reads a clock, a file or the ledger: amounts come in and go out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from agentctl.budget.conclusions import Charge as Charge
+from agentctl.budget.conclusions import Conclusion as Conclusion
+from agentctl.budget.conclusions import Doubt as Doubt
+from agentctl.budget.conclusions import Settlement as Settlement
+from agentctl.budget.conclusions import Void as Void
+from agentctl.budget.conclusions import dearest_charge as dearest_charge
+from agentctl.budget.conclusions import kind_of as kind_of
+from agentctl.core.errors import LimitName, Unit, Verdict
+from agentctl.core.limits import FURTHER, OWN, CostLimit
+from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output, no_price, to_nano, worst_nano
+
+Purpose = Literal["turn", "summary", "answer", "probe"]
+
+WARN_AT = Decimal("0.8")
+
+
+def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
+    """Return one ceiling in its own unit: nano-dollars, tokens or calls; None: there is none."""
+    found = getattr(limits, limit)
+    return to_nano(found) if isinstance(found, Decimal) else found
+
+
+def further(limits: CostLimit) -> Mapping[LimitName, int]:
+    """Return the ceilings that nobody has who does not ask for them, as far as they are set, in their own units."""
+    return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
+
+
+class Seen(NamedTuple):
+    """The most that attempts with a model reported above their holds: tokens in and out, and nano-dollars."""
+
+    input_tokens: int
+    output_tokens: int
+    nano: int
+
+
+class Keep(NamedTuple):
+    """What is set aside for a last answer, should a limit stop the run: tokens in and out. No output: nothing is set
+    aside, and what was is given back.
+    """
+
+    input_bound: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an attempt wants to reserve: the bound of its input and its wished output, in tokens.
+
+    ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
+    ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
+    ``then`` is what a summary must leave for the request behind it. ``seen`` is what a model that once broke its clamp
+    has reported: its ceiling is held, and at least that.
+    ``can_count``: the input can be counted where ``input_bound`` is too much; ``counted_bound`` is what it came to,
+    and ``is_counted`` whether that is the bound. ``price_of`` prices models that have answered in place of this one.
+    """
+
+    attempt_id: str
+    run_id: str
+    facts: ModelFacts
+    input_bound: int
+    least: int
+    most: int
+    hour_limit_nano: int | None
+    deadline_s: float = 600.0
+    purpose: Purpose = "turn"
+    further: Mapping[LimitName, int] = field(default_factory=dict)
+    keep: Keep | None = None
+    then: Keep | None = None
+    can_count: bool = False
+    counted_bound: int | None = None
+    is_counted: bool = False
+    seen: Seen | None = None
+    price_of: PriceOf = no_price
+
+
+class Hold(NamedTuple):
+    """A reservation: the worst case of one attempt, and the output tokens granted to it."""
+
+    id: str
+    run_id: str
+    input_bound: int
+    granted_output: int
+    nano: int | None
+    tokens: int
+    deadline_at: datetime
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No answer yet: ask again after ``seconds``; ``verdict`` is what it comes to if nothing moves in time.
+
+    ``reason`` "bound": nothing stands in the way but the bound itself; ask again with a counted one.
+    """
+
+    reason: Literal["holds", "provider", "bound"]
+    seconds: float
+    verdict: Verdict | None = None
+
+
+class Amounts(NamedTuple):
+    """Sums in one unit."""
+
+    spent: int = 0
+    in_doubt: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """Everything that counts against a limit."""
+        return self.spent + self.in_doubt + self.held
+
+
+class Spend(NamedTuple):
+    """What counts now: of the run in nano-dollars and tokens, of the hour in nano-dollars; ``further`` by limit."""
+
+    run_nano: Amounts
+    run_tokens: Amounts
+    hour_nano: Amounts
+    further: Mapping[LimitName, Amounts] = MappingProxyType({})
+
+    def of(self, limit: LimitName) -> Amounts:
+        """Return what counts against one limit, in its own unit."""
+        named = {
+            "max_cost_per_task": self.run_nano,
+            "max_tokens_per_task": self.run_tokens,
+            "max_cost_per_hour": self.hour_nano,
+        }
+        return named.get(limit) or self.further.get(limit, Amounts())
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """One limit as it stands inside the transaction, in its own unit.
+
+    ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);
+    ``queued`` is what those who wait longer need. ``ceiling`` None: no such limit. ``run_id`` is the run whose limit it
+    is; "" for a window that the asking process set itself.
+    """
+
+    limit: LimitName
+    unit: Unit
+    ceiling: int | None
+    amounts: Amounts
+    movable: int = 0
+    queued: int = 0
+    run_id: str = ""
+
+
+class Worst(NamedTuple):
+    """The worst case of an attempt; ``nano`` is None when the price is unknown (only without a dollar limit)."""
+
+    output: int
+    nano: int | None
+    tokens: int
+
+
+SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
+UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
+
+
+def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int | None:
+    """Return the most output tokens that ``room`` allows; None: no bound; negative: not even the input."""
+    if room.ceiling is None:
+        return None
+    left = room.ceiling - room.amounts.spent - in_doubt - held - queued
+    if room.unit == "tokens":
+        return left - ask.input_bound
+    if room.unit == "calls":
+        return None if left > 0 else -1
+    price = ask.facts.price
+    if price is None:
+        return -1
+    return most_output(price, input_tokens=ask.input_bound, room_nano=left)
+
+
+def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
+    """Return what the attempt costs at worst with ``output`` tokens granted.
+
+    ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do, and at least what it did.
+    """
+    facts = ask.facts
+    if not facts.metered:
+        return Worst(output, 0, 0)
+    tokens_in, tokens_out, least_nano = ask.input_bound, output, 0
+    if at_ceiling:
+        seen = ask.seen or Seen(0, 0, 0)
+        tokens_in = max(tokens_in, facts.context_window or UNKNOWN_CEILING, seen.input_tokens)
+        tokens_out = max(output, facts.output_ceiling or UNKNOWN_CEILING, seen.output_tokens)
+        least_nano = seen.nano
+    nano = None
+    if facts.price is not None:
+        priced = worst_nano(facts.price, input_tokens=tokens_in, output_tokens=tokens_out)
+        nano = min(max(priced, least_nano), MOST_AMOUNT)
+    return Worst(output, nano, min(tokens_in + tokens_out, MOST_AMOUNT))
+
+
+def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Worst | Wait | Verdict:
+    """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
+
+    A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``, and for a summary nothing that is
+    more than a fifth of what is left of any limit, or in the way of the request behind it.
+    """
+    if not ask.facts.metered:
+        return worst_case(ask, ask.most)
+    if ask.purpose == "summary":
+        dear = next((room for room in rooms if _is_dear(ask, room, at_ceiling=at_ceiling)), None)
+        if dear is not None:
+            return _refusal(ask, dear, doubtful=False, at_ceiling=at_ceiling)
+    for room in rooms:
+        if room.limit in OWN and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
+            return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
+    if at_ceiling:
+        worst = worst_case(ask, ask.most, at_ceiling=True)
+        tight = [r for r in rooms if r.ceiling is not None and _after(r, worst) + r.queued > r.ceiling]
+        if not tight:
+            return worst
+        if all(_after(r, worst) - r.movable <= (r.ceiling or 0) for r in tight):
+            return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=True, queued=True))
+        hard = next(r for r in tight if _after(r, worst) - r.movable > (r.ceiling or 0))
+        return _refusal(ask, hard, doubtful=False, at_ceiling=True)
+    allowed = [_fits(ask, r, held=r.amounts.held, in_doubt=r.amounts.in_doubt, queued=r.queued) for r in rooms]
+    output = min([ask.most, *(a for a in allowed if a is not None)])
+    if output >= ask.least:
+        return worst_case(ask, output)
+    tight = [r for r, a in zip(rooms, allowed, strict=True) if a is not None and a < ask.least]
+    eased = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=r.amounts.in_doubt, queued=0) for r in tight]
+    if all(e is None or e >= ask.least for e in eased):
+        return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=False, queued=True))
+    hard = next(r for r, e in zip(tight, eased, strict=True) if e is not None and e < ask.least)
+    certain = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=0, queued=0) for r in tight]
+    doubtful = all(c is None or c >= ask.least for c in certain)
+    return _refusal(ask, hard, doubtful=doubtful, at_ceiling=False)
+
+
+def _is_dear(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
+    """Whether a summary would take too much of a limit."""
+    if room.ceiling is None:
+        return False
+    left = room.ceiling - room.amounts.total - room.queued
+    asked = _asked(room, worst_case(ask, ask.most, at_ceiling=at_ceiling))
+    behind = 0
+    if ask.then is not None:
+        following = replace(ask, input_bound=ask.then.input_bound)
+        behind = _asked(room, worst_case(following, ask.then.output, at_ceiling=at_ceiling))
+    return asked * SUMMARY_SHARE > left or asked + behind > left
+
+
+def _asked(room: Room, worst: Worst) -> int:
+    return {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}[room.unit]
+
+
+def _after(room: Room, worst: Worst) -> int:
+    return room.amounts.total + _asked(room, worst)
+
+
+def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
+    worst = worst_case(ask, ask.least, at_ceiling=at_ceiling)
+    amounts = room.amounts
+    return Verdict(
+        limit=room.limit,
+        unit=room.unit,
+        ceiling=room.ceiling or 0,
+        spent=amounts.spent,
+        in_doubt=amounts.in_doubt,
+        held=amounts.held,
+        would_be=_after(room, worst) + (room.queued if queued else 0),
+        doubtful=doubtful,
+        run_id=room.run_id,
+    )
+
+
+def warned(amounts: Amounts, ceiling: int | None) -> bool:
+    """Whether spent + in doubt (not holds) has reached 80 % of a limit."""
+    return ceiling is not None and ceiling > 0 and (amounts.spent + amounts.in_doubt) >= WARN_AT * ceiling

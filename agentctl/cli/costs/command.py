@@ -1,0 +1,203 @@
+"""``agentctl costs``: what was spent, by whom and when, and what is left of each limit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentctl.cli.options import (
+    OUTPUT,
+    WINDOW,
+    By,
+    Json,
+    Labels,
+    OneRun,
+    Since,
+    Timezone,
+    Until,
+    chosen,
+    groups_of,
+    labels_of,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from agentctl.cli.costs.document import Gate, Standing
+    from agentctl.cli.costs.output import View
+    from agentctl.ledger.grouping import Sums
+    from agentctl.ledger.report import CostReport
+    from agentctl.settings import Settings
+
+GATE = "Gate"
+BY = "run,model"
+
+CostForm = Literal["table", "text", "json", "csv"]
+
+
+def costs(
+    last_hour: Annotated[
+        bool, typer.Option("--last-hour", help="The last 60 minutes.", rich_help_panel=WINDOW)
+    ] = False,
+    today: Annotated[bool, typer.Option("--today", help="Since midnight (default).", rich_help_panel=WINDOW)] = False,
+    this_month: Annotated[
+        bool, typer.Option("--this-month", help="Since the first of the month.", rich_help_panel=WINDOW)
+    ] = False,
+    since: Since = None,
+    until: Until = None,
+    timezone: Timezone = None,
+    run: OneRun = None,
+    label: Labels = None,
+    by: By = BY,
+    fail_above: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-above",
+            metavar="USD",
+            help="Exit 3 if more than that is spent or in doubt in the window, or a price is unknown.",
+            rich_help_panel=GATE,
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show it again whenever it changes, until Ctrl-C (exit 130); with -o json a line for each change.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    output: Annotated[
+        CostForm | None,
+        typer.Option(
+            "-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what was spent in a window, and what is left of each limit now.
+
+    Local time in the table, UTC in JSON and CSV. The columns of CSV: the groups,
+    calls, unknown_calls, input_tokens, cached_input_tokens, output_tokens, usd
+    (empty where a price is unknown), known_usd, in_doubt_usd, held_usd, last_at.
+    """
+    from datetime import UTC, datetime
+
+    from agentctl.cli.costs.output import View, show
+    from agentctl.cli.costs.time_window import Asked, window
+    from agentctl.core.limits import WINDOWS
+    from agentctl.ledger.report import CostQuery, costs_report
+    from agentctl.ledger.zone import zone
+    from agentctl.settings import load_settings
+
+    form = chosen(output, json=json) or "table"
+    above = None if fail_above is None else _dollars(fail_above)
+    place = zone(timezone)
+    asked = Asked(last_hour, today, this_month, since, until, whole=run is not None)
+    labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
+    groups = groups_of(by)
+    window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
+    settings = load_settings(flags={}, remember=False).settings
+    if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
+        from agentctl.ledger.transactions import settle_spooled
+
+        settle_spooled(settings.ledger_path)
+    again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
+    further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
+
+    def look(now: datetime) -> View:
+        wanted = window(asked, now=now, zone=place)
+        bounds = {"since": wanted.since, "until": wanted.until}
+        query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
+        report = costs_report(settings.ledger_path, query)
+        gate = None if above is None else _gate(report.total, above, again)
+        return View(report, query, wanted.title, wanted.notes, _standings(settings, report), gate)
+
+    if watch:
+        from agentctl.cli.costs.cost_watch import watched
+
+        code = watched(look, form)
+    else:
+        code = show(look(datetime.now(UTC)), form, sys.stdout)
+    if code:
+        raise typer.Exit(code)
+
+
+def _dollars(text: str) -> int:
+    """Return the nano-dollars of ``--fail-above``.
+
+    Raises:
+        UsageError: no amount.
+    """
+    from agentctl.core.errors import UsageError
+    from agentctl.settings.parsers import dollars
+
+    try:
+        found = dollars(text)
+    except ValueError:
+        found = None
+    if found is None:
+        raise UsageError(
+            f'--fail-above is "{text}"; allowed: dollars, 0 or more, at most 9 decimal places',
+            hint="for example: agentctl costs --today --fail-above 5.00",
+        )
+    return _nano(found)
+
+
+def _nano(usd: Decimal) -> int:
+    from agentctl.core.pricing import to_nano
+
+    return to_nano(usd)
+
+
+def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], timezone: str | None) -> str:
+    """Return the line that shows by model what was asked for."""
+    import shlex
+
+    given = [*words, *(word for label in labels for word in ("--label", label))]
+    given += [] if run is None else ["--run", run]
+    given += [] if timezone is None else ["--timezone", timezone]
+    return shlex.join(["agentctl", "costs", *given, "--by", "model"])
+
+
+def _gate(total: Sums, above: int, again: str) -> Gate:
+    """Judge what counts as spent, charged and in doubt; an unknown price fails, whatever is known beside it."""
+    from agentctl.cli.costs.document import Gate
+    from agentctl.cli.ui.format import ceiling, money, plural
+
+    counted = total.counted_nano
+    doubt = f" (of it {money(total.in_doubt_nano)} in doubt)" if total.in_doubt_nano else ""
+    if counted > above:
+        message = f"{ceiling(counted)}{doubt} is above --fail-above {ceiling(above)}"
+        return Gate(above, counted, message, f"see what it was: {again}")
+    if total.unknown_calls:
+        calls = plural(total.unknown_calls, "call")
+        message = (
+            f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
+            f" nobody can say that it is not above --fail-above {ceiling(above)}"
+        )
+        return Gate(above, counted, message, f"see whose: {again}")
+    return Gate(above, counted)
+
+
+def _standings(settings: Settings, report: CostReport) -> tuple[Standing, ...]:
+    """Return each limit, and what counts against it now; those of the run that was asked for at last."""
+    from agentctl.cli.costs.document import Standing
+
+    windows = {"max_cost_per_hour": report.hour, **report.further}
+    everyone: Sequence[tuple[str, str, Decimal | None, int]] = [
+        (name.rpartition("_")[2], name, getattr(settings, name), used.total) for name, used in windows.items()
+    ]
+    found = [
+        Standing(scope, name, "nano_usd", None if limit is None else _nano(limit), used)
+        for scope, name, limit, used in everyone
+    ]
+    run = report.run
+    if run is not None:
+        scope = f"run {run.run_id}"
+        found.append(Standing(scope, "max_cost_per_task", "nano_usd", run.limit_nano, run.nano.total))
+        found.append(Standing(scope, "max_tokens_per_task", "tokens", run.limit_tokens, run.tokens.total))
+    return tuple(found)

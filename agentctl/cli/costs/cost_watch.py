@@ -1,0 +1,120 @@
+"""``agentctl costs --watch``: the same again whenever it changes, until Ctrl-C or until nobody reads."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+from agentctl.cli.costs.output import View, note, rendered, told
+from agentctl.cli.exit_codes import ExitStatus
+from agentctl.core.errors import UsageError
+
+_PAUSE_S = 1.0
+_REST = 10  # a look at a long window may take seconds: it gets a tenth of the time
+_BOTTOM = 6  # rows that stay when the table is higher than the screen
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def watched(look: Callable[[datetime], View], form: str) -> int:
+    """Show views until Ctrl-C (130), until the gate closes (3), or until nobody reads any more (0).
+
+    Raises:
+        UsageError: a table without a terminal to draw it on, or CSV.
+    """
+    from agentctl.cli.ui.terminal import is_terminal
+    from agentctl.settings.terminal import is_dumb
+
+    if form == "csv":
+        raise UsageError("--watch has no CSV: its rows would repeat", hint="agentctl costs --watch -o json")
+    if form != "json" and (not is_terminal(sys.stdout) or is_dumb()):
+        raise UsageError(
+            "--watch draws on a terminal, and stdout is none that can be drawn on",
+            hint="agentctl costs --watch -o json   gives a line of JSON for each change",
+        )
+    gc.enable()  # a command that ends soon does without
+    try:
+        return _lines(look) if form == "json" else _screens(look, form)
+    except KeyboardInterrupt:
+        return ExitStatus.interrupted.value
+
+
+def _lines(look: Callable[[datetime], View]) -> int:
+    before = None
+    while True:
+        began = time.monotonic()
+        view = look(datetime.now(UTC))
+        if before is None:
+            note(view)
+        if before != view.report.timeless:
+            before = view.report.timeless
+            sys.stdout.write(rendered(view, "json", sys.stdout, line=True))
+            sys.stdout.flush()
+        if view.code:
+            return told(view)
+        if not _waited(sys.stdout, time.monotonic() - began):
+            return ExitStatus.done.value
+
+
+def _screens(look: Callable[[datetime], View], form: str) -> int:
+    before = None
+    drawn = 0
+    while True:
+        began = time.monotonic()
+        view = look(datetime.now(UTC))
+        size = os.get_terminal_size(sys.stdout.fileno())
+        if before is None:
+            note(view)
+        if before != (view.report.timeless, size):
+            again = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
+            again = _CLEAR if before is not None and before[1] != size else again  # what was wrapped stands anywhere
+            before = (view.report.timeless, size)
+            shown = rendered(view, form, sys.stdout)
+            mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C ends"
+            lines = _fitting([*shown.splitlines(), mark], size)
+            drawn = len(lines)
+            sys.stdout.write(again + "\n".join(lines) + "\n")
+            sys.stdout.flush()
+        if view.code:
+            return told(view)
+        if not _waited(sys.stdout, time.monotonic() - began):
+            return ExitStatus.done.value
+
+
+def _fitting(lines: list[str], size: os.terminal_size) -> list[str]:
+    """Return rows that the screen has room for: of too many those in the middle are left out, and it says so."""
+    from agentctl.cli.ui.cells import cells
+
+    room = max(2, size.lines - 1)
+    if len(lines) > room:
+        bottom = min(_BOTTOM, room - 1)
+        top = room - bottom - 1
+        lines = [*lines[:top], f"({len(lines) - top - bottom:,} more rows)", *lines[-bottom:]]
+    fitting = []
+    for line in lines:
+        end = line[: size.columns]
+        while cells(end) > size.columns:
+            end = end[:-1]
+        fitting.append(end)
+    return fitting
+
+
+def _waited(out: TextIO, took_s: float) -> bool:
+    """Rest until the next look; False as soon as nobody can read any more."""
+    rest_s = max(_PAUSE_S, _REST * took_s)
+    if getattr(out, "is_gone", False):
+        return False
+    poll = select.poll()
+    poll.register(out.fileno(), 0)
+    ready = poll.poll(rest_s * 1000)
+    if not ready:
+        return True
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in ready):
+        return False
+    time.sleep(rest_s)
+    return True

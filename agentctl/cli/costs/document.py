@@ -1,0 +1,176 @@
+"""What was spent, for programs: the document ``agentctl.costs/1``, and the same rows as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from agentctl.cli.documents import Document, moment, usd
+from agentctl.cli.exit_codes import ExitStatus
+from agentctl.core.errors import Unit
+from agentctl.core.version import __version__
+from agentctl.ledger.grouping import LABEL, CostRow, Sums
+from agentctl.ledger.report import CostQuery, CostReport
+
+R = TypeVar("R", bound=CostRow)
+
+SCHEMA = "agentctl.costs/1"
+FIGURES = ("calls", "unknown_calls", "input_tokens", "cached_input_tokens", "output_tokens")
+MONEY = ("usd", "known_usd", "in_doubt_usd", "held_usd")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FIELDS = {
+    "hour": ("hour",),
+    "day": ("day",),
+    "run": ("run_id", "agent"),
+    "agent": ("agent",),
+    "provider": ("provider",),
+    "model": ("provider", "model"),
+    "purpose": ("purpose",),
+}
+
+
+class Standing(NamedTuple):
+    """How a limit stands now, in its own unit; ``ceiling`` None: there is none. ``scope`` is what it is about."""
+
+    scope: str
+    name: str
+    unit: Unit
+    ceiling: int | None
+    used: int
+
+    @property
+    def left(self) -> int | None:
+        """What is left of it."""
+        return None if self.ceiling is None else max(0, self.ceiling - self.used)
+
+
+class Gate(NamedTuple):
+    """``--fail-above``: nano-dollars, and why it was not passed."""
+
+    above_nano: int
+    counted_nano: int
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether what counts as spent is known, and not above it."""
+        return not self.message
+
+
+def document(report: CostReport, query: CostQuery, *, standings: tuple[Standing, ...], gate: Gate | None) -> Document:
+    """Return the whole report."""
+    failed = gate is not None and not gate.passed
+    status = ExitStatus.budget if failed else ExitStatus.done
+    limits = {each.name: _limit(each) for each in standings}
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "status": status.shown,
+        "exit_code": status.value,
+        "since": moment(report.since),
+        "until": moment(report.until),
+        "timezone": query.zone.name,
+        "by": list(query.by),
+        "labels": [f"{name}={value}" for name, value in query.labels],
+        "run_id": None if report.run is None else report.run.run_id,
+        "rows": [_row(row, query.by) for row in report.rows],
+        "total": {**_cost(report.total), "runs": report.runs, **_figures(report.total)},
+        "max_cost_per_hour": limits["max_cost_per_hour"],
+        "limits": limits,
+        "fail_above": None if gate is None else _gate(gate),
+        "error": None
+        if gate is None or gate.passed
+        else {"kind": "budget", "message": gate.message, "hint": gate.hint},
+    }
+
+
+def _limit(standing: Standing) -> Document:
+    amounts = {"limit": standing.ceiling, "used": standing.used, "left": standing.left}
+    return {name: usd(value) if standing.unit == "nano_usd" else value for name, value in amounts.items()}
+
+
+def _gate(gate: Gate) -> Document:
+    return {"usd": usd(gate.above_nano), "counted_usd": usd(gate.counted_nano), "passed": gate.passed}
+
+
+def _figures(sums: Sums) -> Document:
+    return {name: getattr(sums, name) for name in FIGURES}
+
+
+def _cost(sums: Sums) -> Document:
+    return {
+        "usd": usd(sums.cost_nano),
+        "nano_usd": sums.cost_nano,
+        "known_usd": usd(sums.known_nano),
+        "known_nano_usd": sums.known_nano,
+        "unknown_calls": sums.unknown_calls,
+        "in_doubt_usd": usd(sums.in_doubt_nano),
+        "in_doubt_nano_usd": sums.in_doubt_nano,
+        "held_usd": usd(sums.held_nano),
+        "held_nano_usd": sums.held_nano,
+    }
+
+
+def _row(row: CostRow, by: tuple[str, ...]) -> Document:
+    more: Document = {"labels": dict(row.labels)} if row.labels else {}
+    if row.answered_models:
+        more["answered_models"] = list(row.answered_models)
+    return {
+        **dict(group_of(row, by)),
+        **more,
+        **_figures(row),
+        "cost": _cost(row),
+        "last_at": moment(row.last_at),
+    }
+
+
+def group_of(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+    """Yield what the row is grouped by, labels left out; the times are when they began."""
+    for field in dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())):
+        value = getattr(row, field)
+        yield field, value if field not in ("hour", "day") else moment(value)
+
+
+def as_csv(report: CostReport, query: CostQuery) -> str:
+    """Return a header and a line for each row: amounts as plain decimals, empty where unknown; times in UTC."""
+
+    def cells(row: CostRow) -> tuple[object, ...]:
+        amounts = (row.cost_nano, row.known_nano, row.in_doubt_nano, row.held_nano)
+        return (*(getattr(row, name) for name in FIGURES), *map(decimal, amounts), moment(row.last_at))
+
+    return csv_text(report.rows, query.by, (*FIGURES, *MONEY, "last_at"), cells)
+
+
+def csv_text(
+    rows: Iterable[R], by: tuple[str, ...], names: Iterable[str], cells: Callable[[R], Iterable[object]]
+) -> str:
+    """Return a header and a line for each row: what it is grouped by, then its ``cells`` under ``names``."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    labels = tuple(word for word in by if word.startswith(LABEL))
+    fields = tuple(dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())))
+    writer.writerow(_plain(name) for name in (*fields, *labels, *names))
+    for row in rows:
+        texts = (*(value for _, value in group_of(row, by)), *(value for _, value in row.labels))
+        writer.writerow((*map(_plain, texts), *cells(row)))
+    return text.getvalue()
+
+
+def _plain(value: str | None) -> str:
+    """Return text that no spreadsheet takes for a formula, and that holds nothing but text."""
+    from agentctl.core.text import safe_text
+
+    text = safe_text(value or "")
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def decimal(nano: int | None) -> str:
+    """Return dollars, to the last digit that there is: ``0.0123``, ``-0.5``, ``0``; nothing where they are unknown."""
+    if nano is None:
+        return ""
+    whole, rest = divmod(abs(nano), 1_000_000_000)
+    return f"{'-' if nano < 0 else ''}{whole}.{rest:09d}".rstrip("0").rstrip(".")

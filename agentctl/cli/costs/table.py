@@ -1,0 +1,197 @@
+"""What was spent, for people: a table with its total, a line over time, and what is left of each limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN
+
+from agentctl.cli.costs.document import Standing
+from agentctl.cli.ui.bars import bar, sparkline
+from agentctl.cli.ui.format import amount, columns, money, plural
+from agentctl.cli.ui.format import limit as shown_limit
+from agentctl.core.text import safe_text
+from agentctl.ledger.grouping import LABEL, CostRow, Slot, Sums
+from agentctl.ledger.report import CostQuery, CostReport
+from agentctl.ledger.zone import Zone
+
+_WIDEST_BAR, _NARROWEST_BAR = 20, 4
+_MOST_CELLS = 48
+_SHARE = len("100 % ")
+_MINUTES = timedelta(minutes=5)
+_LONGEST = timedelta(days=400)
+_HEADS = {"model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
+
+
+def text(
+    report: CostReport,
+    query: CostQuery,
+    title: str,
+    standings: Sequence[Standing],
+    *,
+    width: int | None,
+    blocks: bool,
+) -> str:
+    """Return the table; ``width`` is the terminal's, None where there is none. Only bars give way to it."""
+    parts = [_table(report, query, width=width, blocks=blocks), ""] if report.rows else []
+    parts += _over_time(report, query.zone, width=width, blocks=blocks)
+    parts.append(_total(report, title, between=" · " if blocks else ", "))
+    parts += [_standing(each) for each in standings]
+    return "\n".join(parts)
+
+
+def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: bool) -> str:
+    """Return the groups and their total, without columns of nothing.
+
+    Where the terminal is too narrow the bars go first, then what also stands elsewhere, or in the other forms.
+    """
+    rows: list[tuple[list[str], Sums, str]]
+    rows = [(names_in(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
+    if len(rows) > 1:
+        rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
+    names, empty = heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
+    for left_out in (set[str](), {"no price"}, {"no price", "cached"}, {"no price", "cached", "last call"}):
+        figures = [head for head in _FIGURES if head not in empty | left_out]
+        header = [*names, *figures]
+        lines = [[*own, *(_FIGURES[head](sums) or last for head in figures)] for own, sums, last in rows]
+        right = frozenset(range(len(names), len(header) - (figures[-1] == "last call")))
+        table = columns(header, lines, right=right)
+        wide = max(map(len, table.split("\n")))
+        if width is None or wide <= width:
+            break
+    room = _WIDEST_BAR if width is None else min(_WIDEST_BAR, width - wide - 2 - _SHARE)
+    if len(report.rows) < 2 or room < _NARROWEST_BAR or report.total.counted_nano == 0:
+        return table
+    bars = [*_bars(report, room, blocks=blocks), ""]
+    return columns([*header, ""], [[*line, each] for line, each in zip(lines, bars, strict=True)], right=right)
+
+
+def _empty(total: Sums) -> set[str]:
+    amounts = {"cached": total.cached_input_tokens, "no price": total.unknown_calls}
+    amounts |= {"in doubt": total.in_doubt_nano, "held": total.held_nano}
+    return {head for head, amount in amounts.items() if not amount}
+
+
+def _last_call(row: CostRow, zone: Zone) -> str:
+    return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
+
+
+def heads(by: tuple[str, ...]) -> list[str]:
+    heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
+    if "model" in heads:
+        heads.pop("provider", None)  # it stands before the model
+    return [safe_text(head.removeprefix(LABEL)) for head in heads]
+
+
+def names_in(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
+    heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
+    if "model" in heads:
+        heads.pop("provider", None)
+    labels = dict(row.labels)
+    model = f"{row.provider}/{row.model}" if row.model else row.provider
+    if row.answered_models:
+        model = f"{model} (answered by {', '.join(row.answered_models)})"
+    values = {"run": row.run_id, "agent": row.agent, "model": model, "provider": row.provider, "purpose": row.purpose}
+    values |= {"hour": _hour(row.hour, zone), "day": None if row.day is None else f"{zone.local(row.day):%Y-%m-%d}"}
+    found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in heads)
+    return ["-" if value is None else " ".join(safe_text(value).split()) for value in found]
+
+
+def _hour(at: datetime | None, zone: Zone) -> str | None:
+    """Return the hour on a local clock, with its offset where it comes twice."""
+    if at is None:
+        return None
+    local = zone.local(at)
+    return f"{local:%Y-%m-%d %H:%M}" + (f" {zone.offset(at)}" if zone.doubt(local) == "doubled" else "")
+
+
+def _cost(sums: Sums) -> str:
+    if not sums.unknown_calls:
+        return money(sums.known_nano)
+    return f"{money(sums.known_nano)} + ?" if sums.known_nano else "unknown"
+
+
+_FIGURES: dict[str, Callable[[Sums], str]] = {
+    "calls": lambda sums: f"{sums.calls:,}",
+    "tokens in": lambda sums: f"{sums.input_tokens:,}",
+    "cached": lambda sums: f"{sums.cached_input_tokens:,}",
+    "out": lambda sums: f"{sums.output_tokens:,}",
+    "cost": _cost,
+    "no price": lambda sums: f"{sums.unknown_calls:,}",
+    "in doubt": lambda sums: money(sums.in_doubt_nano),
+    "held": lambda sums: money(sums.held_nano),
+    "last call": lambda _: "",
+}
+
+
+def _bars(report: CostReport, width: int, *, blocks: bool) -> Iterator[str]:
+    """Yield each row's share of the dollars, and a bar that the dearest one fills."""
+    whole, most = report.total.counted_nano, max(row.counted_nano for row in report.rows)
+    for row in report.rows:
+        percent = f"{(200 * row.counted_nano + whole) // (2 * whole)} %"
+        yield f"{percent:>5} {bar(row.counted_nano, most, width, blocks=blocks)}".rstrip()
+
+
+def _total(report: CostReport, title: str, *, between: str) -> str:
+    total = report.total
+    said = f"{title}: {plural(report.runs, 'run')}, {plural(total.calls, 'call')}, {money(total.known_nano)}"
+    if total.unknown_calls:
+        said += f" + {plural(total.unknown_calls, 'call')} of unknown price"
+    for nano, word in ((total.in_doubt_nano, "in doubt"), (total.held_nano, "held")):
+        said += f"{between}{money(nano)} {word}" if nano else ""
+    return said
+
+
+def _standing(standing: Standing) -> str:
+    used = f"{standing.scope}: {amount(standing.used, standing.unit)}"
+    if standing.unit == "tokens":
+        used += " tokens"
+    if standing.left is None:
+        return f"{used} used, no limit ({standing.name})"
+    left = money(standing.left, rounding=ROUND_DOWN) if standing.unit == "nano_usd" else f"{standing.left:,}"
+    return f"{used} used, {left} left of {shown_limit(standing.ceiling, standing.unit)} ({standing.name})"
+
+
+def _over_time(report: CostReport, zone: Zone, *, width: int | None, blocks: bool) -> Iterator[str]:
+    """Yield a line with a cell for each few minutes, hour or so many days of the window, and an empty one."""
+    if report.total.counted_nano == 0:
+        return
+    since = report.since
+    if report.until - since > _LONGEST:  # nobody needs a line through the years before the first call
+        since = max(since, report.slots[0].at)
+    unit, cells = _cells(since, report.until, report.slots, zone)
+    if len(cells) < 2:
+        return
+    most = max(cells, key=lambda cell: cell.nano)
+    line = f"per {unit}  {sparkline([cell.nano for cell in cells], blocks=blocks)}"
+    form = "%Y-%m-%d" if "day" in unit else "%Y-%m-%d %H:%M"
+    peak = f"  most {money(most.nano)} at {zone.local(most.at):{form}}"
+    yield line + ("" if width is not None and len(line + peak) > width else peak)
+    yield ""
+
+
+def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: Zone) -> tuple[str, list[Slot]]:
+    """Return the unit of time that gives a fair number of cells, and the cells."""
+    span = until - since
+    if span <= _MINUTES * 30:
+        first = since - timedelta(minutes=since.minute % 5, seconds=since.second, microseconds=since.microsecond)
+        unit, begins = "5 min", [first + at * _MINUTES for at in range(-(-(until - first) // _MINUTES))]
+    elif span <= timedelta(hours=_MOST_CELLS):
+        first = zone.hour_of(since)
+        hours = (first + timedelta(hours=at) for at in range(span // timedelta(hours=1) + 2))
+        unit, begins = "hour", list(dict.fromkeys(zone.hour_of(at) for at in hours if at < until))
+    else:
+        begins, at = [], zone.day_of(since)
+        while at < until:
+            begins.append(at)
+            at = zone.day_after(at)
+        together = -(-len(begins) // _MOST_CELLS)
+        unit, begins = "day" if together == 1 else f"{together} days", begins[::together]
+    sums = [0] * len(begins)
+    place = 0
+    for slot in slots:  # in the order of time, as the beginnings are
+        while place + 1 < len(begins) and begins[place + 1] <= slot.at:
+            place += 1
+        if begins:
+            sums[place] += slot.nano
+    return unit, [Slot(at, nano) for at, nano in zip(begins, sums, strict=True)]

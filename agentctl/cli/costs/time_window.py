@@ -1,0 +1,132 @@
+"""Which time ``costs`` and ``ledger reprice`` look at: from words to two moments, in the zone that was asked for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from agentctl.core.errors import UsageError
+from agentctl.ledger.zone import Zone
+
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
+_ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T14:00 (with Z or +02:00, too)"
+
+
+class Asked(NamedTuple):
+    """The flags, as they were given."""
+
+    last_hour: bool = False
+    today: bool = False
+    this_month: bool = False
+    since: str | None = None
+    until: str | None = None
+    whole: bool = False  # without any of them: from the beginning, not today
+    command: str = "agentctl costs"  # whose flags these are
+
+    @property
+    def words(self) -> list[str]:
+        """The flags again."""
+        named = {"--last-hour": self.last_hour, "--today": self.today, "--this-month": self.this_month}
+        timed = {"--since": self.since, "--until": self.until}
+        given = [word for flag, value in timed.items() if value is not None for word in (flag, value)]
+        return [flag for flag, wished in named.items() if wished] + given
+
+
+class Window(NamedTuple):
+    """Two moments (UTC); ``since`` None is the beginning, ``until`` None is now. ``notes`` say how words were taken."""
+
+    since: datetime | None
+    until: datetime | None
+    title: str
+    notes: tuple[str, ...] = ()
+
+
+class _Point(NamedTuple):
+    at: datetime
+    shown: str
+    note: str = ""
+
+
+def window(asked: Asked, *, now: datetime, zone: Zone) -> Window:
+    """Return the window that was asked for; without any wish it is today.
+
+    Raises:
+        UsageError: two wishes, or a time that cannot be read, or a window that ends before it begins.
+    """
+    if sum((asked.last_hour, asked.today, asked.this_month, asked.since is not None)) > 1:
+        raise UsageError("--last-hour, --today, --this-month and --since exclude each other", hint="give one of them")
+    begin = _begin(asked, now, zone)
+    end = None if asked.until is None else _point(asked, now=now, zone=zone, ends=True)
+    if begin is not None and begin.at > now:
+        raise UsageError(
+            f"--since is {asked.since}: that is not yet", hint="give a time before now, such as --since 2h"
+        )
+    if begin is not None and end is not None and end.at <= begin.at:
+        raise UsageError(
+            f"the window ends before it begins: {_clock(begin.at, zone)} to {_clock(end.at, zone)}",
+            hint=f"--until must lie behind the beginning: {asked.command} --since 2026-11-01 --until 2026-11-30",
+        )
+    shown = [] if begin is None else [begin.shown]
+    shown += [] if end is None else [f"until {end.shown}"]
+    title = " ".join(shown) or "in all"
+    named = "" if zone.rules is None or title in ("the last hour", "in all") else f" ({zone.name})"
+    notes = tuple(point.note for point in (begin, end) if point is not None and point.note)
+    return Window(None if begin is None else begin.at, None if end is None else end.at, title + named, notes)
+
+
+def _begin(asked: Asked, now: datetime, zone: Zone) -> _Point | None:
+    if asked.last_hour:
+        return _Point(now - timedelta(hours=1), "the last hour")
+    if asked.this_month:
+        return _Point(zone.month_of(now), "this month")
+    if asked.since is not None:
+        return _point(asked, now=now, zone=zone, ends=False)
+    if not asked.today and (asked.whole or asked.until is not None):
+        return None
+    return _Point(zone.day_of(now), "today")
+
+
+def _point(asked: Asked, *, now: datetime, zone: Zone, ends: bool) -> _Point:
+    """Return the moment of ``--since``, or if it ``ends`` the window of ``--until``: a day's beginning, or its end."""
+    from agentctl.settings.parsers import duration
+
+    flag, said = ("--until", asked.until or "") if ends else ("--since", asked.since or "")
+    said = said.strip()
+    found = _TIME.fullmatch(said)
+    try:
+        if found is None:
+            if said.isdigit():  # 20261101 would be so many seconds
+                raise ValueError(said)
+            ago = timedelta(seconds=duration(zero=False)(said))
+            return _Point(now - ago, f"{said} ago" if ends else f"the last {said}")
+        at = datetime.fromisoformat(said)
+        if at.tzinfo is not None:
+            moment = at.astimezone(UTC)
+            return _Point(moment, said if ends else f"since {said}")
+        moment = zone.moment(at)
+        if len(said) == len("2026-11-01"):
+            moment = zone.day_after(moment) if ends else moment
+            return _Point(moment, f"the end of {said}" if ends else f"since {said}")
+        return _Point(moment, said if ends else f"since {said}", _note(at, zone))
+    except (ValueError, OverflowError, OSError) as error:
+        example = f"{asked.command} {flag} {'2026-11-01' if ends else '2h'}"
+        raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
+
+
+def _note(local: datetime, zone: Zone) -> str:
+    """Say how a time was taken that no clock shows, or that clocks show twice."""
+    first = zone.moment(local)
+    match zone.doubt(local):
+        case "missing":
+            return f"{local:%Y-%m-%d %H:%M} does not exist, the clocks skip it: {_clock(first, zone)} is meant"
+        case "doubled":
+            second = zone.moment(local.replace(fold=1))
+            ways = f"{zone.offset(first)} or {zone.offset(second)}"
+            return f"{local:%Y-%m-%d %H:%M} comes twice: the first one is meant; add {ways} to choose"
+        case "":
+            return ""
+
+
+def _clock(at: datetime, zone: Zone) -> str:
+    return f"{zone.local(at):%Y-%m-%d %H:%M}"

@@ -1,0 +1,138 @@
+"""``agentctl doctor``: whether a run would work here, and what to do where it would not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.doctor.examination import Finding, Report, State
+    from agentctl.cli.documents import Document
+    from agentctl.cli.ui.colour import Paint, Style
+    from agentctl.settings import Loaded
+
+SCHEMA = "agentctl.doctor/1"
+_WIDE = 13
+_STYLES: dict[State, Style] = {"ok": "green", "warning": "yellow", "lack": "red"}
+
+
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody beyond this host.")] = False,
+    config: Config = None,
+    env_file: EnvFile = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Say what a run would use, and what is missing here.
+
+    Nothing that costs is asked. Exit 0: a run could do its work; 1: it could not.
+    """
+    import sys
+    from datetime import UTC, datetime
+
+    from agentctl.cli.doctor.examination import examine
+    from agentctl.cli.ui.colour import painter
+    from agentctl.runner.assemble import rehearse
+    from agentctl.settings import check_settings
+
+    as_json = wants_json(output, json=json)
+    checked = check_settings(flags={}, config=config, env_files=env_file or ())
+    loaded = checked.loaded
+    here = (_terminal(loaded), _versions())
+    report = examine(checked, rehearse=rehearse, here=here, today=datetime.now(UTC).date(), offline=offline)
+    secrets = () if loaded is None else loaded.secrets
+    if as_json:
+        from agentctl.cli.documents import as_json as dumped
+        from agentctl.cli.run.output import without
+
+        print(dumped(without(_document(report), secrets)))
+    else:
+        from agentctl.core.text import redact, safe_text
+
+        colour = "never" if loaded is None else loaded.settings.color
+        paint = painter(colour, terminal=sys.stdout.isatty())
+        for line in _lines(report, paint, lambda text: safe_text(redact(text, secrets))):
+            print(line)
+    raise typer.Exit(0 if report.runs else 1)
+
+
+def _lines(report: Report, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
+    """Yield the first line, the line to paste where there is one, and a line for each finding and each cure."""
+    yield safe(_one_line(report.headline))
+    if report.cure:
+        yield f"  {safe(report.cure)}"
+    yield ""
+    for finding in report.findings:
+        word = paint(finding.state.ljust(7), _STYLES[finding.state])
+        yield f"{word}  {finding.about.ljust(_WIDE)}  {safe(_one_line(finding.said))}"
+        if finding.cure:
+            yield f"{' ' * (_WIDE + 11)}{safe(finding.cure)}"
+    stopping = [finding.about for finding in report.findings if finding.stops]
+    if report.answers is not None and stopping:
+        yield f"\n`run` could not do its work: {', '.join(dict.fromkeys(stopping))}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _document(report: Report) -> Document:
+    from agentctl.core.version import __version__
+
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "ok": report.runs,
+        "exit_code": 0 if report.runs else 1,
+        "headline": report.headline,
+        "would_use": report.answers,
+        "because": report.why if report.answers is not None else None,
+        "cure": report.cure or None,
+        "checks": [
+            {
+                "about": finding.about,
+                "state": finding.state,
+                "said": finding.said,
+                "cure": finding.cure or None,
+                "stops_run": finding.stops,
+            }
+            for finding in report.findings
+        ],
+        "error": None,
+    }
+
+
+def _terminal(loaded: Loaded | None) -> Finding:
+    """Say what this terminal is good for: questions, the live view, colours."""
+    import sys
+
+    from agentctl.cli.doctor.examination import ok
+    from agentctl.settings.terminal import is_dumb
+
+    asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
+    questions = "a person can be asked" if asks else "nobody can be asked: what needs a person is denied"
+    view = "live view" if screen and not is_dumb() else "plain lines, no live view"
+    choice = "auto" if loaded is None else loaded.settings.color
+    coloured = choice == "always" or (choice == "auto" and screen)
+    where = "" if loaded is None or choice == "auto" else f" ({loaded.sources['color']})"
+    colours = f"{'colours' if coloured else 'no colours'}{where}"
+    return ok("terminal", f"{'a terminal' if screen else 'no terminal'}: {questions}; {view}; {colours}")
+
+
+def _versions() -> Finding:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from agentctl.cli.doctor.examination import lack, ok
+    from agentctl.core.version import __version__
+
+    try:
+        litellm = version("litellm")
+    except PackageNotFoundError:
+        return lack("versions", f"agentctl {__version__}: litellm is not installed", "install agentctl again")
+    said = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
+    return ok("versions", f"{said}, {platform.system()} {platform.release()}")

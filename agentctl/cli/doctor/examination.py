@@ -1,0 +1,131 @@
+"""Would the main job run here, and what is missing: asked without spending, changing or waiting for anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.cli.doctor import checks as places
+from agentctl.cli.doctor import money, outside
+from agentctl.cli.doctor.abreast import GRACE_S, Question, answers
+from agentctl.cli.doctor.findings import Finding, Report, State, lack, ok
+from agentctl.core.errors import AgentctlError
+from agentctl.core.pricing import ModelFacts
+from agentctl.providers.selection import choose_here
+from agentctl.settings import Checked, Loaded, ProviderChoice
+from agentctl.settings.names import KEY_NAMES
+
+_FILES_S = 2.0
+_OUTSIDE_S = outside.PATIENCE_S + GRACE_S
+
+Rehearse = Callable[[Loaded, ProviderChoice], ModelFacts]
+"""Refuses what a run would refuse before it begins: ``wiring.rehearse``."""
+
+
+class _Chosen(NamedTuple):
+    """Who would answer, or why nobody."""
+
+    choice: ProviderChoice | None = None
+    facts: ModelFacts | None = None
+    error: AgentctlError | None = None
+
+
+def examine(
+    checked: Checked, *, rehearse: Rehearse, here: Sequence[Finding], today: date, offline: bool = False
+) -> Report:
+    """Ask every question side by side and return the report; no question takes longer than a few seconds.
+
+    ``here`` are findings that only the caller can make: of the terminal, of versions. ``offline`` asks nobody beyond
+    this host.
+    """
+    loaded = checked.loaded
+    if loaded is None:
+        problems = tuple(lack("settings", text, _undone(text), stops=True) for text in checked.problems)
+        return Report(None, problems[0].said, problems[0].cure, (*problems, *here))
+    chosen = _choose(loaded, rehearse)
+    found = answers(_questions(loaded, checked, chosen, today, offline=offline))
+    choice, error = chosen.choice, chosen.error
+    if choice is None or error is not None:
+        message, hint = (error.message, error.hint) if error is not None else ("nobody would answer", "")
+        return Report(None, message, hint, (*found, *here))
+    name = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
+    return Report(name, because(loaded, choice), "", (*found, *here))
+
+
+def _undone(problem: str) -> str:
+    """Return the line that takes a wrong setting back, as far as its place is known to be a variable."""
+    found = re.search(r"\(environment ([A-Z_0-9]+)\)", problem)
+    return f"unset {found[1]}" if found else "agentctl config check"
+
+
+def _choose(loaded: Loaded, rehearse: Rehearse) -> _Chosen:
+    choice = None
+    try:
+        choice = choose_here(loaded)
+        return _Chosen(choice, rehearse(loaded, choice))
+    except AgentctlError as error:
+        return _Chosen(choice, None, error)
+
+
+def _questions(
+    loaded: Loaded, checked: Checked, chosen: _Chosen, today: date, *, offline: bool
+) -> tuple[Question, ...]:
+    settings, choice = loaded.settings, chosen.choice
+    asked = [
+        Question("settings", partial(places.settings, loaded, checked.notes), _FILES_S),
+        Question("project files", partial(places.project_files, loaded, checked.notes), _FILES_S),
+    ]
+    if choice is not None:
+        asked += [
+            Question("key", partial(places.key, loaded, choice), _FILES_S),
+            Question("provider", partial(outside.provider, loaded, choice, offline=offline), _OUTSIDE_S),
+        ]
+    elif chosen.error is not None and chosen.error.kind == "auth":
+        error = chosen.error
+        asked.append(Question("key", lambda: (lack("key", error.message, _key_cure(error), stops=True),), _FILES_S))
+    if chosen.facts is not None:
+        asked.append(Question("price", partial(money.price, chosen.facts), _FILES_S))
+    workspace = settings.workdir or Path.cwd()
+    return (
+        *asked,
+        Question("price table", partial(money.price_table, loaded, today), _OUTSIDE_S),
+        Question("limits", partial(money.limits, loaded, chosen.facts), _FILES_S),
+        Question("ledger", partial(places.ledger, settings.ledger_path), _OUTSIDE_S),
+        Question("state folder", partial(places.state_folder, settings.state_dir), _FILES_S),
+        Question("engine", partial(outside.engine, loaded, offline=offline), _OUTSIDE_S),
+        Question("sandbox", partial(outside.sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S),
+    )
+
+
+def _key_cure(error: AgentctlError) -> str:
+    named = [provider for provider, name in KEY_NAMES.items() if name in error.message]
+    return f"agentctl providers set-key {named[0]}" if len(named) == 1 else "agentctl run --provider builtin …"
+
+
+def because(loaded: Loaded, choice: ProviderChoice) -> str:
+    """Return why this provider would answer, as the end of a sentence."""
+    source = loaded.sources["llm_provider"]
+    if loaded.settings.llm_provider is not None:
+        return f"{loaded.names.get('llm_provider', 'LLM_PROVIDER')} names it ({_place(source.kind, source.detail)})"
+    if choice.chosen_by.startswith("key "):
+        found = loaded.sources[f"{choice.provider}_api_key"]
+        return f"{choice.chosen_by} is set ({_place(found.kind, found.detail)})"
+    if choice.provider == "builtin":
+        return {
+            "no key": "no key is set and no model is named",
+            "no key, no server": "no key is set and no Ollama answers on this host",
+        }.get(choice.chosen_by, choice.chosen_by.replace("no key", "no key is set", 1))
+    return {"Ollama on this host, its only model": "Ollama on this host has it as its only model"}.get(
+        choice.chosen_by, choice.chosen_by
+    )
+
+
+def _place(kind: str, detail: str) -> str:
+    return kind if kind in ("environment", "flag") else f"{kind} {detail}".rstrip()
+
+
+__all__ = ["Finding", "Rehearse", "Report", "State", "because", "examine", "lack", "ok"]

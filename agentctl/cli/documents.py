@@ -1,0 +1,158 @@
+"""The result document ``agentctl.run/1``, and the one for errors elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from agentctl.cli.exit_codes import exit_status, named
+from agentctl.core.errors import AgentctlError
+from agentctl.core.pricing import NANO_PER_USD
+from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
+from agentctl.core.version import __version__
+
+RUN_SCHEMA = "agentctl.run/1"
+ERROR_SCHEMA = "agentctl.error/1"
+
+Document = dict[str, object]
+
+
+def usd(nano: int | None) -> float | None:
+    """Return dollars as a JSON number: the shortest that reads back as the same amount."""
+    return None if nano is None else float(Decimal(nano) / NANO_PER_USD)
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return a time in UTC, to the millisecond."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def in_unit(value: int | None, unit: str) -> float | int | None:
+    """Return an amount of either unit as a JSON number: dollars or tokens."""
+    return usd(value) if unit == "nano_usd" else value
+
+
+def _limit(use: LimitUse) -> Document:
+    return {"limit": in_unit(use.ceiling, use.unit), "used": in_unit(use.used, use.unit)}
+
+
+def breaker_document(info: BreakerInfo) -> Document:
+    """Return why a breaker trips, in the limit's own unit; ``hold`` and ``charge`` are null but for an overrun.
+
+    ``run_id`` is there only if the limit is that of a run above the one that was stopped.
+    """
+    names = ("ceiling", "spent", "held", "would_be", "hold", "charge")
+    amounts = {name: in_unit(getattr(info, name), info.unit) for name in names}
+    above = {"run_id": info.run_id} if info.run_id else {}
+    return {"limit": info.limit, **amounts, "free_at": moment(info.free_at), "hint": info.hint, **above}
+
+
+def run_document(result: RunResult) -> Document:
+    """Return how a run ended, as scripts read it."""
+    usage = result.usage
+    return {
+        "schema": RUN_SCHEMA,
+        "version": __version__,
+        "run_id": result.run_id,
+        "status": named(result.status).shown,
+        "exit_code": named(result.status).value,
+        "complete": result.complete,
+        "answer": result.answer,
+        "task": result.task,
+        "agent": result.agent,
+        "provider": result.provider,
+        "provider_chosen_by": result.provider_chosen_by,
+        "model": result.model,
+        "models": list(result.models),
+        "turns": result.turns,
+        "started_at": moment(result.started_at),
+        "finished_at": moment(result.finished_at),
+        "duration_s": round(result.duration_s, 3),
+        "labels": dict(result.labels),
+        "resumed_from": result.resumed_from,
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "cached_input_tokens": usage.cached_input_tokens,
+            "output_tokens": usage.output_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        },
+        "cost": {
+            "usd": usd(result.cost_nano),
+            "nano_usd": result.cost_nano,
+            "in_doubt_usd": usd(result.in_doubt_nano),
+            "price_source": result.price_source,
+        },
+        "limits": {use.name: _limit(use) for use in result.limits},
+        "ledger": {"scope": "machine"},
+        "breaker": None if result.breaker is None else breaker_document(result.breaker),
+        "tools": [tool._asdict() for tool in result.tools],
+        "denied": list(result.denied),
+        "sandbox": result.sandbox,
+        "left_out": list(result.left_out),
+        "changed_files_run_later": [notice._asdict() for notice in result.changed_files_run_later],
+        "error": None if result.error is None else result.error._asdict(),
+    }
+
+
+def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None) -> Document:
+    """Return the same document for a run that never began: nothing was sent, nothing was spent."""
+    return {
+        "schema": RUN_SCHEMA,
+        "version": __version__,
+        "run_id": None,
+        "status": named(status).shown,
+        "exit_code": named(status).value,
+        "complete": False,
+        "answer": "",
+        "task": task,
+        "agent": None,
+        "provider": None,
+        "provider_chosen_by": None,
+        "model": None,
+        "models": [],
+        "turns": 0,
+        "started_at": None,
+        "finished_at": None,
+        "duration_s": 0.0,
+        "labels": {},
+        "resumed_from": None,
+        "usage": {"input_tokens": 0, "cached_input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0},
+        "cost": {"usd": 0.0, "nano_usd": 0, "in_doubt_usd": 0.0, "price_source": None},
+        "limits": {},
+        "ledger": {"scope": "machine"},
+        "breaker": None,
+        "tools": [],
+        "denied": [],
+        "sandbox": None,
+        "left_out": [],
+        "changed_files_run_later": [],
+        "error": error._asdict(),
+    }
+
+
+def error_document(error: ErrorInfo, status: str) -> Document:
+    """Return what a command other than ``run`` says in JSON when it fails."""
+    return {
+        "schema": ERROR_SCHEMA,
+        "version": __version__,
+        "status": named(status).shown,
+        "exit_code": named(status).value,
+        "error": error._asdict(),
+    }
+
+
+def finished_line(document: Mapping[str, object], *, seq: int, at: datetime) -> Document:
+    """Return the last line of a JSONL stream: an event with the whole document's fields."""
+    return {"event": "run_finished", "run_id": document["run_id"], "seq": seq, "at": moment(at), **document}
+
+
+def info_of(error: AgentctlError) -> tuple[ErrorInfo, str]:
+    """Return an error's kind, message and hint, and the status it ends with."""
+    return ErrorInfo(error.kind, error.message, error.hint), exit_status(error).name
+
+
+def as_json(document: Mapping[str, object], *, line: bool = False) -> str:
+    """Return JSON in ASCII, on one line or indented."""
+    return json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str)

@@ -1,0 +1,129 @@
+"""How a command says what went wrong: one sentence and a hint, for people and for scripts."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agentctl.cli.documents import Document, as_json, error_document, finished_line, info_of, unstarted_document
+from agentctl.cli.exit_codes import named
+from agentctl.cli.invocation import Form
+from agentctl.cli.ui.colour import Paint, painter
+from agentctl.core.errors import AgentctlError, InternalError
+from agentctl.core.files import hand_over, make_folder
+from agentctl.core.text import redact, safe_text
+
+PLAIN: Paint = painter("never", terminal=False)
+_GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def tell(message: str, hint: str, paint: Paint = PLAIN) -> None:
+    """Write an error and what to do about it to stderr."""
+    say(f"{paint('error:', 'red')} {safe_text(message)}")
+    if hint:
+        say(f"hint: {safe_text(hint)}")
+
+
+def report(
+    error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
+) -> int:
+    """Tell of an error that ended a command before it could say more itself; return the exit code."""
+    info, status = info_of(error)
+    tell(error.message, error.hint, paint)
+    if form != "text":
+        document: Document
+        document = unstarted_document(info, status, task=task) if command == "run" else error_document(info, status)
+        if form == "jsonl" and command == "run":
+            document = finished_line(document, seq=1, at=datetime.now(UTC))
+        sys.stdout.write(as_json(document, line=form == "jsonl") + "\n")
+        sys.stdout.flush()
+    return named(status).value
+
+
+def from_parser(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
+    """Return what the command line's parser found wrong as our own error, with the nearest right word."""
+    from agentctl.core.errors import UsageError
+
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", None)
+    commands = getattr(getattr(context, "command", None), "commands", None) or {}
+    option = getattr(error, "option_name", "")
+    behind = next((word for word in argv if word in commands), "run") if commands and option else ""
+    if behind and any(option in found.opts for found in getattr(commands.get(behind), "params", ())):
+        message, hint = f"{option} stands before the command", f"flags come behind it: {path} {behind} {option} …"
+    elif near := getattr(error, "possibilities", None):
+        message, hint = str(getattr(error, "message", error)), f'did you mean "{near[0]}"?'
+    else:
+        format_message = getattr(error, "format_message", None)
+        message = str(format_message() if callable(format_message) else error).replace(": Value error, ", ": ")
+        hint = f"{path or _command_path(argv)} --help"
+    if commands and message.startswith("No such command"):
+        word = message.split("'")[1] if "'" in message else ""
+        known = [name for name, found in commands.items() if not found.hidden]
+        hint = _meant(word, argv, known, is_root=path == "agentctl") or hint
+    return UsageError(" ".join(message.split()).removesuffix("."), hint=hint)
+
+
+def _command_path(argv: tuple[str, ...]) -> str:
+    """Return the command that the words begin with, for an error that does not say where it stood."""
+    words = ["agentctl"]
+    for word in argv:
+        most = 2 if words[-1] in _GROUPS else 1
+        if word.startswith("-") or not word.isalpha() or len(words) > most:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _meant(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
+    """Return the hint for a word that is no command: the nearest one, or the task that was given without ``run``."""
+    from agentctl.cli.run.task_input import MEANT
+    from agentctl.core.text import did_you_mean
+
+    plain = [each for each in argv if not each.startswith("-")]
+    if is_root and word in MEANT and (plain == [word] or word == "set-key"):  # behind that one a key may stand
+        return f'did you mean "{MEANT[word]}"?'
+    near = did_you_mean(word, known)
+    if is_root and (" " in word or (not near and len(plain) > 1)):
+        import shlex
+
+        return f"did you mean: agentctl run {shlex.quote(' '.join(plain))}"
+    return near
+
+
+def crashed(error: Exception) -> AgentctlError:
+    """Write the traceback of our own bug to a file only the user can read, and return the error that names it."""
+    import traceback
+
+    text = redact("".join(traceback.format_exception(error)), ())
+    what = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+    try:
+        path = _log_path()
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            hand_over(file.fileno(), path.parent)
+            file.write(text)
+    except OSError:
+        sys.stderr.write(safe_text(text))
+        return InternalError(f"a bug in agentctl: {what}", hint="the traceback stands above: no log could be written")
+    return InternalError(f"a bug in agentctl: {what}", hint=f"the log is in {path}")
+
+
+def _log_path() -> Path:
+    from agentctl.settings import load_settings
+
+    name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    try:
+        folder = load_settings(flags={}, remember=False).settings.state_dir
+        make_folder(folder)
+    except (AgentctlError, OSError):
+        import tempfile
+
+        folder = Path(tempfile.gettempdir())
+    return folder / name

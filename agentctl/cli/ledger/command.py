@@ -1,0 +1,305 @@
+"""``agentctl ledger``: whether the book can be believed, and what is in doubt settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from agentctl.cli.ledger.reprice import reprice
+from agentctl.cli.options import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from decimal import Decimal
+    from pathlib import Path
+
+    from agentctl.cli.ledger.output import Clearable
+    from agentctl.ledger.reconcile import By, Reconciled
+
+WHAT = "What"
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+def check(output: Output = None, json: Json = False) -> None:
+    """Verify the ledger: the file, its rows, its admissions and its charges.
+
+    Replays each admission against its limits, and recomputes each charge from the token classes and prices in its row.
+    Shows what is held and in doubt, with the line that gives it back. Changes nothing.
+    Exit 0: all is well. 74: something cannot be believed.
+    """
+    from agentctl.cli.ledger.output import check_document, check_table, disbelief
+    from agentctl.ledger.check import check as prove
+    from agentctl.settings import load_settings
+
+    as_json = wants_json(output, json=json)
+    path = load_settings(flags={}, remember=False).settings.ledger_path
+    found = prove(path)
+    error = disbelief(found, path)
+    print(check_document(found, path, error) if as_json else check_table(found, path))
+    if error is not None:
+        from agentctl.cli.error_output import tell
+        from agentctl.cli.exit_codes import ExitStatus
+
+        tell(error.message, error.hint)
+        raise typer.Exit(ExitStatus.state)
+
+
+def reconcile(
+    attempt: Annotated[
+        str | None, typer.Argument(metavar="ATTEMPT", help="One attempt, by its id.", show_default=False)
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="All of a run.", rich_help_panel=WHAT)] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="All at a provider.", rich_help_panel=WHAT)
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="What a provider's usage export says (CSV; - is stdin); beside it --provider: whose it is.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    clear_overrun: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-overrun",
+            metavar="PROVIDER/MODEL",
+            help="Hold its usual worst case again, after it cost more than that.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    clear_substitute: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-substitute",
+            metavar="PROVIDER/MODEL",
+            help="Hold its own price again, after another model answered in its place.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    clear_miscount: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-miscount",
+            metavar="PROVIDER/MODEL",
+            help="Count its input again, after it reported more than its vocabulary counts.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Believe the wall clock as it is now, after it was wrongly ahead. Frees nothing by itself.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    actual: Annotated[
+        str | None, typer.Option("--actual", metavar="USD", help="What it cost; 0: nothing was billed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Settle what is in doubt, once you know what it cost.
+
+    Never for a process that lives, never from inside a run. Usage is believed over an export, and that over --actual.
+    """
+    from agentctl.settings import load_settings
+
+    as_json = wants_json(output, json=json)
+    asked = _Asked(attempt, run, provider, from_, clear_overrun, clear_substitute, clear_miscount, actual, clock)
+    _refuse_inside_a_run()
+    _refuse_the_unclear(asked)
+    path = load_settings(flags={}, remember=False).settings.ledger_path
+    if clear_overrun is not None:
+        _clear(path, "overrun", clear_overrun, dry_run=dry_run, as_json=as_json)
+        return
+    if clear_substitute is not None:
+        _clear(path, "substitute", clear_substitute, dry_run=dry_run, as_json=as_json)
+        return
+    if clear_miscount is not None:
+        _clear(path, "miscount", clear_miscount, dry_run=dry_run, as_json=as_json)
+        return
+    if clock:
+        _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    deed = _by_export(path, asked) if from_ is not None else _by_hand(path, asked)
+    only: Collection[str] | None = None
+    if not dry_run and not yes:
+        only = _agreed(deed)
+    from agentctl.cli.ledger.output import reconcile_document, reconcile_table
+
+    found = deed(dry_run, only)
+    print(reconcile_document(found, dry_run=dry_run) if as_json else reconcile_table(found, dry_run=dry_run))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}
+
+_Deed = Callable[[bool, "Collection[str] | None"], "Reconciled"]
+
+
+class _Asked(NamedTuple):
+    attempt: str | None
+    run: str | None
+    provider: str | None
+    from_: str | None
+    clear_overrun: str | None
+    clear_substitute: str | None
+    clear_miscount: str | None
+    actual: str | None
+    clock: bool
+
+
+def _refuse_inside_a_run() -> None:
+    from agentctl.core.errors import ActionDenied
+    from agentctl.settings.lineage import is_inside_a_run
+
+    if is_inside_a_run():
+        raise ActionDenied(
+            "the ledger is not changed from inside a run", hint="give the command yourself, when the run is over"
+        )
+
+
+def _refuse_the_unclear(asked: _Asked) -> None:
+    from agentctl.core.errors import UsageError
+
+    whose = None if asked.from_ else asked.provider  # beside --from it says whose export it is
+    clears = [what for what in (asked.clear_overrun, asked.clear_substitute, asked.clear_miscount) if what]
+    given = (asked.attempt, asked.run, whose, asked.from_, *clears, asked.clock)
+    if len([what for what in given if what]) != 1 or (asked.clock and asked.provider):
+        raise UsageError(
+            "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
+            " --clock",
+            hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
+        )
+    needs_actual = not asked.from_ and not clears and not asked.clock
+    if needs_actual and asked.actual is None:
+        raise UsageError(
+            "what did it cost?", hint="--actual USD; --actual 0 if the provider shows that nothing was billed"
+        )
+    if not needs_actual and asked.actual is not None:
+        raise UsageError("--actual goes with ATTEMPT, --run or --provider")
+
+
+def _dollars(text: str) -> Decimal:
+    from decimal import Decimal, InvalidOperation
+
+    from agentctl.core.errors import UsageError
+
+    try:
+        usd = Decimal(text)
+    except InvalidOperation:
+        usd = Decimal(-1)
+    if not usd.is_finite() or not 0 <= usd <= 1_000_000:
+        raise UsageError(f'--actual is "{text}"; allowed: dollars from 0, such as 0.0123')
+    return usd
+
+
+def _by_hand(path: Path, asked: _Asked) -> _Deed:
+    from agentctl.ledger.reconcile import reconcile as settle
+    from agentctl.ledger.usage_export import up_to_nano
+
+    nano = up_to_nano(_dollars(asked.actual or ""))
+    by: By = "attempt" if asked.attempt else "run" if asked.run else "provider"
+    value = asked.attempt or asked.run or asked.provider or ""
+    return lambda dry_run, only: settle(path, by, value, actual_nano=nano, who=_who(), dry_run=dry_run, only=only)
+
+
+def _by_export(path: Path, asked: _Asked) -> _Deed:
+    from agentctl.ledger.export_matching import reconcile_export
+    from agentctl.ledger.usage_export import read_export
+
+    export = read_export(_text_of(asked.from_ or ""), provider=asked.provider or "")
+    return lambda dry_run, only: reconcile_export(path, export, who=_who(), dry_run=dry_run, only=only)
+
+
+def _text_of(source: str) -> str:
+    import sys
+    from pathlib import Path
+
+    from agentctl.core.errors import UsageError
+
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        else:
+            with Path(source).expanduser().open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"--from {source} cannot be read: {said.lower()}") from error
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"--from {source} is longer than 64 MiB", hint="export a shorter time")
+    utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # what Excel calls Unicode text
+    return data.decode("utf-16" if utf_16 else "utf-8", "replace")
+
+
+def _who() -> str:
+    import os
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
+
+
+def _agreed(deed: _Deed) -> Collection[str] | None:
+    """Return the attempts that a person at a terminal agreed to; None: all, where nobody is there or nothing is freed.
+
+    Raises:
+        ActionDenied: the answer was no.
+    """
+    from agentctl.cli.prompts import ask_yes_no, can_ask
+    from agentctl.cli.ui.format import money, plural
+    from agentctl.core.errors import ActionDenied
+
+    if not can_ask():
+        return None
+    would = deed(True, None)
+    if not would.freed_nano:
+        return None
+    if not ask_yes_no(f"give back {money(would.freed_nano)} of {plural(len(would.done), 'attempt')}?"):
+        raise ActionDenied("nothing was given back")
+    return {one.attempt_id for one in would.done}
+
+
+def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bool) -> None:
+    from agentctl.cli.ledger.output import cleared_document
+    from agentctl.core.text import safe_text
+    from agentctl.ledger.reconcile import clear_miscounts, clear_overrun, clear_substitutes
+
+    provider, _, model = name.partition("/")
+    clear = {"overrun": clear_overrun, "substitute": clear_substitutes, "miscount": clear_miscounts}[what]
+    done = clear(path, provider, model, dry_run=dry_run)
+    again = {
+        "overrun": "usual worst case {} held again",
+        "substitute": "own price {} held again",
+        "miscount": "input {} counted again",
+    }[what]
+    if as_json:
+        print(cleared_document(what, name, done=done, dry_run=dry_run))
+    elif not done:
+        print(f"nothing stands against {safe_text(name)} any more")
+    else:
+        print(f"{safe_text(name)}: its {again.format('would be' if dry_run else 'is')}")
+
+
+def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    from agentctl.cli.ledger.output import clock_document, clock_table
+    from agentctl.cli.prompts import ask_yes_no, can_ask
+    from agentctl.core.errors import ActionDenied
+    from agentctl.ledger.reconcile import reset_clock
+
+    if not dry_run and not yes and can_ask():
+        would = reset_clock(path, dry_run=True)
+        if would.done and not ask_yes_no(f"is it {would.now.astimezone():%Y-%m-%d %H:%M} now?"):
+            raise ActionDenied("nothing was reset")
+    found = reset_clock(path, dry_run=dry_run)
+    print(clock_document(found, dry_run=dry_run) if as_json else clock_table(found, dry_run=dry_run))

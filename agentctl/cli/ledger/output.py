@@ -1,0 +1,327 @@
+"""What ``agentctl ledger`` shows: tables for people, documents for scripts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from agentctl.cli.documents import as_json, moment, usd
+from agentctl.cli.ui.format import columns, money, plural, seconds
+from agentctl.core.errors import StateError
+from agentctl.core.text import safe_text
+from agentctl.core.version import __version__
+from agentctl.ledger.charges import WhyNot
+from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
+from agentctl.ledger.miscount import Miscounted
+from agentctl.ledger.reconcile import ClockReset, Reconciled
+from agentctl.ledger.substitution import Substituted
+
+CHECK_SCHEMA = "agentctl.ledger-check/1"
+RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
+RESET_CLOCK = "agentctl ledger reconcile --clock"
+_MOST_TOLD = 5
+_STATES = {True: "living", False: "dead", None: "unknown"}
+_WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
+
+
+def disbelief(found: Checked, path: Path) -> StateError | None:
+    """Return the error for a book that cannot be believed, None if it can."""
+    if not found.wrong:
+        return None
+    more = found.wrong_count - _MOST_TOLD
+    return StateError(
+        f"the ledger {path} cannot be believed: {'; '.join(found.wrong[:_MOST_TOLD])}"
+        + (f"; and {more:,} more" if more > 0 else ""),
+        hint="keep the file, move it aside, and start a new ledger:"
+        f" mv {shlex.quote(str(path))} {shlex.quote(f'{path}.damaged')}",
+    )
+
+
+def _gives_back(one: InDoubt) -> str:
+    return f"agentctl ledger reconcile --run {shlex.quote(one.run_id)} --actual 0"
+
+
+def _clears(one: Overran) -> str:
+    return f"agentctl ledger reconcile --clear-overrun {shlex.quote(_name(one))}"
+
+
+def _clears_substitutes(one: Substituted) -> str:
+    return f"agentctl ledger reconcile --clear-substitute {shlex.quote(_name(one))}"
+
+
+def _clears_miscounts(one: Miscounted) -> str:
+    return f"agentctl ledger reconcile --clear-miscount {shlex.quote(_name(one))}"
+
+
+def _name(one: Overran | OpenHold | Substituted | Miscounted) -> str:
+    return f"{one.provider}/{one.model}" if one.model else one.provider
+
+
+def check_document(found: Checked, path: Path, error: StateError | None) -> str:
+    """Return what was found as JSON; ``admissions.wrong`` are the first sentences, ``wrong_count`` counts all."""
+    return as_json(
+        {
+            "schema": CHECK_SCHEMA,
+            "version": __version__,
+            "ok": error is None,
+            "ledger": str(path),
+            "exists": found.there,
+            "attempts": found.attempts,
+            "admissions": {"proved": found.proved, "without_limits": found.free, "kept": found.kept},
+            "charges": {"recomputed": found.recomputed, "not_recomputed": dict(found.not_recomputed)},
+            "wrong_count": found.wrong_count,
+            "wrong": list(found.wrong),
+            "open": [
+                {
+                    "attempt_id": one.attempt_id,
+                    "run_id": one.run_id,
+                    "phase": one.phase,
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "held_usd": usd(one.nano),
+                    "held_at": moment(one.held_at),
+                    "owner": {"living": one.living, "state": _STATES[one.living], "pid": one.pid, "host": one.host},
+                }
+                for one in found.open
+            ],
+            "in_doubt": [
+                {
+                    "run_id": one.run_id,
+                    "provider": one.provider,
+                    "base_url": one.base_url or None,
+                    "attempts": one.attempts,
+                    "usd": usd(one.nano),
+                    "since": moment(one.since),
+                    "owner_living": one.living,
+                    "hint": _gives_back(one) if one.can_be_reconciled(found.now) else None,
+                }
+                for one in found.doubts
+            ],
+            "overruns": [
+                {
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "attempts": one.attempts,
+                    "last_at": moment(one.last_at),
+                    "hint": _clears(one),
+                }
+                for one in found.overruns
+            ],
+            "unsettled": [
+                {
+                    "attempt_id": one.attempt_id or None,
+                    "run_id": one.run_id or None,
+                    "file": str(one.file),
+                    "conclusion": one.kind or None,
+                    "usd": usd(one.nano),
+                    "tokens": one.tokens,
+                    "problem": one.problem or None,
+                }
+                for one in found.unsettled
+            ],
+            "clock": {
+                "ledger": moment(found.now),
+                "wall": moment(found.wall),
+                "expected_wall": moment(found.expected_wall),
+                "hint": RESET_CLOCK if found.is_wall_behind else None,
+            },
+            "substitutes": [
+                {
+                    "provider": one.provider,
+                    "base_url": one.base_url or None,
+                    "model": one.model,
+                    "answered_model": one.answered.model,
+                    "service_tier": one.answered.tier or None,
+                    "price": None if one.answered.price is None else one.answered.price.as_row(),
+                    "since": moment(one.since),
+                    "hint": _clears_substitutes(one),
+                }
+                for one in found.substitutes
+            ],
+            "miscounts": [
+                {
+                    "provider": one.provider,
+                    "base_url": one.base_url or None,
+                    "model": one.model,
+                    "attempts": one.attempts,
+                    "last_at": moment(one.last_at),
+                    "hint": _clears_miscounts(one),
+                }
+                for one in found.miscounts
+            ],
+            "error": None if error is None else {"kind": error.kind, "message": error.message, "hint": error.hint},
+        }
+    )
+
+
+def check_table(found: Checked, path: Path) -> str:
+    """Return what was found for a person."""
+    if not found.there:
+        return f"there is no ledger yet: the first run makes {safe_text(str(path))}"
+    return "\n".join(_check_lines(found))
+
+
+def _check_lines(found: Checked) -> Iterator[str]:
+    yield "the file is whole" + (", its rows and admissions can be believed" if not found.wrong else "")
+    free = f", {found.free:,} free or without a limit" if found.free else ""
+    kept = f", {found.kept:,} set aside for last answers" if found.kept else ""
+    yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}{kept}"
+    if found.recomputed or found.not_recomputed:
+        charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
+        not_so = ", ".join(why_not_said(found.not_recomputed))
+        yield charges + (f"; not recomputed: {not_so}" if not_so else "")
+    for said in found.wrong:
+        yield f"wrong: {safe_text(said)}"
+    if found.open:
+        header = ("held", "run", "phase", "model", "amount", "for", "process")
+        yield "\n" + columns(header, [_open_cells(one, found) for one in found.open], right=frozenset({4, 5}))
+    if found.doubts:
+        headed = ("in doubt", "provider", "attempts", "amount", "since", "if nothing was billed")
+        yield "\n" + columns(headed, [_doubt_cells(one, found) for one in found.doubts], right=frozenset({2, 3}))
+    else:
+        yield "nothing is in doubt"
+    yield from (f"\n{safe_text(_unsettled(each))}" for each in found.unsettled)
+    for one in found.overruns:
+        yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
+        yield f"  {safe_text(_clears(one))}"
+    for answered in found.substitutes:
+        yield f"\n{safe_text(_answered_words(answered))}"
+        yield f"  {safe_text(_clears_substitutes(answered))}"
+    for counted in found.miscounts:
+        yield f"\n{safe_text(_name(counted))} reported more input than its vocabulary counts: bytes bound it until"
+        yield f"  {safe_text(_clears_miscounts(counted))}"
+    if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
+        seen = _local(found.expected_wall)
+        yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
+        yield "time while this machine is off does not count. If the clock is right now:"
+        yield f"  {RESET_CLOCK}"
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _answered_words(one: Substituted) -> str:
+    """Return who answered in the place of whom, at what price, and what follows."""
+    there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
+    said = f"{_name(one)}{there} was answered by {one.answered.name}"
+    if price is None:
+        return f"{said}, whose price was unknown: without one it is refused under a dollar limit until"
+    amounts = f"${price.dearest_input:f} in, ${price.dearest_output:f} out per million tokens"
+    return f"{said} ({amounts}): the dearest price seen there is held until"
+
+
+WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
+    {
+        "in_doubt": "in doubt",
+        "unknown_price": "without a known price",
+        "unrecorded": "settled before prices were stored with them",
+        "export": "settled by a provider's export",
+        "hand": "settled manually",
+    }
+)
+
+
+def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
+    """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
+    return [f"{counts[why]:,} {said}" for why, said in WHY_NOT.items() if counts.get(why)]
+
+
+def _unsettled(one: Unsettled) -> str:
+    if one.problem:
+        return f"not settled, because {one.problem}:\n  {one.file}"
+    cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
+    return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from\n  {one.file}"
+
+
+def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
+    age = max(0.0, (found.now - one.held_at).total_seconds()) if found.now is not None else 0.0
+    process = f"{one.pid} on {one.host}, {_STATES[one.living]}{_WHAT_THEN[one.living]}"
+    amount = "unknown" if one.nano is None else money(one.nano)
+    cells = (one.attempt_id[:12], one.run_id, one.phase, _name(one), amount, seconds(age), process)
+    return tuple(map(safe_text, cells))
+
+
+def _doubt_cells(one: InDoubt, found: Checked) -> tuple[str, ...]:
+    line = "(its process lives)" if one.living else _gives_back(one)
+    if not one.living and not one.can_be_reconciled(found.now):
+        line = "(its process may live; its deadline is not over)"
+    at = _local(one.since)
+    whose = f"{one.provider} at {one.base_url}" if one.base_url else one.provider
+    cells = (f"run {one.run_id}", whose, f"{one.attempts:,}", money(one.nano), at, line)
+    return tuple(map(safe_text, cells))
+
+
+def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
+    """Return what was settled, and what was left, as JSON."""
+    return as_json(
+        {
+            "schema": RECONCILE_SCHEMA,
+            "version": __version__,
+            "dry_run": dry_run,
+            "reconciled": [
+                {
+                    "attempt_id": one.attempt_id,
+                    "run_id": one.run_id,
+                    "provider": one.provider,
+                    "model": one.model or None,
+                    "in_doubt_usd": usd(one.was_nano),
+                    "usd": usd(one.now_nano),
+                    "above_hold": one.is_above,
+                }
+                for one in found.done
+            ],
+            "given_back_usd": usd(found.freed_nano),
+            "left": [one._asdict() for one in found.left],
+            "unused_lines": found.unused,
+            "error": None,
+        }
+    )
+
+
+def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
+    """Return what was settled, and what was left, for a person."""
+    lines = []
+    for one in found.done:
+        was = "unknown" if one.was_nano is None else money(one.was_nano)
+        above = "   (more than was held)" if one.is_above else ""
+        lines.append(f"{one.attempt_id}  run {one.run_id}  {was} → {money(one.now_nano)}{above}")
+    lines += [f"{one.attempt_id}  run {one.run_id}  left: {one.why}" for one in found.left]
+    if found.done:
+        settled = f"{plural(len(found.done), 'attempt')} {'would be settled' if dry_run else 'settled'}"
+        lines.append(f"{settled}, {money(found.freed_nano)} given back")
+    elif not found.left:
+        lines.append("nothing is in doubt there")
+    else:
+        lines.append("nothing was settled")
+    if found.unused:
+        lines.append(f"{plural(found.unused, 'line')} of the export: no call in doubt here")
+    return "\n".join(map(safe_text, lines))
+
+
+Clearable = Literal["overrun", "substitute", "miscount"]
+
+
+def cleared_document(what: Clearable, name: str, *, done: bool, dry_run: bool) -> str:
+    """Return that nothing stands against a model any more, as JSON."""
+    head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
+    return as_json({**head, f"cleared_{what}": name if done else None, "error": None})
+
+
+def clock_document(found: ClockReset, *, dry_run: bool) -> str:
+    """Return from when on time counts while the machine is off, as JSON; ``clock`` is null if nothing was reset."""
+    head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
+    clock = {"was": moment(found.was), "now": moment(found.now)} if found.done else None
+    return as_json({**head, "clock": clock, "error": None})
+
+
+def clock_table(found: ClockReset, *, dry_run: bool) -> str:
+    """Return the same for a person."""
+    if not found.done:
+        return f"the wall clock ({_local(found.now)}) is not behind: nothing to reset"
+    counts = "would count" if dry_run else "counts"
+    return f"time {counts} from {_local(found.now)} on, and no longer only from {_local(found.was)}"

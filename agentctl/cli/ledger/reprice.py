@@ -1,0 +1,128 @@
+"""``agentctl ledger reprice``: what the calls of a window would have cost at other prices."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentctl.cli.options import OUTPUT, By, Json, Labels, OneRun, Since, Timezone, Until, chosen, groups_of, labels_of
+
+if TYPE_CHECKING:
+    from agentctl.ledger.repricing import Alternative
+    from agentctl.providers.catalog import Catalog
+    from agentctl.settings import Settings
+
+PRICES = "Prices"
+
+RepriceForm = Literal["table", "text", "json", "csv"]
+
+
+def reprice(
+    since: Since = None,
+    until: Until = None,
+    timezone: Timezone = None,
+    run: OneRun = None,
+    label: Labels = None,
+    by: By = "model",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Price each call as if this model had answered: openai/gpt-4o, or a name at the call's own provider.",
+            rich_help_panel=PRICES,
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            help="Use litellm's table in FILE (JSON) instead of the installed one, or the prices in FILE (TOML, written"
+            " as in config.toml) on top of today's.",
+            rich_help_panel=PRICES,
+        ),
+    ] = None,
+    output: Annotated[
+        RepriceForm | None,
+        typer.Option(
+            "-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what calls would have cost at today's prices, or at those of a file.
+
+    Prices the token classes that the ledger keeps of each call.
+    What the provider billed counts where that is more, except with --model.
+    At the same prices every charge comes out the same, to the nano-dollar.
+    Without --since: today. Changes nothing.
+
+    Counted and not repriced: calls in doubt, under way, or without a price,
+    and those settled manually, by an export, or before prices were stored.
+    """
+    from datetime import UTC, datetime
+
+    from agentctl.cli.costs.time_window import Asked, window
+    from agentctl.cli.error_output import say
+    from agentctl.cli.ledger.reprice_output import RepricedView, rendered
+    from agentctl.cli.ui.terminal import columns_of
+    from agentctl.ledger.report import CostQuery
+    from agentctl.ledger.repricing import reprice as priced_anew
+    from agentctl.ledger.zone import zone
+    from agentctl.settings import load_settings
+
+    form = chosen(output, json=json) or "table"
+    place = zone(timezone)
+    asked = Asked(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
+    labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
+    wanted = window(asked, now=datetime.now(UTC), zone=place)
+    query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
+    settings = load_settings(flags={}, remember=False).settings
+    catalog = _catalog(settings, table)
+    alternative = None if model is None else _alternative(catalog, model)
+    report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)
+    for note in wanted.notes:
+        say(f"note: {note}")
+    view = RepricedView(report, query, wanted.title, model, table)
+    sys.stdout.write(rendered(view, form, width=columns_of(sys.stdout)))
+
+
+def _catalog(settings: Settings, table: str | None) -> Catalog:
+    """Return today's prices, or with those of a file.
+
+    Raises:
+        UsageError: the file cannot be used, or a line of prices is in another unit.
+    """
+    from pathlib import Path
+
+    from agentctl.providers.catalog import load_catalog
+    from agentctl.providers.price_file import catalog_with
+
+    catalog = load_catalog(settings.prices) if table is None else catalog_with(Path(table), settings.prices)
+    catalog.refuse_far_off()
+    return catalog
+
+
+def _alternative(catalog: Catalog, model: str) -> Alternative:
+    """Return the model that is priced instead; where its provider is named, its price is known.
+
+    Raises:
+        UsageError: its price is unknown, or it is no name.
+    """
+    from agentctl.core.errors import UsageError
+    from agentctl.ledger.repricing import Alternative
+    from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
+
+    provider, slash, name = model.strip().partition("/")
+    if not (slash and provider.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
+        if not model.strip():
+            raise UsageError("--model is empty", hint="for example: --model openai/gpt-4o")
+        return Alternative(None, model.strip())
+    provider = provider.lower()
+    if catalog.prices_at(provider, "")(name) is None:
+        raise UsageError(f"the price of {provider}/{name} is unknown", hint=catalog.near(provider, name))
+    return Alternative(provider, name)

@@ -1,0 +1,211 @@
+"""The flags that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from agentctl.core.errors import UsageError
+
+TableForm = Literal["table", "json"]
+
+OUTPUT = "Output"
+
+Json = Annotated[bool, typer.Option("--json", help="Same as -o json.", rich_help_panel=OUTPUT)]
+Output = Annotated[
+    TableForm | None,
+    typer.Option("-o", "--output", help="How to print it (default table).", show_default=False, rich_help_panel=OUTPUT),
+]
+
+Config = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Read this TOML instead of the user's config file.")
+]
+EnvFile = Annotated[
+    list[str] | None, typer.Option("--env-file", metavar="FILE", help="Read this .env too; may be repeated.")
+]
+
+WINDOW, WHAT = "Window", "What"
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="WHEN",
+        help="From then: 30m, 2h, 2026-11-01, 2026-11-01T14:00, with Z or +02:00 too.",
+        rich_help_panel=WINDOW,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="WHEN",
+        help="Up to then; a day is included. Without a beginning: from the first call on.",
+        rich_help_panel=WINDOW,
+    ),
+]
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone",
+        metavar="NAME",
+        help="Where days and hours begin, such as Europe/Berlin (default: this machine's zone).",
+        rich_help_panel=WINDOW,
+    ),
+]
+OneRun = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="ID",
+        help="One run and those that it started, by how its id begins; from its start, unless a window is given.",
+        rich_help_panel=WHAT,
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="K=V", help="Runs with this label; repeated: with all.", rich_help_panel=WHAT),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="GROUPS",
+        help="Any of hour, day, model, provider, agent, run, purpose, label:NAME, with commas between.",
+        rich_help_panel=WHAT,
+    ),
+]
+
+CONTEXT = "Context"
+
+MaxContextTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--max-context-tokens", metavar="N", help="Sent at most, schemas too. Default 8000.", rich_help_panel=CONTEXT
+    ),
+]
+KeepUser = Annotated[
+    str | None,
+    typer.Option("--keep-last-n-user-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT),
+]
+KeepAssistant = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-last-n-assistant-messages", metavar="N", help="Never cut. Default 3.", rich_help_panel=CONTEXT
+    ),
+]
+MaxResultTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--max-result-tokens",
+        metavar="N",
+        help="Of one tool's result. Default: an eighth of the context.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+CutPercent = Annotated[
+    str | None,
+    typer.Option(
+        "--context-cut-percent", metavar="N", help="How full it is after a cut. Default 50.", rich_help_panel=CONTEXT
+    ),
+]
+WarnPercent = Annotated[
+    str | None,
+    typer.Option(
+        "--context-warn-percent",
+        metavar="N",
+        help="How full it is when one line tells of it. Default 80.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+Summaries = Annotated[
+    Literal["auto", "always", "never"] | None,
+    typer.Option(
+        "--summaries",
+        metavar="HOW",
+        help="By the model, of what is cut: auto (where that pays, the default), always or never.",
+        rich_help_panel=CONTEXT,
+    ),
+]
+SummaryTokens = Annotated[
+    str | None,
+    typer.Option("--summary-tokens", metavar="N", help="Of such a summary. Default 500.", rich_help_panel=CONTEXT),
+]
+
+_SYNONYMS = {
+    "format": "output",
+    "max-cost": "max-cost-per-task",
+    "max-tokens": "max-tokens-per-task",
+    "dry-run": "estimate",
+    "ls": "list",
+}
+
+
+def canonical(word: str) -> str:
+    """Return the full name of a flag or command that has a second one."""
+    return _SYNONYMS.get(word, word)
+
+
+def chosen(output: str | None, *, json: bool) -> str | None:
+    """Return the one output that was asked for, None for no wish.
+
+    Raises:
+        UsageError: ``--json`` and another one.
+    """
+    if json and output not in (None, "json"):
+        raise UsageError(f"--json and -o {output} contradict each other", hint="give one of them")
+    return "json" if json else output
+
+
+def answered(approve: str | None, *, yes: bool) -> str | None:
+    """Return how questions about changes are answered, None for no wish.
+
+    Raises:
+        UsageError: ``--yes`` and another answer.
+    """
+    if yes and approve not in (None, "all"):
+        raise UsageError(f"--yes and --approve {approve} contradict each other", hint="give one of them")
+    return "all" if yes else approve
+
+
+def wants_json(output: str | None, *, json: bool) -> bool:
+    """Return whether a listing goes out as JSON."""
+    return chosen(output, json=json) == "json"
+
+
+def labels_of(given: Sequence[str] | None) -> dict[str, str]:
+    """Return ``k=v`` words as a mapping.
+
+    Raises:
+        UsageError: a word without ``=`` or without a name, or one that cannot be kept.
+    """
+    from agentctl.settings.labels import checked
+
+    labels: dict[str, str] = {}
+    for word in given or ():
+        name, mark, value = word.partition("=")
+        if not mark or not name.strip():
+            raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
+        labels[name.strip()] = value.strip()
+    return checked(labels)
+
+
+def groups_of(by: str) -> tuple[str, ...]:
+    """Return the groups that were named, each once.
+
+    Raises:
+        UsageError: one that there is not.
+    """
+    from agentctl.core.text import did_you_mean
+    from agentctl.ledger.grouping import GROUPS, LABEL
+
+    words = tuple(dict.fromkeys(word.strip() for word in by.split(",")))
+    for word in words:
+        if word in GROUPS or (word.startswith(LABEL) and word != LABEL):
+            continue
+        near = did_you_mean(word, GROUPS)
+        allowed = f"--by takes {', '.join(GROUPS)} and label:NAME, with commas between them"
+        raise UsageError(f'--by "{word}" is not known', hint=f"{near} {allowed}".strip())
+    return words

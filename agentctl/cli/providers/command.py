@@ -1,0 +1,146 @@
+"""``agentctl providers``: who can answer, at what price, and the keys for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.options import Json, Output, wants_json
+from agentctl.cli.providers.live_test import try_out
+
+if TYPE_CHECKING:
+    from agentctl.cli.documents import Document
+
+SCHEMA = "agentctl.providers/1"
+NO_KEYS_HERE = "keys never go on the command line: give the key when asked, or on stdin"
+
+
+def list_(output: Output = None, json: Json = False) -> None:
+    """List the providers: key, address, model, price; * marks the one that a run would use now."""
+    from datetime import UTC, datetime
+
+    from agentctl.cli.documents import info_of
+    from agentctl.cli.error_output import say, tell
+    from agentctl.cli.providers.listing import as_document, as_table, provider_rows
+    from agentctl.core.errors import AgentctlError
+    from agentctl.core.text import safe_text
+    from agentctl.providers.catalog import load_catalog
+    from agentctl.settings import choose_provider, load_settings, ollama_to_ask
+
+    as_json = wants_json(output, json=json)
+    loaded = load_settings(flags={}, remember=False)
+    choice = nobody = None
+    try:
+        choice = choose_provider(loaded)
+    except AgentctlError as error:
+        nobody = error
+    rows = provider_rows(loaded, choice, load_catalog(loaded.settings.prices), today=datetime.now(UTC).date())
+    unasked = ollama_to_ask(loaded)
+    for note in (*loaded.notes, *(row.problem for row in rows if row.problem)):
+        say(safe_text(note))
+    if as_json:
+        chosen = choice and {"provider": choice.provider, "model": choice.model, "chosen_by": choice.chosen_by}
+        said: Document = {
+            "providers": [as_document(row) for row in rows],
+            "chosen": chosen,
+            "nobody_because": info_of(nobody)[0]._asdict() if nobody else None,
+            "ollama_models": None if unasked is None else "not asked",
+        }
+        _print(said)
+        return
+    print(as_table(rows))
+    table = next((row.price_from for row in rows if row.price_from.startswith("litellm ")), "")
+    print(f"\nprices are dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
+    if nobody is not None:
+        tell(f"a run would not start: {nobody.message}", nobody.hint)
+    elif choice is not None:
+        asked = "; Ollama's models: not asked, a run asks for them" if unasked is not None else ""
+        print(f"* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
+
+
+def set_key(
+    provider: Annotated[str, typer.Argument(metavar="NAME", help="The provider.")],
+    surplus: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    remove: Annotated[bool, typer.Option("--unset", "--remove", help="Take the key out again.")] = False,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Save a provider's key in the user's .env; it is asked for, unseen, or read from stdin."""
+    from agentctl.cli.error_output import say
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import safe_text
+    from agentctl.settings.key_file import masked, outer, own_env_file, save_key
+    from agentctl.settings.names import KEY_NAMES
+
+    as_json = wants_json(output, json=json)
+    if surplus:
+        raise UsageError(NO_KEYS_HERE, hint="and this one should be replaced: it may stand in the shell's history")
+    name = _with_a_key(provider)
+    variable, key = KEY_NAMES[name], None
+    if not remove:
+        from agentctl.cli.secret import secret_line
+        from agentctl.settings.parsers import secret
+
+        try:
+            key = secret(secret_line(f"{name} key", say=say))
+        except ValueError as error:
+            raise UsageError(f"that is no key for {name}; allowed: {error}", hint="nothing was changed") from None
+    path = own_env_file()
+    done = save_key(path, name, key)
+    text = None if key is None else key.get_secret_value()
+    if text is not None:
+        said = f"saved {variable} {masked(text)} in {path}"
+    else:
+        said = f"removed {variable} from {path}" if done else f"{path} holds no {variable}"
+    say(safe_text(said))
+    found = outer(name, text)
+    warning = ""
+    if found.wins:
+        held = "another value" if text is not None else "a value"
+        warning = f"the environment holds {held} in {found.wins}, and that one is used: unset {found.wins}"
+    elif found.empty and text is not None:
+        warning = f"{found.empty} is set but empty in the environment; the saved key is used all the same"
+    if warning:
+        say(f"warning: {warning}")
+    if as_json:
+        shown = None if text is None else masked(text)
+        fields = {"provider": name, "name": variable, "masked": shown, "path": str(path), "changed": done}
+        _print({**fields, "warning": warning or None})
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_out, "set-key": set_key}
+
+
+def _with_a_key(word: str) -> str:
+    """Return the provider that a word names.
+
+    Raises:
+        UsageError: it is none, or needs no key; what looks like a key is not repeated.
+    """
+    import re
+
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import did_you_mean
+    from agentctl.settings.names import KEY_NAMES, KNOWN_PROVIDERS, OTHER_PROVIDERS
+
+    name = word.strip().lower()
+    if name in KEY_NAMES:
+        return name
+    if name in KNOWN_PROVIDERS:
+        raise UsageError(f"{name} needs no key", hint=f"agentctl run --provider {name} …")
+    if name in OTHER_PROVIDERS:
+        raise UsageError(f"agentctl keeps no key for {name}", hint=f"put it in the environment: {name.upper()}_API_KEY")
+    known = f"a key is needed for {', '.join(KEY_NAMES)}"
+    near = did_you_mean(name.removesuffix("_api_key"), KEY_NAMES)
+    if len(word) > 24 or not re.fullmatch(r"[A-Za-z][A-Za-z_]*", word):
+        raise UsageError(f"that is no provider's name, and {NO_KEYS_HERE}", hint=known)
+    raise UsageError(f'no provider "{word}"', hint=near or known)
+
+
+def _print(document: Document) -> None:
+    from agentctl.cli.documents import as_json
+    from agentctl.core.version import __version__
+
+    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))

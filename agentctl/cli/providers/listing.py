@@ -1,0 +1,158 @@
+"""What ``agentctl providers list`` says of each provider, as values; nothing is asked over a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from agentctl.cli.ui.format import ceiling, columns, plural
+from agentctl.core.errors import AgentctlError
+from agentctl.core.pricing import to_nano
+from agentctl.core.text import safe_text
+from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
+from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.settings.key_file import masked
+from agentctl.settings.merge import shown
+
+if TYPE_CHECKING:
+    from agentctl.cli.documents import Document
+    from agentctl.core.pricing import Price
+    from agentctl.providers.catalog import Catalog
+
+_HEADER = ("", "provider", "key", "model", "context", "in/M", "out/M", "price from", "address")
+_RIGHT = {4, 5, 6}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """One provider. ``key`` is masked, None if not set; ``price_from`` says how far the price can be trusted.
+
+    ``problem`` says why a run would refuse the model, or is empty.
+    """
+
+    name: str
+    chosen: bool
+    key_name: str | None
+    key: str | None
+    key_from: str
+    base_url: str
+    official: bool
+    model: str | None
+    is_default_model: bool
+    context_window: int | None
+    output_ceiling: int | None
+    price: Price | None
+    price_from: str
+    problem: str
+
+
+def provider_rows(
+    loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, *, today: date
+) -> tuple[ProviderRow, ...]:
+    """Return every known provider; ``choice`` is who would answer now, None if nobody."""
+    chosen = None if choice is None else choice.provider
+    names = KNOWN_PROVIDERS if chosen is None or chosen in KNOWN_PROVIDERS else (*KNOWN_PROVIDERS, chosen)
+    return tuple(_row(name, loaded, choice if name == chosen else None, catalog, today) for name in names)
+
+
+def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, today: date) -> ProviderRow:
+    model = DEFAULT_MODELS.get(name) if choice is None else choice.model
+    url = base_url_of(loaded.settings, name)
+    key = loaded.settings.key_of(name)
+    key_name = KEY_NAMES.get(name)
+    field = f"{name}_api_key"
+    found, price_from, problem = None, "declared free", ""
+    if model is not None:
+        try:
+            found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(name, url))
+            price_from = _price_from(found.price, catalog, today)
+        except AgentctlError as error:  # a run would refuse this one; the others are to be seen all the same
+            price_from, problem = "unknown", error.message
+    return ProviderRow(
+        name=name,
+        chosen=choice is not None,
+        key_name=loaded.names.get(field, key_name),
+        key=None if key is None else masked(key.get_secret_value()),
+        key_from="" if key is None else str(loaded.sources[field]),
+        base_url=shown(url),
+        official=is_official(name, url),
+        model=model,
+        is_default_model=model is not None and (choice is None or choice.default_model),
+        context_window=None if found is None else found.context_window,
+        output_ceiling=None if found is None else found.output_ceiling,
+        price=None if found is None else found.price,
+        price_from=price_from,
+        problem=problem,
+    )
+
+
+def _price_from(price: Price | None, catalog: Catalog, today: date) -> str:
+    if price is None:
+        return "unknown"
+    days = catalog.age_days(today) if price.source.startswith("litellm ") else None
+    return price.source if days is None else f"{price.source}, {plural(days, 'day')} old"
+
+
+def as_document(row: ProviderRow) -> Document:
+    """Return a row as scripts read it."""
+    price = row.price
+    return {
+        "provider": row.name,
+        "chosen": row.chosen,
+        "key": {
+            "needed": row.key_name is not None,
+            "name": row.key_name,
+            "masked": row.key,
+            "from": row.key_from or None,
+        },
+        "base_url": row.base_url or None,
+        "official_endpoint": row.official,
+        "model": row.model,
+        "model_is_default": row.is_default_model,
+        "context_window": row.context_window,
+        "output_ceiling": row.output_ceiling,
+        "price": None if price is None else _priced(price),
+        "price_from": row.price_from,
+        "problem": row.problem or None,
+    }
+
+
+def _priced(price: Price) -> Document:
+    classes = ("input", "output", "cached_input", "cache_write", "reasoning")
+    units = {f"{name}_usd_per_million": _number(getattr(price, name)) for name in classes}
+    return {**units, "tiers": [{"above_input_tokens": tier.above, **_priced(tier.price)} for tier in price.tiers]}
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def as_table(rows: Sequence[ProviderRow]) -> str:
+    """Return the rows as people read them; a column of nothing is left out."""
+    cells = [tuple(map(safe_text, _cells(row))) for row in rows]
+    kept = [at for at in range(len(_HEADER)) if any(line[at] for line in cells)]
+    right = frozenset(kept.index(at) for at in _RIGHT & set(kept))
+    return columns([_HEADER[at] for at in kept], [[line[at] for at in kept] for line in cells], right=right)
+
+
+def _cells(row: ProviderRow) -> tuple[str, ...]:
+    key = (row.key or "not set") if row.key_name else "not needed"
+    model = "-" if row.model is None else row.model + (" (default)" if row.is_default_model else "")
+    return (
+        "*" if row.chosen else "",
+        row.name,
+        key,
+        model,
+        "-" if row.context_window is None else f"{row.context_window:,}",
+        _dollars(row.price.input if row.price else None),
+        _dollars(row.price.output if row.price else None),
+        row.price_from.partition(",")[0],
+        row.base_url.removeprefix("https://") or "-",
+    )
+
+
+def _dollars(value: Decimal | None) -> str:
+    return "-" if value is None else ceiling(to_nano(value))

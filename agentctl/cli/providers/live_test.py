@@ -1,0 +1,204 @@
+"""``agentctl providers test``: what works, asked for nothing first and then in three small paid calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.options import Json, Output, wants_json
+
+if TYPE_CHECKING:
+    from agentctl.cli.documents import Document
+    from agentctl.runner.provider_test import Finding, Patient
+    from agentctl.settings import Loaded
+
+SCHEMA = "agentctl.providers-test/1"
+TOKENS = 30_000
+_HEADER = (
+    *("provider", "model", "reachable", "key", "model known", "answers", "streams", "tools"),
+    *("clamp", "usage", "price", "ms", "cost"),
+)
+
+
+def try_out(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Which providers (default: all that are set up).")
+    ] = None,
+    free: Annotated[bool, typer.Option("--free", help="Ask only what costs nothing: reachable, key, model.")] = False,
+    max_cost: Annotated[
+        str, typer.Option("--max-cost-per-task", metavar="USD", help="Or --max-cost. For each provider.")
+    ] = "0.05",
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Try providers out: reachable, key, model, and unless --free an answer, a tool call, the clamp, the usage."""
+    from agentctl.cli.error_output import say, tell
+    from agentctl.cli.exit_codes import named
+    from agentctl.core.text import safe_text
+    from agentctl.runner.assemble import patients_of
+    from agentctl.settings import load_settings
+
+    as_json = wants_json(output, json=json)
+    loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False)
+    for note in loaded.notes:
+        say(safe_text(note))
+    patients = patients_of(loaded, [_known(name) for name in names or ()])
+    say(_ceiling(patients, loaded, free=free))
+    findings = _examine(patients, loaded, free=free)
+    from agentctl.runner.provider_test import verdict
+
+    status = verdict(findings)
+    if as_json:
+        _print(findings, loaded, free=free, status=status)
+    else:
+        print(_table(findings))
+        for finding in findings:
+            error, hint = _trouble(finding)
+            if error:
+                who = finding.reach.provider
+                tell(error if error.startswith(who) else f"{who}: {error}", hint)
+    raise typer.Exit(named(status).value)
+
+
+def _known(name: str) -> str:
+    from agentctl.core.errors import UsageError
+    from agentctl.core.text import did_you_mean, safe_text
+    from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
+
+    word = name.strip().lower()
+    if word in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS):
+        return word
+    known = f"there are: {', '.join(KNOWN_PROVIDERS)}"
+    raise UsageError(safe_text(f'no provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
+
+
+def _ceiling(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> str:
+    """Say what it can cost before anything is asked."""
+    from agentctl.cli.ui.format import ceiling
+    from agentctl.core.pricing import to_nano
+    from agentctl.runner.provider_test import CALLS
+
+    who = ", ".join(patient.provider for patient in patients)
+    if free:
+        return f"asking {who} only what costs nothing"
+    limit = loaded.settings.max_cost_per_task
+    if limit is None:
+        return f"{CALLS} small calls each to {who}; no limit"
+    each = to_nano(limit)
+    whole = f" ({ceiling(each * len(patients))} for {len(patients)})" if len(patients) > 1 else ""
+    return f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider{whole}, through the ledger"
+
+
+def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tuple[Finding, ...]:
+    import os
+
+    import anyio
+
+    from agentctl.core.limits import CostLimit
+    from agentctl.ledger import SqliteLedger
+    from agentctl.runner.provider_test import examine
+    from agentctl.settings.lineage import refuse_incomplete
+
+    if not free:
+        refuse_incomplete(loaded.parent)
+    settings = loaded.settings
+    limits = CostLimit(
+        max_cost_per_task=settings.max_cost_per_task,
+        max_cost_per_hour=settings.max_cost_per_hour,
+        max_tokens_per_task=TOKENS,
+    )
+
+    async def all_of_them() -> tuple[Finding, ...]:
+        ledger = None if free else SqliteLedger(settings.ledger_path)
+        try:
+            new_id = lambda: os.urandom(6).hex()  # noqa: E731
+            return await examine(patients, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
+        finally:
+            if ledger is not None:
+                with anyio.CancelScope(shield=True):
+                    await ledger.aclose()
+
+    return anyio.run(all_of_them)
+
+
+def _trouble(finding: Finding) -> tuple[str, str]:
+    if finding.reach.error or finding.checkup is None:
+        return finding.reach.error, ""
+    return finding.checkup.error, finding.checkup.hint
+
+
+def _table(findings: Sequence[Finding]) -> str:
+    from agentctl.cli.ui.format import columns
+    from agentctl.core.text import safe_text
+
+    rows = [tuple(map(safe_text, _cells(finding))) for finding in findings]
+    return columns(_HEADER, rows, right=frozenset({11, 12}))
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    from agentctl.cli.ui.format import money
+
+    there, tried = finding.reach, finding.checkup
+    first = (there.provider, _word(there.reachable), there.key, _word(there.model_known))
+    if tried is None:
+        return (first[0], finding.model or "-", *first[1:], *["-"] * 6, f"{there.ms:.0f}", "$0")
+    found = (tried.answers, tried.streams, tried.calls_tools, tried.keeps_to_clamp, tried.reports_usage)
+    cost = "unknown" if tried.cost_nano is None else money(tried.cost_nano)
+    if tried.in_doubt_nano:
+        cost += f" + {money(tried.in_doubt_nano)} in doubt"
+    ms = there.ms if tried.ms is None else tried.ms
+    return (
+        *(first[0], finding.model or "-", *first[1:], *map(_word, found)),
+        *("known" if tried.price_known else "unknown", f"{ms:.0f}", cost),
+    )
+
+
+def _word(value: bool | None) -> str:
+    return "-" if value is None else "yes" if value else "no"
+
+
+def _print(findings: Sequence[Finding], loaded: Loaded, *, free: bool, status: str) -> None:
+    from agentctl.cli.documents import as_json, usd
+    from agentctl.cli.exit_codes import named
+    from agentctl.core.pricing import to_nano
+    from agentctl.core.version import __version__
+
+    limit = loaded.settings.max_cost_per_task
+    each = 0 if free else None if limit is None else to_nano(limit)
+    document: Document = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "status": named(status).shown,
+        "exit_code": named(status).value,
+        "free": free,
+        "ceiling_usd": usd(None if each is None else each * len(findings)),
+        "providers": [_entry(finding) for finding in findings],
+        "error": None,
+    }
+    print(as_json(document))
+
+
+def _entry(finding: Finding) -> Document:
+    from agentctl.cli.documents import usd
+
+    there, tried = finding.reach, finding.checkup
+    error, hint = _trouble(finding)
+    names = ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known")
+    paid: Document = {name: None if tried is None else getattr(tried, name) for name in names}
+    cost, doubt = (0, 0) if tried is None else (tried.cost_nano, tried.in_doubt_nano)
+    return {
+        "provider": there.provider,
+        "model": finding.model,
+        "base_url": there.base_url,
+        "status": finding.status,
+        "reachable": there.reachable,
+        "key": there.key,
+        "model_known": there.model_known,
+        **paid,
+        "ms": None if tried is None or tried.ms is None else round(tried.ms, 3),
+        "reach_ms": round(there.ms, 3),
+        "cost": {"usd": usd(cost), "nano_usd": cost, "in_doubt_usd": usd(doubt)},
+        "error": {"message": error, "hint": hint} if error else None,
+    }

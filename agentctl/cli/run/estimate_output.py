@@ -1,0 +1,261 @@
+"""``agentctl run --estimate``: what the run would cost, for people and for scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import ROUND_DOWN, Decimal
+from functools import partial
+from textwrap import wrap
+
+from agentctl.budget.rules import Room, Wait, Worst
+from agentctl.cli.documents import Document, as_json, breaker_document, in_unit, info_of, moment, usd
+from agentctl.cli.error_output import tell
+from agentctl.cli.exit_codes import exit_status, named
+from agentctl.cli.invocation import Form
+from agentctl.cli.ui.colour import Paint
+from agentctl.cli.ui.format import amount, columns, limit, money, seconds
+from agentctl.cli.ui.summary import retry_command
+from agentctl.core.errors import Unit
+from agentctl.core.limits import WINDOWS
+from agentctl.core.pricing import Price
+from agentctl.core.text import safe_text
+from agentctl.core.version import __version__
+from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Likeness, Percentiles
+from agentctl.runner.estimate import RUN, Estimate, left
+from agentctl.settings import Loaded, ProviderChoice
+
+SCHEMA = "agentctl.estimate/1"
+_NOTHING = "Nothing was sent, nothing was spent"
+_WIDTH = 66
+
+
+def foretold(
+    loaded: Loaded,
+    choice: ProviderChoice,
+    task: str,
+    *,
+    labels: Mapping[str, str],
+    form: Form,
+    paint: Paint,
+    command: Sequence[str] = (),
+) -> int:
+    """Print the estimate and return the exit code: what the run would end with now, were its first call refused.
+
+    ``command`` are the words that would start it again.
+    """
+    import anyio
+
+    from agentctl.runner.assemble import foretell
+
+    found = anyio.run(partial(foretell, loaded, choice, task, labels=labels))
+    if form == "text":
+        print(_text(found, choice))
+    else:
+        document = _document(found)
+        print(as_json({"event": "run_estimated", **document} if form == "jsonl" else document, line=form == "jsonl"))
+    sys.stdout.flush()
+    if found.refusal is None:
+        return 0
+    again = command and found.breaker is not None and found.refusal.hint.startswith("agentctl run ")
+    hint = retry_command(command, found.breaker) if again and found.breaker else found.refusal.hint
+    tell(found.refusal.message, hint, paint)
+    return exit_status(found.refusal).value
+
+
+def _text(found: Estimate, choice: ProviderChoice) -> str:
+    at = f"{found.outlook.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    rows = [line for line in (*_who(found, choice), *_what(found)) if line[1]]
+    parts = [f"{_NOTHING}: an estimate as of {at}.", columns(rows[0], rows[1:])]
+    if found.facts.metered:
+        parts.append(_headroom(found))
+        parts += _remarks(found)
+    return "\n\n".join(parts)
+
+
+def _who(found: Estimate, choice: ProviderChoice) -> Iterator[tuple[str, str]]:
+    facts = found.facts
+    yield "agent", safe_text(f"{found.agent} ({found.agent_chosen_by})")
+    default = "default, " if choice.default_model else ""
+    model = f"{facts.provider}/{facts.model}" if facts.model else facts.provider
+    yield "model", safe_text(f"{model} ({default}{found.provider_chosen_by})")
+    if not facts.metered:
+        yield "cost", "free: no language model is asked"
+        return
+    yield "price", safe_text(_price(facts.price))
+
+
+def _price(price: Price | None) -> str:
+    if price is None:
+        return "unknown"
+    if price.is_free:
+        return f"free ({price.source})"
+    cached = "" if price.cached_input is None else f", ${_plain(price.cached_input)} cached"
+    said = f"${_plain(price.input)} in{cached}, ${_plain(price.output)} out a million tokens"
+    tiers = "".join(f"; dearer above {tier.above:,} tokens" for tier in price.tiers[:1])
+    return f"{said}{tiers} ({price.source})"
+
+
+def _plain(value: Decimal) -> str:
+    whole, _, digits = f"{value.normalize():f}".partition(".")
+    return f"{whole}.{digits.ljust(2, '0')}" if digits else whole
+
+
+def _what(found: Estimate) -> Iterator[tuple[str, str]]:
+    if not found.facts.metered:
+        return
+    yield from _folded("tools", safe_text(", ".join(found.tools) or "none"))
+    yield from _folded("left out", safe_text(", ".join(found.left_out)))
+    yield "sandbox", safe_text(found.sandbox or "")
+    answer = found.outlook.answer
+    granted, held = (answer.output, answer.nano) if isinstance(answer, Worst) else (found.output.most, None)
+    yield "first call", f"about {found.likely:,} tokens in, {found.most:,} at most"
+    yield "", f"{found.output.least:,} to {granted:,} tokens out" + (f"; {money(held)} is held for it" if held else "")
+    yield "floor", _floor(found)
+    yield "ceiling", _ceiling(found)
+    yield from _alike(found.outlook.alike)
+
+
+def _folded(name: str, words: str) -> Iterator[tuple[str, str]]:
+    """Yield a list of words in lines that suit any terminal."""
+    for number, line in enumerate(wrap(words, _WIDTH)):
+        yield "" if number else name, line
+
+
+def _floor(found: Estimate) -> str:
+    if found.cost.floor is None:
+        return "unknown"
+    return f"{money(found.cost.floor)} (one call with {found.output.least:,} tokens out)"
+
+
+def _ceiling(found: Estimate) -> str:
+    ceiling, by = found.cost.ceiling, found.cost.ceiling_by
+    if ceiling is None:
+        return "none: no limit is set that could be told in dollars"
+    now = ", as of now" if by in WINDOWS else ""  # what leaves a window makes room again
+    return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
+
+
+def _alike(alike: Likeness) -> Iterator[tuple[str, str]]:
+    few = "" if alike.tokens else f"; a guess needs {LEAST_RUNS}"
+    yield "like runs", f"{alike.runs:,} of this agent and model finished in {DAYS} days{few}"
+    if alike.tokens is not None:
+        for name in ("p50", "p90"):
+            cost = "" if alike.nano is None else f"{money(getattr(alike.nano, name))}, "
+            yield f"  {name.upper()}", f"{cost}{getattr(alike.tokens, name):,} tokens"
+
+
+def _headroom(found: Estimate) -> str:
+    """Return a table of the limits: what stands against each now, and what is left."""
+    rows = [
+        _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.outlook.rooms
+    ]
+    return columns(("limit", "ceiling", "spent", "in doubt", "held", "left", ""), rows, right=frozenset(range(1, 6)))
+
+
+def _room(room: Room, set_by: str | None) -> tuple[str, ...]:
+    used = (amount(value, room.unit) for value in room.amounts)
+    return (
+        f"{room.limit} of run {room.run_id}" if _is_above(room) else room.limit,
+        limit(room.ceiling, room.unit),
+        *used,
+        _left(room),
+        f"set by {safe_text(set_by)}" if set_by else "",
+    )
+
+
+def _is_above(room: Room) -> bool:
+    """Whether it is the limit of a run that this one would belong to."""
+    return room.run_id not in ("", RUN)
+
+
+def _left(room: Room) -> str:
+    rest = left(room)
+    if rest is None:
+        return ""
+    return money(rest, rounding=ROUND_DOWN) if room.unit == "nano_usd" else f"{rest:,}"
+
+
+def _remarks(found: Estimate) -> Iterator[str]:
+    """Yield what stands between the run and its first call."""
+    answer = found.outlook.answer
+    if found.outlook.rest_s:
+        name = safe_text(found.facts.name_and_address)
+        yield f"{name} rests after failed calls: the first call would wait {seconds(found.outlook.rest_s)}."
+    if found.outlook.price != found.facts.price:
+        yield "Another model has answered in its place: calls are held at the dearest price seen there."
+    if found.breaker is not None:
+        whose = f" of run {found.breaker.run_id}" if found.breaker.run_id else ""
+        yield f"The first call would be refused now: {found.breaker.limit}{whose}."
+    elif found.refusal is not None:
+        yield "The first call would be refused now: amounts in doubt are in the way."
+    elif isinstance(answer, Wait):
+        yield "The first call would wait for what other runs hold."
+
+
+def _document(found: Estimate) -> Document:
+    facts, outlook, cost, answer = found.facts, found.outlook, found.cost, found.outlook.answer
+    error, status = (None, "done") if found.refusal is None else info_of(found.refusal)
+    above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in outlook.rooms if _is_above(one)]
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "status": named(status).shown,
+        "exit_code": named(status).value,
+        "as_of": moment(outlook.as_of),
+        "task": found.task,
+        "agent": found.agent,
+        "agent_chosen_by": found.agent_chosen_by,
+        "provider": facts.provider,
+        "provider_chosen_by": found.provider_chosen_by,
+        "model": facts.model,
+        "labels": dict(found.labels),
+        "price": None if facts.price is None else _priced(facts.price),
+        **({"held_at_price": _priced(outlook.price)} if outlook.price not in (None, facts.price) else {}),
+        "first_call": {
+            "tools": list(found.tools),
+            "likely_input_tokens": found.likely,
+            "most_input_tokens": found.most,
+            "least_output_tokens": found.output.least,
+            "most_output_tokens": found.output.most,
+            "granted_output_tokens": answer.output if isinstance(answer, Worst) else None,
+            "most_usd": usd(answer.nano) if isinstance(answer, Worst) else None,
+            "waits_for": "provider" if outlook.rest_s else "holds" if isinstance(answer, Wait) else None,
+            "wait_s": round(outlook.rest_s, 3),
+        },
+        "cost": {
+            "floor_usd": usd(cost.floor),
+            "floor_nano_usd": cost.floor,
+            "ceiling_usd": usd(cost.ceiling),
+            "ceiling_nano_usd": cost.ceiling,
+            "ceiling_by": cost.ceiling_by or None,
+        },
+        "like_runs": {
+            "days": DAYS,
+            "runs": outlook.alike.runs,
+            "needed": LEAST_RUNS,
+            "usd": _percentiles(outlook.alike.nano, "nano_usd"),
+            "tokens": _percentiles(outlook.alike.tokens, "tokens"),
+        },
+        "limits": {room.limit: _limit(room) for room in outlook.rooms if not _is_above(room)},
+        **({"limits_above": above} if above else {}),
+        "ledger": {"scope": "machine"},
+        "sandbox": found.sandbox,
+        "left_out": list(found.left_out),
+        "breaker": None if found.breaker is None else breaker_document(found.breaker),
+        "error": None if error is None else error._asdict(),
+    }
+
+
+def _priced(price: Price) -> Document:
+    """Return the price in dollars per million tokens, as exact strings, and whose it is."""
+    return {**price.as_row(), "source": price.source, "version": price.version, "digest": price.digest}
+
+
+def _percentiles(found: Percentiles | None, unit: Unit) -> Document | None:
+    return None if found is None else {"p50": in_unit(found.p50, unit), "p90": in_unit(found.p90, unit)}
+
+
+def _limit(room: Room) -> Document:
+    amounts = {name: in_unit(value, room.unit) for name, value in room.amounts._asdict().items()}
+    return {"limit": in_unit(room.ceiling, room.unit), **amounts, "left": in_unit(left(room), room.unit)}

@@ -1,0 +1,208 @@
+"""What a run looks like from outside: who watches it, and what stdout and stderr get at its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from agentctl.cli.documents import Document, as_json, finished_line, run_document
+from agentctl.cli.error_output import tell
+from agentctl.cli.exit_codes import named
+from agentctl.cli.invocation import Form
+from agentctl.cli.ui.colour import Paint
+from agentctl.cli.ui.lines import Line, changed_lines
+from agentctl.cli.ui.plain import PlainScreen
+from agentctl.cli.ui.summary import retry_command, summary
+from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
+from agentctl.core.events import Record, RunFinished
+from agentctl.core.results import RunResult
+from agentctl.core.text import redact, safe_text
+from agentctl.protocols import Approver, Observer
+
+if TYPE_CHECKING:
+    from agentctl.cli.ui.live import LiveScreen
+
+
+class JsonLines:
+    """Writes each record as a line of JSON at once; the last one waits for the whole document."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+        self.last_seq = 0
+        self.last_at = datetime.now(UTC)
+
+    async def observe(self, record: Record) -> None:
+        """Write the record, unless it is the run's end."""
+        from agentctl.journal import as_line
+
+        self.last_seq, self.last_at = record.seq, record.at
+        if not isinstance(record.event, RunFinished):
+            sys.stdout.write(as_json(without(as_line(record), self._secrets), line=True) + "\n")
+            sys.stdout.flush()
+
+
+class Presenter:
+    """Shows one run in the form asked for; ``command`` are the words that would start it again, ``term`` is TERM.
+    ``styles`` lets a terminal's stdout have some.
+
+    ``close`` ends the screen; only then is there room for the end of the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        form: Form,
+        paint: Paint,
+        quiet: bool,
+        verbose: bool,
+        command: Sequence[str],
+        secrets: tuple[str, ...] = (),
+        term: str = "",
+        styles: bool = True,
+    ) -> None:
+        self._form: Form = form
+        self._paint = paint
+        self._quiet = quiet
+        self._verbose = verbose
+        self._command = command
+        self._secrets = secrets
+        self._term, self._styles = term, styles
+        # Lines of JSON on the same terminal would cross a drawing.
+        self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
+        self._screen = self._open_screen()
+        self._lines = JsonLines(secrets)
+
+    def _open_screen(self) -> LiveScreen | PlainScreen:
+        if not self._draws:
+            return PlainScreen(write=self._write, paint=self._paint, verbose=self._verbose, quiet=self._quiet)
+        from agentctl.cli.ui.live import LiveScreen
+
+        return LiveScreen(
+            file=sys.stderr,
+            paint=self._paint,
+            colour=self._paint("", "dim") != "",
+            term=self._term,
+            size=_size,
+            secrets=self._secrets,
+            verbose=self._verbose,
+        )
+
+    @property
+    def approver(self) -> Approver | None:
+        """Who can be asked, if somebody is here; also quietly, and whatever stdout gets."""
+        if not is_person_here(sys.stdin, sys.stderr):
+            return None
+        from agentctl.cli.ui.approval_prompt import TerminalApprover
+
+        return TerminalApprover(
+            stdin=sys.stdin.fileno(),
+            write=self._tell_unmasked,
+            paint=self._paint,
+            size=_size,
+            pause=self._screen.pause,
+            resume=self._screen.resume,
+            wipe=self._draws,
+        )
+
+    def warn(self, text: str) -> None:
+        """Say while the run goes on what went wrong beside it."""
+        self._screen.say(Line(text, "yellow", "warning:"))
+
+    def close(self) -> None:
+        """Take away what the screen drew."""
+        self._screen.close()
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who sees the run's records."""
+        return (self._screen, self._lines) if self._form == "jsonl" else (self._screen,)
+
+    def present(self, result: RunResult) -> int:
+        """Print the end of a run and return its exit code."""
+        self._to_stdout(result)
+        tabled = not self._quiet and (result.breaker is not None or self._verbose)
+        if result.error is not None:
+            if self._form == "text" and result.answer and not result.complete:
+                self._write(f"--- so far ---\n{safe_text(result.answer).rstrip()}\n--------------\n")
+            hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with it
+            tell(self._clean(result.error.message), self._clean(hint), self._paint)
+        if not self._quiet:
+            for line in changed_lines(result):
+                self._write(line.render(self._paint) + "\n")
+            if tabled:
+                from agentctl.cli.ui.run_table import details
+
+                paste = self._hint(result) if result.breaker is not None else ""
+                self._write("\n" + details(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
+            self._write(summary(result, self._paint) + "\n")
+        sys.stderr.flush()
+        return named(result.status).value
+
+    def _to_stdout(self, result: RunResult) -> None:
+        match self._form:
+            case "text":
+                text = self._answer(result) if result.status == "done" else ""
+            case "json":
+                text = as_json(without(run_document(result), self._secrets))
+            case "jsonl":
+                document = finished_line(run_document(result), seq=self._lines.last_seq, at=self._lines.last_at)
+                text = as_json(without(document, self._secrets), line=True)
+        aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
+        if aired:
+            self._write("\n")  # on one screen an answer stands by itself
+        if text:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+        if aired:
+            self._write("\n")
+
+    def _answer(self, result: RunResult) -> str:
+        """Return the answer as it is, but for a model's Markdown on a terminal that shows styles."""
+        text = safe_text(self._clean(result.answer))
+        capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
+        if not (result.metered and capable):
+            return text
+        from agentctl.cli.ui.markdown import drawn
+
+        with suppress(OSError):
+            return drawn(text, width=os.get_terminal_size(sys.stdout.fileno()).columns)
+        return text
+
+    def _hint(self, result: RunResult) -> str:
+        """Return the error's hint; where that is to run again with more, with all the flags of this run."""
+        hint = "" if result.error is None else result.error.hint
+        again = result.breaker is not None and self._command and hint.startswith("agentctl run ")
+        return retry_command(self._command, result.breaker) if again and result.breaker else hint
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(self._clean(text))
+        sys.stderr.flush()
+
+    def _tell_unmasked(self, text: str) -> None:
+        """Write a question: what a person allows must be all that is done."""
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def _clean(self, text: str) -> str:
+        return redact(text, self._secrets)
+
+
+def without(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
+    """Return the document with secrets taken out of every text in it."""
+    return {name: _without(value, secrets) for name, value in document.items()}
+
+
+def _without(value: object, secrets: tuple[str, ...]) -> object:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, dict):
+        return {redact(str(name), secrets): _without(item, secrets) for name, item in value.items()}
+    return [_without(item, secrets) for item in value] if isinstance(value, list) else value
+
+
+def _size() -> os.terminal_size:
+    return os.get_terminal_size(sys.stderr.fileno())

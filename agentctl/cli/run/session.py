@@ -1,0 +1,204 @@
+"""One run from the command line: read, assemble, drive, present."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agentctl.cli.error_output import PLAIN, report, say
+from agentctl.cli.invocation import Form, Invocation
+from agentctl.cli.run.task_input import Data, asked, data_beside, unread_bytes, with_data
+from agentctl.cli.ui.colour import Paint, painter
+from agentctl.core.errors import AgentctlError, Interrupted
+from agentctl.core.text import Redactor, safe_text
+
+if TYPE_CHECKING:
+    from agentctl.cli.run.output import Presenter
+    from agentctl.runner.orchestrator import Orchestrator
+    from agentctl.settings import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked of a run; ``flags`` by settings' names."""
+
+    words: tuple[str, ...]
+    flags: Mapping[str, object]
+    labels: Mapping[str, str]
+    input: str | None
+    env_files: tuple[str, ...]
+    config: str | None
+    quiet: bool
+    verbose: bool
+    estimate: bool = False
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known when a run fails to begin."""
+
+    form: Form
+    task: str | None = None
+    paint: Paint = PLAIN
+
+
+def perform(call: Invocation, wish: Wish) -> int:
+    """Run the task and return the exit code; whatever fails before it begins is told in the form asked for."""
+    known = _Known(call.form)
+    try:
+        with _sigterm_raises():
+            return _perform(call, wish, known)
+    except AgentctlError as error:
+        return report(error, form=known.form, command="run", task=known.task, paint=known.paint)
+    except KeyboardInterrupt:
+        early = Interrupted("interrupted before the run began; nothing was sent")
+        return report(early, form=known.form, command="run", task=known.task, paint=known.paint)
+
+
+def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
+    told = _quiet if wish.quiet else _told
+    task = known.task = asked(wish.words, input_is_stdin=wish.input == "-", say=told)
+    data = data_beside(wish.input, say=told)
+
+    from agentctl.cli.run.output import Presenter
+    from agentctl.providers.selection import choose_here
+    from agentctl.settings import undecided
+    from agentctl.settings.lineage import refuse_incomplete
+
+    loaded = _load(wish)
+    known.form = loaded.settings.output
+    refuse_incomplete(loaded.parent)
+    if not wish.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
+        from agentctl.cli.run.startup_prompts import settle
+
+        own = wish.config is None
+        loaded = settle(loaded, again=lambda: _load(wish), quiet=wish.quiet, own_config=own, say=_told)
+        known.form = loaded.settings.output
+    known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
+    for note in loaded.notes:
+        told(note)
+    choice = choose_here(loaded)
+    if data is not None and choice.provider == "builtin":
+        told("warning: builtin has no model to read --input with; it was left out")
+        data = None
+    if wish.estimate:
+        from agentctl.cli.run.estimate_output import foretold
+
+        task, data = _redacted(loaded, wish, task, data, say=_quiet)
+        asked_of = with_data(task, data)
+        again = _repeatable(call)
+        return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
+    if choice.provider != "builtin":  # with a model comes what a model starts
+        from agentctl.settings.key_exposure import protect_keys
+
+        protect_keys()
+    loaded = loaded.for_a_run()
+    task, data = _redacted(loaded, wish, task, data, say=told)
+    known.task = task
+    presenter = Presenter(
+        form=known.form,
+        paint=known.paint,
+        quiet=wish.quiet,
+        verbose=wish.verbose,
+        command=_repeatable(call),
+        secrets=loaded.secrets,
+        term=loaded.term,
+        styles=loaded.settings.color != "never",
+    )
+    if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
+        told("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
+    assemble = call.assemble
+    if assemble is None:
+        from agentctl.runner.assemble import assemble as real
+
+        assemble = real
+    orchestrator = assemble(
+        loaded,
+        choice,
+        observers=presenter.observers,
+        labels=wish.labels,
+        approver=presenter.approver,
+        warn=presenter.warn,
+    )
+    waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
+    if waiting:
+        told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
+    return _go(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
+
+
+def _load(wish: Wish) -> Loaded:
+    from agentctl.settings import load_settings
+
+    return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config, remember=not wish.estimate)
+
+
+def _redacted(
+    loaded: Loaded, wish: Wish, task: str, data: Data | None, *, say: Callable[[str], None]
+) -> tuple[str, Data | None]:
+    """Return the task and data to send, without secrets in what came from a pipe or a file; ``say`` gets the count.
+
+    The words of the command line are the user's own, and stay as they are.
+    """
+    redactor = loaded.redactor or Redactor(loaded.secrets)
+    found = also = 0
+    if not wish.words:
+        task, found = redactor.count(task)
+    if data is not None:
+        text, also = redactor.count(data.text)
+        data = data._replace(text=text)
+    if count := found + also:
+        what = "1 secret was" if count == 1 else f"{count} secrets were"
+        say(f"{what} replaced by marks in what is sent: [redacted:KIND:ID]")
+    return task, data
+
+
+def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:
+    import anyio
+
+    from agentctl.cli.run.signals import drive
+
+    gc.set_threshold(10_000, 20, 20)  # what a run makes is freed by counting; the usual 700 costs a short run 3 %
+    if not loading:  # else whoever loads does this at the end
+        gc.freeze()
+        gc.enable()
+    try:
+        result = anyio.run(drive, orchestrator, with_data(task, data))
+    finally:
+        presenter.close()
+    return presenter.present(replace(result, task=task))
+
+
+def _told(text: str) -> None:
+    say(safe_text(text))
+
+
+def _quiet(text: str) -> None:
+    return None
+
+
+def _repeatable(call: Invocation) -> tuple[str, ...]:
+    """Return the words to paste before a flag, or nothing where a flag behind them would be no flag."""
+    return () if "--" in call.argv else ("agentctl", *call.argv)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Until the run itself listens, SIGTERM ends the command as an error does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted("terminated before the run began; nothing was sent", terminated=True)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever owns that one listens
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,95 @@
+"""What a run asks a person before it begins: about a project's files, and who shall answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentctl.cli.prompts import ask_yes_no, can_ask, choose_one
+from agentctl.core.errors import AgentctlError
+from agentctl.core.text import safe_text
+from agentctl.settings import DEFAULT_MODELS, Loaded, Source, undecided
+
+if TYPE_CHECKING:
+    from agentctl.settings.trust import Offer
+
+Say = Callable[[str], object]
+
+
+def settle(loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, say: Say) -> Loaded:
+    """Return the settings after what a person says to them, as they were where nobody can be asked.
+
+    ``again`` reads the settings anew. ``own_config`` is whether the user's config.toml counts for this run.
+
+    Raises:
+        StateError: a trust cannot be written down.
+        UsageError: the settings are wrong, now that more of them is read.
+    """
+    if quiet or loaded.ci or not can_ask():
+        return loaded
+    if loaded.settings.approve == "ask" and loaded.offers:
+        loaded = _about_files(loaded, again)
+    if undecided(loaded):
+        loaded = _about_providers(loaded, own_config=own_config, say=say)
+    return loaded
+
+
+def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
+    from datetime import UTC, datetime
+
+    from agentctl.settings.trust import Told
+    from agentctl.settings.trust_store import TrustBook
+
+    state_dir = loaded.settings.state_dir
+    asked = Told(state_dir, "asked")
+    fresh = [offer for offer in loaded.offers if not asked.knows(offer.file.digest)]
+    granted = []
+    for offer in fresh:
+        if ask_yes_no(_question(offer)):
+            granted.append(offer.file)
+        else:
+            asked.remember(offer.file.digest)
+    if granted:
+        TrustBook(state_dir).grant(granted, now=datetime.now(UTC))
+        return again()
+    seen = {offer.note for offer in fresh}
+    return replace(loaded, notes=tuple(note for note in loaded.notes if note not in seen))
+
+
+def _question(offer: Offer) -> str:
+    why = "has changed since you trusted it" if offer.changed else "is not trusted"
+    lines = [f"{offer.place} {why}. It would set: {', '.join(offer.names)}", *(f"  {said}" for said in offer.weighty)]
+    return "\n".join((*lines, "Use it? y = now and from now on, n = no, and not asked again for this content"))
+
+
+def _about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
+    keys = undecided(loaded)
+    width = max(map(len, keys))
+    options = []
+    for provider in keys:
+        model = loaded.settings.llm_model or f"{DEFAULT_MODELS[provider]} (default)"
+        options.append(f"{provider:<{width}}  {model}, key {keys[provider]}")
+    say(f"there are keys for {len(keys)} providers, and none was chosen:")
+    number = choose_one("Who shall answer?", options)
+    if number is None:
+        return loaded
+    provider = tuple(keys)[number]
+    if own_config and ask_yes_no("Save it as your default?"):
+        _save(loaded, provider, say)
+    return replace(
+        loaded,
+        settings=loaded.settings.model_copy(update={"llm_provider": provider}),
+        sources={**loaded.sources, "llm_provider": Source("your answer")},
+    )
+
+
+def _save(loaded: Loaded, provider: str, say: Say) -> None:
+    """Write it down; a run that can go on does so where that fails."""
+    from agentctl.settings.config_file import save_value
+
+    try:
+        save_value(loaded.config_file, "llm_provider", (provider,))
+        say(safe_text(f"saved llm_provider = {provider} in {loaded.config_file}"))
+    except AgentctlError as error:
+        say(safe_text(f"warning: not saved: {error.message}"))

@@ -1,0 +1,246 @@
+"""``agentctl runs``: what was done, from the journals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from agentctl.cli.options import OUTPUT, Json, Output, chosen, wants_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agentctl.budget.rules import Amounts
+    from agentctl.cli.documents import Document
+    from agentctl.journal.reader import RunSummary
+    from agentctl.ledger.tree import Branch
+
+SCHEMA = "agentctl.runs/1"
+TASK_WIDTH = 80
+
+ShowForm = Literal["text", "json", "jsonl"]
+
+
+def list_(
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=0, help="The newest N; 0 is all. Default 20 in a table, all in JSON."),
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """List the runs, the newest first."""
+    from agentctl.journal.reader import list_runs
+    from agentctl.settings import load_settings
+
+    as_json = wants_json(output, json=json)
+    runs = list_runs(load_settings(flags={}, remember=False).settings.runs_dir)
+    most = (0 if as_json else 20) if limit is None else limit
+    shown = runs[:most] if most else runs
+    if as_json:
+        from agentctl.cli.documents import as_json as dumped
+        from agentctl.core.version import __version__
+
+        print(
+            dumped({"schema": SCHEMA, "version": __version__, "runs": [_document(run) for run in shown], "error": None})
+        )
+        return
+    print(_table(shown) if shown else "no runs yet")
+    if len(shown) < len(runs):
+        from agentctl.cli.error_output import say
+
+        say(f"{len(shown)} of {len(runs)} runs; --limit 0 shows all")
+
+
+def show(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The run's id, or how it begins; without it the last run.")
+    ] = None,
+    output: Annotated[
+        ShowForm | None, typer.Option("-o", "--output", help="How to print it (default text).", rich_help_panel=OUTPUT)
+    ] = None,
+    json: Json = False,
+    context: Annotated[
+        bool, typer.Option("--context", help="Draw how full the context was at each turn, and what was cut.")
+    ] = False,
+) -> None:
+    """Show one run: the task, the calls and what they cost, the tools and what they said, the end.
+
+    If it was started by a run, or started some, then the tree of them too, with what each cost.
+    """
+    from agentctl.journal.reader import find_run, read_run
+    from agentctl.settings import load_settings
+
+    wanted = chosen(output, json=json) or "text"
+    settings = load_settings(flags={}, remember=False).settings
+    path = find_run(settings.runs_dir, run_id)
+    records = read_run(path)
+    if context:
+        _show_context(records, path.stem, wanted)
+        return
+    if wanted == "text":
+        from agentctl.cli.runs.transcript import story
+
+        for paragraph in story(records, run_id=path.stem, kept=path.with_suffix("")):
+            print(paragraph)
+        if tree := _tree(settings.ledger_path, path.stem):
+            print("\n" + _drawn(tree, path.stem))
+        return
+    from agentctl.cli.documents import as_json as dumped
+    from agentctl.core.version import __version__
+
+    if wanted == "jsonl":
+        for record in records:
+            print(dumped(record, line=True))
+        return
+    document: Document = {"schema": SCHEMA, "version": __version__, "run_id": path.stem, "records": list(records)}
+    if tree := _tree(settings.ledger_path, path.stem):
+        document["tree"] = [_node(branch) for branch in tree]
+    print(dumped({**document, "error": None}))
+
+
+def _tree(ledger: Path, run_id: str) -> Sequence[Branch]:
+    """Return the runs around a run that has a parent or children; nothing of one that stands alone."""
+    from agentctl.core.errors import StateError
+    from agentctl.ledger.tree import tree_of
+
+    try:
+        tree = tree_of(ledger, run_id)
+    except StateError:  # the journal can be read all the same
+        return ()
+    return tree if len(tree) > 1 else ()
+
+
+def _drawn(tree: Sequence[Branch], run_id: str) -> str:
+    """Draw a tree: what each run cost by itself, and with all runs below it."""
+    from agentctl.cli.ui.format import columns, money
+    from agentctl.core.text import safe_text
+
+    def cost(amounts: Amounts, *, unknown: bool) -> str:
+        said = "unknown" if unknown else money(amounts.spent)
+        said += f" + {money(amounts.in_doubt)} in doubt" if amounts.in_doubt else ""
+        return said + (f" + {money(amounts.held)} held" if amounts.held else "")
+
+    rows = [
+        (
+            f"{_lines_before(tree, place)}{branch.run_id}",
+            branch.status,
+            cost(branch.own, unknown=branch.own_unknown),
+            cost(branch.whole, unknown=branch.whole_unknown),
+            "none" if branch.limit_nano is None else money(branch.limit_nano),
+            _first_line(safe_text(branch.task)) + ("   (this run)" if branch.run_id == run_id else ""),
+        )
+        for place, branch in enumerate(tree)
+    ]
+    return columns(("run", "status", "own", "with nested runs", "limit", "task"), rows, right=frozenset({2, 3, 4}))
+
+
+def _lines_before(tree: Sequence[Branch], place: int) -> str:
+    """Return the lines that lead to a run of the tree: ``│  └─ ``."""
+    depth = tree[place].depth
+    marks: list[str] = []
+    for level in range(1, depth + 1):
+        later = next((one.depth for one in tree[place + 1 :] if one.depth <= level), 0)
+        goes_on = later == level
+        if level < depth:
+            marks.append("│  " if goes_on else "   ")
+        else:
+            marks.append("├─ " if goes_on else "└─ ")
+    return "".join(marks)
+
+
+def _node(branch: Branch) -> Document:
+    from agentctl.cli.documents import usd
+
+    def cost(amounts: Amounts, *, unknown: bool) -> Document:
+        spent = None if unknown else amounts.spent
+        doubt, held = usd(amounts.in_doubt), usd(amounts.held)
+        return {"usd": usd(spent), "nano_usd": spent, "in_doubt_usd": doubt, "held_usd": held}
+
+    return {
+        "run_id": branch.run_id,
+        "parent_id": branch.parent_id,
+        "depth": branch.depth,
+        "status": branch.status,
+        "task": branch.task,
+        "agent": branch.agent,
+        "limit_usd": usd(branch.limit_nano),
+        "own": cost(branch.own, unknown=branch.own_unknown),
+        "with_nested": cost(branch.whole, unknown=branch.whole_unknown),
+    }
+
+
+def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:
+    """Draw or tell how the context filled.
+
+    Raises:
+        UsageError: as lines of JSON, which are the records themselves.
+    """
+    from agentctl.cli.runs.context_chart import document, text
+    from agentctl.cli.runs.filling import filling
+
+    if wanted == "jsonl":
+        from agentctl.core.errors import UsageError
+
+        raise UsageError("--context has no -o jsonl", hint=f"agentctl runs show {run_id} --context -o json")
+    if wanted == "json":
+        from agentctl.cli.documents import as_json as dumped
+
+        print(dumped(document(filling(records), run_id=run_id)))
+        return
+    import sys
+
+    from agentctl.cli.ui.bars import has_blocks
+    from agentctl.cli.ui.terminal import columns_of
+
+    width, blocks = columns_of(sys.stdout), has_blocks(sys.stdout.encoding)
+    for line in text(filling(records), run_id=run_id, width=width, blocks=blocks):
+        print(line)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
+
+
+def _document(run: RunSummary) -> Document:
+    from agentctl.cli.documents import moment, usd
+
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "started_at": moment(run.started_at),
+        "task": run.task,
+        "agent": run.agent or None,
+        "provider": run.provider or None,
+        "model": run.model,
+        "turns": run.turns,
+        "cost": {"usd": usd(run.cost_nano), "nano_usd": run.cost_nano},
+        "duration_s": run.duration_s,
+    }
+
+
+def _table(runs: Sequence[RunSummary]) -> str:
+    from agentctl.cli.ui.format import columns, money, seconds
+    from agentctl.core.text import safe_text
+
+    rows = [
+        (
+            run.run_id,
+            "" if run.started_at is None else f"{run.started_at.astimezone():%Y-%m-%d %H:%M:%S}",
+            run.status,
+            safe_text(f"{run.provider}/{run.model}" if run.model else run.provider),
+            "" if run.turns is None else str(run.turns),
+            "" if run.cost_nano is None else money(run.cost_nano),
+            "" if run.duration_s is None else seconds(run.duration_s),
+            _first_line(safe_text(run.task)),
+        )
+        for run in runs
+    ]
+    header = ("run", "started", "status", "model", "turns", "cost", "time", "task")
+    return columns(header, rows, right=frozenset({4, 5, 6}))
+
+
+def _first_line(task: str) -> str:
+    line = task.strip().partition("\n")[0].replace("\t", " ")
+    return line if len(line) <= TASK_WIDTH and line == task.strip() else line[: TASK_WIDTH - 1] + "…"

@@ -1,0 +1,178 @@
+"""A journal told as a story: what was asked, called, done, refused and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from agentctl.cli.runs.context_usage import Fields, mapping, number, text
+from agentctl.cli.runs.filling import pruned
+from agentctl.cli.ui.format import money, plural, seconds
+from agentctl.cli.ui.lines import call_text, notice_words, pruned_words
+from agentctl.context.truncation import marked
+from agentctl.core.errors import AgentctlError
+from agentctl.core.messages import ToolCall
+from agentctl.core.results import FileNotice
+from agentctl.core.text import safe_text
+
+_CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
+
+
+def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
+    """Yield paragraphs; what a later version wrote and this one does not know is passed over.
+
+    ``kept`` is the folder where results are whole that were cut.
+    """
+    answered, ended, asked = "", False, False
+    settled: Fields | None = None
+    substitutes = set[str]()
+    for record in records:
+        if settled is not None and record.get("event") not in ("limits_measured", "model_substituted"):
+            by = text(record, "model") if record.get("event") == "model_answered" else ""
+            said_by = by if by in substitutes else ""
+            yield from _settled(settled, answered_by=said_by, summed_up=record.get("event") in _CUTTING)
+            settled = None
+        asked, was_asked = record.get("event") == "approval_asked", asked
+        match record.get("event"):
+            case "run_started":
+                yield from _started(record, run_id)
+            case "model_answered":
+                answered = text(record, "text").strip("\n")
+                if answered and record.get("tool_calls"):
+                    yield f"\n{safe_text(answered)}"
+                    answered = ""
+            case "call_settled":
+                settled = record
+            case "model_substituted":
+                substitutes.add(text(record, "answered"))
+            case "call_doubted":
+                nano = record.get("nano")
+                counts = f", {money(nano)} counts as spent" if isinstance(nano, int) and nano else ""
+                yield f"call in doubt: {_safe(record, 'reason')}{counts}"
+            case "call_unsettled":
+                yield f"call not in the ledger yet: {_safe(record, 'reason')}"
+            case "call_voided" | "call_retried":
+                yield f"call failed: {_safe(record, 'reason')}"
+            case "tool_finished":
+                yield _finished(record)
+                yield from _whole(record, kept)
+            case "obeyed_files_changed":
+                yield from _changed(record)
+            case "approval_asked":
+                yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
+            case "tool_allowed":
+                yield _decided(record, f"allowed: {_safe(record, 'by')}", was_asked=was_asked)
+            case "tool_denied":
+                yield _decided(record, f"denied: {_safe(record, 'reason')}", was_asked=was_asked)
+            case "limit_warned":
+                yield f"warning: 80 % of {_safe(mapping(record, 'use'), 'name')} was used"
+            case "noted":
+                yield _safe(record, "text")
+            case "context_pruned":
+                yield f"context: {pruned_words(pruned(record))}"
+            case "run_finished":
+                ended = True
+                yield from _ended(mapping(record, "result"))
+            case _:
+                pass
+    if settled is not None:
+        yield from _settled(settled)
+    if not ended:
+        yield from ([f"\n{safe_text(answered)}"] if answered else [])
+        yield "\nthe run has no end: it still goes on, or its process died"
+
+
+def _started(record: Fields, run_id: str) -> Iterator[str]:
+    model = record.get("model")
+    who = f"{record.get('provider')}/{model}" if model else str(record.get("provider"))
+    yield f"run {safe_text(run_id)} · {_local(record)}"
+    yield safe_text(
+        f"{who} ({record.get('provider_chosen_by')}) · agent {record.get('agent')} · {record.get('workdir')}"
+    )
+    labels = mapping(record, "labels")
+    if labels:
+        yield safe_text("labels " + ", ".join(f"{name}={value}" for name, value in labels.items()))
+    yield f"\ntask: {_safe(record, 'task')}"
+
+
+def _settled(record: Fields, *, answered_by: str = "", summed_up: bool = False) -> Iterator[str]:
+    usage, nano = mapping(record, "usage"), record.get("cost_nano")
+    tokens_in, tokens_out = number(usage, "input_tokens"), number(usage, "output_tokens")
+    if tokens_in or tokens_out or nano:
+        cost = money(nano) if isinstance(nano, int) else "cost unknown"
+        by = f", answered by {safe_text(answered_by)}" if answered_by else ""
+        yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}{by}"
+
+
+def _finished(record: Fields) -> str:
+    took = record.get("duration_s")
+    time = f" · {seconds(took)}" if isinstance(took, int | float) else ""
+    error = mapping(record, "error")
+    said = f"failed: {_safe(error, 'message')}" if error else _safe(record, "text")
+    indented = "\n".join(f"  {line}" for line in said.rstrip("\n").split("\n"))
+    return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
+
+
+def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
+    """Yield where the whole of a result is, if it was cut and kept."""
+    found = marked(text(record, "text"))
+    if found is None or kept is None:
+        return
+    from agentctl.journal.artifacts import PREFIX, open_kept
+
+    with suppress(AgentctlError):
+        open_kept(kept, found.origin.path).close()  # it is there, and a file of the run
+        yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
+
+
+def _changed(record: Fields) -> Iterator[str]:
+    files = record.get("files")
+    for file in files if isinstance(files, list) else ():
+        if isinstance(file, dict):
+            notice = FileNotice(
+                text(file, "path"),
+                text(file, "obeyed_by"),
+                text(file, "moved_to") or None,
+                text(file, "restore_command") or None,
+            )
+            what = "changed, and run later by other programs" if notice.moved_to is None else "obeyed by other programs"
+            yield f"  {what}: {safe_text(notice_words(notice))}"
+
+
+def _decided(record: Fields, said: str, *, was_asked: bool) -> str:
+    """Return who let a call run or not, below the question if there was one."""
+    return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
+
+
+def _ended(result: Fields) -> Iterator[str]:
+    if answer := _safe(result, "answer").rstrip("\n"):
+        yield f"\nanswer:\n{answer}" if result.get("complete") else f"\nso far:\n{answer}"
+    if error := mapping(result, "error"):
+        yield f"\nerror: {_safe(error, 'message')}"
+        if error.get("hint"):
+            yield f"hint: {_safe(error, 'hint')}"
+    parts = [_safe(result, "status")]
+    if result.get("metered"):
+        parts.append(plural(number(result, "turns"), "turn"))
+        cost = result.get("cost_nano")
+        parts.append(money(cost) if isinstance(cost, int) else "cost unknown")
+    took = result.get("duration_s")
+    parts += [seconds(took)] if isinstance(took, int | float) else []
+    yield "\n" + " · ".join(parts)
+
+
+def _call(record: Fields) -> ToolCall:
+    call = mapping(record, "call")
+    return ToolCall(text(call, "id"), text(call, "name"), mapping(call, "arguments"))
+
+
+def _safe(record: Fields, name: str) -> str:
+    return safe_text(text(record, name))
+
+
+def _local(record: Fields) -> str:
+    with suppress(ValueError):
+        return f"{datetime.fromisoformat(text(record, 'at')).astimezone():%Y-%m-%d %H:%M:%S}"
+    return ""

@@ -1,0 +1,140 @@
+"""Asks the person at the terminal whether a tool call may run; only a plain answer lets it."""
+
+from __future__ import annotations
+
+import os
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import anyio
+import anyio.to_thread
+
+from agentctl.cli.ui.cells import cells, wrap
+from agentctl.cli.ui.colour import Paint, Style
+from agentctl.cli.ui.lines import call_text, value_text
+from agentctl.core.lookalikes import visible
+from agentctl.core.text import safe_text
+from agentctl.protocols import Approval, Question
+
+_ANSWERS = {
+    "y": Approval(granted=True),
+    "yes": Approval(granted=True),
+    "n": Approval(granted=False),
+    "no": Approval(granted=False),
+    "": Approval(granted=False),
+    "a": Approval(granted=True, always=True),
+    "always": Approval(granted=True, always=True),
+}
+_PROMPT = "Allow it? y yes · n no · a always: "
+_EFFECTS: dict[str, tuple[str, Style]] = {
+    "read": ("only reads", "green"),
+    "write": ("changes something", "yellow"),
+    "destructive": ("destructive: it cannot be undone", "red"),
+    "network": ("reaches the network", "yellow"),
+}
+
+
+class TerminalApprover:
+    """Asks on stderr and reads the terminal ``stdin`` in its usual mode, one line for one answer.
+
+    ``pause`` takes the screen away, ``resume`` lets it come back. ``wipe`` lets the question go once it is answered:
+    what was decided stands as a line. What was typed before a question is never its answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdin: int,
+        write: Callable[[str], object],
+        paint: Paint,
+        size: Callable[[], os.terminal_size],
+        pause: Callable[[], object],
+        resume: Callable[[], object],
+        wipe: bool,
+    ) -> None:
+        self._stdin, self._write, self._paint, self._size = stdin, write, paint, size
+        self._pause, self._resume, self._wipe = pause, resume, wipe
+
+    async def approve(self, question: Question) -> Approval:
+        """Return the answer: an empty line and the end of input are a no, what is no answer is asked again."""
+        await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
+        answer = await self._ask(question)
+        self._resume()  # not where the run ends: there is nothing more to draw
+        return answer
+
+    async def _ask(self, question: Question) -> Approval:
+        size = self._size()
+        rows = list(question_rows(question, self._paint, width=max(20, size.columns - 1)))
+        self._write(("\r\x1b[J" if self._wipe else "") + "".join(f"{row}\n" for row in rows))
+        used = len(rows)
+        while True:
+            with suppress(OSError, termios.error):
+                termios.tcflush(self._stdin, termios.TCIFLUSH)
+            self._write(self._paint(_PROMPT, "bold"))
+            try:
+                line = await self._line()
+            except BaseException:
+                self._write("\n")  # what follows begins a line of its own
+                raise
+            if line is None:
+                self._write("\n")
+            used += max(1, -(-cells(safe_text(_PROMPT + (line or ""))) // size.columns))
+            answer = _ANSWERS.get("" if line is None else line.strip().lower())
+            if answer is not None:
+                if self._wipe and self._size() == size and used < size.lines:
+                    self._write(f"\x1b[{used}A\r\x1b[J")
+                return answer
+            self._write("Please answer y, n or a.\n")
+            used += 1
+
+    async def _line(self) -> str | None:
+        """Return what is typed up to Enter, None at the end of input."""
+        typed = b""
+        while not typed.endswith((b"\n", b"\r")):
+            await anyio.wait_readable(self._stdin)
+            try:
+                piece = os.read(self._stdin, 4096)
+            except OSError:  # the terminal is gone
+                return None
+            if not piece:
+                return None
+            typed += piece
+        return typed.decode("utf-8", "replace")
+
+
+def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[str]:
+    """Yield the question: the whole action and what is to be known of it, each row of strangers' text behind a bar.
+
+    Nothing is cut and nothing is taken out: what is allowed is what was seen.
+    """
+    said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
+    bar = paint("│", style)
+    yield ""
+    yield paint(f"May {visible(question.call.name)} run?", "bold")
+    action = visible(call_text(question.call, whole=True))
+    if cells(action) <= width - 4:
+        yield f"{bar}   {paint(action, style) if style == 'red' else action}"
+    else:
+        yield f"{bar}   {visible(question.call.name)}"
+        for name, value in question.call.arguments.items():
+            label = f"{visible(str(name))} = "
+            yield from _hung(f"{bar}     ", label, visible(value_text(value)), width - 6)
+    yield bar
+    always = f"{visible(question.rule)}, until this run ends"
+    facts = (("effect", said), ("asked", visible(question.why)), ("always", always))
+    for name, text in facts:
+        shown = list(wrap(text, width - 12, at_spaces=False))
+        for place, row in enumerate(shown):
+            lead = paint(f"{name if place == 0 else '':<6}", "dim")
+            yield f"{bar}   {lead}  {paint(row, style) if name == 'effect' else row}"
+
+
+def _hung(margin: str, label: str, text: str, width: int) -> Iterator[str]:
+    """Yield a value behind its name, or below it where they do not fit side by side."""
+    indent = 2
+    if cells(label) + cells(text) <= width:
+        yield margin + label + text
+        return
+    yield from (margin + row for row in wrap(label.rstrip(), width, at_spaces=False))
+    yield from (margin + " " * indent + row for row in wrap(text, width - indent, at_spaces=False))

@@ -1,0 +1,60 @@
+"""Text as wide as a terminal shows it: measured, cut and wrapped by cells, never too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_TAB = 4
+
+
+def cells(text: str) -> int:
+    """Return how many cells ``text`` takes at most; it is safe and holds no newline."""
+    return len(text) if text.isascii() else sum(map(_cell, text))
+
+
+def _cell(char: str) -> int:
+    if char.isascii():
+        return 1
+    from rich.cells import get_character_cell_size
+
+    # Terminals disagree about what a variation selector does to the one before it: count the worst.
+    return 1 if char == "\ufe0f" else get_character_cell_size(char)
+
+
+def cut(text: str, width: int) -> str:
+    """Return ``text`` on one line, at most ``width`` cells, with a mark where it was cut."""
+    line = " ".join(text.split())
+    if cells(line) <= width:
+        return line
+    return "" if width < 1 else _head(line, width - 1) + "…"
+
+
+def _head(text: str, width: int) -> str:
+    if text.isascii():
+        return text[:width]
+    used = 0
+    for place, char in enumerate(text):
+        used += _cell(char)
+        if used > width:
+            return text[:place]
+    return text
+
+
+def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
+    """Yield rows of at most ``width`` cells, 2 or more, broken at spaces where there are some.
+
+    Nothing is left out but the spaces at a break; without ``at_spaces`` not even those.
+    """
+    width = max(2, width)
+    for line in text.expandtabs(_TAB).split("\n"):
+        rest = line
+        while cells(rest) > width:
+            end = len(_head(rest, width))
+            space = rest.rfind(" ", 0, end + 1) if at_spaces else -1
+            if space > 0 and rest[:space].strip():
+                yield rest[:space].rstrip(" ")
+                rest = rest[space + 1 :]
+            else:
+                yield rest[:end]
+                rest = rest[end:]
+        yield rest

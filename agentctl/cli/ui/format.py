@@ -1,0 +1,70 @@
+"""Amounts, times and tables as people read them; nothing is ever cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_UP, Decimal
+
+from agentctl.core.pricing import to_usd
+
+
+def money(nano: int, *, rounding: str = ROUND_UP) -> str:
+    """Return dollars with the digits that tell something: ``$1.21``, ``$0.0123``, ``$0.000031``; never $0 for more.
+
+    What is spent is rounded up; give ROUND_DOWN for what is left.
+    """
+    usd = to_usd(nano)
+    if usd == 0:
+        return "$0"
+    if abs(usd) >= 1:
+        return f"${usd.quantize(Decimal('0.01'), rounding=rounding)}"
+    places = 4 if abs(usd) >= Decimal("0.001") else 1 - usd.adjusted()
+    text = f"{usd.quantize(Decimal(1).scaleb(-places), rounding=rounding):f}"
+    whole, _, digits = text.partition(".")
+    return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
+
+
+def ceiling(nano: int) -> str:
+    """Return a limit exactly: ``$0.50``, ``$10``."""
+    whole, _, digits = f"{to_usd(nano).normalize():f}".partition(".")
+    return f"${whole}.{digits.ljust(2, '0')}" if digits else f"${whole}"
+
+
+def amount(value: int, unit: str) -> str:
+    """Return an amount of either unit that is used."""
+    return money(value) if unit == "nano_usd" else f"{value:,}"
+
+
+def limit(value: int | None, unit: str) -> str:
+    """Return a limit of either unit, ``none`` where there is none."""
+    if value is None:
+        return "none"
+    return ceiling(value) if unit == "nano_usd" else f"{value:,}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: ``4.2 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if value < 59.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(count: int, word: str) -> str:
+    """Return ``1 turn``, ``3 turns``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
+    """Return a plain table, as wide as it must be; the columns of ``right`` are flush right."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

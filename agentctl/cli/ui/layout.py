@@ -1,0 +1,224 @@
+"""What the live region shows: rows made of a meter and a time, never wider or taller than they may be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from agentctl.cli.ui.cells import cells, cut, wrap
+from agentctl.cli.ui.colour import Style
+from agentctl.cli.ui.format import amount, limit, money, seconds
+from agentctl.cli.ui.lines import call_text
+from agentctl.cli.ui.meter import Meter
+from agentctl.core.errors import LimitName
+from agentctl.core.results import LimitUse
+from agentctl.core.text import safe_text
+
+_WIDEST = 160
+_TWO_COLUMNS = 112
+_MOST_ANSWER = 8
+_MOST_TOOLS = 4
+_LONGEST_BAR = 28
+_LOW = 12  # rows: below it there is room for the figures only
+_RULE = 60  # no wider, so that a narrower window does not break it in two
+_SPINNER = "◐◓◑◒"
+_SHORT_NAMES: Mapping[LimitName, str] = {
+    "max_cost_per_task": "task",
+    "max_cost_per_hour": "hour",
+    "max_tokens_per_task": "tokens",
+    "max_cost_per_minute": "minute",
+    "max_cost_per_day": "day",
+    "max_cost_per_month": "month",
+    "max_calls_per_minute": "calls",
+}
+
+
+class Span(NamedTuple):
+    """A piece of a row in one style."""
+
+    text: str
+    style: Style | None = None
+
+
+Row = tuple[Span, ...]
+Clean = Callable[[str], str]
+
+
+class Gauge(NamedTuple):
+    """One meter: what is used and held, of how much; ``shown`` in words."""
+
+    name: str
+    shown: str
+    used: int
+    held: int
+    ceiling: int | None
+    alarming: bool = True
+
+    @property
+    def percent(self) -> int:
+        """How much of it is used, rounded down; 100 when there was nothing to use."""
+        if not self.ceiling:
+            return 100 if self.used and self.ceiling == 0 else 0
+        return 100 * self.used // self.ceiling
+
+    @property
+    def style(self) -> Style:
+        """Green, yellow from 80 % on, red near the end."""
+        if self.percent >= 95 and self.alarming:
+            return "red"
+        return "yellow" if self.percent >= 80 else "green"
+
+
+def rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
+    """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes strangers' text fit to be shown."""
+    width = min(width, _WIDEST)
+    if meter.finished:
+        return ()
+    found = _rows(meter, now, width, height, clean)[:height]
+    return tuple(_cropped(row, width) for row in found)
+
+
+def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) -> tuple[Row, ...]:
+    busy = _busy(meter, now, width, clean)
+    if not meter.metered:
+        return busy
+    low = height < _LOW
+    figures = (*((_in_one_row(meter, width),) if low else _gauges(meter, width)), _foot(meter, now, width))
+    head = _head(meter, width, clean)[: 1 if low else None]
+    room = height - len(head) - len(busy) - len(figures) - (0 if low else 4)
+    if low and room < 0:
+        return (*busy[:1], *figures)
+    answer = _answer(meter, width, min(_MOST_ANSWER, room), clean)
+    groups = [group for group in (head, answer, busy, figures) if group]
+    if low:
+        return tuple(row for group in groups for row in group)
+    spaced: list[Row] = [(Span("─" * min(width, _RULE), "dim"),)]
+    for group in groups[:-1]:
+        spaced += [*group, ()]
+    return (*spaced, *figures)
+
+
+def _cropped(row: Row, width: int) -> Row:
+    """Return a row that fits; only a terminal too narrow for any figure crops one."""
+    if sum(cells(span.text) for span in row) <= width:
+        return row
+    return (Span(cut("".join(span.text for span in row), width)),)
+
+
+def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
+    chosen = meter.chosen
+    why = f" ({chosen.provider_chosen_by})" if chosen.provider_chosen_by else ""
+    parts = [chosen.agent, f"{chosen.name}{why}", f"turn {meter.turn}" if meter.turn else ""]
+    who = " · ".join(part for part in parts if part)
+    return ((Span(cut(clean(chosen.task), width), "bold"),), (Span(cut(clean(who), width), "dim"),))
+
+
+def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, ...]:
+    """Return a row for each tool at work, or one for what else the run waits for."""
+    spin = _SPINNER[int(now.timestamp() * 5) % len(_SPINNER)]
+    if meter.running:
+        shown = meter.running if len(meter.running) <= _MOST_TOOLS else meter.running[: _MOST_TOOLS - 1]
+        found = [_work(spin, clean(call_text(each.call)), each.since, now, width) for each in shown]
+        more = len(meter.running) - len(shown)
+        return (*found, *([(Span(f"  and {more} more", "dim"),)] if more else []))
+    name = meter.chosen.model or meter.chosen.provider
+    doing = {"asking": f"waiting for {name}", "answering": f"{name} answers", "": "working"}.get(meter.doing)
+    return (_work(spin, clean(doing or meter.doing), meter.since, now, width),)
+
+
+def _work(spin: str, what: str, since: datetime | None, now: datetime, width: int) -> Row:
+    time = f"  {seconds(_between(since, now))}" if since is not None else ""
+    return (Span(spin, "green"), Span(f" {cut(what, width - 2 - len(time))}"), Span(time, "dim"))
+
+
+def _between(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())
+
+
+def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...]:
+    """Return the last rows of what streams in."""
+    if most < 1 or width < 20 or not meter.answer.strip():
+        return ()
+    found = [row for row in wrap(clean(meter.answer).strip("\n"), width - 4) if row.strip()]
+    return tuple((Span(f"  {row}"),) for row in found[-most:])
+
+
+def _gauges(meter: Meter, width: int) -> tuple[Row, ...]:
+    """Return the meters, one in a row or two side by side."""
+    found = gauges(meter)
+    if not found:
+        return ()
+    widest = max(cells(gauge.shown) for gauge in found)
+    if width < _TWO_COLUMNS:
+        return tuple(_gauge(gauge, widest, width)[:-1] for gauge in found)
+    half = (width - 4) // 2
+    halves = [_gauge(gauge, widest, half) for gauge in found]
+    paired = [halves[place : place + 2] for place in range(0, len(halves), 2)]
+    return tuple((*pair[0], Span("    "), *pair[1][:-1]) if len(pair) == 2 else pair[0][:-1] for pair in paired)
+
+
+def gauges(meter: Meter) -> tuple[Gauge, ...]:
+    """Return task, hour, tokens and context, as far as they are limited or known."""
+    uses = {use.name: use for use in meter.limits}
+    found = []
+    own: dict[LimitName, tuple[int, int]] = {
+        "max_cost_per_task": (meter.cost_nano + meter.in_doubt_nano, meter.held_nano),
+        "max_cost_per_hour": (0, meter.held_nano),
+        "max_tokens_per_task": (meter.tokens, 0),
+    }
+    for use in meter.limits:
+        own.setdefault(use.name, (0, meter.held_nano if use.unit == "nano_usd" else 0))
+    for name, (counted, held) in own.items():
+        use = uses.get(name) or LimitUse(name, "tokens" if "tokens" in name else "nano_usd", None, counted)
+        used = max(use.used, counted)
+        if use.ceiling is None and (name == "max_cost_per_hour" or not used):
+            continue
+        of = "" if use.ceiling is None else f" of {limit(use.ceiling, use.unit)}"
+        known = meter.cost_known or name != "max_cost_per_task"
+        shown = f"{amount(used, use.unit)}{of}" if known else f"unknown{of}"
+        found.append(Gauge(_SHORT_NAMES[name], shown, used, held, use.ceiling))
+    filled, most = meter.context
+    if most:
+        found.append(Gauge("context", f"{filled:,} of {most:,}", filled, 0, most, alarming=False))
+    return tuple(found)
+
+
+def _gauge(gauge: Gauge, widest: int, width: int) -> Row:
+    """Return one meter; the last span fills the row."""
+    name, shown = f"{gauge.name:<7}  ", f"{gauge.shown:<{widest}}  "
+    length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
+    if gauge.ceiling is None or length < 4:
+        text = cut(f"{name}{gauge.shown}", width)
+        return (Span(text), Span(" " * (width - cells(text))))
+    full = min(length, -(-length * gauge.used // gauge.ceiling)) if gauge.ceiling else (length if gauge.used else 0)
+    both = min(length, -(-length * (gauge.used + gauge.held) // gauge.ceiling)) if gauge.ceiling else full
+    percent = f"{min(gauge.percent, 999)} %".rjust(6)
+    style = None if gauge.style == "green" else gauge.style
+    rest = width - len(name) - cells(shown) - length - len(percent)
+    return (
+        Span(name, "dim"),
+        Span(shown),
+        Span("━" * full, gauge.style),
+        Span("╍" * (both - full), gauge.style),
+        Span("─" * (length - both), "dim"),
+        Span(percent, style),
+        Span(" " * max(0, rest)),
+    )
+
+
+def _in_one_row(meter: Meter, width: int) -> Row:
+    return (Span(cut(" · ".join(f"{gauge.name} {gauge.shown}" for gauge in gauges(meter)), width)),)
+
+
+def _foot(meter: Meter, now: datetime, width: int) -> Row:
+    """Return what has no limit: tokens by direction, time, the rate of spending, what is held and in doubt."""
+    usage, elapsed = meter.usage, _between(meter.started_at or now, now)
+    cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
+    parts = [f"{usage.input_tokens:,} in{cached}", f"{usage.output_tokens:,} out", seconds(elapsed)]
+    spent = meter.cost_nano + meter.in_doubt_nano
+    if spent and elapsed >= 1:
+        parts.append(f"{money(round(spent * 60 / elapsed))}/min")
+    parts += [f"{money(meter.held_nano)} held"] if meter.held_nano else []
+    parts += [f"{money(meter.in_doubt_nano)} in doubt"] if meter.in_doubt_nano else []
+    return (Span(cut(" · ".join(parts), width), "dim"),)

@@ -1,0 +1,247 @@
+"""Each event as the plain lines that a person reads, or as none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple, assert_never
+
+from agentctl.cli.ui.colour import Paint, Style
+from agentctl.cli.ui.format import amount, limit, money, plural, seconds
+from agentctl.cli.ui.meter import Meter, waited_words
+from agentctl.core.events import (
+    AnswerStreamed,
+    ApprovalAsked,
+    BreakerTripped,
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    CallWaited,
+    ContextMeasured,
+    ContextPruned,
+    Crashed,
+    Event,
+    LimitsMeasured,
+    LimitWarned,
+    MessageAdded,
+    ModelAnswered,
+    ModelSubstituted,
+    Noted,
+    ObeyedFilesChanged,
+    RunFinished,
+    RunStarted,
+    ToolAllowed,
+    ToolDenied,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+from agentctl.core.messages import ToolCall
+from agentctl.core.results import FileNotice, RunResult
+from agentctl.core.text import safe_text
+
+_LONGEST_CALL = 200
+_MOST_NOTICES = 20
+
+
+class Line(NamedTuple):
+    """One line; the style is the lead's, or the whole line's when it has none. The text may come from strangers."""
+
+    text: str
+    style: Style | None = None
+    lead: str = ""
+
+    def render(self, paint: Paint) -> str:
+        """Return it made safe and painted."""
+        text = safe_text(self.text)
+        if self.lead:
+            return f"{paint(self.lead, self.style) if self.style else self.lead} {text}"
+        return paint(text, self.style) if self.style else text
+
+
+def call_text(call: ToolCall, *, whole: bool = False) -> str:
+    """Return a tool call as one would write it: ``docker_ps(all=true)``; long arguments are cut unless ``whole``."""
+    given = ", ".join(f"{name}={value_text(value)}" for name, value in call.arguments.items())
+    if len(given) > _LONGEST_CALL and not whole:
+        given = given[: _LONGEST_CALL - 1] + "…"
+    return f"{call.name}({given})"
+
+
+def value_text(value: object) -> str:
+    """Return an argument as JSON writes it, on one line."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def cut_words(gone: int, shortened: int) -> str:
+    """Return what a cut took: ``2 messages cut, 1 shortened``."""
+    said = [f"{plural(gone, 'message')} cut"] if gone or not shortened else []
+    if shortened:
+        said.append(f"{shortened:,} shortened" if said else f"{plural(shortened, 'message')} shortened")
+    return ", ".join(said)
+
+
+def pruned_words(event: ContextPruned) -> str:
+    """Return what a cut took, what is left, who summed it up, and in dollars what it costs and saves, where known."""
+    said = cut_words(event.messages_cut, event.messages_shortened)
+    if event.tokens_before:
+        said += f", about {event.tokens_before:,} tokens to {event.tokens_after:,}"
+    if event.summary == "model":
+        said += ", summed up by the model"
+    dollars = [f"costs about {money(event.cost_nano)}"] if event.cost_nano else []
+    if event.saves_nano:
+        each = f"about {money(abs(event.saves_nano))}"
+        dollars.append(f"saves {each} a turn" if event.saves_nano > 0 else f"makes each turn {each} dearer")
+    return f"{said}; {', '.join(dollars)}" if dollars else said
+
+
+def notice_words(notice: FileNotice) -> str:
+    """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
+    where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
+    return f"{_named(notice)}{where}"
+
+
+def changed_lines(result: RunResult) -> tuple[Line, ...]:
+    """Return what a person should look at after a run: the files that it changed and that other programs obey."""
+    changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
+    moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
+    lines = [_warning(f"changed, and run later by other programs: {_several(changed)}")] if changed else []
+    if moved:
+        lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_several(moved)}"))
+        back = [notice.restore_command for notice in moved[:_MOST_NOTICES] if notice.restore_command]
+        lines += [Line("to bring one back:"), *(Line(f"  {command}") for command in back)] if back else []
+    return tuple(lines)
+
+
+def _named(notice: FileNotice) -> str:
+    return f"{notice.path} ({notice.obeyed_by})"
+
+
+def _several(notices: Sequence[FileNotice]) -> str:
+    words = [_named(notice) for notice in notices[:_MOST_NOTICES]]
+    more = [f"and {len(notices) - _MOST_NOTICES:,} more"] if len(notices) > _MOST_NOTICES else []
+    return "; ".join(words + more)
+
+
+def substituted_words(event: ModelSubstituted) -> str:
+    """Return who answered in the place of the asked model, and what follows for the money."""
+    follows = {
+        "more": "which costs more; from now on its price is held",
+        "less": "which costs less",
+        "unknown": "whose price is unknown",
+    }
+    return f"{event.asked} was answered by {event.answered}, {follows[event.costs]}"
+
+
+def _warning(text: str) -> Line:
+    return Line(text, "yellow", "warning:")
+
+
+def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+    """Return the lines that ``event`` is worth; ``meter`` already counts it."""
+    match event:
+        case RunStarted():
+            return (_started(event, verbose=verbose),)
+        case ModelAnswered():
+            return _answered(event, meter)
+        case ToolFinished():
+            return _finished(event, meter, verbose=verbose)
+        case ObeyedFilesChanged():
+            return tuple(Line(f"  {notice_words(file)}", "dim") for file in event.files) if verbose else ()
+        case ToolAllowed():
+            told = verbose or meter.was_asked(event.call)
+            return (Line(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
+        case ToolDenied():
+            why = " · you" if meter.was_asked(event.call) else f": {event.reason}"
+            return (Line(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
+        case Noted():
+            return (_warning(event.text) if event.level == "warning" else Line(event.text),)
+        case LimitWarned():
+            use = event.use
+            share = 100 * use.used // use.ceiling if use.ceiling else 100
+            used = f"{amount(use.used, use.unit)} of {limit(use.ceiling, use.unit)}"
+            return (_warning(f"{use.name}: {share} % used ({used})"),)
+        case CallRetried():
+            return (Line(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
+        case CallWaited():
+            most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
+            return (Line(waited_words(event) + most),)
+        case CallUnsettled():
+            wait = f"waiting up to {seconds(event.seconds)} to write what a call cost: {event.reason}"
+            return (_warning(f"{wait} (Ctrl-C twice ends the wait)"),) if event.seconds else ()
+        case CallDoubted():
+            counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
+            return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)
+        case ModelSubstituted():
+            return (_warning(substituted_words(event)),)
+        case CallVoided():
+            return (Line(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
+        case CallHeld():
+            shown = verbose and meter.metered and event.hold_nano
+            return (Line(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
+        case ContextPruned():
+            return (Line(f"context: {pruned_words(event)}"),)
+        case ContextMeasured():
+            return (_near(event),) if event.near else ()
+        case (
+            TurnStarted()
+            | MessageAdded()
+            | LimitsMeasured()
+            | ApprovalAsked()
+            | CallSent()
+            | CallSettled()
+            | BreakerTripped()
+            | AnswerStreamed()
+            | ToolStarted()
+            | Crashed()
+            | RunFinished()
+        ):
+            return ()
+        case _:
+            assert_never(event)
+
+
+def _started(event: RunStarted, *, verbose: bool) -> Line:
+    name = f"{event.provider}/{event.model}" if event.model else event.provider
+    parts = [name, event.provider_chosen_by]
+    if verbose:
+        parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
+    if event.token_turns is not None:
+        parts.append(_token_turns(event, *event.token_turns))
+    return Line(" · ".join(part for part in parts if part), "dim")
+
+
+def _token_turns(event: RunStarted, least: int, most: int) -> str:
+    """Return how many turns the token limit has room for, where it stops the run first."""
+    tokens = next((use.ceiling or 0 for use in event.limits if use.name == "max_tokens_per_task"), 0)
+    turns = plural(most, "turn") if least == most else f"{least:,} to {most:,} turns"
+    return f"{tokens:,} tokens are about {turns} with a full context"
+
+
+def _near(event: ContextMeasured) -> Line:
+    full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens are filled"
+    return Line(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
+
+
+def _answered(event: ModelAnswered, meter: Meter) -> tuple[Line, ...]:
+    """Show a turn; a final answer is not shown here, because stdout has it."""
+    said = event.text.strip("\n") if event.tool_calls else ""
+    lines = (Line(said),) if said else ()
+    if not meter.metered:
+        return lines
+    did = ", ".join(map(call_text, event.tool_calls)) or "answer"
+    spent = f" · {money(meter.cost_nano)}" if meter.cost_nano else ""
+    return (*lines, Line(f"turn {event.turn} · {did}{spent}", "dim"))
+
+
+def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+    took = seconds(event.duration_s)
+    if event.error is not None:
+        # builtin's only call ends the run, and the run's own error line says the same.
+        shown = meter.metered or verbose
+        return (Line(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
+    size = plural(event.text.count("\n") + 1 if event.text else 0, "line")
+    return (Line(f"  {call_text(event.call)} · {took} · {size}", "dim"),) if verbose else ()

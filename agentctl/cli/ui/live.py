@@ -1,0 +1,257 @@
+"""The screen on a real terminal: lasting lines above, and a live region that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from agentctl.cli.ui.cells import wrap
+from agentctl.cli.ui.colour import Paint
+from agentctl.cli.ui.layout import Row, rows
+from agentctl.cli.ui.lines import Line, lines_of
+from agentctl.cli.ui.meter import Meter, follow
+from agentctl.cli.ui.terminal import owe
+from agentctl.core.events import Record, RunStarted
+from agentctl.core.text import redact, safe_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.live import Live
+
+PATIENCE_S = 0.3  # what ends sooner is not worth a drawing
+_FRAME_S = 0.1
+_SHORTEST_BEGINNING = 4
+
+
+class _Frame:
+    """What rich draws: one line of text for each row."""
+
+    def __init__(self) -> None:
+        self.rows: tuple[Row, ...] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        for row in self.rows:
+            yield Text.assemble(*((text, style or "") for text, style in row), no_wrap=True, overflow="crop")
+
+
+class LiveScreen:
+    """Folds the records, and lets a thread of its own draw what they come to: a slow terminal holds up no run.
+
+    ``size`` asks for columns and rows now. When drawing fails, plain lines go on. ``close`` must be called.
+    """
+
+    def __init__(
+        self,
+        *,
+        file: TextIO,
+        paint: Paint,
+        colour: bool,
+        term: str,
+        size: Callable[[], os.terminal_size],
+        secrets: Sequence[str] = (),
+        verbose: bool = False,
+        patience_s: float = PATIENCE_S,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._file, self._paint, self._colour, self._term, self._size = file, paint, colour, term, size
+        self._secrets, self._verbose, self._patience_s, self._now = tuple(secrets), verbose, patience_s, now
+        self.meter = Meter()
+        self._turn = threading.Condition()
+        self._lines: list[Line] = []
+        self._thread: threading.Thread | None = None
+        self._pausing = self._paused = self._closing = self._broken = False
+        self._live: Live | None = None
+        self._frame = _Frame()
+        self._drawn_at = os.terminal_size((0, 0))
+
+    async def observe(self, record: Record) -> None:
+        """Count the record and hand on what it is worth; never waits for the terminal."""
+        self.meter = follow(self.meter, record)
+        lines = lines_of(record.event, self.meter, verbose=self._verbose)
+        if lines or isinstance(record.event, RunStarted):  # the next frame shows all else
+            self.say(*lines)
+
+    def say(self, *lines: Line) -> None:
+        """Hand on what is to stay, without waiting for the terminal."""
+        if self._closing:
+            self._write(lines)
+            return
+        with self._turn:
+            self._lines += lines
+            self._turn.notify_all()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._draw, name="screen", daemon=True)
+            self._thread.start()
+
+    def pause(self) -> None:
+        """Return when the region is gone and all lines so far are written."""
+        with self._turn:
+            self._pausing = True
+            self._turn.notify_all()
+            if self._thread is not None:
+                self._turn.wait_for(lambda: self._paused or self._closing)
+
+    def resume(self) -> None:
+        """Let the region come back."""
+        with self._turn:
+            self._pausing = False
+            self._turn.notify_all()
+
+    def close(self) -> None:
+        """Return when all lines are written and the region is gone for good."""
+        with self._turn:
+            self._closing = True
+            self._turn.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        """Draw until closed: the thread's whole life."""
+        began = time.monotonic()
+        while True:
+            with self._turn:
+                self._turn.wait_for(self._is_called, _FRAME_S)
+                lines, self._lines = tuple(self._lines), []
+                pausing, closing = self._pausing, self._closing
+            waited = time.monotonic() - began >= self._patience_s
+            self._step(lines, show=waited and not (pausing or closing or self._broken))
+            with self._turn:
+                self._paused = pausing
+                self._turn.notify_all()
+                if closing and not self._lines:
+                    return
+
+    def _is_called(self) -> bool:
+        return bool(self._lines) or self._closing or self._pausing != self._paused
+
+    def _step(self, lines: Sequence[Line], *, show: bool) -> None:
+        try:
+            size = self._size() if show or self._live else self._drawn_at
+            drawn = self._rows(size) if show else ()
+            if drawn and self._live is None:
+                self._write(lines)
+                self._start(size, drawn)
+            elif self._live is not None:
+                self._refresh(self._live, size, drawn, lines)
+                if not drawn:
+                    self._stop()
+            else:
+                self._write(lines)
+        except Exception:  # noqa: BLE001 - a broken screen must not end a run: plain lines go on
+            self._broken = True
+            with suppress(Exception):
+                self._stop()
+            with suppress(Exception):
+                self._write(lines)
+
+    def _rows(self, size: os.terminal_size) -> tuple[Row, ...]:
+        # One column and row less: the last cell would make some terminals wrap, a full screen would scroll.
+        return rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
+
+    def _write(self, lines: Sequence[Line]) -> None:
+        if not lines:
+            return
+        for line in lines:
+            for row in (line,) if self._broken else self._wrapped(line, self._size().columns):
+                self._file.write(redact(row.render(self._paint), self._secrets) + "\n")
+        self._file.flush()
+
+    def _start(self, size: os.terminal_size, drawn: tuple[Row, ...]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(
+            file=self._file,
+            force_terminal=True,
+            force_interactive=True,
+            force_jupyter=False,
+            legacy_windows=False,
+            color_system="standard" if self._colour else None,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            width=size.columns,
+            height=size.lines,
+            _environ={"TERM": self._term},
+        )
+        self._frame.rows, self._drawn_at = drawn, size
+        live = Live(
+            self._frame,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        owe(b"\x1b[?25h")
+        live.start(refresh=True)
+        self._live = live
+        self._owe()
+
+    def _refresh(self, live: Live, size: os.terminal_size, drawn: tuple[Row, ...], lines: Sequence[Line]) -> None:
+        """Draw the region anew below ``lines``; what did not change is left alone."""
+        from rich.console import ConsoleDimensions
+
+        if size != self._drawn_at:
+            self._make_up_for(live, size)
+            live.console.size = ConsoleDimensions(size.columns, size.lines)
+        elif drawn == self._frame.rows and not lines:
+            return
+        self._frame.rows, self._drawn_at = drawn or self._frame.rows, size
+        live.update(self._frame)
+        if lines:
+            wrapped = [self._text(row) for line in lines for row in self._wrapped(line, size.columns)]
+            live.console.print(*wrapped, sep="\n", soft_wrap=True)
+        elif drawn:
+            live.refresh()
+        self._owe()
+
+    def _make_up_for(self, live: Live, size: os.terminal_size) -> None:
+        """Erase the rows that a narrower window has made of ours: rich knows the old count only."""
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        widths = (sum(len(span.text) for span in row) for row in self._frame.rows)
+        more = sum(max(0, -(-width // size.columns) - 1) for width in widths if width)
+        up = ((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)) * min(more, size.lines)
+        live.console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2), *up))
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        try:
+            if live is not None:
+                live.stop()
+        finally:
+            owe(b"")
+
+    def _owe(self) -> None:
+        """Say how to take the region away without us: up to its first row, erase below, show the cursor."""
+        up = len(self._frame.rows) - 1
+        owe(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
+
+    def _wrapped(self, line: Line, width: int) -> Iterator[Line]:
+        """Yield a line broken at its spaces, as prose is: the terminal itself would break words."""
+        text = safe_text(redact(line.text, self._secrets))  # before it is broken: a secret in two is not found
+        lead = f"{line.lead} " if line.lead else ""
+        first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
+        yield line._replace(text=first[len(lead) :])
+        yield from (Line(row, None if lead else line.style) for row in rest)
+
+    def _text(self, line: Line) -> object:
+        from rich.text import Text
+
+        return Text.from_ansi(redact(line.render(self._paint), self._secrets))
+
+    def _clean(self, text: str) -> str:
+        """Make text fit to be shown; what may yet become a secret waits until it is known whether it does."""
+        ends = (secret[:length] for secret in self._secrets for length in range(_SHORTEST_BEGINNING, len(secret)))
+        begun = max((len(end) for end in ends if text.endswith(end)), default=0)
+        return safe_text(redact(text[: len(text) - begun], self._secrets))

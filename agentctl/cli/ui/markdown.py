@@ -1,0 +1,134 @@
+"""The final answer on a terminal: Markdown drawn, and nothing of it lost; anywhere else it stays as it is."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from agentctl.cli.ui.cells import cells
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import Markdown
+
+_NARROWEST = 20
+_MARKS = re.compile(
+    r"^[ ]{0,3}(?:\#{1,6}[ ]|>[ ]|```|~~~|\|.*\|\s*$|(?:[-*+]|\d{1,9}[.)])[ ])|\*\*\S|`[^`\n]+`|\]\(", re.MULTILINE
+)
+_FENCE_INFO = re.compile(r"^([ ]*(?:```+|~~~+))[^\n]*$", re.MULTILINE)
+_STYLES = {  # without backgrounds: nobody knows whether the terminal's is light or dark
+    "markdown.code": "cyan",
+    "markdown.block_quote": "dim",
+    "markdown.hr": "dim",
+    "markdown.item.number": "none",
+    "markdown.link": "none",
+    "markdown.link_url": "underline",
+    "markdown.table.border": "dim",
+    "markdown.table.header": "bold",
+}
+_PAINTED = re.compile(r"\x1b\[[0-9;]*m")
+_PADDING = re.compile(r"[ ]+((?:\x1b\[[0-9;]*m)*)$")
+_WORD = re.compile(r"\w+")
+
+
+def drawn(text: str, *, width: int) -> str:
+    """Return ``text`` (made safe before) as a terminal of ``width`` cells shows its Markdown.
+
+    Without Markdown in it, or where drawing would lose a word, it comes back unchanged.
+    """
+    if width < _NARROWEST or _MARKS.search(text) is None:
+        return text
+    try:
+        found = _draw(text, width)
+    except Exception:  # noqa: BLE001 - a parser of strangers' text may fail; the answer must not
+        return text
+    return found if _says_the_same(text, found, width) else text
+
+
+def _draw(text: str, width: int) -> str:
+    from rich.console import Console
+    from rich.theme import Theme
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=True,
+        force_jupyter=False,
+        legacy_windows=False,
+        color_system="standard",
+        markup=False,
+        emoji=False,
+        highlight=False,
+        theme=Theme(_STYLES),
+        _environ={},
+    )
+    console.print(_markdown(text))
+    rows = ["" if not _PAINTED.sub("", row).strip() else _PADDING.sub(r"\1", row) for row in out.getvalue().split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(rows)).strip("\n")
+
+
+def _markdown(text: str) -> Markdown:
+    """Return what rich draws: no HTML (a <none> is a word), no links to click, line breaks as they are."""
+    from markdown_it import MarkdownIt
+    from rich.markdown import CodeBlock, Heading, Markdown
+    from rich.padding import Padding
+    from rich.text import Text
+
+    class Title(Heading):
+        """A heading at the left."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            yield Text(self.text.plain, style="bold")
+
+    class Code(CodeBlock):
+        """Code without a background of its own."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            yield Padding(Text(self.text.plain.rstrip("\n"), style="cyan", overflow="fold"), (0, 0, 0, 4))
+
+    class Answer(Markdown):
+        elements = {  # noqa: RUF012 - rich's own shape
+            **Markdown.elements,
+            "heading_open": Title,
+            "fence": Code,
+            "code_block": Code,
+        }
+
+    answer = Answer("", hyperlinks=False)
+    parser = MarkdownIt("commonmark", {"html": False})
+    answer.parsed = parser.enable("table").disable(["image", "entity", "escape", "autolink"]).parse(text)
+    for token in answer.parsed:
+        _keep_what_stands(token.children or ())
+    return answer
+
+
+def _keep_what_stands(pieces: Sequence[Token]) -> None:
+    """Keep line breaks, lone stars and underscores: to those who operate machines ``*.log`` is no emphasis."""
+    opened: list[bool] = []
+    for piece, following in zip_longest(pieces, pieces[1:]):
+        literal = piece.type in ("em_open", "em_close")
+        if piece.type == "softbreak":
+            piece.type = "hardbreak"
+        elif piece.type == "strong_open":
+            begins = following.content if following is not None and following.type == "text" else "x"
+            literal = piece.markup == "__" or not begins[:1].isalnum()
+            opened.append(literal)
+        elif piece.type == "strong_close":
+            literal = opened.pop()
+        if literal:
+            piece.type, piece.tag, piece.nesting, piece.content = "text", "", 0, piece.markup
+
+
+def _says_the_same(text: str, found: str, width: int) -> bool:
+    """Whether every word is still there, in one piece but for breaks at the width, and no row is too wide."""
+    plain = _PAINTED.sub("", found)
+    if any(cells(row) > width for row in plain.split("\n")):
+        return False
+    left, words = "".join(plain.split()), _WORD.findall(_FENCE_INFO.sub(r"\1", text))
+    return all(word in left for word in words) and not Counter("".join(words)) - Counter(left)

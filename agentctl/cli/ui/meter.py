@@ -1,0 +1,220 @@
+"""What a screen knows of a run: a fold over its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from agentctl.core.events import (
+    AnswerStreamed,
+    ApprovalAsked,
+    CallDoubted,
+    CallHeld,
+    CallRetried,
+    CallSent,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    CallWaited,
+    ContextMeasured,
+    Event,
+    LimitsMeasured,
+    ModelAnswered,
+    Record,
+    RunFinished,
+    RunStarted,
+    ToolAllowed,
+    ToolDenied,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+from agentctl.core.messages import ToolCall, Usage
+from agentctl.core.results import LimitUse
+
+#: As much of a streamed answer as any screen can show.
+MOST_STREAMED = 16_000
+
+
+class Attempt(NamedTuple):
+    """One attempt: ``nano`` is its charge, or what it counts while in doubt; None: the price is unknown."""
+
+    id: str
+    model: str | None = None
+    state: Literal["held", "sent", "settled", "void", "in doubt"] = "held"
+    usage: Usage = Usage()
+    nano: int | None = 0
+    held_nano: int | None = 0
+    held_tokens: int = 0
+
+
+class Running(NamedTuple):
+    """A tool at work since then; None: nobody said when."""
+
+    call: ToolCall
+    since: datetime | None
+
+
+class Chosen(NamedTuple):
+    """What a run was asked, and what was chosen for it and by what."""
+
+    task: str = ""
+    agent: str = ""
+    provider: str = ""
+    provider_chosen_by: str = ""
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Who answers: ``openai/gpt-4o-mini``, or the provider alone."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
+
+
+_NOT_YET = Chosen()
+_NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """All that is known since the run began; amounts are in nano-dollars and tokens.
+
+    ``doing`` is what the run waits for, when no tool is at work, and ``since`` when that began. ``answer`` is the end
+    of what streams in. ``asked`` is the call that a person was asked about last. ``context`` is filled, of how much.
+    """
+
+    metered: bool = True
+    chosen: Chosen = _NOT_YET
+    started_at: datetime | None = None
+    turn: int = 0
+    calls: int = 0
+    tool_calls: int = 0
+    denied: int = 0
+    cost_nano: int = 0
+    cost_known: bool = True
+    in_doubt_nano: int = 0
+    held_nano: int = 0
+    tokens: int = 0
+    usage: Usage = _NO_USAGE
+    attempts: tuple[Attempt, ...] = ()
+    limits: tuple[LimitUse, ...] = ()
+    context: tuple[int, int] = (0, 0)
+    answer: str = ""
+    running: tuple[Running, ...] = ()
+    doing: str = ""
+    since: datetime | None = None
+    asked: ToolCall | None = None
+    finished: bool = False
+
+    def was_asked(self, call: ToolCall) -> bool:
+        """Whether a person was asked about ``call`` last."""
+        return self.asked is not None and (self.asked.id, self.asked.name) == (call.id, call.name)
+
+
+def follow(meter: Meter, record: Record) -> Meter:
+    """Return the meter after ``record``."""
+    return advance(meter, record.event, record.at)
+
+
+def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
+    """Return the meter after ``event``, which happened ``at``."""
+    match event:
+        case RunStarted():
+            chosen = Chosen(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
+            meter = replace(meter, metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
+            return _now(meter, "getting ready", at)
+        case TurnStarted():
+            return replace(meter, turn=event.turn)
+        case ContextMeasured():
+            return replace(meter, context=(event.tokens, event.limit))
+        case LimitsMeasured():
+            return replace(meter, limits=event.limits)
+        case CallHeld() | CallSent() | CallSettled() | CallVoided() | CallDoubted():
+            return _charged(meter, event, at)
+        case CallWaited():
+            return _now(replace(meter, answer=""), waited_words(event), at)
+        case CallUnsettled():
+            return _now(meter, f"waiting for the ledger: {event.reason}", at)
+        case CallRetried():
+            return _now(replace(meter, answer=""), f"trying again: {event.reason}", at)
+        case AnswerStreamed():
+            meter = meter if meter.answer else _now(meter, "answering", at)
+            return replace(meter, answer=(meter.answer + event.text)[-MOST_STREAMED:])
+        case ModelAnswered():
+            answer = "" if event.tool_calls else meter.answer
+            return _now(replace(_answered_by(meter, event.model), answer=answer), "", at)
+        case ApprovalAsked():
+            return _now(replace(meter, asked=event.call), "asking you", at)
+        case ToolAllowed():
+            return _now(meter, "", at)
+        case ToolStarted():
+            return replace(meter, running=(*meter.running, Running(event.call, at)), doing="", since=at)
+        case ToolFinished():
+            left = _without(meter.running, event.call)
+            return replace(meter, tool_calls=meter.tool_calls + 1, running=left, since=at)
+        case ToolDenied():
+            return _now(replace(meter, denied=meter.denied + 1), "", at)
+        case RunFinished():
+            return replace(meter, finished=True)
+        case _:
+            return meter
+
+
+def waited_words(event: CallWaited) -> str:
+    """Return what a call waits for: the model with its address, or the holds of other runs."""
+    if event.reason != "provider":
+        return "waiting for the holds of other runs"
+    name = f"{event.provider}/{event.model}" if event.model else event.provider or "the provider"
+    there = f" at {event.base_url}" if event.base_url else ""
+    return f"waiting for {name}{there} to recover from failed calls"
+
+
+def _now(meter: Meter, doing: str, at: datetime | None) -> Meter:
+    return replace(meter, doing=doing, since=at)
+
+
+def _without(running: tuple[Running, ...], call: ToolCall) -> tuple[Running, ...]:
+    place = next((place for place, each in enumerate(running) if each.call == call), None)
+    return running if place is None else running[:place] + running[place + 1 :]
+
+
+def _charged(
+    meter: Meter, event: CallHeld | CallSent | CallSettled | CallVoided | CallDoubted, at: datetime | None
+) -> Meter:
+    """Enter what an attempt does into its own row and into the totals."""
+    rows = meter.attempts
+    place = next((place for place in reversed(range(len(rows))) if rows[place].id == event.attempt_id), len(rows))
+    row = rows[place] if place < len(rows) else Attempt(event.attempt_id, meter.chosen.model)
+    let_go = (row.held_nano or 0) if row.state in ("held", "sent") and place < len(rows) else 0
+    match event:
+        case CallHeld():
+            row = Attempt(event.attempt_id, event.model, "held", Usage(), 0, event.hold_nano, event.hold_tokens)
+            meter = replace(meter, held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
+        case CallSent():
+            row = row._replace(state="sent") if row.state == "held" else row
+            meter = _now(replace(meter, calls=meter.calls + 1, answer=""), "asking", at)
+        case CallSettled():
+            row = row._replace(state="settled", usage=event.usage, nano=event.cost_nano)
+            meter = replace(
+                meter,
+                cost_nano=meter.cost_nano + (event.cost_nano or 0),
+                cost_known=meter.cost_known and event.cost_nano is not None,
+                tokens=meter.tokens + event.usage.total_tokens,
+                usage=meter.usage + event.usage,
+                held_nano=meter.held_nano - let_go,
+            )
+        case CallVoided():
+            row = row._replace(state="void", nano=0)
+            meter = replace(meter, held_nano=meter.held_nano - let_go)
+        case CallDoubted():
+            row = row._replace(state="in doubt", nano=event.nano)
+            doubt, tokens = meter.in_doubt_nano + (event.nano or 0), meter.tokens + event.tokens
+            meter = replace(meter, in_doubt_nano=doubt, tokens=tokens, held_nano=meter.held_nano - let_go)
+    return replace(meter, attempts=(*rows[:place], row, *rows[place + 1 :]))
+
+
+def _answered_by(meter: Meter, model: str | None) -> Meter:
+    """Name in the last row who answered, where that is known."""
+    if model is None or not meter.attempts:
+        return meter
+    return replace(meter, attempts=(*meter.attempts[:-1], meter.attempts[-1]._replace(model=model)))

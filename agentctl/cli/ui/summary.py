@@ -1,0 +1,78 @@
+"""What stands at the end of a run: one line, and the line to paste after a trip."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from decimal import ROUND_UP, Decimal
+
+from agentctl.cli.ui.colour import Paint, Style
+from agentctl.cli.ui.format import amount, limit, money, plural, seconds
+from agentctl.core.pricing import to_usd
+from agentctl.core.results import BreakerInfo, LimitUse, RunResult
+from agentctl.core.text import safe_text
+
+_SHORT = 6
+_MOST_TO_PASTE = 1000  # characters of a word: a longer task is known to who wrote it
+
+
+def summary(result: RunResult, paint: Paint) -> str:
+    """Return the one line: status, turns, money, time, run; what has no meters shows none."""
+    style: Style = "green" if result.status == "done" else "red"
+    parts = [paint(result.status.replace("_", " "), style)]
+    if result.metered:
+        parts += [plural(result.turns, "turn"), *_spent(result)]
+    parts += [seconds(result.duration_s), f"run {short(result.run_id)}"]
+    return " · ".join(parts)
+
+
+def short(run_id: str) -> str:
+    """Return how an id begins: enough to name the run again."""
+    return run_id[:_SHORT]
+
+
+def _spent(result: RunResult) -> list[str]:
+    limits = {use.name: use for use in result.limits}
+    task, hour = limits.get("max_cost_per_task"), limits.get("max_cost_per_hour")
+    cost = "cost unknown" if result.cost_nano is None else money(result.cost_nano)
+    parts = [cost + _of(task)]
+    if result.in_doubt_nano:
+        parts.append(f"{money(result.in_doubt_nano)} in doubt")
+    if nested := _by_nested_runs(result, task):
+        parts.append(f"{money(nested)} by nested runs")
+    if hour is not None and hour.ceiling is not None:
+        parts.append(f"hour {amount(hour.used, hour.unit)}{_of(hour)}")
+    return parts
+
+
+def _by_nested_runs(result: RunResult, task: LimitUse | None) -> int:
+    """Return what counts against the run's limit and is not its own, in nano-dollars; 0 where nobody knows."""
+    if task is None or result.cost_nano is None or result.in_doubt_nano is None:
+        return 0
+    return max(0, task.used - result.cost_nano - result.in_doubt_nano)
+
+
+def _of(use: LimitUse | None) -> str:
+    return f" of {limit(use.ceiling, use.unit)}" if use is not None and use.ceiling is not None else ""
+
+
+def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
+    """Return the command that ran, with the limit raised: a line to paste, whole but for very long words."""
+    flag = "--" + breaker.limit.replace("_", "-")
+    old = {flag, flag.removesuffix("-per-task")}
+    kept = [
+        word
+        for before, word in zip(("", *command), command, strict=False)
+        if word.partition("=")[0] not in old and before not in old
+    ]
+    words = [word if len(word) <= _MOST_TO_PASTE else "…" for word in kept]
+    return safe_text(shlex.join([*words, flag, higher(breaker)]))
+
+
+def higher(breaker: BreakerInfo) -> str:
+    """Return a limit that would have let the call through: twice the old one, or more where that is too little."""
+    wanted = max(2 * (breaker.ceiling or 0), breaker.would_be)
+    if breaker.unit != "nano_usd":
+        return str(wanted)
+    usd = to_usd(wanted)
+    return f"{usd.quantize(Decimal('0.01'), rounding=ROUND_UP):f}"

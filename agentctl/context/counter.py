@@ -1,0 +1,165 @@
+"""How a run counts tokens: cheaply while there is room, then by a vocabulary, and as its model reports them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import ceil
+
+from agentctl.context.calibration import Expected, Line, Report, believable, learned
+from agentctl.context.measure import Measure
+from agentctl.core.messages import Message, ToolSpec, Usage
+
+Count = Callable[[str], int]
+Load = Callable[[], Count | None]
+"""Brings a vocabulary, which takes a part of a second; None: there is none here."""
+
+_REPORTS = 16
+_BEGIN, _NEED = 0.5, 0.75  # of the limit: where a vocabulary begins to load, and where it is waited for
+_NOTABLE, _NOTABLE_FIXED = 0.02, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """A way of counting before any report. ``margin_learned`` is its margin after one."""
+
+    way: str
+    expected: Expected
+    margin: float
+    margin_learned: float
+
+    def measure(self, count: Count, line: Line | None = None) -> Measure:
+        """Return how to count by it; ``line`` is what reports have taught."""
+        factor, fixed = self.expected.line if line is None else line
+        way = self.way if line is None else f"{self.way}, calibrated"
+        margin = self.margin if line is None else self.margin_learned
+        return Measure(count=count, way=way, factor=factor, margin=margin, fixed=ceil(fixed))
+
+
+@dataclass(slots=True)
+class _Scale:
+    """One yardstick in use. ``before`` is what earlier runs have learned with it."""
+
+    yardstick: Yardstick
+    count: Count
+    before: Line | None
+    note: str = ""
+    measure: Measure = field(init=False)
+    line: Line | None = field(init=False)
+    reports: deque[Report] = field(default_factory=lambda: deque(maxlen=_REPORTS))
+
+    def __post_init__(self) -> None:
+        self._draw(self.before)
+
+    def without_vocabulary(self) -> None:
+        """Say that this is not by choice."""
+        self.note = " (its vocabulary is not installed)"
+        self._draw(self.line)
+
+    def _draw(self, line: Line | None) -> None:
+        measure = self.yardstick.measure(self.count, line)
+        self.line, self.measure = line, replace(measure, way=measure.way + self.note)
+
+    def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
+        """Take in what a request came to; False where that is not believed."""
+        own = replace(self.measure, factor=1.0, fixed=0).request(messages, tools)
+        report, expected = Report(own, tokens), self.yardstick.expected
+        if self.before is not None:
+            expected = expected.known(self.before)
+        if not believable(report, self.line or expected.line, self.reports[-1] if self.reports else None):
+            return False
+        self.reports.append(report)
+        self._draw(learned(expected, self.reports))
+        return True
+
+
+class Gauge:
+    """Says how to count now. ``rough`` needs nothing; ``exact`` is better, and loaded when a request fills half.
+
+    ``known`` is what earlier runs have learned, by the names of the ways.
+    """
+
+    def __init__(
+        self,
+        rough: Yardstick,
+        rough_count: Count,
+        *,
+        exact: Yardstick | None = None,
+        load: Load | None = None,
+        known: Mapping[str, Line] | None = None,
+    ) -> None:
+        self._known = known or {}
+        self._scale = _Scale(rough, rough_count, self._known.get(rough.way))
+        self._scales = [self._scale]
+        self._exact, self._load = exact, load
+        self._found: list[Count | None] = []
+        self._thread: threading.Thread | None = None
+        self._last: tuple[tuple[Message, ...], tuple[ToolSpec, ...], int] | None = None
+
+    @property
+    def measure(self) -> Measure:
+        """How to count now."""
+        return self._scale.measure
+
+    @property
+    def news(self) -> Mapping[str, Line]:
+        """What this run has learned and earlier ones did not know, by the names of the ways."""
+        return {
+            scale.yardstick.way: scale.line
+            for scale in self._scales
+            if scale.reports and scale.line and _notable(scale.line, scale.before or scale.yardstick.expected.line)
+        }
+
+    async def ready(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
+        """Return how to count a request that may have ``limit`` tokens; waits for the vocabulary where it may not fit.
+
+        What surely fills less than half is counted roughly: it can neither be cut nor be warned of.
+        """
+        if self._load is not None and limit:
+            most = self.measure.request(messages, tools) * (1 + self.measure.margin)
+            if most > limit * _BEGIN and self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._fetch, args=(self._load, messages, tools), name="vocabulary", daemon=True
+                )
+                self._thread.start()
+            if most > limit * _NEED and self._thread is not None:
+                import anyio.to_thread  # noqa: PLC0415 - who only counts has no loop
+
+                await anyio.to_thread.run_sync(self._thread.join, abandon_on_cancel=True)
+            if self._found:
+                self._take_over(self._found[0])
+        return self.measure
+
+    def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:
+        """Take in what a provider reports of a request (cached input included); None teaches nothing."""
+        if usage is not None and self._scale.learn(messages, tools, usage.input_tokens):
+            self._last = (messages, tools, usage.input_tokens)
+
+    def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
+        count = None
+        with suppress(Exception):  # without a vocabulary a run goes on as before
+            count = load()
+            if count is not None:
+                Measure(count=count).request(messages, tools)  # it remembers: no turn counts all of them
+        self._found.append(count)
+
+    def _take_over(self, count: Count | None) -> None:
+        """Count by the vocabulary from now on, or say that there is none."""
+        self._load = None
+        if count is None or self._exact is None:
+            self._scale.without_vocabulary()
+            return
+        self._scale = _Scale(self._exact, count, self._known.get(self._exact.way))
+        self._scales.append(self._scale)
+        if self._last is not None:
+            self._scale.learn(*self._last)
+            self._last = None
+
+
+def _notable(line: Line, before: Line) -> bool:
+    return (
+        abs(line.factor - before.factor) > _NOTABLE * before.factor or abs(line.fixed - before.fixed) > _NOTABLE_FIXED
+    )

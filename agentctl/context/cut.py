@@ -1,0 +1,189 @@
+"""Cuts a conversation to a size: the least relevant goes, what must stay loses its middles. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple
+
+from agentctl.context.digest import Digest, joined, split
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.message_cache import Known
+from agentctl.context.relevance import best_first, look, relevances, worth_of
+from agentctl.context.tokens import LEAST_LEFT
+from agentctl.context.units import Unit
+from agentctl.core.messages import Message, Role
+
+_DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
+_MOST_TOLD = 60  # units that get lines: more than any room for a digest holds
+_LEAST_LINE = 4  # tokens
+_SEAM = 2  # tokens that two texts may take more apart than together
+_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
+_SUMMARY_SHARE = 6  # of the room beside that: for a model's summary in it
+
+
+class Cut(NamedTuple):
+    """What is left: each message with its place in what was given, and the tokens of all. It may still be too much."""
+
+    kept: tuple[tuple[int, Message], ...]
+    tokens: int
+
+
+def cut(
+    messages: Sequence[Message],
+    room: int,
+    *,
+    keep_user: int,
+    keep_assistant: int,
+    more: Mapping[int, int] | None = None,
+    cut_to_percent: int = 50,
+    measure: Measure = PLAIN,
+    summary: str = "",
+    known: Known | None = None,
+    sizes: Sequence[int] = (),
+) -> Cut:
+    """Return ``messages`` cut to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
+
+    ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
+    ``known`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
+    """
+    known = Known(0) if known is None else known
+    desk = _Desk(messages, more or {}, measure, sizes or known.sizes(messages, measure))
+    task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
+    before = desk.take_digest(task) if task is not None else Digest()
+    spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
+    spare += min(room // _SUMMARY_SHARE, measure.text(summary or before.summary) * 5 // 4)  # each line has a mark
+    half, limit = room * cut_to_percent // 100 - spare, room - spare
+
+    units, seen = known.seen(messages)
+    sound = [unit for unit in units if unit.sound]
+    newest = frozenset(sound[-1].places if sound else ())
+    broken = [unit for unit in units if not unit.sound]
+    desk.drop(broken)
+    if room // 2 >= LEAST_LEFT:
+        desk.level(desk.of("tool"), room // 2)
+
+    stay = newest | _must_stay(messages, sound, keep_user, keep_assistant)
+    free = [place for place, unit in enumerate(units) if unit.sound and stay.isdisjoint(unit.places)]
+    loose = [units[place] for place in free]
+    weights = desk.weights(loose)
+    fixed = desk.tokens - sum(weights)
+    goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
+    looks = [seen[place] for place in free]
+    worth = worth_of(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
+    gone: list[Unit] = []  # the least relevant first; of two that are as relevant the older
+    if (excess := desk.tokens - goal) > 0:
+        scores = relevances(looks, worth)
+        for place in sorted(range(len(loose)), key=scores.__getitem__):
+            if excess <= 0:
+                break
+            excess -= weights[place]
+            gone.append(loose[place])
+        desk.drop(gone)
+
+    if desk.tokens > max(room * 3 // 4, half):  # else the next cut would come too soon
+        desk.squeeze([place for place in desk.of("tool") if place not in newest], limit)
+    for roles in (("tool",), ("tool", "assistant")):
+        if desk.tokens > limit:
+            desk.squeeze(desk.of(*roles), limit)
+    if task is not None:
+        left = min(spare, room - desk.tokens)
+        digest = Digest(before.messages + len(messages) - len(desk.left), (), summary or before.summary)
+        if not summary:
+            told = sorted((*broken, *gone[-_MOST_TOLD:]))
+            lines = joined(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
+            frame = measure.text(digest.text(left, measure))
+            digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
+        desk.append(task, digest.text(left, measure))
+        if desk.tokens > room:  # some ways of counting find more in a whole than in its parts
+            desk.take_digest(task)
+    return Cut(tuple(desk.left.items()), desk.tokens)
+
+
+class _Desk:
+    """A conversation being cut: what is left of it, by place, and its tokens."""
+
+    def __init__(
+        self, messages: Sequence[Message], more: Mapping[int, int], measure: Measure, sizes: Sequence[int]
+    ) -> None:
+        self._measure, self._more = measure, more
+        self.left = dict(enumerate(messages))
+        self._sizes = list(sizes)
+        for place, tokens in more.items():
+            self._sizes[place] += tokens
+        self.tokens = sum(self._sizes)
+
+    def of(self, *roles: str) -> list[int]:
+        return [place for place, message in self.left.items() if message.role in roles]
+
+    def weights(self, units: Iterable[Unit]) -> list[int]:
+        size = self._sizes.__getitem__
+        return [sum(map(size, unit.places)) for unit in units]
+
+    def drop(self, units: Iterable[Unit]) -> None:
+        for place in chain.from_iterable([unit.places for unit in units]):
+            del self.left[place]
+            self.tokens -= self._sizes[place]
+
+    def append(self, place: int, text: str) -> None:
+        if text:
+            self._rewrite(place, self.left[place].text + text)
+
+    def take_digest(self, place: int) -> Digest:
+        words, digest = split(self.left[place].text)
+        self._rewrite(place, words)
+        return digest
+
+    def level(self, places: Collection[int], most: int) -> None:
+        """Cut every text down to ``most`` tokens."""
+        for place in places:
+            if self._sizes[place] > most:
+                self._rewrite(place, self._measure.cut_middle(self.left[place].text, most))
+
+    def squeeze(self, places: Collection[int], limit: int) -> None:
+        """Cut the longest texts to one common length, so that they take half of what the rest leaves them."""
+        sizes = sorted(self._measure.text(self.left[place].text) for place in places)
+        left = (limit - (self.tokens - sum(sizes))) // 2
+        for place, size in enumerate(sizes):
+            share = left // (len(sizes) - place)
+            if size > share:
+                self.level(places, max(share, LEAST_LEFT))
+                return
+            left -= size
+
+    def _rewrite(self, place: int, text: str) -> None:
+        message = self.left[place]
+        if text == message.text:
+            return
+        self.left[place] = replace(message, text=text)
+        size = self._measure.message(self.left[place]) + self._more.get(place, 0)
+        self.tokens += size - self._sizes[place]
+        self._sizes[place] = size
+
+
+def _must_stay(messages: Sequence[Message], sound: Sequence[Unit], keep_user: int, keep_assistant: int) -> set[int]:
+    roles = [message.role for message in messages]
+    systems = [place for place, role in enumerate(roles) if role == "system"]
+    users = [place for place, role in enumerate(roles) if role == "user"]
+    assistants = [unit.places[0] for unit in sound if roles[unit.places[0]] == "assistant"]
+    last_users = users[max(0, len(users) - keep_user) :]
+    return {*systems, *users[:1], *last_users, *assistants[max(0, len(assistants) - keep_assistant) :]}
+
+
+def _latest(left: Mapping[int, Message], newest: Collection[int]) -> list[Message]:
+    users = [message for message in left.values() if message.role == "user"]
+    return [*users[-1:], *(left[place] for place in sorted(newest))]
+
+
+def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Measure) -> tuple[str, ...]:
+    """Return the most relevant lines that fit ``room`` tokens together, in their order."""
+    said = [Message(_ROLES.get(line.partition(":")[0], "tool"), line) for line in lines]
+    kept: list[int] = []
+    for place in best_first([look([message]) for message in said], worth):
+        if room < _LEAST_LINE:
+            break
+        if (size := measure.text(f"\n- {lines[place]}")) <= room:
+            room -= size
+            kept.append(place)
+    return tuple(lines[place] for place in sorted(kept))

@@ -1,0 +1,158 @@
+"""A few lines about what was cut from a conversation, made without a model, and a model's summary of it. Pure.
+
+They stand behind the task, in its message: so no role follows itself that did not before, and what a tool said stays
+out of the system message. They are bounded, and found again at the next cut: then one digest becomes of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.relevance import passage
+from agentctl.context.tokens import LEAST_LEFT, as_json
+from agentctl.core.messages import Message, ToolCall
+
+_FORM = (
+    r"\n\n\[Cut here to save room: ([0-9]{1,9}) earlier messages?\. Notes on them, no instructions:"
+    r"((?:\n> [^\n]*)*)((?:\n- [^\n]*)*)\n\]\Z"
+)
+_ARGUMENTS, _SAID, _OUTCOME = 80, 100, 80  # characters
+_NONE: Mapping[str, int] = MappingProxyType({})
+_SEAMS = (1, 8, 32)  # tokens that texts may take more together than apart: seldom more than one
+_MOST_LINES = 200  # more than any room for a digest holds
+
+
+class Digest(NamedTuple):
+    """How many messages were cut so far, and a line about each unit of them that was worth one, oldest first.
+
+    ``summary`` is a model's, of what was cut before these lines began; each of its lines stands behind a ``>``.
+    """
+
+    messages: int = 0
+    lines: tuple[str, ...] = ()
+    summary: str = ""
+
+    def text(self, max_tokens: int, measure: Measure = PLAIN) -> str:
+        """Return the digest in at most ``max_tokens``: the newest lines that fit; empty if not even its frame does.
+
+        A summary comes before the lines, its middle cut where it is too long.
+        """
+        if not self.messages:
+            return ""
+        frame = _written(self.messages, "", ())
+        left = max_tokens - measure.text(frame)
+        if left < 0:
+            return ""
+        quoted = _quoted(self.summary, left, measure)
+        left -= measure.text(quoted)
+        kept: list[str] = []
+        for line in reversed(self.lines):
+            left -= measure.text(f"\n- {line}")
+            if left < 0:
+                break
+            kept.append(line)
+        return _written(self.messages, quoted, kept[::-1])
+
+
+def split(text: str) -> tuple[str, Digest]:
+    """Return a task's message as the user's own words and the digest behind them."""
+    found = re.search(_FORM, text) if text.endswith("\n]") else None
+    if found is None:
+        return text, Digest()
+    quoted, lines = ([line[2:] for line in part.split("\n")[1:]] for part in found.groups()[1:])
+    return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
+
+
+def notes(messages: Iterable[Message]) -> tuple[str, Digest]:
+    """Return what stands behind the task of a conversation about what was cut from it, as text and read."""
+    task = next((message.text for message in messages if message.role == "user"), "")
+    words, digest = split(task)
+    return task[len(words) :], digest
+
+
+def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
+    """Return the digest of what ``before`` tells of and of the units cut now.
+
+
+    Of each the words are shown that are ``worth`` most. The same call again replaces its line.
+    """
+    lines: dict[str, str] = {}
+    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _lines(unit, worth))):
+        said = line.partition(" -> ")[0]
+        lines.pop(said, None)
+        lines[said] = line
+    return Digest(before.messages + sum(map(len, units)), tuple(lines.values()), before.summary)
+
+
+def retold(
+    messages: Sequence[Message], summary: str, *, room: int, measure: Measure = PLAIN
+) -> tuple[Message, ...] | None:
+    """Return a conversation that was cut, with ``summary`` in place of all the notes behind its task.
+
+    The whole is at most ``room`` tokens; None where there are no notes, or no room for a summary.
+    """
+    place = next((place for place, message in enumerate(messages) if message.role == "user"), None)
+    if place is None:
+        return None
+    words, before = split(messages[place].text)
+    bare = replace(messages[place], text=words)
+    most = room - measure.conversation(messages) + measure.message(messages[place])
+    for spare in _SEAMS:
+        text = Digest(before.messages, (), summary).text(most - measure.message(bare) - spare, measure)
+        if not before.messages or not split(text)[1].summary:
+            return None
+        if measure.message(told := replace(bare, text=words + text)) <= most:
+            return (*messages[:place], told, *messages[place + 1 :])
+    return None
+
+
+def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
+    """Return a summary with a mark before each line, in at most ``max_tokens``; empty where that is next to nothing."""
+    most = max_tokens
+    while summary and most >= LEAST_LEFT:
+        quoted = "".join(f"\n> {line}" for line in measure.cut_middle(summary, most).split("\n"))
+        if measure.text(quoted) <= max_tokens:
+            return quoted
+        most = most * 7 // 8
+    return ""
+
+
+def _written(messages: int, quoted: str, lines: Sequence[str]) -> str:
+    count = f"{messages} earlier message{'' if messages == 1 else 's'}"
+    notes = "".join(f"\n- {line}" for line in lines)
+    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{notes}\n]"
+
+
+def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
+    first, *answers = unit
+    if first.role in ("user", "assistant") and (said := _told(first.text, worth)):
+        yield f"{first.role}: {said}"
+    for place, call in enumerate(first.tool_calls):
+        answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
+        if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
+            answer = answers[place]
+        yield f"{_call(call)} -> {_outcome(answer, worth)}"
+
+
+def _call(call: ToolCall) -> str:
+    arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
+    return f"{_short(call.name, _OUTCOME)}({_short(arguments, _ARGUMENTS)})"
+
+
+def _told(text: str, worth: Mapping[str, int]) -> str:
+    said = _short(text, _SAID)
+    return said if len(said) < _SAID else passage(text, worth, _SAID)
+
+
+def _outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
+    return (passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
+
+
+def _short(text: str, most: int) -> str:
+    plain = " ".join(text[: 4 * most].split())
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -1,0 +1,257 @@
+"""Conversations as users of OpenAI, Anthropic and Ollama write them: read into messages, and written back. Pure.
+
+Whatever cannot be read is refused with its place: a message that is left out of the count would break the limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn, get_args
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.tokens import PER_MESSAGE, as_json
+from agentctl.core.errors import UsageError
+from agentctl.core.messages import Message, Role, ToolCall, ToolSpec
+
+_TEXT = ("text", "input_text", "output_text")
+_THOUGHT = {"thinking": "thinking", "redacted_thinking": "data"}
+_ROLES = "system, developer, user, assistant and tool"
+
+
+class Part(NamedTuple):
+    """A message as it was understood: from which place, and from which block if that was an answer among others.
+
+    ``more`` is what is sent with it, and never cut: thoughts, a name.
+    """
+
+    message: Message
+    place: int
+    block: int | None = None
+    more: str = ""
+
+
+def read_tools(tools: object, measure: Measure = PLAIN) -> int:
+    """Return the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
+        refuse("tools", f"must be a list of tools, and is {kind_of(tools)}")
+    tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
+    return max(0, tokens + measure.fixed) if tokens else 0
+
+
+def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
+    """Return what was ``given`` as far as it is left: itself when all of it is, else a copy.
+
+    ``before`` are all parts of it, ``after`` those that are left, each with its text of now.
+    """
+    if len(before) == len(after) and all(part.message is message for part, message in after):
+        return given
+    if not isinstance(given, Mapping):
+        return after[0][1]
+    answers = {part.block: message.text for part, message in after if part.block is not None}
+    own = next((message.text for part, message in after if part.block is None), None)
+    content = given.get("content")
+    if not isinstance(content, (list, tuple)):
+        return {**given, "content": own}
+    kept: list[object] = []
+    rest = own or ""
+    for place, block in enumerate(content):
+        if block["type"] == "tool_result":
+            if place in answers:
+                kept.append(_answer(block, answers[place]))
+        elif block["type"] not in _TEXT:
+            kept.append(block)
+        elif rest.startswith(block["text"]):
+            kept += [block] if own is not None else []
+            rest = rest[len(block["text"]) :]
+        elif rest:
+            kept.append({**block, "text": rest})
+            rest = ""
+    if rest:
+        kept.append({"type": "text", "text": rest})
+    return {**given, "content": kept}
+
+
+def parts_of(place: int, given: object) -> Iterator[Part]:
+    """Yield what one message holds; only Anthropic's user speaks and answers in one.
+
+    Raises:
+        UsageError: it is none that a provider takes.
+    """
+    where = f"messages[{place}]"
+    if isinstance(given, Message):
+        yield Part(_checked(where, given), place)
+        return
+    if not isinstance(given, Mapping):
+        dump = "write it as a dict"
+        hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
+        refuse(where, f"must be a message or a dict, and is {kind_of(given)}", hint)
+    if given.get("images"):
+        refuse(where, "holds images, and only text can be counted")
+    role = given.get("role")
+    content = given.get("content")
+    more = "".join(value for key in ("name", "thinking") if isinstance(value := given.get(key), str))
+    match role:
+        case "system" | "developer":
+            text, thoughts = _text(where, content)
+            yield Part(Message("system", text), place, more=more + thoughts)
+        case "user":
+            yield from _from_user(where, place, content, more)
+        case "assistant":
+            calls = (*_calls(where, given.get("tool_calls")), *_uses(where, content))
+            text, thoughts = _text(where, content, beside="tool_use", empty=bool(calls))
+            yield Part(Message("assistant", text, calls), place, more=more + thoughts)
+        case "tool":
+            answered = given.get("tool_call_id")
+            if answered is not None and not isinstance(answered, str):
+                refuse(f"{where}.tool_call_id", f"must be a string, and is {kind_of(answered)}")
+            text, thoughts = _text(where, content)
+            yield Part(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
+        case _:
+            said = "has no role" if role is None else f"has the role {role!r}, which no provider knows"
+            refuse(where, said, f"the roles are {_ROLES}")
+
+
+def _from_user(where: str, place: int, content: object, more: str) -> Iterator[Part]:
+    """Read a user's message; the answers of tools among Anthropic's blocks come first, wherever they stand."""
+    blocks = content if isinstance(content, (list, tuple)) else ()
+    answers = [
+        (n, block)
+        for n, block in enumerate(blocks)
+        if isinstance(block, Mapping) and block.get("type") == "tool_result"
+    ]
+    for number, block in answers:
+        at = f"{where}.content[{number}]"
+        answered = block.get("tool_use_id")
+        if not isinstance(answered, str):
+            refuse(f"{at}.tool_use_id", f"must be a string, and is {kind_of(answered)}")
+        inner = block.get("content")
+        text = "" if inner is None or inner == [] else _text(at, inner)[0]
+        yield Part(Message("tool", text, tool_call_id=answered), place, number)
+    if not answers or len(answers) < len(blocks):
+        text, thoughts = _text(where, content, beside="tool_result")
+        yield Part(Message("user", text), place, more=more + thoughts)
+
+
+def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, str]:
+    """Return the text of a content, its blocks joined, and the thoughts among them.
+
+    ``beside`` is the one other kind of block that may stand there; ``empty``: there need not be any text.
+    """
+    if isinstance(content, str):
+        return content, ""
+    if empty and (content is None or content == []):
+        return "", ""
+    if not isinstance(content, (list, tuple)):
+        refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {kind_of(content)}")
+    if not content:
+        refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
+    said: list[str] = []
+    more: list[str] = []
+    for number, block in enumerate(content):
+        at = f"{where}.content[{number}]"
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if not isinstance(block, Mapping):
+            refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {kind_of(block)}")
+        if kind in _TEXT or kind in _THOUGHT:
+            key = _THOUGHT.get(str(kind), "text")
+            text = block.get(key)
+            if not isinstance(text, str):
+                refuse(f"{at}.{key}", f"must be a string, and is {kind_of(text)}")
+            if kind in _TEXT:
+                said.append(text)
+            else:
+                more.append(text)
+        elif kind != (beside or None):
+            known = f"text, {beside}" if beside else "text"
+            refuse(at, f"is a block of type {kind!r}, which cannot be counted there", f"what may stand there: {known}")
+    return "".join(said), "".join(more)
+
+
+def _calls(where: str, calls: object) -> Iterator[ToolCall]:
+    """Read OpenAI's and Ollama's calls; the latter's have no ids and arguments that are parsed already."""
+    if calls is None:
+        return
+    if not isinstance(calls, (list, tuple)):
+        refuse(f"{where}.tool_calls", f"must be a list, and is {kind_of(calls)}")
+    for number, call in enumerate(calls):
+        at = f"{where}.tool_calls[{number}]"
+        if isinstance(call, ToolCall):
+            yield call
+            continue
+        asked = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(call, Mapping) or not isinstance(asked, Mapping):
+            refuse(at, 'must be a dict with a "function"')
+        yield _call(at, call.get("id"), asked.get("name"), asked.get("arguments"))
+
+
+def _uses(where: str, content: object) -> Iterator[ToolCall]:
+    """Read Anthropic's calls, which are blocks of the content."""
+    for number, block in enumerate(content if isinstance(content, (list, tuple)) else ()):
+        if isinstance(block, Mapping) and block.get("type") == "tool_use":
+            yield _call(f"{where}.content[{number}]", block.get("id"), block.get("name"), block.get("input"))
+
+
+def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
+    if not isinstance(name, str):
+        refuse(f"{at}.name", f"must be a string, and is {kind_of(name)}")
+    if call_id is not None and not isinstance(call_id, str):
+        refuse(f"{at}.id", f"must be a string, and is {kind_of(call_id)}")
+    if isinstance(arguments, str):
+        try:
+            parsed = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            parsed = None  # models write what is no JSON: it is sent, so it counts
+        arguments = parsed if isinstance(parsed, dict) else {"": arguments}
+    if not isinstance(arguments, Mapping):
+        if arguments is not None:
+            refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {kind_of(arguments)}")
+        arguments = {}
+    _jsonable(at, arguments)
+    return ToolCall(call_id or "", name, arguments)
+
+
+def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
+    if isinstance(tool, ToolSpec):
+        return measure.schemas((tool,))
+    if not isinstance(tool, Mapping):
+        refuse(where, f"must be a tool's schema as a dict, and is {kind_of(tool)}")
+    _jsonable(where, tool)
+    return PER_MESSAGE + measure.text(as_json(tool))
+
+
+def _jsonable(where: str, value: object) -> None:
+    try:
+        as_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} cannot be written as JSON: {error}") from error
+
+
+def _checked(where: str, message: Message) -> Message:
+    if message.role not in get_args(Role):
+        refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
+    if not isinstance(message.text, str):
+        refuse(f"{where}.text", f"must be a string, and is {kind_of(message.text)}")
+    for number, call in enumerate(message.tool_calls):
+        _jsonable(f"{where}.tool_calls[{number}].arguments", call.arguments)
+    return message
+
+
+def _answer(block: Mapping[str, object], text: str) -> object:
+    """Return a tool's answer with its text of now; untouched as long as that is the text it had."""
+    inner = block.get("content")
+    had = "".join(one["text"] for one in inner) if isinstance(inner, (list, tuple)) else inner or ""
+    return block if had == text else {**block, "content": text}
+
+
+def kind_of(value: object) -> str:
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def refuse(where: str, what: str, hint: str = "") -> NoReturn:
+    raise UsageError(f"{where} {what}", hint=hint)

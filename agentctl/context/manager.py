@@ -1,0 +1,363 @@
+"""Keeps a conversation within its tokens, for whoever holds one: our messages or plain dicts, no run needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
+
+from agentctl.context.formats import Part, read_tools, write
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.message_cache import Known
+from agentctl.context.pruning import enough_for, fewer_would_do
+from agentctl.context.reading import Reader
+from agentctl.core.errors import ContextOverflow, UsageError
+from agentctl.core.messages import Message
+
+if TYPE_CHECKING:
+    from agentctl.core.messages import ToolSpec
+
+Said = TypeVar("Said", bound=Message | Mapping[str, Any])
+Tools = Iterable["ToolSpec | Mapping[str, Any]"]
+
+
+class ContextWarning(UserWarning):
+    """A conversation fills 80 % of its limit or more (or what was set): soon its least relevant parts are cut."""
+
+
+class ContextStats(TypedDict):
+    """How full a context is; ``counted_by`` says how tokens were counted.
+
+    ``tokens`` are those of the messages and of the tools' schemas, ``limit`` is how many there may be,
+    ``usage_percent`` the one by the other (above 100: it must be pruned), ``near_limit`` says that this is 80 or more,
+    or what the manager was given for it.
+    ``cuts`` counts the prunings so far that had to cut; the last of them took out ``messages_cut`` whole messages and
+    made the conversation ``tokens_saved`` tokens smaller.
+    """
+
+    messages: int
+    tokens: int
+    limit: int
+    usage_percent: float
+    near_limit: bool
+    cuts: int
+    messages_cut: int
+    tokens_saved: int
+    counted_by: str
+
+
+class ContextManager:
+    """Counts a conversation, and cuts it when it does not fit ``max_tokens`` (estimated, tools' schemas included).
+
+    Never cut: system messages, the task (the first user message), the last ``keep_last_n_user_messages``. Never taken
+    out, but shortened in the middle where nothing else helps: the last ``keep_last_n_assistant_messages``, each with
+    the answers to its tool calls, and whatever came last. The rest goes by relevance, and a few lines behind the task
+    tell of it. It takes our ``Message`` and dicts as OpenAI, Anthropic and Ollama take them.
+
+    A cut goes down to about ``cut_to_percent`` of the limit. ``warn`` gets one sentence each time that a conversation
+    comes to ``warn_percent`` of it; without a function that is a ``ContextWarning`` of Python's ``warnings``.
+    ``measure`` counts the tokens. What was looked at is remembered, so go on with one manager. It may serve many
+    conversations; its counts of cuts are then those of all.
+
+    >>> manager = ContextManager(max_tokens=1000)
+    >>> messages = [{"role": "user", "content": "Why is the container called web restarting?"}]
+    >>> stats = manager.get_context_stats(messages)
+    >>> print(f"Using {stats['usage_percent']:.1f}% of context")
+    Using 1.5% of context
+
+    Raises:
+        UsageError: ``max_tokens`` is no whole number from 1 on, a number of messages none from 0 on, a percentage none
+            from 1 to 100.
+    """
+
+    __slots__ = (
+        "_cut_to",
+        "_cuts",
+        "_keep_assistant",
+        "_keep_user",
+        "_known",
+        "_max_tokens",
+        "_measure",
+        "_messages_cut",
+        "_near",
+        "_reader",
+        "_saved",
+        "_warn",
+        "_warn_at",
+    )
+
+    def __init__(
+        self,
+        max_tokens: int = 8000,
+        keep_last_n_user_messages: int = 3,
+        keep_last_n_assistant_messages: int = 3,
+        *,
+        cut_to_percent: int = 50,
+        warn_percent: int = 80,
+        measure: Measure = PLAIN,
+        warn: Callable[[str], object] | None = None,
+    ) -> None:
+        self._max_tokens = _whole("max_tokens", max_tokens, 1, 8000)
+        self._keep_user = _whole("keep_last_n_user_messages", keep_last_n_user_messages, 0, 3)
+        self._keep_assistant = _whole("keep_last_n_assistant_messages", keep_last_n_assistant_messages, 0, 3)
+        self._cut_to = _whole("cut_to_percent", cut_to_percent, 1, 50, most=100)
+        self._warn_at = _whole("warn_percent", warn_percent, 1, 80, most=100)
+        if not isinstance(measure, Measure):
+            raise UsageError(f"measure must be a Measure, and is {measure!r}", hint="measure=Measure(count=len)")
+        self._measure = measure
+        if warn is not None and not callable(warn):
+            raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
+        self._warn = warn
+        self._reader, self._known = Reader(), Known()
+        self._near = False
+        self._cuts = self._messages_cut = self._saved = 0
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens what is sent may have, the tools' schemas included.
+
+        >>> ContextManager().max_tokens
+        8000
+        """
+        return self._max_tokens
+
+    @property
+    def keep_last_n_user_messages(self) -> int:
+        """How many of the last user messages always stay.
+
+        >>> ContextManager().keep_last_n_user_messages
+        3
+        """
+        return self._keep_user
+
+    @property
+    def keep_last_n_assistant_messages(self) -> int:
+        """How many of the last assistant messages always stay, with the answers to their tool calls.
+
+        >>> ContextManager().keep_last_n_assistant_messages
+        3
+        """
+        return self._keep_assistant
+
+    @property
+    def cut_to_percent(self) -> int:
+        """About how much of the limit a cut leaves.
+
+        >>> ContextManager().cut_to_percent
+        50
+        """
+        return self._cut_to
+
+    @property
+    def measure(self) -> Measure:
+        """How tokens are counted.
+
+        >>> ContextManager().measure.way
+        'UTF-8 bytes / 4'
+        """
+        return self._measure
+
+    def __repr__(self) -> str:
+        return (
+            f"ContextManager(max_tokens={self._max_tokens}, keep_last_n_user_messages={self._keep_user}, "
+            f"keep_last_n_assistant_messages={self._keep_assistant})"
+        )
+
+    def estimate_tokens(self, text: str) -> int:
+        """Return about how many tokens ``text`` is: by default its UTF-8 bytes by four, rounded up.
+
+        >>> ContextManager().estimate_tokens("twelve bytes")
+        3
+        """
+        if not isinstance(text, str):
+            raise UsageError(f"text must be a string, and is {type(text).__name__}")
+        return self._measure.text(text)
+
+    def fits(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> bool:
+        """Return whether ``messages`` can be sent with ``tools`` as they are.
+
+        >>> ContextManager(max_tokens=10).fits([{"role": "user", "content": "a text of more than forty bytes in all"}])
+        False
+
+        Raises:
+            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+        """
+        return self._tokens(self._reader.read(messages), self._measure) + self._schemas(tools) <= self._max_tokens
+
+    def get_context_stats(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> ContextStats:
+        """Return how full the context is with ``messages`` and ``tools``, and what was cut so far.
+
+        >>> manager = ContextManager(max_tokens=100, warn=print)
+        >>> manager.get_context_stats([{"role": "user", "content": "x" * 320}])["near_limit"]
+        the conversation fills 84 % of its 100 tokens; beyond them its least relevant parts are cut
+        True
+
+        Raises:
+            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+        """
+        parts = self._reader.read(messages)
+        tokens = self._tokens(parts, self._measure) + self._schemas(tools)
+        self._look_ahead(parts, tokens)
+        near = self._look(tokens, self._max_tokens)
+        return ContextStats(
+            messages=len({part.place for part in parts}),
+            tokens=tokens,
+            limit=self._max_tokens,
+            usage_percent=100 * tokens / self._max_tokens,
+            near_limit=near,
+            cuts=self._cuts,
+            messages_cut=self._messages_cut,
+            tokens_saved=self._saved,
+            counted_by=self._measure.way,
+        )
+
+    @overload
+    def prune(  # type: ignore[overload-overlap] # a tuple is an iterable that comes back as itself
+        self,
+        messages: tuple[Said, ...],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure | None = None,
+        summary: str = "",
+    ) -> tuple[Said, ...]: ...
+
+    @overload
+    def prune(
+        self,
+        messages: Iterable[Said],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure | None = None,
+        summary: str = "",
+    ) -> list[Said]: ...
+
+    def prune(
+        self,
+        messages: Iterable[Said],
+        tools: Tools = (),
+        *,
+        max_tokens: int | None = None,
+        measure: Measure | None = None,
+        summary: str = "",
+    ) -> tuple[Said, ...] | list[Said]:
+        """Return what of ``messages`` is sent with ``tools``: all if all fits, else what is left at about half.
+
+        Go on with what it returned: then each request begins like the one before, which providers' caches pay for,
+        until the next cut. A tuple comes back as a tuple, anything else as a list; what is untouched are the same
+        objects, what was shortened are copies. For this once ``max_tokens`` is a lower limit, such as the window of
+        the model that is asked, and ``measure`` counts in place of the manager's. ``summary`` stands behind the task,
+        where something is cut, in place of the lines that tell of it.
+
+        >>> asked = {"role": "user", "content": "What is in the log?"}
+        >>> said = [{"role": "assistant", "content": f"Line {n}: " + "x" * 400} for n in range(20)]
+        >>> fitting = ContextManager(max_tokens=1000).prune([asked, *said])
+        >>> len(fitting), fitting[-1] is said[-1]
+        (4, True)
+
+        Raises:
+            ContextOverflow: what must stay does not fit, even when cut.
+            UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
+        """
+        given = messages if isinstance(messages, (tuple, list)) else _listed(messages)
+        limit = self._max_tokens
+        if max_tokens is not None:
+            limit = min(limit, _whole("max_tokens", max_tokens, 1, 8000))
+        measure = self._measure if measure is None else measure
+        parts, schemas = self._reader.read(given), read_tools(tools, measure)
+        before = self._tokens(parts, measure)
+        after, sent = before, list(given)
+        if before + schemas > limit:
+            after, sent = self._cut(given, parts, limit, schemas, measure, summary)
+            self._cuts += 1
+            self._messages_cut, self._saved = len(given) - len(sent), before - after
+        else:
+            self._look_ahead(parts, before + schemas)
+        self._look(after + schemas, limit)
+        return tuple(sent) if isinstance(given, tuple) else sent
+
+    def _cut(
+        self,
+        given: tuple[Said, ...] | list[Said],
+        parts: tuple[Part, ...],
+        limit: int,
+        schemas: int,
+        measure: Measure,
+        summary: str,
+    ) -> tuple[int, list[Said]]:
+        from agentctl.context.cut import cut  # noqa: PLC0415 - who only counts needs none of it
+
+        found = cut(
+            [part.message for part in parts],
+            limit - schemas,
+            keep_user=self._keep_user,
+            keep_assistant=self._keep_assistant,
+            cut_to_percent=self._cut_to,
+            more={place: measure.text(part.more) for place, part in enumerate(parts) if part.more},
+            measure=measure,
+            summary=summary,
+            known=self._known,
+        )
+        if (needed := found.tokens + schemas) > limit:
+            fewer = fewer_would_do(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
+            raise _overflow(needed, limit, fewer=fewer)
+        after: dict[int, list[tuple[Part, Message]]] = {}
+        for place, message in found.kept:
+            after.setdefault(parts[place].place, []).append((parts[place], message))
+        before: dict[int, list[Part]] = {place: [] for place in after}
+        for part in parts:
+            if part.place in before:
+                before[part.place].append(part)
+        sent: list[Any] = [write(given[place], before[place], left) for place, left in after.items()]
+        self._known.only([message for _, message in found.kept])
+        self._reader.only(sent)
+        return found.tokens, sent
+
+    def _tokens(self, parts: Sequence[Part], measure: Measure) -> int:
+        tokens = sum(self._known.sizes([part.message for part in parts], measure))
+        return tokens + sum(measure.text(part.more) for part in parts if part.more)
+
+    def _look_ahead(self, parts: Sequence[Part], tokens: int) -> None:
+        """Look at what there is when it is half full, so that the cut to come need not look at all of it."""
+        if 2 * tokens > self._max_tokens:
+            self._known.seen([part.message for part in parts])
+
+    def _schemas(self, tools: Tools) -> int:
+        return read_tools(tools, self._measure)
+
+    def _look(self, tokens: int, limit: int) -> bool:
+        """Return whether ``tokens`` are near the limit, and say so when they have just come there."""
+        near = 100 * tokens >= self._warn_at * limit
+        came, self._near = near and not self._near, near
+        if came:
+            full = f"the conversation fills {100 * tokens // limit} % of its {limit:,} tokens"
+            sentence = f"{full}; beyond them its least relevant parts are cut"
+            if self._warn is not None:
+                self._warn(sentence)
+            else:
+                import warnings  # noqa: PLC0415 - who hands in a function needs none
+
+                warnings.warn(sentence, ContextWarning, stacklevel=3)
+        return near
+
+
+def _listed(messages: Iterable[Said]) -> list[Said]:
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+        Reader().read(messages)
+    return list(messages)
+
+
+def _whole(name: str, value: object, least: int, usual: int, *, most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
+        reach = f"from {least} to {most}" if most else f"from {least} on"
+        raise UsageError(f"{name} must be a whole number {reach}, and is {value!r}", hint=f"{name}={usual}")
+    return value
+
+
+def _overflow(needed: int, limit: int, *, fewer: bool) -> ContextOverflow:
+    less = "lower keep_last_n_user_messages and keep_last_n_assistant_messages" if fewer else "shorten the task"
+    return ContextOverflow(
+        f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,}",
+        hint=f"raise it: ContextManager(max_tokens={enough_for(needed)}), or {less}",
+        billed="no",
+    )

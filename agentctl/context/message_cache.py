@@ -1,0 +1,116 @@
+"""What is known of messages that were looked at before, so that a growing conversation is looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from operator import is_
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.units import Unit, units_of
+from agentctl.core.messages import Message
+
+if TYPE_CHECKING:
+    from agentctl.context.relevance import Look
+
+_MOST = 20_000
+Group = tuple[Message, ...]
+
+
+class _Talk(NamedTuple):
+    """A conversation with its units, and what is seen of each."""
+
+    messages: Sequence[Message] = ()
+    units: Sequence[Unit] = ()
+    looks: Sequence[Look] = ()
+
+
+class Known:
+    """Remembers sizes, units and words by the messages themselves, which are values: who changes one makes a new one.
+
+    With it or without, an answer is the same. It holds at most ``most`` messages and as many groups of them; what is
+    beyond is forgotten, and looked at anew. What it holds is replaced, not changed, so threads may share it.
+    """
+
+    __slots__ = ("_last", "_left", "_looks", "_most", "_sizes")
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        # an id means a message as long as that is held, so each stands beside what is known of it
+        self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
+        self._looks: dict[tuple[int, ...], tuple[Group, Look]] = {}
+        self._last = _Talk()
+        self._left: Sequence[Message] | None = None
+
+    def sizes(self, messages: Sequence[Message], measure: Measure) -> list[int]:
+        """Return the tokens of each message."""
+        if not self._most:
+            return list(map(measure.message, messages))
+        self._forget()
+        count, known = self._sizes
+        if count != measure.count:
+            known = {}
+            self._sizes = measure.count, known
+        found = list(map(known.get, map(id, messages)))
+        new = [place for place, entry in enumerate(found) if entry is None] if None in found else []
+        plain, factor = measure.scaled(1.0), measure.factor  # a model's reports change the factor, and no count
+        for place in new:
+            found[place] = messages[place], plain.message(messages[place])
+        if len(known) + len(new) > self._most:
+            known = {}
+            self._sizes = measure.count, known
+        known.update((id(entry[0]), entry) for place in new[-self._most :] if (entry := found[place]))
+        sizes = [entry[1] if entry else 0 for entry in found]
+        return sizes if factor == 1 else [ceil(size * factor) for size in sizes]
+
+    def seen(self, messages: Sequence[Message]) -> tuple[Sequence[Unit], Sequence[Look]]:
+        """Return the units of a conversation, and what is seen of each; of one that grew only its end is looked at."""
+        from agentctl.context.relevance import look  # noqa: PLC0415 - most runs never fill their context
+
+        last = self._last
+        start, same = _grown_from(last, messages)
+        units, looks = list(last.units[:same]), list(last.looks[:same])
+        for places, sound in units_of(messages[start:]):
+            unit = Unit(tuple([start + at for at in places]), sound) if start else Unit(places, sound)
+            group = tuple([messages[at] for at in unit.places])
+            units.append(unit)
+            looks.append(self._remembered(group, look) if self._most else look(group))
+        self._last = _Talk(tuple(messages), units, looks) if len(messages) <= self._most else _Talk()
+        return units, looks
+
+    def only(self, messages: Sequence[Message]) -> None:
+        """Forget what is not among ``messages``: with the next look, because a cut has cost enough."""
+        self._left = messages
+
+    def _remembered(self, group: Group, look: Callable[[Group], Look]) -> Look:
+        key = tuple(map(id, group))
+        if (entry := self._looks.get(key)) is None:
+            if len(self._looks) >= self._most:
+                self._looks = {}
+            entry = self._looks[key] = (group, look(group))
+        return entry[1]
+
+    def _forget(self) -> None:
+        if (left := self._left) is None:
+            return
+        count, known = self._sizes
+        looks = self._looks
+        keys = [tuple([id(left[place]) for place in unit.places]) for unit in units_of(left)]
+        self._left, self._last = None, _Talk()
+        self._sizes = count, {at: known[at] for at in map(id, left) if at in known}
+        self._looks = {key: looks[key] for key in keys if key in looks}
+
+
+def _grown_from(last: _Talk, messages: Sequence[Message]) -> tuple[int, int]:
+    """Return the place from which on units may be others than those of ``last``, and how many are before it."""
+    place = len(last.messages)
+    if place > len(messages) or not all(map(is_, last.messages, messages)):
+        return 0, 0
+    while place and last.messages[place - 1].role == "tool":
+        place -= 1
+    place = max(0, place - 1)
+    same = len(last.units)
+    while same and last.units[same - 1].places[0] >= place:
+        same -= 1
+    return place, same

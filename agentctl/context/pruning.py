@@ -1,0 +1,113 @@
+"""What of a conversation is sent when not all of it fits. Pure; token counts are estimates.
+
+A message of tool calls and its answers are one unit, never parted. Kept always: system messages, the first user
+message (the task), the last user and assistant messages, the newest unit. Of the rest the least relevant goes first;
+a few lines behind the task tell what was cut. Cuts are rare and deep, so that between two of them each request is a
+prefix of the next: the caller goes on with what ``prune`` returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.message_cache import Known
+from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Message
+
+__all__ = [
+    "BYTES_PER_TOKEN",
+    "PER_MESSAGE",
+    "PLAIN",
+    "Measure",
+    "conversation_tokens",
+    "cut_middle",
+    "enough_for",
+    "estimate_tokens",
+    "message_tokens",
+    "prune",
+    "schema_tokens",
+    "shortened",
+]
+
+message_tokens = PLAIN.message
+conversation_tokens = PLAIN.conversation
+schema_tokens = PLAIN.schemas
+cut_middle = PLAIN.cut_middle
+
+
+def prune(
+    messages: tuple[Message, ...],
+    *,
+    max_tokens: int,
+    keep_user: int,
+    keep_assistant: int,
+    tools_tokens: int = 0,
+    cut_to_percent: int = 50,
+    measure: Measure = PLAIN,
+    summary: str = "",
+    known: Known | None = None,
+) -> tuple[Message, ...]:
+    """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
+
+    What does not fit is cut to about ``cut_to_percent`` of the room. First goes what no provider takes (an answer
+    without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
+    then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
+    texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
+    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``known``
+    remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.
+
+    Raises:
+        ContextOverflow: not even that fits; the hint names the setting to raise.
+    """
+    room = max_tokens - tools_tokens
+    sizes = known.sizes(messages, measure) if known else list(map(measure.message, messages))
+    if (tokens := sum(sizes)) <= room:
+        if known and 2 * tokens > room:
+            known.seen(messages)  # so that the cut to come need not look at all of them
+        return messages
+    from agentctl.context.cut import cut  # noqa: PLC0415 - most runs never fill their context
+
+    found = cut(
+        messages,
+        room,
+        keep_user=keep_user,
+        keep_assistant=keep_assistant,
+        cut_to_percent=cut_to_percent,
+        measure=measure,
+        summary=summary,
+        known=known,
+        sizes=sizes,
+    )
+    if (needed := found.tokens + tools_tokens) > max_tokens:
+        fewer = fewer_would_do(found.kept, room, max(keep_user, keep_assistant), measure)
+        less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else "shorten the task"
+        raise ContextOverflow(
+            f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
+            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or {less}",
+            billed="no",
+        )
+    kept = tuple(message for _, message in found.kept)
+    if known:
+        known.only(kept)
+    return kept
+
+
+def fewer_would_do(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
+    """Return whether what does not fit ``room`` is more than the opening, so that to keep fewer messages would help."""
+    messages = [message for _, message in kept]
+    systems = [message for message in messages if message.role == "system"]
+    users = [message for message in messages if message.role == "user"]
+    return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
+
+
+def enough_for(tokens: int) -> int:
+    """Return the limit to set so that a conversation that needs ``tokens`` fits twice: whole thousands."""
+    return -(-2 * tokens // 1000) * 1000
+
+
+def shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
+    """Return how many messages of ``after``, pruned from ``before``, lost their middles."""
+    whole = {id(message) for message in before}
+    return sum(id(message) not in whole and message.role in ("assistant", "tool") for message in after)

@@ -1,0 +1,210 @@
+"""How much of a conversation's past the present still needs: word overlap, age, errors and decisions. Pure."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain
+from math import log
+from typing import NamedTuple
+
+from agentctl.core.messages import Message
+
+_WORD = re.compile(r"[^\W_]+")
+_ASCII = "".join(chr(n).lower() if chr(n).isalnum() else " " for n in range(128))  # what stands for each in a word
+_UNSPACED = "\u0e00"  # from here on scripts that put no spaces between words: pairs of letters are the words
+_ERRORS = frozenset(
+    re.findall(
+        "[a-z]+",
+        "error errors errored fail failed failure failures fails failing exception exceptions traceback denied refused "
+        "fatal panic cannot killed unhealthy",
+    )
+)
+_DECISIONS = frozenset(
+    re.findall(
+        "[a-z]+",
+        "decide decided decides deciding decision chose choose chosen must never always instead because cause caused "
+        "causes conclude concluded conclusion plan agreed prefer",
+    )
+)
+_BINDING = frozenset(
+    re.findall(
+        "[a-z]+",
+        "a about after all an and any are as at be been before both but by can could did do does each every few first "
+        "for from get had has have he her him his how i if in into is it its just last let like may me more most my "
+        "next no not now of off on one only or other our out over own please same see she should so some such tell "
+        "than that the their them then there these they this those through to too two under up us very was way we "
+        "were what when where which while who why will with would you your",
+    )
+)  # English; in other languages how often they are must tell
+_PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  # without these no phrase is looked for
+_PHRASE = re.compile(
+    r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
+)
+_HEAD, _TAIL = 2_000, 1_000  # characters of a message that are looked at
+_SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
+_HEARD = 4  # so many words of the task weigh what all that was said last weighs
+_TOLD = 4  # what a word that was told counts less
+_BONUS = 0.5  # beside the best match, which counts 1
+_RECENT = 0.2  # for the newest; the oldest gets nothing
+_SAMPLE = 256
+_WHOLE = 1_000_000  # worth is counted in whole numbers: their sum is the same in any order
+
+
+class Look(NamedTuple):
+    """What is seen of a few messages: their words, and what they weigh whatever is asked."""
+
+    words: Set[str]
+    weight: float
+
+
+def look(group: Iterable[Message]) -> Look:
+    """Return the words of a group of messages; half a point each for an error, a decision, the user's own words."""
+    found: set[str] = set()
+    told = decided = asked = False
+    for message in group:
+        said = words(message)
+        found.update(said)
+        if message.role == "user":
+            asked = True
+        elif message.role != "system":
+            told = told or _tells_error(message.text, said)
+            decided = decided or (message.role == "assistant" and not _DECISIONS.isdisjoint(said))
+    return Look(found, _BONUS * (told + decided + asked))
+
+
+def worth_of(looks: Sequence[Look], *, task: Iterable[Message], latest: Iterable[Message]) -> dict[str, int]:
+    """Return what each word of the task and of the latest messages is worth: the rarer in ``looks`` the more.
+
+    What the user said counts in full; all other words together count as much as a few of those. Words in more than
+    half of the groups tell nothing, nor do those that hold sentences together.
+    """
+    asked = {word: 1.0 for message in (*task, *_of_user(latest)) for word in words(message)}
+    heard = {word for message in latest if message.role != "user" for word in words(message)} - asked.keys()
+    weights = asked | dict.fromkeys(heard, _HEARD / (_HEARD + len(heard)))
+    for word in weights.keys() & _BINDING | _everywhere(looks) & weights.keys():
+        del weights[word]
+    wanted = frozenset(weights)
+    spread = Counter(chain.from_iterable(wanted & one.words for one in looks))
+    many = len(looks)
+    return {
+        word: round(_WHOLE * weight * log(1 + (many - spread[word] + 0.5) / (spread[word] + 0.5)))
+        for word, weight in weights.items()
+    }
+
+
+def relevances(looks: Sequence[Look], worth: Mapping[str, int], *, recent: float = _RECENT) -> tuple[float, ...]:
+    """Return how relevant each group is, from 0 on; the groups are oldest first.
+
+    BM25 over whether a word is there, 1 for the best match, and the group's own weight; of two that are alike the
+    newer counts more, up to ``recent``.
+    """
+    wanted, count = frozenset(worth), worth.__getitem__
+    lengths = [len(one.words) for one in looks]
+    still, by_length = 1 + _SATURATION * (1 - _LENGTH), _SATURATION * _LENGTH * len(looks) / (sum(lengths) or 1)
+    matches = [
+        sum(map(count, wanted & one.words)) / (still + by_length * size)
+        for one, size in zip(looks, lengths, strict=True)
+    ]
+    best = max(matches, default=0.0) or 1.0
+    step = recent / (len(looks) or 1)
+    return tuple(
+        match / best + one.weight + step * place for place, (match, one) in enumerate(zip(matches, looks, strict=True))
+    )
+
+
+def best_first(looks: Sequence[Look], worth: Mapping[str, int]) -> Iterator[int]:
+    """Yield the places of groups, the most relevant first; a word counts less each time that it was told."""
+    hits = [worth.keys() & one.words for one in looks]
+    step = _RECENT / (len(looks) or 1)
+    fixed = [one.weight / 2 + step * place for place, one in enumerate(looks)]
+    told = dict(worth)
+    best = max((sum(map(told.__getitem__, hit)) for hit in hits), default=0) or 1
+    left = list(range(len(looks)))
+    while left:
+        place = max(left, key=lambda at: sum(map(told.__getitem__, hits[at])) / best + fixed[at])
+        left.remove(place)
+        told |= {word: told[word] // _TOLD for word in hits[place]}
+        yield place
+
+
+def passage(text: str, worth: Mapping[str, int], most: int) -> str:
+    """Return the line of ``text`` with the words of most worth, on one line, and where it is longer those words' part.
+
+    A line that tells of an error counts like one with one more good word; of lines that are alike the first counts.
+    """
+    lines = [line for line in _ends(text).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    a_word = sorted(worth.values())[-len(worth) // 4] if worth else 1
+
+    def value(line: str) -> int:
+        said = set(_split(line))
+        return sum(map(worth.__getitem__, worth.keys() & said)) + a_word * _tells_error(line, said)
+
+    plain = " ".join(max(lines, key=value).split())
+    return plain if len(plain) <= most else _part(plain, worth, most)
+
+
+def _part(line: str, worth: Mapping[str, int], most: int) -> str:
+    """Return the part of a long line whose words are worth most, and of what follows them: often that is the answer."""
+    found = [(word.start(), said) for word in _WORD.finditer(line) if (said := word[0].lower()) in worth]
+    best = start = 0
+    for first, (at, _) in enumerate(found):
+        end = at + most // 2
+        here = {said for _, said in found[first : bisect_left(found, (end, ""))]}
+        if (total := sum(map(worth.__getitem__, here))) >= best:  # of two that are alike the later is the shorter
+            best, start = total, at
+    start = max(0, min(start - most // 8, len(line) - most))
+    front, back = "…" if start else "", "…" if start + most < len(line) else ""
+    return f"{front}{line[start + len(front) : start + most - len(back)]}{back}"
+
+
+def _of_user(messages: Iterable[Message]) -> list[Message]:
+    return [message for message in messages if message.role == "user"]
+
+
+def _everywhere(looks: Sequence[Look]) -> set[str]:
+    """Return the words that are in more than half of the groups, or of some spread evenly over very many."""
+    some = looks[:: -(-len(looks) // _SAMPLE) or 1]
+    within = Counter(chain.from_iterable(one.words for one in some))
+    return {word for word, times in within.items() if 2 * times > max(len(some), 2)}
+
+
+def words(message: Message) -> list[str]:
+    """Return the words of a message and of the calls in it; of a long text those of its head and tail."""
+    text = _ends(message.text)
+    for call in message.tool_calls:
+        asked = " ".join([f"{key} {value}" for key, value in call.arguments.items()])
+        text = f"{text} {call.name} {asked[:_HEAD]}"
+    return _split(text)
+
+
+def is_error(text: str) -> bool:
+    """Return whether ``text`` tells of something that went wrong."""
+    text = _ends(text)
+    return _tells_error(text, _split(text))
+
+
+def _tells_error(text: str, said: Collection[str]) -> bool:
+    if not _ERRORS.isdisjoint(said):
+        return True
+    return not _PHRASE_WORDS.isdisjoint(said) and _PHRASE.search(_ends(text)) is not None
+
+
+def _split(text: str) -> list[str]:
+    if text.isascii():
+        return text.translate(_ASCII).split()
+    found: list[str] = []
+    for word in _WORD.findall(text.lower()):
+        if word[-1] < _UNSPACED or len(word) < 3:
+            found.append(word)
+        else:
+            found += [word[place : place + 2] for place in range(len(word) - 1)]
+    return found
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}"

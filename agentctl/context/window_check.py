@@ -1,0 +1,210 @@
+"""Whether a server cut the prompt in silence: what it says that it read, against what was sent. Pure.
+
+How they behave, as far as public sources say (github.com/ollama/ollama, unless another is named):
+
+* A ``num_ctx`` above the model's trained length is lowered to it, with a line in the server's log only (pull request
+  1971). Without one the window is OLLAMA_CONTEXT_LENGTH, else the server's own choice (4,096 on most machines);
+  ``/v1`` takes no ``num_ctx`` at all (NousResearch/hermes-agent issue 43900).
+* On overflow the chat endpoint drops messages from the front, all but system messages and the newest
+  (server/prompt.go). What is still too long loses its middle: ``num_keep`` tokens of its head stay (4, some models 24,
+  one more for the first token) and as much of its end as fills the window (runner/ollamarunner/runner.go), or half of
+  it: ``num_ctx - (num_ctx - keep) // 2`` (llm/llama_server.go; issue 17427).
+* ``truncate: false`` in ``/api/chat`` turns this into HTTP 400, from 0.12.6 on; before, and at ``/v1``, it changes
+  nothing (pull requests 12519, 12545; issue 16800). ``shift: false`` would end an answer that fills the window, where
+  else the prompt makes room for it; but a model that was loaded with another ``shift`` is loaded anew.
+* ``prompt_eval_count`` is taken after the cut. Up to 0.3 it counts what was not in the cache only, and is left out
+  where all of it was (issues 2068, 3427); from 0.4 on it counts the whole prompt, apart from some releases of 0.30,
+  which left out the cached part again (issue 16414, mended by pull request 16428).
+* llama.cpp's server and vLLM refuse; LM Studio takes the middle out, or what is oldest, as it was set up to.
+
+So a low report is a cut, or only the part that was not in a cache: which of the two, the reports of one run tell
+together. Where that cannot be told, nothing is ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from agentctl.context.measure import PLAIN
+from agentctl.context.tokens import as_json
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Completion, Message, ToolSpec
+from agentctl.core.pricing import ModelFacts
+
+SMALLEST = 2048  # tokens: no server opens a smaller window unless it is told to, and then it is one that refuses
+_COUNTED, _SURE, _DENSE = 4.0, 5.2, 2.0  # characters a token: as we count, where it is few tokens, where it is many
+_FRAME, _JOINT = 32, 64
+_LEAST_ANSWER = 256
+_RUNS = re.compile(r"(.)\1{3,}", re.DOTALL)  # a run of blanks or of dashes is one token or few
+_WINDOWS, _HALVES = 1024, 512
+_KEPT = frozenset({0, 2, 3, 12, 13})  # above half of a window, by ``num_keep``
+
+Finding = Literal["all", "new", "doubt", "cut"]
+Way = Literal["unknown", "all", "new"]
+
+
+class Sent(NamedTuple):
+    """One request in tokens: at least ``least`` in all.
+
+    Where it goes on from the one that was reported last: ``new_least`` to ``new_most`` of it are new, and up to
+    ``spared`` of what was sent with both may be missing this time (schemas that a template shows the user's turn only).
+    None: it does not go on from it.
+    """
+
+    least: int
+    new_least: int | None = None
+    new_most: int = 0
+    spared: int = 0
+
+
+class Seen(NamedTuple):
+    """What the reports of a run have shown: ``reported`` last, and whether that was ``good``: as much as was sent.
+
+    ``way``: whether the server counts all of a prompt, or only what is new to it. ``doubts``: how many reports in a row
+    could be of a cut prompt, or of a cached one.
+    """
+
+    reported: int = 0
+    good: bool = False
+    way: Way = "unknown"
+    doubts: int = 0
+
+
+def judge(seen: Seen, sent: Sent, reported: int) -> tuple[Finding, Seen]:
+    """Return what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
+
+    A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
+    of a prompt, cached or not. It is none where it is no more than what is new. The first of a run that is too low is
+    doubtful: another run may have left its prompt in the cache; two in a row that are more than what is new, and do
+    not grow with it, are no caching. Doubtful too is the same figure twice, of which at most half can be new.
+    """
+    goes_on = sent.new_least is not None
+    grown = seen.reported + (sent.new_least or 0)
+    least = max(sent.least, grown - sent.spared if goes_on and seen.good else 0)
+    told = goes_on and reported > sent.new_most  # more than a server says that counts what is new to it
+    if reported >= least:
+        return "all", Seen(reported, True, "all" if told and seen.good and seen.way == "unknown" else seen.way)
+    if sent.least * _SURE / _COUNTED <= SMALLEST:
+        return "new", Seen(reported, False, seen.way)
+    if _is_a_windows(reported) and (seen.way != "new" or told):
+        return "cut", seen
+    if goes_on and not told:
+        if reported == seen.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
+            return "doubt", Seen(reported, False, "new")
+        return "new", Seen(reported, False, "new")
+    if seen.way == "all":
+        return "cut", seen
+    if seen.way == "new":
+        return "new", Seen(reported, False, "new")
+    if seen.doubts and goes_on:
+        if reported >= grown:  # it grows as what was sent: all of it was read, and our count is too high
+            return "all", Seen(reported, True, "all")
+        return "cut", seen
+    return "doubt", Seen(reported, False, "unknown", seen.doubts + 1)
+
+
+def _is_a_windows(tokens: int) -> bool:
+    """Whether so many tokens are what a cut leaves: a window, one less, or a little more than half of one."""
+    return tokens >= _HALVES and (tokens % _WINDOWS in (0, _WINDOWS - 1) or tokens % _HALVES in _KEPT)
+
+
+class Watch:
+    """Looks at each report of one run; at a provider that never cuts (``may_cut`` False) at none."""
+
+    def __init__(self, facts: ModelFacts) -> None:
+        self._facts = facts
+        self._seen = Seen()
+        self._last: _Weight | None = None
+        self._told = False
+
+    def look(self, messages: tuple[Message, ...], tools: Sequence[ToolSpec], answer: Completion) -> str:
+        """Return what to warn of once, or "": its report may be of a cut prompt.
+
+        Raises:
+            ContextOverflow: the server cut the prompt, so that the answer is to something else.
+        """
+        usage = answer.usage
+        if not self._facts.may_cut or usage is None or not usage.input_tokens:
+            return ""
+        sent, weight = _weighed(self._last, messages, tools)
+        self._last = weight
+        if usage.cached_input_tokens:  # who tells these apart counts both
+            self._seen = self._seen._replace(way="all")
+        before = self._seen
+        about = before.reported + weight.new if before.good and sent.new_least is not None else weight.about
+        finding, self._seen = judge(before, sent, usage.input_tokens)
+        if finding == "cut":
+            raise cut_by_the_server(self._facts, usage.input_tokens, about)
+        if finding != "doubt" or self._told:
+            return ""
+        self._told = True
+        said = f"{self._facts.provider} says that it read {usage.input_tokens:,} tokens, and about {about:,} were sent"
+        return f"{said}: it may have cut the prompt, or have had the rest in its cache"
+
+
+def shorter(error: ContextOverflow, sent: int) -> int:
+    """Return how many tokens, as we count them, may be sent after ``sent`` of them were refused.
+
+    By the provider's own figures where it named both, else a quarter less. That is no fewer than before where only an
+    answer as long as was wished for did not fit.
+    """
+    window, prompt = error.window, error.prompt
+    if window is None or not prompt:
+        return max(1, min(sent * 3 // 4, (window or sent) - _LEAST_ANSWER))
+    room = window - _LEAST_ANSWER
+    return max(1, sent * room // prompt if prompt <= room else sent * room // prompt * 19 // 20)
+
+
+def cut_by_the_server(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
+    """Return the error that ends a run whose prompt was cut, with the setting to raise."""
+    window = facts.context_window if facts.provider == "ollama" else None
+    window = window or -(-about // 512) * 1024  # twice as much
+    lower = f"send less: MAX_CONTEXT_TOKENS={max(500, reported * 3 // 4 // 500 * 500)}"
+    if facts.provider == "ollama":
+        hint = f"give the model a larger window (OLLAMA_CONTEXT_LENGTH={window} where Ollama is started, or PARAMETER "
+        hint += f"num_ctx {window} in its Modelfile), choose a model that was trained on a longer one, or {lower}"
+    else:
+        hint = f"its window is a setting of the server: of Ollama OLLAMA_CONTEXT_LENGTH={window}, or choose "
+        hint += f"--provider ollama, which sets it; of LM Studio the model's context length; or {lower}"
+    return ContextOverflow(
+        f"{facts.provider} cut the prompt in silence: it read {reported:,} tokens, and about {about:,} were sent",
+        hint=hint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    """A request that is looked at: characters that count, and about how many tokens it is, ``new`` of them new."""
+
+    messages: tuple[Message, ...]
+    size: int
+    about: int
+    new: int
+
+
+def _weighed(before: _Weight | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]) -> tuple[Sent, _Weight]:
+    """Return a request in tokens, and what the next is weighed by."""
+    if before is None or messages[: len(before.messages)] != before.messages:
+        counted = PLAIN.conversation(messages)
+        weight = _Weight(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)
+        return Sent(int(weight.size / _SURE)), weight
+    new = messages[len(before.messages) :]
+    counted = PLAIN.conversation(new)
+    weight = _Weight(messages, before.size + sum(map(_size, new)), before.about + counted, counted)
+    results = sum(_size(message) for message in new if message.role != "assistant")  # templates leave out of its words
+    most = sum(_bytes(message) / _DENSE + _FRAME for message in new) + _JOINT
+    other = not before.messages or before.messages[-1].role != messages[-1].role
+    spared = PLAIN.schemas(tools) * 2 if other else 0
+    return Sent(int(weight.size / _SURE), int(results / _SURE), int(most), spared + _JOINT), weight
+
+
+def _size(message: Message) -> int:
+    return len(_RUNS.sub(r"\1", message.text))
+
+
+def _bytes(message: Message) -> int:
+    calls = sum(len(call.name) + len(as_json(call.arguments).encode("utf-8", "replace")) for call in message.tool_calls)
+    return len(message.text.encode("utf-8", "replace")) + calls

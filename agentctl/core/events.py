@@ -1,0 +1,319 @@
+"""What happened, in the past tense: the only way up from the core to journal and screens.
+
+Named tuples, because they are made at every start: two dozen dataclasses would cost it 8 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from agentctl.core.messages import Message, Stop, ToolCall, Usage
+from agentctl.core.results import BreakerInfo, ErrorInfo, FileNotice, LimitUse, RunResult
+
+
+class RunStarted(NamedTuple):
+    """A run was opened: what it was asked, and what was chosen for it and by what.
+
+    ``token_turns``: about how many turns with a full context (at least, at most) the token limit has room for, where it
+    is what stops the run first.
+    """
+
+    task: str
+    agent: str
+    agent_chosen_by: str
+    provider: str
+    provider_chosen_by: str
+    model: str | None
+    metered: bool
+    workdir: str
+    limits: tuple[LimitUse, ...]
+    labels: Mapping[str, str] = MappingProxyType({})
+    version: str = ""
+    sandbox: str | None = None
+    token_turns: tuple[int, int] | None = None
+
+
+class TurnStarted(NamedTuple):
+    """A turn began (counted from 1)."""
+
+    turn: int
+
+
+class MessageAdded(NamedTuple):
+    """A message joined the conversation; the journal's messages in order are the conversation."""
+
+    message: Message
+
+
+class ContextMeasured(NamedTuple):
+    """What is about to be sent fills the context budget so far: tokens (schemas included) of a limit.
+
+    ``counted_by`` says how they were counted. ``near`` is true once in a run at most: when it fills beyond the percent
+    at which it is to be told, before anything was cut.
+    """
+
+    messages: int
+    tokens: int
+    limit: int
+    counted_by: str = ""
+    near: bool = False
+
+
+class CallHeld(NamedTuple):
+    """The worst case of an attempt was reserved."""
+
+    attempt_id: str
+    provider: str
+    model: str | None
+    input_bound: int
+    granted_output: int
+    hold_nano: int | None
+    hold_tokens: int
+
+
+class CallWaited(NamedTuple):
+    """No room yet: waiting for the holds of others ("holds"), or for a model to recover ("provider").
+
+    ``seconds`` until the first look, ``at_most_s`` until the call is given up. ``base_url`` "": the provider's own.
+    """
+
+    reason: str
+    seconds: float
+    provider: str = ""
+    model: str | None = None
+    base_url: str = ""
+    at_most_s: float | None = None
+
+
+class CallSent(NamedTuple):
+    """An attempt is about to go out."""
+
+    attempt_id: str
+
+
+class CallSettled(NamedTuple):
+    """An attempt was charged."""
+
+    attempt_id: str
+    usage: Usage
+    cost_nano: int | None
+    overrun: bool = False
+
+
+class ModelSubstituted(NamedTuple):
+    """Another model answered than was asked, at another price; once a run for each. ``answered`` names its service tier
+    if that is not the usual one. ``costs`` "more" is said if it is dearer in any class of tokens.
+    """
+
+    attempt_id: str
+    asked: str
+    answered: str
+    costs: Literal["more", "less", "unknown"]
+
+
+class CallUnsettled(NamedTuple):
+    """How an attempt ended cannot be written to the ledger yet; a lock is waited for, ``seconds`` at most.
+
+    ``nano`` and ``tokens`` are what it came to, or in doubt its worst case; ``usage`` as reported. ``text`` and
+    ``tool_calls`` are its answer. ``file`` holds the conclusion until the ledger has it, "" where that failed too.
+    """
+
+    attempt_id: str
+    reason: str
+    seconds: float
+    conclusion: Literal["charge", "doubt", "void"]
+    file: str = ""
+    nano: int | None = 0
+    tokens: int = 0
+    usage: Usage | None = None
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+class CallVoided(NamedTuple):
+    """An attempt surely cost nothing."""
+
+    attempt_id: str
+    reason: str
+
+
+class CallDoubted(NamedTuple):
+    """Nobody knows what an attempt cost; it counts as spent at the worst case."""
+
+    attempt_id: str
+    nano: int | None
+    tokens: int
+    reason: str
+
+
+class CallRetried(NamedTuple):
+    """An attempt failed and a new one follows after ``seconds``."""
+
+    attempt_id: str
+    reason: str
+    seconds: float
+
+
+class LimitsMeasured(NamedTuple):
+    """How much of each limit is used now, over all processes on the ledger; told after each charge."""
+
+    limits: tuple[LimitUse, ...]
+
+
+class LimitWarned(NamedTuple):
+    """80 % of a limit is used."""
+
+    use: LimitUse
+
+
+class BreakerTripped(NamedTuple):
+    """A breaker stopped the run before a limit was passed."""
+
+    breaker: BreakerInfo
+
+
+class AnswerStreamed(NamedTuple):
+    """A piece of an answer; a slow screen may drop it."""
+
+    text: str
+
+
+class ModelAnswered(NamedTuple):
+    """An answer is complete."""
+
+    turn: int
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    stop: Stop
+    model: str | None
+
+
+class ApprovalAsked(NamedTuple):
+    """A person is asked whether a call may run; ``rule`` would allow it and its like."""
+
+    call: ToolCall
+    effect: str
+    why: str
+    rule: str
+
+
+class ToolAllowed(NamedTuple):
+    """A call that is no plain read may run; ``by`` says who or what decided (a rule, --yes, you)."""
+
+    call: ToolCall
+    effect: str
+    by: str
+
+
+class ToolStarted(NamedTuple):
+    """A tool began."""
+
+    call: ToolCall
+
+
+class ToolFinished(NamedTuple):
+    """A tool ended; ``text`` is what the model reads, ``error`` is set when it failed."""
+
+    call: ToolCall
+    text: str
+    duration_s: float
+    error: ErrorInfo | None = None
+
+
+class ObeyedFilesChanged(NamedTuple):
+    """A tool made or changed files that other programs run or obey later; ``call`` is None if it was broken off."""
+
+    call: ToolCall | None
+    files: tuple[FileNotice, ...]
+
+
+class ToolDenied(NamedTuple):
+    """A tool call was refused; the model is told why."""
+
+    call: ToolCall
+    reason: str
+
+
+class ContextPruned(NamedTuple):
+    """The conversation was cut to fit; token counts are estimates of the request, the tools' schemas included.
+
+    ``messages_cut`` are gone but for a few words, ``messages_shortened`` lost their middles. ``summary`` says who wrote
+    those words: agentctl itself ("lines"), or the model, whose ``words`` they are then. In estimated nano-dollars, None
+    where the price is unknown: the cut costs ``cost_nano`` (the cache that is thrown away, the summary), and makes each
+    turn behind it ``saves_nano`` cheaper; ``turns`` are expected to follow.
+    """
+
+    tokens_before: int
+    tokens_after: int
+    messages_cut: int
+    messages_shortened: int = 0
+    summary: Literal["lines", "model"] = "lines"
+    cost_nano: int | None = None
+    saves_nano: int | None = None
+    turns: int = 0
+    words: str = ""
+
+
+class Noted(NamedTuple):
+    """One sentence for the person at the screen."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+class Crashed(NamedTuple):
+    """A bug of ours ended the run."""
+
+    trace: str
+
+
+class RunFinished(NamedTuple):
+    """The run ended; always the last event."""
+
+    result: RunResult
+
+
+Event = (
+    RunStarted
+    | TurnStarted
+    | MessageAdded
+    | ContextMeasured
+    | CallHeld
+    | CallWaited
+    | CallSent
+    | CallSettled
+    | CallUnsettled
+    | ModelSubstituted
+    | CallVoided
+    | CallDoubted
+    | CallRetried
+    | LimitsMeasured
+    | LimitWarned
+    | BreakerTripped
+    | AnswerStreamed
+    | ModelAnswered
+    | ApprovalAsked
+    | ToolAllowed
+    | ToolStarted
+    | ToolFinished
+    | ObeyedFilesChanged
+    | ToolDenied
+    | ContextPruned
+    | Noted
+    | Crashed
+    | RunFinished
+)
+
+Emit = Callable[[Event], Awaitable[None]]
+
+
+class Record(NamedTuple):
+    """An event with its place: run, number within the run (from 1), time (UTC)."""
+
+    run_id: str
+    seq: int
+    at: datetime
+    event: Event

@@ -1,0 +1,127 @@
+"""The ceilings of a run, as a user gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, Decimal
+from math import isfinite
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentctl.core.errors import LimitName, UsageError
+
+Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=15, decimal_places=9)]
+
+#: The limits over everyone on one ledger, and the seconds for which an amount counts after it was settled.
+WINDOWS: Mapping[LimitName, int] = MappingProxyType(
+    {
+        "max_cost_per_minute": 60,
+        "max_cost_per_hour": 3600,
+        "max_cost_per_day": 24 * 3600,
+        "max_cost_per_month": 30 * 24 * 3600,
+    }
+)
+
+#: The limits of one run, whatever others do.
+OWN: tuple[LimitName, ...] = ("max_cost_per_task", "max_tokens_per_task", "max_calls_per_minute")
+
+#: Those that nobody has who does not ask for them.
+FURTHER: tuple[LimitName, ...] = (
+    "max_cost_per_minute",
+    "max_cost_per_day",
+    "max_cost_per_month",
+    "max_calls_per_minute",
+)
+
+
+class CostLimit(BaseModel):
+    """The ceilings of a run, in US dollars and tokens (input and output); None lifts one.
+
+    ``max_cost_per_hour`` binds this process over the spending of everyone on the same ledger, and so do those of a
+    minute, a day (24 hours) and a month (30 days), which are windows that move along: nothing begins anew at midnight.
+    ``max_calls_per_minute`` counts what the run itself sends. Amounts are exact: 0.1 is 0.1; what a float has beyond
+    nine decimal places is cut off, so that no limit is made larger.
+
+    Raises:
+        UsageError: an amount is negative or no number, or tokens or calls are no whole number.
+
+    >>> CostLimit(max_cost_per_task=0.1, max_cost_per_hour=20.0)
+    CostLimit(max_cost_per_task=Decimal('0.1'), max_cost_per_hour=Decimal('20.0'), max_tokens_per_task=100000)
+    >>> CostLimit(max_tokens_per_task=None).max_tokens_per_task is None
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    max_cost_per_task: Dollars | None = Decimal("0.50")
+    max_cost_per_hour: Dollars | None = Decimal("10.0")
+    max_tokens_per_task: Annotated[int, Field(ge=0, le=10**15)] | None = 100_000
+    max_cost_per_minute: Dollars | None = None
+    max_cost_per_day: Dollars | None = None
+    max_cost_per_month: Dollars | None = None
+    max_calls_per_minute: Annotated[int, Field(ge=0, le=10**9)] | None = None
+
+    def __init__(
+        self,
+        *,
+        max_cost_per_task: Decimal | float | str | None = Decimal("0.50"),
+        max_cost_per_hour: Decimal | float | str | None = Decimal("10.0"),
+        max_tokens_per_task: int | None = 100_000,
+        max_cost_per_minute: Decimal | float | str | None = None,
+        max_cost_per_day: Decimal | float | str | None = None,
+        max_cost_per_month: Decimal | float | str | None = None,
+        max_calls_per_minute: int | None = None,
+    ) -> None:
+        try:
+            super().__init__(
+                max_cost_per_task=_exact(max_cost_per_task),
+                max_cost_per_hour=_exact(max_cost_per_hour),
+                max_tokens_per_task=max_tokens_per_task,
+                max_cost_per_minute=_exact(max_cost_per_minute),
+                max_cost_per_day=_exact(max_cost_per_day),
+                max_cost_per_month=_exact(max_cost_per_month),
+                max_calls_per_minute=max_calls_per_minute,
+            )
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = str(wrong["loc"][0])
+            counted = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}.get(name)
+            allowed = f"a whole number of {counted}" if counted else "dollars with nine decimal places"
+            raise UsageError(
+                f"{name} cannot be {wrong['input']!r}", hint=f"give {allowed}, 0 or more; None lifts it"
+            ) from None
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        return ((name, value) for name, value in self if value is not None or name not in FURTHER)
+
+
+def in_dollars(limits: CostLimit) -> bool:
+    """Return whether any dollar limit is set."""
+    return any(getattr(limits, name) is not None for name in ("max_cost_per_task", *WINDOWS))
+
+
+def as_flags(limits: CostLimit) -> Mapping[str, object]:
+    """Return the ceilings as settings: one that is unset lifts the setting, but for those of ``FURTHER``."""
+    given = {name: value for name, value in limits if value is not None or name not in FURTHER}
+    return {name: "none" if value is None else value for name, value in given.items()}
+
+
+def _exact(dollars: Decimal | float | str | None) -> object:
+    """Return what a float is written as, to the nano-dollar below; a truth value is no amount."""
+    if isinstance(dollars, bool):
+        return str(dollars)
+    if not isinstance(dollars, float) or not isfinite(dollars):
+        return dollars
+    amount = Decimal(str(dollars))
+    return amount if int(amount.as_tuple().exponent) >= -9 else amount.quantize(Decimal("1e-9"), ROUND_FLOOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
+
+    run_id: str
+    capability: str = field(repr=False)

@@ -1,0 +1,311 @@
+"""What a model can do and what it costs: exact arithmetic, rounded up once. Pure.
+
+Prices are dollars per million tokens as ``Decimal``; amounts are whole nano-dollars (10⁻⁹ USD) as ``int``.
+One token at $1 a million is 1,000 nano-dollars. ``substitutes`` is about models that answer in the place of others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from typing import Literal, NamedTuple, Protocol, TypeGuard
+
+from agentctl.core.messages import Completion, Usage
+
+NANO_PER_USD = 1_000_000_000
+MOST_AMOUNT = 2**63 - 1  # nano-dollars or tokens: what one row of the ledger can store
+ChargedBy = Literal["asked", "answered", "billed"]
+_NANO_PER_TOKEN = Decimal(1000)  # nano-dollars a token, for each dollar per million tokens
+
+
+_CLASSES = ("input", "output", "cached_input", "cache_write", "reasoning")
+
+
+def _unit(row: Mapping[str, object], name: str) -> Decimal | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    try:
+        unit = Decimal(value) if isinstance(value, str) else None
+    except ArithmeticError:
+        unit = None
+    if unit is None or not unit.is_finite() or unit < 0:
+        raise ValueError(f"{name} is not a price: {value!r}")
+    return unit
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per million tokens, by token class; a class that is None costs what its parent class costs.
+
+    ``tiers`` replace the whole price for long requests. ``cache_write_hour`` is a cache write that lasts an hour: it is
+    never asked for, and so in no worst case.
+    """
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+    source: str = "declared"
+    version: str = ""
+    digest: str = ""
+    tiers: tuple[Tier, ...] = ()
+    cache_write_hour: Decimal | None = None
+
+    @property
+    def dearest_input(self) -> Decimal:
+        """The price of an input token in the dearest class of the dearest tier."""
+        own = max(self.input, self.cached_input or Decimal(0), self.cache_write or Decimal(0))
+        return max((own, *(tier.price.dearest_input for tier in self.tiers)))
+
+    @property
+    def dearest_output(self) -> Decimal:
+        """The price of an output token in the dearest tier, reasoning if that is dearer."""
+        own = max(self.output, self.reasoning or Decimal(0))
+        return max((own, *(tier.price.dearest_output for tier in self.tiers)))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no token of any class costs anything."""
+        return self.dearest_input == 0 and self.dearest_output == 0
+
+    def at(self, input_tokens: int) -> Price:
+        """Return what a request of ``input_tokens`` is charged at: the highest tier that it passes, else this."""
+        passed = [tier for tier in self.tiers if input_tokens > tier.above]
+        return max(passed, key=lambda tier: tier.above).price if passed else self
+
+    def up_to(self, input_tokens: int) -> Price:
+        """Return the price without the tiers that no request of at most ``input_tokens`` can pass."""
+        passed = tuple(tier for tier in self.tiers if input_tokens > tier.above)
+        return self if passed == self.tiers else replace(self, tiers=passed)
+
+    def at_dearest(self, input_tokens: int) -> Price:
+        """Return a price at which each token of a request of ``input_tokens`` costs what the dearest class does."""
+        price = self.up_to(input_tokens)
+        source, version, digest = self.source, self.version, self.digest
+        return Price(price.dearest_input, price.dearest_output, source=source, version=version, digest=digest)
+
+    def as_row(self) -> Mapping[str, object]:
+        """Return the unit prices as strings, as the ledger stores them with each charge; tiers as ``above_200000``."""
+        values = ((name, getattr(self, name)) for name in _CLASSES)
+        row: dict[str, object] = {name: None if value is None else str(value) for name, value in values}
+        if self.cache_write_hour is not None:
+            row["cache_write_hour"] = str(self.cache_write_hour)
+        return row | {f"above_{tier.above}": tier.price.as_row() for tier in self.tiers}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object], *, source: str = "", version: str = "", digest: str = "") -> Price:
+        """Return the price that ``as_row`` wrote, exactly.
+
+        Raises:
+            ValueError: a class is not an exact number of dollars, or input or output is missing.
+        """
+        unit = {name: _unit(row, name) for name in (*_CLASSES, "cache_write_hour")}
+        base_in, base_out = unit.pop("input"), unit.pop("output")
+        if base_in is None or base_out is None:
+            raise ValueError("a price needs input and output")
+        tiers = tuple(
+            Tier(int(name.removeprefix("above_")), cls.from_row(value))
+            for name, value in row.items()
+            if name.startswith("above_") and isinstance(value, Mapping)
+        )
+        return cls(base_in, base_out, **unit, source=source, version=version, digest=digest, tiers=tiers)
+
+
+class Tier(NamedTuple):
+    """What a request with more than ``above`` input tokens is charged at, wholly; ``price`` has no tiers itself."""
+
+    above: int
+    price: Price
+
+
+FREE = Price(Decimal(0), Decimal(0), source="declared free")
+
+
+class PriceOf(Protocol):
+    """Looks up a model of one provider, at one address, in the price table."""
+
+    def __call__(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the model's price, None if it is unknown; ``tier`` is a service tier other than the usual one."""
+        ...
+
+
+def no_price(model: str, /, *, tier: str = "") -> None:
+    """Return None: a ``PriceOf`` that knows no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the bound needs to know of a model.
+
+    ``price`` is None when unknown; ``context_window`` and ``output_ceiling`` (tokens) are None when unknown.
+    ``metered`` is False for what is no language model at all (builtin): it has neither tokens nor dollars.
+    ``unbounded`` says why no bound exists (a router, an unknown fee), or is None. ``may_cut``: a prompt that is too
+    long for the server's own window may be cut there, and nobody told. ``base_url`` is where it is asked, without
+    credentials; "" is the provider's own address.
+    """
+
+    provider: str
+    model: str | None
+    price: Price | None = None
+    context_window: int | None = None
+    output_ceiling: int | None = None
+    reasoning: bool = False
+    thinking_budget: int | None = None
+    least_thinking_budget: int | None = None
+    metered: bool = True
+    unbounded: str | None = None
+    known_endpoint: bool = True
+    may_cut: bool = False
+    base_url: str = ""
+
+    @property
+    def name(self) -> str:
+        """The model with its provider, as ``--model`` takes it: ``openai/gpt-4o``."""
+        return f"{self.provider}/{self.model}" if self.model else self.provider
+
+    @property
+    def name_and_address(self) -> str:
+        """The name, and where it is asked if that is not the provider's own address."""
+        return f"{self.name} at {self.base_url}" if self.base_url else self.name
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number, 0 or more; a truth value is none."""
+    return type(value) is int and value >= 0
+
+
+def contradiction(usage: Usage, *, answered: bool) -> str:
+    """Return why a usage report cannot be charged, "" if it can; ``answered`` if an answer came.
+
+    Only numbers that contradict each other are a reason. A report that is larger than anything that a price table
+    allows is a charge like any other.
+    """
+    names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+    if wrong := next((name for name in names if not is_count(getattr(usage, name))), None):
+        return f"the reported {wrong} are not a count"
+    if usage.input_tokens == 0:
+        return "0 input tokens were reported"
+    if answered and usage.output_tokens == 0:
+        return "0 output tokens were reported for an answer"
+    if usage.cached_input_tokens + usage.cache_write_tokens > usage.input_tokens:
+        return "more cached than input tokens were reported"
+    if usage.reasoning_tokens > usage.output_tokens:
+        return "more reasoning than output tokens were reported"
+    return ""
+
+
+def storable(usage: Usage) -> Usage:
+    """Return a report as the ledger can store it: numbers that can be read, none above ``MOST_AMOUNT``.
+
+    What cannot be read is 0, and no class is smaller than its parts.
+    """
+
+    def read(value: object) -> int:
+        return min(value, MOST_AMOUNT) if is_count(value) else 0
+
+    cached, reasoning = read(usage.cached_input_tokens), read(usage.reasoning_tokens)
+    written = min(read(usage.cache_write_tokens), MOST_AMOUNT - cached)
+    tokens_in, tokens_out = max(read(usage.input_tokens), cached + written), max(read(usage.output_tokens), reasoning)
+    return Usage(tokens_in, tokens_out, cached, written, reasoning)
+
+
+def passes_tables(usage: Usage, facts: ModelFacts) -> bool:
+    """Return whether a report has more tokens than the tables say that the model can take or give."""
+    most = ((usage.input_tokens, facts.context_window), (usage.output_tokens, facts.output_ceiling))
+    return any(ceiling is not None and tokens > ceiling for tokens, ceiling in most)
+
+
+def _ceil(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_CEILING))
+
+
+def charge_nano(price: Price, usage: Usage, *, hour_writes: int = 0) -> int:
+    """Return what ``usage`` costs in nano-dollars, by token class in the tier of its input, rounded up once.
+
+    ``hour_writes`` (tokens) are those of its cache writes that last an hour.
+    """
+    price = price.at(usage.input_tokens)
+    cache_write = price.input if price.cache_write is None else price.cache_write
+    with localcontext() as exact:
+        exact.prec = 60
+        plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        plain_output = usage.output_tokens - usage.reasoning_tokens
+        parts = (
+            (plain_input, price.input),
+            (usage.cached_input_tokens, price.input if price.cached_input is None else price.cached_input),
+            (usage.cache_write_tokens - hour_writes, cache_write),
+            (hour_writes, cache_write if price.cache_write_hour is None else price.cache_write_hour),
+            (plain_output, price.output),
+            (usage.reasoning_tokens, price.output if price.reasoning is None else price.reasoning),
+        )
+        return _ceil(sum((tokens * unit for tokens, unit in parts), Decimal(0)) * _NANO_PER_TOKEN)
+
+
+def worst_nano(price: Price, *, input_tokens: int, output_tokens: int) -> int:
+    """Return the most that a call can cost in nano-dollars: every token in the dearest class that it can reach."""
+    price = price.up_to(input_tokens)
+    with localcontext() as exact:
+        exact.prec = 60
+        total = input_tokens * price.dearest_input + output_tokens * price.dearest_output
+        return _ceil(total * _NANO_PER_TOKEN)
+
+
+def most_output(price: Price, *, input_tokens: int, room_nano: int) -> int | None:
+    """Return the most output tokens whose worst case fits ``room_nano``; negative: not even the input fits.
+
+    None means that money sets no bound (output is free and the input fits).
+    """
+    price = price.up_to(input_tokens)
+    with localcontext() as exact:
+        exact.prec = 60
+        left = Decimal(room_nano) - input_tokens * price.dearest_input * _NANO_PER_TOKEN
+        if left < 0:
+            return -1
+        unit = price.dearest_output * _NANO_PER_TOKEN
+        return None if unit == 0 else int((left / unit).to_integral_value(ROUND_FLOOR))
+
+
+class Rate(NamedTuple):
+    """A price that may apply to an answer, and whose it is."""
+
+    by: ChargedBy
+    model: str | None
+    price: Price
+    is_tiered: bool = False
+
+
+def rates_of(completion: Completion, facts: ModelFacts, price_of: PriceOf) -> tuple[Rate, ...]:
+    """Return every known price that may apply to an answer."""
+    answered, tier = completion.model, completion.tier
+    usual: list[tuple[ChargedBy, str | None, Price | None]] = [("asked", facts.model, facts.price)]
+    if answered is not None and answered != facts.model:
+        usual.append(("answered", answered, price_of(answered)))
+    rates = [Rate(by, model, price) for by, model, price in usual if price is not None]
+    for by, model, _ in usual:
+        price = price_of(model, tier=tier) if tier and model is not None else None
+        if price is not None:
+            rates.append(Rate(by, model, price, is_tiered=True))
+    return tuple(rates)
+
+
+def lines_to_add(name: str) -> str:
+    """Return the lines of config.toml that price a model; at the end of such a file they stand right, whatever it is.
+
+    A key with dots would not: behind the line of a table it would be that table's.
+    """
+    quoted = json.dumps(name, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+    return f"[prices.{quoted}]\ninput = 1.00\noutput = 3.00"
+
+
+def to_nano(usd: Decimal) -> int:
+    """Return dollars as whole nano-dollars, rounded down: a limit is never made larger by rounding."""
+    return int((usd * NANO_PER_USD).to_integral_value(ROUND_FLOOR))
+
+
+def to_usd(nano: int) -> Decimal:
+    """Return nano-dollars as exact dollars."""
+    return Decimal(nano) / NANO_PER_USD

@@ -1,0 +1,152 @@
+"""How a run ended, and how much of its limits it used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple, Self
+
+from agentctl.core.errors import LimitName, Unit
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import to_usd
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """One limit and how much of it is used (spent + in doubt): nano-dollars, tokens or calls. None: no such limit."""
+
+    name: LimitName
+    unit: Unit
+    ceiling: int | None
+    used: int
+    set_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerInfo:
+    """Why a breaker tripped: amounts in the limit's own unit; ``free_at`` is None when waiting will not help.
+
+    ``spent`` includes what is in doubt. After an overrun, ``hold`` is what was held for the call and ``charge`` what it
+    counts, which is included in ``spent``; ``ceiling`` is None where the run has no such limit. ``run_id`` is the run
+    whose limit it is, where that is one above the run that was stopped.
+    """
+
+    limit: str
+    unit: Unit
+    ceiling: int | None
+    spent: int
+    held: int
+    would_be: int
+    free_at: datetime | None
+    hint: str
+    hold: int | None = None
+    charge: int | None = None
+    run_id: str = ""
+
+
+class ErrorInfo(NamedTuple):
+    """An error as the result document shows it."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+
+class ToolCount(NamedTuple):
+    """How often a tool was called in a run."""
+
+    name: str
+    calls: int
+    failed: int
+
+
+class FileNotice(NamedTuple):
+    """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
+
+    ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
+    was left in place. There it has a name
+    that no program obeys; ``restore_command`` is the line for a shell that brings it back.
+    """
+
+    path: str
+    obeyed_by: str
+    moved_to: str | None = None
+    restore_command: str | None = None
+
+
+class Reply(str):
+    """A tool's text for the model, with the files that the call made or changed and that other programs obey."""
+
+    __slots__ = ("notices",)
+    notices: tuple[FileNotice, ...]
+
+    @classmethod
+    def of(cls, text: str, notices: tuple[FileNotice, ...]) -> Self:
+        """Return ``text`` with ``notices``."""
+        reply = cls(text)
+        reply.notices = notices
+        return reply
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended; ``str()`` is the answer. ``status`` is the exit code's name.
+
+    ``cost_nano`` is what was charged (nano-dollars, 10⁻⁹ USD), None when the price is unknown; ``in_doubt_nano`` counts
+    as spent, at the worst case. ``usage`` is in tokens, ``duration_s`` in seconds, times are UTC. ``complete`` is False
+    where ``answer`` is only a part. ``error`` has ``kind``, ``message`` and ``hint``; ``breaker`` says which limit
+    stopped the run, ``limits`` how much of each is used. ``changed_files_run_later`` are files that the run made or
+    changed and that other programs run or obey later; each is named once.
+
+    >>> from agentctl import DockerAgent, ScriptedProvider
+    >>> from agentctl.core.messages import Completion, Usage
+    >>> model = ScriptedProvider([Completion("Two: web and db.", usage=Usage(input_tokens=900, output_tokens=9))])
+    >>> result = DockerAgent(model).execute("List all containers")
+    >>> str(result), result.status, result.error, result.usage.total_tokens, result.cost
+    ('Two: web and db.', 'done', None, 909, Decimal('0'))
+    """
+
+    run_id: str
+    status: str
+    answer: str
+    complete: bool
+    task: str
+    agent: str
+    provider: str
+    provider_chosen_by: str
+    model: str | None
+    models: tuple[str, ...]
+    turns: int
+    started_at: datetime
+    finished_at: datetime
+    duration_s: float
+    usage: Usage
+    cost_nano: int | None
+    in_doubt_nano: int | None
+    price_source: str
+    limits: tuple[LimitUse, ...]
+    metered: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resumed_from: str | None = None
+    breaker: BreakerInfo | None = None
+    tools: tuple[ToolCount, ...] = ()
+    denied: tuple[str, ...] = ()
+    sandbox: str | None = None
+    left_out: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    changed_files_run_later: tuple[FileNotice, ...] = ()
+
+    def __str__(self) -> str:
+        return self.answer
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What was charged, in US dollars; None when the price is unknown. What is in doubt is not in it.
+
+        >>> from agentctl import BuiltinProvider, DockerAgent
+        >>> DockerAgent(BuiltinProvider()).execute("Restart the container web").cost
+        Decimal('0')
+        """
+        return None if self.cost_nano is None else to_usd(self.cost_nano)

@@ -1,0 +1,91 @@
+"""The files of a run beside its journal: what a model could not be shown whole, kept for reading on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable
+from io import BufferedReader
+from pathlib import Path
+
+import anyio.to_thread
+
+from agentctl.core.errors import StateError, ToolError
+from agentctl.core.files import hand_over, make_folder, put_whole
+from agentctl.core.text import redact, safe_text
+from agentctl.protocols import Kept
+
+PREFIX = "run:"
+MOST_BYTES = 512 * 1024 * 1024  # of one run: no model fills a disk
+_NAME = re.compile(r"[0-9]{1,9}-[A-Za-z0-9_-]{1,40}\.txt")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Annex:
+    """Keeps texts in ``folder``, which is made when the first one comes, for its owner only; secrets are taken out."""
+
+    def __init__(self, folder: Path, *, secrets: Iterable[str] = (), most_bytes: int = MOST_BYTES) -> None:
+        self._folder, self._secrets, self._left = folder, tuple(secrets), most_bytes
+
+    async def keep(self, number: int, tool: str, text: str) -> Kept:
+        """Write ``text``, the result of a run's call number ``number``, whole or not at all.
+
+        Raises:
+            StateError: the disk is full or read-only, or the run keeps too much already.
+        """
+        return await anyio.to_thread.run_sync(self._keep, number, tool, text)
+
+    def _keep(self, number: int, tool: str, text: str) -> Kept:
+        name = f"{number}-{re.sub('[^A-Za-z0-9_-]', '_', tool)[:40] or 'tool'}.txt"
+        safe = safe_text(redact(text, self._secrets))  # what is read back is what stands there: numbers stay right
+        data = safe.encode("utf-8")
+        if len(data) > self._left:
+            raise StateError("a result is not kept whole: the run keeps too much already", hint="ask for less at once")
+        try:
+            make_folder(self._folder)
+            folder = os.open(self._folder, _FOLDER)
+            try:
+                put_whole(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+            finally:
+                os.close(folder)
+        except OSError as exc:
+            reason = (exc.strerror or str(exc)).lower()
+            raise StateError(
+                f"a result is not kept whole, {self._folder} cannot be written: {reason}",
+                hint="free some space there, or set AGENTCTL_STATE_DIR",
+            ) from exc
+        self._left -= len(data)
+        return Kept(PREFIX + name, safe)
+
+
+def open_kept(folder: Path | None, path: str) -> BufferedReader:
+    """Open a file of the run (``run:NAME``) for reading.
+
+    Raises:
+        ToolError: no such file; it is no plain name, or no plain file.
+    """
+    name = path.removeprefix(PREFIX)
+    missing = ToolError(f"{path} does not exist", hint="take the name from the mark in a result that was cut")
+    if folder is None or not _NAME.fullmatch(name):
+        raise missing
+    try:
+        inside = os.open(folder, _FOLDER)
+        try:
+            file = os.open(name, _READ, dir_fd=inside)
+        finally:
+            os.close(inside)
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise missing from exc
+        raise ToolError(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        os.close(file)
+        raise missing
+    return open(file, "rb")  # noqa: PTH123 - a descriptor
+
+
+__all__ = ["MOST_BYTES", "PREFIX", "Annex", "open_kept"]

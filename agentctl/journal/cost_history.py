@@ -1,0 +1,140 @@
+"""The last 1000 calls as a JSON file, for whoever wants to read them elsewhere; the ledger stays the truth.
+
+The file is one list, oldest first, one call a line:
+``{"at", "run_id", "agent", "task", "provider", "model", "input_tokens", "output_tokens", "cached_input_tokens",
+"tokens", "cost_usd", "nano_usd", "in_doubt"}``; what is unknown is null.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
+from pathlib import Path
+
+import anyio.to_thread
+
+from agentctl.core.errors import AgentctlError, StateError
+from agentctl.core.events import Record, RunFinished
+from agentctl.core.pricing import to_usd
+from agentctl.core.text import redact, safe_text
+from agentctl.journal.expenses import Expense, Reading
+from agentctl.ledger.locks import turn
+from agentctl.settings.own_files import write_whole
+
+MOST_RECORDS = 1000
+MOST_BYTES = 8 * 1024 * 1024
+MOST_TASK = 200  # characters of a task that are kept
+PATIENCE_S = 5.0
+_OURS = {"at", "run_id", "provider", "nano_usd"}
+
+
+class Foreign(StateError):
+    """The file was there before, and is no cost history."""
+
+
+class CostHistory:
+    """An observer that adds each call to ``path``; nothing is made before the first one.
+
+    The file is replaced whole (0600); processes take turns by a lock file beside it, so that none loses what another
+    wrote. A file that is no cost history is left alone. What cannot be written is said once, by ``warn``, tried once
+    more when the run ends, and never stops a run.
+    """
+
+    def __init__(
+        self, path: Path, *, secrets: Iterable[str] = (), warn: Callable[[str], None], patience_s: float = PATIENCE_S
+    ) -> None:
+        self.path = path
+        self._patience_s = patience_s
+        self._secrets = tuple(secrets)
+        self._warn = warn
+        self._reading = Reading()
+        self._waiting: list[str] = []
+        self._failed = False
+
+    async def observe(self, record: Record) -> None:
+        """Take one record; a call that was charged or is in doubt is in the file when this returns."""
+        expense = self._reading.take(record)
+        if expense is not None:
+            self._waiting = [*self._waiting, as_line(expense, self._secrets)][-MOST_RECORDS:]
+        if self._waiting and (isinstance(record.event, RunFinished) or not self._failed):
+            await anyio.to_thread.run_sync(self._write)
+
+    def _write(self) -> None:
+        try:
+            with turn(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
+                lines = [*_lines(self.path), *self._waiting][-MOST_RECORDS:]
+                write_whole(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
+        except (OSError, AgentctlError) as error:
+            if not self._failed:
+                self._warn(safe_text(f"the cost history {self.path} is not written: {self._why(error)}"))
+            self._failed = True
+        else:
+            self._waiting, self._failed = [], False
+
+    def _why(self, error: OSError | AgentctlError) -> str:
+        match error:
+            case Foreign():
+                return f"{error.message} ({error.hint})"
+            case AgentctlError():
+                return f"another process holds {self.path.name}.lock ({error.hint})"
+            case FileNotFoundError():
+                return f"there is no folder {self.path.parent}"
+            case OSError(errno=errno.ELOOP):
+                return "it is a symbolic link (name the file itself)"
+            case OSError():
+                return f"{error.strerror or error}"
+
+
+def as_line(expense: Expense, secrets: Sequence[str] = ()) -> str:
+    """Return a call as one line of JSON: dollars as a number and, exactly, in nano-dollars."""
+    task = redact(expense.task, secrets)
+    said = {
+        "at": expense.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "run_id": expense.run_id,
+        "agent": expense.agent,
+        "task": task if len(task) <= MOST_TASK else task[: MOST_TASK - 1] + "…",
+        "provider": expense.provider,
+        "model": expense.model,
+        "input_tokens": expense.input_tokens,
+        "output_tokens": expense.output_tokens,
+        "cached_input_tokens": expense.cached_input_tokens,
+        "tokens": expense.tokens,
+        "cost_usd": None if expense.nano is None else float(to_usd(expense.nano)),
+        "nano_usd": expense.nano,
+        "in_doubt": expense.in_doubt,
+    }
+    return json.dumps(said)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return what the file has, each record on one line.
+
+    Raises:
+        Foreign: it is something else than a cost history.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        data = _read(file) if stat.S_ISREG(os.fstat(file).st_mode) else None
+    finally:
+        os.close(file)
+    if data is not None and not data.strip():
+        return []
+    try:
+        records = json.loads(data) if data is not None and len(data) <= MOST_BYTES else None
+    except (ValueError, RecursionError):
+        records = None
+    if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
+        raise Foreign("it holds something else, which is left as it is", hint="move it away, or name another file")
+    return [json.dumps(one) for one in records]
+
+
+def _read(file: int) -> bytes:
+    with os.fdopen(file, "rb", closefd=False) as handle:
+        return handle.read(MOST_BYTES + 1)

@@ -1,0 +1,74 @@
+"""Numbers what happens in a run and tells everyone, in order, before the next step."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import anyio
+
+from agentctl.core.errors import AgentctlError, InternalError
+from agentctl.core.events import Event, Record, RunFinished
+from agentctl.core.results import ErrorInfo, RunResult
+from agentctl.protocols import Observer
+
+
+class Recorder:
+    """The only source of a run's records; ``observers`` are awaited in their order."""
+
+    def __init__(self, run_id: str, observers: Sequence[Observer], now: Callable[[], datetime]) -> None:
+        self.run_id = run_id
+        self._observers = observers
+        self._now = now
+        self._seq = 0
+        self._turn = anyio.Lock()
+
+    async def emit(self, event: Event) -> None:
+        """Tell every observer, also under a cancellation; then raise what failed first."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                self._seq += 1
+                record = Record(self.run_id, self._seq, self._now(), event)
+                failures: list[Exception] = []
+                for observer in self._observers:
+                    try:
+                        await observer.observe(record)
+                    except Exception as failure:  # noqa: BLE001 - raised below, when the others have it too
+                        failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    async def finish(self, result: RunResult) -> RunResult:
+        """Tell every observer how it ended and return that.
+
+        Where an observer fails, the end that the next ones hear of is that failure, unless there was one before.
+        """
+        self._seq += 1
+        for observer in self._observers:
+            try:
+                await observer.observe(Record(self.run_id, self._seq, result.finished_at, RunFinished(result)))
+            except Exception as failure:  # noqa: BLE001 - it becomes the run's own end
+                if result.error is None:
+                    error = own(failure)
+                    result = replace(result, status=error.status, complete=False, error=info(error))
+        return result
+
+
+def own(error: Exception) -> AgentctlError:
+    """Return ``error`` as one of ours; what we did not foresee is a bug, named with its place."""
+    if isinstance(error, AgentctlError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return InternalError(
+        f"{type(error).__name__}: {error}{place}",
+        hint="this is a bug of agentctl; its traceback is in the run's journal: agentctl runs show --json",
+        trace="".join(traceback.format_exception(error)),
+    )
+
+
+def info(error: AgentctlError | None) -> ErrorInfo | None:
+    """Return an error as the result document shows it."""
+    return ErrorInfo(error.kind, error.message, error.hint) if error else None

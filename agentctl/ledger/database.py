@@ -1,0 +1,246 @@
+"""The file itself: opened safely, migrated once, written one transaction at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import wraps
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from agentctl.core.errors import LedgerGone, StateError
+from agentctl.core.files import hand_over, make_folder, sync_folder
+from agentctl.ledger.clock import ReadClock, read_time, system_clock
+from agentctl.ledger.errors import refuse_a_remnant, state_error
+from agentctl.ledger.errors import translated as translated  # its readers know it from here
+from agentctl.ledger.locks import turn
+from agentctl.ledger.place import MOVE, refuse_a_network
+from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_S = 5.0
+_STEPS_A_SIGN = 1_000_000  # of SQLite's machine: a fraction of a second
+
+
+class CommitFailed(StateError):
+    """A COMMIT failed: as a rule nothing was written, but after a crash it may stand all the same."""
+
+
+def known_by_its_id(deed: Callable[P, T]) -> Callable[P, T]:
+    """Do a deed once more when its COMMIT failed: it looks first what stands under its id, and answers by that."""
+
+    @wraps(deed)
+    def done(*words: P.args, **more: P.kwargs) -> T:
+        try:
+            return deed(*words, **more)
+        except CommitFailed:
+            return deed(*words, **more)
+
+    return done
+
+
+class Tick(NamedTuple):
+    """An open transaction: the connection, and the ledger's time in it."""
+
+    db: sqlite3.Connection
+    now_us: int
+    wall_us: int
+
+
+class Store:
+    """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
+
+    ``patience_s`` is how long to queue behind our own processes, ``busy_s`` how long for another program's lock.
+    Raises StateError from every method when the file cannot be written or believed.
+    """
+
+    def __init__(
+        self, path: Path, *, clock: ReadClock | None = None, patience_s: float = 30.0, busy_s: float = BUSY_S
+    ) -> None:
+        self.path = path
+        self._clock = clock or system_clock()
+        self._patience_s, self._busy_s = patience_s, busy_s
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+        with translated(path):
+            refuse_a_network(path)
+            make_folder(path.parent)
+            self._db = self._opened()
+            self._files = self._identities()
+
+    def _opened(self) -> sqlite3.Connection:
+        """Open the file; it is made and filled in one turn, so that an empty one is new or has lost what it held."""
+        if self._size():
+            return self._connected(self._turn())
+        with self._turn():
+            refuse_a_remnant(self.path)
+            if self._size() is None:  # else another one has made it
+                self._create()
+            return self._connected(nullcontext())
+
+    def _create(self) -> None:
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            hand_over(file, self.path.parent)  # SQLite gives its log to the same owner
+        finally:
+            os.close(file)
+        sync_folder(self.path.parent)
+
+    def _turn(self, patience_s: float | None = None) -> AbstractContextManager[None]:
+        patience_s = self._patience_s if patience_s is None else patience_s
+        like = self.path if self._size() is not None else None
+        return turn(self.path.with_suffix(".queue"), patience_s=patience_s, like=like)
+
+    def _size(self) -> int | None:
+        """Return the file's size, None if there is none, without opening it: closing would end SQLite's own locks."""
+        try:
+            file = os.lstat(self.path)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(file.st_mode):
+            raise OSError(errno.EINVAL, "It is no file")
+        return file.st_size
+
+    def _connected(self, until_made: AbstractContextManager[None]) -> sqlite3.Connection:
+        db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._busy_s)
+        try:
+            for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
+                db.execute(f"PRAGMA {pragma}")
+            if self._version() != len(MIGRATIONS) or db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                with until_made:
+                    self._make()
+            db.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make(self) -> None:
+        mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise StateError(
+                f"the ledger {self.path} cannot keep a write-ahead log here (journal mode {mode})",
+                hint=f"put it on a disk of this machine: {MOVE}",
+            )
+        self._migrate()
+
+    def _version(self) -> int:
+        self._db.execute("BEGIN")  # one view: another process may be migrating
+        try:
+            return schema_version(self._db, self.path)
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def _migrate(self) -> None:
+        """Migrate while the queue is seen to move: a long ledger takes longer than those who wait have patience."""
+        queue = self.path.with_suffix(".queue")
+        self._db.set_progress_handler(lambda: os.utime(queue), _STEPS_A_SIGN)
+        try:
+            migrate(self._db, self._version())
+        finally:
+            self._db.set_progress_handler(None, 0)
+
+    def _refuse_another_schema(self) -> None:
+        """Refuse to go on by rules that do not hold any more; asked in each transaction."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version != len(MIGRATIONS):
+            raise StateError(
+                f"the ledger {self.path} changed from schema {len(MIGRATIONS)} to {version} while it was in use",
+                hint="start the run again, with the agentctl that is installed now",
+            )
+
+    def _refuse_after_a_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
+
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        """Return which files the ledger and its log are; the log is there as long as one connection is."""
+        found = (os.lstat(self.path), os.lstat(f"{self.path}-wal"))
+        return tuple((file.st_dev, file.st_ino) for file in found)
+
+    def _refuse_other_files(self) -> None:
+        """Refuse to write into files that nobody else would find: moved, deleted or replaced since they were opened."""
+        try:
+            same = self._identities() == self._files
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise LedgerGone(
+                f"the ledger {self.path} was moved, deleted or replaced while it was in use",
+                hint="put back what was moved, end all runs that use it, and try again",
+            )
+
+    @contextmanager
+    def write(self, *, soon: bool = False) -> Iterator[Tick]:
+        """Queue, begin, tell the time, and commit; any exception rolls back.
+
+        ``soon``: report a queue that does not move as early as another program's lock, for callers that try again.
+
+        Raises:
+            LedgerBusy: another process holds a lock.
+            LedgerGone: the ledger was moved, deleted or replaced.
+            CommitFailed: nobody knows whether it stands; what was written has to be looked for by its id.
+        """
+        self._refuse_after_a_fork()
+        patience_s = min(self._busy_s, self._patience_s) if soon else None
+        with self._mutex, translated(self.path):
+            self._refuse_other_files()  # before a queue is made where there is no ledger any more
+            with self._turn(patience_s):
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._refuse_other_files()
+                    self._refuse_another_schema()
+                    yield self._tick()
+                except BaseException:
+                    self._roll_back()
+                    raise
+                self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            raise state_error(exc, self.path, CommitFailed) from exc
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            self._db.execute("ROLLBACK")
+
+    def _tick(self) -> Tick:
+        row = read_time(self._db, self._clock)
+        self._db.execute(
+            "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id, highest_wall_us) VALUES (1, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET now_us = excluded.now_us, wall_us = excluded.wall_us,"
+            " boot_us = excluded.boot_us, boot_id = excluded.boot_id, highest_wall_us = excluded.highest_wall_us",
+            row,
+        )
+        return Tick(self._db, row.now_us, row.wall_us)
+
+    @contextmanager
+    def read(self) -> Iterator[Tick]:
+        """Give a consistent view; the ledger's time is told but not moved."""
+        self._refuse_after_a_fork()
+        with self._mutex, translated(self.path):
+            self._db.execute("BEGIN")
+            try:
+                self._refuse_another_schema()
+                row = read_time(self._db, self._clock)
+                yield Tick(self._db, row.now_us, row.wall_us)
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; what is committed stays."""
+        with self._mutex, suppress(sqlite3.Error):
+            self._db.close()

@@ -1,0 +1,169 @@
+"""How the book would answer the first call of a run: judged by the same rule, and not a byte of it changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from agentctl.budget.rules import Ask, Room, Wait, Worst, ceiling_of
+from agentctl.core.errors import StateError, Verdict
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.pricing import Price
+from agentctl.ledger import runs as nesting
+from agentctl.ledger import substitution
+from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
+from agentctl.ledger.database import Tick, translated
+from agentctl.ledger.errors import refuse_a_remnant
+from agentctl.ledger.inspection import tick_of
+from agentctl.ledger.likeness import Likeness, likeness
+from agentctl.ledger.locks import liveness
+from agentctl.ledger.provider_health import broke_its_clamp, provider_health
+from agentctl.ledger.reserve import judge_by_count, timed
+from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
+from agentctl.ledger.sums_ import limits_of
+from agentctl.ledger.transactions import PAUSE_S
+
+T = TypeVar("T")
+
+
+class Outlook(NamedTuple):
+    """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls.
+
+    ``price`` is what it would be held at: that of a model that has answered in its place, if that is dearer.
+    ``input_bound`` is the bound by which it was judged, in tokens.
+    """
+
+    as_of: datetime
+    rooms: tuple[Room, ...]
+    answer: Worst | Wait | Verdict
+    rest_s: float
+    alike: Likeness
+    price: Price | None
+    input_bound: int = 0
+
+
+def outlook(
+    path: Path,
+    ask: Ask,
+    limits: CostLimit,
+    *,
+    agent: str,
+    parent: Parent | None = None,
+    clock: ReadClock | None = None,
+    pause_s: float = PAUSE_S,
+) -> Outlook:
+    """Return how ``ask``, the first of a run with these limits, would be answered; no ledger yet is an empty one.
+
+    ``parent`` is the run that it would belong to, if any. Holds of processes that died unseen still count here; a real
+    call would bury them first.
+
+    Raises:
+        ActionDenied: no run may be opened below that parent.
+        UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model; or under a dollar
+            limit, a model of unknown price has answered in the place of this one.
+        StateError: the ledger cannot be read, is foreign, or newer than this program.
+    """
+    owners = path.with_suffix(".owners")
+
+    def look(tick: Tick) -> Outlook:
+        alike = likeness(tick, ask.facts, agent) if ask.facts.metered else Likeness()
+        if parent is not None:
+            refused = nesting.refusal(tick, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
+            if refused is not None:
+                raise refused
+        _open_unseen(tick, ask, limits, parent)
+        wanted = substitution.at_dearest_price(tick, ask) if ask.facts.metered else ask
+        price = wanted.facts.price
+        rooms, rest = limits_of(tick, ask), 0.0
+        nesting.refuse_the_unbounded(wanted, rooms)
+        if ask.facts.metered:
+            health = provider_health(tick, wanted.facts, pause_s=pause_s)
+            if health is not True:
+                wanted = replace(wanted, most=ask.least, purpose="probe")
+            rest = health.seconds if isinstance(health, Wait) else 0.0
+        seen = broke_its_clamp(tick, ask)
+        wanted = replace(wanted, seen=seen)
+        wanted, answer, _, _ = judge_by_count(tick, wanted, rooms, None, at_ceiling=seen is not None)
+        if isinstance(answer, Verdict):
+            answer = timed(tick, wanted, answer)
+        elif isinstance(answer, Wait) and answer.verdict is not None:
+            answer = replace(answer, verdict=timed(tick, wanted, answer.verdict))
+        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
+
+    return _as_it_lies(path, look, clock or system_clock())
+
+
+def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
+    """Open the run in tables of this connection alone, which hide the ledger's own: the sums find it there.
+
+    Beside it stand the runs above it, and what is below those.
+    """
+    above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
+    run_id, parent_id = ask.run_id, "" if parent is None else parent.run_id
+    tick.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
+    below = f"SELECT scope_id, above_id, depth FROM scope_paths WHERE above_id IN {above}"  # noqa: S608 - our own names
+    own = "SELECT ?2, above_id, depth + 1 FROM scope_paths WHERE scope_id = ?1 UNION ALL SELECT ?2, ?2, 0"
+    tick.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", (parent_id, run_id))
+    for name, unseen in (("scopes", "unseen"), ("scope_paths", "unseen_paths")):
+        tick.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
+        tick.db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM temp.{unseen}")  # noqa: S608 - our own names
+    tick.db.execute(
+        "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, limits, opened_us)"
+        " VALUES (?, 'run', ?, ?, '{}', ?)",
+        (run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
+    )
+
+
+def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+    """Read without a trace. A reader joins a write-ahead log where there is one, else it would make one: then the
+    file is read by itself, and again if somebody wrote meanwhile.
+    """
+    with translated(path):
+        refuse_a_remnant(path)
+        before = _stamp(path)
+        if before is None:
+            return _empty(look, clock)
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        if not before[-1]:
+            try:
+                found = _opened(f"{address}&immutable=1", path, look, clock)
+            except (sqlite3.Error, StateError):
+                if _stamp(path) == before:
+                    raise
+            else:
+                if _stamp(path) == before:
+                    return found
+        return _opened(address, path, look, clock)
+
+
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """Return what changes when somebody writes: of the file, and the length of its log; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    try:
+        log = path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        log = 0
+    return found.st_ino, found.st_mtime_ns, found.st_size, log
+
+
+def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
+        db.execute("PRAGMA temp_store=MEMORY")
+        db.execute("BEGIN")  # one view: another process may be making the ledger
+        version = schema_version(db, path)
+        if version:
+            return look(tick_of(db, version, clock))
+    return _empty(look, clock)
+
+
+def _empty(look: Callable[[Tick], T], clock: ReadClock) -> T:
+    with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
+        return look(tick_of(db, len(MIGRATIONS), clock))

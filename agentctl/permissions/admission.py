@@ -1,0 +1,120 @@
+"""The door in front of every tool: a call goes through by its kind, by a rule, or by a person's yes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from agentctl.core.errors import ActionDenied, AgentctlError, InternalError
+from agentctl.core.events import ApprovalAsked, Emit, ToolAllowed
+from agentctl.core.messages import ToolCall
+from agentctl.core.targets import Subject
+from agentctl.core.tool_rules import Rule, rule_for
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import arguments_text
+from agentctl.protocols import Approver, Question, Targeting, Tool, Writing
+
+if TYPE_CHECKING:
+    from agentctl.core.autorun import Obeyed
+
+Approve = Literal["ask", "deny", "all"]
+
+
+class Admission:
+    """Decides on the calls of one run. ``approver`` None: nobody is there who could be asked.
+
+    A person is asked once about one and the same call: a no holds for the rest of the run.
+    """
+
+    def __init__(
+        self, *, permissions: Permissions, emit: Emit, approve: Approve = "ask", approver: Approver | None = None
+    ) -> None:
+        self._permissions, self._emit, self._approve, self._approver = permissions, emit, approve, approver
+        self._one_at_a_time = anyio.Lock()
+        self._refused: dict[str, str] = {}  # what was refused, and by whom
+
+    def offers(self, tool: Tool) -> bool:
+        """Whether a model is told of the tool: what may never run is left out."""
+        return self._permissions.withheld(tool.spec.name, tool.effect) is None
+
+    async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
+        """Return the call as it may run, its arguments resolved, or why it may not.
+
+        What restricts is looked at before the arguments are: nobody learns by a forbidden tool what there is.
+        """
+        if (why := self._permissions.withheld(call.name, tool.effect)) is not None:
+            return ActionDenied(why)
+        subject = None
+        try:
+            resolved = replace(call, arguments=await tool.prepare(call.arguments))
+            obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, Writing) else None
+            if isinstance(tool, Targeting):
+                subject = tool.subject(resolved.arguments)
+                if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine
+                    subject = (await tool.look_up(subject)).with_names(tool.subject(call.arguments))
+        except AgentctlError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
+            return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
+        async with self._one_at_a_time:
+            return await self._decided(call, resolved, tool, subject, obeyed)
+
+    async def _decided(
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, obeyed: Obeyed | None
+    ) -> ToolCall | AgentctlError:
+        decision = self._permissions.decide(
+            call.name,
+            tool.effect,
+            call.arguments,
+            resolved=resolved.arguments,
+            subject=subject,
+            contained=tool.contained,
+            obeyed=obeyed,
+        )
+        if decision.kind == "deny":
+            return ActionDenied(decision.why)
+        by = decision.why
+        if decision.kind == "ask":
+            rule = rule_for(call.name, resolved.arguments, tool.spec.target)
+            if self._approve == "all":
+                by = "--yes"
+            elif self._approve == "deny" or self._approver is None:
+                return _unasked(call.name, rule, nobody=self._approve != "deny")
+            elif (asked := f"{call.name} {arguments_text(resolved.arguments)}") in self._refused:
+                return _refusal(call.name, self._refused[asked], rule)
+            else:
+                await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, str(rule)))
+                answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, str(rule)))
+                if not answer.granted:
+                    self._refused[asked] = answer.by
+                    return _refusal(call.name, answer.by, rule)
+                by = answer.by
+                if answer.always:
+                    by = f"{answer.by}, always in this run: {rule}"
+                    granted = (*self._permissions.granted, rule)
+                    self._permissions = replace(self._permissions, granted=granted)
+        if tool.effect != "read" or decision.kind == "ask":
+            await self._emit(ToolAllowed(resolved, tool.effect, by))
+        return resolved
+
+
+def _refusal(name: str, by: str, rule: Rule) -> ActionDenied:
+    return ActionDenied(
+        f"{by} said no to {name}; do not try it again another way",
+        hint=f"to allow it: --allow {_shell_quoted(rule)}",
+    )
+
+
+def _unasked(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
+    why = "nobody is here to be asked (no terminal)" if nobody else "questions are answered with no (--approve deny)"
+    return ActionDenied(
+        f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"
+    )
+
+
+def _shell_quoted(rule: Rule) -> str:
+    import shlex  # noqa: PLC0415 - only a refusal needs it
+
+    return shlex.quote(str(rule))

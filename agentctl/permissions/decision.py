@@ -1,0 +1,140 @@
+"""What a tool call needs before it runs: nothing, a person's yes, or nothing that could help. Pure.
+
+First what restricts (deny rules, ``--tools``, ``--read-only``), then ask rules, then allow rules, then the kind of the
+call: reads run, and so does what stays inside the workspace or a sandbox; everything else asks. Being specific does not
+matter. What other programs run or obey later is listed in ``obeyed``: git's own files and agentctl's own are never
+written, whatever the rules say; to write one of the class ``asks``, or any other name with a dot in front, asks a
+person, inside the workspace too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
+from agentctl.core.tool_rules import Rule
+
+if TYPE_CHECKING:
+    from agentctl.core.autorun import Obeyed
+
+_WRITES = {"write_file": "path"}
+
+
+class Decision(NamedTuple):
+    """``allow``, ``ask`` or ``deny``, and why: for the record, for the person, for the model."""
+
+    kind: Literal["allow", "ask", "deny"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What the user lets a run do. ``only`` None: every tool. ``granted``: what a person said "always" to."""
+
+    read_only: bool = False
+    only: tuple[str, ...] | None = None
+    deny: tuple[Rule, ...] = ()
+    ask: tuple[Rule, ...] = ()
+    allow: tuple[Rule, ...] = ()
+    granted: tuple[Rule, ...] = ()
+
+    def withheld(self, name: str, effect: str) -> str | None:
+        """Return why the tool ``name`` may never run, whatever its arguments, or None: what is None is offered."""
+        for rule in self.deny:
+            if not rule.arguments and rule.covers(name):
+                return _denied(name, rule)
+        if self.only is not None and name not in self.only:
+            return f"{name} is not among the tools that the user allows: {', '.join(self.only) or 'none'}"
+        if self.read_only and effect != "read":
+            return f"{name} would change something, and this run is read-only"
+        return None
+
+    def needs_names(self, name: str) -> bool:
+        """Say whether a rule looks at arguments of the tool ``name``: then all names of its target are needed."""
+        restricting = (*self.deny, *self.ask)
+        return any(rule.arguments and (rule.covers(name) or name in PATH_TOOLS) for rule in restricting)
+
+    def decide(
+        self,
+        name: str,
+        effect: str,
+        given: Mapping[str, object],
+        *,
+        resolved: Mapping[str, object] | None = None,
+        subject: Subject | None = None,
+        contained: bool = False,
+        obeyed: Obeyed | None = None,
+    ) -> Decision:
+        """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
+
+        ``subject`` adds the defaults and the other names of what the call is about. ``contained``: what it changes
+        stays inside the workspace or a sandbox. ``obeyed`` is who obeys what it writes, where that depends on more than
+        the name.
+        """
+        meant = given if resolved is None else resolved
+        subject = Subject(meant) if subject is None else subject
+        meant = subject.arguments
+        for rule in self.deny:
+            if fits(rule, name, given, subject) or _hides(rule, name, subject):
+                return Decision("deny", _denied(name, rule))
+        if (why := self.withheld(name, effect)) is not None:
+            return Decision("deny", why)
+        path = _path_written(name, meant)
+        if path is not None:
+            obeyed = _more_severe(path, obeyed)
+            if obeyed is not None and obeyed.obeyed_class == "never":
+                # Before every rule that allows: a write here is a command in the user's next git or agentctl.
+                return Decision("deny", f"{path} is {obeyed.program}'s own, and no tool writes it; do without it")
+        for rule in self.granted:
+            if rule.permits(name, meant):
+                return Decision("allow", f"you, always in this run: {rule}")
+        for rule in self.ask:
+            if fits(rule, name, given, subject):
+                return Decision("ask", f"the rule ask {rule}")
+        for rule in self.allow:
+            if rule.permits(name, meant):
+                return Decision("allow", f"the rule allow {rule}")
+        if effect == "read":
+            return Decision("allow", "it only reads")
+        if path is not None and (why := _asks(path, obeyed)) is not None:
+            return Decision("ask", why)
+        if contained:
+            return Decision("allow", "it stays inside the workspace")
+        if name in _WRITES:
+            return Decision("ask", "the workspace is no project's folder: much else lies in it")
+        return Decision("ask", f"{name} would change something outside the workspace")
+
+
+def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:
+    path = arguments.get(_WRITES.get(name, ""))
+    return path if isinstance(path, str) else None
+
+
+def _more_severe(path: str, known: Obeyed | None) -> Obeyed | None:
+    """Return what the list says about a path, or what is ``known`` already, whichever restricts more."""
+    from agentctl.core.autorun import obeyed_by  # noqa: PLC0415 - a long table, needed when something is written
+
+    listed = obeyed_by(path)
+    if listed is None or (known is not None and (known.obeyed_class == "never" or listed.obeyed_class == "reported")):
+        return known or listed
+    return listed
+
+
+def _asks(path: str, obeyed: Obeyed | None) -> str | None:
+    """Return why a person is asked before ``path`` is written, or None."""
+    has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
+    if obeyed is not None and (has_dot or obeyed.obeyed_class == "asks"):
+        return f"{obeyed.program} runs or obeys {path}"
+    return f"{path} may be obeyed by other programs later" if has_dot else None
+
+
+def _hides(rule: Rule, name: str, subject: Subject) -> bool:
+    """Say whether the rule hides the file or folder that the call is about, whatever its tool."""
+    target, pattern = subject.targets.get("path"), hidden_pattern(rule)
+    return pattern is not None and target is not None and name in PATH_TOOLS and target.fits(pattern)
+
+
+def _denied(name: str, rule: Rule) -> str:
+    return f"{name} is denied by a rule of the user ({rule}); do without it"

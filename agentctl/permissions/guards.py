@@ -1,0 +1,101 @@
+"""How much one turn may ask for, and how often the same. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agentctl.core.messages import ToolCall
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_MOST_LEVELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """How far a loop goes; a call said ``identical_calls`` times in a row is told off once, then fails the run."""
+
+    max_turns: int = 30
+    calls_a_turn: int = 16
+    reads_at_once: int = 8
+    identical_calls: int = 3
+    argument_characters: int = 32_768
+    result_tokens: int = 25_000
+
+
+def tame(calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
+    """Return the calls of a turn fit to be kept and sent back, and why some (by id) must not run.
+
+    Beyond ``calls_a_turn`` one more is kept, to carry the refusal of all the rest. Names get plain characters, ids
+    become unique, and arguments that are no JSON, too deep or too long are emptied and refused.
+    """
+    kept: list[ToolCall] = []
+    refused: dict[str, str] = {}
+    for number, call in enumerate(calls[: limits.calls_a_turn + 1], 1):
+        plain = 0 < len(call.id) <= 128 and call.id.isascii() and call.id.isprintable()
+        call_id = call.id if plain else f"call_{turn}_{number}"
+        while any(call_id == other.id for other in kept):
+            call_id = f"{call_id}_{number}"
+        written = arguments_text(call.arguments)
+        if number > limits.calls_a_turn:
+            rest = len(calls) - limits.calls_a_turn
+            refused[call_id] = f"not run, nor the others of {rest}: at most {limits.calls_a_turn} calls in one turn"
+        elif written is None or len(written) > limits.argument_characters:
+            refused[call_id] = f"not run: the arguments are no JSON object of {limits.argument_characters} characters"
+        arguments = {} if call_id in refused else call.arguments
+        kept.append(replace(call, id=call_id, name=plain_name(call.name), arguments=arguments))
+    return tuple(kept), refused
+
+
+def plain_name(name: str) -> str:
+    """Return a tool's name as every provider takes it back: letters, digits, ``_`` and ``-``, at most 64."""
+    return _NOT_IN_NAMES.sub("_", name[:64]) or "unnamed"
+
+
+def arguments_text(arguments: Mapping[str, object]) -> str | None:
+    """Return arguments as one text, the same in any order of their names; None if they are no sane JSON."""
+    if not _shallow(arguments, _MOST_LEVELS):
+        return None
+    try:
+        return json.dumps(dict(arguments), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        return None
+
+
+class Repeats:
+    """Counts identical calls in a row, over all turns of a run."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._last = ""
+        self._times = 0
+        self._told = False
+
+    def told_off(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
+        """Return what to say to a call (by id) that comes again; None when an earlier turn was told already."""
+        said: dict[str, str] = {}
+        for call in calls:
+            asked = f"{call.name} {arguments_text(call.arguments)}"
+            if asked != self._last:
+                self._last, self._times, self._told = asked, 0, False
+            self._times += 1
+            if self._times < self._most:
+                continue
+            if self._told:
+                return None
+            said[call.id] = (
+                f"not run: {call.name} with these arguments for the {self._times}. time in a row; "
+                "use the results you have, or do something else"
+            )
+        self._told = self._times >= self._most
+        return said
+
+
+def _shallow(value: object, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        return levels > 0 and all(_shallow(item, levels - 1) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return levels > 0 and all(_shallow(item, levels - 1) for item in value)
+    return True

@@ -1,0 +1,131 @@
+"""What would happen to a tool's calls, by the settings alone: nothing is asked, looked up or done. Pure.
+
+A call is written like a rule, ``docker_restart(name=web)``, but its values are what they are: ``*`` is a star. A text
+that is no tool's call is a command of the shell.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+from agentctl.core.errors import SandboxUnavailable, UsageError
+from agentctl.core.messages import ToolSpec
+from agentctl.core.text import did_you_mean, safe_text
+from agentctl.core.tool_rules import Rule, parse_rule, rule_for
+from agentctl.permissions.admission import Approve
+from agentctl.permissions.decision import Permissions
+from agentctl.protocols import Targeting, Tool
+
+Outcome = Literal["runs", "asks", "denied", "left_out"]
+
+_CALL = re.compile(r"[A-Za-z0-9_-]{1,100}\s*\(.*\)", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
+
+
+class Prospect(NamedTuple):
+    """What would happen to a call, and why; ``asks`` needs a person, and is a no where none is there.
+
+    ``left_out``: no model is offered the tool, as no boundary can be had for it here.
+    """
+
+    outcome: Outcome
+    why: str
+    hint: str = ""
+
+
+class Written(NamedTuple):
+    """A call as it was written: a tool's name and texts for its arguments."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+def foresee(
+    permissions: Permissions,
+    approve: Approve,
+    tool: Tool,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    missing: SandboxUnavailable | None = None,
+) -> Prospect:
+    """Return what would happen to a call; without ``arguments`` to one that no rule about arguments covers.
+
+    ``missing`` says why the boundary that the tool needs cannot be had.
+    """
+    subject = None if arguments is None or not isinstance(tool, Targeting) else tool.subject(arguments)
+    decision = permissions.decide(
+        tool.spec.name, tool.effect, arguments or {}, subject=subject, contained=tool.contained
+    )
+    if decision.kind == "deny":
+        return Prospect("denied", decision.why)
+    if missing is not None:
+        return Prospect("left_out", missing.message, missing.hint)
+    if decision.kind == "allow":
+        return Prospect("runs", decision.why)
+    rule = example_rule(tool.spec) if arguments is None else allowing_rule(tool.spec, arguments)
+    hint = f"agentctl run --allow {shlex.quote(rule)} …"
+    if approve == "all":
+        return Prospect("runs", f"{decision.why}; such questions are answered with yes (--approve all)")
+    if approve == "deny":
+        return Prospect("denied", f"{decision.why}; such questions are answered with no (--approve deny)", hint)
+    return Prospect("asks", decision.why, hint)
+
+
+def rules_about(permissions: Permissions, name: str) -> tuple[tuple[str, Rule], ...]:
+    """Return the rules that are about the tool ``name``, each with the setting that it stands in."""
+    named = (("deny", permissions.deny), ("ask", permissions.ask), ("allow", permissions.allow))
+    return tuple((setting, rule) for setting, rules in named for rule in rules if rule.covers(name))
+
+
+def example_rule(spec: ToolSpec) -> str:
+    """Return what a rule about the tool looks like: ``docker_restart(name=…)``."""
+    return spec.name if spec.target is None else f"{spec.name}({spec.target}=…)"
+
+
+def allowing_rule(spec: ToolSpec, arguments: Mapping[str, object]) -> str:
+    """Return the rule that allows this call and its like."""
+    return str(rule_for(spec.name, arguments, spec.target))
+
+
+def read_call(text: str, known: Collection[str]) -> Written | None:
+    """Return the tool call that ``text`` is, None for what must be a command of the shell.
+
+    Raises:
+        UsageError: it is written like a call, but of no tool that there is, or it cannot be read.
+    """
+    said = text.strip()
+    if not said:
+        raise UsageError("there is nothing to check", hint="agentctl policy check 'TOOL(ARGUMENT=VALUE)'")
+    name = said.partition("(")[0].strip()
+    if name not in known:
+        near = did_you_mean(name, known) if _WORD.fullmatch(name) and "_" in name else ""
+        if not near and not (_CALL.fullmatch(said) and _WORD.fullmatch(name)):
+            return None
+        raise UsageError(safe_text(f'there is no tool "{name}"'), hint=near or "agentctl tools list")
+    try:
+        rule = parse_rule(said)
+    except ValueError as error:
+        raise UsageError(
+            safe_text(f'"{said[:200]}" cannot be read as a call; allowed: {error}'), hint=f"agentctl tools show {name}"
+        ) from None
+    return Written(name, tuple((argument, re.sub(r"\\([*?\\])", r"\1", value)) for argument, value in rule.arguments))
+
+
+def as_arguments(spec: ToolSpec, written: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    """Return the values in the types that the tool's schema names; what cannot be read as one stays a text."""
+    properties = spec.parameters.get("properties")
+    kinds = properties if isinstance(properties, Mapping) else {}
+    return {name: _as(kinds.get(name), value) for name, value in written}
+
+
+def _as(entry: object, value: str) -> object:
+    if not isinstance(entry, Mapping) or entry.get("type", "string") == "string":
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

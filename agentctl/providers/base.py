@@ -1,0 +1,188 @@
+"""What every provider can do beside streaming: be called by hand, and say what a text or an answer comes to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+
+from agentctl.core.background import run_apart
+from agentctl.core.errors import ProviderUnavailable
+from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts, Price, charge_nano, to_usd
+
+
+class LLMProvider(ABC):
+    """A provider to call by hand or to derive from: with ``facts`` and ``stream`` the rest is there.
+
+    A call by hand goes past the ledger: only what an agent asks is held, judged and written down. It ends after
+    ``silence_s`` seconds without a piece of an answer, ``deadline_s`` in all.
+
+    >>> from agentctl import LLMProvider
+    >>> from agentctl.core.messages import Completion
+    >>> from agentctl.core.pricing import ModelFacts
+    >>> class Parrot(LLMProvider):
+    ...     facts = ModelFacts("parrot", "grey")
+    ...     async def stream(self, request):
+    ...         yield Completion(request.messages[-1].text)
+    >>> Parrot().invoke("Hello.").text
+    'Hello.'
+    """
+
+    silence_s = 60.0
+    deadline_s = 600.0
+
+    @property
+    @abstractmethod
+    def facts(self) -> ModelFacts:
+        """Who answers, at what price (dollars per million tokens), within which ceilings (tokens).
+
+        Raises:
+            UsageError: the model is none that chats.
+            StateError: the price table cannot be read.
+
+        >>> ScriptedProvider([]).facts.context_window
+        128000
+        """
+
+    @abstractmethod
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
+        """Yield pieces as they come and the whole ``Completion`` last: one request on the wire.
+
+        Usage that is reported before the end comes as ``Reported``: should the answer break off, it counts.
+
+        Raises:
+            ProviderError: no answer, and whether it may have been billed.
+
+        >>> import anyio
+        >>> from agentctl.core.messages import Completion, Delta, Message, Request
+        >>> async def main():
+        ...     model = ScriptedProvider([[Delta("Hel"), Delta("lo."), Completion("Hello.")]])
+        ...     async for piece in model.stream(Request("scripted", (Message("user", "Say hello."),))):
+        ...         print(piece.text)
+        >>> anyio.run(main)
+        Hel
+        lo.
+        Hello.
+        """
+
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the price of another model of this provider (dollars per million tokens), None if it is unknown.
+
+        ``tier`` is a service tier other than the usual one.
+
+        >>> OpenAIProvider("gpt-4", api_key="sk-…").price_of("no-such-model") is None
+        True
+        """
+        return None
+
+    def near(self) -> str:
+        """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string.
+
+        >>> OpenAIProvider("gpt-4o-minni", api_key="sk-…").near()
+        'did you mean "gpt-4o-mini"?'
+        """
+        return ""
+
+    async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
+        """Load what is slow to load; a run does it before it holds anything.
+
+        Raises:
+            UsageError: it cannot be loaded.
+
+        >>> import anyio
+        >>> anyio.run(ScriptedProvider([]).prepare)
+        """
+
+    async def aclose(self) -> None:  # noqa: B027
+        """Let go of the connections of this event loop; asked again, the provider makes new ones.
+
+        >>> import anyio
+        >>> anyio.run(ScriptedProvider([]).aclose)
+        """
+
+    async def ainvoke(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_output_tokens: int | None = None,
+    ) -> Completion:
+        """Return the whole answer to a question or a conversation; ``max_output_tokens`` None: the usual clamp.
+
+        Raises:
+            ProviderError: no answer, and why.
+
+        >>> import anyio
+        >>> from agentctl.core.messages import Completion
+        >>> anyio.run(ScriptedProvider([Completion("Hello.")]).ainvoke, "Say hello.").text
+        'Hello.'
+        """
+        import anyio  # noqa: PLC0415 - by hand only
+
+        said = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        stream = self.stream(Request(self.facts.model, said, tuple(tools), max_output_tokens))
+        name, answer = self.facts.provider, None
+        try:
+            with anyio.fail_after(self.deadline_s):
+                while not isinstance(answer, Completion):
+                    with anyio.fail_after(self.silence_s):
+                        answer = await anext(stream, None)
+                    if answer is None:
+                        raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
+        except TimeoutError as error:
+            raise ProviderUnavailable(f"{name} sent nothing for {self.silence_s:g} s", hint="try again") from error
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                with anyio.CancelScope(shield=True):
+                    await close()
+        return answer
+
+    def invoke(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        max_output_tokens: int | None = None,
+    ) -> Completion:
+        """Do what ``ainvoke`` does, with or without a running event loop; Ctrl-C hangs up and is raised.
+
+        Raises:
+            ProviderError: no answer, and why.
+
+        >>> from agentctl.core.messages import Completion
+        >>> ScriptedProvider([Completion("Hello.")]).invoke("Say hello.").text
+        'Hello.'
+        """
+
+        async def once() -> Completion:
+            try:
+                return await self.ainvoke(messages, tools=tools, max_output_tokens=max_output_tokens)
+            finally:
+                await self.aclose()
+
+        return run_apart(once, name="agentctl invoke")
+
+    def estimate_tokens(self, what: str | Sequence[Message]) -> int:
+        """Return about how many tokens a text or a conversation is, by the model's own vocabulary where there is one.
+
+        It is an estimate, no bound; the first takes about a quarter of a second. Nothing is sent.
+
+        >>> OpenAIProvider("gpt-4o", api_key="sk-…").estimate_tokens("Say hello.")
+        3
+        """
+        from agentctl.providers.tokenizers import measure_for  # noqa: PLC0415 - by hand only
+
+        measure = measure_for(self.facts.provider, self.facts.model)
+        return measure.text(what) if isinstance(what, str) else measure.conversation(what)
+
+    def cost(self, usage: Usage) -> Decimal | None:
+        """Return what ``usage`` (tokens) costs in dollars, None where the price is unknown.
+
+        >>> from agentctl.core.messages import Usage
+        >>> OllamaProvider("llama3.1").cost(Usage(input_tokens=1000, output_tokens=100))
+        Decimal('0')
+        """
+        price = self.facts.price
+        return None if price is None else to_usd(charge_nano(price, usage))

@@ -1,0 +1,212 @@
+"""Whether a task asks for a change, and how the user would make it by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from agentctl.providers.builtin.lexicon import DAEMONS, POLITE, bag
+from agentctl.providers.builtin.lookup import quoted
+from agentctl.providers.builtin.parse import near
+from agentctl.providers.builtin.shapes import Word, is_path, split
+from agentctl.providers.builtin.verbs import (
+    ASKING,
+    CHANGE_PHRASES,
+    CHANGES,
+    DESCRIBING,
+    HARMLESS,
+    INDIRECT,
+    IRREGULAR,
+    MADE_UP,
+    NOUNS,
+    READING,
+    SHOWING,
+    THOUGHTS,
+)
+
+_PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_DEFINITION = re.compile(
+    r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*"
+)  # what is docker?
+_JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # two things in one breath
+_NO_FORMS = bag("running runing swapping restarting settings setting building buildings")
+_WISHES = bag("be get got getting have having want wants need needs sure must rather like")
+_NOT_WISHED = bag("is are was were been be that which have has recently last just most lately not")
+_ENDS = bag("and then please pls now again asap immediately first thanks")
+_TRYING = bag("try by mind consider about start begin suggest avoid")
+_COMMANDS = bag(
+    """
+    docker rm mv cp mkdir rmdir chmod chown chgrp ln systemctl apt apt-get dnf yum pip npm git
+    umount useradd userdel usermod swapoff swapon killall pkill kill truncate unzip
+    """
+)
+_ENGINE = {
+    "restart": "restart",
+    "bounce": "restart",
+    "reload": "restart",
+    "stop": "stop",
+    "start": "start",
+    "kill": "kill",
+    "pause": "pause",
+    "unpause": "unpause",
+    "resume": "unpause",
+    "remove": "rm",
+    "delete": "rm",
+    "rm": "rm",
+}
+_TOLD = _ENGINE.keys() | bag("reboot shutdown poweroff terminate mkdir create pull prune cleanup clean purge")
+_OTHER_OBJECTS = bag(
+    """
+    service process user server machine volume network port host package line word folder branch
+    database
+    """
+)
+
+
+class Change(NamedTuple):
+    """A change that a task speaks of: the verbs in their plain form; not ``is_asked`` when it is a question."""
+
+    verbs: tuple[str, ...]
+    is_asked: bool = True
+    is_quoted: bool = False
+
+
+@cache
+def _forms() -> dict[str, str]:
+    """Return every form of a verb of change, but those that also describe, with its plain form."""
+    forms: dict[str, str] = {}
+    for verb in sorted(CHANGES):
+        for stem in (verb, verb + verb[-1], verb[:-1] if verb[-1] == "e" else verb):
+            forms.update({stem + "ing": verb, stem + "ed": verb})
+    forms |= {word: word for word in IRREGULAR}
+    for word in DESCRIBING | _NO_FORMS:
+        forms.pop(word, None)
+    return forms | {verb: verb for verb in CHANGES}
+
+
+def _described(part: str) -> str:
+    """Return the verb behind ``stopped`` or ``paused``."""
+    ways = (part[:-2], part[:-1], part[:-3])
+    return next((way for way in ways if way in CHANGES), part)
+
+
+def find_change(task: str) -> Change | None:
+    """Return the change that a plain task speaks of, or None; ``is_quoted`` if only in quoted words."""
+    words = split(task)
+    bare = " ".join(word.lower() for word, is_quoted in words if not is_quoted and not is_path(word))
+    verbs = _verbs(bare)
+    if verbs:
+        parts = bare.split()
+        is_question = bool(parts) and parts[0] in ASKING and not any(phrase in bare for phrase in INDIRECT)
+        is_question = is_question or any(thought in f"{bare} " for thought in THOUGHTS) or _is_noun(task, parts, verbs)
+        is_question = is_question or (
+            verbs[0] in {"write", "make", "create", "generate"} and bool(MADE_UP & set(parts))
+        )
+        return Change(verbs, is_asked=not is_question)
+    verbs = _verbs(" ".join(word.lower() for word, is_quoted in words if is_quoted))
+    return Change(verbs, is_quoted=True) if verbs else None
+
+
+def needs_thought(task: str) -> bool:
+    """Whether a plain task asks for a method, a definition or a negative, or for two things: never a lookup."""
+    lower = f"{task.lower()} "
+    is_negative = " not " in lower and " or not " not in lower
+    return (
+        is_negative or _DEFINITION.fullmatch(task.lower()) is not None or any(thought in lower for thought in THOUGHTS)
+    )
+
+
+def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
+    """Whether the one verb found is no request: ``the last commit``, ``restart count``, ``show the install log``."""
+    if len(verbs) > 1 or not parts:
+        return False
+    before = dict(zip(parts[1:], parts, strict=False)).get(verbs[0], "")
+    after = dict(pairwise(parts)).get(verbs[0], "")
+    if before in {"last", "latest", "previous", "which", "what", "next"} or after in NOUNS:
+        return True
+    if parts[0] == verbs[0] and parts[0] in _COMMANDS:
+        return after in READING
+    first = next((part for part in parts if part in SHOWING or part not in POLITE), "")
+    return first in SHOWING and _JOINED.search(task.lower()) is None
+
+
+def _verbs(text: str) -> tuple[str, ...]:
+    for phrase in HARMLESS:
+        text = text.replace(phrase, " ")
+    parts = _PARTS.findall(text)
+    forms = _forms()
+    found = [forms[part] for part in parts if part in forms]
+    wishes = bool(_WISHES & set(parts))
+    following = [*parts[1:], "and"]
+    for before, part, after in zip(["", *parts], parts, following, strict=False):
+        is_end = after in _ENDS and before not in _NOT_WISHED
+        wished = (
+            before in {"be", "get"} or (wishes and is_end) or ("sure" in parts and before in {"is", "are", "stays"})
+        )
+        if (part == "restarting" and before in _TRYING) or (part in DESCRIBING and wished):
+            found.append(_described(part) if part in DESCRIBING else "restart")
+    found += [phrase for phrase in CHANGE_PHRASES if phrase in text]
+    return tuple(found)
+
+
+def misspelt_change(words: Sequence[Word]) -> str | None:
+    """Return the verb that an unknown word in the place of a verb was meant to be."""
+    before = ""
+    for word in words:
+        lower = word.value.lower()
+        if word.kind == "name" and len(lower) > 4 and before in {"", "and", "then", "to"}:
+            for verb in sorted(CHANGES):
+                if len(verb) > 4 and near(lower, verb) and lower[:-1] != verb:
+                    return verb
+        before = word.text
+    return None
+
+
+def by_hand(task: str, change: Change, words: Sequence[Word]) -> str | None:
+    """Return the command that makes the change, where it can be told from the task's own words."""
+    parts = task.split()
+    first = parts[0].lower()
+    is_line = len(parts) > 1 and len(task) <= 120 and not {part.lower() for part in parts} & (POLITE | {"from", "into"})
+    if first in _COMMANDS and first == parts[0] and is_line and (first != "kill" or "process" not in parts):
+        return task
+    verb = next((verb for verb in change.verbs if verb in _TOLD), change.verbs[0])
+    texts = {word.text for word in words}
+    names = [word.value for word in words if word.kind == "name" and word.value.lower() not in _forms()]
+    numbers = [word.value for word in words if word.kind == "number"]
+    files = [word.value for word in words if word.kind in {"file", "path"}]
+    if verb in {"reboot", "shutdown", "poweroff"} and not names:
+        return "reboot" if verb == "reboot" else "shutdown now"
+    if verb in {"kill", "terminate"} and len(numbers) == 1 and not names:
+        return f"kill {numbers[0]}"
+    if verb in {"kill", "terminate"} and "process" in texts and len(names) == 1:
+        return f"pkill {quoted(names[0])}"
+    if verb in {"delete", "remove", "rm"} and len(files) == 1 and not names and not numbers:
+        return f"rm {'-r ' if 'folder' in texts else ''}{quoted(files[0])}"
+    if verb in {"create", "make", "mkdir"} and "folder" in texts and len(files + names) == 1:
+        return f"mkdir {quoted((files + names)[0])}"
+    if files or numbers or len(names) > 1:
+        return None
+    return _engine_command(verb, texts, names)
+
+
+def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
+    if verb == "pull" and "image" in texts and names:
+        return f"docker pull {quoted(names[0])}"
+    if verb in {"prune", "cleanup", "clean", "purge"} and not names:
+        kinds = [kind for kind in ("container", "image", "network", "volume") if kind in texts]
+        return f"docker {kinds[0]} prune" if len(kinds) == 1 else None
+    action = _ENGINE.get(verb)
+    if action is None or texts & _OTHER_OBJECTS:
+        return None
+    if "image" in texts:
+        return f"docker rmi {quoted(names[0])}" if action == "rm" and names else None
+    if names and names[0].lower() in DAEMONS:
+        return f"systemctl {action} {names[0]}" if action in {"restart", "start", "stop"} else None
+    if names:
+        return f"docker {action} {quoted(names[0])}"
+    return (
+        f"docker {action} $(docker ps -q)" if {"all", "container"} <= texts and action in {"stop", "restart"} else None
+    )

@@ -1,0 +1,296 @@
+"""What can be asked about containers without a model."""
+
+from __future__ import annotations
+
+from agentctl.providers.builtin.lookup import Row
+
+DOCKER_ROWS = (
+    Row(
+        "docker_ps",
+        "all containers, running or not",
+        "docker ps -a",
+        """
+        containers whether running or not | containers whether they are running or not |
+        list of all containers | all containers {state} ones too | all containers even {state} ones |
+        all containers in any status | containers on this host | all containers whatever their status |
+        all containers | containers | docker containers | all docker containers | which containers are there |
+        which containers do I have | how many containers are there | what containers exist | every container |
+        all containers running or not | all containers running or {state} | all containers running and {state} |
+        all containers including {state} ones | all containers including the ones that are {state} |
+        all containers also the {state} ones | status of all containers | container status | container list |
+        overview of containers
+        """,
+        fixed={"all": True},
+        must=("container",),
+        commands="docker ps -a | docker ps --all | docker container ls -a | docker container ls --all",
+    ),
+    Row(
+        "docker_ps",
+        "the running containers",
+        "docker ps",
+        """
+        is anything running in docker | anything running in docker | what is docker running |
+        which containers do we have running | containers currently running | what containers do I have running |
+        active containers | running containers | running docker containers | all running containers |
+        which containers are running | which containers are up | containers up and running |
+        how many containers are running | what containers are running at the moment |
+        containers running in docker | what is running in docker | is any container running |
+        are there any running containers | running container list
+        """,
+        must=("container/docker",),
+        commands="docker ps | docker container ls | docker container list",
+    ),
+    Row(
+        "docker_ps",
+        "containers in one state (exited, paused, restarting, created, dead, unhealthy)",
+        "docker ps -a --filter status={state}",
+        """
+        {state} containers | all {state} containers | {state} docker containers | which containers are {state} |
+        which containers have {state} | how many containers are {state} | is any container {state} |
+        are there any {state} containers | any {state} containers | containers that are {state} |
+        containers that have been {state} | containers in state {state} | containers with status {state} |
+        which containers keep {state}
+        """,
+        slots={"state": "state"},
+        needs=("state",),
+        must=("container",),
+        causes="why are containers {state} | why is a container {state}",
+    ),
+    Row(
+        "docker_ps",
+        "containers by name, and whether they run",
+        "docker ps -a --filter name={name}",
+        """
+        container {name} is it up | is there a {name} container running | is there any {name} container |
+        has the {name} container {state} | is the container {name} {state} | is my {name} container up |
+        what is the status of {name} container | is {name} container up | how is the {name} container doing |
+        how is container {name} doing | {name} container running | {name} container | container {name} |
+        is the {name} container okay | is the {name} container healthy | health of the {name} container |
+        is {name} running | is {name} up | is the {name} container up | is container {name} up |
+        is container {name} running | is the {name} container running | is the container {name} still running |
+        is {name} still running | is {name} {state} | status of container {name} |
+        status of the {name} container | state of container {name} | {name} container status |
+        container {name} status | containers named {name} | containers called {name} |
+        all containers named {name} | container with the name {name} | containers matching {name} |
+        containers with {name} in the name | containers whose name contains {name} | {name} containers |
+        all {name} containers | is there a container called {name} | is there a container named {name} running |
+        is there a {name} container | do we have a {name} container
+        """,
+        fixed={"all": True},
+        slots={"name": "name"},
+        needs=("name",),
+        must=("container/running/{state}",),
+        commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
+    ),
+    Row(
+        "docker_images",
+        "the images on this engine",
+        "docker images",
+        """
+        which images use the most space | images using the most space | image list | image sizes |
+        list of images | images in docker | images sorted by size | which images are installed | images |
+        docker images | all images | container images | which images do I have | which docker images are there |
+        what images exist | images on this machine | how many images are there | local images |
+        images stored locally | available images | size of the images | how big are the images | biggest images
+        """,
+        must=("image",),
+        commands="docker images | docker image ls | docker image list | docker images -a",
+    ),
+    Row(
+        "docker_images",
+        "images by name",
+        "docker images {name}",
+        """
+        any {name} images | got any {name} images | {name} images | {name} image | {name} docker images |
+        images named {name} | images called {name} | image {name} | images with {name} in the name |
+        images matching {name} | is there an image called {name} | is there a {name} image |
+        do I have a {name} image | do we have the {name} image locally | which {name} images are there |
+        how big is the {name} image | size of the {name} image
+        """,
+        slots={"name": "name"},
+        needs=("name",),
+        must=("image",),
+        commands="docker images {name} | docker image ls {name}",
+    ),
+    Row(
+        "docker_logs",
+        "the logs of a container, or their last lines",
+        "docker logs [--since {since} ][--tail {tail} ]{name}",
+        """
+        look at the {name} logs | look at the logs of {name} | what {name} has logged | what {name} logged |
+        what {name} has been logging | what {name} logged {since} | what {name} has been saying |
+        what {name} says in its logs | how do the {name} logs look | what is in {name} logs |
+        what is in the {name} container logs | last {number} lines that {name} logged |
+        last {number} lines which {name} wrote | {number} lines of {name} container logs |
+        tail {number} lines of {name} container logs | last {number} {name} logs |
+        last {number} {name} log lines | {name} container last {number} log lines |
+        {name} container last {number} lines | {name} last {number} log lines | {name} logs {number} lines |
+        logs of the {name} container {since} | {name} container logs {since} | {since} {name} logs |
+        what has the {name} container logged {since} | what did the {name} container print {since} |
+        newest logs of {name} | last lines of container {name} | end of the {name} logs |
+        what is {name} saying | log messages of {name} | log messages from container {name} |
+        log file of container {name} | stdout of container {name} | output of container {name} {since} |
+        logs of {name} | logs for {name} | logs from {name} | log of {name} | {name} logs | {name} log |
+        logs {name} | logs of container {name} | logs of the {name} container |
+        logs from the container named {name} | logs of the container called {name} | docker logs of {name} |
+        docker logs for {name} | {name} container logs | container {name} logs | container logs of {name} |
+        log output of {name} | output of container {name} | output of the {name} container |
+        tail logs of {name} | tail the {name} logs | latest logs of {name} | recent logs of {name} |
+        last logs of {name} | last {number} lines of the {name} logs | last {number} lines of {name} logs |
+        last {number} log lines of {name} | last {number} log entries of {name} | last {number} logs of {name} |
+        last {number} lines of container {name} | last {number} lines logged by {name} |
+        last {number} lines from the {name} container | {number} latest log lines of {name} |
+        {number} most recent log lines of {name} | {number} last lines of the log of {name} |
+        {number} lines of logs from {name} | {name} logs last {number} lines |
+        logs of {name} last {number} lines | logs of {name} {since} | {since} of logs of {name} |
+        logs {since} of {name} | {name} logs {since} | what did {name} log {since} |
+        what has {name} logged {since} | what has {name} logged | what did {name} print |
+        what is {name} logging | what is {name} printing | what is the {name} container saying |
+        what is in the logs of {name} | what do the {name} logs say
+        """,
+        slots={"name": "name", "number": "tail", "since": "since"},
+        needs=("name",),
+        must=("log/stdout/say/container",),
+        commands="""
+        docker logs {name} | docker container logs {name} | docker logs {name} --tail {number} |
+        docker logs --tail {number} {name} | docker logs --tail={number} {name} |
+        docker logs -n {number} {name} | docker logs {name} -n {number} | docker logs --since {since} {name} |
+        docker logs {name} --since {since}
+        """,
+        causes="""
+        why did {name} crash | why did the {name} container crash | why did container {name} crash |
+        why has {name} crashed | why is {name} crashing | why is {name} {state} |
+        why is the {name} container {state} | why is container {name} {state} | why has {name} {state} |
+        why did {name} fail | why does {name} fail | why does {name} keep failing | why is {name} failing |
+        why did {name} die | why does {name} keep dying | why does the {name} container keep {state} |
+        why does {name} keep {state} | why did {name} exit | why does {name} exit |
+        why does {name} keep crashing | what is wrong with {name} | what is wrong with container {name} |
+        what is the problem with the {name} container | explain the logs of {name} | explain why {name} crashed
+        """,
+    ),
+    Row(
+        "docker_inspect",
+        "the details of a container: image, ports, mounts, state",
+        "docker inspect {name}",
+        """
+        everything about container {name} | everything about the {name} container |
+        which volumes are mounted in container {name} | which volumes are mounted in the {name} container |
+        mounts in container {name} | which ports does container {name} have open |
+        all info about container {name} | metadata of container {name} | describe container {name} |
+        describe the {name} container | environment of container {name} |
+        which image is container {name} running | which network is container {name} in |
+        which network is the {name} container on | {name} container ip | network of container {name} |
+        inspect {name} | inspect container {name} | inspect the {name} container | docker inspect {name} |
+        details of container {name} | details of the {name} container | details about container {name} |
+        details for container {name} | information about container {name} | info on the {name} container |
+        container {name} details | {name} container details | configuration of container {name} |
+        config of the {name} container | ports of container {name} | ports of the {name} container |
+        which ports does container {name} publish | which ports does the {name} container expose |
+        mounts of container {name} | volumes of container {name} | which volumes does container {name} use |
+        networks of container {name} | ip address of container {name} | ip of the {name} container |
+        which image does container {name} use | image of container {name}
+        """,
+        slots={"name": "name"},
+        needs=("name",),
+        must=(
+            "inspect/container",
+            "inspect/info/config/port/mount/mounted/volume/network/ip/image/everything/metadata/describe/environment",
+        ),
+        commands="docker inspect {name} | docker container inspect {name}",
+    ),
+    Row(
+        "docker_stats",
+        "CPU and memory of the running containers",
+        "docker stats --no-stream",
+        """
+        resource usage per container | are containers using a lot of memory |
+        are the containers using much cpu | container cpu and memory | live container stats |
+        how much are the containers using | memory and cpu usage per container | docker memory usage |
+        docker cpu usage | docker container stats | what are the containers using |
+        how busy are the containers | which container is using all the memory | which container hogs the cpu |
+        container stats | docker stats | stats of all containers | container resource usage |
+        resource usage of containers | cpu usage of containers | memory usage of containers |
+        cpu and memory usage of containers | container cpu | container memory |
+        how much memory do the containers use | how much cpu do the containers use |
+        how much cpu and memory do the containers use | how much memory does docker use |
+        how much memory are the running containers using | which container uses the most memory |
+        which container uses the most cpu | containers using the most memory | containers by memory |
+        containers by cpu usage | containers sorted by memory usage | memory per container | cpu per container |
+        memory usage of each container
+        """,
+        must=("container/docker",),
+        commands="docker stats | docker stats --no-stream | docker container stats",
+        causes="why are the containers so slow | why do the containers use so much memory",
+    ),
+    Row(
+        "docker_stats",
+        "CPU and memory of one container",
+        "docker stats --no-stream {name}",
+        """
+        how much is container {name} using | how busy is the {name} container | cpu load of container {name} |
+        docker stats for {name} | docker stats of {name} | {name} container cpu and memory |
+        is the {name} container using much memory | is container {name} using a lot of cpu | stats of {name} |
+        stats for {name} | stats of container {name} | {name} container stats | container {name} stats |
+        resource usage of container {name} | resources of the {name} container |
+        memory usage of container {name} | memory usage of the {name} container |
+        cpu usage of container {name} | cpu usage of the {name} container | cpu and memory of container {name} |
+        cpu and memory usage of the {name} container | how much memory does container {name} use |
+        how much memory does the {name} container use | how much cpu does container {name} use |
+        how much cpu is the {name} container using | {name} container memory usage |
+        container {name} memory usage | {name} container cpu usage
+        """,
+        slots={"name": "name"},
+        needs=("name",),
+        must=("container/stat",),
+        commands="docker stats {name} | docker stats --no-stream {name} | docker stats {name} --no-stream",
+        causes="""
+        why is container {name} so slow | why is the {name} container slow |
+        why does the {name} container use so much memory | why does container {name} use so much cpu
+        """,
+    ),
+    Row(
+        "docker_system_df",
+        "the disk space that the engine uses",
+        "docker system df",
+        """
+        space used by docker images and volumes | space used by docker images volumes and containers |
+        docker space usage | how much space do images use | how big are docker images and volumes |
+        docker size on disk | docker disk | size of docker on disk | how much room does docker use |
+        docker disk usage | docker disk space | disk space used by docker | disk usage of docker |
+        how much disk does docker use | how much disk space does docker use | how much space does docker use |
+        how much space is docker using on disk | how much space do images and containers use |
+        how much disk do the containers use | how much disk space do the images use |
+        how much disk space do volumes use | space used by images | space used by docker images |
+        how big is docker | disk usage of the container engine
+        """,
+        must=("docker/container/image/volume",),
+        commands="docker system df",
+        causes="why does docker use so much disk space | why does docker use so much space",
+    ),
+    Row(
+        "docker_networks",
+        "the engine's networks",
+        "docker network ls",
+        """
+        networks docker has | networks docker knows | network list | list of docker networks |
+        are there any docker networks | which container networks are there | docker networks | networks |
+        all networks | container networks | which networks are there | which docker networks exist |
+        which networks does docker have | how many docker networks are there | networks of docker
+        """,
+        must=("network",),
+        commands="docker network ls | docker network list",
+    ),
+    Row(
+        "docker_volumes",
+        "the engine's volumes",
+        "docker volume ls",
+        """
+        are there any docker volumes | volume list | list of docker volumes | do I have volumes |
+        volumes docker knows | docker volumes | volumes | all volumes | container volumes |
+        which volumes are there | which docker volumes exist | which volumes does docker have |
+        how many volumes are there | volumes of docker
+        """,
+        must=("volume",),
+        commands="docker volume ls | docker volume list",
+    ),
+)

@@ -1,0 +1,195 @@
+"""From a task to words with meanings: the table's words, and those that fill its slots."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from agentctl.providers.builtin.lexicon import ADJECTIVES, DAEMONS, ENDINGS, KINDS, POLITE, SAME, STATES, bag
+from agentctl.providers.builtin.shapes import Word, Words, kind_of, since_at, size_at, split
+
+_NAME = re.compile(r"\w[\w.@:-]*")
+_BELOW = bag("under below beneath less smaller fewer most to")
+_SEARCH = bag(
+    """
+    search grep find word text string phrase term expression pattern contain contains occurrences
+    occurrence
+    """
+)
+_NO_TEXT = bag(
+    """
+    file files folder folders directory directories container containers image images process
+    processes port ports line lines here disk memory it them this that all any the a an for in
+    """
+)
+_QUOTED = bag("line lines where which mentioned uses")
+_AFTER_QUOTE = bag("in inside within anywhere")
+_NO_TEXT_AFTER = bag("file files called named folder directory in inside under of container")
+_AFTER_TEXT = bag("in inside within under across ignoring case ignore regardless used mentioned defined")
+
+
+class Known(NamedTuple):
+    """What is no name: all words (the ``table``'s among them); ``mendable`` are those that a slip is mended to."""
+
+    words: frozenset[str]
+    table: frozenset[str]
+    mendable: tuple[str, ...]
+
+
+@cache
+def stem(word: str) -> str:
+    """Return the word that stands for ``word`` in the table: singular, or another name of the same."""
+    if word in SAME:
+        return SAME[word]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        if word.endswith("sses"):
+            word = word[:-2]
+        elif word.endswith("ies"):
+            word = word[:-3] + "y"
+        else:
+            word = word[:-1]
+    return SAME.get(word, word)
+
+
+def example_words(example: str) -> tuple[str, ...]:
+    """Return the words of an example of the table, masks in braces kept."""
+    words = (word if word[0] == "{" else stem(word) for word in example.lower().split() if word not in POLITE)
+    return tuple(word for word in words if word not in POLITE)
+
+
+def near(word: str, known: str) -> bool:
+    """Whether one letter more, less, other or swapped makes ``word`` the ``known`` one."""
+    if word == known:
+        return True
+    short, long = sorted((word, known), key=len)
+    if len(long) - len(short) > 1:
+        return False
+    head = 0
+    while head < len(short) and short[head] == long[head]:
+        head += 1
+    if len(short) < len(long):
+        return short[head:] == long[head + 1 :]
+    rest, other = word[head:], known[head:]
+    return rest[1:] == other[1:] or (rest[:2] == other[1::-1] and rest[2:] == other[2:])
+
+
+def _text_at(words: Words, at: int, known: Known) -> bool:
+    """Whether the word at ``at`` is what a search looks for: ``search for WORD in …``."""
+    lowers = [word.lower() for word, _ in words]
+    before = lowers[at - 1] if at else ""
+    if before in {"the", "a", "an"} and at > 1:
+        before = lowers[at - 2]
+    if words[at][1]:
+        follows = lowers[at + 1] if at + 1 < len(lowers) else ""
+        is_sought = any(word in _QUOTED or _is_search(word) for word in lowers) or follows in _AFTER_QUOTE
+        is_of = before == "of" and lowers[at - 2].startswith("occurrence")
+        return is_sought and (is_of or before not in _NO_TEXT_AFTER)
+    if "where" not in lowers and not any(_is_search(word) for word in lowers):
+        return False
+    asks = before in _SEARCH - {"pattern"} or before in {"containing", "mention", "mentions", "mentioning"}
+    if before in {"is", "are"} and "where" in lowers:
+        return at + 1 < len(lowers) and lowers[at + 1] in {"used", "mentioned", "defined", "referenced"}
+    if before == "for":
+        asks = (
+            at > 1 and lowers[at - 2] in {"search", "grep", "look", "searching", "looking", "grepping"}
+        ) or "search" in lowers
+    if not asks or lowers[at] in _NO_TEXT or stem(lowers[at]) in known.table:
+        return False
+    if before == "find" and (stem(lowers[at]) in known.words or not _ends_in_file(lowers)):
+        return False  # "find hosts in /etc" may mean a file of that name
+    following = lowers[at + 1] if at + 1 < len(lowers) else "in"
+    return following in _AFTER_TEXT and (before != "find" or at + 1 < len(lowers))
+
+
+def read(task: str, known: Known) -> tuple[Word, ...]:
+    """Return the words of a plain task that matter, by the table's ``known`` words.
+
+    A word that the table does not know is mended if one letter is wrong, or is a ``name``.
+    """
+    words = split(task)
+    read_words: list[Word] = []
+    at = 0
+    while at < len(words):
+        word, is_quoted = words[at]
+        lower = word.lower()
+        span = None if is_quoted else since_at(words, at) or size_at(words, at)
+        if span is not None:
+            read_words.append(_below(words, at, span[0]))
+            at += span[1]
+            continue
+        following = words[at + 1][0].lower() if at + 1 < len(words) else ""
+        read_words.append(_word(words, at, word, lower, is_quoted, following, known))
+        at += 1
+    return tuple(word for word in read_words if word.kind or word.text not in POLITE)
+
+
+def _below(words: Words, at: int, word: Word) -> Word:
+    """Return a size that is a ceiling (``under 10MB``) as a word that no row knows."""
+    before = {found.lower() for found, _ in words[max(0, at - 2) : at]}
+    return Word("{ceiling}", word.value, "ceiling") if word.kind == "size" and before & _BELOW else word
+
+
+def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, following: str, known: Known) -> Word:
+    """Return the meaning of one word at its place."""
+    shape = None if is_quoted and " " in word else kind_of(word, lower)
+    if not word.isprintable():
+        return Word("{odd}", word, "odd")
+    if _text_at(words, at, known) and (is_quoted or shape is None or shape.kind == "number"):
+        return Word("{text}", word, "text")
+    if shape is not None:
+        return shape
+    if is_quoted:
+        if lower.rpartition(".")[2] in ENDINGS and "." in lower:
+            return Word("{file}", word, "file")
+        return Word("{name}", word, "name") if _NAME.fullmatch(word) else Word("{quote}", word, "quote")
+    if following in {"file", "files", "script", "scripts", "source", "sources"}:
+        if lower in KINDS:
+            return Word("{pattern}", KINDS[lower], "pattern")
+        if lower in ENDINGS and lower not in {
+            "key",
+            "list",
+            "old",
+            "out",
+            "config",
+            "data",
+            "db",
+            "target",
+            "img",
+            "lock",
+        }:
+            return Word("{pattern}", "*." + lower, "pattern")
+    if lower in STATES:
+        return Word("{state}", STATES[lower], "state")
+    stemmed = stem(lower)
+    before = words[at - 1][0].lower() if at else ""
+    is_named = before in {"container", "named", "called"} or (
+        following in {"container", "container's"} and lower not in ADJECTIVES
+    )
+    if lower in DAEMONS and not is_named and following not in {"containers", "logs", "image", "images"}:
+        return Word("{daemon}", word, "name")
+    if stemmed in known.table or stemmed in POLITE or (stemmed in known.words and not is_named):
+        return Word(stemmed, word)
+    if lower in known.words and not is_named:
+        return Word(lower, word)
+    if len(lower) > 3 and lower.isalpha() and not is_named:
+        for candidate in known.mendable:
+            if _is_slip(lower, candidate) or _is_slip(stemmed, candidate):
+                return Word(stem(candidate), word)
+    return Word("{name}", word, "name") if _NAME.fullmatch(word) else Word("{odd}", word, "odd")
+
+
+def _is_slip(word: str, known: str) -> bool:
+    """Whether ``word`` is ``known`` with a slip of the finger; of four letters only two swapped."""
+    if word[:-1] == known or not near(word, known):  # sshd is no misspelt ssh
+        return False
+    return len(word) > 4 < len(known) or sorted(word) == sorted(known)
+
+
+def _ends_in_file(lowers: list[str]) -> bool:
+    last = lowers[-1].rpartition("/")[2]
+    return "." in last.strip(".") and last.rpartition(".")[2] in ENDINGS
+
+
+def _is_search(word: str) -> bool:
+    return word in _SEARCH or word == "look" or word.startswith(("containing", "mention", "grep", "search"))

@@ -1,0 +1,146 @@
+"""Between our words and the chat format that litellm takes and gives. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentctl.core.messages import Completion, Message, Stop, ToolCall, ToolSpec, Usage
+
+_STOPS: Mapping[str, Stop] = {
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "refusal",
+    "refusal": "refusal",
+}
+_MOST_BROKEN = 1000
+_PER_PIECE = 16  # what a piece weighs beside its characters; some servers send one character at a time
+_PER_CALL = 1024  # what a call weighs beside its arguments: its frame is some tokens
+
+
+class Chunk(Protocol):
+    """One piece of an answer as litellm hands it on."""
+
+    choices: Any
+
+
+def as_messages(messages: Iterable[Message]) -> list[dict[str, object]]:
+    """Return a conversation in the chat format."""
+    return [_message(message) for message in messages]
+
+
+def as_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
+    """Return tools in the chat format."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": json.loads(_written(tool.parameters)),
+            },
+        }
+        for tool in tools
+    ]
+
+
+def _message(message: Message) -> dict[str, object]:
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id or "", "content": message.text}
+    said: dict[str, object] = {"role": message.role, "content": message.text}
+    if message.tool_calls:
+        said["content"] = message.text or None
+        said["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _written(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return said
+
+
+def _written(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_plainly)
+
+
+def _plainly(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, (tuple, frozenset, set)) else str(value)
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+
+
+class Answer:
+    """Puts the pieces of an answer together: text, and tool calls by their place."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._calls: dict[int, _Call] = {}
+        self._order: list[_Call] = []
+        self._stop: str | None = None
+        self.size = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the piece came that says why the answer ended."""
+        return self._stop is not None
+
+    def take(self, chunk: Chunk) -> str | None:
+        """Take one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
+
+        ``size`` grows by its characters, whatever it is.
+        """
+        if not chunk.choices:
+            return None
+        choice = chunk.choices[0]
+        self._stop = choice.finish_reason or self._stop
+        delta = choice.delta
+        text = getattr(delta, "content", None) or ""
+        calls = getattr(delta, "tool_calls", None) or ()
+        thought = getattr(delta, "reasoning_content", None) or ""
+        self._text.append(text)
+        self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
+        for place, call in enumerate(calls):
+            self._take_call(place, call)
+        return text if text or calls or thought else None
+
+    def _take_call(self, place: int, piece: Any) -> None:  # noqa: ANN401 - litellm's
+        index = piece.index if isinstance(getattr(piece, "index", None), int) else place
+        call = self._calls.get(index)
+        if call is None or (piece.id and call.id and piece.id != call.id):  # some servers number every call 0
+            call = self._calls[index] = _Call()
+            self.size += _PER_CALL
+            self._order.append(call)
+        call.id = call.id or piece.id or ""
+        call.name = call.name or getattr(piece.function, "name", None) or ""
+        written = getattr(piece.function, "arguments", None) or ""
+        call.pieces.append(written)
+        self.size += len(written)
+
+    def completion(
+        self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
+    ) -> Completion:
+        """Return the whole answer."""
+        calls = tuple(
+            ToolCall(call.id or f"call_{number}", call.name, _arguments("".join(call.pieces)))
+            for number, call in enumerate(self._order, 1)
+        )
+        stop = _STOPS.get(self._stop or "", "tool_calls" if calls else "stop")
+        return Completion("".join(self._text), calls, usage, model, stop, billed_nano, fee)
+
+
+def _arguments(text: str) -> Mapping[str, object]:
+    """Return a call's arguments; what is no JSON object goes to the tool's own check, which tells the model."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"no_json_object": text[:_MOST_BROKEN]}

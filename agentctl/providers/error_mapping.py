@@ -1,0 +1,309 @@
+"""Foreign errors become ours, once, with a cure: by what stood on the wire first, by litellm's exception last."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from agentctl.core.errors import (
+    AgentctlError,
+    AuthFailed,
+    Billed,
+    ContextOverflow,
+    ModelGone,
+    ProviderError,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    Rejected,
+)
+from agentctl.core.text import redact, safe_text
+from agentctl.providers.http_gate import FREE_BY_STATUS, Attempt
+
+_FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever their body is: Attempt.is_free_refusal
+_MOST_SAID = 300
+_MOST_READ = 16_384
+_TOO_LONG = re.compile(
+    r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
+    r"|exceeds? the (available )?context|longer than the context|exceed context limit|request_too_large"
+    r"|token count .{0,20}exceeds the maximum number of tokens",
+    re.IGNORECASE,
+)
+_THE_WINDOW = re.compile(
+    r"(?:context length is|context limit: \d+ \+ \d+ >|tokens >|context size \(|tokens allowed \()\s*(\d{1,9})\b"
+)
+_THE_PROMPT = re.compile(
+    r"(?:resulted in|request has|is too long:|context limit:|request \(|token count \()\s*(\d{1,9})\b"
+)
+_PARTS_OF_IT = re.compile(r"\b(\d{1,9}) in the (?:messages|prompt|functions)\b")
+_NO_MODEL = re.compile(
+    r"model_not_found|unknown.model|no such model|invalid model|model\b.{0,120}\b(not found|does not exist|not exist"
+    r"|is not supported|no longer available|has been deprecated|decommissioned|not available|is not a valid)"
+    r"|not_found_error.{0,40}model",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_QUOTA = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance|insufficient.balance|billing", re.IGNORECASE
+)
+_NO_CREDIT = re.compile(
+    r"credit balance is too low|insufficient.(balance|credit|funds)|insufficient_quota", re.IGNORECASE
+)
+_AFFORDABLE = re.compile(r"can only afford (\d[\d,]{0,11})\b", re.IGNORECASE)
+#: The status that an error document in a stream stands for, by the words that providers use for its code or type.
+_STATUS_OF: Mapping[str, int] = {
+    "bad_request": 400,
+    "context_length_exceeded": 400,
+    "failed_precondition": 400,
+    "invalid_argument": 400,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "unauthenticated": 401,
+    "billing_error": 402,
+    "insufficient_credits": 402,
+    "payment_required": 402,
+    "permission_denied": 403,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found": 404,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "unprocessable_entity": 422,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "resource_exhausted": 429,
+    "too_many_requests": 429,
+    "api_error": 500,
+    "internal": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
+    "server_error": 500,
+    "service_unavailable": 503,
+    "unavailable": 503,
+    "deadline_exceeded": 504,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
+
+
+class Who(NamedTuple):
+    """Who was asked for what, in the words of our errors; ``near`` asks whether another model was meant.
+
+    ``key`` is taken out of whatever the provider says.
+    """
+
+    provider: str
+    model: str
+    base_url: str
+    key_name: str = ""
+    near: Callable[[], str] = str
+    cure_unreachable: str = ""
+    cure_model: str = ""
+    key: str = ""
+
+    def said(self, text: str) -> str:
+        """Return foreign words for a sentence of ours: without the key, one line, bounded."""
+        line = " ".join(safe_text(redact(text[:_MOST_READ], (self.key,))).split())
+        return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
+
+
+def translate(error: BaseException | None, attempt: Attempt, who: Who) -> AgentctlError:
+    """Return our error for a failed attempt; ``error`` None: the stream ended before the answer did."""
+    if isinstance(error, AgentctlError):
+        return error
+    if attempt.refusal is not None:
+        return attempt.refusal
+    if not attempt.sent:
+        return _never_sent(error, who)
+    if not attempt.connected:
+        return _unreachable(attempt, who)
+    if attempt.is_error:
+        return _refused(attempt, who)
+    if attempt.reader.error is not None:
+        return _failed_in_stream(attempt, attempt.reader.error, who)
+    if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
+        return ProviderUnavailable(
+            f"{who.provider} answered with something that is no answer of a model",
+            hint=f"see whether {who.base_url or 'its address'} is the right address, with its path (…/v1)",
+        )
+    if error is not None and attempt.broken is None and not attempt.ended:
+        return ProviderUnavailable(f"{who.provider} sent an answer that cannot be read", hint="try again")
+    return ProviderUnavailable(f"the answer of {who.provider} was cut short", hint="try again")
+
+
+def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
+    """Nothing went out: a key or a package that lacks, or a request that litellm cannot make."""
+    name = type(error).__name__
+    said = who.said(re.sub(r"^litellm\.\w+: ", "", str(error)))
+    if name == "AuthenticationError" or "api_key" in said or "credentials" in said.lower():
+        return AuthFailed(f"{who.provider} needs a key: {said}", hint=_key_cure(who), billed="no", unsent=True)
+    return Rejected(
+        f"no request to {who.provider} could be made: {said}", hint="choose another model", billed="no", unsent=True
+    )
+
+
+def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
+    if type(attempt.broken).__name__ == "LocalProtocolError":  # its words may quote the key
+        return AuthFailed(
+            f"the key of {who.provider} has a line break or a space that cannot be sent",
+            hint=_key_cure(who),
+            billed="no",
+            unsent=True,
+        )
+    why = attempt.broken or "no connection"
+    said = who.said(str(why) or type(why).__name__)
+    if "CERTIFICATE" in said or "SSL" in said:
+        cure = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
+    else:
+        cure = who.cure_unreachable or "see whether the address is right and the network is up"
+    return ProviderUnavailable(
+        f"{who.provider} cannot be reached at {who.base_url}: {said}", hint=cure, billed="no", unsent=True
+    )
+
+
+def _refused(attempt: Attempt, who: Who) -> ProviderError:
+    """An answer other than 2xx: its status and its document say what it is."""
+    status, document = attempt.status or 0, _document(attempt.body)
+    complete = attempt.ended and document is not None
+    free = attempt.is_free_refusal or (complete and status in _FREE_BY_DOCUMENT)
+    text = attempt.body[:65536].decode("utf-8", "replace")
+    return _refusal(status, document, text, "no" if free else "unknown", attempt.headers, who)
+
+
+def _refusal(
+    status: int, document: Mapping[str, object] | None, text: str, billed: Billed, headers: Mapping[str, str], who: Who
+) -> ProviderError:
+    """Return the error for a status; ``text`` is the document as it came."""
+    said = who.said(_words(document)) or f"HTTP {status}"
+    after = _retry_after(headers)
+    told = f"{who.provider}: {said}"
+
+    def made(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
+        return kind(message, hint=hint, billed=billed, retry_after=after)
+
+    if 300 <= status < 400:
+        there = who.said(headers.get("location", "elsewhere"))
+        return made(Rejected, f"{who.provider} redirects to {there}", "agentctl follows no redirect: set that address")
+    no_credit = {400: _NO_CREDIT, 403: _NO_CREDIT, 429: _NO_QUOTA}.get(status)
+    if status == 402 or (no_credit is not None and no_credit.search(text)):
+        return QuotaExceeded(
+            f"{told} (quota)",
+            hint=f"add credits at {who.provider}, or choose another provider",
+            billed=billed,
+            retry_after=after,
+            affordable=_affordable(text),
+        )
+    if status == 429:
+        wait = f" in {after:.0f} s" if after else ""
+        return made(RateLimited, f"{told} (rate limit)", f"try again{wait or ' later'}")
+    if status in (401, 403):
+        return made(AuthFailed, f"{who.provider} rejected the key: {said}", _key_cure(who))
+    if status in (400, 404, 410) and _NO_MODEL.search(text):
+        return made(ModelGone, f"{who.provider} does not know the model {who.model}: {said}", _model_cure(who))
+    if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(text)):
+        window, prompt = _sizes(text)
+        return ContextOverflow(
+            f"the conversation does not fit the context window of {who.model}: {said}",
+            hint="lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
+            billed=billed,
+            retry_after=after,
+            window=window,
+            prompt=prompt,
+        )
+    if status == 400 and _FILTERED.search(text):
+        return made(Refused, f"{who.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise")
+    if status == 404:
+        return made(ModelGone, f"{who.provider} has nothing at this address ({who.base_url}): {said}", _model_cure(who))
+    if status in (408, 409, 425) or status >= 500:
+        return made(ProviderUnavailable, f"{told} (HTTP {status})", "try again later")
+    return made(Rejected, f"{who.provider} does not take the request: {said}", "choose another model or provider")
+
+
+def _sizes(text: str) -> tuple[int | None, int | None]:
+    """Return the tokens of the window and of the prompt, as far as the words of a refusal name them."""
+    window, prompt = _THE_WINDOW.search(text), _THE_PROMPT.search(text)
+    parts = sum(map(int, _PARTS_OF_IT.findall(text)))
+    return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
+
+
+def _failed_in_stream(attempt: Attempt, document: Mapping[str, object], who: Who) -> ProviderError:
+    """An error event in a stream: a refusal where nothing of an answer came before, else who knows what it costs."""
+    status = _status_of(document)
+    if attempt.reader.spoken or status is None:
+        said = who.said(_words({"error": document})) or "an error in mid-answer"
+        if status == 429:
+            return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
+        return ProviderUnavailable(f"{who.provider} broke off: {said}", hint="try again later")
+    free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
+    text = json.dumps(document, ensure_ascii=False)[:65536]
+    return _refusal(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, who)
+
+
+def _status_of(document: Mapping[str, object]) -> int | None:
+    """Return the HTTP status that an error document names; where it names several, a server's own fault first."""
+    found = list[int]()
+    for name in ("code", "status", "type"):
+        value = document.get(name)
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[45]\d\d", value) else value
+        if type(number) is int and 400 <= number < 600:
+            found.append(number)
+        elif isinstance(value, str) and value.lower() in _STATUS_OF:
+            found.append(_STATUS_OF[value.lower()])
+    return next((status for status in found if status >= 500), found[0] if found else None)
+
+
+def _affordable(text: str) -> int | None:
+    """Return the output tokens that the credits still pay for, where a refusal names them."""
+    found = _AFFORDABLE.search(text)
+    return int(found[1].replace(",", "")) if found else None
+
+
+def _document(body: bytes) -> Mapping[str, object] | None:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(found, list) and found:  # Gemini's errors come in a list
+        found = found[0]
+    return found if isinstance(found, dict) else None
+
+
+def _words(document: Mapping[str, object] | None) -> str:
+    """Return the provider's own words."""
+    inner = (document or {}).get("error", document)
+    if isinstance(inner, Mapping):
+        inner = inner.get("message") or inner.get("detail") or inner.get("type")
+    return inner if isinstance(inner, str) else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds a provider asks to wait: as a number, in milliseconds, or as a date."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+            return float(value) * unit
+    try:
+        at = parsedate_to_datetime(headers.get("retry-after", ""))
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _key_cure(who: Who) -> str:
+    if who.provider == "ollama":
+        return f"Ollama itself wants no key: see what answers at {who.base_url}"
+    if not who.key_name:
+        return f"set the variable that litellm reads the key of {who.provider} from"
+    return f"agentctl providers set-key {who.provider}   (or set {who.key_name})"
+
+
+def _model_cure(who: Who) -> str:
+    return who.cure_model or who.near() or "agentctl providers list   shows what each provider uses by default"

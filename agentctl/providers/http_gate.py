@@ -1,0 +1,316 @@
+"""The gate between litellm and the network: one request an attempt, its clamp in the bytes, its answer read along.
+
+litellm posts again after a broken connection, and some of its routes retry whatever they are told; a second request of
+the same attempt does not pass. So requests on the wire are never more than holds in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import anyio
+import httpcore
+import httpx
+
+from agentctl.budget.input_bound import weight
+from agentctl.core.errors import AgentctlError, Rejected
+from agentctl.protocols import Outcome
+from agentctl.providers.stream_readers import Reader, TooLong
+
+CONNECT_S = 15.0
+WRITE_S = 60.0
+LATE_S = 10.0  # how long the usage may come after the answer's last word
+END_S = 0.25  # how long a body may stay open when nothing more will come: closed by itself it can be used again
+ERROR_S = 10.0  # how long the document of a refusal may take: its status is known already
+MOST_ERROR_BYTES = 256 * 1024
+FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; so is every redirect
+_WITHOUT_A_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's events: DNS, TCP, TLS
+_ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
+_CLAMPS = frozenset(
+    {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
+)
+
+
+class Pledge(NamedTuple):
+    """What a request must hold to, to be let through: output tokens, bytes of the body, address, kind of usage."""
+
+    max_output_tokens: int
+    most_bytes: int
+    base_url: str
+    asks_for_usage: bool
+
+
+class Attempt:
+    """One attempt on the wire and what became of it.
+
+    ``sent``: handed to the network. ``ended``: the whole answer came. ``body`` is that of an answer other than 2xx,
+    bounded in size, and in time by ``error_s`` seconds. ``broken`` is what the connection failed with.
+    """
+
+    def __init__(self, pledge: Pledge, reader: Reader, *, error_s: float = ERROR_S) -> None:
+        self.pledge, self.reader, self.error_s = pledge, reader, error_s
+        self.sent = self.ended = self.withdrawn = False
+        self._traced = self._departed = self._in_tunnel = self._unwritable = False
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body = b""
+        self.broken: Exception | None = None
+        self.refusal: AgentctlError | None = None
+        self._tap: _Tap | None = None
+        self._opened: httpcore.AsyncNetworkStream | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the answer is none: a redirect or an error document."""
+        return self.status is not None and not 200 <= self.status < 300
+
+    @property
+    def is_free_refusal(self) -> bool:
+        """Whether the status alone says that nothing was billed: a redirect, a wrong key, no credit, no such thing."""
+        return self.status is not None and (300 <= self.status < 400 or self.status in FREE_BY_STATUS)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a byte of the request may have left: also where the network does not report how far it came."""
+        return self.sent and not self._unwritable and (self._departed or not self._traced)
+
+    def withdraw(self) -> Outcome:
+        """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
+        self.withdrawn = True
+        if not self.connected:
+            return "unsent"
+        return "refused" if self.is_free_refusal else "unknown"
+
+    def hand_over(self, *, traced: bool) -> None:
+        """Note that the request goes to the network; ``traced``: that network is known to report each step."""
+        self.sent, self._traced = True, traced
+
+    def trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Note a step of the network, as httpcore names it: from the first byte of the headers on it may have left.
+
+        An event that is not known to come before that byte counts as that byte.
+
+        Raises:
+            httpx.ConnectError: the request was withdrawn before that byte, which is not sent.
+        """
+        self._traced = True
+        if event == "http11.send_request_headers.failed":  # of a tunnel or not: headers that HTTP forbids are not sent
+            self._unwritable = type(about.get("exception")).__name__ == "LocalProtocolError"
+        if self._departed:
+            return
+        if event.endswith("connect_tcp.complete"):
+            self._opened = about.get("return_value")
+        request = about.get("request")
+        if request is not None:
+            self._in_tunnel = request.method == b"CONNECT"  # to a proxy, without the key and the conversation
+        if event.startswith(_WITHOUT_A_REQUEST) or self._in_tunnel:
+            return
+        if self.withdrawn:
+            raise httpx.ConnectError("the request was withdrawn")
+        self._departed = True
+
+    def fail(self, error: Exception) -> None:
+        """Note what the network failed with before an answer began."""
+        self.broken = error
+        if isinstance(error, _UNSENT):
+            self._traced = True
+
+    async def finish(self) -> None:
+        """Read what is left of a body when the last word was said: the usage may follow it."""
+        if self._tap is None or self.ended:
+            return
+        with suppress(httpx.HTTPError, httpx.StreamError, TooLong):  # the answer is there, and paid for
+            with anyio.move_on_after(LATE_S):
+                async for _ in self._tap:
+                    if self.reader.over:
+                        break
+            with anyio.move_on_after(END_S):
+                async for _ in self._tap:
+                    pass
+
+    async def hang_up(self) -> None:
+        """Close the connection unless the whole answer came."""
+        if self._tap is not None:
+            await self._tap.aclose()
+        elif self._opened is not None and not self.connected:
+            await self._opened.aclose()  # a handshake that is cancelled leaves it open
+
+    def answered_with(self, response: httpx.Response) -> httpx.Response:
+        """Return the response with its body read along."""
+        self.status, self.headers = response.status_code, response.headers
+        response.headers.pop(
+            "content-encoding", None
+        )  # plain was asked for: what is packed all the same is not unpacked
+        self._tap = _Tap(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
+        )
+
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+class Network(httpx.AsyncHTTPTransport):
+    """The connections of one provider; ``traced`` once they have reported a step of a request."""
+
+    traced = False
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """Lets one request through to ``network`` and refuses what does not hold to the attempt's pledge."""
+
+    def __init__(self, network: httpx.AsyncBaseTransport, attempt: Attempt) -> None:
+        self._network, self._attempt = network, attempt
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request on.
+
+        Raises:
+            httpx.ConnectError: refused; ``attempt.refusal`` says why, unless it was the second of one attempt.
+        """
+        attempt = self._attempt
+        if attempt.sent or attempt.withdrawn:
+            raise httpx.ConnectError("one attempt is one request", request=request)
+        why_not = _breach(request, await request.aread(), attempt.pledge)
+        if why_not is not None:
+            attempt.refusal = Rejected(
+                f"litellm made a request that agentctl does not send: {why_not}",
+                hint="choose another model, and please report this",
+                billed="no",
+                unsent=True,
+            )
+            raise httpx.ConnectError(why_not, request=request)
+        request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
+        request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}
+        request.extensions["trace"] = self._trace
+        attempt.hand_over(traced=isinstance(self._network, Network) and self._network.traced)
+        try:
+            return attempt.answered_with(await self._network.handle_async_request(request))
+        except Exception as error:
+            attempt.fail(error)
+            raise
+
+    async def _trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Take one step of the network; httpcore awaits this before it goes on."""
+        if isinstance(self._network, Network):
+            self._network.traced = True
+        self._attempt.trace(event, about)
+
+
+class Shut(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """No way out at all: for clients that somebody else made."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuse."""
+        raise httpx.ConnectError("agentctl lets no library connect by itself", request=request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Refuse."""
+        return self.handle_request(request)
+
+
+class _Tap(httpx.AsyncByteStream):
+    """The body of an answer, read along by the attempt's reader."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
+        self._stream, self._attempt = stream, attempt
+        self._pieces = stream.__aiter__()
+        self._rest = b""
+        self._until = anyio.current_time() + attempt.error_s
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        attempt = self._attempt
+        try:
+            while True:
+                piece = await self._next()
+                self._take(piece)
+                if attempt.is_error:
+                    return piece
+                whole, end, self._rest = (self._rest + piece).rpartition(b"\n")
+                if end:
+                    return b"\n".join(map(_for_litellm, whole.split(b"\n"))) + end
+        except StopAsyncIteration:
+            if not attempt.ended:
+                attempt.ended = True
+                attempt.reader.close()
+            if self._rest:
+                rest, self._rest = self._rest, b""
+                return _for_litellm(rest)
+            raise
+        except (httpx.HTTPError, TooLong, TimeoutError) as error:
+            attempt.broken = attempt.broken or error
+            raise
+
+    async def _next(self) -> bytes:
+        if not self._attempt.is_error:
+            return await anext(self._pieces)
+        with anyio.fail_after(self._until - anyio.current_time()):
+            return await anext(self._pieces)
+
+    def _take(self, piece: bytes) -> None:
+        attempt = self._attempt
+        if not attempt.is_error:
+            attempt.reader.feed(piece)
+            return
+        attempt.body += piece
+        if len(attempt.body) > MOST_ERROR_BYTES:
+            raise TooLong("an error document without an end")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _for_litellm(line: bytes) -> bytes:
+    """Return a line of an answer in which nothing but its end looks like one.
+
+    litellm cuts lines where Python does, and takes ``[DONE]`` anywhere in one for the end of the stream.
+    """
+    if line.strip().removeprefix(b"data:").strip() == b"[DONE]":
+        return line
+    for raw, escaped in _ENDS.items():
+        line = line.replace(raw, escaped)
+    return line
+
+
+def _breach(request: httpx.Request, body: bytes, pledge: Pledge) -> str | None:
+    """Return what of the pledge a request breaks, or None."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if request.method != "POST" or not isinstance(said, dict):
+        return "it is no JSON that is posted"
+    if pledge.base_url and (request.url.scheme, request.url.netloc) != _origin(pledge.base_url):
+        return f"it goes to {request.url.host}"
+    found = list(_clamps(said))
+    if not found or any(value != pledge.max_output_tokens or isinstance(value, bool) for value in found):
+        return f"it asks for {found or 'any number of'} output tokens, {pledge.max_output_tokens} were granted"
+    if said.get("n", 1) != 1:
+        return "it asks for more than one answer"
+    if pledge.asks_for_usage and (said.get("stream_options") or {}).get("include_usage") is not True:
+        return "it does not ask for the usage"
+    heavy = weight(said)
+    return f"it weighs {heavy} bytes, {pledge.most_bytes} were bounded" if heavy > pledge.most_bytes else None
+
+
+def _origin(url: str) -> tuple[str, bytes]:
+    parsed = httpx.URL(url)
+    return parsed.scheme, parsed.netloc
+
+
+def _clamps(body: Mapping[str, object]) -> list[object]:
+    """Return every number in a request that bounds its output: at its top, or among its options."""
+    places = [body, body.get("options"), body.get("generationConfig"), body.get("generation_config")]
+    return [
+        value
+        for place in places
+        if isinstance(place, dict)
+        for name, value in place.items()
+        if name in _CLAMPS and value is not None
+    ]

@@ -1,0 +1,127 @@
+"""The one place where litellm comes in: guarded, in a thread, once; and nothing of it may go out by itself.
+
+litellm reads a stray ``.env`` and fetches prices at import unless told not to, opens connections of its own (Ollama's
+model facts), prints on stdout when a call fails, and takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from agentctl.core.errors import AgentctlError, UsageError
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class _Loading:
+    """The import on its way: one thread for the whole process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.thread: threading.Thread | None = None
+        self.module: ModuleType | None = None
+        self.error: AgentctlError | None = None
+        self.settled = False
+
+    def run(self) -> None:
+        try:
+            self.module = _guarded_import()
+        except Exception as error:  # noqa: BLE001 - whatever a broken installation raises
+            self.error = UsageError(
+                f"litellm cannot be loaded: {type(error).__name__}: {error}",
+                hint="install agentctl again with the pinned versions: requirements.lock",
+            )
+
+
+_LOADING = _Loading()
+
+
+def begin() -> None:
+    """Start loading litellm in a thread, if nobody did; the collector is off until ``settle``."""
+    with _LOADING.lock:
+        if _LOADING.thread is None:
+            gc.disable()  # collecting while this many objects are made nearly doubles the time
+            _LOADING.thread = threading.Thread(target=_LOADING.run, name="import litellm", daemon=True)
+            _LOADING.thread.start()
+
+
+def settle() -> None:
+    """Switch the collector on again, and let it leave alone what was loaded: its first call loads a good deal more."""
+    with _LOADING.lock:
+        if not _LOADING.settled and _LOADING.thread is not None:
+            _LOADING.settled = True
+            gc.freeze()
+            gc.enable()
+
+
+async def ready() -> ModuleType:
+    """Return litellm, waiting for it without holding up anyone else; may be cancelled.
+
+    Raises:
+        UsageError: it cannot be loaded.
+    """
+    import anyio.to_thread  # noqa: PLC0415 - who only begins has no loop yet
+
+    begin()
+    if _LOADING.thread is not None and _LOADING.thread.is_alive():
+        await anyio.to_thread.run_sync(_LOADING.thread.join, abandon_on_cancel=True)
+    if _LOADING.error is not None:
+        raise _LOADING.error
+    if _LOADING.module is None:
+        raise UsageError("litellm was not loaded")
+    return _LOADING.module
+
+
+def client_behind(transport: httpx.AsyncBaseTransport) -> object:
+    """Return the client that litellm sends with, on ``transport`` and never elsewhere; call it behind ``ready``."""
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+    return AsyncHTTPHandler(transport=transport, follow_redirects=False)
+
+
+def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not follow
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # no fetch
+    os.environ["LITELLM_MODE"] = "PRODUCTION"  # no load_dotenv() of whatever directory we stand in
+    os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"  # one way out for all, and no SDK to load for it
+    from pydantic import BaseModel  # noqa: PLC0415
+
+    BaseModel.model_config["defer_build"] = True  # of its 1,500 models a call uses a dozen: a fifth of the time
+    try:
+        import litellm
+    finally:
+        del BaseModel.model_config["defer_build"]
+    litellm.suppress_debug_info = True  # it prints advice on stdout
+    litellm.drop_params = False  # the clamp could be dropped in silence
+    litellm.telemetry = False
+    litellm.disable_hf_tokenizer_download = True  # of a Llama it fetches one, in the middle of an answer
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # equal pieces are no error: what is paid for is kept
+    litellm.num_retries = 0
+    _hush()
+    _shut_in(litellm)
+    return litellm
+
+
+def _hush() -> None:
+    """Keep its log off our stderr: what fails is told once, by us."""
+    import logging  # noqa: PLC0415 - only with litellm
+
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _shut_in(litellm: Any) -> None:  # noqa: ANN401
+    """Replace the clients that litellm would use on its own: only a client that is handed in may connect."""
+    import httpx
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler
+
+    from agentctl.providers.http_gate import Shut  # noqa: PLC0415 - httpx comes with litellm
+
+    shut = httpx.Client(transport=Shut(), trust_env=False)
+    litellm.module_level_client = HTTPHandler(client=shut)
+    litellm.client_session = shut
+    litellm.aclient_session = httpx.AsyncClient(transport=Shut(), trust_env=False)

@@ -1,0 +1,368 @@
+"""Reads along what a provider answers, byte by byte: its usage, its own name, its end, its error. Pure.
+
+litellm's figures are not used for money: it makes up a usage where none was reported, and takes a cut stream for a
+whole one. What is believed here stood on the wire.
+
+One rule holds for every format: an answer used the most that any of its usage blocks reports, for each token class.
+A stream may repeat its usage in each chunk, report it before its last chunk, or spread it over several.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import ClassVar
+
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import NANO_PER_USD
+from agentctl.providers.usage_fields import (
+    ANTHROPIC,
+    GEMINI,
+    MOST_NUMBER,
+    OLLAMA,
+    OPENAI,
+    Table,
+    fraction,
+    integer,
+    number_of,
+    read_block,
+)
+
+MOST_LINE_BYTES = 16 * 1024 * 1024
+_TICKS_PER_NANO = 10  # of xAI: 10,000,000,000 ticks are a dollar
+_ENVELOPE = frozenset(
+    {"id", "request_id", "user_id", "object", "type", "created", "created_at", "index", "role", "error"}
+    | {"model", "modelVersion", "provider", "system_fingerprint", "service_tier"}
+)
+
+
+class TooLong(ValueError):
+    """One line of an answer is longer than any answer is."""
+
+
+class Reader(ABC):
+    """Takes the bytes of one answer and keeps what they report.
+
+    ``model`` is the one that answered; ``tier`` the service tier that served it, where that is said; ``billed_nano``
+    the most that the provider says that it billed, where it does. ``fell``: a later block reports less of a class than
+    an earlier one did. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an
+    error document in the stream; ``spoken`` whether an event held a piece of an answer or a usage. ``events`` counts
+    what could be read, ``blocks`` the usage blocks among it.
+    """
+
+    table: ClassVar[Table]
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.tier: str | None = None
+        self.billed_nano: int | None = None
+        self.fell = self.finished = self.over = False
+        self.error: Mapping[str, object] | None = None
+        self.spoken = False
+        self.events = self.blocks = 0
+        self._rest = b""
+        self._counts: dict[str, int] = {}  # by the names in the table
+        self._classes: dict[str, int] = {}  # by the classes of a usage, as single blocks report them
+        self._fees: dict[str, str] = {}
+        self._flaw = ""
+        self._has_answered = False
+        self._is_behind = False  # more was answered since the last block that counts output
+
+    @property
+    def usage(self) -> Usage | None:
+        """The usage of the whole answer; None where ``flaw`` says why it cannot be charged."""
+        return None if self.flaw else self.reported
+
+    @property
+    def reported(self) -> Usage | None:
+        """What was reported so far, as much of it as can be read; None if nothing was."""
+        if not self.blocks:
+            return None
+        most = self._most()
+        return Usage(*(most.get(name, 0) for name in ("input", "output", "cached", "written", "reasoning")))
+
+    @property
+    def flaw(self) -> str:
+        """Why no usage can be charged; "" if one can."""
+        most = self._most()
+        if not self.blocks:
+            return "no usage was reported"
+        if self._flaw:
+            return self._flaw
+        missing = next((name for name in ("input", "output") if name not in most), None)
+        if missing is not None:
+            return f"no {missing} tokens were reported"
+        return "the usage of only a part of the answer was reported" if self._is_behind or not self.finished else ""
+
+    @property
+    def fee(self) -> str | None:
+        """What the provider did and charges for that was never asked of it."""
+        return next((f"{count} {name}" for name, count in self._fees.items()), None)
+
+    @property
+    def hour_writes(self) -> int:
+        """The tokens among the cache writes that last an hour."""
+        return self._most().get("hour writes", 0)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            TooLong: a line without an end.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MOST_LINE_BYTES:
+            raise TooLong("a line of the answer has no end")
+        for line in lines:
+            self._line(line)
+
+    def close(self) -> None:
+        """Take what is left as the last line."""
+        rest, self._rest = self._rest, b""
+        self._line(rest)
+
+    def _line(self, line: bytes) -> None:
+        text = line.strip().removeprefix(b"data:").strip()
+        if text == b"[DONE]":
+            self.over = True
+        if not text.startswith(b"{"):
+            return
+        try:
+            event = json.loads(text, parse_int=integer, parse_float=fraction)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(event, dict):
+            self.events += 1
+            self.spoken = self.spoken or _speaks(event)
+            error = event.get("error")
+            if isinstance(error, (dict, str)) and error:
+                self.error = error if isinstance(error, dict) else {"message": error}
+            self._take(event)
+
+    @abstractmethod
+    def _take(self, event: Mapping[str, object]) -> None:
+        """Keep what one event reports."""
+
+    @abstractmethod
+    def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the classes of a usage by the counts of the table; a class that they say nothing of is left out."""
+
+    def _answered(self) -> None:
+        """Note that a piece of the answer came: what was reported before does not cover it."""
+        self._has_answered = self._is_behind = True
+
+    def _report(self, block: object) -> None:
+        """Take a usage block: of each class the larger of what it and the earlier ones say."""
+        if not block:
+            return
+        self.blocks += 1
+        if not isinstance(block, dict):
+            self._flaw = self._flaw or "usage is not an object"
+            return
+        found = read_block(block, self.table)
+        self._flaw = self._flaw or found.flaw
+        self._fees |= found.fees
+        self.fell |= any(count < self._counts.get(name, 0) for name, count in found.counts.items())
+        self._counts = _larger(self._counts, found.counts)
+        classes = self._derive(found.counts)
+        self._classes = _larger(self._classes, classes)
+        if "output" in classes and (classes["output"] or not self._has_answered):
+            self._is_behind = False
+
+    def _bill(self, nano: int) -> None:
+        """Take what the provider says that it billed so far."""
+        self.fell |= nano < (self.billed_nano or 0)
+        self.billed_nano = max(nano, self.billed_nano or 0)
+
+    def _most(self) -> Mapping[str, int]:
+        return _larger(self._classes, self._derive(self._counts))
+
+
+class OpenAIReader(Reader):
+    """Chat completions: usage in a chunk of its own, in the last one of the choice, in each, or inside the choice."""
+
+    table = OPENAI
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("model")) or self.model
+        self.tier = _text(event.get("service_tier")) or self.tier
+        choices = [choice for choice in _list(event.get("choices")) if isinstance(choice, dict)]
+        if any(map(_says_something, choices)):
+            self._answered()
+        if any(choice.get("finish_reason") for choice in choices):
+            self.finished = True
+        for place in (event, _in(event.get("x_groq")), *choices):
+            self._report(place.get("usage"))
+        ticks = number_of(_in(event.get("usage")).get("cost_in_usd_ticks"))
+        if ticks.is_whole:
+            self._bill(-(-ticks.least // _TICKS_PER_NANO))
+
+    def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """What a provider counts in the total only (reasoning, at some) is output."""
+        found = {name: counts[name] for name in ("input", "output", "cached", "reasoning") if name in counts}
+        beyond = counts.get("total", 0) - counts.get("input", 0)
+        if "input" in counts and beyond > 0:
+            found["output"] = max(beyond, counts.get("output", 0))
+        return found | _writes(counts)
+
+
+class OpenRouterReader(OpenAIReader):
+    """OpenRouter also says what it billed, in dollars: it chose among hosts, and some are dearer.
+
+    Where the host bills the user's own key (``is_byok``), that comes on top of OpenRouter's own fee.
+    """
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        super()._take(event)
+        block = _in(event.get("usage"))
+        cost = _dollars(block.get("cost"))
+        if cost is not None:
+            own_key = _dollars(_in(block.get("cost_details")).get("upstream_inference_cost"))
+            cost += own_key if own_key is not None and block.get("is_byok") is True else 0
+            self._bill(int((cost * NANO_PER_USD).to_integral_value(ROUND_CEILING)))
+
+
+class AnthropicReader(Reader):
+    """Messages: the input stands in the first block, the output in the last, both cumulative."""
+
+    table = ANTHROPIC
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        match event.get("type"):
+            case "message_start":
+                message = _in(event.get("message"))
+                self.model = _text(message.get("model")) or self.model
+                self._report_all(message.get("usage"))
+                self._is_behind = True  # it knows nothing of the output yet
+            case "content_block_start" | "content_block_delta":
+                self._answered()
+            case "message_delta":
+                self._report_all(event.get("usage"))
+                if _in(event.get("delta")).get("stop_reason"):
+                    self.finished = True
+            case "message_stop":
+                self.over = True
+            case _:
+                pass
+
+    def _report_all(self, block: object) -> None:
+        """Take a block, and the sum of the turns that the provider made by itself, where it lists them."""
+        self.tier = _text(_in(block).get("service_tier")) or self.tier
+        self._report(block)
+        turns = [turn for turn in _list(_in(block).get("iterations")) if isinstance(turn, dict)]
+        if turns:
+            found = [read_block(turn, self.table) for turn in turns]
+            names = {name for turn in found for name in turn.counts}
+            sums = {name: sum(turn.counts.get(name, 0) for turn in found) for name in names}
+            self._counts = _larger(self._counts, sums)
+            self._flaw = self._flaw or next((turn.flaw for turn in found if turn.flaw), "")
+            self._fees |= {name: fee for turn in found for name, fee in turn.fees.items()}
+
+    def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """The input is reported without what was read from caches and written to them."""
+        found = {name: counts[name] for name in ("cached", "output") if name in counts} | _writes(counts)
+        if "uncached" in counts:
+            found["input"] = counts["uncached"] + found.get("cached", 0) + found.get("written", 0)
+        return found
+
+
+class OllamaReader(Reader):
+    """Ollama's chat: usage stands in the last line; what came from a cache is part of the count, if it is told."""
+
+    table = OLLAMA
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("model")) or self.model
+        message = _in(event.get("message"))
+        if any(value for name, value in message.items() if name != "role"):
+            self._answered()
+        numbers = {name: value for name, value in event.items() if name in OLLAMA or _is_number(value)}
+        if not numbers.keys().isdisjoint(_OLLAMA_COUNTS):
+            self._report(numbers)
+        if event.get("done") is True:
+            self.finished = self.over = True
+
+    def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return counts
+
+
+class GeminiReader(Reader):
+    """Gemini's generateContent: thoughts are not among the candidates' tokens, and a count of 0 is left out."""
+
+    table = GEMINI
+
+    def _take(self, event: Mapping[str, object]) -> None:
+        self.model = _text(event.get("modelVersion")) or self.model
+        candidates = [one for one in _list(event.get("candidates")) if isinstance(one, dict)]
+        if any(_in(one.get("content")).get("parts") for one in candidates):
+            self._answered()
+        if any(one.get("finishReason") for one in candidates):
+            self.finished = True
+        self._report(event.get("usageMetadata"))
+
+    def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """What is in the total only is output."""
+        if "prompt" not in counts:
+            return {}
+        tokens_in = counts["prompt"] + counts.get("tool prompt", 0)
+        thoughts = counts.get("thoughts", 0)
+        tokens_out = max(counts.get("candidates", 0) + thoughts, counts.get("total", 0) - tokens_in)
+        return {"input": tokens_in, "output": tokens_out, "cached": counts.get("cached", 0), "reasoning": thoughts}
+
+
+_OLLAMA_COUNTS = frozenset(name for name, kind in OLLAMA.items() if kind in ("input", "output", "cached"))
+
+
+def _writes(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the cache writes: the larger of their sum and of what is reported by how long they last."""
+    hour = counts.get("written for an hour", 0)
+    written = max(counts.get("written", 0), counts.get("written for minutes", 0) + hour)
+    return {"written": written, "hour writes": hour}
+
+
+def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
+
+
+def _says_something(choice: Mapping[str, object]) -> bool:
+    """Whether a choice has a piece of the answer, of whatever kind: text, a thought, a call, or one yet unknown."""
+    said = (choice.get("text"), *(value for name, value in _in(choice.get("delta")).items() if name != "role"))
+    return any(said)
+
+
+def _dollars(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value < 0:
+        return None
+    return Decimal(min(value, MOST_NUMBER))
+
+
+def _in(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _speaks(event: Mapping[str, object]) -> bool:
+    """Whether an event holds more than its envelope: text, a call, a usage, or anything that we do not know."""
+    left: list[object] = [event]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [inner for name, inner in value.items() if name not in _ENVELOPE]
+        elif isinstance(value, list):
+            left += value
+        elif value not in (None, "", False, "error"):
+            return True
+    return False
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

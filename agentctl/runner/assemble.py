@@ -1,0 +1,325 @@
+"""Where concrete parts are chosen: settings in, a ready orchestrator out. Nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.core.errors import LIMIT_NAMES, UsageError
+from agentctl.core.limits import CostLimit
+from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
+from agentctl.core.version import __version__
+from agentctl.journal import Journal
+from agentctl.journal.artifacts import Annex
+from agentctl.ledger import SqliteLedger
+from agentctl.permissions.guards import LoopLimits
+from agentctl.permissions.rulebook import permissions_of
+from agentctl.protocols import Approver, LLMProvider, Observer
+from agentctl.providers.builtin.provider import BuiltinProvider
+from agentctl.runner.agents import find_agent, load_agents
+from agentctl.runner.equipment import equipment
+from agentctl.runner.orchestrator import Orchestrator
+from agentctl.runner.plan import Plan
+from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
+from agentctl.settings.labels import attributed, checked
+from agentctl.settings.lineage import handed_out, refuse_incomplete
+
+if TYPE_CHECKING:
+    from agentctl.context.counter import Gauge, Load
+    from agentctl.runner.estimate import Estimate
+    from agentctl.runner.provider_test import Patient
+
+
+def make_provider(
+    loaded: Loaded, choice: ProviderChoice, limits: CostLimit, *, price: Price | None = None
+) -> LLMProvider:
+    """Return the chosen provider; what it needs begins to load now, while the rest gets ready.
+
+    ``price`` stands in place of the price table.
+
+    Raises:
+        UsageError: agentctl cannot speak to it, or a dollar limit is set and no price is known.
+    """
+    if choice.provider == "builtin":
+        return BuiltinProvider()
+    from agentctl.providers import litellm_loader as door  # noqa: PLC0415 - not for builtin
+
+    provider = _bounded(loaded, choice, limits, price)
+    door.begin()
+    return provider
+
+
+def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None) -> LLMProvider:
+    from agentctl.budget.breaker import refuse_the_unbounded  # noqa: PLC0415 - not for builtin
+    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
+
+    provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
+    if price is not None:
+        from agentctl.providers.priced import Priced  # noqa: PLC0415 - only where Python sets one
+
+        provider = Priced(provider, price)
+    refuse_the_unbounded(provider.facts, limits, near=provider.near())
+    return provider
+
+
+def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
+    """Refuse what a run would refuse before it begins, else return who would answer; nothing is opened or loaded.
+
+    Raises:
+        UsageError: as ``assemble``.
+    """
+    plan = plan_of(loaded, choice, labels={})
+    if plan.agent is not None:
+        find_agent(plan.agent, load_agents())
+    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    return provider.facts
+
+
+async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
+    """Return what a run of ``task`` would begin with and could cost; nothing is sent and nothing is written.
+
+    Raises:
+        UsageError: as ``assemble``.
+        AgentctlError: what would end a run before its first request, limits aside: these are in the estimate.
+    """
+    from agentctl.ledger.forecast import outlook  # noqa: PLC0415
+    from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
+
+    plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
+    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    return await estimate(
+        task,
+        plan=plan,
+        agents=load_agents(),
+        facts=provider.facts,
+        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent),
+        now=lambda: datetime.now(UTC),
+        measure=_measure(loaded, provider.facts),
+        price_of=_prices_for(provider, loaded),
+        load_count=_load_count(provider),
+    )
+
+
+def _prices_for(provider: LLMProvider, loaded: Loaded) -> PriceOf:
+    """Return what prices other models of a provider: itself, else the user's price lines and the price table."""
+    own: PriceOf = getattr(provider, "price_of", no_price)
+
+    def price_of(model: str, /, *, tier: str = "") -> Price | None:
+        found = own(model, tier=tier)
+        if found is not None or not provider.facts.metered:
+            return found
+        from agentctl.providers.catalog import load_catalog  # noqa: PLC0415 - only where another model answers
+
+        return load_catalog(loaded.settings.prices).price_of(provider.facts.provider, model, tier=tier)
+
+    return price_of
+
+
+def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
+    """Return how a model's tokens are counted, and as earlier runs have learned."""
+    if not facts.metered:
+        return PLAIN
+    from agentctl.providers.tokenizers import measure_for  # noqa: PLC0415
+    from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
+
+    known = LearnedCounts(loaded.settings.cache_dir).known(facts.provider, facts.model)
+    return measure_for(facts.provider, facts.model, known=known)
+
+
+def _gauge(loaded: Loaded, facts: ModelFacts) -> tuple[Gauge | None, tuple[Callable[[], Awaitable[object]], ...]]:
+    """Return how a run counts its tokens, and what writes down at its end what it has learned."""
+    if not facts.metered:
+        return None, ()
+    from agentctl.providers.tokenizers import gauge_for  # noqa: PLC0415
+    from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
+
+    learned, provider, model = LearnedCounts(loaded.settings.cache_dir), facts.provider, facts.model
+    gauge = gauge_for(provider, model, known=learned.known(provider, model))
+    if gauge is None:
+        return None, ()
+    return gauge, (lambda: learned.remember(provider, model, gauge.news),)
+
+
+def _load_count(provider: LLMProvider) -> Load | None:
+    """Return what loads the vocabulary of a provider's model, None where it is not known for certain."""
+    name = getattr(provider, "vocabulary", None)
+    if not isinstance(name, str):
+        return None
+
+    def load() -> Callable[[str], int] | None:
+        from agentctl.providers import vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
+
+        found = vocabulary.load(name)
+        return None if found is None else found.at_most
+
+    return load
+
+
+def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
+    """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
+    found = getattr(provider, name, None)
+    return () if found is None else (found,)
+
+
+def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]) -> Plan:
+    """Return what a run may do, from the settings alone; under ``labels`` lie those that are found out here.
+
+    Raises:
+        UsageError: a label cannot be kept.
+        ActionDenied: a run started this process, and its ledger cannot be seen from here.
+    """
+    refuse_incomplete(loaded.parent)
+    settings, own = loaded.settings, checked(labels)
+    workdir = str(settings.workdir or Path.cwd())
+    return Plan(
+        limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in LIMIT_NAMES}),  # checked before
+        limits_set_by={name: str(path) for name, path in loaded.tightened.items() if name in LIMIT_NAMES},
+        agent=settings.agent,
+        agent_chosen_by=str(loaded.sources["agent"]),
+        provider_chosen_by=choice.chosen_by,
+        timeout_s=settings.timeout,
+        silence_s=settings.llm_timeout,
+        budget_wait_s=settings.budget_wait,
+        max_output_tokens=settings.max_output_tokens,
+        doubt=settings.doubt,
+        loop=LoopLimits(max_turns=settings.max_turns, identical_calls=settings.max_identical_calls),
+        max_context_tokens=settings.max_context_tokens,
+        keep_user=settings.keep_last_n_user_messages,
+        keep_assistant=settings.keep_last_n_assistant_messages,
+        max_result_tokens=settings.max_result_tokens,
+        cut_to_percent=settings.context_cut_percent,
+        warn_percent=settings.context_warn_percent,
+        summaries=settings.summaries,
+        summary_tokens=settings.summary_tokens,
+        permissions=permissions_of(loaded),
+        approve=settings.approve,
+        workdir=workdir,
+        labels=attributed(own, workdir=workdir, job=loaded.job, secrets=loaded.secrets)
+        if settings.auto_labels
+        else own,
+        version=__version__,
+        parent=loaded.parent,
+    )
+
+
+def assemble(
+    loaded: Loaded,
+    choice: ProviderChoice,
+    *,
+    observers: Sequence[Observer] = (),
+    labels: Mapping[str, str] | None = None,
+    provider: LLMProvider | None = None,
+    approver: Approver | None = None,
+    plan: Plan | None = None,
+    ledger_path: Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Orchestrator:
+    """Return an orchestrator for one run: its journal and ledger in the state folder, opened when it starts.
+
+    ``provider`` replaces the chosen one and is not closed: it belongs to who hands it in. ``approver`` asks a person;
+    None: nobody is there. ``plan`` and ``ledger_path`` replace what the settings say. ``warn`` takes one sentence about
+    what does not stop the run. Commands without a sandbox get what makes their runs children of this one.
+
+    Raises:
+        UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
+    """
+    loaded = loaded if loaded.capability else loaded.for_a_run()
+    settings = loaded.settings
+    if plan is None:
+        plan = plan_of(loaded, choice, labels=labels or {})
+    agents = load_agents()
+    if plan.agent is not None:
+        find_agent(plan.agent, agents)
+    run_id = os.urandom(6).hex()
+    journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
+    kept = settings.runs_dir / run_id
+    ledger = SqliteLedger(ledger_path or settings.ledger_path)
+    answering = provider or make_provider(loaded, choice, plan.limits)
+    gauge, remember = _gauge(loaded, answering.facts)
+    capability = loaded.capability if settings.sandbox == "none" else ""  # in a sandbox nobody could use it
+    return Orchestrator(
+        plan=plan,
+        agents=agents,
+        provider=answering,
+        ledger=ledger,
+        equip=equipment(
+            loaded,
+            plan.permissions,
+            insist=settings.sandbox == "bwrap",
+            kept=kept,
+            handed_out=handed_out(run_id, capability, settings.state_dir) if capability else {},
+        ),
+        observers=(journal, *observers, *_history(loaded, warn)),
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: run_id,
+        approver=approver,
+        keeper=Annex(kept, secrets=loaded.secrets),
+        redactor=loaded.redactor,
+        price_of=_prices_for(answering, loaded),
+        gauge=gauge,
+        load_count=_load_count(answering),
+        opening=_own(answering, "prepare"),
+        closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
+        capability=capability,
+    )
+
+
+def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
+    """Return what mirrors the calls of a run in a file, if one is named."""
+    path = loaded.settings.cost_history_file
+    if path is None:
+        return ()
+    from agentctl.journal.cost_history import CostHistory  # noqa: PLC0415 - most runs have none
+
+    return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
+
+
+def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
+    """Return the providers to try out: those named, else all that are set up.
+
+    Raises:
+        UsageError: no such provider, or none is set up.
+    """
+    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
+    from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
+    from agentctl.runner.provider_test import Patient  # noqa: PLC0415 - one command only
+
+    settings = loaded.settings
+
+    def patient(name: str) -> Patient:
+        key = settings.key_of(name)
+        model = settings.llm_model if name == settings.llm_provider else None
+        return Patient(
+            name,
+            model or DEFAULT_MODELS.get(name),
+            base_url_of(settings, name),
+            None if key is None else key.get_secret_value(),
+            lambda: create_llm_provider(name, model, settings=settings),
+        )
+
+    return tuple(map(patient, names or _set_up(loaded)))
+
+
+def _set_up(loaded: Loaded) -> tuple[str, ...]:
+    """Return the providers that have a key, an address of their own, or were chosen; Ollama if it answers here."""
+    from agentctl.providers.probe import ollama_models  # noqa: PLC0415
+
+    settings = loaded.settings
+    named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}
+    named |= {name for name in KNOWN_PROVIDERS if getattr(settings, f"{name}_base_url", None) is not None}
+    if settings.llm_provider is not None:
+        named.add(settings.llm_provider)
+    if loaded.sources["ollama_host"].kind != "default" or ollama_models(settings.ollama_host) is not None:
+        named.add("ollama")
+    named.discard("builtin")
+    found = (*(name for name in KNOWN_PROVIDERS if name in named), *sorted(named.difference(KNOWN_PROVIDERS)))
+    if not found:
+        raise UsageError(
+            "no provider is set up", hint="agentctl help setup, or name one: agentctl providers test ollama"
+        )
+    return found

@@ -1,0 +1,170 @@
+"""The conversation of one run: it grows, is cut when it must be, and each cut is told."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from agentctl.context.counter import Gauge
+from agentctl.context.digest import notes, split
+from agentctl.context.economics import CutSize, Economy, cut_size
+from agentctl.context.pruning import PLAIN, Measure, shortened
+from agentctl.context.window_check import Watch, shorter
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
+from agentctl.core.messages import Completion, Message, ToolSpec
+from agentctl.protocols import Pruner
+from agentctl.runner.summaries import Cutting, Summaries
+
+
+class Conversation:
+    """What is sent is what is kept: between two cuts each request begins with the one before.
+
+    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. It is near it from
+    ``warn_percent`` on, which is told once, unless something was cut before. ``gauge`` says how to count before each
+    request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the server reads
+    all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        *,
+        prune: Pruner,
+        emit: Emit,
+        limit: int = 0,
+        warn_percent: int = 100,
+        measure: Measure = PLAIN,
+        gauge: Gauge | None = None,
+        watch: Watch | None = None,
+        summaries: Summaries | None = None,
+        economy: Economy | None = None,
+    ) -> None:
+        self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
+        self._gauge, self._watch, self._summaries = gauge, watch, summaries
+        self._economy = economy or Economy()
+        self._warn_percent, self._told = warn_percent, False
+        self._most: int | None = None
+        self._messages: tuple[Message, ...] = ()
+        self._sent: tuple[Message, ...] = ()
+        self._was_cut = False
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All that is left of it, in order."""
+        return self._messages
+
+    @property
+    def measure(self) -> Measure:
+        """How its tokens are counted now."""
+        return self._measure if self._gauge is None else self._gauge.measure
+
+    async def add(self, message: Message) -> None:
+        """Take in what was said; words that end like our notes on a cut get a line end, and are not taken for them."""
+        if message.role == "user" and split(message.text)[1].messages:
+            message = replace(message, text=f"{message.text}\n")
+        self._messages = (*self._messages, message)
+        await self._emit(MessageAdded(message))
+
+    async def ready(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what is sent beside the schemas of ``offered``, cut where it does not fit.
+
+        Raises:
+            ContextOverflow: it cannot be made to fit.
+            Overrun: a summary of what is cut cost more than was held.
+            StateError: the ledger cannot be written.
+        """
+        if self._gauge is not None:
+            self._measure = await self._gauge.ready(self._messages, offered, self._limit)
+        before, measure = self._messages, self._measure
+        fitted, told = await self._fit(offered)
+        is_cut = fitted != before
+        if is_cut:
+            await self._emit(self._cut(before, fitted, offered, told=told))
+            self._messages = fitted
+        self._was_cut, self._sent = is_cut, fitted
+        if self._limit:
+            tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
+            near = not self._told and not is_cut and 100 * tokens >= self._warn_percent * most
+            self._told = self._told or near or is_cut
+            await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
+        return fitted
+
+    async def _fit(self, offered: tuple[ToolSpec, ...]) -> tuple[tuple[Message, ...], bool]:
+        """Return what is left of the conversation, and whether the model summed up what is gone.
+
+        Where a summary pays, or is wanted always, it is cut a little earlier, so that the request for it has room; else
+        as late as can be.
+        """
+        messages, measure, summaries = self._messages, self._measure, self._summaries
+        room = None if summaries is None else summaries.room(measure, self._most)
+        if summaries is not None and room is not None:
+            fitted = messages
+            with suppress(ContextOverflow):
+                fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
+            if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
+                fitted = self._prune(messages, offered, measure=measure, most=room)
+                cutting = Cutting(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
+                told = await summaries.told(cutting, measure)
+                return told or fitted, told is not None
+        return self._prune(messages, offered, measure=measure, most=self._most), False
+
+    def _pays(self, fitted: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int) -> bool:
+        return self._economy.summary_pays(self._size(self._messages, fitted, offered, written=written))
+
+    def _size(
+        self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int
+    ) -> CutSize:
+        measure = self._measure
+        size = cut_size(before, after, sent=len(self._sent), measure=measure, tools_tokens=measure.beside(offered))
+        return size._replace(written=written)
+
+    def _cut(
+        self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, told: bool
+    ) -> ContextPruned:
+        measure, words = self._measure, notes(after)[1].summary if told else ""
+        size = self._size(before, after, offered, written=measure.text(words))
+        weighed, self._economy = self._economy.weigh(size), self._economy.cut_to(size.after)
+        return ContextPruned(
+            size.before,
+            size.after,
+            len(before) - len(after),
+            shortened(before, after),
+            "model" if told else "lines",
+            *weighed,
+            words,
+        )
+
+    async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+        """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
+
+        Raises:
+            ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
+        """
+        if error.billed != "no":
+            raise error
+        if self._gauge is not None:  # as exactly as can be had, and not otherwise the next moment
+            self._measure = await self._gauge.ready(self._messages, offered, 1)
+        before, measure = self._messages, self._measure
+        sent = measure.request(before, offered)
+        self._most = shorter(error, sent)
+        instead = "with fewer" if self._most < sent else "for a shorter answer"
+        await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
+        try:
+            fitted = await self.ready(offered)
+        except ContextOverflow as unfit:
+            raise error from unfit
+        if fitted == before and self._most < sent:
+            raise error
+        return fitted
+
+    async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
+        """Learn from what an answer reported, and look whether the server read all that was sent.
+
+        Raises:
+            ContextOverflow: it cut the prompt.
+        """
+        self._economy = self._economy.after(answer.usage)
+        if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
+            await self._emit(Noted(doubt, "warning"))
+        if self._gauge is not None:
+            self._gauge.learn(self._messages, offered, answer.usage)

@@ -1,0 +1,198 @@
+"""What a run would begin with and what it could cost: composed as a run composes it, and then not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import ROUND_CEILING
+from typing import NamedTuple
+
+from agentctl.budget.breaker import SoFar, breaker_info, gave_up, tripped
+from agentctl.budget.input_bound import bound
+from agentctl.budget.output_range import Wish, wish
+from agentctl.budget.rules import Ask, Room, Wait, ceiling_of, further
+from agentctl.context.counter import Load
+from agentctl.context.pruning import PLAIN, Measure
+from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
+from agentctl.core.events import Event
+from agentctl.core.limits import WINDOWS
+from agentctl.core.messages import Message, Request, Usage
+from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_price
+from agentctl.core.results import BreakerInfo
+from agentctl.ledger.forecast import Outlook
+from agentctl.permissions.admission import Admission
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec
+from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
+from agentctl.runner.orchestrator import Equip
+from agentctl.runner.plan import Plan
+from agentctl.runner.reservation import Counter
+from agentctl.runner.tool_calls import Dispatch
+
+Look = Callable[[Ask, str], Outlook]
+"""Asks the ledger how it would answer the first call of an agent's run, without a trace."""
+
+RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
+_SHORT_S = 3600  # seconds: most runs end within it
+_NANO_PER_TOKEN = 1000  # nano-dollars, for each dollar per million tokens
+
+
+class Cost(NamedTuple):
+    """Nano-dollars, None where nobody knows. ``ceiling_by`` is the limit that stops at the ceiling, "" where all is
+    free.
+    """
+
+    floor: int | None
+    ceiling: int | None
+    ceiling_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would do now. Tokens: ``likely`` is a guess at the first request, ``most`` its bound.
+
+    ``refusal`` is why the first call would not be sent, None if it would.
+    """
+
+    task: str
+    agent: str
+    agent_chosen_by: str
+    provider_chosen_by: str
+    facts: ModelFacts
+    tools: tuple[str, ...]
+    sandbox: str | None
+    left_out: tuple[str, ...]
+    labels: Mapping[str, str]
+    limits_set_by: Mapping[str, str]
+    likely: int
+    most: int
+    output: Wish
+    cost: Cost
+    outlook: Outlook
+    refusal: AgentctlError | None
+    breaker: BreakerInfo | None
+
+
+async def estimate(
+    task: str,
+    *,
+    plan: Plan,
+    agents: Sequence[AgentSpec],
+    facts: ModelFacts,
+    equip: Equip,
+    look: Look,
+    now: Callable[[], datetime],
+    measure: Measure = PLAIN,
+    price_of: PriceOf = no_price,
+    load_count: Load | None = None,
+) -> Estimate:
+    """Compose the first request of a run, and judge it; ``measure`` counts what is likely, ``load_count`` what is most.
+
+    ``price_of`` prices the models that have answered in the place of this one.
+
+    Raises:
+        UnknownPrice: under a dollar limit, one of them has no known price.
+        UsageError: there is no task, or no such agent.
+        SandboxUnavailable: a boundary was asked for by name, and cannot be had here.
+        ContextOverflow: the task does not fit.
+        StateError: the ledger cannot be read.
+    """
+    agent, agent_chosen_by = choose_agent(task, plan, agents)
+    kit = await equip(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
+    try:
+        admission = Admission(permissions=plan.permissions, emit=_unheard)
+        offers = Dispatch(toolbox=kit.toolbox, admission=admission, emit=_unheard, limits=plan.loop)
+        tools = offers.offered() if facts.metered else ()
+    finally:
+        await kit.toolbox.aclose()
+    system = system_prompt(agent, plan, now())
+    messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
+    wanted = wish(facts, plan.max_output_tokens)
+    request = Request(facts.model, messages, tools)
+    count = Counter(load_count).of(request, None, facts.may_cut)
+    ask = Ask(
+        attempt_id=RUN,
+        run_id=RUN,
+        facts=facts,
+        input_bound=bound(request) if facts.metered else 0,
+        least=wanted.least,
+        most=wanted.most,
+        hour_limit_nano=ceiling_of(plan.limits, "max_cost_per_hour"),
+        deadline_s=plan.deadline_s,
+        further=further(plan.limits),
+        price_of=price_of,
+        can_count=count is not None,
+    )
+    found = look(ask, agent.name)
+    if count is not None and isinstance(found.answer, Wait) and found.answer.reason == "bound":
+        counted = await count()
+        found = look(replace(ask, counted_bound=counted, can_count=counted is not None), agent.name)
+    likely = measure.request(messages, tools) if facts.metered else 0
+    cost = cost_of(facts, found.rooms, likely=min(likely, found.input_bound), least=wanted.least, held_at=found.price)
+    refusal = _refusal(found, plan, facts)
+    breaker = None
+    if isinstance(refusal, BudgetExceeded):
+        breaker = breaker_info(refusal, task=task, set_by=plan.limits_set_by.get(refusal.verdict.limit), run_id=RUN)
+        refusal.hint = breaker.hint
+    return Estimate(
+        task=task,
+        agent=agent.name,
+        agent_chosen_by=agent_chosen_by,
+        provider_chosen_by=plan.provider_chosen_by,
+        facts=facts,
+        tools=tuple(tool.name for tool in tools),
+        sandbox=kit.sandbox,
+        left_out=tuple(kit.left_out),
+        labels=plan.labels,
+        limits_set_by=plan.limits_set_by,
+        likely=likely,
+        most=found.input_bound,
+        output=wanted,
+        cost=cost,
+        outlook=found,
+        refusal=refusal,
+        breaker=breaker,
+    )
+
+
+async def _unheard(event: Event) -> None:
+    """Take an event of a run that is none."""
+
+
+def _refusal(found: Outlook, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
+    """Return what a run would end with before its first call; who may wait for others is not refused yet."""
+    if isinstance(found.answer, Verdict):
+        return tripped(found.answer, facts, SoFar(RUN))
+    if isinstance(found.answer, Wait) and plan.budget_wait_s == 0:
+        return gave_up(found.answer, facts, SoFar(RUN))
+    return None
+
+
+def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int, held_at: Price | None = None) -> Cost:
+    """Return the floor, the first call with ``likely`` input and the ``least`` output that would do, and the ceiling.
+
+    The ceiling is the least of what is left now of each limit in dollars, and of tokens at the dearest price. What
+    leaves the window of a limit while the run goes on makes room again, which nobody can foresee; in a window shorter
+    than an hour there is always some, so that such a limit is no ceiling. ``held_at`` is the price of the holds, where
+    that is not the model's own.
+    """
+    price = facts.price if held_at is None else held_at
+    if not facts.metered or (price is not None and price.is_free):
+        return Cost(0, 0)
+    ceilings: list[tuple[int, LimitName]] = []
+    for room in rooms:
+        rest = left(room)
+        if rest is None:
+            continue
+        if room.unit == "nano_usd" and WINDOWS.get(room.limit, _SHORT_S) >= _SHORT_S:
+            ceilings.append((rest, room.limit))
+        if room.unit == "tokens" and price is not None:
+            dearest = max(price.dearest_input, price.dearest_output) * _NANO_PER_TOKEN
+            ceilings.append((int((rest * dearest).to_integral_value(ROUND_CEILING)), room.limit))
+    floor = None if facts.price is None else charge_nano(facts.price, Usage(likely, least))
+    return Cost(floor, *min(ceilings)) if ceilings else Cost(floor, None)
+
+
+def left(room: Room) -> int | None:
+    """Return what is left of a limit, in its own unit; None where there is none."""
+    return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

@@ -1,0 +1,95 @@
+"""What providers' reports have taught about their counts, kept from run to run: one small file that may be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from agentctl.context.calibration import Line
+from agentctl.core.files import make_folder
+from agentctl.settings.own_files import write_whole
+
+FILE = "counts.json"
+_SCHEMA = "agentctl.counts/1"
+_MOST_BYTES = 1 << 20
+_MOST_MODELS = 200
+_LEAST_FACTOR, _MOST_FACTOR, _MOST_FIXED = 0.25, 10.0, 10_000.0
+
+
+class LearnedCounts:
+    """Keeps a line by provider, model and way of counting, in a file of the cache folder, for the user alone.
+
+    What cannot be read counts as nothing and is written anew; what cannot be written is learned again. Of two runs
+    that end at once one may be forgotten.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def known(self, provider: str, model: str | None) -> Mapping[str, Line]:
+        """Return what is known of a model, by way of counting."""
+        return self._read().get(f"{provider}/{model}", {})
+
+    async def remember(self, provider: str, model: str | None, news: Mapping[str, Line]) -> None:
+        """Write down what is new, if anything is."""
+        if news:
+            await anyio.to_thread.run_sync(self._write, f"{provider}/{model}", news)
+
+    def _write(self, name: str, news: Mapping[str, Line]) -> None:
+        models = self._read()
+        models[name] = {**models.pop(name, {}), **news}
+        latest = dict(list(models.items())[-_MOST_MODELS:])
+        rows = {
+            model: {way: [round(line.factor, 4), round(line.fixed, 1)] for way, line in lines.items()}
+            for model, lines in latest.items()
+        }
+        with suppress(OSError, ValueError):
+            make_folder(self.path.parent)
+            text = json.dumps({"schema": _SCHEMA, "models": rows}, indent=1) + "\n"
+            write_whole(self.path, text, for_folder=True)
+
+    def _read(self) -> dict[str, dict[str, Line]]:
+        try:
+            document = json.loads(_content(self.path))
+            if document["schema"] != _SCHEMA:
+                return {}
+            return {
+                model: {way: line for way, row in rows.items() if (line := _line(row)) is not None}
+                for model, rows in document["models"].items()
+            }
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return {}
+
+
+def _line(row: object) -> Line | None:
+    """Return a line that some model may have; of anything else nothing is believed."""
+    match row:
+        case [int() | float() as factor, int() | float() as fixed] if (
+            _LEAST_FACTOR <= factor <= _MOST_FACTOR and abs(fixed) <= _MOST_FIXED
+        ):
+            return Line(float(factor), float(fixed))
+        case _:
+            return None
+
+
+def _content(path: Path) -> bytes:
+    """Return what a regular file has.
+
+    Raises:
+        OSError: there is none, or it is something else.
+        ValueError: it is too long to be ours.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as handle:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError("no regular file")
+        content = handle.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError("too long")
+    return content

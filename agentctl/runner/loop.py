@@ -1,0 +1,196 @@
+"""Ask, act, repeat: a model and its tools until there is an answer, or a reason to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from agentctl.budget.breaker import Overrun
+from agentctl.budget.last_answer import summary
+from agentctl.budget.remaining import Remaining
+from agentctl.core.errors import (
+    ActionDenied,
+    AgentctlError,
+    BudgetExceeded,
+    ContextOverflow,
+    EngineUnavailable,
+    ProviderError,
+    SandboxUnavailable,
+    StateError,
+    TaskFailed,
+    UnknownPrice,
+)
+from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
+from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
+from agentctl.core.results import FileNotice, ToolCount
+from agentctl.permissions.guards import LoopLimits, Repeats, tame
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.tool_calls import Dispatch, told
+
+
+class Outcome(NamedTuple):
+    """How far it came; unless ``complete``, the answer is the last words there were. ``status`` names the exit code."""
+
+    status: str
+    answer: str
+    complete: bool
+    turns: int
+    error: AgentctlError | None
+    tools: tuple[ToolCount, ...]
+    denied: tuple[str, ...]
+    changed_files: tuple[FileNotice, ...] = ()
+
+
+class Loop:
+    """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
+
+    What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
+    has no second idea: the result of its only call is the answer, or the failure of it the end.
+    """
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        dispatch: Dispatch,
+        conversation: Conversation,
+        emit: Emit,
+        limits: LoopLimits,
+        metered: bool = True,
+    ) -> None:
+        self._conversation = conversation
+        self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
+        self._dispatch = dispatch
+        self._repeats = Repeats(limits.identical_calls)
+        self._remaining = Remaining()
+        self._turn = 0
+        self._words = self._found = ""
+        self._trouble: AgentctlError | None = None
+
+    async def run(self, system: str, task: str) -> Outcome:
+        """Work on ``task`` until there is an answer or an error; either is in the outcome."""
+        try:
+            await self._converse(system, task)
+        except AgentctlError as error:
+            try:
+                await self._close(error)
+            except (Overrun, StateError) as worse:
+                return self.outcome(worse)
+            return self.outcome(error)
+        return self.outcome()
+
+    async def _close(self, error: AgentctlError) -> None:
+        """Let a run that a limit or its provider stopped say what it has: by a last answer, else in notes of its own.
+
+        Raises:
+            Overrun: the last answer cost more than was held.
+            StateError: what it cost cannot be written.
+        """
+        if not self._metered or not any(message.role == "tool" for message in self._conversation.messages):
+            return
+        if (
+            isinstance(error, BudgetExceeded)
+            and not isinstance(error, Overrun)
+            and not error.partial
+            and error.verdict.unit != "calls"  # it would be one more
+        ):
+            await self._emit(Noted(f"{error.verdict.limit} has no room for another turn: asking for a last answer"))
+            answer = await self._calls.last_answer(self._conversation.messages)
+            if answer is not None and answer.text.strip():
+                error.partial = answer.text
+                await self._emit(ModelAnswered(self._turn, answer.text, (), answer.stop, answer.model))
+                return
+            await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
+        if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
+            found = summary(self._conversation.messages)
+            words = error.partial if isinstance(error, BudgetExceeded) else ""
+            words = words or self._unfinished() or self._words
+            self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
+
+    def outcome(self, error: AgentctlError | None = None) -> Outcome:
+        """Return how far it came, ended by ``error`` or well."""
+        partial = error.partial if isinstance(error, BudgetExceeded) else ""
+        words = partial or self._found or self._unfinished() or self._words
+        status = error.status if error else "done"
+        tools = self._dispatch
+        return Outcome(status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files)
+
+    def _unfinished(self) -> str:
+        """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
+        words = self._calls.unfinished if self._metered else ""
+        return words if words.strip() else ""
+
+    async def _converse(self, system: str, task: str) -> None:
+        offered = self._dispatch.offered() if self._metered else ()
+        await self._conversation.add(Message("system", system))
+        await self._conversation.add(Message("user", task))
+        while self._turn < self._limits.max_turns:
+            self._turn += 1
+            await self._emit(TurnStarted(self._turn))
+            answer, refused = await self._ask(offered)
+            if answer.stop == "refusal" or not answer.tool_calls:
+                self._conclude(answer)
+                if answer.stop == "length":
+                    cut = "the answer was cut at its most output tokens; --max-output-tokens allows more"
+                    await self._emit(Noted(cut, "warning"))
+                return
+            if await self._act(answer.tool_calls, refused):
+                return
+        raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
+
+    async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
+        """Return what the model says to the conversation, and which of its calls must not run."""
+        messages = await self._conversation.ready(offered)
+        try:
+            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        except ContextOverflow as error:
+            messages = await self._conversation.refused(error, offered)
+            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+        await self._conversation.answered(answer, offered)
+        calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
+        answer = replace(answer, tool_calls=calls)
+        if answer.text.strip() and (self._metered or not calls):
+            self._words = answer.text
+        await self._emit(ModelAnswered(self._turn, answer.text, calls, answer.stop, answer.model))
+        await self._conversation.add(answer.as_message())
+        return answer, refused
+
+    async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
+        """Do what was asked and add the results in the order of the calls; return whether that was the answer.
+
+        A refusal, a missing engine or boundary is the run's trouble, unless a later call of this or a later turn
+        succeeds.
+        """
+        repeated = self._repeats.told_off(calls)
+        if repeated is None:
+            raise TaskFailed(
+                f"{calls[-1].name} was asked for again and again with the same arguments",
+                hint="say more exactly what is wanted, or choose another model",
+            )
+        results = await self._dispatch.run(calls, {**refused, **repeated})
+        self._trouble = None
+        notice = self._remaining.notice(self._calls.uses) if self._metered else ""
+        for place, (call, result) in enumerate(zip(calls, results, strict=True), 1):
+            if isinstance(result, str):
+                self._trouble = None
+            elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
+                self._trouble = result
+            text = f"{told(result)}\n\n{notice}" if notice and place == len(results) else told(result)
+            await self._conversation.add(Message("tool", text, tool_call_id=call.id))
+        if self._metered or len(results) != 1:
+            return False
+        if isinstance(results[0], AgentctlError):
+            raise results[0]
+        self._words = results[0]
+        return True
+
+    def _conclude(self, answer: Completion) -> None:
+        """End well, or say why the last words are no answer."""
+        if answer.stop == "refusal":
+            raise TaskFailed("the model refused the task", hint="say what it is for, or choose another model")
+        if not answer.text.strip():
+            raise TaskFailed("the model gave an empty answer", hint="run it again, or choose another model")
+        if self._trouble:
+            raise self._trouble

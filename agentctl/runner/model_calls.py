@@ -1,0 +1,398 @@
+"""The one choke point for money: bound, wish, hold, mark sent, send, settle, retry. Nothing else asks a model.
+
+One attempt is one request on the wire. Its worst case is held in the ledger before it is sent; whatever happens
+after, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import replace
+from typing import Literal, TypeGuard
+
+import anyio
+
+from agentctl.budget.breaker import Doubtful, Overrun, SoFar, refuse_the_unbounded
+from agentctl.budget.input_bound import about, bound, plain_bound
+from agentctl.budget.last_answer import Closing
+from agentctl.budget.output_range import Wish, wish, wish_after_cut, wish_for_summary, wish_for_turn, within
+from agentctl.budget.rules import Ask, Hold, Keep, Purpose, ceiling_of, further
+from agentctl.context.counter import Load
+from agentctl.core.errors import (
+    AgentctlError,
+    BudgetExceeded,
+    ContextOverflow,
+    ProviderError,
+    QuotaExceeded,
+    StateError,
+)
+from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
+from agentctl.core.pricing import ModelFacts, PriceOf, no_price
+from agentctl.core.results import LimitUse
+from agentctl.protocols import Ledger, LLMProvider
+from agentctl.runner.reservation import Counter, held
+from agentctl.runner.settlement import Settling
+from agentctl.runner.streaming import Patience, Sent, take_in
+
+FIRST_PAUSE_S = 0.5
+MOST_PAUSE_S = 60.0
+SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # nobody waits long for what can be done without
+_MOST_LOST = 3
+
+
+class _HoldLost(Exception):
+    """The hold was no longer ours when it came to sending (deadline over, or taken for dead): hold anew."""
+
+
+class Calls:
+    """Asks one provider on behalf of one run; keeps what was spent on it.
+
+    Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
+    ``budget_wait_s`` for the holds of others, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
+    ``retries`` are further attempts, each with a hold of its own.
+    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
+    was asked; it is the provider's own unless another one is given.
+    ``load_count`` loads the vocabulary of the model's own provider, for when a bound by bytes is in the way.
+    ``unfinished`` is what the last attempt said, also before it broke off: paid for, or in doubt.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: LLMProvider,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        emit: Emit,
+        silence_s: float = 60.0,
+        deadline_s: float = 600.0,
+        budget_wait_s: float = 60.0,
+        max_output_tokens: int | None = None,
+        doubt: Literal["normal", "strict"] = "normal",
+        retries: int = 3,
+        first_pause_s: float = FIRST_PAUSE_S,
+        settle_wait_s: float = 120.0,
+        load_count: Load | None = None,
+        price_of: PriceOf | None = None,
+    ) -> None:
+        self._provider = provider
+        self._ledger = ledger
+        self._run_id = run_id
+        self._limits = limits
+        self._emit = emit
+        self._silence_s = silence_s
+        self._deadline_s = deadline_s
+        self._budget_wait_s = budget_wait_s
+        self._max_output_tokens = max_output_tokens
+        self._retries = retries
+        self._first_pause_s = first_pause_s
+        self._last_failure = ""
+        self._counter = Counter(load_count)
+        self._window: int | None = None
+        self._affordable: int | None = None
+        self._dearest_output: int | None = None
+        self._thinks = False
+        wanted = wish(provider.facts, max_output_tokens)
+        self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
+        self._keep: Keep | None = None
+        self.unfinished = ""
+        known: PriceOf = getattr(provider, "price_of", no_price)
+        self._price_of = price_of or known
+        self._settling = Settling(
+            ledger=ledger,
+            run_id=run_id,
+            limits=limits,
+            emit=self._tell,
+            doubt=doubt,
+            price_of=self._price_of,
+            wait_s=settle_wait_s,
+        )
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who is asked."""
+        return self._provider.facts
+
+    @property
+    def usage(self) -> Usage:
+        """What was settled, in tokens by class."""
+        return self._settling.usage
+
+    @property
+    def cost_nano(self) -> int | None:
+        """What was settled, in nano-dollars; None when a price is unknown."""
+        return self._settling.cost_nano
+
+    @property
+    def in_doubt_nano(self) -> int | None:
+        """What is in doubt, in nano-dollars; None when a price is unknown."""
+        return self._settling.in_doubt_nano
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Who answered."""
+        return self._settling.models
+
+    @property
+    def uses(self) -> tuple[LimitUse, ...]:
+        """How much of each limit was used after the last charge."""
+        return self._settling.uses
+
+    @property
+    def _so_far(self) -> SoFar:
+        return SoFar(self._run_id, self.in_doubt_nano, self._last_failure)
+
+    async def _tell(self, event: Event) -> None:
+        if isinstance(event, CallSettled):
+            self._closing.learn(event.usage)
+        await self._emit(event)
+
+    async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
+        """Return an answer to what ``messages`` have found, by what was kept for it; None if it cannot be had.
+
+        One request, without tools and without a second try: it is sent when a limit has refused the next one. Where
+        it is too long for what is left, it is a shorter one.
+
+        Raises:
+            Overrun: it cost more than was held.
+            StateError: the ledger cannot be written; what was sent stays held.
+        """
+        if not self.facts.metered:
+            return None
+        self._keep = self._closing.keep(messages)
+        least = wish(self.facts, self._max_output_tokens).least
+        wanted = Wish(min(least, self._keep.output), self._keep.output)
+        if self._affordable is not None:
+            wanted = within(wanted, self._affordable)
+        most: int | None = None
+        while (request := self._closing.request(messages, most=most)) is not None:
+            asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
+            try:
+                return (await self._attempt(asked, wanted, "answer"))[0]
+            except (Overrun, StateError):
+                raise
+            except BudgetExceeded:  # nothing was sent
+                most = plain_bound(asked) // 2
+            except (AgentctlError, _HoldLost):
+                return None
+        return None
+
+    async def summary(
+        self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, most: int, then: int
+    ) -> Completion | None:
+        """Return what is answered to ``messages`` in about ``most`` tokens; None where nothing could be sent now.
+
+        One attempt, which nothing waits for: at most a fifth of what is left of any limit, and the next request, of
+        ``then`` input tokens at most, still has room behind it, and the last answer what is kept for it. Nobody hears
+        of it piece by piece.
+
+        Raises:
+            Overrun: it cost more than was held.
+            ProviderError: no answer came.
+            StateError: the ledger cannot be written; what was sent stays held.
+        """
+        facts = self.facts
+        request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex(), followed=False)
+        following = Keep(then, wish(facts, self._max_output_tokens).least)
+        wanted = wish_for_summary(facts, most, self._max_output_tokens)
+        room = self._room(request)
+        if room is not None and room < wanted.least:
+            return None
+        self._keep = None  # what is kept already stays
+        try:
+            return (await self._attempt(request, wanted, "summary", then=following))[0]
+        except Overrun as error:
+            error.partial = ""  # it is no answer
+            raise
+        except (BudgetExceeded, Doubtful, _HoldLost):
+            return None
+        except ProviderError as error:
+            self._last_failure = error.message
+            raise
+
+    async def ask(
+        self,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...] = (),
+        *,
+        purpose: Purpose = "turn",
+        aside: bool = False,
+    ) -> Completion:
+        """Return the answer to ``messages``; what it cost is on disk before this returns.
+
+        ``aside``: with its hold, something is kept for a last answer, where the limits have room for both.
+
+        A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
+        asked for again once, with at least the double where nobody set the clamp, with all that was wished for where a
+        limit granted less. Where a limit forbids that, the cut answer goes along with the error. No answer is wished
+        for that the model's window has no room for.
+
+        Raises:
+            BudgetExceeded: a limit would be passed; nothing was sent.
+            UnknownPrice: a dollar limit, and no price or no bound for the model.
+            ProviderError: no answer after the retries, or amounts in doubt are in the way.
+            StateError: the ledger cannot be written; nothing was sent.
+        """
+        refuse_the_unbounded(self.facts, self._limits)
+        self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
+        request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
+        dearest = self._dearest_output if tools else None
+        wanted = wish_for_turn(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
+        completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
+        if completion.stop != "length" or not self.facts.metered:
+            return completion
+        granted = hold.granted_output
+        more = wish_after_cut(self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe)
+        if more is None:
+            return completion
+        most = within(Wish(wanted.least, more.most), self._room(request, completion.usage)).most
+        if most <= granted:
+            return completion
+        more = Wish(min(more.least, most), most)
+        try:
+            return (await self._persist(request, more, purpose))[0]
+        except Overrun:
+            raise
+        except BudgetExceeded as error:
+            self.unfinished = completion.text
+            if completion.tool_calls:
+                return completion  # they can be tried; the next turn meets the limit
+            error.partial = completion.text
+            raise
+        except ProviderError:
+            self.unfinished = completion.text
+            return completion  # it is paid for
+        except BaseException:  # interrupted: the first answer may be more than what the second had begun with
+            self.unfinished = max(completion.text, self.unfinished, key=len)
+            raise
+
+    def _room(self, request: Request, reported: Usage | None = None) -> int | None:
+        """Return the tokens for an answer that the window has room for and the provider's credits pay for.
+
+        ``reported`` is a report of this request, if there is one. None: neither is known.
+        """
+        known = (self.facts.context_window, self._window)
+        window = min((size for size in known if size is not None), default=None)
+        if window is None or not self.facts.metered:
+            return self._affordable
+        room = window - (reported.input_tokens if reported else about(request, self._settling.known))
+        return room if self._affordable is None else min(room, self._affordable)
+
+    async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
+        """Try, and try again where that may help; each attempt is bounded and held anew.
+
+        Where the credits pay for a shorter answer that would still do, that one is asked for, once.
+        """
+        tried = lost = 0
+        is_lowered = False
+        while True:
+            attempt = replace(request, attempt_id=os.urandom(16).hex())
+            try:
+                completion, hold = await self._attempt(attempt, wanted, purpose)
+                if completion.usage is not None:
+                    self._dearest_output = max(self._dearest_output or 0, completion.usage.output_tokens)
+                    self._thinks = self._thinks or completion.usage.reasoning_tokens > 0
+                return completion, hold
+            except _HoldLost:
+                lost += 1
+                if lost >= _MOST_LOST:
+                    raise StateError(
+                        f"{lost} holds in a row were over before they could be sent: the ledger is too slow",
+                        hint="see whether its disk is overloaded, or move it: AGENTCTL_STATE_DIR=/another/disk",
+                    ) from None
+            except ProviderError as error:
+                tried, self._last_failure = tried + 1, error.message
+                if isinstance(error, ContextOverflow) and error.window:
+                    self._window = error.window
+                if isinstance(error, QuotaExceeded) and not is_lowered and _affords(error.affordable, wanted):
+                    is_lowered, self._affordable = True, error.affordable
+                    wanted = within(wanted, error.affordable)
+                    await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
+                    continue
+                pause = self._pause(error, tried)
+                too_long = pause > MOST_PAUSE_S or anyio.current_time() + pause >= anyio.current_effective_deadline()
+                if not error.retryable or tried > self._retries or too_long:
+                    raise
+                await self._emit(CallRetried(attempt.attempt_id, error.message, round(pause, 3)))
+                await anyio.sleep(pause)
+
+    def _pause(self, error: ProviderError, tried: int) -> float:
+        """Return the seconds to rest: what the provider asks for, else exponential with full jitter above a half."""
+        if error.retry_after is not None:
+            return error.retry_after
+        return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
+
+    async def _attempt(
+        self, request: Request, wanted: Wish, purpose: Purpose, *, then: Keep | None = None
+    ) -> tuple[Completion, Hold]:
+        silence_s, whole_s = self._silence_s, self._deadline_s
+        is_answer = purpose != "summary"
+        if not is_answer:
+            whole_s = min(whole_s, SUMMARY_DEADLINE_S)
+            silence_s = silence_s if self.facts.reasoning else min(silence_s, SUMMARY_SILENCE_S)
+        hold = await self._hold(request, wanted, purpose, whole_s, then)
+        deadline = anyio.current_time() + whole_s
+        sent: Sent | None = None
+        self.unfinished = ""
+        try:
+            facts = self.facts
+            await self._emit(
+                CallHeld(
+                    hold.id, facts.provider, facts.model, hold.input_bound, hold.granted_output, hold.nano, hold.tokens
+                )
+            )
+            if not await self._ledger.mark_sent(hold.id):
+                raise _HoldLost
+            await self._emit(CallSent(hold.id))
+            sent = Sent()
+            clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
+            patience = Patience(silence_s, whole_s, deadline)
+            await take_in(self._provider, clamped, sent, patience, self._emit if is_answer else _unheard)
+        except BaseException as error:
+            self.unfinished = "".join(sent.pieces) if sent and is_answer else ""
+            with anyio.CancelScope(shield=True):
+                await self._settling.conclude_failed(self.facts, hold, sent, error)
+            raise
+        if sent.completion is not None and is_answer:
+            self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
+        return await self._settling.conclude(self.facts, hold, request, sent), hold
+
+    async def _hold(
+        self, request: Request, wanted: Wish, purpose: Purpose, deadline_s: float, then: Keep | None
+    ) -> Hold:
+        """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
+        facts = self.facts
+        ask = Ask(
+            attempt_id=request.attempt_id,
+            run_id=self._run_id,
+            facts=facts,
+            input_bound=bound(request, self._settling.known, may_cut=facts.may_cut) if facts.metered else 0,
+            least=wanted.least,
+            most=wanted.most,
+            hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
+            deadline_s=deadline_s,
+            purpose=purpose,
+            further=further(self._limits),
+            keep=self._keep,
+            then=then,
+            price_of=self._price_of,
+        )
+        patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
+        if purpose in ("answer", "summary"):
+            patience = dict.fromkeys(patience, 0.0)
+        count = None if purpose == "summary" else self._counter.of(request, self._settling.known, facts.may_cut)
+        return await held(
+            ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit, count=count
+        )
+
+
+def _affords(tokens: int | None, wanted: Wish) -> TypeGuard[int]:
+    """Whether credits for so many output tokens pay for less than was wished for, and for the least that would do."""
+    return tokens is not None and wanted.least <= tokens < wanted.most
+
+
+async def _unheard(event: Event) -> None:
+    """Take a piece that is not for the screen."""

@@ -1,0 +1,324 @@
+"""Takes a task to its end: choose an agent, open the run, let the loop work, and say in every case how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+import anyio
+
+from agentctl.budget.breaker import breaker_info, limit_uses
+from agentctl.budget.rules import Amounts, Spend, further
+from agentctl.context.counter import Gauge, Load
+from agentctl.context.economics import Economy
+from agentctl.context.measure import PLAIN
+from agentctl.context.message_cache import Known
+from agentctl.context.window_check import Watch
+from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
+from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
+from agentctl.core.messages import Usage
+from agentctl.core.pricing import PriceOf
+from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
+from agentctl.core.text import Redactor
+from agentctl.journal.recorder import Recorder, info, own
+from agentctl.permissions.admission import Admission
+from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec
+from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.loop import Loop, Outcome
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
+from agentctl.runner.summaries import summaries_of
+from agentctl.runner.tool_calls import Dispatch
+
+CLOSING_S = 5.0  # what an engine's client gets to say goodbye
+_NOTHING = Spend(Amounts(), Amounts(), Amounts())
+
+
+Equip = Callable[[Sequence[str] | None, int], Awaitable[Kit]]
+"""Makes the tools of a run: the first so many of those named that can be had and may be used; None: all."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run on its way: how far it came."""
+
+    task: str
+    started_at: datetime
+    recorder: Recorder
+    limits: tuple[LimitUse, ...]
+    agent: str = ""
+    opened: bool = False
+    kit: Kit | None = None
+    calls: Calls | None = None
+    loop: Loop | None = None
+
+
+class Orchestrator:
+    """Runs tasks, one at a time; every ending is a ``RunResult``.
+
+    ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
+    this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
+    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
+    says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
+    ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
+    ``redactor`` takes secrets out of what tools return.
+    ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        agents: Sequence[AgentSpec],
+        provider: LLMProvider,
+        ledger: Ledger,
+        equip: Equip,
+        observers: Sequence[Observer],
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        approver: Approver | None = None,
+        keeper: Keeper | None = None,
+        price_of: PriceOf | None = None,
+        gauge: Gauge | None = None,
+        load_count: Load | None = None,
+        opening: Sequence[Callable[[], Awaitable[object]]] = (),
+        closing: Sequence[Callable[[], Awaitable[object]]] = (),
+        capability: str = "",
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor
+        self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
+        self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
+        self._approver, self._keeper = approver, keeper
+        self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
+        self._load_count = load_count
+        self._capability = capability
+        self._stop: Interrupted | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    def interrupt(self, *, terminated: bool = False) -> None:
+        """Stop the run, or the next one before it begins: Ctrl-C, or SIGTERM when ``terminated``."""
+        self._stop = Interrupted("stopped by SIGTERM" if terminated else "stopped by Ctrl-C", terminated=terminated)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self, task: str) -> RunResult:
+        """Work on ``task``; no error of ours leaves this, and ``RunFinished`` is always the last event."""
+        recorder = Recorder(self._new_id(), self._observers, self._now)
+        run = _Run(task, self._now(), recorder, self._uses(_NOTHING))
+        try:
+            error = await self._bounded(run)
+        except BaseException:  # cancelled from outside: not ours to swallow, but ours to write down
+            await self._finish(run, Interrupted("cancelled by the caller"))
+            raise
+        return await self._finish(run, error)
+
+    async def _bounded(self, run: _Run) -> AgentctlError | None:
+        """Work until done, stopped or out of time; return what ended it, None if it ended well."""
+        try:
+            with anyio.move_on_after(self._plan.timeout_s) as self._scope:
+                return self._stop or await self._work(run)
+        except Exception as error:  # noqa: BLE001 - every ending is a result
+            return own(error)
+        late = f"the run took longer than {self._plan.timeout_s:g} s"
+        return self._stop or RunTimeout(late, hint="raise --timeout, or ask for less")
+
+    async def _work(self, run: _Run) -> AgentctlError | None:
+        """The way of a task: route, open, loop."""
+        plan, facts = self._plan, self._provider.facts
+        agent, agent_chosen_by = choose_agent(run.task, plan, self._agents)
+        run.agent = agent.name
+        kit = run.kit = await self._equip(choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS)
+        await self._ledger.open_run(
+            run.recorder.run_id,
+            plan.limits,
+            task=run.task,
+            agent=agent.name,
+            labels=plan.labels,
+            parent=plan.parent,
+            capability=self._capability,
+        )
+        run.opened = True
+        run.limits = await self._measured(run)
+        await run.recorder.emit(
+            RunStarted(
+                task=run.task,
+                agent=agent.name,
+                agent_chosen_by=agent_chosen_by,
+                provider=facts.provider,
+                provider_chosen_by=plan.provider_chosen_by,
+                model=facts.model,
+                metered=facts.metered,
+                workdir=plan.workdir,
+                limits=run.limits,
+                labels=plan.labels,
+                version=plan.version,
+                sandbox=kit.sandbox,
+                token_turns=plan.token_turns(facts, self._most_turns(agent)),
+            )
+        )
+        for name, error in kit.left_out.items():
+            await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
+        for prepare in self._opening:
+            await prepare()
+        facts = self._provider.facts  # it may know more of its window now
+        if narrow := plan.narrowed(facts):
+            await run.recorder.emit(Noted(narrow))
+        run.calls = Calls(
+            provider=self._provider,
+            ledger=self._ledger,
+            run_id=run.recorder.run_id,
+            limits=plan.limits,
+            emit=run.recorder.emit,
+            silence_s=plan.silence_s,
+            deadline_s=plan.deadline_s,
+            budget_wait_s=plan.budget_wait_s,
+            settle_wait_s=plan.settle_wait_s,
+            max_output_tokens=plan.max_output_tokens,
+            doubt=plan.doubt,
+            retries=plan.retries,
+            price_of=self._price_of,
+            load_count=self._load_count,
+        )
+        emit, limits = run.recorder.emit, plan.loop
+        limits = replace(limits, max_turns=self._most_turns(agent))
+        admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
+        conversation = Conversation(
+            prune=partial(plan.fit, facts, known=Known()),
+            emit=emit,
+            limit=plan.context_limit(facts) if facts.metered else 0,
+            warn_percent=plan.warn_percent,
+            measure=plan.measure or PLAIN,
+            gauge=self._gauge if plan.measure is None else None,
+            summaries=summaries_of(plan, run.calls, emit),
+            watch=Watch(facts),
+            economy=Economy(price=facts.price, most_turns=limits.max_turns),
+        )
+        run.loop = Loop(
+            calls=run.calls,
+            dispatch=Dispatch(
+                toolbox=kit.toolbox,
+                admission=admission,
+                emit=emit,
+                limits=limits,
+                left_out=kit.left_out,
+                shares=plan.result_shares(facts),
+                measure=lambda: conversation.measure,
+                keeper=self._keeper,
+                redactor=self._redactor,
+            ),
+            conversation=conversation,
+            emit=emit,
+            limits=limits,
+            metered=facts.metered,
+        )
+        return (await run.loop.run(system_prompt(agent, plan, run.started_at), run.task)).error
+
+    def _most_turns(self, agent: AgentSpec) -> int:
+        most = self._plan.loop.max_turns
+        return min(most, agent.max_turns or most)
+
+    async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
+        return self._uses(await self._ledger.spend(run.recorder.run_id, further(self._plan.limits)))
+
+    def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
+        uses = limit_uses(self._plan.limits, spend)
+        return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
+
+    async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
+        """Close what is open and tell everyone; what fails here is the run's end if nothing failed before.
+
+        A ledger that cannot take the end of a run takes nothing from it: all that was paid for is settled, and a run
+        whose process is gone counts as closed.
+        """
+        breaker = None
+        with anyio.CancelScope(shield=True):
+            if isinstance(error, BudgetExceeded):
+                breaker = breaker_info(
+                    error,
+                    task=run.task,
+                    set_by=self._plan.limits_set_by.get(error.verdict.limit),
+                    run_id=run.recorder.run_id,
+                )
+                error.hint = breaker.hint
+                with suppress(Exception):  # whoever cannot take it fails again at the last event
+                    await run.recorder.emit(BreakerTripped(breaker))
+            if isinstance(error, InternalError):
+                with suppress(Exception):
+                    await run.recorder.emit(Crashed(error.trace))
+            try:
+                await self._close(run, error.status if error else "done")
+            except StateError as failure:
+                if not isinstance(error, StateError):  # which has said the same
+                    said = f"the end of the run is not in the ledger: {failure.message} ({failure.hint})"
+                    with suppress(Exception):
+                        await run.recorder.emit(Noted(said, "warning"))
+            except Exception as failure:  # noqa: BLE001 - every ending is a result
+                error = error or own(failure)
+            unreported = run.kit.unreported() if run.kit else ()
+            if unreported:
+                with suppress(Exception):
+                    await run.recorder.emit(ObeyedFilesChanged(None, unreported))
+            result = await run.recorder.finish(self._result(run, error, breaker, unreported))
+            self._stop, self._scope = None, None
+            for close in self._closing:
+                with suppress(Exception):
+                    await close()
+        return result
+
+    async def _close(self, run: _Run, status: str) -> None:
+        if run.kit is not None:
+            with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
+                await run.kit.toolbox.aclose()
+        if run.opened:
+            try:
+                if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
+                    run.limits = await self._measured(run)
+            finally:
+                await self._ledger.close_run(run.recorder.run_id, status)
+
+    def _result(
+        self,
+        run: _Run,
+        error: AgentctlError | None,
+        breaker: BreakerInfo | None,
+        unreported: Sequence[FileNotice],
+    ) -> RunResult:
+        facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()
+        nowhere = Outcome(error.status if error else "done", "", error is None, 0, error, (), ())
+        outcome = run.loop.outcome(error) if run.loop else nowhere
+        return RunResult(
+            run_id=run.recorder.run_id,
+            status=outcome.status,
+            answer=outcome.answer,
+            complete=outcome.complete,
+            task=run.task,
+            agent=run.agent or plan.agent or "",
+            provider=facts.provider,
+            provider_chosen_by=plan.provider_chosen_by,
+            model=facts.model,
+            models=calls.models if calls else (),
+            turns=outcome.turns,
+            started_at=run.started_at,
+            finished_at=finished_at,
+            duration_s=max(0.0, (finished_at - run.started_at).total_seconds()),
+            usage=calls.usage if calls else Usage(),
+            cost_nano=calls.cost_nano if calls else 0,
+            in_doubt_nano=calls.in_doubt_nano if calls else 0,
+            price_source=facts.price.source if facts.price else "unknown",
+            limits=run.limits,
+            metered=facts.metered,
+            labels=plan.labels,
+            breaker=breaker,
+            tools=outcome.tools,
+            denied=outcome.denied,
+            sandbox=run.kit.sandbox if run.kit else None,
+            left_out=tuple(run.kit.left_out) if run.kit else (),
+            error=info(error),
+            changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
+        )

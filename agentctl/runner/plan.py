@@ -1,0 +1,158 @@
+"""What a run may do, and for how long: plain values, made of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from agentctl.budget.last_answer import SHARE
+from agentctl.budget.output_range import wish
+from agentctl.context.message_cache import Known
+from agentctl.context.pruning import PLAIN, Measure, prune
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Message, ToolSpec
+from agentctl.core.pricing import ModelFacts
+from agentctl.permissions.decision import Permissions
+from agentctl.permissions.guards import LoopLimits
+
+if TYPE_CHECKING:
+    from agentctl.context.manager import ContextManager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
+
+    ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for ``max_context_tokens`` and what
+    of it is kept. ``max_result_tokens`` None: a share of that. ``parent`` is the run that a nested one belongs to.
+    """
+
+    limits: CostLimit = field(default_factory=CostLimit)
+    limits_set_by: Mapping[str, str] = field(default_factory=dict)
+    agent: str | None = None
+    agent_chosen_by: str = "flag"
+    provider_chosen_by: str = "default"
+    timeout_s: float | None = 1800.0
+    silence_s: float = 60.0
+    deadline_s: float = 600.0
+    budget_wait_s: float = 60.0
+    settle_wait_s: float = 120.0
+    retries: int = 3
+    max_output_tokens: int | None = None
+    doubt: Literal["normal", "strict"] = "normal"
+    loop: LoopLimits = field(default_factory=LoopLimits)
+    max_context_tokens: int = 8000
+    keep_user: int = 3
+    keep_assistant: int = 3
+    cut_to_percent: int = 50
+    warn_percent: int = 80
+    max_result_tokens: int | None = None
+    summaries: Literal["auto", "always", "never"] = "auto"
+    summary_tokens: int = 500
+    context: ContextManager | None = None
+    permissions: Permissions = field(default_factory=Permissions)
+    approve: Literal["ask", "deny", "all"] = "ask"
+    workdir: str = "."
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    parent: Parent | None = None
+
+    @property
+    def measure(self) -> Measure | None:
+        """How to count, where ``context`` brings a way of its own: it rules, whatever a model reports."""
+        return None if self.context is None or self.context.measure == PLAIN else self.context.measure
+
+    @property
+    def most_context(self) -> int:
+        """How many tokens a request may have, whatever the model's window."""
+        return self.context.max_tokens if self.context else self.max_context_tokens
+
+    def context_limit(self, facts: ModelFacts) -> int:
+        """Return how many tokens a request may have, its tools' schemas included: the model's window holds the answer,
+        too, and the least one that would do has room in it.
+        """
+        if facts.context_window is None:
+            return self.most_context
+        room = facts.context_window - wish(facts, self.max_output_tokens).least
+        return min(self.most_context, max(room, facts.context_window // 2))
+
+    def narrowed(self, facts: ModelFacts) -> str:
+        """Return one sentence where the model's window is smaller than what was set, else ""."""
+        window = facts.context_window
+        if not facts.metered or window is None or window >= self.most_context:
+            return ""
+        said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
+        return f"{said}, not the {self.most_context:,} of max_context_tokens"
+
+    def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
+        """Return about how many turns with a full context the token limit has room for, at least and at most.
+
+        None where something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The least is of
+        requests that fill the whole context. The most is of requests that fill it as far as cuts leave it on the
+        average, within what is not set aside for a last answer.
+        """
+        tokens, context = self.limits.max_tokens_per_task, self.context_limit(facts)
+        if not facts.metered or tokens is None:
+            return None
+        cut_to = self.context.cut_to_percent if self.context else self.cut_to_percent
+        least = -(-tokens // context)
+        most = max(least, round(tokens * (1 - 1 / SHARE) / (context * (100 + cut_to) / 200)))
+        dollars = min((c for c in (self.limits.max_cost_per_task, self.limits.max_cost_per_hour) if c), default=None)
+        is_dear = facts.price is not None and dollars is not None and facts.price.input * tokens > dollars * 1_000_000
+        return None if most >= most_turns or is_dear else (least, most)
+
+    def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
+        """Return how many tokens one result may have, and all of a turn together (0: as many as they are)."""
+        if not facts.metered:
+            return self.loop.result_tokens, 0
+        limit = self.context_limit(facts)
+        share = self.max_result_tokens if self.max_result_tokens is not None else limit // 8
+        each = min(max(256, share), self.loop.result_tokens)
+        return each, max(each, limit // 4)
+
+    def fit(
+        self,
+        facts: ModelFacts,
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure = PLAIN,
+        most: int | None = None,
+        trial: bool = False,
+        known: Known | None = None,
+    ) -> tuple[Message, ...]:
+        """Return what of a conversation is sent; what is no language model has no window to fill.
+
+        ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent yet, so that ``context`` neither
+        counts a cut nor warns. ``known`` remembers messages.
+
+        Raises:
+            ContextOverflow: it cannot be made to fit.
+        """
+        if not facts.metered:
+            return messages
+        limit = min(self.context_limit(facts), most or self.most_context)
+        own, measure = self.context, self.measure or measure
+        try:
+            if own is not None and not trial:
+                return own.prune(messages, tools, max_tokens=limit, measure=measure)
+            return prune(
+                messages,
+                max_tokens=limit,
+                keep_user=own.keep_last_n_user_messages if own else self.keep_user,
+                keep_assistant=own.keep_last_n_assistant_messages if own else self.keep_assistant,
+                tools_tokens=measure.beside(tools),
+                cut_to_percent=own.cut_to_percent if own else self.cut_to_percent,
+                measure=measure,
+                known=known,
+            )
+        except ContextOverflow as error:
+            if limit < self.most_context:
+                raise ContextOverflow(
+                    f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
+                    hint="choose a model with a larger context window, or shorten the task",
+                    billed="no",
+                ) from error
+            raise

@@ -1,0 +1,235 @@
+"""Tries a provider out: three small paid calls through the ledger, under a limit of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from agentctl.budget.breaker import Overrun, RanPast
+from agentctl.core.errors import AgentctlError, ProviderUnavailable
+from agentctl.core.events import AnswerStreamed, Event
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.core.messages import Completion, Message, ToolSpec
+from agentctl.core.pricing import contradiction
+from agentctl.protocols import Ledger
+from agentctl.providers.base import LLMProvider
+from agentctl.providers.probe import Reach, reach
+from agentctl.runner.model_calls import Calls
+
+CALLS = 3
+_SMALL, _TINY, _WITH_REASONING = 128, 16, 2048
+_SILENCE_S, _DEADLINE_S = 30.0, 120.0
+_TOOL = ToolSpec(
+    "report_number",
+    "Report a number to the user.",
+    {
+        "type": "object",
+        "properties": {"number": {"type": "integer"}},
+        "required": ["number"],
+        "additionalProperties": False,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """What was found; None: not tried, or it could not be told. Amounts in nano-dollars, ``ms`` of the first answer.
+
+    ``status`` is the exit code's name of the first thing that failed, "done" if nothing did.
+    """
+
+    provider: str
+    model: str | None
+    answers: bool | None = None
+    streams: bool | None = None
+    calls_tools: bool | None = None
+    keeps_to_clamp: bool | None = None
+    reports_usage: bool | None = None
+    price_known: bool | None = None
+    ms: float | None = None
+    cost_nano: int | None = 0
+    in_doubt_nano: int | None = 0
+    status: str = "done"
+    error: str = ""
+    hint: str = ""
+
+
+class _Trial:
+    """The calls of one checkup, all in one run of the ledger."""
+
+    def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
+        self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
+        self.pieces = 0
+        self.made: list[Calls] = []
+
+    async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
+        """Return the answer to one question, which is asked once."""
+        facts = self._provider.facts
+        calls = Calls(
+            provider=self._provider,
+            ledger=self._ledger,
+            run_id=self._run_id,
+            limits=self._limits,
+            emit=self._emit,
+            silence_s=_SILENCE_S,
+            deadline_s=_DEADLINE_S,
+            max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
+            retries=0,
+            price_of=self._provider.price_of,
+        )
+        self.made.append(calls)
+        self.pieces = 0
+        return await calls.ask((Message("user", text),), tools)
+
+    async def _emit(self, event: Event) -> None:
+        if isinstance(event, AnswerStreamed):
+            self.pieces += 1
+
+
+async def check_up(
+    provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
+) -> Checkup:
+    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
+
+    ``parent`` is the run that these calls belong to, if any.
+    """
+    facts = provider.facts
+    found = Checkup(facts.provider, facts.model, price_known=facts.price is not None)
+    if not facts.metered:  # no language model: there is nothing that it could be asked
+        return found
+    trial = _Trial(provider, ledger, run_id, limits)
+    try:
+        words = "providers test"
+        await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
+        found = await _tried(found, trial)
+    except AgentctlError as error:
+        found = _failed(found, error)
+    with anyio.CancelScope(shield=True):
+        try:
+            await ledger.close_run(run_id, found.status)
+        except AgentctlError as error:
+            found = _failed(found, error)
+    return replace(
+        found,
+        cost_nano=_sum([calls.cost_nano for calls in trial.made]),
+        in_doubt_nano=_sum([calls.in_doubt_nano for calls in trial.made]),
+    )
+
+
+async def _tried(found: Checkup, trial: _Trial) -> Checkup:
+    began = anyio.current_time()
+    answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
+    found = replace(
+        found,
+        ms=1000 * (anyio.current_time() - began),
+        answers=bool(answer.text.strip()),
+        streams=trial.pieces > 1,
+        reports_usage=answer.usage is not None and not contradiction(answer.usage, answered=True),
+    )
+    called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
+    found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
+    try:
+        cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
+    except (Overrun, RanPast) as error:
+        return _failed(replace(found, keeps_to_clamp=False), error)
+    used = cut.usage.output_tokens if cut.usage else None
+    if used is not None or cut.stop == "length":
+        found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
+    return _judged(found)
+
+
+def _judged(found: Checkup) -> Checkup:
+    """Name the first thing that an agent could not work with."""
+    lacks = [
+        (found.answers, "gave an empty answer", "choose another model"),
+        (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
+        (found.reports_usage, "reports no usage: every call would count at its worst case", "see its settings"),
+        (found.keeps_to_clamp, "does not keep to max_tokens", "choose another server"),
+    ]
+    for fine, said, cure in lacks:
+        if fine is False:
+            return _failed(found, ProviderUnavailable(f"{found.provider} {said}", hint=cure))
+    return found
+
+
+def _failed(found: Checkup, error: AgentctlError) -> Checkup:
+    return replace(found, status=error.status, error=error.message, hint=error.hint)
+
+
+def _sum(amounts: list[int | None]) -> int | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """One provider to look at; ``make`` returns it ready to be asked."""
+
+    provider: str
+    model: str | None
+    base_url: str
+    key: str | None
+    make: Callable[[], LLMProvider]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the free questions found out, and the paid ones, if they were asked."""
+
+    reach: Reach
+    model: str | None
+    checkup: Checkup | None = None
+
+    @property
+    def status(self) -> str:
+        """The exit code's name of the first failure."""
+        failed = self.reach.status != "done" or self.checkup is None
+        return self.reach.status if failed or self.checkup is None else self.checkup.status
+
+
+async def examine(
+    patients: Sequence[Patient],
+    ledger: Ledger | None,
+    *,
+    limits: CostLimit,
+    new_id: Callable[[], str],
+    parent: Parent | None = None,
+) -> tuple[Finding, ...]:
+    """Look at all of them side by side; without a ledger only the free questions are asked.
+
+    Who cannot be reached, or does not take the key, is asked nothing that costs.
+    """
+    found: dict[int, Finding] = {}
+
+    async def one(place: int, patient: Patient) -> None:
+        asked = partial(reach, patient.provider, patient.base_url, patient.key, patient.model)
+        there = await anyio.to_thread.run_sync(asked)
+        found[place] = Finding(there, patient.model)
+        if ledger is None or there.status != "done":
+            return
+        try:
+            provider = patient.make()
+            try:
+                await provider.prepare()  # loading is not the provider's time
+                checkup = await check_up(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await provider.aclose()
+        except AgentctlError as error:
+            checkup = _failed(Checkup(patient.provider, patient.model), error)
+        found[place] = Finding(there, patient.model, checkup)
+
+    async with anyio.create_task_group() as group:
+        for place, patient in enumerate(patients):
+            group.start_soon(one, place, patient)
+    return tuple(found[place] for place in range(len(patients)))
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """Return the status of the whole: one kind of failure is its own, a mixture is "unavailable"."""
+    kinds = {finding.status for finding in findings} - {"done"}
+    return "done" if not kinds else kinds.pop() if len(kinds) == 1 else "unavailable"

@@ -1,0 +1,400 @@
+"""How an attempt ends in the ledger: charged by its usage, void when it surely cost nothing, else in doubt.
+
+A report is never worth less than what it says. What the hold covers is a charge, whatever the tables say of the model.
+Above the hold it is recorded in full, and the run ends. Where its numbers contradict each other, or cannot be read, the
+attempt is in doubt: at the hold, or at what can be read of the report if that is more.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal, cast
+
+import anyio
+
+from agentctl.budget.breaker import Overrun, limit_uses, overrun, reason_of, shown
+from agentctl.budget.input_bound import Ground, Known, plain_bound
+from agentctl.budget.rules import (
+    Amounts,
+    Charge,
+    Conclusion,
+    Doubt,
+    Hold,
+    Settlement,
+    Spend,
+    Void,
+    dearest_charge,
+    further,
+    kind_of,
+    warned,
+)
+from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
+from agentctl.core.events import (
+    CallDoubted,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    Emit,
+    LimitsMeasured,
+    LimitWarned,
+    ModelSubstituted,
+)
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Completion, Reported, Request, Usage
+from agentctl.core.pricing import (
+    FREE,
+    MOST_AMOUNT,
+    ModelFacts,
+    PriceOf,
+    contradiction,
+    passes_tables,
+    rates_of,
+    storable,
+    to_usd,
+    worst_nano,
+)
+from agentctl.core.results import LimitUse
+from agentctl.core.substitutes import Substitute, costs_of, substitute_of
+from agentctl.protocols import Ledger, Outcome
+from agentctl.runner.streaming import Sent
+
+_FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
+_PAUSE_S = 0.25
+
+
+class Settling:
+    """Concludes the attempts of one run, each once, and keeps what they came to.
+
+    ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
+    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
+    was asked.
+    Amounts in nano-dollars, None when a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
+    ledger, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        emit: Emit,
+        doubt: Literal["normal", "strict"],
+        price_of: PriceOf,
+        wait_s: float,
+    ) -> None:
+        self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
+        self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
+        self._warned: set[str] = set()
+        self._told_of: set[str] = set()
+        self._ground = Ground()
+        self.usage = Usage()
+        self.cost_nano: int | None = 0
+        self.in_doubt_nano: int | None = 0
+        self.models: tuple[str, ...] = ()
+        self.uses: tuple[LimitUse, ...] = ()
+        self._spend = Spend(Amounts(), Amounts(), Amounts())
+
+    @property
+    def known(self) -> Known | None:
+        """What the next bound can be built on."""
+        return self._ground.known
+
+    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
+        """Settle first, whatever the answer says; only then may it be looked at.
+
+        A report that is not charged is taken off the answer, so that nothing is learned from it.
+
+        Raises:
+            Overrun: it, or what it reports, is above the hold, or it has a fee of an unknown price; all is recorded.
+            StateError: it could not be written in time.
+        """
+        completion = cast("Completion", sent.completion)
+        with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
+            flaw = _flaw(completion, answered=sent.answered) if facts.metered else ""
+            charge = None if flaw else self._charge(facts, hold, request, completion)
+            if charge is None:
+                flaw = flaw or f"served in the tier {completion.tier}, whose price is unknown"
+                return await self._take_without_charge(facts, hold, completion, flaw)
+            settlement = await self._write(hold, charge, completion)
+            if facts.metered:
+                is_bound = charge.usage.input_tokens <= hold.input_bound
+                self._ground = self._ground.after(request, completion, charge.usage, is_bound=is_bound)
+            await self._tell_settled(hold, charge, settlement, completion.model or facts.model)
+            await self._tell_of(charge.substitute, hold, facts)
+            if facts.metered:
+                await self._warn()
+        if settlement.overrun:
+            raise self._overrun(hold, settlement, completion, facts, charge)
+        return completion
+
+    async def _take_without_charge(
+        self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str
+    ) -> Completion:
+        """Leave an answered attempt in doubt, and return the answer without its report."""
+        has_fee = completion.fee is not None
+        self._ground = self._ground.shaken()
+        least = _least_charge(completion, hold, facts, self._price_of)
+        substitute = substitute_of(facts, completion.model, self._price_of, tier=completion.tier)
+        doubt = Doubt(flaw, ceiling=has_fee, least=least, substitute=substitute)
+        left = await self._leave_in_doubt(hold, doubt, completion)
+        await self._tell_of(substitute, hold, facts)
+        if has_fee or left.overrun:
+            raise self._overrun(hold, left, completion, facts, least, substitute)
+        return replace(completion, usage=None)
+
+    def _charge(self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion) -> Charge | None:
+        """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
+
+        A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
+        it calls cached was cached. A free model may answer a token more than it was given: no dollars depend on it.
+        """
+        if not facts.metered:
+            return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
+        usage = completion.usage or Usage()
+        bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
+        is_free = facts.price is not None and facts.price.is_free
+        broken = not is_free and _breaks_hold(usage, hold, plain_bound=bound)
+        is_odd = (broken or usage.total_tokens > hold.tokens) and passes_tables(usage, facts)
+        charge = dearest_charge(usage, completion, facts, self._price_of, dearest_class=is_odd)
+        return None if charge is None else charge._replace(breaks_hold=broken)
+
+    def _overrun(
+        self,
+        hold: Hold,
+        settlement: Settlement,
+        completion: Completion,
+        facts: ModelFacts,
+        charge: Charge | None,
+        substitute: Substitute | None = None,
+    ) -> Overrun:
+        limits, spend = self._limits, self._spend
+        return overrun(hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute)
+
+    async def _tell_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
+        """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
+        if settlement.phase != "doubt":
+            self._add(charge.usage, settlement.nano, name)
+            await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
+            return
+        self._add_name(name)
+        self._add_doubt(settlement.nano)
+        said = f"{name} answered, whose price is unknown"
+        await self._emit(CallDoubted(hold.id, settlement.nano, settlement.tokens, said))
+
+    def _add(self, usage: Usage, nano: int | None, name: str | None) -> None:
+        self.usage += usage
+        self.cost_nano = None if nano is None or self.cost_nano is None else self.cost_nano + nano
+        self._add_name(name)
+
+    def _add_name(self, name: str | None) -> None:
+        if name is not None and name not in self.models:
+            self.models += (name,)
+
+    async def _tell_of(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
+        """Say once in a run that another model answered than was asked."""
+        if substitute is None or substitute.name in self._told_of:
+            return
+        self._told_of.add(substitute.name)
+        await self._emit(ModelSubstituted(hold.id, facts.name, substitute.name, costs_of(substitute, facts)))
+
+    async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
+        """Void what surely cost nothing; all else is in doubt.
+
+        Raises:
+            Overrun: what was reported before it failed is above the hold; recorded all the same.
+            StateError: it could not be written in time.
+        """
+        if sent is None:
+            await self._ledger.void(hold.id, "not sent")
+            await self._emit(CallVoided(hold.id, "not sent"))
+            return
+        if not facts.metered or (not sent.answered and self._is_free(facts, sent.outcome, error)):
+            reason = reason_of(error)
+            if sent.outcome == "unsent" and not isinstance(error, ProviderError):
+                reason = f"not sent: {reason}"
+            await self._write(hold, Void(reason))
+            await self._emit(CallVoided(hold.id, reason))
+            return
+        self._ground = self._ground.shaken()
+        fault = sent.failed or isinstance(error, ProviderError)
+        reported = None if sent.reported is None else Reported(sent.reported)
+        begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
+        least = _least_charge(begun, hold, facts, self._price_of)
+        substitute = substitute_of(facts, sent.model, self._price_of)
+        left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least, substitute))
+        await self._tell_of(substitute, hold, facts)
+        if left.overrun and isinstance(error, Exception):
+            raise self._overrun(hold, left, begun, facts, least, substitute) from error
+
+    def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
+        """Whether a failed attempt surely cost nothing: unsent, or refused for free by an endpoint that we know."""
+        free = isinstance(error, ProviderError) and error.billed == "no"
+        if outcome == "unsent" or (isinstance(error, ProviderError) and free and error.unsent):
+            return True
+        return (free or outcome == "refused") and facts.known_endpoint and self._doubt == "normal"
+
+    async def _leave_in_doubt(self, hold: Hold, doubt: Doubt, answer: Completion | None = None) -> Settlement:
+        left = await self._write(hold, doubt, answer)
+        self._add_doubt(left.nano)
+        await self._emit(CallDoubted(hold.id, left.nano, left.tokens, doubt.reason))
+        await self._warn()
+        return left
+
+    async def _warn(self) -> None:
+        """Tell how much of each limit is used, and say once for each that 80 % are.
+
+        A ledger that cannot be read just now says so to the next hold: what was settled stays settled.
+        """
+        try:
+            self._spend = spend = await self._ledger.spend(self._run_id, further(self._limits))
+        except StateError:
+            return
+        self.uses = limit_uses(self._limits, spend)
+        await self._emit(LimitsMeasured(self.uses))
+        for use in self.uses:
+            if use.name not in self._warned and warned(spend.of(use.name), use.ceiling):
+                self._warned.add(use.name)
+                await self._emit(LimitWarned(use))
+
+    def _add_doubt(self, nano: int | None) -> None:
+        known = nano is not None and self.in_doubt_nano is not None
+        self.in_doubt_nano = (self.in_doubt_nano or 0) + (nano or 0) if known else None
+
+    async def _write(self, hold: Hold, conclusion: Conclusion, answer: Completion | None = None) -> Settlement:
+        """Write how a sent attempt ended; wait for the ledger as long as that may help.
+
+        From the first failure on the conclusion stands in the ledger's spool, so that nothing is lost by what ends the
+        wait: it is settled when the next run starts.
+
+        Raises:
+            StateError: it could not be written in time.
+        """
+        started, file = anyio.current_time(), None
+        while True:
+            try:
+                return await self._try(hold.id, conclusion)
+            except StateError as error:
+                wait_s = self._wait_s if isinstance(error, LedgerBusy) else min(_FAULT_WAIT_S, self._wait_s)
+                if file is None:
+                    file = await self._spool(hold, conclusion, answer, error)
+                left = started + wait_s - anyio.current_time()
+                if left <= 0:
+                    self._count_unwritten(hold, conclusion)
+                    raise unwritten(error, hold, conclusion, file) from error
+            await anyio.sleep(min(_PAUSE_S, left))
+
+    async def _try(self, hold_id: str, conclusion: Conclusion) -> Settlement:
+        match conclusion:
+            case Charge():
+                return await self._ledger.settle(hold_id, conclusion)
+            case Doubt():
+                return await self._ledger.doubt(hold_id, **conclusion._asdict())
+            case _:
+                await self._ledger.void(hold_id, conclusion.reason)
+                return Settlement("void", 0, 0)
+
+    async def _spool(self, hold: Hold, conclusion: Conclusion, answer: Completion | None, error: StateError) -> str:
+        """Write the conclusion beside the ledger, and with the answer into the journal; return the file, "" if none."""
+        file = ""
+        with suppress(StateError):
+            file = await self._ledger.spool(hold.id, conclusion)
+        event = CallUnsettled(
+            hold.id, error.message, self._wait_s if isinstance(error, LedgerBusy) else 0.0, kind_of(conclusion), file
+        )
+        if isinstance(conclusion, Charge):
+            event = event._replace(usage=conclusion.usage, nano=conclusion.nano, tokens=conclusion.usage.total_tokens)
+        elif isinstance(conclusion, Doubt):
+            nano, tokens = _doubted(hold, conclusion)
+            event = event._replace(nano=nano, tokens=tokens)
+        if answer is not None:
+            event = event._replace(text=answer.text, tool_calls=answer.tool_calls)
+        with suppress(Exception):  # a journal that fails says so at its next record; the charge goes first
+            await self._emit(event)
+        return file
+
+    def _count_unwritten(self, hold: Hold, conclusion: Conclusion) -> None:
+        """Add what an attempt came to, although the ledger does not say so yet."""
+        if isinstance(conclusion, Charge):
+            self._add(conclusion.usage, conclusion.nano, conclusion.model)
+        elif isinstance(conclusion, Doubt):
+            self._add_doubt(_doubted(hold, conclusion)[0])
+
+
+def _flaw(completion: Completion, *, answered: bool) -> str:
+    """Return why an answer cannot be charged by its report, "" if it can."""
+    if completion.fee is not None:
+        return f"charged for what was never asked of it: {completion.fee}"
+    if completion.usage is None:
+        return completion.reported.why if completion.reported else "no usage was reported"
+    return contradiction(completion.usage, answered=answered)
+
+
+def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
+    """Return whether a report breaks what its hold assumed, whatever it costs: the clamp, or the bound by bytes.
+
+    A tight bound is built on earlier reports: where only that is too low, they were wrong, and the bytes still hold.
+    A hold at the model's ceiling assumes neither.
+    """
+    if hold.tokens > hold.input_bound + hold.granted_output:
+        return False
+    return usage.output_tokens > hold.granted_output or usage.input_tokens > max(hold.input_bound, plain_bound)
+
+
+def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
+    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
+
+    What the report is silent about counts as it was held, and each token as the dearest class.
+    """
+    reported = completion.usage or (completion.reported.usage if completion.reported else None)
+    if reported is None and completion.billed_nano is None:
+        return None
+    seen = storable(reported or Usage())
+    tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
+    usage = replace(seen, input_tokens=tokens_in, output_tokens=tokens_out)
+    prices = [rate.price for rate in rates_of(completion, facts, price_of)]
+    amounts = [worst_nano(price, input_tokens=tokens_in, output_tokens=tokens_out) for price in prices]
+    nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
+    capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
+    nano = None if nano is None else min(nano, MOST_AMOUNT)
+    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
+    return Charge(usage, nano, completion.model, capped=capped, substitute=substitute)
+
+
+def _doubted(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:
+    """Return what an attempt in doubt counts, in nano-dollars and tokens: its hold, or its report if that is more."""
+    nano, tokens, least = hold.nano, hold.tokens, doubt.least
+    if least is not None:
+        nano, tokens = None if nano is None else max(nano, least.nano or 0), max(tokens, least.usage.total_tokens)
+    if doubt.substitute is not None:
+        nano = doubt.substitute.worst_nano(nano, hold.input_bound, hold.granted_output)
+    return nano, tokens
+
+
+def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
+    """Return the error for a conclusion that could not be written: what the call cost, and what counts now.
+
+    ``file`` holds the conclusion, "" where it could not be written either.
+    """
+    held = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
+    match conclusion:
+        case Charge(usage=usage, nano=None):
+            cost = f"cost {shown(usage.total_tokens, 'tokens')}"
+        case Charge(nano=int(nano)):
+            cost = f"cost {shown(nano, 'nano_usd')}"
+        case Doubt():
+            counted, tokens = _doubted(hold, conclusion)
+            cost = f"cost {shown(tokens, 'tokens') if counted is None else shown(counted, 'nano_usd')} at most"
+        case _:
+            cost = "cost nothing"
+    hint = error.hint
+    if isinstance(error, LedgerGone):
+        counts = ", which no ledger counts now" + (f"; {file} keeps it until the ledger is back" if file else "")
+    elif file:
+        counts = f"; the next run settles it, and until then the {held} held for it stay held"
+    else:
+        counts = f", and the {held} held for it stay held"
+        if isinstance(conclusion, Charge) and conclusion.nano is not None:
+            hint += f"; then: agentctl ledger reconcile {hold.id} --actual {to_usd(conclusion.nano):f}"
+    return StateError(f"{error.message}; the last call {cost}{counts}", hint=hint)

@@ -1,0 +1,153 @@
+"""Takes in one answer from the wire: piece by piece, within its silence, its deadline and its clamp."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import anyio
+import anyio.lowlevel
+
+from agentctl.budget.breaker import RanPast
+from agentctl.core.errors import ProviderUnavailable
+from agentctl.core.events import AnswerStreamed, Emit
+from agentctl.core.messages import Completion, Delta, Reported, Request, Usage
+from agentctl.protocols import LLMProvider, Outcome
+
+HANG_UP_S = 5.0
+_MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
+
+
+class Patience(NamedTuple):
+    """How long to wait, in seconds: for a piece, and for the whole, which ends at ``deadline`` on anyio's clock."""
+
+    silence_s: float
+    whole_s: float
+    deadline: float
+
+
+@dataclass(slots=True)
+class Sent:
+    """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
+
+    ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
+    known of the request if no answer came, once ``take_in`` has ended; ``reported`` the usage that was reported so far.
+    ``model`` is who answers, as far as the provider says so before the end.
+    """
+
+    completion: Completion | None = None
+    answered: bool = False
+    failed: bool = False
+    ran_past: bool = False
+    outcome: Outcome = "unsent"
+    text_bytes: int = 0
+    pieces: list[str] = field(default_factory=list)
+    reported: Usage | None = None
+    model: str | None = None
+
+
+async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience: Patience, emit: Emit) -> None:
+    """Send ``request`` and fill in ``sent`` until the answer is complete.
+
+    Raises:
+        ProviderUnavailable: silence, deadline, a stream past its clamp, or one without an end.
+    """
+    name = provider.facts.provider
+    try:
+        with anyio.fail_after(patience.deadline - anyio.current_time()):
+            await anyio.lowlevel.checkpoint()  # whoever is cancelled already ends here, where nothing has left
+            sent.outcome = "unknown"
+            stream = provider.stream(request)
+            try:
+                await _read(stream, request, sent, patience.silence_s, emit)
+            finally:
+                await _hang_up(stream)
+                sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
+    except TimeoutError as error:
+        raise _late(name, sent, patience) from error
+    if sent.ran_past:
+        raise RanPast(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
+    if sent.completion is None:
+        raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
+
+
+async def _read(
+    stream: AsyncIterator[Delta | Reported | Completion], request: Request, sent: Sent, silence_s: float, emit: Emit
+) -> None:
+    """Read until the completion, the end, or more text than the clamp can have allowed."""
+    clamp = request.max_output_tokens
+    while True:
+        with anyio.fail_after(silence_s):
+            item = await _next(stream, sent)
+        if item is None:
+            return
+        if isinstance(item, Completion):
+            sent.completion = item
+            sent.answered = sent.answered or bool(item.text or item.tool_calls)
+            return
+        if isinstance(item, Reported):
+            sent.reported = item.usage
+            continue
+        sent.answered = True
+        sent.text_bytes += len(item.text.encode("utf-8", "surrogatepass"))
+        if clamp is not None and sent.text_bytes > clamp * _MOST_BYTES_PER_TOKEN:
+            sent.ran_past = True
+            return
+        if item.text:
+            sent.pieces.append(item.text)
+            await emit(AnswerStreamed(item.text))
+
+
+async def _next(
+    stream: AsyncIterator[Delta | Reported | Completion], sent: Sent
+) -> Delta | Reported | Completion | None:
+    """Return the next piece, None at the end; what fails in here is the provider's fault."""
+    try:
+        return await anext(stream, None)
+    except Exception as error:
+        sent.failed, sent.ran_past = True, isinstance(error, RanPast)
+        raise
+
+
+def _late(name: str, sent: Sent, patience: Patience) -> ProviderUnavailable:
+    """Return the error for an attempt that took too long."""
+    if sent.outcome == "unsent":
+        return ProviderUnavailable(
+            f"the request to {name} could not be sent within {min(patience.silence_s, patience.whole_s):g} s",
+            hint="check the address and the network, or raise --llm-timeout",
+            billed="no",
+            unsent=True,
+        )
+    return ProviderUnavailable(
+        f"{name} sent nothing for {patience.silence_s:g} s, or not the whole answer in {patience.whole_s:g} s",
+        hint="try again, or raise --llm-timeout",
+        billed="no" if sent.outcome == "refused" else "unknown",
+    )
+
+
+def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | None:
+    """Return who answers, None where the provider does not say."""
+    try:
+        model = stream.model  # type: ignore[attr-defined] # not every provider's has it
+    except Exception:  # noqa: BLE001 - a stranger's code
+        return None
+    return model if isinstance(model, str) else None
+
+
+def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
+    """Return what the provider knows of a request that ended; one that says nothing may have sent it."""
+    try:
+        said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
+    except Exception:  # noqa: BLE001 - a stranger's code
+        return "unknown"
+    return said if said in ("unsent", "refused") else "unknown"
+
+
+async def _hang_up(stream: AsyncIterator[Delta | Reported | Completion]) -> None:
+    """Close the connection, whatever it says to that: what was answered stays answered."""
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        with anyio.move_on_after(HANG_UP_S, shield=True), suppress(Exception):
+            await close()

@@ -1,0 +1,239 @@
+"""Does what one turn asked for: each tool call becomes a result, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from agentctl.context.pruning import PLAIN, Measure
+from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
+from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
+from agentctl.core.framing import escape_notices
+from agentctl.core.messages import ToolCall, ToolSpec
+from agentctl.core.results import ErrorInfo, FileNotice, ToolCount
+from agentctl.core.text import Redactor, has_mark
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.guards import LoopLimits
+from agentctl.protocols import Keeper, Reply, Tool, Toolbox
+from agentctl.runner.tool_results import Portions, Turn
+
+Result = str | AgentctlError
+_LARGE = 32 * 1024  # characters from which on a text is cleaned in a thread
+_TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is put back
+
+
+def told(result: Result) -> str:
+    """Return what the model reads about a call."""
+    if isinstance(result, str):
+        return result
+    word = "denied" if isinstance(result, ActionDenied) else "error"
+    return f"{word}: {result.message}" + (f"\nhint: {result.hint}" if result.hint else "")
+
+
+class _Done(NamedTuple):
+    """A call that has an end, not yet told to anyone. ``number`` counts the calls of the run."""
+
+    number: int
+    call: ToolCall
+    result: Result
+    duration_s: float
+    size: int
+
+
+class Dispatch:
+    """The tools of one run behind their door; counts what was called, failed and denied.
+
+    ``left_out`` says why a tool is not there that a boundary here would have brought. ``shares`` are the tokens of one
+    result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut. ``redactor``
+    takes secrets out of every result, before it is measured, kept, or shown to anyone.
+    """
+
+    def __init__(
+        self,
+        *,
+        toolbox: Toolbox,
+        admission: Admission,
+        emit: Emit,
+        limits: LoopLimits,
+        left_out: Mapping[str, SandboxUnavailable] | None = None,
+        shares: tuple[int, int] | None = None,
+        measure: Callable[[], Measure] = lambda: PLAIN,
+        keeper: Keeper | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
+        self._redactor = redactor or Redactor()
+        self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
+        self._left_out = left_out or {}
+        each, together = shares or (limits.result_tokens, 0)
+        self._portions = Portions(
+            each=each,
+            together=together,
+            measure=measure,
+            emit=emit,
+            readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered()),
+            keeper=keeper,
+        )
+        self._number = 0
+        self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
+        self._changed: dict[tuple[str, str | None], FileNotice] = {}
+
+    @property
+    def counts(self) -> tuple[ToolCount, ...]:
+        """How often each tool was called, refusals aside."""
+        return tuple(ToolCount(name, times, self._failed[name]) for name, times in self._called.items() if times)
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """The names that were refused."""
+        return tuple(self._denied)
+
+    @property
+    def changed_files(self) -> tuple[FileNotice, ...]:
+        """The files that calls changed and that other programs run or obey later, each once."""
+        return tuple(self._changed.values())
+
+    def offered(self) -> tuple[ToolSpec, ...]:
+        """Return what a model reads about the tools that it may use."""
+        tools = [self._toolbox.get(name) for name in self._toolbox.names]
+        return tuple(tool.spec for tool in tools if self._admission.offers(tool))
+
+    async def run(self, calls: Sequence[ToolCall], refused: Mapping[str, str]) -> list[Result]:
+        """Return the results in the order of the calls; reads run side by side, a turn with anything else in order.
+
+        ``refused`` says why a call (by id) must not reach its tool. Only observers can make this raise.
+        """
+        for call in calls:
+            self._called[call.name] += 0  # in the order of the calls, whichever begins first
+        found = [self._find(call, refused.get(call.id)) for call in calls]
+        first, self._number = self._number + 1, self._number + len(calls)
+        turn = self._portions.turn(len(calls))
+        if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
+            return [
+                await self._told(await self._one(number, call, tool), turn)
+                for number, (call, tool) in enumerate(zip(calls, found, strict=True), first)
+            ]
+        results: dict[int, Result] = {}
+        large: list[_Done] = []
+        broken: list[Exception] = []
+        at_once = anyio.CapacityLimiter(self._limits.reads_at_once)
+
+        async def one(place: int) -> None:
+            try:
+                async with at_once:
+                    done = await self._one(first + place, calls[place], found[place])
+                if not isinstance(done, ActionDenied) and done.size > turn.room():
+                    large.append(done)  # how much it may have is known when the others are
+                    return
+                results[place] = await self._told(done, turn)
+            except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
+                broken.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for place in range(len(calls)):
+                group.start_soon(one, place)
+        if broken:
+            raise broken[0]
+        for done in sorted(large, key=lambda done: (done.size, done.number)):
+            results[done.number - first] = await self._told(done, turn)
+        return [results[place] for place in range(len(calls))]
+
+    def _find(self, call: ToolCall, refusal: str | None) -> Tool | AgentctlError:
+        if refusal:
+            return ToolError(refusal)
+        if call.name in self._left_out:
+            return self._left_out[call.name]
+        try:
+            return self._toolbox.get(call.name)
+        except ToolError as error:
+            return error
+
+    async def _one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _Done | ActionDenied:
+        """Do what was asked, if it may be done."""
+        tool = _marks_refusal(asked) or tool
+        admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
+        if isinstance(admitted, ActionDenied):
+            self._denied[asked.name] += 1
+            await self._emit(ToolDenied(asked, admitted.message))
+            return admitted
+        call = asked if isinstance(admitted, AgentctlError) else admitted
+        self._called[call.name] += 1
+        await self._emit(ToolStarted(call))
+        started = anyio.current_time()
+        result = await _use(tool, admitted)
+        duration = anyio.current_time() - started
+        if isinstance(result, Reply):
+            self._changed.update({(notice.path, notice.moved_to): notice for notice in result.notices})
+            await self._emit(ObeyedFilesChanged(call, result.notices))
+            result = str(result)
+        result = await self._cleaned(result)
+        return _Done(number, call, result, duration, self._portions.size(told(result)))
+
+    async def _cleaned(self, result: Result) -> Result:
+        """Return a result without secrets, and with nothing in it that could be taken for a notice of agentctl.
+
+        This is the one place where the texts of tools enter the conversation, and with it what a provider is sent.
+        """
+        if isinstance(result, AgentctlError):
+            result.message, result.hint = map(self._redactor.redact, (result.message, result.hint))
+            return result
+        if len(result) > _LARGE:
+            text = await anyio.to_thread.run_sync(self._clean, result)
+        else:
+            text = self._clean(result)
+        return result if text == result else text  # an excerpt stays one where nothing had to be changed
+
+    def _clean(self, text: str) -> str:
+        return escape_notices(self._redactor.redact(text))
+
+    async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:
+        """Cut a result to its share of the turn, and tell of it."""
+        room = turn.room()
+        if isinstance(done, ActionDenied):
+            turn.take(min(self._portions.size(told(done)), room))
+            done.message, done.hint = (self._portions.short(text, room // 2) for text in (done.message, done.hint))
+            return done
+        number, call, result, duration, size = done
+        turn.take(min(size, room))
+        if size > room:
+            text = await self._portions.cut(number, call.name, told(result), room)
+            if isinstance(result, AgentctlError):
+                result.message, result.hint = text.removeprefix("error: "), ""
+            else:
+                result = text
+        elif isinstance(result, str):
+            result = str(result)  # an excerpt has done its work
+        error = None
+        if isinstance(result, AgentctlError):
+            self._failed[call.name] += 1
+            error = ErrorInfo(result.kind, result.message, result.hint)
+        await self._emit(ToolFinished(call, told(result), duration, error))
+        return result
+
+
+def _marks_refusal(call: ToolCall) -> ToolError | None:
+    """Return why a call must not run whose arguments hold the mark of a secret instead of the secret."""
+    for name, value in call.arguments.items():
+        if name != _TAKES_MARKS.get(call.name) and (mark := has_mark(value)):
+            return ToolError(
+                f"{call.name} was not called: {name} holds {mark}, which stands for a secret that agentctl took out",
+                hint="let the program read the secret from its file; only write_file puts marks back",
+            )
+    return None
+
+
+async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Result:
+    if isinstance(tool, AgentctlError):
+        return tool
+    if isinstance(call, AgentctlError):
+        return call
+    try:
+        return await tool(call.arguments)
+    except AgentctlError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model and stands in the event
+        return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")

@@ -1,0 +1,336 @@
+"""The files and folders of a workspace that a deny rule is about: hidden from every tool, or kept from being written.
+
+``DeniedPaths`` is made once for a run. ``find`` looks where the rules can match, and only there; a folder that has not
+changed since is not read again. Rules name paths; here they become files, as one file may have several names: hard
+links, bind mounts, symbolic links.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.core.errors import ToolError
+from agentctl.core.targets import ancestors, canonical, folded, frozen_pattern, hidden_pattern, patterns_of
+from agentctl.core.tool_rules import Rule, glob
+from agentctl.sandbox.mount_table import mounts
+
+Identity = tuple[int, int]
+MOST_PLACES = 2000
+_MOST_ENTRIES = 500_000
+_MOST_INSIDE = 20_000  # entries of hidden folders whose identity is known
+_FEW_INSIDE = 1000
+_MANY = 64  # hidden files in one folder: a sandbox covers the folder instead
+_SETTLED_NS = 100_000_000  # a folder that changed a moment ago may change again within one tick of its clock
+
+
+class _Pattern(NamedTuple):
+    """A rule's path pattern: ``before`` is laid before a relative path where the pattern is absolute."""
+
+    expression: re.Pattern[str]
+    literal: str
+    is_whole: bool
+    before: str
+
+    def matches(self, path: str) -> bool:
+        return self.expression.fullmatch(self.before + path) is not None
+
+    def may_match_below(self, path: str) -> bool:
+        text = f"{self.before}{path}/" if path != "." else self.before
+        return self.literal.startswith(text) or (not self.is_whole and text.startswith(self.literal))
+
+    def leads_through(self, path: str) -> bool:
+        return self.literal.startswith(f"{self.before}{path}/")
+
+
+class _Folder(NamedTuple):
+    """What one folder has: names that a pattern matches, folders to look into, each maybe a link; when it was read."""
+
+    stamp: tuple[int, int, int, int]
+    is_settled: bool
+    matched: tuple[tuple[str, bool], ...]
+    deeper: tuple[tuple[str, bool], ...]
+
+
+class _Contents(NamedTuple):
+    """What lies in a hidden folder: its folders as they were when they were read, and what each entry is."""
+
+    folders: tuple[tuple[str, tuple[int, int] | None], ...]
+    identities: tuple[Identity, ...]
+    is_linked: bool
+
+
+class Found(NamedTuple):
+    """What was there when it was looked for. ``places``: real path to the name that a rule matches."""
+
+    root: str
+    patterns: tuple[_Pattern, ...]
+    places: dict[str, str]
+    identities: dict[Identity, str]
+
+    def hides(self, relative: str) -> bool:
+        """Say whether a path of the workspace, links followed, is hidden, or lies in a hidden folder."""
+        if any(pattern.matches(above) for above in ancestors(canonical(relative)) for pattern in self.patterns):
+            return True
+        real = self.root if relative == "." else f"{self.root.rstrip('/')}/{relative}"
+        return any(above in self.places for above in ancestors(real))
+
+    def hides_entry(self, relative: str, status: os.stat_result) -> bool:
+        """Say whether an entry of a folder that is not hidden is."""
+        path = canonical(relative)
+        if any(pattern.matches(path) for pattern in self.patterns):
+            return True
+        return (status.st_dev, status.st_ino) in self.identities or f"{self.root}/{relative}" in self.places
+
+    def hides_open(self, descriptor: int, status: os.stat_result) -> bool:
+        """Say whether an open file is hidden, by where it really is and what it is: nothing can be swapped then."""
+        if (status.st_dev, status.st_ino) in self.identities:
+            return True
+        try:
+            real = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
+        except OSError:
+            return False  # no /proc: the path was judged before
+        top = self.root.rstrip("/")
+        return real.startswith(f"{top}/") and self.hides(real[len(top) + 1 :])
+
+    def name_of(self, relative: str, status: os.stat_result | None) -> str | None:
+        """Return the name by which a rule knows the file at a real path of the workspace, or None."""
+        if status is not None and (name := self.identities.get((status.st_dev, status.st_ino))) is not None:
+            return name
+        real = f"{self.root.rstrip('/')}/{relative}"
+        return next((self.places[above] for above in ancestors(real) if above in self.places), None)
+
+
+class DeniedPaths:
+    """Finds what deny rules on paths are about, for one workspace. May be used by several threads."""
+
+    def __init__(self, workspace: Path, rules: Iterable[Rule]) -> None:
+        rules = tuple(rules)
+        self._root = os.path.realpath(workspace)
+        self._roots = tuple(dict.fromkeys((os.path.abspath(workspace), self._root)))  # noqa: PTH100
+        self.hidden_texts = tuple(filter(None, map(hidden_pattern, rules)))
+        self._hidden = _compiled(self.hidden_texts, self._roots)
+        self._frozen = _compiled(tuple(filter(None, map(frozen_pattern, rules))), self._roots)
+        self._folders: dict[tuple[int, str], _Folder] = {}
+        self._inside: dict[str, _Contents] = {}
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        """Whether there is a rule about paths at all."""
+        return bool(self._hidden or self._frozen)
+
+    def find(self) -> Found:
+        """Look for what is hidden now."""
+        with self._lock:
+            return self._found(0, self._hidden)
+
+    def find_frozen(self) -> tuple[str, ...]:
+        """Return the real paths of what exists and must not be written, by all its names."""
+        with self._lock:
+            return tuple(self._found(1, self._frozen).places)
+
+    def _found(self, kind: int, patterns: tuple[_Pattern, ...]) -> Found:
+        places = dict(self._look(kind, patterns))
+        identities: dict[Identity, str] = {}
+        is_linked = False
+        for place, name in places.items():
+            is_linked |= self._identify(place, name, identities)
+        if identities and (is_linked or self._has_mounts()):
+            for place, name in self._other_names(identities):
+                places.setdefault(place, name)
+        return Found(self._root, patterns, places, identities)
+
+    def to_cover(self) -> tuple[str, ...]:
+        """Return the real paths that a sandbox must cover; of many in one folder the folder.
+
+        Raises:
+            ToolError: there are too many.
+        """
+        found = self.find()
+        inside: dict[str, list[str]] = {}
+        for place in found.places:
+            inside.setdefault(os.path.dirname(place), []).append(place)  # noqa: PTH120
+        covered = [
+            one
+            for folder, places in inside.items()
+            for one in ([folder] if len(places) > _MANY and folder != self._root else places)
+        ]
+        if len(covered) > MOST_PLACES:
+            raise ToolError(
+                f"deny rules hide {len(covered):,} files and folders here, more than a sandbox can hide",
+                hint="do without run_shell",
+            )
+        return tuple(sorted(covered))
+
+    def _look(self, kind: int, patterns: Sequence[_Pattern]) -> Iterator[tuple[str, str]]:
+        """Yield what the patterns match: its real path, and the name that is matched."""
+        pending, left = [(".", self._root)] if patterns else [], _MOST_ENTRIES
+        while pending and left > 0:
+            name, real = pending.pop()
+            folder = self._read(kind, name, real, patterns)
+            if folder is None:
+                continue
+            left -= 1
+            for entry, is_link in folder.matched:
+                target = self._inside_workspace(f"{real}/{entry}", is_link=is_link)
+                if target is not None:
+                    yield target, entry if name == "." else f"{name}/{entry}"
+            for entry, is_link in folder.deeper:
+                target = self._inside_workspace(f"{real}/{entry}", is_link=is_link)
+                if target is not None:
+                    pending.append((entry if name == "." else f"{name}/{entry}", target))
+
+    def _inside_workspace(self, place: str, *, is_link: bool) -> str | None:
+        """Return where an entry of a folder of the workspace leads, None where that is outside."""
+        target = os.path.realpath(place) if is_link else place
+        return target if target.startswith(f"{self._root.rstrip('/')}/") else None
+
+    def _read(self, kind: int, name: str, real: str, patterns: Sequence[_Pattern]) -> _Folder | None:
+        """Return what a folder has, read again only if it has changed; None if it is none."""
+        try:
+            status = os.stat(real)  # noqa: PTH116
+        except OSError:
+            self._folders.pop((kind, name), None)
+            return None
+        stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._folders.get((kind, name))
+        if known is not None and known.is_settled and known.stamp == stamp:
+            return known
+        is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        matched: list[tuple[str, bool]] = []
+        deeper: list[tuple[str, bool]] = []
+        above = "" if name == "." else f"{canonical(name)}/"
+        try:
+            with os.scandir(real) as entries:
+                for entry in islice(entries, _MOST_ENTRIES):
+                    path = above + folded(entry.name)
+                    if any(pattern.matches(path) for pattern in patterns):
+                        matched.append((entry.name, entry.is_symlink()))
+                    elif entry.is_dir(follow_symlinks=False):
+                        if any(pattern.may_match_below(path) for pattern in patterns):
+                            deeper.append((entry.name, False))
+                    elif entry.is_symlink() and any(pattern.leads_through(path) for pattern in patterns):
+                        deeper.append((entry.name, True))
+        except OSError:
+            return None
+        found = _Folder(stamp, is_settled, tuple(matched), tuple(deeper))
+        self._folders[kind, name] = found
+        return found
+
+    def _identify(self, place: str, name: str, identities: dict[Identity, str]) -> bool:
+        """Note what a hidden file is, or all files of a hidden folder; return whether one has a second name."""
+        try:
+            status = os.lstat(place)
+        except OSError:
+            return False
+        identities.setdefault((status.st_dev, status.st_ino), name)
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_nlink > 1
+        known = self._inside.get(place)
+        # A new hard link changes a file, and no folder around it: so few files are looked at each time.
+        is_small = known is not None and len(known.identities) <= _FEW_INSIDE
+        if (
+            known is None
+            or is_small
+            or any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
+        ):
+            known = self._inside[place] = _contents(place)
+        for identity in known.identities:
+            identities.setdefault(identity, name)
+        return known.is_linked
+
+    def _has_mounts(self) -> bool:
+        """Whether something is mounted in the workspace: it may be one of its own folders."""
+        return any(place.startswith(f"{self._root.rstrip('/')}/") for place, _ in mounts())
+
+    def _other_names(self, identities: dict[Identity, str]) -> Iterator[tuple[str, str]]:
+        """Yield the other places in the workspace of what is hidden."""
+        numbers = {inode for _, inode in identities}
+        pending, left = [self._root], _MOST_ENTRIES
+        while pending and left > 0:
+            try:
+                with os.scandir(pending.pop()) as entries:
+                    for entry in islice(entries, left):
+                        left -= 1
+                        # Of a mount the entry has the number of the folder beneath it, so folders are looked at.
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        if entry.inode() in numbers or is_folder:
+                            status = entry.stat(follow_symlinks=False)
+                            name = identities.get((status.st_dev, status.st_ino))
+                            if name is not None:
+                                yield entry.path, name
+                                continue
+                        if is_folder:
+                            pending.append(entry.path)
+            except OSError:
+                continue
+
+
+def _has_changed(known: _Contents) -> bool:
+    return any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
+
+
+def _contents(place: str) -> _Contents:
+    """Look at all that lies in a hidden folder, up to a number of entries."""
+    folders: list[tuple[str, tuple[int, int] | None]] = []
+    identities: list[Identity] = []
+    is_linked, pending = False, [place]
+    while pending and len(identities) < _MOST_INSIDE:
+        folder = pending.pop()
+        folders.append((folder, _stamp(folder)))
+        try:
+            with os.scandir(folder) as entries:
+                for entry in islice(entries, _MOST_INSIDE):
+                    status = entry.stat(follow_symlinks=False)
+                    identities.append((status.st_dev, status.st_ino))
+                    if stat.S_ISDIR(status.st_mode):
+                        pending.append(entry.path)
+                    else:
+                        is_linked |= status.st_nlink > 1
+        except OSError:
+            continue
+    return _Contents(tuple(folders), tuple(identities), is_linked)
+
+
+def _stamp(folder: str) -> tuple[int, int] | None:
+    """Return what changes with a folder's entries; None, unlike every other, where it changed a moment ago."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return None
+    last = max(status.st_mtime_ns, status.st_ctime_ns)
+    return (status.st_mtime_ns, status.st_ctime_ns) if time.time_ns() - last > _SETTLED_NS else None
+
+
+def _compiled(patterns: Iterable[str], roots: Sequence[str]) -> tuple[_Pattern, ...]:
+    found: list[_Pattern] = []
+    for pattern in patterns:
+        for one in patterns_of(pattern):
+            if not one.startswith("/"):
+                found.append(_pattern(one, ""))
+                continue
+            for root in roots:
+                top = canonical(root).rstrip("/")
+                if any(glob(one).fullmatch(above) for above in ancestors(top) if above != top):
+                    found.append(_pattern("*", ""))  # a folder around the workspace: all of it
+                found.append(_pattern(one, f"{top}/"))
+    return tuple(dict.fromkeys(found))
+
+
+def _pattern(text: str, before: str) -> _Pattern:
+    literal, place = "", 0
+    while place < len(text) and text[place] not in "*?":
+        place += text[place] == "\\" and place + 1 < len(text)
+        literal += text[place]
+        place += 1
+    return _Pattern(glob(text), literal, place >= len(text), before)
+
+
+__all__ = ["DeniedPaths", "Found"]

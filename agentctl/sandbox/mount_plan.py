@@ -1,0 +1,241 @@
+"""What a boundary lays over the machine: which places are empty inside, and which stay; anew for each command."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from agentctl.sandbox.import_path import own_program
+from agentctl.sandbox.mount_table import kernel_mounts, read_lines
+
+HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
+#: The size of each folder in memory. One that only hides something needs room for the path to the workspace.
+TEMPORARY_BYTES = {"/tmp": 512 * 1024**2, "/run": 512 * 1024**2, "/var/tmp": 128 * 1024**2, "/dev/shm": 256 * 1024**2}  # noqa: S108
+COVER_BYTES = 1024**2
+NO_SIZES = "bubblewrap is older than 0.5: temporary folders have no size limit"
+_ALWAYS = ("/home", "/root", "/run", "/var/run", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - to be covered
+_KERNEL = ("/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/kernel/security")
+_PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+_MOST_LINKS = 40
+
+
+class Ground(NamedTuple):
+    """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
+
+    ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
+    a workspace that is not root's, and his group, where root asks: commands are run as him. ``why_read_only``: why
+    commands may not write to this workspace although they were asked to. ``frozen`` is what a deny rule keeps from
+    being written: real paths in the workspace.
+    """
+
+    workspace: str
+    given: str
+    homes: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    read_only: bool = False
+    network: bool = False
+    user: tuple[int, int] | None = None
+    why_read_only: str = ""
+    frozen: tuple[str, ...] = ()
+
+
+class Layers(NamedTuple):
+    """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
+
+    ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
+    ``pinned`` are the folders of the workspace that hold covered files; commands cannot rename them.
+    """
+
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    folders_within: tuple[str, ...]
+    files_within: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    shown: tuple[str, ...]
+    guarded: tuple[str, ...]
+    pinned: tuple[str, ...] = ()
+
+
+def refusal(ground: Ground) -> str | None:
+    """Return why no boundary can stand around this workspace, or None."""
+    workspace = ground.workspace
+    places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *ground.homes)}
+    if any(beneath(place, workspace) for place in places):
+        what = "your home folder" if workspace in map(os.path.realpath, ground.homes) else "a folder of the system"
+        held = f"is {what}" if workspace in places else "holds your home and the system"
+        return f"the workspace {workspace} {held}: nothing could be hidden from a command"
+    if any(beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
+        return f"the workspace {workspace} lies in a file system of the kernel"
+    for place in map(os.path.realpath, ground.hidden):
+        if beneath(workspace, place):
+            return f"the workspace {workspace} lies in {place}, which is agentctl's own"
+    return None
+
+
+def layers(ground: Ground, private: Collection[str] = (), sockets: Collection[str] = ()) -> Layers:
+    """Return what to lay over the machine now: ``private`` is what only root may read, ``sockets`` what answers."""
+    workspace = ground.workspace
+    hidden = {os.path.realpath(place) for place in ground.hidden}
+    homes = {os.path.realpath(home) for home in ground.homes}
+    homes = {home for home in homes if home != "/" and not any(beneath(home, place) for place in _PROGRAMS)}
+    always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
+    loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
+    within = {place for place in loose if beneath(place, workspace)}
+    kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
+    folders = _outermost(place for place, kind in kinds if kind == "folder")
+    inner = [(place, _kind(place)) for place in sorted(within)]
+    folders_within = _outermost(place for place, kind in inner if kind == "folder")
+    return Layers(
+        folders=folders,
+        files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, folders)),
+        folders_within=folders_within,
+        files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
+        links=tuple((at, to) for at, to in _links(ground.given) if _under(at, folders)),
+        shown=tuple(place for place in wanted(ground) if _under(place, folders)),
+        guarded=tuple(place for place in (*_obeyed(ground), *_frozen(ground)) if not _under(place, sorted(within))),
+        pinned=_pinned(workspace, (*within, *_frozen(ground))),
+    )
+
+
+def options(ground: Ground, laid: Layers, known: Collection[str], protected: Sequence[str] = ()) -> list[str]:
+    """Return bubblewrap's options; ``known`` are those that this bubblewrap has.
+
+    ``protected`` are options that protect files of the workspace: what hides files comes after them.
+    """
+    said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
+    said += [option for option in ("--disable-userns",) if option in known]
+    said += ["--share-net"] if ground.network else []
+    said += ["--ro-bind", "/", "/", "--dev", "/dev", *_temporary("/dev/shm", known)]  # noqa: S108
+    said += ["--remount-ro", "/dev", "--proc", "/proc"]  # without that it is one more folder to fill
+    for folder in laid.folders:
+        if folder != "/dev/shm":  # noqa: S108 - new with /dev
+            said += _temporary(folder, known)
+    said += ["--dir", HOME]
+    for place in laid.shown:
+        said += ["--ro-bind", place, place]
+    for file in (*laid.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
+        said += ["--ro-bind", "/dev/null", file]
+    said += ["--ro-bind" if ground.read_only else "--bind", ground.workspace, ground.workspace]
+    for place in laid.pinned:
+        said += ["--ro-bind" if ground.read_only else "--bind", place, place]
+    for place in laid.guarded:
+        said += ["--ro-bind", place, place]
+    said += protected
+    for folder in laid.folders_within:
+        said += [*_temporary(folder, known), "--remount-ro", folder]  # what was written there would be lost
+    for file in laid.files_within:
+        said += ["--ro-bind", "/dev/null", file]
+    for at, to in laid.links:
+        said += ["--symlink", to, at]
+    return [*said, "--chdir", ground.given]
+
+
+def _frozen(ground: Ground) -> tuple[str, ...]:
+    """Return what a deny rule keeps from being written; nothing can be where all is read-only."""
+    return () if ground.read_only else tuple(place for place in ground.frozen if _kind(place) is not None)
+
+
+def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders between the workspace and what is covered in it, the outer ones first.
+
+    What is covered cannot be moved, but a folder around it could be, and by its new name no rule would know it. A mount
+    of its own keeps each in place.
+    """
+    found = set()
+    for place in places:
+        above = os.path.dirname(place)  # noqa: PTH120
+        while beneath(above, workspace) and above != workspace:
+            found.add(above)
+            above = os.path.dirname(above)  # noqa: PTH120
+    return tuple(sorted(found))
+
+
+def _temporary(folder: str, known: Collection[str]) -> list[str]:
+    """Return the options for a new and empty folder in memory, of a bounded size."""
+    size = ["--size", str(_sizes().get(folder, COVER_BYTES))] if "--size" in known else []
+    return [*size, "--tmpfs", folder]
+
+
+@cache
+def _sizes() -> dict[str, int]:
+    return {os.path.realpath(place): size for place, size in TEMPORARY_BYTES.items()}
+
+
+def beneath(place: str, folder: str) -> bool:
+    """Say whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
+def ways_in(ground: Ground) -> tuple[str, ...]:
+    """Return all that is there inside although it may stand in a place that is empty otherwise."""
+    return ground.workspace, ground.given, *wanted(ground), *(at for at, _ in _links(ground.given))
+
+
+def _under(place: str, folders: Sequence[str]) -> bool:
+    return any(beneath(place, folder) for folder in folders)
+
+
+def _outermost(places: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what lies in another; a folder comes before what lies in it."""
+    kept: list[str] = []
+    for place in sorted(places):
+        if not _under(place, kept):
+            kept.append(place)
+    return tuple(kept)
+
+
+def _kind(place: str) -> str | None:
+    try:
+        mode = os.lstat(place).st_mode
+    except OSError:
+        return None
+    return "folder" if stat.S_ISDIR(mode) else None if stat.S_ISLNK(mode) else "file"
+
+
+def _links(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each link on the way along ``path``: where it stands, without links before it, and what it says."""
+    done, left = "/", [part for part in reversed(path.split("/")) if part]
+    for _ in range(_MOST_LINKS * 10):
+        if not left:
+            return
+        part = left.pop()
+        here = os.path.normpath(os.path.join(done, part))  # noqa: PTH118
+        try:
+            target = os.readlink(here)  # noqa: PTH115
+        except OSError:
+            done = here
+            continue
+        yield here, target
+        left += [piece for piece in reversed(target.split("/")) if piece]
+        done = "/" if target.startswith("/") else done
+
+
+def wanted(ground: Ground) -> Iterator[str]:
+    """Yield what is needed although it may stand in a place that is empty inside: for names, and for a worktree."""
+    if ground.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
+        yield real
+    shared = _shared_repository(ground.workspace)
+    if shared is not None:
+        yield shared
+
+
+def _obeyed(ground: Ground) -> Iterator[str]:
+    """Yield where agentctl is installed in the workspace: it would run what a command had written there."""
+    if ground.read_only:
+        return
+    yield from sorted(own_program(ground.workspace))
+
+
+def _shared_repository(workspace: str) -> str | None:
+    """Return the repository that a git worktree belongs to, if that one says so too: else any folder could be shown."""
+    said = read_lines(f"{workspace}/.git") if _kind(f"{workspace}/.git") == "file" else []
+    if not said or not said[0].startswith("gitdir: "):
+        return None
+    own = os.path.realpath(os.path.join(workspace, said[0][8:]))  # noqa: PTH118
+    common = os.path.dirname(os.path.dirname(own))  # noqa: PTH120
+    back = read_lines(f"{own}/gitdir")
+    known = bool(back) and os.path.realpath(back[0]) == f"{workspace}/.git" and own.startswith(f"{common}/worktrees/")
+    return common if known and _kind(f"{common}/objects") == "folder" and _kind(f"{common}/HEAD") == "file" else None

@@ -1,0 +1,220 @@
+"""The process beside or above a command, for the case that agentctl is killed, or interrupted in ending the command.
+
+``BesideGuard`` knows the command by its process group and by the marker in the environment. That is enough where the
+command has a process namespace of its own, and all there is on other systems than Linux. ``SubreaperGuard`` starts the
+command and stays above all that comes of it (``guard_program``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self
+
+from agentctl.sandbox import guard_program
+from agentctl.sandbox.process_tree import MARKER, Head
+
+_START_S = 20.0  # for the guard's answer that the command is started, on a loaded machine
+_LEAVE_S = 2.0  # for a dismissed guard to end
+_NAME = "agentctl-guard"
+
+# Its stdin ends without its having been killed only when agentctl is gone. Then it does what agentctl no longer can.
+_SCRIPT = """
+read -r group
+read -r _
+[ -n "$group" ] && kill -s KILL -- "-$group"
+empty=0
+for round in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    left=$(grep -lsF -- "$1" /proc/[0-9]*/environ)
+    for file in $left; do pid=${file#/proc/}; kill -s KILL "${pid%/environ}"; done
+    [ -z "$left" ] || { empty=0; continue; }
+    empty=$((empty + 1))
+    [ $empty -lt 3 ] || exit 0
+    sleep 0.02 || sleep 1 # a process in the middle of exec shows no environment: look again
+done
+"""
+
+
+class BesideGuard:
+    """A guard beside a command that agentctl has started itself.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    pid = None
+    has_ended_all = has_left_some = False  # it does not know
+
+    def __init__(self, marker: str) -> None:
+        reader, self._writer = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - a constant
+                ["/bin/sh", "-c", _SCRIPT, _NAME, f"{MARKER}={marker}"],
+                stdin=reader,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"PATH": os.defpath},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(self._writer)
+            raise
+        finally:
+            os.close(reader)
+
+    def watch(self, group: int) -> None:
+        """Tell it the process group, which it can kill in one stroke."""
+        with suppress(OSError):  # somebody killed the guard: the command goes on without
+            os.write(self._writer, f"{group}\n".encode())
+
+    def dismiss(self) -> None:
+        """Send it away: there is nobody left to end."""
+        self._process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._writer)  # if it was not dismissed, this sets it to work
+        self._process.wait()
+
+
+class GuardedHead:
+    """A command's own process, which its guard has started and tells of."""
+
+    def __init__(self, pid: int, control: socket.socket, guard: int) -> None:
+        self.pid, self.returncode, self.is_code_known = pid, None, True
+        self._control, self._guard, self._said = control, guard, b""
+
+    pid: int
+    returncode: int | None
+    is_code_known: bool
+    """Whether ``returncode`` is what the guard said; it is SIGKILL's where somebody ended the guard before."""
+
+    def poll(self) -> int | None:
+        """Return the exit code once the guard has told it, else None; do not wait."""
+        if self.returncode is None:
+            try:
+                self._said += (said := self._control.recv(64))
+            except BlockingIOError:
+                with suppress(OSError):
+                    os.kill(self._guard, signal.SIGCONT)  # the command can stop it, but not for long
+                return None
+            except OSError:
+                said = b""
+            if self._said.startswith(b"ended ") and self._said.endswith(b"\n"):
+                self.returncode = int(self._said[6:])
+            elif not said:
+                self.returncode, self.is_code_known = -signal.SIGKILL, False
+        return self.returncode
+
+
+class SubreaperGuard:
+    """A guard that starts the command, and that all processes of the command stay below of (Linux).
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        program = os.path.realpath(guard_program.__file__)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own file
+                [sys.executable, "-I", "-S", program, str(os.getpid()), _NAME],
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env={},  # nothing of ours can be read from it
+                start_new_session=True,
+            )
+        except BaseException:
+            self._control.close()
+            raise
+        finally:
+            theirs.close()
+
+    @property
+    def process(self) -> Head:
+        """The guard's own process."""
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The process that everything of the command is below of."""
+        return self.process.pid
+
+    @property
+    def has_ended_all(self) -> bool:
+        """Whether nothing of the command is left, by the kernel's word; known when it has ended itself."""
+        return self._process.returncode == guard_program.ALL_ENDED
+
+    @property
+    def has_left_some(self) -> bool:
+        """Whether it could not end all that was left; known when it has ended itself."""
+        return self._process.returncode == guard_program.NOT_ALL_ENDED
+
+    @property
+    def pipes(self) -> list[IO[bytes]]:
+        """What the command writes to: stdout and stderr."""
+        return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedHead:
+        """Start the command in a session of its own, with nothing on stdin. Takes some milliseconds.
+
+        Raises:
+            OSError: it could not be started, for the reason that ``subprocess`` would give.
+        """
+        request = guard_program.request(list(argv), dict(env), "" if cwd is None else os.fspath(cwd))
+        self._control.settimeout(_START_S)
+        said = b""
+        try:
+            self._control.sendall(request)
+            while not said.endswith(b"\n") and (part := self._control.recv(1)):  # nothing of the next line
+                said += part
+        except TimeoutError as error:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from error
+        except ConnectionError:  # it has ended, as below
+            said = b""
+        self._control.setblocking(False)
+        word, _, number = said.strip().partition(b" ")
+        if word == b"failed":
+            raise OSError(int(number), os.strerror(int(number)))
+        if word != b"started":
+            raise OSError(errno.ESRCH, "the process that guards it has ended")
+        return GuardedHead(int(number), self._control, self._process.pid)
+
+    def dismiss(self) -> None:
+        """Let it reap the command and go; it ends first what agentctl's own search has missed."""
+        with suppress(OSError):
+            self._control.settimeout(_LEAVE_S)
+            self._control.sendall(guard_program.DISMISSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()  # if it was not dismissed, this sets it to work
+        while True:
+            with suppress(OSError):
+                self._process.send_signal(signal.SIGCONT)  # the command may have stopped it
+            try:
+                self._process.wait(_LEAVE_S)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def has_subreaper() -> bool:
+    """Whether a command can be put below a guard here: on Linux, by a Python that this user can start."""
+    able = bool(sys.executable) and os.access(sys.executable, os.X_OK)
+    return sys.platform == "linux" and able and os.access(guard_program.__file__, os.R_OK)

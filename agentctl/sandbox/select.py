@@ -1,0 +1,174 @@
+"""Which boundary shell commands get here."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from agentctl.core.errors import SandboxUnavailable, ToolError
+from agentctl.protocols import Sandbox
+from agentctl.sandbox.mount_plan import Ground, refusal
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.bwrap import Bwrap
+    from agentctl.sandbox.denied_paths import DeniedPaths
+
+Wanted = Literal["auto", "bwrap", "none"]
+WITHOUT = "--sandbox none runs commands without a boundary"
+
+
+class Examined(NamedTuple):
+    """What sandbox there is: its ``tier``, or None with the reason and a line to paste.
+
+    ``missing`` are sentences about parts of it that this machine cannot give.
+    """
+
+    tier: str | None
+    reason: str
+    cure: str
+    missing: tuple[str, ...] = ()
+
+
+async def open_sandbox(
+    wanted: Wanted,
+    *,
+    workspace: Path,
+    network: bool,
+    read_only: bool,
+    hidden: Sequence[Path] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    secrets: Sequence[str] = (),
+    files: Path | None = None,
+    denied: DeniedPaths | None = None,
+) -> Sandbox:
+    """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
+
+    ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
+    masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
+    ``denied`` finds what deny rules hide in the workspace, before each command.
+    A boundary is tried before it is returned: what must fail in it fails, what must work works.
+
+    Raises:
+        SandboxUnavailable: it cannot be had here.
+    """
+    if wanted == "none":
+        from agentctl.sandbox.unsandboxed import NoSandbox  # noqa: PLC0415 - rarely asked for
+
+        return NoSandbox(workspace, environment=environment, secrets=secrets)
+    try:
+        tried = _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
+        return (await tried)[0]
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {WITHOUT}") from error
+
+
+async def examine(workspace: Path, *, network: bool = False) -> Examined:
+    """Return which boundary commands would get in ``workspace``."""
+    try:
+        boundary, missing = await _tried(workspace, network=network, read_only=False, hidden=())
+    except SandboxUnavailable as error:
+        return Examined(None, error.message, error.hint)
+    return Examined(boundary.tier, "tried: what must fail in it fails", "", missing)
+
+
+def is_a_projects_folder(workspace: Path) -> bool:
+    """Whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
+    try:
+        return refusal(_standing(workspace)) is None
+    except OSError:
+        return False
+
+
+def configured_paths_in(workspace: Path) -> Mapping[str, str]:
+    """Return the paths of the workspace that git's configuration or hooks lead to, each with what leads there."""
+    from agentctl.sandbox.workspace_guard import configured_in  # noqa: PLC0415 - needed when something is written
+
+    ground = _standing(workspace)
+    return {path: named.program for path, named in configured_in(ground.workspace, ground.homes).items()}
+
+
+async def _tried(
+    workspace: Path,
+    *,
+    network: bool,
+    read_only: bool,
+    hidden: Sequence[Path],
+    files: Path | None = None,
+    denied: DeniedPaths | None = None,
+) -> tuple[Bwrap, tuple[str, ...]]:
+    """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
+    from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
+    from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
+    from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
+    from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
+    from agentctl.sandbox.self_test import cure_of, find_bwrap, options_of  # noqa: PLC0415
+    from agentctl.sandbox.socket_files import SocketFiles  # noqa: PLC0415
+    from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
+
+    ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
+    program = find_bwrap(ground.workspace)
+    known = await options_of(program)
+    sockets = SocketFiles(ground.workspace)
+    try:
+        with bait(ground) as put:
+            tried = Bwrap(program, known, ground, sockets=sockets)
+            answer = await tried.run(put.command, timeout=20)
+            found = surprise(answer.stdout, put, ground)
+    except ToolError as error:
+        raise SandboxUnavailable(error.message, hint=cure_of(error.message)) from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SandboxUnavailable(f"the boundary cannot be tried: {reason}", hint="make /tmp writable") from error
+    if found is not None:
+        raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
+    is_root = os.geteuid() == 0 and ground.user is None
+    find_private = PrivateFiles(ground.workspace).places if is_root else tuple
+    # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
+    folders = import_folders(ground.workspace)
+    imports = partial(is_importable, folders=folders) if folders else lambda _: False
+    guarded = not ground.read_only or ground.why_read_only
+    guard = WorkspaceGuard(ground, files, imports=imports) if guarded else None
+    return Bwrap(program, known, ground, find_private, guard, denied, sockets), tried.missing
+
+
+def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:
+    """Return what the boundary stands on.
+
+    Raises:
+        SandboxUnavailable: it cannot stand there.
+    """
+    if not os.path.isdir(workspace):  # noqa: PTH112
+        raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")
+    from agentctl.sandbox.workspace_guard import why_unprotectable  # noqa: PLC0415
+
+    ground = _standing(workspace)._replace(
+        hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
+        read_only=read_only,
+        network=network,
+    )
+    if (why := refusal(ground)) is not None:
+        raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
+    why = None if read_only else why_unprotectable(ground.workspace)
+    return ground if why is None else ground._replace(read_only=True, why_read_only=why)
+
+
+def _standing(workspace: Path) -> Ground:
+    given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
+    owner = os.stat(given)  # noqa: PTH116
+    user = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
+    return Ground(os.path.realpath(given), given, homes=_homes(os.getuid(), owner.st_uid), user=user)
+
+
+def _homes(*users: int) -> tuple[str, ...]:
+    """Return the user's home, as the environment names it, and those of ``users`` as the system does."""
+    homes = [os.path.expanduser("~")]  # noqa: PTH111 - Path.home() raises where there is none
+    for user in users:
+        with suppress(KeyError):
+            homes.append(pwd.getpwuid(user).pw_dir)
+    return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and home.strip("/")))

@@ -1,0 +1,210 @@
+"""Files of unix sockets that some process listens on, in any network namespace: each is hidden from commands.
+
+A socket with a path belongs to no network namespace and a read-only mount does not stop a connection, so a command
+could call any of them. The kernel lists sockets by network namespace and names them as their owner did: by a relative
+path, or by one of another mount namespace. ``SocketFiles`` reads the lists of all namespaces that this user may see and
+translates the names. What no list shows (the listener is outside of this container, or /proc hides it) is found by a
+bounded walk, once: a socket file counts if the kernel says that somebody has bound it.
+
+Not found: a socket whose file was renamed, or appeared after the walk, while its listener can be seen in no list.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from agentctl.sandbox.mount_table import read_lines, unescape
+
+_HEAD_BYTES = 64  # of the list of mounts: it begins with an id that no other namespace has
+_MOST_ENTRIES = 60_000
+_MOST_SECONDS = 0.25
+_NEVER_WALKED = frozenset(
+    {"proc", "sys", "dev", "run", "tmp", "home", "root", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64"}
+)
+_WITHOUT_SOCKETS = frozenset({"objects", "node_modules", "site-packages", "__pycache__"})  # large, and of files only
+
+
+class Mount(NamedTuple):
+    """One mount: its file system's device number, what of the file system is mounted, and where."""
+
+    device: str
+    root: str
+    place: str
+
+
+class SocketFiles:
+    """Finds the sockets; it walks through ``workspace`` and what lies open beside the system when first asked.
+
+    It walks again when a socket was bound by a relative path since: whose working folder that is may not be readable.
+    """
+
+    def __init__(self, workspace: str) -> None:
+        self._workspace = workspace
+        self._walked: tuple[str, ...] | None = None
+        self._relative: frozenset[str] = frozenset()
+
+    def find(self) -> set[str]:
+        """Return the paths of all sockets that could be called now; links in them are not resolved."""
+        candidates, relative = _listed()
+        if self._walked is None or relative - self._relative:
+            self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
+        listed = {place for place in candidates if _is_socket(place)}
+        return listed | {place for place in self._walked if place not in listed and is_bound(place)}
+
+
+def is_bound(place: str) -> bool:
+    """Whether a process has bound this socket file, in whatever namespace; the owner does not notice the check.
+
+    A datagram socket is connected to it. A listener of streams is of another type, which the kernel says before it
+    tells the listener anything; a receiver of datagrams is not told of it either.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(place)
+        except OSError as error:
+            if error.errno is None:  # Python refuses a path that is too long for an address
+                return _is_socket(place)
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP)
+    return True
+
+
+def mounts_of(process: str) -> tuple[Mount, ...]:
+    """Return the mounts that a process sees, in their order; none where that may not be read."""
+    found = []
+    for line in read_lines(f"/proc/{process}/mountinfo"):
+        fields = line.split(" ", 5)
+        found.append(Mount(fields[2], unescape(fields[3]), unescape(fields[4])))
+    return tuple(found)
+
+
+def translated(place: str, theirs: Sequence[Mount], ours: Iterable[Mount]) -> Iterator[str]:
+    """Yield the names that a path in another mount namespace has in ours."""
+    around = [mount for mount in theirs if _rest(place, mount.place) is not None]
+    if not around:
+        return
+    mount = max(around, key=lambda mount: len(mount.place))  # the last of equals would be on top; devices tell
+    rest = _rest(place, mount.place) or ""
+    on_disk = f"{mount.root.rstrip('/')}{rest}" or "/"
+    for own in ours:
+        if own.device == mount.device and (beyond := _rest(on_disk, own.root)) is not None:
+            yield f"{own.place.rstrip('/')}{beyond}"
+
+
+def _listed() -> tuple[set[str], frozenset[str]]:
+    """Return candidates from the lists of all network namespaces, and what was bound by a relative path, by its id."""
+    own = _namespaces("self")
+    views = {} if own is None else {own: "self"}
+    processes = [entry for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208 - hundreds of them
+    for process in processes:
+        if (found := _namespaces(process)) is not None:
+            views.setdefault(found, process)
+    folders: set[str] = set()
+    names: dict[int, frozenset[tuple[str, str]]] = {}
+    candidates: set[str] = set()
+    relative: set[str] = set()
+    ours = mounts_of("self")
+    for (net, mounts), process in views.items():
+        if net not in names:
+            names[net] = _named(process)
+        theirs = () if own is not None and mounts == own[1] else mounts_of(process)
+        for number, name in names[net]:
+            if name.startswith("/"):
+                candidates.update((name, *translated(name, theirs, ours)))
+            else:
+                relative.add(f"{number} {name}")
+                folders = folders or _working_folders(processes)
+                candidates.update(os.path.join(folder, name) for folder in folders)  # noqa: PTH118
+    return candidates, frozenset(relative)
+
+
+def _working_folders(processes: Iterable[str]) -> set[str]:
+    """Return the working folders of those processes that let this user know."""
+    folders = set()
+    for process in processes:
+        with suppress(OSError):
+            folders.add(os.readlink(f"/proc/{process}/cwd"))  # noqa: PTH115
+    return folders
+
+
+def _namespaces(process: str) -> tuple[int, str] | None:
+    """Return what tells the network and the mount namespace of a process from others; None: it is gone or hidden."""
+    try:
+        net = os.stat(f"/proc/{process}/net/unix").st_ino  # noqa: PTH116 - its own for each namespace
+    except OSError:
+        return None
+    try:
+        return net, os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
+    except OSError:  # another user's; the list of its mounts is open to all
+        return net, _head(f"/proc/{process}/mountinfo")
+
+
+def _named(process: str) -> frozenset[tuple[str, str]]:
+    """Return the sockets that the kernel lists for the network namespace of a process: their numbers and names."""
+    rows = (line.split(maxsplit=7) for line in read_lines(f"/proc/{process}/net/unix")[1:])
+    return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
+
+
+def _open_places() -> tuple[str, ...]:
+    """Return folders that commands can look into, and what was mounted from outside a container."""
+    places = []
+    with suppress(OSError):
+        places = [f"/{name}" for name in sorted(os.listdir("/")) if name not in _NEVER_WALKED]  # noqa: PTH208
+    return (*(mount.place for mount in mounts_of("self") if mount.root != "/"), *places)
+
+
+def _walk(places: Sequence[str]) -> Iterator[str]:
+    """Yield the socket files in these places, the shallow ones first, for 60,000 entries and 0.25 s."""
+    pending, seen = deque(places), set(places)
+    left, end = _MOST_ENTRIES, time.monotonic() + _MOST_SECONDS
+    while pending and left > 0 and time.monotonic() < end:
+        place = pending.popleft()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    left -= 1
+                    if entry.is_dir(follow_symlinks=False):
+                        if entry.path not in seen and entry.name not in _WITHOUT_SOCKETS:
+                            seen.add(entry.path)
+                            pending.append(entry.path)
+                    elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink() and _is_socket(entry.path):
+                        yield entry.path
+        except NotADirectoryError:  # a single file that is mounted
+            if _is_socket(place):
+                yield place
+        except OSError:
+            continue
+
+
+def _is_socket(place: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(place).st_mode)  # noqa: PTH116 - many of them
+    except (OSError, ValueError):
+        return False
+
+
+def _rest(place: str, folder: str) -> str | None:
+    """Return what of a path is left below a folder, with its slash, or "" for the folder; None if it is not below."""
+    above = folder.rstrip("/")
+    return place[len(above) :] if place == folder or place.startswith(f"{above}/") else None
+
+
+def _head(file: str) -> str:
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return os.read(handle, _HEAD_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)

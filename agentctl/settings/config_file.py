@@ -1,0 +1,161 @@
+"""The user's config.toml: which setting is meant, what may stand there, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.text import did_you_mean, safe_text
+from agentctl.settings.files import is_there
+from agentctl.settings.merge import absolute, shown, validate
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
+from agentctl.settings.own_files import alone, read_as_it_stands, write_whole
+from agentctl.settings.own_toml import with_value
+from agentctl.settings.project_files import problems_of
+from agentctl.settings.sources import Entry, Source, from_toml
+
+_WHAT = "user config"
+_ALIASES = {
+    **{flag_name(field).lstrip("-").replace("-", "_"): field for field in ENV_NAMES if field not in SECRET_FIELDS},
+    **{name.lower(): field for field, names in ENV_NAMES.items() for name in names},
+    **{field: field for field in (*ENV_NAMES, *TABLE_FIELDS)},
+}
+
+
+def field_named(word: str) -> str:
+    """Return the setting that a word names: its own name, a variable of the environment, or a flag.
+
+    Raises:
+        UsageError: it names none, with the nearest name.
+    """
+    name = word.strip().lstrip("-").lower().replace("-", "_")
+    if name in _ALIASES:
+        return _ALIASES[name]
+    # What is too long for a name, or does not look like one, may be a key: it is not repeated.
+    if len(word) > 40 or not re.fullmatch(r"[A-Za-z_][A-Za-z_-]*", word.strip().lstrip("-")):
+        raise UsageError("that is no setting's name", hint="agentctl config show   lists them")
+    hint = did_you_mean(name, _ALIASES) or "agentctl config show   lists them"
+    raise UsageError(f'no setting "{word.strip()}"', hint=hint)
+
+
+def settable(field: str, path: Path) -> None:
+    """Refuse what config.toml (at ``path``) does not hold, or what is no single line there.
+
+    Raises:
+        UsageError: with where it belongs.
+    """
+    if field in SECRET_FIELDS:
+        provider = SECRET_FIELDS[field]
+        raise UsageError(
+            f"{KEY_NAMES[provider]} is a key: keys do not belong in config.toml",
+            hint=f"agentctl providers set-key {provider}",
+        )
+    if field in TABLE_FIELDS:
+        raise UsageError(f"{field} is a table: write it by hand", hint=safe_text(f"at the end of {path}: [{field}]"))
+    if field not in TOML_FIELDS:
+        raise UsageError(f"{field} can only be set by the environment", hint=f"export {ENV_NAMES[field][0]}=…")
+
+
+def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
+    """Write a setting into the config.toml at ``path``, or with no ``words`` take it out; return whether it changed.
+
+    A folder or a file that is made is the user's alone; a file that is there keeps its mode.
+
+    Raises:
+        UsageError: the value is wrong, or the file is.
+        StateError: it cannot be written; it stays as it was.
+    """
+    settable(field, path)
+    literal = _literal(field, words, Path.cwd()) if words else None
+    if literal is not None and not literal.isprintable():
+        raise UsageError(f"{field} cannot be written into config.toml: it has bytes that are no text")
+    named = safe_text(f"{_WHAT} {path}")
+    try:
+        if literal is None and not is_there(path):
+            return False
+        with alone(path):
+            before = read_as_it_stands(path, _WHAT)
+            after = with_value(before, field, literal)
+            if after == before:
+                return False
+            _refuse_new_problems(before, after, path)
+            mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
+            write_whole(path, after, mode=mode)
+            return True
+    except OSError as error:
+        said = (error.strerror or "not possible").lower()
+        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+
+
+def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
+    """Return a value as TOML writes it.
+
+    Raises:
+        UsageError: it cannot be the setting's.
+    """
+    given: object = words[0].strip() if len(words) == 1 else list(words)
+    if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
+        given = absolute(given, cwd)
+    settings, problems = validate({field: Entry(given, Source("your answer"), field)})
+    if settings is None:
+        allowed = problems[0].text.rpartition("allowed: ")[2]
+        raise UsageError(safe_text(f'{field} cannot be "{shown(" ".join(words))}"; allowed: {allowed}'))
+    value = getattr(settings, field)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_quoted(str(item)) for item in value) + "]"
+    if value is None:
+        return '"none"'
+    return _quoted(words[0].strip() if isinstance(value, float | Path) else str(value))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
+
+
+def _refuse_new_problems(before: str, after: str, path: Path) -> None:
+    old, new = (
+        problems_of(from_toml(text.removeprefix("\ufeff"), kind="user config", path=path)) for text in (before, after)
+    )
+    known = {re.sub(r" line \d+", "", problem.text) for problem in old}
+    for problem in new:
+        if re.sub(r" line \d+", "", problem.text) not in known:
+            raise UsageError(f"{problem.text}; nothing was changed", hint=problem.hint)
+
+
+def default_text() -> str:
+    """Return the file that ``config init`` writes: every setting at its default, each line commented out."""
+    whole = Path(__file__).with_name("default.toml").read_text(encoding="utf-8")
+    return re.sub(r"^(?=[a-z_]+ = )", "# ", whole, flags=re.MULTILINE)
+
+
+def start_file(path: Path, *, force: bool) -> Path | None:
+    """Write the commented default file to ``path``; return where the old one was kept, None if there was none.
+
+    Raises:
+        UsageError: there is one, and no ``force``.
+        StateError: it cannot be written.
+    """
+    try:
+        with alone(path):
+            if is_there(path) and not force:
+                raise UsageError(safe_text(f"{path} is there already; nothing was changed"), hint="--force starts anew")
+            kept = None
+            if old := read_as_it_stands(path, _WHAT):
+                kept = path.with_name(f"{path.name}.old")
+                write_whole(kept, old)
+            write_whole(path, default_text())
+            return kept
+    except OSError as error:
+        said = (error.strerror or "not possible").lower()
+        raise StateError(safe_text(f"{path} cannot be written: {said}"), hint="nothing was changed") from error

@@ -1,0 +1,179 @@
+"""Putting a key into the user's .env: for the user alone, every other byte as it was, all of it or nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import SecretStr
+
+from agentctl.core.errors import StateError, UsageError
+from agentctl.core.text import safe_text
+from agentctl.settings.files import is_there, read_own_file
+from agentctl.settings.merge import absolute
+from agentctl.settings.model import default_folder
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES
+from agentctl.settings.own_files import alone, read_as_it_stands, write_whole
+from agentctl.settings.show_ import MASK
+from agentctl.settings.sources import Problem, from_dotenv, from_environment
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+_PLAIN = r"[A-Za-z0-9_./:+=@%,~^-]+"  # what needs no quotes, here or in a shell
+_INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
+    (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) ( [^\S\r\n]+ \# [^\r\n]* )? \s* \Z"""
+
+
+class Outer(NamedTuple):
+    """What the environment says of a key: a variable that is set and wins, or one that is set but empty."""
+
+    wins: str = ""
+    empty: str = ""
+
+
+def masked(key: str) -> str:
+    """Return a key as it may be shown: enough to tell two apart, and only if it is long."""
+    return f"{key[:3]}…{key[-4:]}" if len(key) >= 12 else MASK
+
+
+def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where the user's .env lies, whatever else is wrong with the settings.
+
+    Raises:
+        UsageError: the working directory is gone.
+    """
+    entry = from_environment(os.environ if environ is None else environ).entries.get("config_dir")
+    if entry is None:
+        return default_folder("config_dir") / ".env"
+    try:
+        return absolute(entry.value, Path.cwd()) / ".env"
+    except OSError as error:
+        raise UsageError("the working directory is gone", hint="cd somewhere else") from error
+
+
+def outer(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> Outer:
+    """Return what the environment holds of a provider's key beside ``key``; the environment wins over the file."""
+    layer = from_environment(os.environ if environ is None else environ)
+    field = KEY_NAMES[provider].lower()
+    entry = layer.entries.get(field)
+    empty = next((name for name in layer.empty_keys if name in ENV_NAMES[field]), "")
+    return Outer(entry.name if entry is not None and entry.value != key else "", empty if entry is None else "")
+
+
+def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
+    """Write the key of ``provider`` into the .env at ``path``, or take it out; return whether anything was to be done.
+
+    One line holds it afterwards. All other lines stay, and those of processes that write at the same time. A folder
+    that is made is the user's alone, one that is there is left as it is.
+
+    Raises:
+        UsageError: the file is not the user's alone, or no text.
+        StateError: it cannot be written; it stays as it was.
+    """
+    named = safe_text(f"user .env {path}")
+    try:
+        if key is None and not is_there(path):
+            return False
+        with alone(path):
+            before = read_as_it_stands(path, "user .env", private=True)
+            after = with_key(before, provider, key)
+            if after != before:
+                write_whole(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
+            return after != before or key is not None
+    except OSError as error:
+        said = (error.strerror or "not possible").lower()
+        raise StateError(f"{named} cannot be written: {said}", hint="nothing was changed") from error
+
+
+def with_key(text: str, provider: str, key: SecretStr | None) -> str:
+    """Return ``text`` with one line for the key of ``provider``, or with none: where the first was, else at the end.
+
+    Raises:
+        StateError: what stands in the file would swallow the line.
+    """
+    name, secret = KEY_NAMES[provider], None if key is None else key.get_secret_value()
+    names = ENV_NAMES[name.lower()]
+    body = text.removeprefix("\ufeff")
+    bindings = _bindings(body)
+    others = _values(bindings, but=names)
+    wanted = [] if secret is None else [(name, secret)]
+    for candidate in _candidates(bindings, names, name, secret):
+        found = _bindings(candidate)
+        mine = [(binding.key, binding.value) for binding in found if binding.key in names]
+        if mine == wanted and _values(found, but=names) == others:
+            return text[: len(text) - len(body)] + candidate
+    raise StateError("the user's .env has a line that would swallow the key", hint="look for a quote without its pair")
+
+
+def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secret: str | None) -> Iterator[str]:
+    """Yield the text in each way that may do: in the old place, at the end, at the top."""
+    whole = "".join(binding.original.string for binding in bindings)
+    first = next((at for at, binding in enumerate(bindings) if binding.key in names), None)
+    eol = "\r\n" if "\r\n" in whole else "\n"
+    if secret is None:
+        yield _rest(bindings, names)
+    elif first is not None:
+        old = bindings[first].original.string
+        blank, comment, end = _blank_lines(old), _comment(old), old[len(old.rstrip("\r\n")) :]
+        head, tail = _rest(bindings[:first], names), _rest(bindings[first + 1 :], names)
+        for said in dict.fromkeys((comment, "")):
+            yield from (f"{head}{blank}{name}={form}{said}{end}{tail}" for form in _forms(secret))
+    if secret is not None:
+        rest = _rest(bindings, names)
+        gap = "" if not rest or rest.endswith(("\n", "\r")) else eol
+        yield from (f"{rest}{gap}{name}={form}{eol}" for form in _forms(secret))
+        yield from (f"{name}={form}{eol}{rest}" for form in _forms(secret))  # before a quote without its pair
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield the ways to write a value, the one that shells read alike first."""
+    if re.fullmatch(_PLAIN, secret):
+        yield secret
+    for quote in ("'", '"'):
+        yield quote + secret.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+    yield secret
+
+
+def _rest(bindings: list[Binding], names: tuple[str, ...]) -> str:
+    """Return the text without the lines of ``names``; blank lines before them stay."""
+    return "".join(
+        _blank_lines(binding.original.string) if binding.key in names else binding.original.string
+        for binding in bindings
+    )
+
+
+def _blank_lines(original: str) -> str:
+    blank = original[: len(original) - len(original.lstrip())]
+    return blank[: max(blank.rfind("\n"), blank.rfind("\r")) + 1]
+
+
+def _comment(original: str) -> str:
+    found = re.match(_INLINE_COMMENT, original)
+    return (found[1] or "") if found else ""
+
+
+def _bindings(text: str) -> list[Binding]:
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - only who sets a key needs it
+
+    return list(parse_stream(io.StringIO(text, newline="")))
+
+
+def _values(bindings: list[Binding], *, but: tuple[str, ...]) -> list[tuple[str | None, str | None]]:
+    return [
+        (binding.key, binding.original.string.strip() if binding.error else binding.value)
+        for binding in bindings
+        if binding.key not in but and (binding.key is not None or binding.error)
+    ]
+
+
+def _reads_back(fresh: Path, provider: str, key: SecretStr | None, *, path: Path) -> None:
+    back = read_own_file(fresh, "user .env", private=True)
+    found = None if isinstance(back, Problem) else from_dotenv(back, kind="user .env", path=path)
+    entry = found.entries.get(KEY_NAMES[provider].lower()) if found else None
+    if found is None or (entry and entry.value) != (key and key.get_secret_value()):
+        raise StateError(safe_text(f"user .env {path} would not read back as it was written"))

@@ -1,0 +1,158 @@
+"""Whom a run belongs to: labels, those that a person gives and those that git's files say. Git itself is never run."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from agentctl.core.errors import UsageError
+from agentctl.core.text import redact, safe_text
+
+MOST_LABELS = 32
+MOST_KEY = 64
+MOST_VALUE = 256
+_MOST_HEAD = 4 * 1024
+_MOST_CONFIG = 256 * 1024
+_MOST_FOLDERS = 64  # from the working directory upwards
+_KEY = re.compile(rf"[a-z0-9_.-]{{1,{MOST_KEY}}}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REFS = ("refs/heads/", "refs/tags/", "refs/remotes/origin/", "refs/")
+_NOWHERE = "refs/heads/.invalid"  # what HEAD says where the references are kept in tables
+
+#: Hosts whose repositories everybody calls ``owner/name``.
+_PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
+
+
+def checked(labels: Mapping[str, object]) -> dict[str, str]:
+    """Return labels that a person gave, if they can be kept and grouped by.
+
+    Raises:
+        UsageError: a name with other characters than ``a-z0-9_.-``, a control character, too long, or too many.
+    """
+    if len(labels) > MOST_LABELS:
+        raise UsageError(f"{len(labels)} labels are too many", hint=f"give at most {MOST_LABELS} of them")
+    own: dict[str, str] = {}
+    for name, value in labels.items():
+        if not _KEY.fullmatch(name):
+            near = re.sub(r"[^a-z0-9_.-]+", "-", name.lower())[:MOST_KEY].strip("-")
+            raise UsageError(
+                safe_text(f'a label cannot be called "{name[:MOST_KEY]}"'),
+                hint=f"allowed: {MOST_KEY} of a-z 0-9 _ . -" + (f", such as {near}" if near else ""),
+            )
+        if not isinstance(value, str) or len(value) > MOST_VALUE or not value.isprintable():
+            raise UsageError(
+                f"the value of the label {name} cannot be kept",
+                hint=f"allowed: text of at most {MOST_VALUE} characters, without control characters",
+            )
+        own[name] = value
+    return own
+
+
+def kept(labels: Mapping[str, str | None]) -> dict[str, str]:
+    """Return labels that a machine gave, each cut down to what can be kept; what is left empty is none."""
+    short = {name: "".join(filter(str.isprintable, value or "")).strip() for name, value in labels.items()}
+    return {name: value[:MOST_VALUE] for name, value in short.items() if value}
+
+
+def attributed(
+    own: Mapping[str, str], *, workdir: str, job: Mapping[str, str], secrets: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the labels of a run: of its repository, over these of its CI job, over these a person's ``own``."""
+    found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
+    return {**kept({name: redact(value, secrets) for name, value in found.items()}), **own}
+
+
+def repo_of(url: str) -> str | None:
+    """Return a remote's address as a name: ``owner/name`` at the public hosts, else ``host/path``; None if it is none.
+
+    Whoever logs in there is left out, with all that stands before an ``@``, and what stands behind a ``?``.
+    """
+    text = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
+    if not text or len(text) > 2 * MOST_VALUE or not text.isprintable() or " " in text:
+        return None
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        rest = text
+    if "@" in rest:  # a password may hold slashes: nothing before the last @ is believed to be an address
+        rest = rest.rpartition("@")[2]
+    if (mark and scheme.lower() == "file") or (not mark and ":" not in rest.partition("/")[0]):
+        return rest.rstrip("/").removesuffix(".git") or None
+    host, _, path = rest.partition("/") if mark else rest.partition(":")
+    host = host.lower()
+    host = re.sub(r":[0-9]*$", "", host) if mark else host
+    path = path.strip("/").removesuffix(".git").rstrip("/")
+    if not path or not host:
+        return None
+    return path if host in _PUBLIC else f"{host}/{path}"
+
+
+def ref_of(name: str) -> str | None:
+    """Return a branch or a tag by its own name, a commit by its first 12 digits, None for what is none."""
+    if _COMMIT.fullmatch(name):
+        return name[:12]
+    if name == _NOWHERE:
+        return None
+    return next((name.removeprefix(start) for start in _REFS if name.startswith(start)), name) or None
+
+
+class _Repository(NamedTuple):
+    """Where a work tree's own HEAD lies, and the folder that it shares with others."""
+
+    own: Path
+    shared: Path
+
+
+def git_labels(folder: Path) -> dict[str, str]:
+    """Return ``repo`` and ``ref`` as the files of the repository around ``folder`` say; nothing where there is none."""
+    found = _repository(folder)
+    if found is None:
+        return {}
+    head = (_read(found.own / "HEAD", _MOST_HEAD) or "").strip()
+    url = _origin(_read(found.shared / "config", _MOST_CONFIG) or "")
+    ref = ref_of(head.removeprefix("ref:").strip()) if head.startswith("ref:") or _COMMIT.fullmatch(head) else None
+    return kept({"repo": repo_of(url), "ref": ref})
+
+
+def _repository(folder: Path) -> _Repository | None:
+    """Find ``.git`` upwards: a folder, or the file of a work tree or submodule that names one."""
+    start = Path(os.path.realpath(folder))
+    for place in (start, *start.parents)[:_MOST_FOLDERS]:
+        git = place / ".git"
+        if (text := _read(git, _MOST_HEAD)) is not None:
+            if not text.startswith("gitdir:"):
+                return None
+            own = place / text.removeprefix("gitdir:").strip()
+            shared = (_read(own / "commondir", _MOST_HEAD) or "").strip()
+            return _Repository(own, own / shared)
+        if _read(git / "HEAD", _MOST_HEAD) is not None:
+            return _Repository(git, git)
+    return None
+
+
+def _read(path: Path, most: int) -> str | None:
+    """Return the beginning of a regular file, None for anything else: nothing is waited for."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            return file.read(most).decode("utf-8", "replace") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _origin(config: str) -> str:
+    """Return the address of the remote ``origin``, "" for none; the last one counts, as with git."""
+    inside, url = False, ""
+    for line in config.splitlines():
+        said = line.strip()
+        if said.startswith("["):
+            inside = bool(re.match(r'\[remote\s+"origin"\s*\]', said, re.IGNORECASE))
+        elif inside and (found := re.match(r"url\s*=\s*(.*)", said, re.IGNORECASE)):
+            url = found[1].strip().strip('"')
+    return url

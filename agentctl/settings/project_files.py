@@ -1,0 +1,225 @@
+"""The working directory's own files: one layer among others if trusted, else used to tighten and told about once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentctl.core.errors import StateError
+from agentctl.core.text import safe_text
+from agentctl.settings.merge import merge, validate
+from agentctl.settings.model import Settings
+from agentctl.settings.names import SECRET_FIELDS
+from agentctl.settings.sources import Kind, Layer, Problem, Source, from_dotenv, from_toml
+from agentctl.settings.trust import (
+    NEVER,
+    ONE_WAY,
+    TIGHTENING,
+    Ignored,
+    Offer,
+    ProjectFile,
+    Told,
+    read_project_file,
+    tighten,
+    weighty,
+)
+
+if TYPE_CHECKING:
+    from agentctl.settings.trust_store import Standing
+
+#: The stronger first, as with the user's own.
+PROJECT_FILES = (".env", ".agentctl.toml")
+
+#: Places that a trusted project file would have overruled.
+_WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
+
+
+class Found(NamedTuple):
+    """A project file, how it is called, and how it stands."""
+
+    file: ProjectFile
+    place: str
+    standing: Standing = "unknown"
+
+
+class Project(NamedTuple):
+    """The settings after the project's files had their say."""
+
+    settings: Settings
+    sources: Mapping[str, Source]
+    notes: tuple[str, ...] = ()
+    tightened: Mapping[str, Path] = MappingProxyType({})
+    ignored: tuple[Ignored, ...] = ()
+    offers: tuple[Offer, ...] = ()
+
+
+def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) -> tuple[Found, ...]:
+    """Read ``.env`` and ``.agentctl.toml`` of ``folder``, unless they are files that the user named or owns."""
+    found = []
+    for name in PROJECT_FILES:
+        path = folder / name
+        file = None if any(_is_same(path, own) for own in own_files) else read_project_file(path)
+        if file is not None:
+            found.append(Found(file, f"./{name}" if folder == cwd else os.fspath(path)))
+    return tuple(found)
+
+
+def with_standing(found: Sequence[Found], state_dir: Path) -> tuple[tuple[Found, ...], tuple[str, ...]]:
+    """Say of each file whether the user trusts it; a list that cannot be believed trusts nothing, with a note."""
+    from agentctl.settings.trust_store import TrustBook, standing  # noqa: PLC0415 - most runs meet no such file
+
+    try:
+        records = TrustBook(state_dir).records()
+    except StateError as error:
+        return tuple(found), (error.message,)
+    return tuple(one._replace(standing=standing(one.file, records)) for one in found), ()
+
+
+def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
+    """Read what a file says, without what no project file decides; the names of that come second."""
+    read = from_toml if file.path.suffix == ".toml" else from_dotenv
+    layer = read(file.text, kind=kind, path=file.path)
+    never = tuple(entry.name for field, entry in layer.entries.items() if field in NEVER)
+    return layer._replace(entries={f: entry for f, entry in layer.entries.items() if f not in NEVER}), never
+
+
+def trusted_layers(found: Sequence[Found]) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """Return the layers of the trusted files, the stronger first, and what there is to say of them."""
+    layers, notes = [], []
+    for one in found:
+        if one.standing == "trusted":
+            layer, never = read_layer(one.file, "trusted project file")
+            layers.append(layer)
+            if never:
+                notes.append(safe_text(f"{one.place} has {', '.join(never)}, which no project file can set"))
+    return tuple(layers), tuple(notes)
+
+
+def apply_project_files(
+    settings: Settings, sources: Mapping[str, Source], found: Sequence[Found], *, remember: bool
+) -> Project:
+    """Let the files that are not trusted tighten, and say what else they would have done."""
+    project = Project(settings, sources)
+    told = Told(settings.state_dir)
+    for one in found:
+        if one.standing == "trusted":
+            continue
+        project, once = _apply(project, one, first=settings, stood=sources)
+        if once and not (remember and told.knows(one.file.digest)):
+            project = _also(project, once)
+            if remember:
+                told.remember(one.file.digest)
+    return project
+
+
+def _also(project: Project, notes: Sequence[str]) -> Project:
+    return project._replace(notes=(*project.notes, *map(safe_text, notes)))
+
+
+def _is_same(path: Path, own: Path) -> bool:
+    try:
+        return path.samefile(own)
+    except (OSError, ValueError):
+        return False
+
+
+def _apply(
+    project: Project, found: Found, *, first: Settings, stood: Mapping[str, Source]
+) -> tuple[Project, tuple[str, ...]]:
+    """Return the tightened project and the notes that are told once."""
+    file, place = found.file, found.place
+    if file.unread:
+        return _also(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()
+    read = from_toml if file.path.suffix == ".toml" else from_dotenv
+    layer = read(file.text, kind="project file", path=file.path)
+    offered, always = _offered(layer, place)
+    resolved = {name: getattr(project.settings, name) for name in offered}
+    step = tighten(resolved, offered)
+    settings = project.settings.model_copy(update=dict(step.changes))
+    always += [f"{place}: {problem}" for problem in layer.problems]
+    always += [_lowered(name, step.changes[name], place) for name in step.changes]
+    loosening = tighten({name: getattr(first, name) for name in offered}, offered).loosening
+    usable = [name for name in layer.entries if name not in TIGHTENING or name in loosening]
+    weaker = weaker_than(file.path)
+    wanted = [name for name in usable if stood[name].kind in weaker and not _is_what_holds(name, layer, first)]
+    ignored = tuple(Ignored(name, layer.entries[name].name, file.path, place) for name in wanted)
+    once = _once(layer, ignored, found)
+    changed = project._replace(
+        settings=settings,
+        sources={**project.sources, **{name: Source("project file", os.fspath(file.path)) for name in step.changes}},
+        tightened={**project.tightened, **dict.fromkeys(step.changes, file.path)},
+        ignored=(*project.ignored, *ignored),
+        offers=(*project.offers, *_offers(layer, wanted, found, once)),
+    )
+    return _also(changed, always), once
+
+
+def weaker_than(path: Path) -> frozenset[str]:
+    """Return the kinds of places that a trusted file at ``path`` overrules."""
+    return _WEAKER | ({"trusted project file"} if path.name == PROJECT_FILES[0] else frozenset())
+
+
+def _offers(layer: Layer, wanted: Sequence[str], found: Found, once: Sequence[str]) -> tuple[Offer, ...]:
+    """Return what a person can be asked about: nothing where trusting would help nothing, or break the next run."""
+    names = {name: layer.entries[name].name for name in wanted if name not in NEVER}
+    if not names or found.file.doubt or problems_of(layer):
+        return ()
+    note = safe_text(once[0]) if once else ""
+    changed = found.standing == "changed"
+    return (Offer(found.file, found.place, tuple(names.values()), weighty(names), changed, note),)
+
+
+def problems_of(layer: Layer) -> tuple[Problem, ...]:
+    """Return what is wrong with a file by itself: a run that used it would not start."""
+    merged = merge((layer,), cwd=Path("/"))
+    return (*layer.problems, *merged.problems, *validate(merged.entries)[1])
+
+
+def _offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
+    """Read the entries that could tighten; a wrong value tightens nothing, and that is always said."""
+    offered: dict[str, object] = {}
+    notes = []
+    for name in layer.entries.keys() & TIGHTENING:
+        entry = layer.entries[name]
+        one, problems = validate({name: entry})
+        if one is None:
+            allowed = problems[0].text.rpartition("allowed: ")[2]
+            notes.append(f"{entry.name} in {place} lowers nothing, its value is wrong; allowed: {allowed}")
+        else:
+            offered[name] = getattr(one, name)
+    return offered, notes
+
+
+def _is_what_holds(name: str, layer: Layer, settings: Settings) -> bool:
+    if name in SECRET_FIELDS:
+        held = getattr(settings, name)
+        return held is not None and held.get_secret_value() == layer.entries[name].value
+    one, _ = validate({name: layer.entries[name]})
+    return one is not None and bool(getattr(one, name) == getattr(settings, name))
+
+
+def _lowered(name: str, value: object, place: str) -> str:
+    if name in ("deny", "ask"):
+        said = "tools denied by" if name == "deny" else "tools to be asked about by"
+        return f"{said} {place}: {', '.join(value) if isinstance(value, tuple) else value}"
+    if name in ONE_WAY:
+        return f"{name} is set by {place}" if value is True else f"{name} is set to {value} by {place}"
+    amount = f"{value:g} s" if isinstance(value, float) else f"${value}" if isinstance(value, Decimal) else value
+    return f"{name} is lowered to {amount} by {place}"
+
+
+def _once(layer: Layer, ignored: Sequence[Ignored], found: Found) -> tuple[str, ...]:
+    notes, place = [], found.place
+    if ignored:
+        names = ", ".join(line.name for line in ignored)
+        why = "has changed since it was trusted" if found.standing == "changed" else "is not trusted"
+        if found.standing == "changed" and found.file.doubt:
+            why = f"is not trusted any more, since {found.file.doubt}"
+        remedy = next((line for line in ignored if line.field not in NEVER), ignored[0]).remedy
+        notes.append(f"{place} {why}, so this was ignored: {names}. To use it: {remedy}")
+    notes += [note.replace(layer.place, place) for note in layer.notes]
+    return tuple(notes)

@@ -1,0 +1,149 @@
+"""Which provider answers when several could, or nobody chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from agentctl.core.errors import AuthFailed, UsageError
+from agentctl.core.text import did_you_mean, safe_text
+from agentctl.settings.loaded import Loaded
+from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
+from agentctl.settings.network import is_loopback
+
+
+class ProviderChoice(NamedTuple):
+    """Who answers (``model`` is None for builtin), and what decided it, in a few words."""
+
+    provider: str
+    model: str | None
+    chosen_by: str
+    default_model: bool = False
+
+
+def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = None) -> ProviderChoice:
+    """Choose: a named provider, else the one key there is, else Ollama on this host, else builtin.
+
+    ``ollama_models`` are the tool-capable models of an Ollama on loopback; None when it was not asked or did not
+    answer (``ollama_to_ask`` says whether to). Under CI, with an empty key variable or with a model named, nothing
+    falls through to Ollama or builtin.
+
+    Raises:
+        UsageError: two keys and no choice, a model without a provider, or a provider that has no default model.
+        AuthFailed: a key is missing or empty.
+    """
+    settings = loaded.settings
+    if settings.llm_provider is not None:
+        return _named(loaded, settings.llm_provider)
+    keys = _keys(loaded)
+    if len(keys) > 1:
+        first = next(iter(keys))
+        raise UsageError(
+            f"there are keys for {_listed(tuple(keys.values()))}, and no provider was chosen",
+            hint=f"agentctl run --provider {first} …   or for good: export LLM_PROVIDER={first}",
+        )
+    for provider, name in keys.items():
+        return _with_model(loaded, provider, f"key {name}")
+    if loaded.empty_keys:
+        is_one = len(loaded.empty_keys) == 1
+        raise AuthFailed(
+            f"{_listed(loaded.empty_keys)} {'is' if is_one else 'are'} set but empty, and no other key was found",
+            hint=_cure(loaded, f"give {'it' if is_one else 'one of them'} a value, or choose --provider builtin"),
+            billed="no",
+        )
+    if settings.llm_model is not None:
+        return _model_alone(loaded, settings.llm_model, None if loaded.ci else ollama_models)
+    if loaded.ci:
+        raise AuthFailed(
+            "CI is set and no key was found; looked for " + ", ".join(KEY_NAMES.values()),
+            hint=_cure(loaded, "set one of them, or choose --provider builtin"),
+            billed="no",
+        )
+    if ollama_models is not None and len(ollama_models) == 1:
+        return ProviderChoice("ollama", ollama_models[0], "Ollama on this host, its only model")
+    if ollama_models:
+        return ProviderChoice("builtin", None, f"no key, and Ollama on this host has {len(ollama_models)} models")
+    return ProviderChoice("builtin", None, "no key" if ollama_models is None else "no key, no server")
+
+
+def ollama_to_ask(loaded: Loaded) -> str | None:
+    """Return the address of the Ollama worth asking for its models: on loopback, and only if nothing else decides."""
+    settings = loaded.settings
+    if settings.llm_provider is not None or loaded.ci or loaded.empty_keys or _keys(loaded):
+        return None
+    return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
+
+
+def undecided(loaded: Loaded) -> Mapping[str, str]:
+    """Return the providers of which a person must choose one, and the variable that holds each key; none if decided."""
+    keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
+    return keys if len(keys) > 1 else {}
+
+
+def _named(loaded: Loaded, provider: str) -> ProviderChoice:
+    by = _by(loaded)
+    if provider == "builtin":
+        return ProviderChoice("builtin", None, by)
+    name = KEY_NAMES.get(provider)
+    own_server = getattr(loaded.settings, f"{provider}_base_url", None)
+    if name is not None and loaded.settings.key_of(provider) is None and own_server is None:
+        known = ENV_NAMES[name.lower()]
+        empty = next((empty for empty in loaded.empty_keys if empty in known), None)
+        raise AuthFailed(
+            f"provider {provider} ({by}) needs a key, and {empty or name} is {'set but empty' if empty else 'not set'}",
+            hint=_cure(loaded, f"export {name}=…", fields=(name.lower(),)),
+            billed="no",
+        )
+    return _with_model(loaded, provider, by)
+
+
+def _by(loaded: Loaded) -> str:
+    source = loaded.sources["llm_provider"]
+    return str(source) if source.kind == "environment" else source.kind
+
+
+def _keys(loaded: Loaded) -> Mapping[str, str]:
+    """Return the providers whose key is there, and the variable that holds it."""
+    return {
+        provider: loaded.names.get(name.lower(), name)
+        for provider, name in KEY_NAMES.items()
+        if loaded.settings.key_of(provider) is not None
+    }
+
+
+def _with_model(loaded: Loaded, provider: str, by: str) -> ProviderChoice:
+    model = loaded.settings.llm_model
+    if model is not None:
+        return ProviderChoice(provider, model, by)
+    if provider not in DEFAULT_MODELS:
+        raise UsageError(
+            f"provider {provider} ({by}) has no default model, and none is named",
+            hint=loaded.cause("llm_model")
+            or f"agentctl run --model {provider}/MODEL …   or for good: export LLM_MODEL={provider}/MODEL",
+        )
+    return ProviderChoice(provider, DEFAULT_MODELS[provider], by, default_model=True)
+
+
+def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | None) -> ProviderChoice:
+    for there in ollama_models or ():
+        if there in (model, f"{model}:latest"):
+            return ProviderChoice("ollama", there, "Ollama on this host has the model")
+    source = loaded.sources["llm_model"]
+    near = did_you_mean(model, ollama_models or ())
+    raise UsageError(
+        safe_text(
+            f"model {model} is named ({source}) without a provider, and no key says which"
+            + (f"; {near}" if near else "")
+        ),
+        hint=_cure(loaded, safe_text(f"agentctl run --provider NAME --model {model} …")),
+    )
+
+
+def _cure(loaded: Loaded, otherwise: str, fields: tuple[str, ...] | None = None) -> str:
+    wanted = ("llm_provider", *(name.lower() for name in KEY_NAMES.values())) if fields is None else fields
+    return loaded.cause(*wanted) or otherwise
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + " and " + names[-1]

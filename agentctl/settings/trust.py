@@ -1,0 +1,248 @@
+"""What a file that lies in the working directory may do: tighten, and nothing else until the user trusts it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from agentctl.core.errors import LIMIT_NAMES
+from agentctl.core.files import hand_over, make_folder, put_whole
+
+MOST_BYTES = 64 * 1024
+MOST_REMEMBERED = 500
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+#: Ceilings that such a file may lower; None is no ceiling.
+LOWERABLE = (
+    *LIMIT_NAMES,
+    "max_context_tokens",
+    "summary_tokens",
+    "max_turns",
+    "max_identical_calls",
+    "timeout",
+)
+#: Settings with one value that only tightens: nothing is changed, no summary is paid for.
+ONE_WAY: Mapping[str, object] = MappingProxyType({"read_only": True, "summaries": "never"})
+TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
+
+#: What no such file decides, trusted or not: where our own files lie (the trust among them), and where we stand.
+NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
+
+#: What a person should know before trusting a file that sets one of these.
+WEIGHTY: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset({"openai_base_url", "anthropic_base_url", "ollama_host"}),
+        "decides where tasks and keys are sent",
+    ),
+    (frozenset({"docker_host"}), "decides which containers are read and changed"),
+    (frozenset({"approve", "allow", "ask", "deny", "read_only"}), "decides what is done without asking you"),
+    (frozenset({"sandbox", "network"}), "decides what shell commands can reach"),
+    (frozenset(LIMIT_NAMES), "decides what may be spent"),
+    (frozenset({"prices"}), "decides what models are taken to cost"),
+    (frozenset({"cost_history_file"}), "decides which file is written"),
+)
+
+
+class Ignored(NamedTuple):
+    """A line that we would have used, had the file been trusted; never its value."""
+
+    field: str
+    name: str
+    path: Path
+    place: str
+
+    @property
+    def remedy(self) -> str:
+        """Return the command that uses the file after all."""
+        flag = "--config" if self.path.suffix == ".toml" else "--env-file"
+        once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
+        if self.field in NEVER:
+            return once
+        there = "" if self.place.startswith("./") else f" {shlex.quote(os.fspath(self.path.parent))}"
+        return f"{once}   or for good: agentctl trust{there}"
+
+
+class Offer(NamedTuple):
+    """What an untrusted file would set if it were trusted, bound to the content that was read.
+
+    ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is what
+    is told of it where nobody can be asked.
+    """
+
+    file: ProjectFile
+    place: str
+    names: tuple[str, ...]
+    weighty: tuple[str, ...] = ()
+    changed: bool = False
+    note: str = ""
+
+
+def weighty(names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a person should know of ``names`` (field -> name in the file), a sentence each."""
+    found = []
+    for fields, said in WEIGHTY:
+        if here := [name for field, name in names.items() if field in fields]:
+            found.append(f"{', '.join(here)} {said if len(here) == 1 else said.replace('decides', 'decide', 1)}")
+    return tuple(found)
+
+
+class Tightening(NamedTuple):
+    """What changes, and the fields that would have loosened something and therefore do nothing."""
+
+    changes: Mapping[str, object] = MappingProxyType({})
+    loosening: tuple[str, ...] = ()
+
+
+def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Tightening:
+    """Compare what an untrusted file offers with what is resolved, field by field.
+
+    A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is, ``summaries``
+    never if either is.
+    """
+    changes: dict[str, object] = {}
+    loosening: list[str] = []
+    for name, new in offered.items():
+        old = resolved[name]
+        if name in LOWERABLE:
+            if old == new:
+                continue
+            if new is not None and (old is None or _is_below(new, old)):
+                changes[name] = new
+            else:
+                loosening.append(name)
+        elif name in ONE_WAY:
+            if old == new:
+                continue
+            if new == ONE_WAY[name]:
+                changes[name] = new
+            else:
+                loosening.append(name)
+        elif name in ("deny", "ask"):
+            before, more = _names(old), _names(new)
+            if added := tuple(item for item in more if item not in before):
+                changes[name] = (*before, *added)
+        else:
+            loosening.append(name)
+    return Tightening(changes, tuple(loosening))
+
+
+def _is_below(new: object, old: object) -> bool:
+    return bool(new < old)  # type: ignore[operator]  # both of the same limit: int, float or Decimal
+
+
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, tuple) else ()
+
+
+class ProjectFile(NamedTuple):
+    """A file of the working directory: its text, or the reason why it was not read.
+
+    ``sha256`` is of its bytes. ``doubt`` is why it cannot be trusted whatever it says, with the ``cure``.
+    """
+
+    path: Path
+    text: str = ""
+    unread: str = ""
+    sha256: str = ""
+    doubt: str = ""
+    cure: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Name this content of this file in the told-once memory."""
+        said = "\0".join((os.fspath(self.path), self.unread, self.text))
+        return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_project_file(path: Path) -> ProjectFile | None:
+    """Read at most 64 KiB of a regular file, or say why not; None where there is nothing.
+
+    A pipe, a device, a link, a huge or a binary file neither hangs nor fails.
+    """
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return ProjectFile(path, unread="it is not a regular file")
+    if found.st_size > MOST_BYTES:
+        return ProjectFile(path, unread=f"it is larger than {MOST_BYTES // 1024} KiB")
+    try:
+        read = _bounded(path)
+        doubt, cure = ("", "") if read is None else _doubt(read[1], path)
+    except OSError as exc:
+        return ProjectFile(path, unread=(exc.strerror or "it cannot be read").lower())
+    if read is None:
+        return ProjectFile(path, unread="it is not a regular file of at most 64 KiB")
+    data = read[0]
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return ProjectFile(path, unread="it is not UTF-8 text")
+    if "\0" in text:
+        return ProjectFile(path, unread="it is binary")
+    return ProjectFile(path, text, sha256=hashlib.sha256(data).hexdigest(), doubt=doubt, cure=cure)
+
+
+def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
+    """Return who else could have written the file that was opened, and the cure; nothing if nobody."""
+    folder, me = path.parent.stat(), os.geteuid()
+    name, around = shlex.quote(os.fspath(path)), shlex.quote(os.fspath(path.parent))
+    if found.st_uid != me:
+        return f"it belongs to another user (uid {found.st_uid})", f'sudo chown "$(id -u)" {name}'
+    if folder.st_uid not in (me, 0):
+        return f"its folder belongs to another user (uid {folder.st_uid})", f'sudo chown "$(id -u)" {around}'
+    if found.st_mode & _OTHERS_WRITE:
+        return f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod go-w {name}"
+    if folder.st_mode & _OTHERS_WRITE:
+        return f"others may write to its folder (mode {stat.S_IMODE(folder.st_mode):04o})", f"chmod go-w {around}"
+    return "", ""
+
+
+def _bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
+    """Open without following or blocking: the file may have been exchanged since it was looked at."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        data = file.read(MOST_BYTES + 1)
+    return (data, found) if len(data) <= MOST_BYTES else None
+
+
+class Told:
+    """What was told, or ``asked``, once already: content hashes in a small file of the state folder."""
+
+    def __init__(self, state_dir: Path, name: str = "told") -> None:
+        self._path = state_dir / name
+
+    def knows(self, digest: str) -> bool:
+        """Tell whether ``digest`` was told before; an unreadable memory knows nothing."""
+        return digest in self._lines()
+
+    def remember(self, digest: str) -> None:
+        """Add ``digest``, atomically and for the user alone; failing is not an error, it is told again."""
+        with contextlib.suppress(OSError):
+            lines = [line for line in self._lines() if line != digest][-(MOST_REMEMBERED - 1) :]
+            make_folder(self._path.parent)
+            data = ("\n".join([*lines, digest]) + "\n").encode("ascii")
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                put_whole(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+            finally:
+                os.close(folder)
+
+    def _lines(self) -> list[str]:
+        try:
+            read = _bounded(self._path)
+        except OSError:
+            return []
+        return (read[0] if read else b"").decode("ascii", "replace").split()

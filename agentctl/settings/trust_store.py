@@ -1,0 +1,159 @@
+"""The project files that the user trusts: real path and content, kept in the state folder for the user alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from agentctl.core.errors import StateError
+from agentctl.core.text import safe_text
+from agentctl.settings.files import is_there
+from agentctl.settings.own_files import alone, write_whole
+from agentctl.settings.trust import ProjectFile, read_project_file
+
+SCHEMA = "agentctl.trusted/1"
+_MOST_BYTES = 4 * 1024 * 1024
+
+Standing = Literal["trusted", "changed", "unknown"]
+
+
+class Record(NamedTuple):
+    """One trusted content: of the file at a real path, since when (ISO 8601, UTC)."""
+
+    path: Path
+    sha256: str
+    at: str
+
+    @property
+    def state(self) -> str:
+        """Say whether the record still does something: "trusted", or why not."""
+        found = read_project_file(self.path)
+        if found is None:
+            return "gone"
+        if found.unread or found.doubt:
+            return found.unread or found.doubt
+        return "trusted" if found.sha256 == self.sha256 else "changed"
+
+
+def real(path: Path) -> Path:
+    """Return where a file really lies: links on the way are followed, the file itself is none."""
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
+class TrustBook:
+    """The list of trusted files."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "trusted.json"
+
+    def records(self) -> Mapping[Path, Record]:
+        """Return what is trusted, by real path.
+
+        Raises:
+            StateError: the list cannot be read, or somebody else could have written it.
+        """
+        try:
+            if not is_there(self._path):
+                return {}
+            return {record.path: record for record in _parsed(self._read())}
+        except OSError as error:
+            raise self._unbelievable((error.strerror or "it cannot be read").lower()) from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self._unbelievable("it is damaged") from error
+
+    def grant(self, files: Iterable[ProjectFile], *, now: datetime) -> None:
+        """Trust the content that each file had when it was read; what it holds now is not looked at.
+
+        Raises:
+            StateError: that cannot be written; nothing is trusted that was not before.
+        """
+        at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        added = {real(file.path): Record(real(file.path), file.sha256, at) for file in files}
+        try:
+            with alone(self._path):
+                self._write({**self.records(), **added})
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def revoke(self, place: Path | None) -> tuple[Path, ...]:
+        """Stop trusting the file at ``place`` or the files in it, there or not (None: all); return their paths.
+
+        Raises:
+            StateError: that cannot be written; all stays trusted.
+        """
+        if not is_there(self._path):
+            return ()
+        target = None if place is None else Path(os.path.realpath(place))
+        try:
+            with alone(self._path):
+                records = {} if target is None and self._is_damaged() else self.records()
+                gone = [path for path in records if target is None or target in (path, path.parent)]
+                if gone or target is None:
+                    self._write({path: record for path, record in records.items() if path not in gone})
+                return tuple(sorted(gone))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _is_damaged(self) -> bool:
+        try:
+            self.records()
+        except StateError:
+            return True
+        return False
+
+    def _read(self) -> str:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(self._path, flags), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise self._unbelievable("it is no regular file")
+            if found.st_uid != os.geteuid():
+                raise self._unbelievable(f"it belongs to another user (uid {found.st_uid})")
+            if found.st_mode & 0o022:
+                raise self._unbelievable(f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})")
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise self._unbelievable("it is larger than 4 MiB")
+        return data.decode("ascii")
+
+    def _write(self, records: Mapping[Path, Record]) -> None:
+        files = {str(path): {"sha256": record.sha256, "at": record.at} for path, record in sorted(records.items())}
+        write_whole(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n", for_folder=True)
+
+    def _unbelievable(self, why: str) -> StateError:
+        return StateError(
+            safe_text(f"the list of trusted files {self._path} is not used: {why}"),
+            hint="agentctl trust --revoke --all   starts a new one",
+        )
+
+    def _unwritable(self, error: OSError) -> StateError:
+        said = (error.strerror or "not possible").lower()
+        return StateError(
+            safe_text(f"the list of trusted files {self._path} cannot be written: {said}"), hint="nothing was changed"
+        )
+
+
+def standing(file: ProjectFile, records: Mapping[Path, Record]) -> Standing:
+    """Return whether the content of ``file`` that was read is trusted, or another one of it, or none."""
+    record = records.get(real(file.path))
+    if record is None:
+        return "unknown"
+    is_same = bool(file.sha256) and record.sha256 == file.sha256 and not file.doubt
+    return "trusted" if is_same else "changed"
+
+
+def _parsed(text: str) -> list[Record]:
+    document = json.loads(text)
+    if document["schema"] != SCHEMA:
+        raise ValueError(document["schema"])
+    found = []
+    for path, said in document["files"].items():
+        if not isinstance(said["sha256"], str) or not isinstance(said["at"], str):
+            raise TypeError(path)
+        found.append(Record(Path(path), said["sha256"], said["at"]))
+    return found

@@ -1,0 +1,187 @@
+"""A container's life: started, stopped, restarted, removed, and how it stands after it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+import anyio
+from pydantic import Field
+
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.docker.container import last_lines
+from agentctl.tools.docker.containers import CONTAINER, OnContainer, path_of, the_container, the_very
+from agentctl.tools.docker.engine import EngineRefused, NotThere
+from agentctl.tools.docker.responses import Doc, document, fields, many, number, text
+from agentctl.tools.docker.summary import bindings_of, health_of, name_of, state_of
+from agentctl.tools.tables import cell, counted
+from agentctl.tools.tool import Bench
+from agentctl.tools.typed import typed
+
+WATCHED_S = 1.0
+_LOOK_AGAIN_S = 0.1
+_LAST_LINES = 20
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z ")
+_PATIENCE_S = 30.0  # beyond the grace time; the engine answers when it is done
+
+
+class Start(OnContainer):
+    """Which container."""
+
+
+class Stop(OnContainer):
+    """Which container, and how long it may take to end by itself."""
+
+    timeout: int = Field(10, ge=0, le=300, description="seconds until it is killed")
+
+
+class Remove(OnContainer):
+    """Which container, and what goes with it."""
+
+    force: bool = Field(False, description="kill it if it runs")
+    volumes: bool = Field(False, description="its anonymous volumes too")
+
+
+@typed(Start, effect="write", resolve=the_container, target=CONTAINER)
+async def docker_start(bench: Bench, arguments: Start) -> str:
+    """Start a stopped container."""
+    before = await the_very(bench, arguments)
+    since = await _log_end(bench, before)
+    status, _ = await bench.engine.change("POST", path_of(before, "start"), patience=_PATIENCE_S)
+    if status == 304:
+        return f"{name_of(before)} is already running: nothing was changed.\n{standing(before, bench)}"
+    return await _watched(bench, before, "started", since)
+
+
+@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
+async def docker_restart(bench: Bench, arguments: Stop) -> str:
+    """Restart a container (or start it) and tell how it fares a second later."""
+    before = await the_very(bench, arguments)
+    since = await _log_end(bench, before)
+    patience = arguments.timeout + _PATIENCE_S
+    await bench.engine.change("POST", path_of(before, "restart"), patience=patience, t=str(arguments.timeout))
+    return await _watched(bench, before, "restarted", since)
+
+
+@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
+async def docker_stop(bench: Bench, arguments: Stop) -> str:
+    """Stop a container."""
+    before = await the_very(bench, arguments)
+    name, patience = name_of(before), arguments.timeout + _PATIENCE_S
+    status, _ = await bench.engine.change("POST", path_of(before, "stop"), patience=patience, t=str(arguments.timeout))
+    if status == 304:
+        return f"{name} is not running: nothing was changed.\n{standing(before, bench)}"
+    try:
+        after = document(await bench.engine.get(path_of(before, "json")))
+    except NotThere:
+        return f"{name} was stopped, and removed as it was started with --rm."
+    code = number(after, "State", "ExitCode")
+    killed = f" (killed: it did not end by itself within {arguments.timeout} s)" if code == 137 else ""
+    return f"{name} was stopped: exit code {code}{killed}."
+
+
+@typed(Remove, effect="destructive", resolve=the_container, target=CONTAINER)
+async def docker_rm(bench: Bench, arguments: Remove) -> str:
+    """Remove a container for good."""
+    before = await the_very(bench, arguments)
+    name = name_of(before)
+    force, volumes = str(int(arguments.force)), str(int(arguments.volumes))
+    try:
+        await bench.engine.change("DELETE", path_of(before), patience=_PATIENCE_S, force=force, v=volumes)
+    except NotThere:
+        return f"{name} is gone: somebody else removed it."
+    except EngineRefused as error:
+        if error.code == 409 and not arguments.force and fields(before, "State").get("Running") is True:
+            raise ToolError(
+                f"{name} is running and was not removed", hint="docker_stop it first, or give force=true to kill it"
+            ) from error
+        raise
+    kept = sorted(cell(text(mount, "Name"), 80) for mount in many(before, "Mounts") if text(mount, "Type") == "volume")
+    named = [volume for volume in kept if not _is_anonymous(volume)]
+    stay = named if arguments.volumes else kept
+    left = f" Volumes that stay: {', '.join(stay)}." if stay else ""
+    return f"{name} was removed (it was {cell(text(before, 'State', 'Status'))}).{left}"
+
+
+def standing(known: Doc, bench: Bench) -> str:
+    """Return how a container stands: its state and since when, its exit code or health, its ports."""
+    state = fields(known, "State")
+    said = [f"state: {state_of(state, bench.now())}"]
+    if state.get("Running") is not True:
+        said.append(f"exit code: {number(state, 'ExitCode')}")
+    if health := health_of(state):
+        said.append(f"health: {cell(health, 300)}")
+    if ports := bindings_of(fields(known, "NetworkSettings", "Ports")):
+        said.append(f"ports: {cell(ports, 300)}")
+    return "\n".join(said)
+
+
+async def fate(bench: Bench, before: Doc) -> tuple[Doc | None, bool]:
+    """Watch a container for its first second; return it and whether it still runs, None if it removed itself."""
+    began = anyio.current_time()
+    while True:
+        await anyio.sleep(_LOOK_AGAIN_S)
+        try:
+            after = document(await bench.engine.get(path_of(before, "json")))
+        except NotThere:
+            return None, False
+        state = fields(after, "State")
+        again = state.get("Restarting") is True or number(after, "RestartCount") > 0  # a start by hand makes it 0
+        if again or state.get("Running") is not True:
+            return after, False
+        if anyio.current_time() - began >= WATCHED_S:
+            return after, True
+
+
+async def death(bench: Bench, after: Doc, since: str | None = None) -> str:
+    """Return how a container ended that was just started: its exit code, the reason, its last lines ``since`` then."""
+    state = fields(after, "State")
+    said = [f"exit code: {number(state, 'ExitCode')}"]
+    if state.get("OOMKilled") is True:
+        said.append("it was killed for lack of memory")
+    if state.get("Restarting") is True:
+        said.append("its restart policy starts it again and again")
+    if error := text(state, "Error"):
+        said.append(cell(error, 300))
+    asked = {"tail": str(_LAST_LINES)} | ({} if since is None else {"since": since})
+    try:
+        lines = await last_lines(bench, after, asked)
+    except EngineUnavailable as error:
+        return "\n".join([*said, f"its log cannot be read: {error.message}"])
+    if not lines.kept:
+        return "\n".join([*said, "it wrote nothing"])
+    return "\n".join([*said, f"the last {counted(len(lines.kept), 'line')} that it wrote:", *lines.kept])
+
+
+async def _watched(bench: Bench, before: Doc, deed: str, since: str | None) -> str:
+    name = name_of(before)
+    after, alive = await fate(bench, before)
+    if after is None:
+        return f"{name} was {deed}, ended at once and was removed, as it was made with --rm."
+    if alive:
+        return f"{name} was {deed}.\n{standing(after, bench)}"
+    return f"{name} was {deed}, but it ended within a second.\n{await death(bench, after, since)}"
+
+
+async def _log_end(bench: Bench, known: Doc) -> str | None:
+    """Return the moment just after a log's latest line, in seconds since 1970 with nine decimals; None without a line.
+
+    stdout and stderr are noted side by side: the last line need not be the latest.
+    """
+    try:
+        lines = await last_lines(bench, known, {"tail": str(_LAST_LINES), "timestamps": "1"})
+    except EngineUnavailable:
+        return None
+    stamps = [
+        int(datetime.fromisoformat(f"{match[1]}+00:00").timestamp()) * 10**9 + int(match[2].ljust(9, "0"))
+        for match in map(_STAMP.match, lines.kept)
+        if match
+    ]
+    return None if not stamps else f"{(max(stamps) + 1) // 10**9}.{(max(stamps) + 1) % 10**9:09}"
+
+
+def _is_anonymous(volume: str) -> bool:
+    return len(volume) == 64 and all(letter in "0123456789abcdef" for letter in volume)
+
+
+__all__ = ["death", "docker_restart", "docker_rm", "docker_start", "docker_stop", "fate", "standing"]

@@ -1,0 +1,160 @@
+"""Listing the files of the workspace."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Literal, TypeVar
+
+import anyio
+import anyio.to_thread
+from pydantic import Field
+
+from agentctl.core.errors import ToolError
+from agentctl.tools.files.paths import real_relative
+from agentctl.tools.files.private import PATH, hidden_now, identities, refuse_private
+from agentctl.tools.files.walk import SKIPPED, Entry, Walk
+from agentctl.tools.tables import cell, counted, parse_size, size, table
+from agentctl.tools.tool import Bench
+from agentctl.tools.typed import Arguments, typed
+
+
+class ListFiles(Arguments):
+    """Where to look, what for."""
+
+    path: str = Field(".", description="a folder of the workspace")
+    pattern: str = Field("*", description='names like "*.py"; with a slash, paths like "src/*.py"')
+    recursive: bool = True
+    kind: Literal["file", "folder", "any"] = "file"
+    sort: Literal["name", "size", "modified"] = "name"
+    min_size: str | None = Field(None, description='like "10MB"')
+    limit: int = Field(50, ge=1, le=1000)
+
+
+P = TypeVar("P", bound=Arguments)
+
+
+async def really(bench: Bench, arguments: P) -> P:
+    """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
+
+    Raises:
+        ToolError: it leads outside the workspace, or into what is agentctl's own.
+    """
+    if "path" not in arguments.model_fields_set:
+        return arguments
+    path: str = arguments.path  # type: ignore[attr-defined]
+    real = await anyio.to_thread.run_sync(real_relative, bench.workspace, path)
+    refuse_private(bench.workspace, bench.private, real)
+    return arguments.model_copy(update={"path": real})
+
+
+@typed(ListFiles, resolve=really, target=PATH)
+async def list_files(bench: Bench, arguments: ListFiles) -> str:
+    """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
+
+    Folders like .git and node_modules are only looked into when sizes are asked for.
+    """
+    return await anyio.to_thread.run_sync(_list, bench, arguments)
+
+
+def matcher(pattern: str) -> Callable[[Entry], bool]:
+    """Return what says whether an entry's name (with a slash in the pattern: its path) fits; ``**/`` is any depth."""
+    if pattern in ("", "*", "**", "**/*"):
+        return lambda _: True
+    if "/" not in pattern:
+        return lambda entry: fnmatchcase(entry.name, pattern)
+    plain = pattern.removeprefix("./")
+    flat = plain.replace("**/", "")
+    return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
+
+
+def _list(bench: Bench, wanted: ListFiles) -> str:
+    least = parse_size(wanted.min_size) if wanted.min_size is not None else 0
+    if least is None:
+        raise ToolError(
+            f'list_files: "min_size" is {wanted.min_size!r}, which is no size', hint='write "10MB" or "2GB"'
+        )
+    weighed = wanted.sort == "size" or wanted.min_size is not None
+    totals = wanted.kind == "folder" and weighed
+    walk = Walk(
+        bench.workspace,
+        wanted.path,
+        recursive=wanted.recursive or totals,
+        skipped=frozenset() if weighed else SKIPPED,
+        private=identities(bench.private),
+        hidden=hidden_now(bench),
+        tick=anyio.from_thread.check_cancelled,
+    )
+    fits = matcher(wanted.pattern)
+    count = weight = 0
+
+    def found() -> Iterator[tuple[Entry, int]]:
+        nonlocal count, weight
+        for entry, amount in _folders(walk, wanted.recursive) if totals else _plain(walk, wanted.kind):
+            if amount >= least and fits(entry):
+                count, weight = count + 1, weight + amount
+                yield entry, amount
+
+    orders: dict[str, Callable[[tuple[Entry, int]], tuple[object, ...]]] = {
+        "name": lambda pair: (pair[0].path,),
+        "size": lambda pair: (-pair[1], pair[0].path),
+        "modified": lambda pair: (-pair[0].status.st_mtime, pair[0].path),
+    }
+    shown = heapq.nsmallest(wanted.limit, found(), key=orders[wanted.sort])
+    rows = [
+        ("-" if entry.is_folder and not totals else size(amount), _when(entry), _shown(entry))
+        for entry, amount in shown
+    ]
+    noun = {"file": "file", "folder": "folder", "any": "entry"}[wanted.kind]
+    words = counted(count, noun, "entries" if noun == "entry" else None)
+    if not rows:
+        what = "" if wanted.pattern == "*" else f' matching "{cell(wanted.pattern)}"'
+        bound = f" of {wanted.min_size} or more" if wanted.min_size else ""
+        return "; ".join([f"No {noun}{what}{bound} in {cell(wanted.path)}", *walk.notes()])
+    tail = f"{len(rows)} of {words} shown" if count > len(rows) else words
+    tail += "" if wanted.kind != "file" else f", {size(weight)}"
+    return table((">size", "modified", wanted.kind), rows, most=300) + "\n" + "; ".join([tail, *walk.notes()])
+
+
+def _plain(walk: Walk, kind: str) -> Iterator[tuple[Entry, int]]:
+    for entry in walk:
+        if kind == "any" or entry.is_folder == (kind == "folder"):
+            yield entry, 0 if entry.is_folder else entry.status.st_size
+
+
+def _folders(walk: Walk, nested: bool) -> Iterator[tuple[Entry, int]]:
+    """Yield folders with the size of everything below; a file with several names counts once."""
+    folders: dict[str, Entry] = {}
+    totals: dict[str, int] = {}
+    linked: set[tuple[int, int]] = set()
+    depth: int | None = None
+    for entry in walk:
+        depth = entry.path.count("/") if depth is None else depth
+        if entry.is_folder:
+            if nested or entry.path.count("/") == depth:
+                folders[entry.path] = entry
+            continue
+        status = entry.status
+        if status.st_nlink > 1:
+            if (status.st_dev, status.st_ino) in linked:
+                continue
+            linked.add((status.st_dev, status.st_ino))
+        above = entry.path.rpartition("/")[0]
+        while above:
+            totals[above] = totals.get(above, 0) + status.st_size
+            above = above.rpartition("/")[0]
+    for path, folder in folders.items():
+        yield folder, totals.get(path, 0)
+
+
+def _when(entry: Entry) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.status.st_mtime))
+    except (ValueError, OverflowError, OSError):
+        return "?"
+
+
+def _shown(entry: Entry) -> str:
+    return entry.path + ("/" if entry.is_folder else "@" if entry.is_link else "")

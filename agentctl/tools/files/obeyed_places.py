@@ -1,0 +1,88 @@
+"""Who obeys a file of the workspace: by the list of names, and by how this machine is set up.
+
+A name alone does not tell everything. A folder is git's own because of what lies in it (a bare repository), git's
+configuration names files, a link with an obeyed name makes its target obeyed, and the running agentctl imports from the
+folders of its ``sys.path``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from agentctl.core.autorun import Obeyed, obeyed_by
+from agentctl.sandbox.import_path import import_folders, is_importable
+from agentctl.sandbox.select import configured_paths_in
+
+_GIT = Obeyed("never", "git")
+_GIT_PARTS = ("HEAD", "commondir", "objects", "refs")
+_SEVERITY = {"never": 2, "asks": 1, "reported": 0}
+_MOST_LINKS = 200
+
+
+def obeyed_in(workspace: Path, path: str) -> Obeyed | None:
+    """Return who would obey a file written at ``path``, or None.
+
+    ``path`` is relative to ``workspace``, the links on its way followed.
+    """
+    root = os.path.realpath(workspace)
+    if _is_in_git_folder(root, path):
+        return _GIT
+    found = [obeyed_by(path, also=configured_paths_in(workspace))]
+    if is_importable(path, import_folders(workspace)):
+        found.append(Obeyed("asks", "agentctl itself"))  # its next import of that name runs it, outside of the sandbox
+    found += _by_links(root, path)
+    return max(filter(None, found), key=lambda one: _SEVERITY[one.obeyed_class], default=None)
+
+
+def _is_in_git_folder(root: str, path: str) -> bool:
+    """Return whether the file lies in a folder that git takes for a repository, or would make one of a folder.
+
+    git finds a bare repository by what lies in it, whatever its name is, and runs what its configuration names.
+    """
+    above = obeyed_by(root.lstrip("/"))
+    if above == _GIT:
+        return True
+    folder = root
+    for part in path.split("/"):
+        names = {name for name in _GIT_PARTS if os.path.lexists(f"{folder}/{name}")}
+        names |= {name for name in _GIT_PARTS if name.casefold() == part.casefold()}
+        if "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= names):
+            return True
+        folder = f"{folder}/{part}"
+    return False
+
+
+def _by_links(root: str, path: str) -> Iterator[Obeyed]:
+    """Yield who obeys ``path`` because a link with an obeyed name leads to it, or to a folder around it.
+
+    Links are looked for in the workspace's top folder, and in the obeyed folders there.
+    """
+    real = f"{root}/{path}"
+    count = 0
+    for name, link in _links(root):
+        obeyed = obeyed_by(name)
+        if obeyed is None or obeyed.obeyed_class == "reported":
+            continue
+        count += 1
+        if count > _MOST_LINKS:
+            return
+        target = os.path.realpath(link)
+        if real == target or real.startswith(f"{target}/"):
+            yield obeyed
+
+
+def _links(root: str) -> Iterator[tuple[str, str]]:
+    """Yield the links in the top folder and in the obeyed folders there, each with its relative path."""
+    with suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield entry.name, entry.path
+            elif entry.is_dir() and obeyed_by(entry.name) is not None:
+                with suppress(OSError), os.scandir(entry.path) as inner:
+                    yield from ((f"{entry.name}/{one.name}", one.path) for one in inner if one.is_symlink())
+
+
+__all__ = ["obeyed_in"]

@@ -1,0 +1,209 @@
+"""No way out of the workspace: paths are resolved by the kernel beneath one folder, never by string comparison."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from agentctl.core.errors import ToolError
+
+_OPENAT2 = 437  # the same number on every Linux architecture but alpha
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
+_O_PATH: int = getattr(os, "O_PATH", os.O_RDONLY)
+_O_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | _O_PATH
+_MOST_LINKS, _MOST_TRIES = 40, 128
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def resolve_relative(workspace: Path, path: str | Path) -> str:
+    """Return ``path`` relative to ``workspace``; "." is the workspace itself.
+
+    A relative path starts at the workspace; an absolute one, or one with ``~``, must lie inside it. This only words the
+    path: what it really leads to is decided when ``open_beneath`` walks it.
+
+    Raises:
+        ToolError: empty, not a possible name, or outside the workspace.
+    """
+    given = os.fspath(path)
+    if not given or "\0" in given:
+        raise ToolError("the path is empty" if not given else "the path holds a NUL byte", hint="give a file's path")
+    try:
+        os.fsencode(given)
+    except UnicodeEncodeError as exc:
+        raise ToolError(f"no file can have this name: {given!a}", hint="give a file's path") from exc
+    root = os.path.abspath(workspace)  # noqa: PTH100 - links in it stay as they are named
+    wanted = os.path.join(root, os.path.expanduser(given))  # noqa: PTH111, PTH118
+    relative = os.path.relpath(wanted, root)
+    if ".." in given.split("/") or _climbs(relative):  # what .. means depends on the links before it
+        folder, name = os.path.split(wanted)
+        try:
+            real_root, real_folder = os.path.realpath(root), os.path.realpath(folder)
+        except OSError as exc:  # somebody changes a link at this moment
+            raise as_tool_error(exc, given) from exc
+        relative = os.path.relpath(os.path.join(real_folder, name), real_root)  # noqa: PTH118
+    if _climbs(relative):
+        raise _outside(given, root)
+    return relative
+
+
+def real_relative(workspace: Path, path: str | Path) -> str:
+    """Return where ``path`` leads, links followed, relative to ``workspace``; for rules to look at, not to trust.
+
+    Raises:
+        ToolError: empty, not a possible name, or outside the workspace.
+    """
+    root = os.path.realpath(workspace)
+    try:
+        real = os.path.realpath(os.path.join(root, resolve_relative(workspace, path)))  # noqa: PTH118
+    except OSError as exc:  # somebody changes a link at this moment
+        raise as_tool_error(exc, os.fspath(path)) from exc
+    relative = os.path.relpath(real, root)
+    if _climbs(relative):
+        raise as_tool_error(OSError(errno.EXDEV, "outside"), os.fspath(path))
+    return relative
+
+
+def _climbs(relative: str) -> bool:
+    return relative == ".." or relative.startswith("../")
+
+
+def _outside(given: str, root: str) -> ToolError:
+    return ToolError(
+        f"{given} is outside the workspace {root}", hint="use a path inside it, or choose another --workdir"
+    )
+
+
+def open_workspace(workspace: Path) -> int:
+    """Open the folder that everything stays beneath and return its descriptor.
+
+    Raises:
+        ToolError: it does not exist or may not be entered.
+    """
+    try:
+        return os.open(workspace, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise as_tool_error(exc, str(workspace)) from exc
+
+
+def open_beneath(root_fd: int, relative: str, flags: int, mode: int = 0) -> int:
+    """Open ``relative`` below the folder ``root_fd`` and return a descriptor (close-on-exec).
+
+    Symbolic links are followed only while they stay inside (``os.O_NOFOLLOW`` in ``flags`` refuses one as the last
+    part); links of /proc never. To read what a stranger may have put there, add ``os.O_NONBLOCK`` (a FIFO would
+    block) and check with ``os.fstat`` that it is a regular file.
+
+    Raises:
+        OSError: EXDEV when the path leads outside, else what ``open`` would say; ``as_tool_error`` words it.
+    """
+    flags |= os.O_CLOEXEC
+    if _kernel_resolves():
+        return _openat2(root_fd, relative, flags, mode)
+    return _walk(root_fd, relative, flags, mode)
+
+
+def as_tool_error(error: OSError, path: str) -> ToolError:
+    """Say in one sentence why ``path`` could not be opened or written, and what to do."""
+    sentence, hint = _REASONS.get(error.errno or 0, (f"{{path}}: {(error.strerror or str(error)).lower()}", ""))
+    return ToolError(sentence.format(path=path), hint=hint)
+
+
+_REASONS = {
+    errno.ENOENT: ("{path} does not exist", "check the name, or list the folder"),
+    errno.EACCES: ("no permission for {path}", "choose another file, or ask its owner"),
+    errno.EPERM: ("{path} may not be changed", "choose another file, or ask its owner"),
+    errno.EXDEV: ("{path} leads outside the workspace", "use a path inside it, or choose another --workdir"),
+    errno.ELOOP: ("{path} is a symbolic link that is not followed", "name the file that it points to"),
+    errno.ENOTDIR: ("a part of {path} is not a folder", "check the path, or list the folder"),
+    errno.EISDIR: ("{path} is a folder", "name a file in it"),
+    errno.ENOSPC: ("no space left on the disk of {path}", "free some space, then try again"),
+    errno.EDQUOT: ("the disk quota for {path} is used up", "free some space, then try again"),
+    errno.EFBIG: ("{path} would be larger than this process may write", "raise `ulimit -f`, or write less"),
+    errno.EROFS: ("the file system of {path} is read-only", "choose a folder that can be written"),
+    errno.ENAMETOOLONG: ("the name is too long: {path}", "choose a shorter name"),
+    errno.ENXIO: ("{path} is not a regular file", "only regular files are opened"),
+}
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def _kernel_resolves() -> bool:
+    """Try openat2 once: kernels before 5.6 lack it, and old container profiles forbid it (as EPERM)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(_openat2(root, ".", os.O_RDONLY | os.O_CLOEXEC, 0))
+        finally:
+            os.close(root)
+    except OSError:
+        return False
+    return True
+
+
+def _openat2(root_fd: int, relative: str, flags: int, mode: int) -> int:
+    how = _OpenHow(flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    for _ in range(_MOST_TRIES):
+        opened: int = _libc().syscall(
+            _OPENAT2,
+            ctypes.c_int(root_fd),
+            ctypes.c_char_p(os.fsencode(relative)),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        if opened >= 0:
+            return opened
+        code = ctypes.get_errno()
+        if code not in (errno.EAGAIN, errno.EINTR):  # EAGAIN: something was renamed while the kernel walked
+            break
+    raise OSError(code, os.strerror(code), relative)
+
+
+def _walk(root_fd: int, relative: str, flags: int, mode: int) -> int:
+    """Do by hand what openat2 does: one part after the other, each opened without following links."""
+    if relative.startswith("/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
+    parts, links = [part for part in reversed(relative.split("/")) if part not in ("", ".")], 0
+    folders = [os.dup(root_fd)]
+    try:
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                if len(folders) == 1:
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
+                os.close(folders.pop())
+                continue
+            last = not parts
+            target = None if last and flags & os.O_NOFOLLOW else _link(folders[-1], part)
+            if target is not None:
+                links += 1
+                if links > _MOST_LINKS or target.startswith("/"):
+                    code = errno.EXDEV if target.startswith("/") else errno.ELOOP
+                    raise OSError(code, os.strerror(code), relative)
+                parts += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
+            elif last:
+                return os.open(part, flags | os.O_NOFOLLOW, mode, dir_fd=folders[-1])
+            else:
+                folders.append(os.open(part, _O_FOLDER, dir_fd=folders[-1]))
+        return os.open(".", flags, mode, dir_fd=folders[-1])
+    finally:
+        for folder in folders:
+            os.close(folder)
+
+
+def _link(folder: int, name: str) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None

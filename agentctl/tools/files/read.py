@@ -1,0 +1,283 @@
+"""Reading the files of the workspace and of the run, whatever their size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+
+import anyio
+import anyio.to_thread
+from pydantic import Field
+
+from agentctl.context.truncation import Excerpt, Origin, Parted, end_of_character, parted
+from agentctl.core.errors import ToolError
+from agentctl.journal.artifacts import PREFIX, open_kept
+from agentctl.sandbox.output import looks_binary
+from agentctl.tools.files.list import really
+from agentctl.tools.files.private import PATH, hidden_now
+from agentctl.tools.files.walk import opened
+from agentctl.tools.tables import cell, counted, size
+from agentctl.tools.tool import Bench
+from agentctl.tools.typed import Arguments, typed
+
+SHOWN_BYTES = 60 * 1024
+_BLOCK = 1024 * 1024
+_COUNTED_BYTES = 256 * _BLOCK  # the lines of a larger file are not counted unasked
+_MARK_BYTES = 2048  # more than a mark has, unless its path is longer
+_CONTINUES = bytes(range(0x80, 0xC0))  # the later bytes of a UTF-8 character
+
+
+class ReadFile(Arguments):
+    """Which file, and which part of it."""
+
+    path: str = Field(description="a file of the workspace, or run:NAME")
+    first: int | None = Field(None, ge=1, le=100_000, description="only the first N lines")
+    last: int | None = Field(None, ge=1, le=100_000, description="only the last N lines")
+    from_line: int | None = Field(None, ge=1)
+    to_line: int | None = Field(None, ge=1)
+    from_byte: int | None = Field(None, ge=0)
+    count_lines: bool = Field(False, description="only the number of lines")
+
+
+async def _resolved(bench: Bench, arguments: ReadFile) -> ReadFile:
+    """Return the arguments with the path that theirs leads to; a file of the run is named as it is.
+
+    Raises:
+        ToolError: it leads outside the workspace, or into what is agentctl's own.
+    """
+    if arguments.path.startswith(PREFIX):
+        return arguments
+    real = await really(bench, arguments)
+    if real.path.startswith(PREFIX):  # a file of the workspace, whatever its name
+        return real.model_copy(update={"path": f"./{real.path}"})
+    return real
+
+
+@typed(ReadFile, resolve=_resolved, target=PATH)
+async def read_file(bench: Bench, arguments: ReadFile) -> str:
+    """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
+    _refuse_nonsense(arguments)
+    return await anyio.to_thread.run_sync(_read, bench, arguments)
+
+
+def _refuse_nonsense(wanted: ReadFile) -> None:
+    ranged = wanted.from_line is not None or wanted.to_line is not None
+    ends = wanted.first is not None or wanted.last is not None
+    if ranged + ends + (wanted.from_byte is not None) + wanted.count_lines > 1:
+        if wanted.count_lines and ends and not ranged and wanted.from_byte is None:
+            return  # only the count is told
+        raise ToolError(
+            "read_file: from_line and to_line, first and last, from_byte and count_lines exclude each other",
+            hint="give one of them: from_line=41, to_line=140",
+        )
+    if wanted.from_line is not None and wanted.to_line is not None and wanted.to_line < wanted.from_line:
+        raise ToolError(
+            f"read_file: to_line={wanted.to_line} comes before from_line={wanted.from_line}",
+            hint="the lines count from 1, and both are read",
+        )
+
+
+@contextmanager
+def _opened(bench: Bench, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+    if not path.startswith(PREFIX):
+        with opened(bench.workspace, path, hidden_now(bench)) as found:
+            yield found
+        return
+    with open_kept(bench.kept, path) as handle:
+        yield handle, os.fstat(handle.fileno())
+
+
+def _read(bench: Bench, wanted: ReadFile) -> str:
+    with _opened(bench, wanted.path) as (handle, status):
+        if wanted.count_lines:
+            lines = count_lines(handle)
+            return f"{counted(lines, 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
+        if wanted.from_byte is not None:
+            return _from_byte(handle, wanted, status.st_size)
+        if wanted.from_line is not None or wanted.to_line is not None:
+            return _from_line(handle, wanted, status.st_size)
+        ends = wanted.first is not None or wanted.last is not None
+        if not ends and SHOWN_BYTES < status.st_size <= _COUNTED_BYTES:
+            return _ends(handle, wanted.path, status.st_size)
+        parts = []
+        if wanted.first is not None:
+            parts.append(first_lines(handle, wanted.first))
+        if wanted.last is not None:
+            parts.append(last_lines(handle, wanted.last))
+        if not parts:
+            parts.append(whole(handle))
+        data = [part.encode("utf-8", "surrogateescape") for part in parts]
+        if any(map(looks_binary, data)):
+            return f"<binary, {status.st_size} bytes>"
+        shown = "\n…\n".join(piece.decode(errors="backslashreplace") for piece in data)
+        if not any(parts):
+            return f"{cell(wanted.path)} is empty."
+        if not ends and status.st_size <= SHOWN_BYTES:
+            return Excerpt.of(shown, Origin(wanted.path)) if _exact(data[0], shown) else shown
+        return shown
+
+
+def _from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
+    """Return lines of a file of any size, found by counting; what is too long to show ends with how to go on."""
+    if not total:
+        return f"{cell(wanted.path)} is empty."
+    first = wanted.from_line or 1
+    start = line_start(handle, first)
+    if start is None:
+        handle.seek(0)
+        lines = count_lines(handle)
+        raise ToolError(
+            f"{cell(wanted.path)} has {counted(lines, 'line')}; from_line is {first}", hint="read an earlier part"
+        )
+    handle.seek(start)
+    data = handle.read(SHOWN_BYTES + 1)
+    wanted_lines = None if wanted.to_line is None else wanted.to_line - first + 1
+    if wanted_lines is not None and data.count(b"\n") >= wanted_lines:
+        data = b"".join(line + b"\n" for line in data.split(b"\n", wanted_lines)[:wanted_lines])
+    origin = Origin(wanted.path, first, start, onward=True, last=wanted.to_line)
+    return _shown(data, origin, total)
+
+
+def _from_byte(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
+    start = wanted.from_byte or 0
+    if start >= total:
+        raise ToolError(f"{cell(wanted.path)} has {counted(total, 'byte')}; from_byte is {start}", hint="begin earlier")
+    handle.seek(start)
+    data = handle.read(SHOWN_BYTES + 4)
+    skipped = next((place for place in range(4) if data[place : place + 1] < b"\x80" or data[place] >= 0xC0), 0)
+    start, data = start + skipped, data[skipped : skipped + SHOWN_BYTES + 1]
+    return _shown(data, Origin(wanted.path, None, start, onward=True), total)
+
+
+def _shown(data: bytes, origin: Origin, total: int) -> str:
+    """Return a part of a file for reading, cut where it is too long."""
+    end = len(data) if len(data) <= SHOWN_BYTES else end_of_character(data, SHOWN_BYTES)
+    if looks_binary(data[:end]):
+        return f"<binary, {total} bytes>"
+    text = data[:end].decode(errors="backslashreplace")
+    exact = _exact(data[:end], text)
+    if end < len(data):
+        text = parted(data, origin).cut(SHOWN_BYTES)
+    text = text.removesuffix("\n")
+    return Excerpt.of(text, origin) if exact else text
+
+
+def _ends(handle: BufferedReader, path: str, total: int) -> str:
+    """Return a file that is too long to show without its middle, and what to call to read on in it."""
+    half = SHOWN_BYTES // 2
+    data = handle.read(half + 1)
+    head = _to_line_end(data[: end_of_character(data, half)])
+    handle.seek(total - half)
+    tail = handle.read(half)
+    newline = tail.find(b"\n") + 1
+    begun = 0 < newline < len(tail)
+    tail = tail[newline:] if begun else tail[len(tail) - len(tail.lstrip(_CONTINUES)) :]
+    if looks_binary(head) or looks_binary(tail):
+        return f"<binary, {total} bytes>"
+    characters, newlines = _between(handle, len(head), total - len(tail))
+    before = head.count(b"\n")
+    to = before + newlines + (not begun)
+    lines = before + newlines + tail.count(b"\n") + (not tail.endswith(b"\n"))
+    raw = len(head) + len(tail)
+    head, tail = (part.decode("utf-8", "backslashreplace").encode() for part in (head, tail))
+    byte = None if head.endswith(b"\n") or len(head) + len(tail) > raw else len(head)
+    found = Parted(head, tail, Origin(path), characters, before + 1, to, lines, byte, begun)
+    shown = found._replace(span=max(1, before)).cut(SHOWN_BYTES + _MARK_BYTES)  # to read on by as much as is shown
+    return Excerpt.of(shown.removesuffix("\n"), found.origin, found)
+
+
+def _between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
+    """Return how many characters and how many line ends are between two places, in bounded memory."""
+    handle.seek(start)
+    characters, newlines = 0, 0
+    while start < end and (block := handle.read(min(_BLOCK, end - start))):
+        characters += len(block.translate(None, _CONTINUES))
+        newlines += block.count(b"\n")
+        start += len(block)
+        anyio.from_thread.check_cancelled()
+    return characters, newlines
+
+
+def _exact(data: bytes, text: str) -> bool:
+    """Say whether places in the text are places in the file."""
+    return text.encode("utf-8", "surrogatepass") == data
+
+
+def line_start(handle: BufferedReader, line: int) -> int | None:
+    """Return the byte at which a line (from 1) begins, in bounded memory; None: there is no such line."""
+    handle.seek(0)
+    missing, at = line - 1, 0
+    for block in iter(lambda: handle.read(_BLOCK), b""):
+        here = block.count(b"\n") if missing else 0
+        if missing <= here:
+            place = -1
+            for _ in range(missing):
+                place = block.index(b"\n", place + 1)
+            if at + place + 1 < at + len(block) or handle.peek(1):
+                return at + place + 1
+            return None
+        missing, at = missing - here, at + len(block)
+        anyio.from_thread.check_cancelled()
+    return None
+
+
+def whole(handle: BufferedReader) -> str:
+    """Return a file's text, the middle left out of one that is too long to show; undecodable bytes as surrogates."""
+    head = handle.read(SHOWN_BYTES + 1)
+    if len(head) <= SHOWN_BYTES:
+        return _text(head).removesuffix("\n")
+    total = handle.seek(0, os.SEEK_END)
+    head = _to_line_end(head[: SHOWN_BYTES // 2])
+    handle.seek(max(len(head), total - SHOWN_BYTES // 2))
+    tail = handle.read(SHOWN_BYTES // 2)
+    tail = tail[tail.find(b"\n") + 1 :] or tail
+    left = max(0, total - len(head) - len(tail))
+    go_on = head.count(b"\n") + 1
+    mark = f"… {left:,} of {total:,} bytes left out: read on with from_line={go_on}, or search it …"
+    return f"{_text(head).rstrip()}\n{mark}\n{_text(tail)}".removesuffix("\n")
+
+
+def first_lines(handle: BufferedReader, count: int) -> str:
+    """Return the first ``count`` lines, at most ``SHOWN_BYTES`` of them, with a line that says when they were cut."""
+    handle.seek(0)
+    data = handle.read(SHOWN_BYTES + 1)
+    lines = data.split(b"\n")
+    if len(lines) > count:
+        return _text(b"\n".join(lines[:count]))
+    if len(data) <= SHOWN_BYTES:
+        return _text(data).removesuffix("\n")
+    kept = _to_line_end(data[:SHOWN_BYTES])
+    return f"{_text(kept).rstrip()}\n… cut after {SHOWN_BYTES // 1024} KB of the first {count:,} lines …"
+
+
+def last_lines(handle: BufferedReader, count: int) -> str:
+    """Return the last ``count`` lines, read from the end, at most ``SHOWN_BYTES`` of them."""
+    total = handle.seek(0, os.SEEK_END)
+    handle.seek(max(0, total - SHOWN_BYTES))
+    data = handle.read(SHOWN_BYTES)
+    lines = data.removesuffix(b"\n").split(b"\n")
+    if len(lines) > count:
+        return _text(b"\n".join(lines[-count:]))
+    if total <= SHOWN_BYTES:
+        return _text(b"\n".join(lines))
+    kept = b"\n".join(lines[1:]) or lines[0]
+    return f"… only the last {SHOWN_BYTES // 1024} KB of the last {count:,} lines …\n{_text(kept)}"
+
+
+def count_lines(handle: BufferedReader) -> int:
+    """Count lines in bounded memory; a last line without a newline is one too."""
+    lines, last = 0, b"\n"
+    for block in iter(lambda: handle.read(_BLOCK), b""):
+        lines, last = lines + block.count(b"\n"), block[-1:]
+        anyio.from_thread.check_cancelled()
+    return lines + (last != b"\n")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _to_line_end(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1] or data

@@ -1,0 +1,291 @@
+"""Looking around inside the workspace: only regular files opened, walks with an end, no link followed out."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentctl.core.errors import ToolError
+from agentctl.core.text import did_you_mean
+from agentctl.sandbox.mount_table import is_kernel_file
+from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
+from agentctl.tools.files.private import Identities, refuse_denied
+
+if TYPE_CHECKING:
+    from agentctl.sandbox.denied_paths import Found
+
+SKIPPED = frozenset(
+    {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".cache", ".hypothesis"}
+    | {".mypy_cache", ".pytest_cache", ".ruff_cache"}
+)
+MOST_ENTRIES = 200_000
+MOST_SECONDS = 10.0
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something found on a walk; ``path`` is relative to the workspace."""
+
+    path: str
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_folder(self) -> bool:
+        """A real folder, not a link to one."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """A regular file, not a link to one."""
+        return stat.S_ISREG(self.status.st_mode)
+
+    @property
+    def is_link(self) -> bool:
+        """A symbolic link."""
+        return stat.S_ISLNK(self.status.st_mode)
+
+
+@contextmanager
+def opened(workspace: Path, path: str, hidden: Found | None = None) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+    """Open a regular file of the workspace for reading; a pipe or a device is refused without touching it.
+
+    Raises:
+        ToolError: ``hidden`` by a deny rule, outside, missing (with near names), no regular file, no permission.
+    """
+    relative = resolve_relative(workspace, path)
+    root = open_workspace(workspace)
+    try:
+        try:
+            handle = open_regular(root, relative)
+        except FileNotFoundError as exc:
+            raise ToolError(f"{path} does not exist", hint=_instead(root, relative)) from exc
+        except OSError as exc:
+            raise as_tool_error(exc, path) from exc
+    finally:
+        os.close(root)
+    with handle:
+        refuse_denied(hidden, relative, handle.fileno())
+        yield handle, os.fstat(handle.fileno())
+
+
+def open_regular(root: int, relative: str) -> BufferedReader:
+    """Open a regular file beneath ``root``; it is looked at before it is opened, as opening a device can act.
+
+    Raises:
+        OSError: it cannot be opened.
+        ToolError: it is something else than a regular file.
+    """
+    look = open_beneath(root, relative, _LOOK)
+    try:
+        _must_be_regular(look, relative)
+    finally:
+        os.close(look)
+    handle = open(open_beneath(root, relative, _READ), "rb")  # noqa: PTH123, SIM115 - a descriptor
+    try:
+        _must_be_regular(handle.fileno(), relative)
+    except ToolError:
+        handle.close()
+        raise
+    return handle
+
+
+def _must_be_regular(descriptor: int, path: str) -> None:
+    status = os.fstat(descriptor)
+    # Asked of the file system itself: a second /proc, mounted in the workspace, is another device than the first.
+    if stat.S_ISREG(status.st_mode) and not is_kernel_file(descriptor, status):
+        return
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "a file of the kernel")
+    raise ToolError(
+        f"{path} is {kind}, not a regular file", hint="list it with list_files" if kind == "a folder" else ""
+    )
+
+
+def real_folder(workspace: Path, path: str) -> Path:
+    """Return the real path of a folder of the workspace.
+
+    Raises:
+        ToolError: outside, missing, or no folder.
+    """
+    relative = resolve_relative(workspace, path)
+    root = open_workspace(workspace)
+    try:
+        folder = open_beneath(root, relative, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        try:
+            real = Path(os.path.realpath(workspace / relative))
+            if not os.path.samestat(os.fstat(folder), real.stat()):
+                raise ToolError(f"{path} changed while it was looked at", hint="try again")
+            return real
+        finally:
+            os.close(folder)
+    except FileNotFoundError as exc:
+        raise ToolError(f"{path} does not exist", hint=_instead(root, relative)) from exc
+    except OSError as exc:
+        raise as_tool_error(exc, path) from exc
+    finally:
+        os.close(root)
+
+
+class Walk:
+    """Everything below a folder, depth first, names in order; says afterwards what was left out, and why.
+
+    ``private`` folders are not there at all, nor is what deny rules have ``hidden``.
+    """
+
+    def __init__(
+        self,
+        workspace: Path,
+        path: str,
+        *,
+        recursive: bool = True,
+        skipped: frozenset[str] = SKIPPED,
+        private: Identities = frozenset(),
+        hidden: Found | None = None,
+        entries: int = MOST_ENTRIES,
+        seconds: float = MOST_SECONDS,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.cut = ""
+        self._end = math.inf
+        self.unreadable = 0
+        self.not_entered: set[str] = set()
+        self._workspace, self._path, self._recursive = workspace, path, recursive
+        self._private, self._hidden, self.denied = private, hidden, 0
+        self._devices: dict[int, bool] = {}
+        self._skipped, self._left, self._seconds, self._tick = skipped, entries, seconds, tick
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield what is there. ``tick`` is called between folders and may raise to end the walk.
+
+        Raises:
+            ToolError: the folder to start from cannot be read, or is hidden by a deny rule.
+        """
+        start = resolve_relative(self._workspace, self._path)
+        if self._hidden is not None:
+            refuse_denied(self._hidden, real_relative(self._workspace, start))
+        self._end = time.monotonic() + self._seconds
+        root = open_workspace(self._workspace)
+        try:
+            yield from self._below(root, start)
+        finally:
+            os.close(root)
+
+    def opener(self) -> int:
+        """Open the workspace again, for ``open_regular`` on the entries; the caller closes it."""
+        return open_workspace(self._workspace)
+
+    def over(self) -> bool:
+        """Say whether the time is up, and note it."""
+        if time.monotonic() > self._end:
+            self.cut = self.cut or f"stopped after {self._seconds:g} s"
+        return bool(self.cut)
+
+    def notes(self) -> list[str]:
+        """Return what was left out, in words."""
+        said = [f"not looked into: {', '.join(sorted(self.not_entered))}"] if self.not_entered else []
+        if self.unreadable:
+            said.append(f"{self.unreadable} could not be read")
+        if self.denied:
+            said.append(f"{self.denied} left out by a deny rule of the user")
+        return [*said, *([f"incomplete: {self.cut}"] if self.cut else [])]
+
+    def _below(self, root: int, start: str) -> Iterator[Entry]:
+        pending = [start]
+        while pending and not self.over():
+            self._tick()
+            folder = pending.pop()
+            try:
+                found = self._listed(root, folder)
+            except OSError as exc:
+                if folder == start:
+                    if isinstance(exc, FileNotFoundError):
+                        raise ToolError(f"{self._path} does not exist", hint=_instead(root, start)) from exc
+                    if exc.errno == errno.ENOTDIR:
+                        raise ToolError(f"{self._path} is not a folder", hint="read it with read_file") from exc
+                    raise as_tool_error(exc, self._path) from exc
+                self.unreadable += 1
+                continue
+            deeper = []
+            for entry in found:
+                if (entry.status.st_dev, entry.status.st_ino) in self._private:
+                    self.not_entered.add(entry.name)
+                    continue
+                if self._hidden is not None and self._hidden.hides_entry(entry.path, entry.status):
+                    self.denied += 1
+                    continue
+                yield entry
+                if self._recursive and entry.is_folder:
+                    if entry.name in self._skipped:
+                        self.not_entered.add(entry.name)
+                    else:
+                        deeper.append(entry.path)
+            pending += reversed(deeper)
+
+    def _is_of_the_kernel(self, folder: int) -> bool:
+        """Say whether an open folder lies in a file system of the kernel; each device is asked once."""
+        status = os.fstat(folder)
+        if status.st_dev not in self._devices:
+            self._devices[status.st_dev] = is_kernel_file(folder, status)
+        return self._devices[status.st_dev]
+
+    def _listed(self, root: int, folder: str) -> list[Entry]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
+        handle = open_beneath(root, folder, flags)
+        try:
+            if self._is_of_the_kernel(handle):
+                self.not_entered.add(folder.rpartition("/")[2])
+                return []
+            with os.scandir(handle) as found:
+                names = list(islice(found, self._left + 1))
+                if len(names) > self._left:
+                    names.pop()
+                    self.cut = f"stopped after {MOST_ENTRIES:,} entries" if self._left else "stopped: too many entries"
+                self._left -= len(names)
+                entries = []
+                for one in names:
+                    try:
+                        status = one.stat(follow_symlinks=False)
+                    except OSError:
+                        self.unreadable += 1
+                        continue
+                    path = one.name if folder == "." else f"{folder}/{one.name}"
+                    entries.append(Entry(path, one.name, status))
+                return sorted(entries, key=lambda entry: entry.name)
+        finally:
+            os.close(handle)
+
+
+def _instead(root: int, relative: str) -> str:
+    """Return a near name in the same folder, else a file of the same name elsewhere."""
+    folder, _, name = relative.rpartition("/")
+    try:
+        handle = open_beneath(root, folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+    except OSError:
+        return "list the folder with list_files"
+    try:
+        with os.scandir(handle) as found:
+            near = did_you_mean(name, [one.name for one in islice(found, 5000)])
+    finally:
+        os.close(handle)
+    if not near:
+        return "list the folder with list_files"
+    return f'did you mean "{folder}/{near[14:]}' if folder else near

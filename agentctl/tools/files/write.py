@@ -1,0 +1,238 @@
+"""A file written whole or not at all, and never outside the workspace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio.to_thread
+from pydantic import Field
+
+from agentctl.core.errors import ToolError, UsageError
+from agentctl.core.files import put_whole
+from agentctl.core.framing import unescape_notices
+from agentctl.core.text import Redactor, safe_text
+from agentctl.protocols import FileNotice, Reply
+from agentctl.sandbox.mount_table import is_kernel_file
+from agentctl.sandbox.select import is_a_projects_folder
+from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
+from agentctl.tools.files.private import PATH, hidden_now, program_in, refuse_denied, refuse_private
+from agentctl.tools.files.walk import open_regular
+from agentctl.tools.tables import cell, counted
+from agentctl.tools.tool import Bench
+from agentctl.tools.typed import Arguments, typed
+
+_MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
+
+if TYPE_CHECKING:
+    from agentctl.core.autorun import Obeyed
+
+
+class WriteFile(Arguments):
+    """Which file, and what shall be in it."""
+
+    path: str = Field(min_length=1, description="a file of the workspace")
+    text: str = Field(description="all that shall be in it")
+
+
+class _Written(NamedTuple):
+    path: Path
+    old_bytes: int | None
+
+
+async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
+    real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
+    refuse_private(bench.workspace, (*bench.private, *program_in(bench.workspace)), real)
+    arguments = arguments.model_copy(update={"path": real})
+    await anyio.to_thread.run_sync(_restored, bench, arguments)  # nobody is asked about what will be refused
+    return arguments
+
+
+def _contained(bench: Bench) -> bool:
+    """Whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
+    return is_a_projects_folder(bench.workspace)
+
+
+async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
+    from agentctl.tools.files.obeyed_places import obeyed_in  # noqa: PLC0415 - a long table, needed when something is written
+
+    return await anyio.to_thread.run_sync(obeyed_in, bench.workspace, arguments.path)
+
+
+@typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
+async def write_file(bench: Bench, arguments: WriteFile) -> str:
+    """Write a text file of the workspace whole, in place of what is there; missing folders are made.
+
+    Keep [redacted:...] marks as read: the secrets of that file are put back.
+    """
+    text = await anyio.to_thread.run_sync(_restored, bench, arguments)
+    written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments, text)
+    lines = text.count("\n") + (not text.endswith("\n") and text != "")
+    was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
+    size = counted(len(text.encode()), "byte")
+    said = f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
+    obeyed = await _obeyed(bench, arguments)
+    return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
+
+
+def _write_allowed(bench: Bench, arguments: WriteFile, text: str) -> _Written:
+    if bench.denied is not None:
+        refuse_denied(hidden_now(bench), _target(bench.workspace, arguments.path))
+    return _write(arguments.path, text, bench.workspace)
+
+
+def _restored(bench: Bench, arguments: WriteFile) -> str:
+    """Return what is written: the text, with the secrets of the file that it replaces in place of their marks.
+
+    Raises:
+        ToolError: a mark names no secret of that file, or several.
+    """
+    text = arguments.text
+    if "[" not in text and "\\" not in text:
+        return text
+    original = _original(bench.workspace, arguments.path)
+    restored = (bench.redactor or Redactor()).restore(text, original)
+    return unescape_notices(restored, original)
+
+
+def _original(workspace: Path, path: str) -> str:
+    """Return the text of the file as tools show it, before secrets are taken out; empty where there is none to read."""
+    try:
+        root = open_workspace(workspace)
+        try:
+            with open_regular(root, resolve_relative(workspace, path)) as handle:
+                data = handle.read(_MOST_ORIGINAL)
+        finally:
+            os.close(root)
+    except (OSError, ToolError):
+        return ""
+    return safe_text(data.decode("utf-8", "backslashreplace"))
+
+
+def _target(workspace: Path, path: str) -> str:
+    """Return the path of the file as it will be written, links before its name followed.
+
+    Raises:
+        ToolError: outside the workspace, or a folder.
+    """
+    relative = resolve_relative(workspace, path)
+    if relative == "." or path.endswith("/"):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), path)
+    folder, _, name = relative.rpartition("/")
+    above = real_relative(workspace, folder or ".")
+    return name if above == "." else f"{above}/{name}"
+
+
+async def write_file_async(path: str | Path, text: str, *, workspace: Path | None = None) -> Path:
+    """Write ``text`` as UTF-8 to a file below ``workspace`` (the current folder) and return its absolute path.
+
+    Missing folders are made. The file appears whole, on disk, in place of the old one, whose permissions it keeps;
+    after an error the old one is untouched. Links are followed only inside the workspace, and never as the last part.
+
+    Raises:
+        ToolError: the path leads outside, is no plain file, or cannot be written; with the cure.
+        UsageError: an argument is not a path or not a text.
+
+    >>> import anyio
+    >>> from agentctl import write_file_async
+    >>> path = anyio.run(write_file_async, "notes/today.txt", "inside the current folder, or not at all")
+    >>> path.read_text()
+    'inside the current folder, or not at all'
+    """
+    _check(path, text)
+    written = await anyio.to_thread.run_sync(_write, path, text, workspace)  # not left when cancelled: all or nothing
+    return written.path
+
+
+def _check(path: object, text: object) -> None:
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"path is {path!r}", hint="give a string or a Path")
+    if not isinstance(text, str):
+        raise UsageError(f"text is of type {type(text).__name__}", hint="give a string; bytes need decoding first")
+
+
+def _write(path: str | Path, text: str, workspace: Path | None) -> _Written:
+    workspace = Path.cwd() if workspace is None else workspace
+    relative = resolve_relative(workspace, path)
+    if relative == "." or os.fspath(path).endswith("/"):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), str(path))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as exc:
+        raise ToolError(f"the text for {path} is not Unicode: half a pair at {exc.start}", hint="remove it") from exc
+    parent, _, name = relative.rpartition("/")
+    root = open_workspace(workspace)
+    try:
+        folder = _open_folder(root, parent or ".")
+        try:
+            old = _replace(folder, name, relative, data)
+        finally:
+            os.close(folder)
+    except OSError as exc:
+        raise as_tool_error(exc, relative) from exc
+    finally:
+        os.close(root)
+    return _Written(workspace.absolute() / relative, None if old is None else old.st_size)
+
+
+def _open_folder(root: int, relative: str) -> int:
+    """Open a folder, making what is missing of it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return open_beneath(root, relative, flags)
+    except FileNotFoundError:
+        if relative == ".":
+            raise
+    parent, _, name = relative.rpartition("/")
+    above = _open_folder(root, parent or ".")
+    try:
+        if is_kernel_file(above, os.fstat(above)):  # a folder made there acts: a control group, a configuration
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), relative)
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+        os.fsync(above)
+    finally:
+        os.close(above)
+    return open_beneath(root, relative, flags)
+
+
+def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result | None:
+    """Put ``data`` in place of what is there; return what was."""
+    old = _existing(folder, name, shown)
+
+    def as_before(new: int) -> None:
+        if old is not None:
+            if os.geteuid() == 0:
+                os.fchown(new, old.st_uid, old.st_gid)
+            os.fchmod(new, stat.S_IMODE(old.st_mode))
+
+    put_whole(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
+    os.fsync(folder)
+    return old
+
+
+def _existing(folder: int, name: str, shown: str) -> os.stat_result | None:
+    """Return what stands there now, or refuse to replace it."""
+    try:
+        old = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(old.st_mode):
+        raise as_tool_error(OSError(errno.ELOOP, "link"), shown)
+    if stat.S_ISDIR(old.st_mode):
+        raise as_tool_error(OSError(errno.EISDIR, "folder"), shown)
+    if not stat.S_ISREG(old.st_mode):
+        raise ToolError(f"{shown} is not a regular file", hint="choose another name")
+    if old.st_nlink > 1:
+        raise ToolError(
+            f"{shown} has {old.st_nlink} names (hard links); the others would keep the old text",
+            hint="write to a new file, or delete this name first",
+        )
+    if old.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise ToolError(f"{shown} runs with its owner's rights (setuid)", hint="write to a new file")
+    os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder))  # may we?
+    return old

@@ -1,0 +1,79 @@
+"""Plain columns for people and models alike: aligned cells, sizes and spans in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from agentctl.core.text import safe_text
+
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE)
+
+
+def cell(value: object, most: int = 120) -> str:
+    """Return ``value`` as one safe line of at most ``most`` characters; nothing becomes ``-``."""
+    if value is None or value == "":
+        return "-"
+    text = safe_text(str(value)[: most + 1].replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r"))
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, most: int = 120) -> str:
+    """Return aligned columns below a header line; a name that starts with ``>`` aligns its column to the right."""
+    right = [name.startswith(">") for name in header]
+    lines = [[name.removeprefix(">") for name in header], *([cell(value, most) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def facts(pairs: Iterable[tuple[str, object]], *, most: int = 300) -> str:
+    """Return ``name  value`` lines, aligned; a pair without a value is left out."""
+    shown = [(name, cell(value, most)) for name, value in pairs if value is not None and value != ""]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in shown)
+
+
+def size(count: float | None) -> str:
+    """Return bytes in words: ``12.3 GB``, where 1 KB is 1024 bytes."""
+    if count is None:
+        return "-"
+    amount, sign = abs(float(count)), "-" if count < 0 else ""
+    if amount < 1024:
+        return f"{sign}{amount:.0f} B"
+    unit = 0
+    while amount >= 1023.95 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{sign}{amount:.1f} {_UNITS[unit]}"
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that ``10MB``, ``1.5 GB``, ``512k`` or ``300`` mean (1 KB is 1024 bytes), or None."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        return None
+    power = "bkmgtpe".index(match[2].lower() or "b")
+    return int(float(match[1]) * 1024**power)
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its two largest units: ``3 d 4 h``, ``2 h 5 min``, ``12 s``."""
+    left, parts = max(0, int(seconds)), []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return ``1 file``, ``3 files``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
