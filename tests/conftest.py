@@ -7,7 +7,15 @@ from pathlib import Path
 import hypothesis  # noqa: F401 - loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
 
-pytest_plugins = ["tests.engine_plugin", "tests.wire.plugin"]
+pytest_plugins = [
+    "tests.support.command_line",
+    "tests.support.engine",
+    "tests.support.large_results",
+    "tests.support.ledger.fixtures",
+    "tests.support.processes",
+    "tests.support.screen.terminals",
+    "tests.support.wire.plugin",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

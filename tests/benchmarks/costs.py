@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from agentctl.ledger.database import Store  # noqa: E402 - the tests are no package of the path
-from tests.ledger.many_rows import EVEN, fill  # noqa: E402
+from tests.support.ledger.many_rows import EVEN, fill  # noqa: E402
 
 
 def seconds(words: list[str], state: Path) -> float:

@@ -24,7 +24,7 @@ from agentctl.core.pricing import ModelFacts  # noqa: E402
 from agentctl.providers.tokenizers import gauge_for, measure_for  # noqa: E402
 from agentctl.runner.conversation import Conversation  # noqa: E402 - the tests are no package of the path
 from agentctl.runner.plan import Plan  # noqa: E402
-from tests.counting.parts import TEXTS, TOOLS, turns  # noqa: E402
+from tests.support.counting import TEXTS, TOOLS, turns  # noqa: E402
 
 FACTS = ModelFacts("openai", "gpt-4o", context_window=1_000_000)
 MODELS = ("gpt-4o", "claude-opus-4-7", "llama3.1", "qwen2.5")

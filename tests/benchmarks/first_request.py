@@ -16,7 +16,7 @@ from statistics import median
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.wire.server import Answer, WireServer  # noqa: E402 - the tests are no package of the path
+from tests.support.wire.server import Answer, WireServer  # noqa: E402 - the tests are no package of the path
 
 PLAIN = """
 import sys, litellm

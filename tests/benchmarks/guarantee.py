@@ -56,7 +56,7 @@ from agentctl.runner.orchestrator import Orchestrator  # noqa: E402
 from agentctl.runner.plan import Plan  # noqa: E402
 from agentctl.runner.routing import ranked_tools  # noqa: E402
 from agentctl.tools.toolbox import toolbox  # noqa: E402
-from tests.loop.parts import Box, Deed, Diary  # noqa: E402
+from tests.support.loop import Box, Deed, Diary  # noqa: E402
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 TASK = "Why does the web container restart every night, and what has to change so that it stops? Look at all of it."

@@ -41,8 +41,8 @@ from agentctl.ledger.check import check  # noqa: E402
 from agentctl.ledger.database import Store  # noqa: E402
 from agentctl.ledger.report import costs_window  # noqa: E402
 from agentctl.ledger.transactions import Book  # noqa: E402
-from tests.ledger.many_rows import BIG, fill  # noqa: E402
-from tests.ledger.spender import FACTS  # noqa: E402
+from tests.support.ledger.many_rows import BIG, fill  # noqa: E402
+from tests.support.ledger.spender import FACTS  # noqa: E402
 
 CROWD = 16
 KEEPERS = 8  # other runs that keep something for a last answer

@@ -22,7 +22,7 @@ from agentctl.context.message_cache import Known  # noqa: E402
 from agentctl.context.pruning import prune  # noqa: E402 - the tests are no package of the path
 from agentctl.core.messages import Message, ToolCall  # noqa: E402
 from agentctl.providers.chat_format import as_messages  # noqa: E402
-from tests.context.needles import KINDS, by_age, by_relevance, shares  # noqa: E402
+from tests.support.context.needles import KINDS, by_age, by_relevance, shares  # noqa: E402
 
 TURN = 0.015
 ROOM = 3_000

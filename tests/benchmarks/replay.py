@@ -18,8 +18,8 @@ import anyio  # noqa: E402 - the tests are no package of the path
 
 from agentctl.core.pricing import Price  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
-from tests.replay.recording import Size, record  # noqa: E402
-from tests.replay.replaying import LIMIT, Bill, no_pruning, ours, sliding_window  # noqa: E402
+from tests.support.replay.recording import Size, record  # noqa: E402
+from tests.support.replay.replaying import LIMIT, Bill, no_pruning, ours, sliding_window  # noqa: E402
 
 MODELS = (("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-4-turbo"))
 SIZES: tuple[Size, ...] = ("small", "large")

@@ -23,8 +23,8 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Store
 from agentctl.ledger.transactions import Book
-from tests.ledger.kernel import Syncs
-from tests.ledger.parts import ask
+from tests.support.ledger.kernel import Syncs
+from tests.support.ledger.parts import ask
 
 
 def work(path: Path, number: int, calls: int, sync_s: float) -> dict[str, Any]:

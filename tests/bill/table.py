@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tests.bill.audit import Audit
 from tests.bill.bare_loop import TASK, spent
-from tests.bill.book import book_of
-from tests.bill.nests import OUTER, is_outer
-from tests.bill.parts import KEY, LOOKUPS, PAID, PENNY, Paid, reaching
-from tests.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
+from tests.support.bill.audit import Audit
+from tests.support.bill.book import book_of
+from tests.support.bill.nests import OUTER, is_outer
+from tests.support.bill.parts import KEY, LOOKUPS, PAID, PENNY, Paid, reaching
+from tests.support.wire.server import Answer, Call, Fault, Mind, Script, Step, WireRequest, WireServer
 
 ROOT = Path(__file__).parents[2]
 HEADER = "| what happens | limit | agentctl: billed | recorded | over | bare loop: billed | recorded | over |"

@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 from agentctl.core.events import CallWaited, Record
-from tests.bill.parts import KEY, PAID, PENNY, Document, Here, reaching
-from tests.cli.conftest import Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Fault, WireServer
+from tests.support.bill.parts import KEY, PAID, PENNY, Document, Here, reaching
+from tests.support.command_line import Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Fault, WireServer
 
 PAID_ONE = PAID["openai"]
 #: It leaves the call in doubt, and asks for more patience than a retry has.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bill.audit import Audit
-from tests.bill.parts import KEY, PAID, PENNY, Here, Paid, reaching
-from tests.wire.client import ask
-from tests.wire.server import Answer, Tokens, WireServer
+from tests.support.bill.audit import Audit
+from tests.support.bill.parts import KEY, PAID, PENNY, Here, Paid, reaching
+from tests.support.wire.client import ask
+from tests.support.wire.server import Answer, Tokens, WireServer
 
 PRICED = PAID["openai"]
 

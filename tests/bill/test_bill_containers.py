@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.parts import FORMATS, KEY, PAID, assert_accounted, assert_told, priced, reaching
-from tests.cli.conftest import Commands
-from tests.wire.plugin import OpenWire
-from tests.wire.server import containers, parallel
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FORMATS, KEY, PAID, assert_accounted, assert_told, priced, reaching
+from tests.support.command_line import Commands
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import containers, parallel
 
 
 def told(text: str) -> set[str]:

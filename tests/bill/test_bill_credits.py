@@ -17,11 +17,11 @@ from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.model_calls import Calls
-from tests.bill.book import book_of
-from tests.bill.parts import FORMATS, KEY, PAID, Here, assert_accounted, reaching
-from tests.calls.test_calls import ANSWER, PRICE
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Fault, WireRequest
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FORMATS, KEY, PAID, Here, assert_accounted, reaching
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Fault, WireRequest
+from tests.unit.runner.test_calls import ANSWER, PRICE
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 HELLO = (Message("user", "hello"),)

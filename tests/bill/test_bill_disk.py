@@ -18,14 +18,14 @@ from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Store
 from agentctl.ledger.schema import MIGRATIONS
 from agentctl.ledger.transactions import Book
-from tests.bill.book import book_of
-from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
-from tests.cli.conftest import Commands, Ended
-from tests.ledger.parts import ask, read_only
-from tests.ledger.served import served
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
+from tests.support.command_line import Commands, Ended
 from tests.support.disks import small_disk
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, WireRequest, WireServer
+from tests.support.ledger.parts import ask, read_only
+from tests.support.ledger.served import served
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, WireRequest, WireServer
 
 MONEY = PAID["openai"]
 Broken = Callable[[Path], None]

@@ -18,13 +18,13 @@ from agentctl.ledger import SqliteLedger
 from agentctl.providers.remote import RemoteProvider
 from agentctl.runner.model_calls import Calls
 from agentctl.settings import PriceLine
-from tests.bill.audit import Audit
-from tests.bill.bodies import event
-from tests.bill.book import Attempt, book_of
-from tests.bill.flood import FloodServer, chunked
-from tests.bill.parts import KEY
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Fault, Rates
+from tests.support.bill.audit import Audit
+from tests.support.bill.bodies import event
+from tests.support.bill.book import Attempt, book_of
+from tests.support.bill.flood import FloodServer, chunked
+from tests.support.bill.parts import KEY
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Fault, Rates
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 MODEL = "gpt-4-turbo"  # 10 in, 30 out; 128,000 of context, 4,096 of output

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from tests.bill.audit import Audit
-from tests.bill.book import Book
-from tests.bill.parts import (
+from tests.support.bill.audit import Audit
+from tests.support.bill.book import Book
+from tests.support.bill.parts import (
     FORMATS,
     KEY,
     PAID,
@@ -25,8 +25,8 @@ from tests.bill.parts import (
     assert_within,
     reaching,
 )
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Books, Fault, Script, WireRequest, WireServer
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Books, Fault, Script, WireRequest, WireServer
 
 Written = Callable[[Paid], Script]
 

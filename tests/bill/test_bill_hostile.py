@@ -13,14 +13,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.bill.audit import Audit
-from tests.bill.bodies import call, event, spoken
-from tests.bill.book import book_of
-from tests.bill.flood import HEAD, FloodServer, chunked
-from tests.bill.parts import PAID, TASK, Here, assert_accounted, reaching
-from tests.cli.conftest import Commands, Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Fault
+from tests.support.bill.audit import Audit
+from tests.support.bill.bodies import call, event, spoken
+from tests.support.bill.book import book_of
+from tests.support.bill.flood import HEAD, FloodServer, chunked
+from tests.support.bill.parts import PAID, TASK, Here, assert_accounted, reaching
+from tests.support.command_line import Commands, Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Fault
 
 PLAIN_KEY = "Zk4mPq8sT1vW6xY2bN9cL3dF7gH5jR0a"
 """As some providers give them out: nothing in it says that it is a key."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.parts import FORMATS, KEY, PAID, TASK, Here, assert_accounted, assert_within, priced, reaching
-from tests.cli.conftest import Commands
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Fault, WireRequest
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FORMATS, KEY, PAID, TASK, Here, assert_accounted, assert_within, priced, reaching
+from tests.support.command_line import Commands
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Fault, WireRequest
 
 HALF = 500_000_000
 LAST = "A third is used; nothing was changed; open: why."

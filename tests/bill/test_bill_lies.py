@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agentctl.providers.catalog import load_catalog
-from tests.bill.parts import FORMATS, FOUR_CENTS, KEY, PAID, Here, Paid, assert_accounted, assert_told, reaching
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Rates, Tokens
+from tests.support.bill.parts import FORMATS, FOUR_CENTS, KEY, PAID, Here, Paid, assert_accounted, assert_told, reaching
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Rates, Tokens
 
 #: Models whose own ceiling lies far above the clamp.
 LOOSE = PAID | {"openai": Paid("openai", "gpt-4o", Rates(Decimal("2.5"), Decimal(10)), 4000, 3000)}

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from agentctl.providers.factory import OllamaProvider
-from tests.bill.book import book_of
-from tests.bill.parts import (
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import (
     FORMATS,
     FOUR_CENTS,
     KEY,
@@ -27,9 +27,9 @@ from tests.bill.parts import (
     priced,
     reaching,
 )
-from tests.cli.conftest import Commands
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Fault, Rates, WireRequest
+from tests.support.command_line import Commands
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Fault, Rates, WireRequest
 
 formats = pytest.mark.parametrize("format", FORMATS)
 DIME = 100_000_000

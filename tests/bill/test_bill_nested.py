@@ -14,12 +14,12 @@ import pytest
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger.clock import system_clock
 from agentctl.sandbox.select import open_sandbox
-from tests.bill.nests import INNER, OUTER, inner, scopes, starting
-from tests.bill.parts import KEY, PENNY, Here, reaching
-from tests.cli.conftest import Commands
-from tests.ledger.process import Process
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, WireRequest, WireServer
+from tests.support.bill.nests import INNER, OUTER, inner, scopes, starting
+from tests.support.bill.parts import KEY, PENNY, Here, reaching
+from tests.support.command_line import Commands
+from tests.support.ledger.process import Process
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, WireRequest, WireServer
 
 SIX_CENTS = 60_000_000
 UNLIMITED = ("--max-cost", "none", "--max-cost-per-hour", "none", "--max-tokens", "none")

@@ -29,9 +29,9 @@ from agentctl.providers.tables import TABLE
 from agentctl.runner.model_calls import Calls
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
-from tests.bill.flood import FloodServer, chunked
-from tests.bill.parts import FORMATS, KEY, PAID, PRICES, Here, reaching
-from tests.wire.plugin import OpenWire
+from tests.support.bill.flood import FloodServer, chunked
+from tests.support.bill.parts import FORMATS, KEY, PAID, PRICES, Here, reaching
+from tests.support.wire.plugin import OpenWire
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 COLUMNS = (

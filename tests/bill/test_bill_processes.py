@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.parts import (
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import (
     FOUR_CENTS,
     KEY,
     PAID,
@@ -26,9 +26,9 @@ from tests.bill.parts import (
     priced,
     reaching,
 )
-from tests.cli.conftest import Commands, Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import WireServer
+from tests.support.command_line import Commands, Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import WireServer
 
 HOUR = 300_000_000
 

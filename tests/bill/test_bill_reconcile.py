@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from agentctl.ledger.check import check
-from tests.bill.book import book_of
-from tests.bill.parts import KEY, PAID, TASK, reaching
-from tests.cli.conftest import ROOT, Commands, Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import WireServer
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import KEY, PAID, TASK, reaching
+from tests.support.command_line import ROOT, Commands, Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import WireServer
 
 COMMAND = "agentctl ledger reconcile "
 

@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.parts import FORMATS, FOUR_CENTS, KEY, PAID, PENNY, TASK, Here, assert_accounted, assert_told, reaching
-from tests.cli.conftest import Commands
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Tokens
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import (
+    FORMATS,
+    FOUR_CENTS,
+    KEY,
+    PAID,
+    PENNY,
+    TASK,
+    Here,
+    assert_accounted,
+    assert_told,
+    reaching,
+)
+from tests.support.command_line import Commands
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Tokens
 
 formats = pytest.mark.parametrize("format", FORMATS)
 MOST = 2**63 - 1

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.parts import FOUR_CENTS, KEY, PAID, TASK, priced, reaching
-from tests.cli.conftest import Commands
-from tests.ledger.puppet import puppet
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, WireRequest
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, priced, reaching
+from tests.support.command_line import Commands
+from tests.support.ledger.puppet import puppet
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, WireRequest
 
 PATIENCE_S = 60.0
 

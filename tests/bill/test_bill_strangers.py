@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bill.book import book_of
-from tests.bill.flood import FloodServer
-from tests.bill.parts import FORMATS, KEY, PAID, TASK, assert_accounted, priced
-from tests.cli.conftest import ROOT, Commands
-from tests.wire.plugin import OpenWire
+from tests.support.bill.book import book_of
+from tests.support.bill.flood import FloodServer
+from tests.support.bill.parts import FORMATS, KEY, PAID, TASK, assert_accounted, priced
+from tests.support.command_line import ROOT, Commands
+from tests.support.wire.plugin import OpenWire
 
 #: Runs at the start of every Python below its folder; what it hears of cannot be hidden from it.
 WATCHER = """

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.bill.bodies import in_pieces
-from tests.bill.book import book_of
-from tests.bill.parts import FORMATS, KEY, PAID, reaching
-from tests.cli.conftest import Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Fault, Rates, Step
+from tests.support.bill.bodies import in_pieces
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import FORMATS, KEY, PAID, reaching
+from tests.support.command_line import Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Fault, Rates, Step
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 Command = Callable[..., Ended]

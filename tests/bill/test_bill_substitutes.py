@@ -19,11 +19,11 @@ from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price, worst_nano
 from agentctl.runner.assemble import assemble
 from agentctl.settings import ProviderChoice, load_settings
-from tests.bill.book import Attempt
-from tests.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, reaching
-from tests.cli.conftest import Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Call, Rates, WireRequest, WireServer
+from tests.support.bill.book import Attempt
+from tests.support.bill.parts import KEY, LOOKUPS, TASK, Here, assert_accounted, reaching
+from tests.support.command_line import Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Call, Rates, WireRequest, WireServer
 
 #: As a user of a LiteLLM proxy prices its models: "fallme" is cheap, and falls back to gpt-4o.
 CHEAP = '[prices]\n"openai/fallme" = { input = 0.15, output = 0.60 }\n'

@@ -32,9 +32,6 @@ from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.providers.stream_readers import OpenAIReader
 from agentctl.runner.model_calls import Calls
-from tests.bill.bodies import spoken
-from tests.bill.book import Attempt as Row
-from tests.bill.book import book_of
 from tests.bill.ear import (
     Ear,
     Talk,
@@ -45,12 +42,15 @@ from tests.bill.ear import (
     reset_at_once,
     reset_early,
 )
-from tests.bill.flood import chunked
-from tests.bill.parts import KEY, TASK, Here
-from tests.calls.test_calls import ANSWER, FACTS
-from tests.cli.conftest import Commands
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer
+from tests.support.bill.bodies import spoken
+from tests.support.bill.book import Attempt as Row
+from tests.support.bill.book import book_of
+from tests.support.bill.flood import chunked
+from tests.support.bill.parts import KEY, TASK, Here
+from tests.support.command_line import Commands
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer
+from tests.unit.runner.test_calls import ANSWER, FACTS
 
 pytestmark = pytest.mark.usefixtures("litellm_is_warm")
 MODEL = "gpt-4-turbo"

@@ -18,8 +18,8 @@ import anyio
 import pytest
 
 from agentctl.core.errors import UnknownPrice
-from tests.bill.book import book_of
-from tests.bill.parts import (
+from tests.support.bill.book import book_of
+from tests.support.bill.parts import (
     FORMATS,
     FOUR_CENTS,
     KEY,
@@ -32,10 +32,10 @@ from tests.bill.parts import (
     assert_within,
     reaching,
 )
-from tests.cli.conftest import Commands, Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.script import Reported
-from tests.wire.server import Answer, Fault, Rates, WireRequest
+from tests.support.command_line import Commands, Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.script import Reported
+from tests.support.wire.server import Answer, Fault, Rates, WireRequest
 
 formats = pytest.mark.parametrize("format", FORMATS)
 SOON = (("retry-after-ms", "20"),)

@@ -24,9 +24,9 @@ from agentctl.cli.app import main
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from tests.bill.audit import Audit
-from tests.bill.book import Book, book_of
-from tests.bill.parts import (
+from tests.support.bill.audit import Audit
+from tests.support.bill.book import Book, book_of
+from tests.support.bill.parts import (
     FORMATS,
     FOUR_CENTS,
     KEY,
@@ -38,9 +38,9 @@ from tests.bill.parts import (
     assert_told,
     reaching,
 )
-from tests.cli.conftest import ROOT, Ended
-from tests.wire.plugin import OpenWire
-from tests.wire.server import Answer, Fault, Rates, Step, WireRequest
+from tests.support.command_line import ROOT, Ended
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Answer, Fault, Rates, Step, WireRequest
 
 formats = pytest.mark.parametrize("format", FORMATS)
 SOON = (("retry-after-ms", "20"),)

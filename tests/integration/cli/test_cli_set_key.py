@@ -1,0 +1,158 @@
+"""``agentctl providers set-key``: a key from a pipe or from a person, and from nowhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import KEY, Commands, Here, row
+from tests.support.terminal import at_a_terminal
+
+
+def test_set_key_saves_what_a_pipe_brings(agentctl: Commands, config: Path) -> None:
+    ended = agentctl("providers", "set-key", "OpenAI", stdin=f"  {KEY}\nand more\n")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"saved OPENAI_API_KEY sk-…7890 in {config / '.env'}\n"
+    assert (config / ".env").read_text() == f"OPENAI_API_KEY={KEY}\n"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (config, config / ".env")] == [0o700, 0o600]
+    found = row(agentctl("providers", "list", "--json").document, "openai")
+    assert found["chosen"] is True
+    removed = agentctl("providers", "set-key", "openai", "--unset", "--json")
+    assert (removed.code, removed.document["changed"], removed.document["masked"]) == (0, True, None)
+    assert removed.err == f"removed OPENAI_API_KEY from {config / '.env'}\n"
+    assert (config / ".env").read_text() == ""
+    again = agentctl("providers", "set-key", "openai", "--remove")
+    assert (again.code, again.err) == (0, f"{config / '.env'} holds no OPENAI_API_KEY\n")
+
+
+def test_set_key_says_so_when_the_environment_has_the_last_word(agentctl: Commands) -> None:
+    words = ("providers", "set-key", "openai")
+    other = agentctl(*words, stdin=KEY, OPENAI_API_KEY="sk-another-one-0000")
+    assert other.err.splitlines()[1] == (
+        "warning: the environment holds another value in OPENAI_API_KEY, and that one is used: unset OPENAI_API_KEY"
+    )
+    empty = agentctl(*words, stdin=KEY, AGENTCTL_OPENAI_API_KEY="")
+    assert empty.err.splitlines()[1] == (
+        "warning: AGENTCTL_OPENAI_API_KEY is set but empty in the environment; the saved key is used all the same"
+    )
+    assert agentctl(*words, stdin=KEY, OPENAI_API_KEY=KEY).err.count("\n") == 1
+    document = agentctl(*words, "--json", stdin=KEY, OPENAI_API_KEY="sk-another-one-0000").document
+    assert (document["schema"], document["masked"]) == ("agentctl.providers/1", "sk-…7890")
+    assert document["warning"].startswith("the environment holds another value")
+    assert row(agentctl("providers", "list", "--json", AGENTCTL_OPENAI_API_KEY="").document, "openai")["chosen"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["providers", "set-key", "openai", KEY], "keys never go on the command line"),
+        (["providers", "set-key", KEY], "keys never go on the command line"),
+        (["providers", "set-key", KEY, "openai"], "keys never go on the command line"),
+        (["providers", "set-key", f"openai={KEY}"], "keys never go on the command line"),
+        (["providers", "set-key", "openai", "--key", KEY], "No such option: --key"),
+        (["providers", "set-key", "openai", f"--key={KEY}"], "No such option: --key"),
+        (["set-key", "openai", KEY], 'did you mean "agentctl providers set-key NAME"?'),
+        (["providers", "setkey", "openai", KEY], 'did you mean "set-key"?'),
+        (["provider", "set-key", "openai", KEY], 'did you mean "providers"?'),
+        (["run", "set-key", "openai", KEY], "set-key is a command, not a task; nothing was sent"),
+        (["run", "providers", "set-key", "openai", KEY], "set-key is a command, not a task; nothing was sent"),
+    ],
+)
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(
+    here: Here, config: Path, state: Path, words: list[str], said: str
+) -> None:
+    for more in ([], ["--json"]):
+        ended = here(*words, *more)
+        assert ended.code == 2
+        assert said in ended.err
+        assert "not-to-be-seen" not in ended.err + ended.out
+        assert (config.exists(), state.exists()) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("opnai", 'error: no provider "opnai"\nhint: did you mean "openai"?\n'),
+        ("OPENAI_API_KEY", 'error: no provider "OPENAI_API_KEY"\nhint: did you mean "openai"?\n'),
+        ("ollama", "error: ollama needs no key\nhint: agentctl run --provider ollama …\n"),
+        ("builtin", "error: builtin needs no key\nhint: agentctl run --provider builtin …\n"),
+        ("cohere", "error: agentctl keeps no key for cohere\nhint: put it in the environment: COHERE_API_KEY\n"),
+    ],
+)
+def test_set_key_knows_who_needs_one(here: Here, name: str, said: str) -> None:
+    ended = here("providers", "set-key", name)
+    assert (ended.code, ended.out, ended.err) == (2, "", said)
+
+
+@pytest.mark.parametrize("given", ["", "\n", "   \n" + KEY, "sk-two words", "sk-\u00e9", "x" * 20_000, "sk-\x00"])
+def test_what_is_no_key_is_refused_and_not_repeated(agentctl: Commands, config: Path, given: str) -> None:
+    ended = agentctl("providers", "set-key", "openai", stdin=given)
+    assert (ended.code, ended.out, config.exists()) == (2, "", False)
+    assert not given.strip() or given.strip() not in ended.err
+
+
+def test_set_key_refuses_a_file_that_others_may_read(agentctl: Commands, config: Path) -> None:
+    config.mkdir()
+    path = config / ".env"
+    path.write_text("A=1\n")
+    path.chmod(0o644)
+    ended = agentctl("providers", "set-key", "openai", stdin=KEY)
+    assert (ended.code, path.read_text()) == (2, "A=1\n")
+    assert ended.err == (
+        f"error: user .env {path} holds keys and others may read it (mode 0644)\nhint: chmod 600 {path}\n"
+    )
+
+
+def test_set_key_mends_a_key_that_no_setting_can_be(agentctl: Commands, config: Path) -> None:
+    config.mkdir()
+    path = config / ".env"
+    path.write_text("OPENAI_API_KEY='sk two words'\n")
+    path.chmod(0o600)
+    assert agentctl("providers", "list").code == 2
+    assert agentctl("providers", "set-key", "openai", stdin=KEY).code == 0
+    assert agentctl("providers", "list").code == 0
+
+
+def test_set_key_without_a_folder_to_write_into_ends_with_74(agentctl: Commands, config: Path) -> None:
+    config.write_text("a file stands in its place")
+    ended = agentctl("providers", "set-key", "openai", stdin=KEY)
+    assert (ended.code, ended.out) == (74, "")
+    assert ended.err.splitlines()[0].startswith(f"error: user .env {config / '.env'} cannot be written: ")
+
+
+def test_at_a_terminal_the_key_is_asked_for_and_never_shown(agentctl: Commands, config: Path) -> None:
+    with at_a_terminal(agentctl, "providers", "set-key", "openai") as typed:
+        assert typed.shown_until(b": ") == b"openai key (not shown): "
+        assert not typed.echoes
+        os.write(typed.desk, KEY.encode() + b"\n")
+        shown = typed.shown_until(b".env")
+        out, _ = typed.process.communicate(timeout=60)
+        assert (typed.process.returncode, out, b"not-to-be-seen" in shown) == (0, b"", False)
+        assert typed.echoes
+    assert (config / ".env").read_text() == f"OPENAI_API_KEY={KEY}\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_at_the_prompt_leaves_a_terminal_that_echoes(
+    agentctl: Commands, config: Path, number: signal.Signals, code: int
+) -> None:
+    with at_a_terminal(agentctl, "providers", "set-key", "openai") as typed:
+        typed.shown_until(b": ")
+        assert not typed.echoes
+        typed.process.send_signal(number)
+        assert typed.process.wait(timeout=60) == code
+        assert typed.echoes
+    assert not config.exists()
+
+
+def test_nobody_is_asked_where_nobody_could_see_the_question(agentctl: Commands, config: Path) -> None:
+    with at_a_terminal(agentctl, "providers", "set-key", "openai", stderr=subprocess.PIPE) as typed:
+        _, said = typed.process.communicate(timeout=60)
+        assert typed.process.returncode == 2
+        assert said.decode().startswith("error: openai key is asked for only where stderr is a terminal\n")
+    assert not config.exists()

@@ -1,0 +1,162 @@
+"""What a real terminal shows: while a run goes on, after it, and where it can show nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.screen.terminals import Person, Screen, until
+
+OnScreen = Callable[..., Screen]
+AtTerminal = Callable[..., Person]
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+def test_after_a_run_only_the_lasting_lines_and_the_answer_stand_there(on_screen: OnScreen) -> None:
+    screen = on_screen("restart", "run", "Restart what is sick", "--yes", environ="STORY_PACE=0.03")
+    screen.shows("Restart what is sick")
+    screen.shows("task     $0.0258 of $0.50")
+    assert screen.ended() == 0
+    rows = screen.text().splitlines()
+    assert rows[0] == "openai/gpt-4o-mini · key OPENAI_API_KEY"
+    assert [row for row in rows if row.startswith(("task ", "───", "◐", "hour ", "context "))] == []
+    assert [row for row in rows if "web is healthy again" in row] == ["web is healthy again."]
+    assert rows[-1].startswith("done · 3 turns · $0.1017 of $0.50 · hour $0.1017 of $10 · ")
+    assert screen.cursor_is_visible
+    assert rows.count("") == 5  # one within what was said, two around the table, two around the answer
+
+
+def test_a_question_takes_the_place_of_the_region_and_leaves_one_line(on_screen: OnScreen) -> None:
+    screen = on_screen("restart", "run", "Restart what is sick", environ="STORY_PACE=0.03")
+    screen.shows("Allow it? y yes · n no · a always:")
+    assert "task     $" not in screen.text()
+    assert screen.cursor_is_visible
+    screen.types("q", "Enter")
+    screen.shows("Please answer y, n or a.")
+    screen.types("y", "Enter")
+    screen.shows('allowed: docker_restart(name="web") · you')
+    screen.shows("task     $")
+    assert "Allow it?" not in screen.text()
+    assert screen.ended() == 0
+    text = screen.text()
+    assert text.count('allowed: docker_restart(name="web") · you') == 1
+    assert "Allow it?" not in text
+    assert "Please answer" not in text
+
+
+@pytest.mark.parametrize(("columns", "narrower"), [(110, 64), (64, 110)])
+def test_the_region_fits_again_after_the_window_has_another_width(
+    on_screen: OnScreen, columns: int, narrower: int
+) -> None:
+    screen = on_screen("streaming", "run", "Look", columns=columns)
+    until((screen.folder / "reached").exists, "the stream")
+    screen.shows("The first half")
+    screen.resize(narrower, 30)
+    screen.shows("gpt-4o-mini answers  2.")  # some frames later
+    assert screen.text().count("gpt-4o-mini answers") == 1
+    (screen.folder / "go").touch()
+    assert screen.ended() == 0
+    rows = screen.text().splitlines()
+    assert rows[0] == "openai/gpt-4o-mini · key OPENAI_API_KEY"
+    assert rows[1].startswith("turn 1 · answer")
+    assert rows[2:5] == ["", "The first half", "and the rest"]
+
+
+def test_ctrl_c_takes_the_region_away_and_tells_how_it_ended(on_screen: OnScreen) -> None:
+    screen = on_screen("stuck", "run", "Look")
+    screen.shows("gpt-4o-mini answers")
+    screen.types("C-c")
+    assert screen.ended() == 130
+    text = screen.text()
+    assert "task     $" not in text
+    assert text.count("error: stopped by Ctrl-C\n") == 1
+    assert screen.cursor_is_visible
+
+
+def test_a_second_ctrl_c_leaves_a_visible_cursor_and_no_region(on_screen: OnScreen, tmp_path: Path) -> None:
+    screen = on_screen("stubborn", "run", "Look")
+    screen.shows("gpt-4o-mini answers")
+    assert not screen.cursor_is_visible
+    screen.types("C-c")
+    until((tmp_path / "unmoved").exists, "the first Ctrl-C")
+    screen.types("C-c")
+    assert screen.ended() == 130
+    text = screen.text()
+    assert screen.cursor_is_visible
+    assert "forced: what was sent counts as spent" in text
+    assert "task     $" not in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags", "environ"),
+    [
+        (100, [], {"TERM": "dumb"}),
+        (100, [], {"TERM": ""}),
+        (40, [], {}),
+        (100, [], {"PYTHONIOENCODING": "ascii"}),
+        (100, ["-o", "jsonl"], {}),
+        (100, ["-q"], {}),
+    ],
+)
+def test_where_nothing_can_be_drawn_there_are_lines(
+    at_terminal: AtTerminal, columns: int, flags: list[str], environ: dict[str, str]
+) -> None:
+    person = at_terminal("markdown", "run", "Look", *flags, columns=columns, STORY_PACE="0.03", **environ)
+    assert person.leaves()[0] == 0
+    assert HIDE not in person.raw
+    assert (" 1 turn " in person.raw) == ("-q" not in flags)
+
+
+def test_quiet_draws_nothing(at_terminal: AtTerminal) -> None:
+    person = at_terminal("plain", "run", "-q", "Look")
+    assert person.leaves() == (0, "42 containers\nof which 7 run\n")
+    assert "\x1b" not in person.raw
+
+
+def test_forced_colour_does_not_turn_drawing_on(at_terminal: AtTerminal) -> None:
+    person = at_terminal("plain", "run", "--color", "always", "Look", TERM="dumb", STORY_PACE="0.2")
+    person.leaves()
+    assert HIDE not in person.raw
+    assert "\x1b[32mdone\x1b[0m" in person.raw
+
+
+def test_without_colour_the_region_is_drawn_and_nothing_painted(at_terminal: AtTerminal) -> None:
+    person = at_terminal("markdown", "run", "Look", NO_COLOR="1", STORY_PACE="0.05")
+    person.leaves()
+    assert person.raw.count(HIDE) == person.raw.count(SHOW) == 1
+    assert "\x1b[1m" not in person.raw
+    assert "**web** is healthy again." in person.raw
+
+
+def test_an_answer_in_a_pipe_is_untouched(at_terminal: AtTerminal, tmp_path: Path) -> None:
+    from tests.support.screen.played import DONE
+
+    person = at_terminal("markdown", "run", "Look", STORY_PACE="0.05", STORY_STDOUT="answer")
+    code, seen = person.leaves()
+    assert (code, (tmp_path / "answer").read_text()) == (0, DONE)
+    assert HIDE in person.raw
+    assert "healthy again" in seen  # while it streamed
+
+
+def test_a_reader_of_stderr_that_leaves_ends_nothing(at_terminal: AtTerminal, tmp_path: Path) -> None:
+    person = at_terminal("streaming", "run", "Look", STORY_STDOUT="answer", STORY_NOHUP="1")
+    until((tmp_path / "reached").exists, "the stream")
+    person.hang_up()
+    (tmp_path / "go").touch()
+    assert person.process.wait(30) == 0
+    assert (tmp_path / "answer").read_text() == "The first half\nand the rest\n"
+
+
+def test_the_shells_prompt_comes_back_to_a_terminal_as_it_was(at_terminal: AtTerminal) -> None:
+    import termios
+
+    person = at_terminal("streaming", "run", "Look")
+    before = termios.tcgetattr(person.terminal)
+    person.sees("The first half")
+    person.types("\x03")
+    assert person.leaves()[0] == 130
+    assert termios.tcgetattr(person.terminal) == before
+    assert os.get_terminal_size(person.terminal).columns == 100

@@ -1,0 +1,77 @@
+"""What a tool itself would have thrown away is in the run's file, too, as far as four megabytes of a stream go."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentctl.context.measure import PLAIN
+from agentctl.core.events import ToolFinished
+from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.tools.toolbox import LazyToolbox, toolbox
+from tests.support.large_results import House
+from tests.support.loop import asks, call, says
+from tests.unit.runner.test_large_results import obeyed
+
+REPOSITORY = Path(__file__).parents[3]
+pytestmark = pytest.mark.anyio
+
+
+def shell(house: House, *, kept: bool = True) -> LazyToolbox:
+    return toolbox(workspace=house.work, sandbox=NoSandbox(house.work), kept=house.kept if kept else None)
+
+
+async def test_the_middle_of_a_command_s_output_can_be_read(house: House) -> None:
+    wanted = call("read_file", path="run:1-run_shell.txt", from_line=150_002, to_line=150_003)
+    script = [asks(call("run_shell", command="seq 300000; echo so >&2; exit 3")), asks(wanted), says("done")]
+    await house.run(script, shell(house).get("run_shell"))
+    cut, read = (event.text for event in house.diary.of(ToolFinished))
+    assert PLAIN.text(cut) <= 1000
+    assert cut.startswith("exit code: 3\nstdout:\n1\n2\n")
+    assert cut.endswith("\n300000\nstderr:\nso")
+    assert obeyed(cut) is not None
+    assert read == "150000\n150001"
+
+
+async def test_what_is_left_out_even_so_is_said_where_the_model_sees_it(house: House) -> None:
+    await house.run([asks(call("run_shell", command="seq 1000000")), says("done")], shell(house).get("run_shell"))
+    [cut] = house.diary.of(ToolFinished)
+    assert cut.text.endswith(" bytes of output left out: send it to a file and look at parts")
+    text = (house.kept / "1-run_shell.txt").read_text()
+    assert 4 * 1024 * 1024 - 100 < len(text) < 4 * 1024 * 1024 + 300
+    assert " bytes left out ...]\n" in text
+
+
+async def test_without_a_run_that_keeps_it_a_tool_is_as_brief_as_ever(house: House) -> None:
+    said = await shell(house, kept=False).get("run_shell")({"command": "seq 300000"})
+    assert len(said) < 64 * 1024
+
+
+MEMORY = """
+import sys, anyio
+from pathlib import Path
+from agentctl.journal.artifacts import Annex
+from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.tools.toolbox import toolbox
+
+async def main():
+    work, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
+    run_shell = toolbox(workspace=work, sandbox=NoSandbox(work), kept=kept).get("run_shell")
+    said = await run_shell({"command": "yes 'a line of some length' | head -c 1G; yes error | head -c 32M >&2"})
+    print((await Annex(kept).keep(1, "run_shell", said)).path, len(said) // 1024 // 1024)
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
+
+anyio.run(main)
+"""
+
+
+def test_a_gibibyte_of_output_stays_in_bounded_memory(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", MEMORY, str(tmp_path)]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
+    kept, peak = done.stdout.splitlines()
+    assert kept == "run:1-run_shell.txt 8"
+    assert int(peak) < 150

@@ -1,0 +1,83 @@
+"""A real boundary, opened by the one who runs the tests and by nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import Trace, trace
+
+NOBODY = 65534
+REPOSITORY = Path(__file__).parents[3]
+
+__all__ = ["Trace", "trace"]
+
+
+def names(folder: Path) -> list[str]:
+    """Return what is in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+@dataclass(slots=True)
+class Inside:
+    """Runs commands in a boundary around ``workspace``, in a process of its own."""
+
+    workspace: Path
+    uid: int
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def argv(self, *commands: str, **options: Any) -> list[str]:  # noqa: ANN401
+        asked = {"wanted": "auto", "network": False, "read_only": False, "hidden": [], "timeout": 30, **options}
+        asked |= {"uid": self.uid, "workspace": str(options.get("workspace", self.workspace)), "commands": commands}
+        asked["hidden"] = [str(place) for place in asked["hidden"]]
+        return [sys.executable, "-m", "tests.integration.sandbox.worker", json.dumps(asked)]
+
+    def __call__(self, *commands: str, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        done = subprocess.run(
+            self.argv(*commands, **options),
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        return answers
+
+
+@pytest.fixture
+def ground() -> Iterator[Path]:
+    """A folder that all users may enter, below /tmp; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="ground-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["self", "nobody"] if os.geteuid() == 0 else ["self"])
+def inside(request: pytest.FixtureRequest, ground: Path) -> Inside:
+    uid = os.geteuid() if request.param == "self" else NOBODY
+    workspace = ground / "work"
+    workspace.mkdir()
+    if uid != os.geteuid():
+        os.chown(workspace, uid, uid)
+    return Inside(workspace, uid)
+
+
+@pytest.fixture
+def own(ground: Path) -> Inside:
+    """As the one who runs the tests only: where it makes no difference who it is."""
+    workspace = ground / "work"
+    workspace.mkdir()
+    return Inside(workspace, os.geteuid())

@@ -1,0 +1,237 @@
+"""Whatever a command does, nothing of it is left when it is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from agentctl.core.errors import ToolError
+from agentctl.sandbox.process_guard import BesideGuard
+from agentctl.sandbox.process_tree import MARKER, Family
+from agentctl.tools.shell import run_shell_async
+from tests.support.command_line import Commands, agentctl
+
+__all__ = ["agentctl"]
+
+if TYPE_CHECKING:
+    from tests.support.processes import Trace
+
+# $N is a time to sleep that names the test; every command makes the file $READY once it is on its way.
+COMMANDS = {
+    "plain": 'touch "$READY"; sleep $N',
+    "setsid": 'setsid sleep $N & touch "$READY"; sleep $N',
+    "double fork": '(setsid sh -c "sleep $N & sleep $N" &) ; touch "$READY"; sleep $N',
+    "nohup": 'nohup sleep $N >/dev/null 2>&1 & touch "$READY"; sleep $N',
+    "pipe holder": '(sleep $N; echo late) & touch "$READY"; wait',
+    "ignores SIGTERM": 'trap "" TERM; touch "$READY"; sleep $N; sleep $N',
+    "stopped": "sh -c 'kill -STOP $$' & touch \"$READY\"; wait; sleep $N",
+    "stops itself": 'touch "$READY"; kill -STOP $$',
+    "clears its environment": 'env -i setsid sleep $N & touch "$READY"; sleep $N',
+    "hides": """env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" & wait; touch "$READY"; sleep $N""",
+    "hides as a daemon": """env -i sh -c "(setsid sh -c '(setsid sleep $N &)' &)"; touch "$READY"; sleep $N""",
+    "flood": 'touch "$READY"; yes $N',
+    "one endless line": 'touch "$READY"; head -c 1G /dev/zero | tr "\\0" x; sleep $N',
+    "reads stdin": 'cat; read -r x; touch "$READY"; sleep $N',
+    "reads the terminal": 'read -r x </dev/tty; touch "$READY"; sleep $N',
+    "forks all the time": 'hop() { (sleep 0.002; hop) & }; hop; touch "$READY"; sleep $N',
+    "storm": 'for i in $(seq 60); do setsid sleep $N & done; touch "$READY"; wait',
+}
+
+
+def environment(trace: Trace, folder: Path) -> dict[str, str]:
+    return {**trace.env, "N": f"{trace.token}.5", "READY": str(folder / "ready")}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
+    result = await run_shell_async(command, timeout=0.4, env=environment(trace, tmp_path))
+    assert (result.timed_out, trace.alive()) == (True, [])
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+async def test_nothing_is_left_after_a_cancellation(command: str, trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: run_shell_async(command, env=environment(trace, tmp_path)))
+            while not (tmp_path / "ready").exists():  # noqa: ASYNC110 - another process makes it
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    assert trace.alive() == []
+
+
+LEFT_BEHIND = {
+    "a child": "sleep $N >/dev/null 2>&1 &",
+    "a pipe holder": "sleep $N &",
+    "a session of its own": "setsid sleep $N >/dev/null 2>&1 &",
+    "a daemon": '(setsid sh -c "sleep $N & sleep $N" >/dev/null 2>&1 &)',
+    "a hidden daemon": 'env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" >/dev/null 2>&1; sleep 0.1',
+    "one that ignores SIGTERM": "(trap '' TERM; sleep $N; sleep $N) >/dev/null 2>&1 &",
+}
+
+
+@pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+async def test_what_a_command_leaves_in_the_background_is_ended_and_told(
+    command: str, trace: Trace, tmp_path: Path
+) -> None:
+    result = await run_shell_async(f"{command}\necho started", env=environment(trace, tmp_path))
+    assert (result.exit_code, result.stdout, result.timed_out) == (0, "started\n", False)
+    assert any("outlived the command: ended" in note for note in result.notes)
+    assert trace.alive() == []
+
+
+async def test_a_held_pipe_does_not_hold_up_the_command_and_is_told(trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        result = await run_shell_async("sleep $N & echo x", env=environment(trace, tmp_path))
+    assert any("still held the output" in note for note in result.notes)
+
+
+WORKER = """
+import sys, anyio
+from agentctl.tools.shell import run_shell_async
+env = dict(pair.split("=", 1) for pair in sys.argv[2:])
+anyio.run(lambda: run_shell_async(sys.argv[1], env=env))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", sorted(COMMANDS.keys() - {"flood", "one endless line", "reads stdin", "reads the terminal"})
+)
+def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, tmp_path: Path) -> None:
+    worker = started_worker(COMMANDS[name], environment(trace, tmp_path))
+    try:
+        wait_until(lambda: (tmp_path / "ready").exists())
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+    wait_until(lambda: not trace.alive())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_a_run_without_a_sandbox_is_ended_by_a_signal(
+    number: signal.Signals, trace: Trace, tmp_path: Path, agentctl: Commands
+) -> None:
+    """All commands at once, as one command of a model."""
+    skipped = {"flood", "one endless line", "reads stdin", "reads the terminal", "stops itself"}
+    (tmp_path / "parts").mkdir()
+    lines = [f"export N={trace.token}.5 TRACE={trace.token}"]
+    for place, name in enumerate(sorted(COMMANDS.keys() - skipped)):
+        (tmp_path / f"parts/{place}.sh").write_text(COMMANDS[name])
+        lines.append(f"READY=ready-{place} sh parts/{place}.sh &")
+    (tmp_path / "all.sh").write_text("\n".join([*lines, "wait"]))
+    with agentctl.start(
+        "run", "start it", "--agent", "system", "--sandbox", "none", "--yes", script="all.sh"
+    ) as process:
+        wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == len(lines) - 1)
+        assert len(trace.alive()) > 20
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    wait_until(lambda: not trace.alive())
+
+
+async def test_a_command_can_end_its_guard_and_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+    env = environment(trace, tmp_path)
+    result = await run_shell_async('sleep 0.3; setsid sleep $N & kill -9 "$PPID"; echo out; sleep 0.2; exit 3', env=env)
+    assert (result.exit_code, result.stdout, trace.alive()) == (-9, "out\n", [])
+    assert any("exit code is not known" in note for note in result.notes)
+
+
+async def test_a_command_that_ends_its_guard_at_once_is_ended_all_the_same(trace: Trace, tmp_path: Path) -> None:
+    env = environment(trace, tmp_path)
+    for _ in range(10):  # before the guard could name it, or after
+        with suppress(ToolError):
+            result = await run_shell_async('kill -9 "$PPID"; exec sleep $N', timeout=0.3, env=env)
+            assert result.exit_code == -9
+        assert trace.alive() == []
+
+
+def orphaned(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start ``argv`` in a session of its own as nobody's child, as after the end of its guard; return the ended one."""
+    parent = subprocess.Popen(["setsid", "sh", "-c", '"$@" & exit', "sh", *argv], env=env)
+    parent.wait()
+    return parent
+
+
+@pytest.mark.parametrize("by", ["agentctl", "a guard"])
+async def test_a_search_by_the_mark_alone_finds_what_runs_one_program_after_another(
+    trace: Trace, tmp_path: Path, by: str
+) -> None:
+    """A process in the middle of exec shows no environment, so that one look can miss it."""
+    again = tmp_path / "again.sh"
+    again.write_text('exec sh "$0" "$1"')
+    for number in range(10):
+        mark = f"{trace.token}{number}"
+        ended = orphaned(["sh", str(again), trace.token], {"PATH": os.defpath, **trace.env, MARKER: mark})
+        if by == "agentctl":
+            await Family(ended, mark).end()
+        else:
+            with BesideGuard(mark):
+                pass  # it is not dismissed
+        assert trace.alive() == []
+
+
+async def test_a_command_can_stop_its_guard_for_a_moment_only(trace: Trace, tmp_path: Path) -> None:
+    with anyio.fail_after(30):
+        result = await run_shell_async(
+            'sleep 0.1; kill -STOP "$PPID"; sleep $N & exit 3', env=environment(trace, tmp_path)
+        )
+    assert (result.exit_code, result.timed_out, trace.alive()) == (3, False, [])
+
+
+HOP = 'env -i PATH=/usr/bin:/bin setsid sh "$0" "$1" &'
+
+
+@pytest.mark.parametrize("ended_by", ["a timeout", "a kill"])
+async def test_what_forks_into_new_sessions_all_the_time_is_ended(trace: Trace, tmp_path: Path, ended_by: str) -> None:
+    """Each process of it lives for a millisecond, has nothing in its environment, and leaves an orphan."""
+    (tmp_path / "hop.sh").write_text(HOP)
+    env = environment(trace, tmp_path)
+    command = f'cd {tmp_path}; for i in 1 2 3; do sh "$PWD/hop.sh" $N & done; touch "$READY"; sleep 60'
+    if ended_by == "a timeout":
+        result = await run_shell_async(command, timeout=0.5, env=env)
+        assert (result.timed_out, [note for note in result.notes if "hangs in the kernel" in note]) == (True, [])
+    else:
+        worker = started_worker(command, env)
+        try:
+            wait_until(lambda: (tmp_path / "ready").exists())
+        finally:
+            worker.kill()
+            worker.wait()
+        await anyio.sleep(0.5)
+    wait_until(lambda: not trace.alive())
+    assert not any(trace.alive() for _ in range(50))
+
+
+def started_worker(command: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that runs ``command`` as a library's user would."""
+    pairs = [f"{key}={value}" for key, value in env.items()]
+    return subprocess.Popen([sys.executable, "-c", WORKER, command, *pairs], cwd=Path(__file__).parents[3])
+
+
+async def test_orphans_that_have_ended_are_reaped_while_the_command_runs() -> None:
+    command = """for i in 1 2 3 4 5; do (sh -c 'sleep 0.05 &') ; done; sleep 0.2
+    for n in $(seq 100); do
+        left=$(grep -l "^[0-9]* (sleep) Z $PPID " /proc/[0-9]*/stat 2>/dev/null | wc -l)
+        [ "$left" = 0 ] && break
+        sleep 0.1
+    done
+    echo "$left" """
+    assert (await run_shell_async(command, timeout=60)).stdout == "0\n"
+
+
+def wait_until(fact: object) -> None:
+    assert callable(fact)
+    for _ in range(1500):
+        if fact():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")

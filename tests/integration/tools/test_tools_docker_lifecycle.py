@@ -1,0 +1,293 @@
+"""Start, stop, restart, rm and rmi against a real engine: what they do, on whom, and what they tell."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.tools.docker.engine import Engine
+from agentctl.tools.toolbox import LazyToolbox, toolbox
+from tests.support.docker_parts import Docker, Make, act, command_line, inspected
+
+if TYPE_CHECKING:
+    from tests.support.engine import PrivateEngine
+
+pytest_plugins = ["tests.support.engine", "tests.support.docker_plugin"]
+ON_CONTAINERS = ["docker_start", "docker_stop", "docker_restart", "docker_rm"]
+
+
+async def test_a_container_is_stopped_and_started_and_the_state_after_it_is_told(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    assert await act(box, "docker_stop", name=name) == f"{name} was stopped: exit code 0."
+    assert inspected(docker, name)["State"]["Running"] is False
+    told = await act(box, "docker_start", name=name)
+    assert re.fullmatch(rf"{name} was started\.\nstate: running for \d+ s, pid \d+", told)
+    assert inspected(docker, name)["State"]["Running"] is True
+
+
+async def test_what_is_so_already_is_said_and_not_an_error(box: LazyToolbox, make: Make) -> None:
+    name = make()
+    told = await act(box, "docker_start", name=name)
+    assert told.startswith(f"{name} is already running: nothing was changed.\nstate: running for ")
+    await act(box, "docker_stop", name=name)
+    told = await act(box, "docker_stop", name=name)
+    assert told.startswith(f"{name} is not running: nothing was changed.\nstate: exited")
+    assert told.endswith("exit code: 0")
+
+
+async def test_one_that_does_not_end_by_itself_is_killed_after_its_grace_time(box: LazyToolbox, make: Make) -> None:
+    name = make(command=("sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'))
+    told = await act(box, "docker_stop", name=name, timeout=1)
+    assert told == f"{name} was stopped: exit code 137 (killed: it did not end by itself within 1 s)."
+
+
+async def test_a_grace_time_beyond_the_patience_of_reads_is_waited_for(docker_host: str, make: Make) -> None:
+    name = make(command=("sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'))
+    async with toolbox(workspace=Path("/"), docker_host=docker_host) as box:
+        bench = box.get("docker_stop").bench  # type: ignore[attr-defined]
+        bench = bench._replace(engine=Engine(docker_host, patience=1))
+        told = await box.get("docker_stop").tool.at(bench)({"name": name, "timeout": 2})  # type: ignore[attr-defined]
+        await bench.engine.aclose()
+    assert "exit code 137" in told
+
+
+async def test_a_restart_tells_ports_and_health(box: LazyToolbox, docker: Docker, make: Make) -> None:
+    flags = ["--health-cmd", "true", "--health-interval", "1h", "-p", "127.0.0.1::80"]
+    name = make(*flags, network="bridge")
+    began = inspected(docker, name)["State"]["StartedAt"]
+    told = await act(box, "docker_restart", name=name)
+    lines = told.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [f"{name} was restarted.", "state", "health", "ports"]
+    assert lines[2].startswith("health: starting, ")
+    assert re.fullmatch(r"ports: 127\.0\.0\.1:\d+->80/tcp", lines[3])
+    assert inspected(docker, name)["State"]["StartedAt"] > began
+
+
+async def test_one_that_dies_at_once_is_told_with_its_exit_code_and_last_lines(box: LazyToolbox, make: Make) -> None:
+    command = ("sh", "-c", "(echo booting; echo no config) >&2; exit 3")
+    name = make(command=command, verb=("create",))
+    expected = "but it ended within a second.\nexit code: 3\nthe last 2 lines that it wrote:\nbooting\nno config"
+    assert await act(box, "docker_start", name=name) == f"{name} was started, {expected}"
+    for _ in range(2):  # of this start only
+        assert await act(box, "docker_start", name=name) == f"{name} was started, {expected}"
+        assert await act(box, "docker_restart", name=name) == f"{name} was restarted, {expected}"
+
+
+async def test_one_that_its_policy_restarts_again_and_again_is_no_success(box: LazyToolbox, make: Make) -> None:
+    name = make("--restart", "always", command=("sh", "-c", "exit 5"), verb=("create",))
+    told = await act(box, "docker_start", name=name)
+    assert told.startswith(f"{name} was started, but it ended within a second.\n")
+    assert "it wrote nothing" in told
+
+
+async def test_one_with_rm_is_gone_after_its_stop(box: LazyToolbox, make: Make) -> None:
+    name = make("--rm")
+    told = await act(box, "docker_stop", name=name)
+    assert "was stopped" in told
+
+
+async def test_a_paused_one_is_not_started_and_the_engine_says_why(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    docker("pause", name)
+    with pytest.raises(EngineUnavailable, match="cannot start a paused container"):
+        await act(box, "docker_start", name=name)
+    docker("unpause", name)
+
+
+async def test_a_running_one_is_removed_by_force_only(box: LazyToolbox, make: Make, docker: Docker) -> None:
+    name = make()
+    with pytest.raises(ToolError) as caught:
+        await act(box, "docker_rm", name=name)
+    assert caught.value.message == f"{name} is running and was not removed"
+    assert "force=true" in caught.value.hint
+    assert inspected(docker, name)["State"]["Running"] is True
+    assert await act(box, "docker_rm", name=name, force=True) == f"{name} was removed (it was running)."
+    assert docker("ps", "-aq", "--filter", f"name={name}") == ""
+
+
+async def test_removal_takes_anonymous_volumes_when_asked_and_never_named_ones(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make("-v", "t-kept:/kept", "-v", "/anonymous", verb=("create",))
+    [anonymous] = [mount["Name"] for mount in inspected(docker, name)["Mounts"] if mount["Name"] != "t-kept"]
+    try:
+        told = await act(box, "docker_rm", name=name, volumes=True)
+        assert told == f"{name} was removed (it was created). Volumes that stay: t-kept."
+        volumes = docker("volume", "ls", "-q").split()
+        assert "t-kept" in volumes
+        assert anonymous not in volumes
+    finally:
+        docker("volume", "rm", "t-kept")
+
+
+@pytest.mark.parametrize("tool", ON_CONTAINERS)
+async def test_any_way_to_name_a_container_is_resolved_to_its_true_name(
+    box: LazyToolbox, make: Make, docker: Docker, tool: str
+) -> None:
+    name = make()
+    identity = inspected(docker, name)["Id"]
+    for given in (name, f"/{name}", identity, identity[:12], identity[:8]):
+        assert await box.get(tool).prepare({"name": given}) == {"name": name, "id": identity[:12]}
+
+
+@pytest.mark.parametrize("tool", [*ON_CONTAINERS, "docker_exec"])
+@pytest.mark.parametrize(
+    "name", ["sample-wbe", "--privileged", "/:/host", "a b", "sample-web\n", "x\0y", "", "../images", "x" * 32768]
+)
+async def test_what_names_no_container_is_an_error_before_anybody_is_asked(
+    box: LazyToolbox, tool: str, name: str
+) -> None:
+    arguments = {"name": name} | ({"command": "ls"} if tool == "docker_exec" else {})
+    with pytest.raises(EngineUnavailable, match="No such container") as caught:
+        await box.get(tool).prepare(arguments)
+    assert len(caught.value.message) < 300
+    if name == "sample-wbe":
+        assert caught.value.message.endswith('Did you mean "sample-web"?')
+
+
+async def test_a_container_made_anew_under_the_name_is_not_the_one_that_was_asked_about(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    prepared = await box.get("docker_rm").prepare({"name": name, "force": True})
+    docker("rm", "-f", name)
+    docker("run", "-d", "--name", name, "--network", "none", "busybox:local", "sleep", "100")
+    with pytest.raises(ToolError, match=f"{name} .* is gone: it was removed after this was asked") as caught:
+        await box.get("docker_rm")(prepared)
+    assert caught.value.hint.startswith("nothing was done")
+    assert inspected(docker, name)["State"]["Running"] is True
+
+
+async def test_a_container_that_was_renamed_meanwhile_is_left_alone(
+    box: LazyToolbox, make: Make, docker: Docker
+) -> None:
+    name = make()
+    prepared = await box.get("docker_stop").prepare({"name": name})
+    docker("rename", name, f"{name}-prod")
+    try:
+        with pytest.raises(ToolError, match=f"has got another name: {name}-prod"):
+            await box.get("docker_stop")(prepared)
+        assert inspected(docker, f"{name}-prod")["State"]["Running"] is True
+    finally:
+        docker("rename", f"{name}-prod", name)
+
+
+async def test_an_id_that_contradicts_the_name_is_refused(box: LazyToolbox, make: Make) -> None:
+    one, other = make(), make()
+    identity = (await box.get("docker_rm").prepare({"name": other}))["id"]
+    with pytest.raises(ToolError, match=f"{one} has the id"):
+        await box.get("docker_rm").prepare({"name": one, "id": identity})
+    with pytest.raises(ToolError, match="is no container's id"):
+        await box.get("docker_rm")({"name": one, "id": "../../images"})
+    assert "id" not in box.get("docker_rm").spec.parameters["properties"]  # type: ignore[operator]
+
+
+async def test_two_changes_of_one_container_at_once_both_end_clearly(box: LazyToolbox, make: Make) -> None:
+    name = make()
+    told: list[str] = []
+
+    async def remove() -> None:
+        try:
+            told.append(await act(box, "docker_rm", name=name, force=True))
+        except ToolError as error:
+            told.append(error.message)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(remove)
+    assert f"{name} was removed (it was running)." in told
+    for text in told:
+        assert re.search("was removed|is gone|No such container|already in progress", text)
+
+
+async def test_an_engine_killed_in_the_middle_of_a_change_leaves_a_clear_doubt(
+    private_engine: PrivateEngine, tmp_path: Path
+) -> None:
+    failed: list[EngineUnavailable] = []
+    async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
+        prepared = await box.get("docker_stop").prepare({"name": "sample-worker", "timeout": 60})
+
+        async def stop() -> None:
+            try:
+                await box.get("docker_stop")(prepared)
+            except EngineUnavailable as error:
+                failed.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await anyio.sleep(0.5)
+            [pid] = private_engine.processes()
+            os.kill(pid, signal.SIGKILL)
+    assert "went away in the middle" in failed[0].message
+    assert "Whether the change was made is not known: look with docker_ps(all=true)." in failed[0].message
+
+
+async def test_an_image_is_removed_by_its_name_and_by_its_id(box: LazyToolbox, docker: Docker) -> None:
+    docker("tag", "busybox:local", "t-one:1")
+    told = await act(box, "docker_rmi", image="docker.io/library/t-one:1")
+    assert told == "The name t-one:1 was removed; the image stays, as another name or a container holds it."
+    made = docker("create", "--network", "none", "busybox:local", "true")
+    try:
+        identity = docker("commit", made, "t-two").removeprefix("sha256:")
+    finally:
+        docker("rm", made)
+    assert await box.get("docker_rmi").prepare({"image": identity[:9]}) == {"image": "t-two", "id": identity[:12]}
+    assert re.fullmatch(r"t-two was removed, with \d layers?\.", await act(box, "docker_rmi", image=identity[:9]))
+    assert "t-two" not in docker("images")
+
+
+async def test_an_image_in_use_is_kept_with_the_reason(box: LazyToolbox) -> None:
+    with pytest.raises(ToolError, match="busybox:local was not removed: conflict") as caught:
+        await act(box, "docker_rmi", image="busybox:local")
+    assert caught.value.hint == "docker_ps(all=true) shows who uses it; docker_rm that first"
+
+
+async def test_an_id_of_two_names_must_be_called_by_one_of_them(box: LazyToolbox, docker: Docker) -> None:
+    docker("tag", "busybox:local", "t-alias")
+    try:
+        identity = docker("inspect", "-f", "{{.Id}}", "busybox:local").removeprefix("sha256:")[:12]
+        with pytest.raises(ToolError, match="is an image of 2 names: busybox:local, t-alias"):
+            await box.get("docker_rmi").prepare({"image": identity})
+        assert await box.get("docker_rmi").prepare({"image": "t-alias:latest"}) == {"image": "t-alias", "id": identity}
+    finally:
+        docker("rmi", "t-alias")
+
+
+async def test_a_name_that_means_another_image_by_now_is_refused(box: LazyToolbox, docker: Docker) -> None:
+    made = docker("create", "--network", "none", "busybox:local", "true")
+    docker("commit", made, "t-moves")
+    prepared = await box.get("docker_rmi").prepare({"image": "t-moves"})
+    docker("commit", "-m", "newer", made, "t-moves")
+    docker("rm", made)
+    try:
+        with pytest.raises(ToolError, match="t-moves is another image now"):
+            await box.get("docker_rmi")(prepared)
+    finally:
+        docker("rmi", "t-moves")
+        docker("image", "prune", "-f")
+
+
+async def test_a_missing_image_is_said_with_the_nearest_and_how_to_fetch_it(box: LazyToolbox) -> None:
+    for tool in ("docker_run", "docker_rmi"):
+        with pytest.raises(EngineUnavailable) as caught:
+            await box.get(tool).prepare({"image": "busybox"})
+        assert caught.value.message == 'No such image here: busybox. Did you mean "busybox:local"?'
+        assert caught.value.hint.startswith("to fetch it: docker_pull(image=busybox); there are: ")
+
+
+async def test_a_tool_can_be_used_without_being_prepared(docker_host: str, make: Make) -> None:
+    name = make()
+    async with toolbox(workspace=Path("/"), docker_host=docker_host) as box:
+        assert "was stopped" in await box.get("docker_stop")({"name": name})
+    assert command_line(docker_host)("inspect", "-f", "{{.State.Running}}", name) == "false"

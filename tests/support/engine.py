@@ -1,0 +1,100 @@
+"""A real container engine for the tests: one for all, and one to break. Both end with the test process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "engine.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateEngine:
+    """An engine of one's own, in ``folder``; ``tests/engine.sh`` says what it consists of."""
+
+    folder: Path
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+        return f"unix://{self.folder}/docker.sock"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What the script has to know."""
+        mine = {"ENGINE_DIR": str(self.folder), "ENGINE_OWNER": str(os.getpid()), "ENGINE_TTL": "1800"}
+        return {**os.environ, **mine}
+
+    def start(self) -> None:
+        """Start it with its sample containers; installs what lacks."""
+        self._run("start", 600)
+
+    def stop(self) -> None:
+        """End it and all that belongs to it."""
+        self._run("stop", 60)
+
+    def processes(self) -> list[int]:
+        """Return the pids of its daemon."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (place / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"dockerd") and str(self.folder / "data").encode() in words:
+                found.append(int(place.name))
+        return found
+
+    def _run(self, verb: str, patience: float) -> None:
+        done = subprocess.run(
+            ["bash", str(SCRIPT), verb],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=patience,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(f"tests/engine.sh {verb} ended with {done.returncode}: {done.stderr[-1000:]}")
+
+
+def _may_start() -> None:
+    if sys.platform != "linux":
+        pytest.skip("the engine of the tests is for Linux; set DOCKER_HOST to use another")
+    if os.geteuid() != 0:
+        pytest.fail("the engine of the tests needs root: sudo bash tests/engine.sh run pytest", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """Give the address of an engine with the sample containers: the one in DOCKER_HOST, else a new one."""
+    if given := os.environ.get("DOCKER_HOST"):
+        yield given
+        return
+    _may_start()
+    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}"))
+    engine.start()
+    try:
+        yield engine.host
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def private_engine() -> Iterator[PrivateEngine]:
+    """Give an engine that a test may stop, freeze or kill."""
+    _may_start()
+    engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-own"))
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()

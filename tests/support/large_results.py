@@ -1,0 +1,92 @@
+"""A run whose results are cut to their shares, kept whole, and read on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.core.limits import CostLimit
+from agentctl.journal.artifacts import Annex
+from agentctl.ledger import SqliteLedger
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions
+from agentctl.protocols import Tool
+from agentctl.providers.scripted import ScriptedProvider, Step
+from agentctl.runner.conversation import Conversation
+from agentctl.runner.loop import Loop, Outcome
+from agentctl.runner.model_calls import Calls
+from agentctl.runner.plan import Plan
+from agentctl.runner.tool_calls import Dispatch
+from agentctl.tools.toolbox import toolbox
+from tests.support.loop import Box, Deed, Diary
+
+
+class Equipped(Box):
+    """Small tools beside real ones; ``reader`` reads files."""
+
+    def __init__(self, reader: Tool | None, *deeds: Deed | Tool) -> None:
+        super().__init__(*(deed for deed in deeds if isinstance(deed, Deed)))
+        self._real = {tool.spec.name: tool for tool in (*deeds, reader) if tool and not isinstance(tool, Deed)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*super().names, *self._real)
+
+    def get(self, name: str) -> Tool:
+        return self._real.get(name) or super().get(name)
+
+
+class House:
+    """One run at a time, in ``folder``: ``kept`` holds its files, ``diary`` its events."""
+
+    def __init__(self, folder: Path, ledger: SqliteLedger) -> None:
+        self.work, self.kept = folder / "work", folder / "runs" / "r1"
+        self.work.mkdir()
+        self.ledger, self.diary = ledger, Diary()
+        self.measure = PLAIN
+
+    async def run(
+        self,
+        script: Iterable[Step],
+        *deeds: Deed | Tool,
+        reads: bool = True,
+        annex: Annex | None = None,
+        permissions: Permissions | None = None,
+        **plan: object,
+    ) -> tuple[Outcome, ScriptedProvider]:
+        provider = ScriptedProvider(script)
+        settled = Plan(**plan)  # type: ignore[arg-type]
+        emit = self.diary.emit
+        await self.ledger.open_run("r1", CostLimit(), task="t", agent="a", labels={})
+        box = toolbox(workspace=self.work, now=lambda: datetime.now(UTC), kept=self.kept)
+        loop = Loop(
+            calls=Calls(provider=provider, ledger=self.ledger, run_id="r1", limits=CostLimit(), emit=emit, retries=0),
+            dispatch=Dispatch(
+                toolbox=Equipped(box.get("read_file") if reads else None, *deeds),
+                admission=Admission(permissions=permissions or Permissions(), emit=emit, approve="all"),
+                emit=emit,
+                limits=settled.loop,
+                shares=settled.result_shares(provider.facts),
+                measure=self._measured,
+                keeper=annex or Annex(self.kept),
+            ),
+            conversation=Conversation(prune=partial(settled.fit, provider.facts), emit=emit),
+            emit=emit,
+            limits=settled.loop,
+        )
+        return await loop.run("s", "t"), provider
+
+    def _measured(self) -> Measure:
+        return self.measure
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    yield House(tmp_path, ledger)
+    await ledger.aclose()

@@ -1,0 +1,65 @@
+"""Parts of the tests of check and reconcile: books that are filled, owners that die, and the file read by SQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from agentctl.budget.rules import Hold
+from agentctl.core.limits import CostLimit
+from agentctl.ledger.clock import ReadClock
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
+from tests.support.ledger.parts import ask
+
+CALL = 256_000_000
+NO_LIMITS = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
+
+
+def opened(path: Path, clock: ReadClock | None = None, *, owner: str = "") -> Book:
+    """Open the ledger as one more owner."""
+    return Book(Store(path, clock=clock), owner_id=owner or os.urandom(8).hex(), pid=os.getpid(), pause_s=0.0)
+
+
+def begin(book: Book, run: str, limits: CostLimit = NO_LIMITS) -> None:
+    book.open_run(run, limits, task="t", agent="a", labels={})
+
+
+def send(book: Book, name: str, run: str = "run", **changes: object) -> Hold:
+    """Hold the worst case of a call, $0.256, and mark it sent."""
+    hold = book.reserve(ask(name, run, **changes))  # type: ignore[arg-type]
+    assert isinstance(hold, Hold), hold
+    assert book.mark_sent(name)
+    return hold
+
+
+def left_in_doubt(path: Path, *names: str, run: str = "run", clock: ReadClock | None = None) -> None:
+    """A run whose calls were cut off, and whose process has ended."""
+    book = opened(path, clock)
+    begin(book, run)
+    for name in names:
+        send(book, name, run)
+        book.doubt(name, "cut off", ceiling=False, provider_fault=True)
+    book.close()
+
+
+def dies(book: Book, path: Path, owner: str) -> None:
+    """End an owner as kill -9 would: nobody holds its lock, and nothing was written."""
+    (path.with_suffix(".owners") / owner).unlink()
+
+
+ALL = "SELECT id, phase, nano, tokens, settled_by FROM attempts ORDER BY id"
+
+
+def rows(path: Path, sql: str = ALL, *values: object) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(sql, values).fetchall()
+
+
+def change(path: Path, sql: str, *values: object) -> None:
+    """Write into the file behind the program's back."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(sql, values)

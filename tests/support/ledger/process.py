@@ -1,0 +1,87 @@
+"""A process of its own on the book, inside the test's: it has an owner, a lock, a connection, and can be killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from agentctl.ledger.clock import Reading
+from agentctl.ledger.database import Store
+from agentctl.ledger.transactions import Book
+from tests.support.ledger.oracle import SECOND_US
+
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no machine fails here: no disk is needed
+
+
+class Killed(BaseException):
+    """The process is gone: whatever it was doing goes no further."""
+
+
+class TickingClock:
+    """Wall and boot clock in microseconds, one on with each look; ``amid`` is done inside the next look."""
+
+    def __init__(self) -> None:
+        self.wall_us, self.boot_us, self.boot_id = 1_800_000_000 * SECOND_US, 100 * SECOND_US, "boot-1"
+        self.taken: Reading | None = None
+        self.amid: Callable[[], None] | None = None
+
+    def __call__(self) -> Reading:
+        self.pass_by(0.000001)
+        if self.amid is not None:
+            amid, self.amid = self.amid, None
+            amid()
+            self.amid = amid
+            self.pass_by(0.000001)
+        self.taken = Reading(self.wall_us, self.boot_us, self.boot_id)
+        return self.taken
+
+    def pass_by(self, seconds: float) -> None:
+        """Let both clocks run."""
+        self.wall_us += round(seconds * SECOND_US)
+        self.boot_us += round(seconds * SECOND_US)
+
+    def boot(self, off_s: int) -> None:
+        """Start the machine anew after ``off_s`` by the wall clock."""
+        self.wall_us += off_s * SECOND_US
+        self.boot_us, self.boot_id = 5 * SECOND_US, f"boot-{int(self.boot_id[5:]) + 1}"
+
+
+class Process:
+    """One of several; ``hour`` is its limit in nano-dollars, ``locked`` whether others take it for alive."""
+
+    def __init__(self, path: Path, clock: TickingClock, hour: int | None) -> None:
+        self.owner, self.hour = os.urandom(8).hex(), hour
+        self._lock = path.with_suffix(".owners") / self.owner
+        self._store = Store(path, clock=clock)
+        self.book = Book(self._store, owner_id=self.owner, pid=os.getpid())
+
+    @property
+    def locked(self) -> bool:
+        """Whether its lock file is there; before its first deed there is none, and nothing to lose."""
+        return self._lock.exists()
+
+    def lose_its_lock(self) -> None:
+        """Let others take it for dead."""
+        self._lock.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End as kill -9 ends a process: the kernel drops its lock and its connection, nobody writes anything."""
+        alive = self.book._alive
+        if alive is not None:
+            with suppress(OSError):
+                os.close(alive._fd)
+            self.book._alive = None
+        self._store.close()
+
+
+def can_write_now(path: Path) -> bool:
+    """Whether nobody stands at the head of the queue."""
+    with path.with_suffix(".queue").open("rb+") as queue:
+        try:
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,77 @@
+"""A command at a terminal of its own, and the person in front of it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import termios
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from tests.support.command_line import Commands
+
+
+class Typed(NamedTuple):
+    """A command at a terminal: what to type on, and the command."""
+
+    desk: int
+    terminal: int
+    process: subprocess.Popen[bytes]
+
+    def types(self, text: str) -> None:
+        os.write(self.desk, text.encode())
+
+    def ended(self) -> tuple[int, bytes, str]:
+        """Return how the command ended: its code, what it printed, what the terminal showed since it was last read."""
+        out, _ = self.process.communicate(timeout=60)
+        shown = b""
+        while select.select([self.desk], [], [], 0)[0]:
+            shown += os.read(self.desk, 4096)
+        return self.process.returncode, out, shown.decode().replace("\r\n", "\n")
+
+    def shown_until(self, text: bytes) -> bytes:
+        """Return what the terminal showed up to ``text``."""
+        shown = b""
+        while text not in shown:
+            assert select.select([self.desk], [], [], 60)[0]
+            shown += os.read(self.desk, 1024)
+        return shown
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
+
+
+@contextmanager
+def at_a_terminal(
+    agentctl: Commands,
+    *words: str,
+    stderr: int | None = None,
+    script: str | None = None,
+    early: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Typed]:
+    """Run a command whose stdin and stderr are a terminal; ``early`` is typed before it starts."""
+    desk, terminal = pty.openpty()
+    os.write(desk, early.encode())
+    process = subprocess.Popen(
+        agentctl.argv(words, script),
+        cwd=agentctl.folder,
+        env={**os.environ, **agentctl.environ, **(env or {})},
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=terminal if stderr is None else stderr,
+        start_new_session=True,
+    )
+    try:
+        with process:
+            try:
+                yield Typed(desk, terminal, process)
+            finally:
+                process.kill()  # gone already, unless the test failed
+    finally:
+        os.close(desk)
+        os.close(terminal)

@@ -1,0 +1,115 @@
+"""What the commands show of runs inside runs, and refuse inside one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agentctl.core.limits import CostLimit
+from agentctl.ledger.clock import system_clock
+from tests.support.command_line import KEY, Here
+from tests.support.ledger.process import Process
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Rates
+from tests.unit.runner.test_checkup import good
+
+CAPABILITY = "c" * 64
+QUESTION = "How much memory is free?"
+
+
+@pytest.fixture
+def outer(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    """A run of another process, with a dollar to spend, that has started this one."""
+    state.mkdir(parents=True)
+    process = Process(state / "ledger.db", system_clock(), None)  # type: ignore[arg-type]
+    limits = CostLimit(max_cost_per_task=Decimal(1), max_cost_per_hour=None, max_tokens_per_task=None)
+    process.book.open_run("outer", limits, task="Look\naround", agent="a", labels={}, capability=CAPABILITY)
+    monkeypatch.setenv("AGENTCTL_PARENT_RUN", "outer")
+    monkeypatch.setenv("AGENTCTL_PARENT_CAPABILITY", CAPABILITY)
+    yield process
+    process.kill()
+
+
+def test_runs_show_draws_the_tree_with_what_each_run_cost(here: Here, outer: Process) -> None:
+    ran = [here("run", QUESTION, "--max-cost", "5", "--json", script="costly").document for _ in range(2)]
+    first, last = (document["run_id"] for document in ran)
+    cost = ran[0]["cost"]["nano_usd"]
+    assert cost > 0
+    shown = here("runs", "show")
+    tree = shown.out[shown.out.index("run   ") :].splitlines()
+    assert [line.split()[:2] for line in tree[1:]] == [["outer", "running"], ["├─", first], ["└─", last]]
+    assert tree[0].split() == ["run", "status", "own", "with", "nested", "runs", "limit", "task"]
+    assert tree[1].endswith("$1.00  Look…")
+    assert tree[3].endswith("$5.00  How much memory is free?   (this run)")
+    document = here("runs", "show", first, "--json").document
+    nodes = document["tree"]
+    assert [(node["run_id"], node["parent_id"], node["depth"]) for node in nodes] == [
+        ("outer", None, 0),
+        (first, "outer", 1),
+        (last, "outer", 1),
+    ]
+    assert nodes[0]["own"] == {"usd": 0.0, "nano_usd": 0, "in_doubt_usd": 0.0, "held_usd": 0.0}
+    whole = sum(one["cost"]["nano_usd"] for one in ran)
+    assert nodes[0]["with_nested"]["nano_usd"] == whole
+    assert [node["own"]["nano_usd"] for node in nodes[1:]] == [one["cost"]["nano_usd"] for one in ran]
+    assert nodes[1]["with_nested"] == nodes[1]["own"]
+    assert here("costs", "--run", "outer", "--json").document["total"]["nano_usd"] == whole
+
+
+def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
+    here("run", QUESTION, "--provider", "builtin")
+    assert "with nested runs" not in here("runs", "show").out
+    assert "tree" not in here("runs", "show", "--json").document
+
+
+def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
+    from agentctl.budget.rules import Amounts
+    from agentctl.cli.runs.command import _drawn
+    from agentctl.ledger.tree import Branch
+
+    def branch(name: str, parent: str | None, depth: int, **more: object) -> Branch:
+        nothing = (Amounts(), Amounts(), False, False)
+        return Branch(name, parent, depth, "t", "a", "done", None, *nothing)._replace(**more)  # type: ignore[arg-type]
+
+    tree = [
+        branch("a", None, 0, whole_unknown=True),
+        branch("b", "a", 1, own=Amounts(10**9, 10**7, 10**6)),
+        branch("c", "b", 2),
+        branch("d", "b", 2),
+        branch("e", "d", 3),
+        branch("f", "a", 1),
+        branch("g", "f", 2),
+    ]
+    lines = [line.split("  done")[0].rstrip() for line in _drawn(tree, "e").splitlines()[1:]]
+    assert lines == ["a", "├─ b", "│  ├─ c", "│  └─ d", "│     └─ e", "└─ f", "   └─ g"]
+    assert "$1.00 + $0.01 in doubt + $0.001 held" in _drawn(tree, "e")
+    assert "unknown" in _drawn(tree, "e").splitlines()[1]
+
+
+@pytest.mark.usefixtures("outer")
+def test_the_ledger_is_not_changed_from_inside_a_run_by_whatever_it_is_known(here: Here) -> None:
+    """Without the mark, which a child may have lost, what opens the budget says it, too."""
+    refused = here("ledger", "reconcile", "--run", "outer", "--actual", "0")
+    assert (refused.code, "the ledger is not changed from inside a run" in refused.err) == (5, True)
+    assert here("ledger", "check").code == 0
+    assert here("costs").code == 0
+
+
+def test_trying_a_provider_out_inside_a_run_is_paid_by_that_run(
+    here: Here, outer: Process, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = wire(good, rates=Rates(Decimal("0.15"), Decimal("0.60")), keys=[KEY])
+    monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert here("providers", "test", "openai").code == 0
+    assert outer.book.spend("outer").run_nano.spent == server.books.billed_nano > 0
+    outer.book.close_run("outer", "done")
+    asked = len(server.books.chat_requests)
+    assert here("providers", "test", "openai").code == 5
+    monkeypatch.delenv("AGENTCTL_PARENT_CAPABILITY")
+    assert here("providers", "test", "openai").code == 5
+    assert len(server.books.chat_requests) == asked
+    assert here("providers", "test", "openai", "--free").code == 0

@@ -1,0 +1,91 @@
+"""``agentctl providers test``: its ceiling first, a table or a document, and one number for all."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from tests.support.command_line import KEY, Here
+from tests.support.wire.plugin import OpenWire
+from tests.support.wire.server import Rates, WireServer
+from tests.unit.runner.test_checkup import good
+
+MINI = Rates(Decimal("0.15"), Decimal("0.60"))
+
+
+@pytest.fixture
+def server(wire: OpenWire, monkeypatch: pytest.MonkeyPatch) -> WireServer:
+    """OpenAI, as the environment names it."""
+    opened = wire(good, rates=MINI, keys=[KEY])
+    monkeypatch.setenv("OPENAI_BASE_URL", opened.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    return opened
+
+
+def test_a_good_provider_is_shown_in_a_table_after_what_it_can_cost(here: Here, server: WireServer) -> None:
+    ended = here("providers", "test", "openai")
+    assert (ended.code, ended.err) == (
+        0,
+        "3 small calls each to openai: at most $0.05 a provider, through the ledger\n",
+    )
+    header, line = ended.out.splitlines()
+    assert header.split()[:4] == ["provider", "model", "reachable", "key"]
+    cells = line.split()
+    assert cells[:4] == ["openai", "gpt-4o-mini", "yes", "accepted"]
+    assert cells[4:11] == ["yes"] * 6 + ["known"]
+    assert KEY not in ended.out + ended.err
+
+
+def test_the_document_says_what_was_found_and_what_it_cost(here: Here, server: WireServer) -> None:
+    document = here("providers", "test", "openai", "--json", "--max-cost", "0.02").document
+    (found,) = document["providers"]
+    assert (document["schema"], document["exit_code"], document["ceiling_usd"]) == (
+        "agentctl.providers-test/1",
+        0,
+        0.02,
+    )
+    for name in ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known", "model_known"):
+        assert found[name] is True, name
+    assert found["cost"]["nano_usd"] == server.books.billed_nano > 0
+    assert here("costs", "--last-hour", "--json").document["total"]["nano_usd"] == server.books.billed_nano
+
+
+def test_the_free_questions_send_no_call(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here("providers", "test", "--free", "openai").code == 0
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+    ended = here("providers", "test", "--free", "openai")
+    assert (ended.code, "refused the key" in ended.err) == (77, True)
+    assert "only what costs nothing" in ended.err.splitlines()[0]
+    assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
+
+
+def test_without_a_name_all_that_are_set_up_are_tried(here: Here, server: WireServer) -> None:
+    document = here("providers", "test", "--free", "--json").document
+    assert [found["provider"] for found in document["providers"]] == ["ollama", "openai"]
+
+
+def test_two_kinds_of_failure_are_a_four(here: Here, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+    ended = here("providers", "test", "openai", "ollama", "--json")
+    assert (ended.code, [found["status"] for found in ended.document["providers"]]) == (4, ["auth", "unavailable"])
+
+
+def test_a_limit_that_is_too_small_is_a_three_and_nothing_is_sent(here: Here, server: WireServer) -> None:
+    ended = here("providers", "test", "openai", "--max-cost", "0.0001")
+    assert (ended.code, server.books.chat_requests) == (3, ())
+
+
+def test_what_is_nobodys_name_and_what_needs_no_call(here: Here) -> None:
+    ended = here("providers", "test", "opnai")
+    assert (ended.code, 'did you mean "openai"?' in ended.err) == (2, True)
+    assert here("providers", "test", "builtin").code == 0
+
+
+def test_a_provider_whose_address_only_litellm_knows_is_not_called_reachable(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_MODEL", "together_ai/some/model")
+    found = here("providers", "test", "--free", "--json").document["providers"][-1]
+    assert (found["provider"], found["model"]) == ("together_ai", "some/model")
+    assert (found["reachable"], found["key"], found["model_known"]) == (None, "unknown", None)

@@ -1,0 +1,252 @@
+"""The doctor's questions, one by one: side by side, bounded, and each lack with a line to paste."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agentctl.cli.doctor import checks as places
+from agentctl.cli.doctor import money, outside
+from agentctl.cli.doctor.abreast import Question, answers
+from agentctl.cli.doctor.examination import because, examine
+from agentctl.cli.doctor.findings import Finding, ok
+from agentctl.core.errors import UsageError
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.settings import ProviderChoice, check_settings
+from agentctl.settings.terminal import is_dumb
+from tests.support.desk import Desk
+from tests.support.ledger.served import served
+
+PAID = ModelFacts("openai", "m", price=Price(Decimal(1), Decimal(3), source="test"), context_window=8000)
+
+
+def desk_with(root: Path, **environ: str) -> Desk:
+    """Return a desk whose environment holds more."""
+    desk = Desk(root)
+    desk.environ |= environ
+    return desk
+
+
+def test_questions_are_asked_side_by_side_and_answered_in_order() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def ask(name: str) -> list[Finding]:
+        meeting.wait()  # one after the other, this would never end
+        return [ok(name, "met")]
+
+    questions = [Question(name, lambda name=name: ask(name), 30.0) for name in ("one", "two")]  # type: ignore[misc]
+    assert answers(questions) == (ok("one", "met"), ok("two", "met"))
+
+
+def test_what_hangs_is_left_behind_and_said() -> None:
+    never = threading.Event()
+
+    def hang() -> list[Finding]:
+        never.wait(20)
+        return [ok("hung", "after all")]
+
+    found = answers([Question("hung", hang, 0.05), Question("well", lambda: [ok("well", "here")], 30.0)])
+    assert found == (Finding("hung", "warning", "no answer within 0.05 s"), ok("well", "here"))
+    never.set()
+
+
+def test_what_fails_is_a_finding_and_silences_nobody() -> None:
+    def refuse() -> list[Finding]:
+        raise UsageError("wrong", hint="do it right")
+
+    def break_down() -> list[Finding]:
+        raise ZeroDivisionError("by zero")
+
+    first, second, third = answers(
+        [Question("a", refuse, 30.0), Question("b", break_down, 30.0), Question("c", lambda: [ok("c", "here")], 30.0)]
+    )
+    assert first == Finding("a", "lack", "wrong", "do it right")
+    assert (second.state, second.said) == ("warning", "could not be looked at: ZeroDivisionError: by zero")
+    assert third == ok("c", "here")
+
+
+def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
+    (found,) = places.state_folder(tmp_path / "not" / "yet")
+    assert found.state == "ok"
+    assert "not there yet" in found.said
+    assert list(tmp_path.iterdir()) == []
+    tmp_path.chmod(0o700)
+    assert places.state_folder(tmp_path)[0].state == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_folder_that_others_may_look_into_gets_the_line_that_closes_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (found,) = places.state_folder(tmp_path)
+    assert (found.state, found.cure, found.stops) == ("warning", f"chmod 700 {tmp_path}", False)
+
+
+def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (found,) = places.state_folder(tmp_path / "file")
+    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+
+
+def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
+    with served(tmp_path / "remote") as point:
+        (found,) = places.state_folder(point)
+    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert "network file system (fuse.sshfs)" in found.said
+
+
+def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
+    desk = desk_with(tmp_path, OPENAI_API_KEY="sk-not-to-be-seen-1234567890", GROQ_API_KEY="")
+    found = places.key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
+    assert [finding.said for finding in found] == [
+        "OPENAI_API_KEY is set (environment)",
+        "GROQ_API_KEY is set but empty",
+    ]
+    assert found[1].cure == "unset GROQ_API_KEY"
+
+
+def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> None:
+    loaded = Desk(tmp_path).load()
+    folder = loaded.settings.config_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o777)
+    found = places.key(loaded, ProviderChoice("builtin", None, "no key"))
+    assert [(finding.state, finding.cure) for finding in found[1:]] == [("warning", f"chmod 700 {folder}")]
+
+
+def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.file(".env", "OPENAI_API_KEY=sk-not-to-be-seen-1234567890\nMAX_COST_PER_TASK=0.10\n")
+    checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
+    assert checked.loaded is not None
+    first, second = places.project_files(checked.loaded, checked.notes)
+    assert first.said == "./.env is not trusted; ignored: OPENAI_API_KEY"
+    assert first.cure == checked.loaded.ignored[0].remedy
+    assert second.said == "max_cost_per_task is lowered to $0.10 by ./.env"
+    assert [finding.state for finding in places.settings(checked.loaded, checked.notes)] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "said"),
+    [
+        (ModelFacts("builtin", None, price=FREE, metered=False), "ok", "builtin costs nothing"),
+        (ModelFacts("ollama", "m", price=FREE), "ok", "ollama/m is free"),
+        (PAID, "ok", "openai/m costs $1 in, $3 out per million tokens, 8,000 tokens of context (test)"),
+    ],
+)
+def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, said: str) -> None:
+    (found,) = money.price(facts)
+    assert (found.state, found.said) == (state, said)
+
+
+def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
+    (found,) = money.price(ModelFacts("openai", "new"))
+    assert (found.state, found.cure) == (
+        "warning",
+        'put its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
+    )
+
+
+def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
+    loaded = Desk(tmp_path).load()
+    (new,) = money.price_table(loaded, date(2026, 11, 24))
+    (old,) = money.price_table(loaded, date(2028, 1, 1))
+    assert (new.state, old.state) == ("ok", "warning")
+    assert old.cure
+
+
+def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
+    lifted = {"MAX_COST_PER_TASK": "none", "MAX_COST_PER_HOUR": "none", "AGENTCTL_MAX_COST_PER_DAY": "5"}
+    (found,) = money.limits(desk_with(tmp_path, **lifted).load(), PAID)
+    assert (found.state, found.said) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
+
+
+def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path) -> None:
+    loaded = desk_with(tmp_path, MAX_COST_PER_TASK="none", MAX_COST_PER_HOUR="none").load()
+    (found,) = money.limits(loaded, PAID)
+    assert (found.state, found.said) == (
+        "warning",
+        "task none, hour none, 100,000 tokens a task: nothing bounds what it costs",
+    )
+    assert money.limits(loaded, None)[0].state == "ok"
+
+
+def test_an_hour_without_room_stops_a_run_that_costs(tmp_path: Path) -> None:
+    loaded = desk_with(tmp_path, MAX_COST_PER_HOUR="0").load()
+    (found,) = money.limits(loaded, PAID)
+    assert (found.state, found.stops) == ("lack", True)
+    assert found.cure.startswith("agentctl run --max-cost-per-hour ")
+    assert money.limits(loaded, ModelFacts("ollama", "m", price=FREE))[0].state == "ok"
+
+
+def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> None:
+    loaded = desk_with(tmp_path, AGENTCTL_SANDBOX="none").load()
+    (found,) = outside.sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
+    assert (found.state, found.stops) == ("warning", False)
+    assert "environment AGENTCTL_SANDBOX" in found.said
+
+
+def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
+    """Whatever this machine has: a lack stops a run only where a boundary was asked for by name."""
+    desk = Desk(tmp_path)
+    for wanted, stops in (("auto", False), ("bwrap", True)):
+        loaded = desk.load({"AGENTCTL_SANDBOX": wanted})
+        (found,) = outside.sandbox(loaded.settings, "", tmp_path)
+        assert found.state in ("ok", "lack", "warning")
+        assert found.stops == (stops and found.state == "lack")
+
+
+@pytest.mark.parametrize(
+    ("environ", "choice", "why"),
+    [
+        (
+            {"OPENAI_API_KEY": "sk-1234567890"},
+            ProviderChoice("openai", "m", "key OPENAI_API_KEY"),
+            "key OPENAI_API_KEY is set (environment)",
+        ),
+        ({"LLM_PROVIDER": "ollama"}, ProviderChoice("ollama", "m", "x"), "LLM_PROVIDER names it (environment)"),
+        ({}, ProviderChoice("builtin", None, "no key"), "no key is set and no model is named"),
+        (
+            {},
+            ProviderChoice("builtin", None, "no key, and Ollama on this host has 3 models"),
+            "no key is set, and Ollama on this host has 3 models",
+        ),
+        (
+            {},
+            ProviderChoice("ollama", "m", "Ollama on this host, its only model"),
+            "Ollama on this host has it as its only model",
+        ),
+    ],
+)
+def test_why_is_the_end_of_a_sentence(
+    tmp_path: Path, environ: dict[str, str], choice: ProviderChoice, why: str
+) -> None:
+    assert because(desk_with(tmp_path, **environ).load(), choice) == why
+
+
+def test_wrong_settings_are_told_one_by_one_and_nothing_is_asked(tmp_path: Path) -> None:
+    desk = desk_with(tmp_path, MAX_COST_PER_TASK="much", AGENTCTL_MAX_TURNS="0")
+    checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
+
+    def never(*_: object) -> ModelFacts:
+        raise AssertionError("nobody is chosen")
+
+    report = examine(checked, rehearse=never, here=(), today=date(2026, 1, 1))
+    assert (report.answers, report.runs) == (None, False)
+    assert report.headline.startswith('`run` would not start: max_cost_per_task cannot be "much"')
+    assert sorted(finding.cure for finding in report.findings) == [
+        "unset AGENTCTL_MAX_TURNS",
+        "unset MAX_COST_PER_TASK",
+    ]
+    assert all(finding.stops for finding in report.findings)
+
+
+def test_a_terminal_says_itself_that_it_is_dumb() -> None:
+    assert is_dumb({"TERM": "dumb"})
+    assert is_dumb({})
+    assert not is_dumb({"TERM": "xterm-256color"})
+    assert is_dumb() == is_dumb(dict(os.environ))

@@ -1,0 +1,251 @@
+"""The drawing thread: lines are never lost, the run never waits for it, and a broken terminal ends in lines."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from agentctl.cli.ui.colour import painter
+from agentctl.cli.ui.lines import Line
+from agentctl.cli.ui.live import LiveScreen
+from agentctl.cli.ui.terminal import owed
+from agentctl.core.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
+from agentctl.core.messages import ToolCall
+from agentctl.core.results import LimitUse
+from tests.support.screen.terminals import ROOT, until
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+STARTED = RunStarted("look", "docker", "words", "openai", "key", "gpt", True, "/srv", ())
+KEY = "not-to-be-seen-0123456789"
+
+
+class Stuck(io.StringIO):
+    """A terminal that somebody has stopped with Ctrl-S, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.free = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.reached.set()
+        assert self.free.wait(30)
+        return super().write(text)
+
+
+def opened(file: io.StringIO, *, patience_s: float = 0.0, colour: bool = False, **parts: object) -> LiveScreen:
+    named: dict[str, object] = {"size": lambda: os.terminal_size((80, 24)), **parts}
+    return LiveScreen(
+        file=file,
+        paint=painter("always" if colour else "never", terminal=True),
+        colour=colour,
+        term="xterm",
+        secrets=(KEY,),
+        patience_s=patience_s,
+        **named,  # type: ignore[arg-type]
+    )
+
+
+async def tell(screen: LiveScreen, *events: Event) -> None:
+    for number, event in enumerate(events, 1):
+        await screen.observe(Record("r", number, AT, event))
+
+
+def lasting(text: str) -> list[str]:
+    """Return what stays: rows that were erased again are left out."""
+    rows = [""]
+    column_up = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b\[\?\d+[hl]|\r|\n|[^\x1b\r\n]+")
+    at = 0
+    for match in column_up.finditer(text):
+        piece = match[0]
+        if piece == "\n":
+            at += 1
+            rows += [""] * (at + 1 - len(rows))
+        elif match[2] == "A":
+            at -= int(match[1] or 1)
+        elif match[2] == "K":
+            rows[at] = ""
+        elif not piece.startswith(("\x1b", "\r")):
+            rows[at] += piece
+    return [row for row in rows if row]
+
+
+async def test_lines_stay_and_the_region_goes() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    await tell(screen, STARTED, TurnStarted(1), Noted("first"))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
+    await tell(screen, AnswerStreamed("half an answer"), Noted("second", "warning"), Noted("third " + "word " * 40))
+    screen.close()
+    found = lasting(file.getvalue())
+    assert found[:3] == ["openai/gpt · key", "first", "warning: second"]
+    assert " ".join(found[3:]).split() == ["third", *["word"] * 40]
+    assert all(len(row) <= 80 for row in found)
+    assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h")
+    assert owed() == b""
+
+
+async def test_a_run_does_not_wait_for_a_terminal_that_is_stuck() -> None:
+    file = Stuck()
+    screen = opened(file)
+    with anyio.fail_after(30):
+        await tell(screen, STARTED)
+        await anyio.to_thread.run_sync(file.reached.wait)
+        await tell(screen, *(AnswerStreamed("x") for _ in range(1000)), Noted("last"))
+    file.free.set()
+    screen.close()
+    assert lasting(file.getvalue())[-1] == "last"
+
+
+async def test_a_terminal_that_cannot_be_measured_gets_plain_lines() -> None:
+    def gone() -> os.terminal_size:
+        raise OSError("not a terminal any more")
+
+    file = io.StringIO()
+    screen = opened(file, size=gone)
+    await tell(screen, STARTED, Noted("one"), Noted("two"))
+    screen.close()
+    assert file.getvalue() == "openai/gpt · key\none\ntwo\n"
+
+
+async def test_drawing_that_breaks_on_the_way_goes_on_with_lines() -> None:
+    broken = threading.Event()
+
+    def size() -> os.terminal_size:
+        if broken.is_set():
+            raise OSError("gone")
+        return os.terminal_size((80, 24))
+
+    file = io.StringIO()
+    screen = opened(file, size=size)
+    await tell(screen, STARTED)
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
+    broken.set()
+    await tell(screen, Noted("one"), Noted("two"))
+    screen.close()
+    assert lasting(file.getvalue())[-3:] == ["openai/gpt · key", "one", "two"]
+    assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h")
+
+
+async def test_a_pause_takes_the_region_away_until_it_ends() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    await tell(screen, STARTED, ToolStarted(ToolCall("1", "docker_ps", {})))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker_ps()" in file.getvalue(), "the region"))
+    await tell(screen, Noted("before"))
+    screen.pause()
+    before = file.getvalue()
+    assert lasting(before)[-1] == "before"
+    assert before.endswith("\x1b[2K")
+    screen.resume()
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker_ps()" in file.getvalue()[len(before) :], "the region"))
+    screen.close()
+    assert lasting(file.getvalue())[-1] == "before"
+
+
+class Noting(io.StringIO):
+    """Notes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+
+async def test_a_narrower_window_has_all_rows_erased_that_it_made_of_ours() -> None:
+    sizes, file = [os.terminal_size((140, 24))], Noting()
+    screen = opened(file, size=lambda: sizes[-1])
+    limits = tuple(LimitUse(name, "nano_usd", 10**9, 1) for name in ("max_cost_per_task", "max_cost_per_hour"))
+    await tell(screen, STARTED._replace(limits=limits))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "hour" in file.getvalue(), "the region"))
+    sizes.append(os.terminal_size((70, 24)))
+    frames = len(file.writes)
+    await anyio.to_thread.run_sync(lambda: until(lambda: len(file.writes) > frames + 1, "another region"))
+    screen.close()
+    # Two meters side by side have become two rows: one more to erase than was drawn.
+    assert "\r\x1b[2K\x1b[1A\x1b[2K" in file.writes
+
+
+async def test_secrets_are_not_drawn_also_not_while_they_stream_in() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    await tell(screen, STARTED, AnswerStreamed(f"the key is {KEY[:15]}"))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "the key is" in file.getvalue(), "the answer"))
+    await tell(screen, AnswerStreamed(KEY[15:] + " and so on"), Noted(f"{'x ' * 30}{KEY}"))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "and so on" in file.getvalue(), "the rest"))
+    screen.close()
+    assert KEY[:8] not in file.getvalue()
+    assert "[redacted]" in file.getvalue()
+
+
+async def test_escapes_of_strangers_are_shown_and_not_obeyed() -> None:
+    file = io.StringIO()
+    screen = opened(file, colour=True)
+    hostile = "a\x1b[2Jb\x1b]0;title\x07[bold]c[/bold]\u202e"
+    await tell(screen, STARTED._replace(task=hostile), AnswerStreamed(hostile), Noted(hostile))
+    await anyio.to_thread.run_sync(lambda: until(lambda: "gpt answers" in file.getvalue(), "the answer"))
+    screen.close()
+    for escape in ("\x1b[2J", "\x1b]", "\x07", "\u202e"):
+        assert escape not in file.getvalue()
+    assert "[bold]c[/bold]" in file.getvalue()
+
+
+async def test_without_colour_nothing_is_painted() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    await tell(screen, STARTED)
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
+    screen.close()
+    assert re.search(r"\x1b\[[0-9;]*m", file.getvalue()) is None
+
+
+def test_what_ends_soon_loads_no_drawing() -> None:
+    program = """
+import io, os, sys, anyio
+from tests.unit.cli.test_live import STARTED, Noted, opened, tell
+file = io.StringIO()
+async def run():
+    screen = opened(file, patience_s=60)
+    await tell(screen, STARTED, Noted("quick"))
+    screen.close()
+anyio.run(run)
+assert file.getvalue() == "openai/gpt · key\\nquick\\n", file.getvalue()
+assert "rich.live" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("never_began", [True, False])
+def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    if not never_began:
+        anyio.run(tell, screen, STARTED)
+        screen.close()
+    written = file.getvalue()
+    screen.close()
+    screen.pause()
+    screen.resume()
+    assert file.getvalue() == written
+
+
+async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
+    file = io.StringIO()
+    screen = opened(file)
+    screen.say(Line("before"))
+    await tell(screen, STARTED)
+    await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
+    screen.say(Line("meanwhile", "yellow", "warning:"))
+    screen.close()
+    screen.say(Line("after"))
+    assert lasting(file.getvalue()) == ["before", "openai/gpt · key", "warning: meanwhile", "after"]

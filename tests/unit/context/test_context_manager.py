@@ -1,0 +1,539 @@
+"""The context manager that anyone can use: our messages or dicts, counted, cut, and warned of."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentctl import ContextManager
+from agentctl.context import manager as context_manager
+from agentctl.context.manager import ContextStats, ContextWarning
+from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.core.errors import ContextOverflow, UsageError
+from agentctl.core.messages import Message, ToolCall, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.runner.plan import Plan
+from tests.support.context.parts import SYSTEM, TASK, conversations, taken_by_a_provider, turn
+
+Talk = list[dict[str, Any]]
+ROOT = Path(__file__).parents[3]
+LONG = "x" * 2_000
+MAKE: Callable[..., ContextManager] = ContextManager  # for what no type allows
+
+
+def quiet(max_tokens: int = 2_000, keep: int = 1) -> ContextManager:
+    return ContextManager(max_tokens, keep, keep, warn=lambda _: None)
+
+
+def openai(result: str = LONG, turns: int = 8) -> Talk:
+    said: Talk = [
+        {"role": "developer", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "why?"}]},
+    ]
+    for n in range(turns):
+        call = {"id": f"c{n}", "type": "function", "function": {"name": "logs", "arguments": json.dumps({"n": n})}}
+        said.append({"role": "assistant", "content": None, "tool_calls": [call], "refusal": None})
+        said.append({"role": "tool", "tool_call_id": f"c{n}", "content": result})
+    return said
+
+
+def anthropic(result: str = LONG, turns: int = 8) -> Talk:
+    said: Talk = [{"role": "user", "content": "why?"}]
+    for n in range(turns):
+        text = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "I look."}]
+        uses = [{"type": "tool_use", "id": f"c{n}.{k}", "name": "logs", "input": {"n": n}} for k in (0, 1)]
+        answers = [
+            {"type": "tool_result", "tool_use_id": f"c{n}.0", "content": [{"type": "text", "text": result}]},
+            {"type": "tool_result", "tool_use_id": f"c{n}.1", "content": "fine"},
+        ]
+        said += [{"role": "assistant", "content": [*text, *uses]}, {"role": "user", "content": answers}]
+    return said
+
+
+def ollama(result: str = LONG, turns: int = 8) -> Talk:
+    said: Talk = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "why?"}]
+    for n in range(turns):
+        call = {"function": {"name": "logs", "arguments": {"n": n}}}
+        said.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        said.append({"role": "tool", "content": result, "tool_name": "logs"})
+    return said
+
+
+DIALECTS = pytest.mark.parametrize("talk", [openai, anthropic, ollama])
+
+
+def test_the_stats_tell_how_full_it_is() -> None:
+    messages, tools = (SYSTEM, TASK, *turn(1, "x" * 400)), (ToolSpec("ls", "Lists files.", {"type": "object"}),)
+    tokens = conversation_tokens(messages) + schema_tokens(tools)
+    assert ContextManager(max_tokens=1_000).get_context_stats(messages, tools) == ContextStats(
+        messages=4,
+        tokens=tokens,
+        limit=1_000,
+        usage_percent=tokens / 10,
+        near_limit=False,
+        cuts=0,
+        messages_cut=0,
+        tokens_saved=0,
+        counted_by="UTF-8 bytes / 4",
+    )
+
+
+def test_the_stats_tell_what_the_last_cut_took() -> None:
+    manager, talk = quiet(), openai()
+    before = manager.get_context_stats(talk)
+    kept = manager.prune(talk)
+    after = manager.get_context_stats(manager.prune(kept))
+    assert (after["cuts"], after["messages_cut"]) == (1, len(talk) - len(kept))
+    assert after["tokens_saved"] == before["tokens"] - after["tokens"] > 0
+    assert before["usage_percent"] > 100 > after["usage_percent"]
+
+
+def test_the_phase_two_example_runs_as_written() -> None:
+    context_mgr = ContextManager(max_tokens=16000, keep_last_n_user_messages=5, keep_last_n_assistant_messages=5)
+    messages = [{"role": "user", "content": "List all containers"}]
+    stats = context_mgr.get_context_stats(messages)
+    assert f"Using {stats['usage_percent']:.1f}% of context" == "Using 0.1% of context"
+
+
+def test_nothing_is_said_of_an_empty_conversation() -> None:
+    stats = ContextManager().get_context_stats([])
+    assert (stats["messages"], stats["tokens"], stats["usage_percent"]) == (0, 0, 0.0)
+    assert ContextManager().prune([]) == []
+    assert ContextManager().prune(()) == ()
+
+
+@DIALECTS
+def test_dicts_come_back_as_the_same_dicts_and_none_is_changed(talk: Callable[..., Talk]) -> None:
+    given = talk()
+    original = copy.deepcopy(given)
+    kept = quiet().prune(given)
+    assert given == original
+    assert len(kept) < len(given)
+    task = next(place for place, message in enumerate(kept) if message["role"] == "user")
+    assert [message for message in kept if all(message is not one for one in given)] == [kept[task]]
+    assert kept[task].items() >= {key: value for key, value in original[task].items() if key != "content"}.items()
+    assert "Cut here to save room" in json.dumps(kept[task])
+    assert quiet().fits(kept)
+    assert quiet().prune(kept) == kept
+
+
+@DIALECTS
+def test_a_large_answer_comes_back_as_a_copy_with_its_middle_cut(talk: Callable[..., Talk]) -> None:
+    given = talk("HEAD" + "x" * 50_000 + "TAIL", turns=1)
+    original = copy.deepcopy(given)
+    kept = quiet().prune(given)
+    assert given == original
+    assert [message is one for message, one in zip(kept[:-1], given, strict=False)] == [True] * (len(given) - 1)
+    text = json.dumps(kept[-1])
+    assert "HEAD" in text
+    assert "TAIL" in text
+    assert "50,008 characters: the middle is cut here" in text
+    assert kept[-1].keys() == given[-1].keys()
+    if talk is anthropic:
+        assert kept[-1]["content"][1] is given[-1]["content"][1]
+        assert kept[-1]["content"][0]["tool_use_id"] == "c0.0"
+
+
+def test_blocks_beside_answers_go_and_stay_on_their_own() -> None:
+    given = anthropic()
+    words = {"type": "text", "text": "and restart it", "cache_control": {"type": "ephemeral"}}
+    given[2]["content"].append(words)
+    kept = ContextManager(2_000, 2, 1, warn=lambda _: None).prune(given)
+    assert {"role": "user", "content": [words]} in kept
+
+
+def test_a_long_text_of_blocks_keeps_its_other_blocks() -> None:
+    thought = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    use = {"type": "tool_use", "id": "a", "name": "ls", "input": {}}
+    blocks = [thought, {"type": "text", "text": "short"}, {"type": "text", "text": "y" * 20_000}, use]
+    talk: Talk = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": blocks}]
+    _, kept = quiet().prune(talk)
+    assert [block["type"] for block in kept["content"]] == ["thinking", "text", "text", "tool_use"]
+    assert kept["content"][1] is blocks[1]
+    assert "the middle is cut here" in kept["content"][2]["text"]
+
+
+@settings(deadline=None)
+@given(conversations(), st.integers(50, 1_500), st.integers(0, 3))
+def test_our_messages_and_their_dicts_are_cut_alike(messages: tuple[Message, ...], limit: int, keep: int) -> None:
+    def plain(message: Message) -> dict[str, Any]:
+        calls = [
+            {"id": call.id, "function": {"name": call.name, "arguments": json.dumps(call.arguments)}}
+            for call in message.tool_calls
+        ]
+        said = {"role": message.role, "content": message.text}
+        return (
+            said
+            | ({"tool_calls": calls} if calls else {})
+            | ({"tool_call_id": i} if (i := message.tool_call_id) else {})
+        )
+
+    manager = quiet(limit, keep)
+    try:
+        ours = prune(messages, max_tokens=limit, keep_user=keep, keep_assistant=keep)
+    except ContextOverflow:
+        with pytest.raises(ContextOverflow):
+            manager.prune(messages)
+        with pytest.raises(ContextOverflow):
+            manager.prune([plain(message) for message in messages])
+        return
+    assert manager.prune(messages) == ours
+    assert manager.prune([plain(message) for message in messages]) == [plain(message) for message in ours]
+    assert manager.fits(ours)
+    assert manager.get_context_stats(ours)["tokens"] == conversation_tokens(ours)
+    assert ours is messages or taken_by_a_provider(ours)
+
+
+def test_schemas_of_all_kinds_count() -> None:
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    function = {"type": "function", "function": {"name": "ls", "description": "Lists.", "parameters": schema}}
+    blocks = {"name": "ls", "description": "Lists.", "input_schema": schema}
+    manager = ContextManager()
+    counts = [
+        manager.get_context_stats([], [one])["tokens"] for one in (ToolSpec("ls", "Lists.", schema), function, blocks)
+    ]
+    assert all(20 <= count <= 60 for count in counts)
+    talk = openai(turns=3)
+    limit = manager.get_context_stats(talk, [function])["tokens"]
+    assert quiet(limit).prune(talk, [function]) == talk
+    assert len(quiet(limit - 1).prune(talk, [function])) < len(talk)
+
+
+def test_what_is_left_fits_beside_schemas_that_take_most_of_the_limit() -> None:
+    tools = [{"name": "ls", "description": "d" * 4_000, "input_schema": {"type": "object"}}]
+    kept = quiet(1_500).prune(openai(), tools)
+    assert quiet(1_500).fits(kept, tools)
+    assert not quiet(1_500).fits(openai(turns=1), tools)
+
+
+def test_thoughts_and_names_count_and_are_never_cut() -> None:
+    thought = {"type": "thinking", "thinking": "t" * 4_000, "signature": "s"}
+    talk: Talk = [
+        {"role": "user", "content": "why?", "name": "n" * 400},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "y" * 8_000}]},
+    ]
+    assert quiet().get_context_stats(talk)["tokens"] == 105 + 3_004
+    kept = quiet().prune(talk)
+    assert quiet().fits(kept)
+    assert kept[0] is talk[0]
+    assert kept[1]["content"][0] is thought
+
+
+def test_what_cannot_fit_says_what_would() -> None:
+    manager = quiet(1_000)
+    with pytest.raises(ContextOverflow) as caught:
+        manager.prune([{"role": "user", "content": "x" * 40_000}])
+    assert caught.value.message == "the conversation needs about 10,004 tokens even when cut; max_tokens is 1,000"
+    assert caught.value.hint == "raise it: ContextManager(max_tokens=21000), or shorten the task"
+    assert manager.get_context_stats([])["cuts"] == 0
+
+
+def test_a_smaller_window_can_be_named_and_a_larger_one_changes_nothing() -> None:
+    talk = openai()
+    assert len(quiet(100_000).prune(talk, max_tokens=2_000)) == len(quiet(2_000).prune(talk, max_tokens=100_000))
+    with pytest.raises(UsageError):
+        quiet().prune(talk, max_tokens=0)
+
+
+def test_it_warns_once_each_time_that_the_limit_comes_near() -> None:
+    heard: list[str] = []
+    manager = ContextManager(1_000, warn=heard.append)
+    low, high = [{"role": "user", "content": "x" * 3_180}], [{"role": "user", "content": "x" * 3_184}]
+    assert not manager.get_context_stats(low)["near_limit"]
+    assert [manager.get_context_stats(high)["near_limit"] for _ in range(3)] == [True] * 3
+    manager.prune(high)
+    assert heard == ["the conversation fills 80 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
+    manager.get_context_stats(low)
+    manager.prune(high)
+    assert len(heard) == 2
+
+
+def test_without_a_function_it_is_a_warning_of_python_at_the_callers_line() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ContextManager(100).prune([{"role": "user", "content": "x" * 340}])
+        ContextManager(100).get_context_stats([{"role": "user", "content": "x" * 340}])
+    assert [(one.category, one.filename) for one in caught] == [(ContextWarning, __file__)] * 2
+
+
+@pytest.mark.parametrize(("percent", "most"), [(30, 600), (50, 1_000), (90, 1_800)])
+def test_it_says_how_deep_a_cut_goes(percent: int, most: int) -> None:
+    manager = ContextManager(2_000, 1, 1, cut_to_percent=percent, warn=lambda _: None)
+    tokens = manager.get_context_stats(manager.prune(openai(LONG[:400], 60)))["tokens"]
+    assert most - 300 <= tokens <= most
+
+
+def test_it_says_from_where_on_it_warns() -> None:
+    heard: list[str] = []
+    manager = ContextManager(1_000, warn_percent=60, warn=heard.append)
+    assert not manager.get_context_stats([{"role": "user", "content": "x" * 2_380}])["near_limit"]
+    assert manager.get_context_stats([{"role": "user", "content": "x" * 2_384}])["near_limit"]
+    assert heard == ["the conversation fills 60 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
+
+
+def test_it_counts_as_it_was_told_and_says_how() -> None:
+    letters = Measure(count=len, way="letters")
+    manager = ContextManager(2_000, 1, 1, measure=letters, warn=lambda _: None)
+    talk = openai("x" * 300)
+    stats = manager.get_context_stats(talk)
+    assert stats["counted_by"] == letters.way
+    assert stats["tokens"] > 3 * quiet().get_context_stats(talk)["tokens"]
+    assert manager.estimate_tokens("twelve bytes") == 12
+    tool = {"name": "ls", "description": "d" * 100}
+    assert manager.get_context_stats([], [tool])["tokens"] > 100
+    kept = manager.prune(talk)
+    assert len(kept) < len(talk)
+    assert manager.fits(kept)
+    assert quiet(2_000).prune(talk) == talk, "by bytes it fits"
+    assert len(quiet(2_000).prune(talk, measure=letters)) == len(kept), "for this once"
+
+
+def test_a_run_counts_as_its_manager_does_and_else_as_the_model_does() -> None:
+    letters = Measure(count=len, way="letters")
+    facts = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+    messages = (SYSTEM, TASK, *(message for n in range(8) for message in turn(n, "x" * 300)))
+    own = Plan(context=ContextManager(2_000, measure=letters, warn=lambda _: None))
+    plain = Plan(context=ContextManager(2_000, warn=lambda _: None))
+    assert len(own.fit(facts, messages, ())) < len(messages)
+    assert plain.fit(facts, messages, ()) == messages
+    assert len(plain.fit(facts, messages, (), measure=letters)) < len(messages)
+    assert own.fit(facts, messages, (), measure=PLAIN.scaled(9)) == own.fit(facts, messages, ()), "it rules"
+
+
+def test_a_manager_that_rules_a_run_says_how_deep_it_cuts() -> None:
+    facts = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+    messages = (SYSTEM, TASK, *(message for n in range(90) for message in turn(n, "x" * 300)))
+    own = Plan(cut_to_percent=90, context=ContextManager(4_000, cut_to_percent=25, warn=lambda _: None))
+    settings_only = Plan(max_context_tokens=4_000, cut_to_percent=25)
+    assert own.fit(facts, messages, ()) == settings_only.fit(facts, messages, ())
+    assert conversation_tokens(own.fit(facts, messages, ())) <= 1_000
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 8000.0, "8000", None, [8000]])
+def test_a_limit_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        MAKE(max_tokens=value)
+    assert caught.value.message == f"max_tokens must be a whole number from 1 on, and is {value!r}"
+    assert caught.value.hint == "max_tokens=8000"
+
+
+@pytest.mark.parametrize("name", ["keep_last_n_user_messages", "keep_last_n_assistant_messages"])
+@pytest.mark.parametrize("value", [-1, False, 3.0, "3", None])
+def test_a_number_of_messages_that_is_none_is_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        MAKE(**{name: value})
+    assert caught.value.message == f"{name} must be a whole number from 0 on, and is {value!r}"
+
+
+def test_a_warn_that_cannot_be_called_is_refused() -> None:
+    said: Any = "log"
+    with pytest.raises(UsageError, match="warn must be a function"):
+        ContextManager(warn=said)
+
+
+def test_its_numbers_can_be_read_and_not_changed() -> None:
+    manager: Any = ContextManager(16_000, 5, 4)
+    assert repr(manager) == (
+        "ContextManager(max_tokens=16000, keep_last_n_user_messages=5, keep_last_n_assistant_messages=4)"
+    )
+    assert (manager.max_tokens, manager.keep_last_n_user_messages, manager.keep_last_n_assistant_messages) == (
+        16_000,
+        5,
+        4,
+    )
+    with pytest.raises(AttributeError):
+        manager.max_tokens = 5
+
+
+class Answer:
+    """What some SDKs return instead of a dict."""
+
+    def model_dump(self) -> dict[str, str]:
+        return {}
+
+
+USER = {"role": "user", "content": "x"}
+WRONG: dict[str, tuple[Any, str]] = {
+    "a string": ("hello", "messages must be a list of messages, and is a str"),
+    "none": (None, "messages must be a list of messages, and is None"),
+    "one message": (USER, "messages must be a list of messages, and is a dict"),
+    "a string among them": ([USER, "x"], "messages[1] must be a message or a dict, and is a str"),
+    "an object": ([USER, Answer()], "messages[1] must be a message or a dict, and is an Answer"),
+    "no role": ([{"content": "x"}], "messages[0] has no role"),
+    "a role of nobody": (
+        [USER, {"role": "bot", "content": "x"}],
+        "messages[1] has the role 'bot', which no provider knows",
+    ),
+    "a role that is a list": (
+        [{"role": ["user"], "content": "x"}],
+        "messages[0] has the role ['user'], which no provider knows",
+    ),
+    "no content": ([{"role": "user"}], "messages[0].content must be a string or a list of text blocks, and is None"),
+    "content none": (
+        [USER, {"role": "assistant", "content": None}],
+        "messages[1].content must be a string or a list of text blocks, and is None",
+    ),
+    "a number": (
+        [{"role": "user", "content": 3}],
+        "messages[0].content must be a string or a list of text blocks, and is an int",
+    ),
+    "an empty list": ([{"role": "user", "content": []}], "messages[0].content is an empty list"),
+    "an image": (
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+        "messages[0].content[0] is a block of type 'image_url', which cannot be counted there",
+    ),
+    "ollama's images": ([{**USER, "images": ["aa"]}], "messages[0] holds images, and only text can be counted"),
+    "a bare string in a list": (
+        [{"role": "user", "content": ["x"]}],
+        "messages[0].content[0] must be a block such as {'type': 'text', 'text': …}, and is a str",
+    ),
+    "a text of none": (
+        [{"role": "user", "content": [{"type": "text"}]}],
+        "messages[0].content[0].text must be a string, and is None",
+    ),
+    "a call of the user": (
+        [{"role": "user", "content": [{"type": "tool_use", "id": "a", "name": "x", "input": {}}]}],
+        "messages[0].content[0] is a block of type 'tool_use', which cannot be counted there",
+    ),
+    "calls in no list": (
+        [{"role": "assistant", "content": "", "tool_calls": {}}],
+        "messages[0].tool_calls must be a list, and is a dict",
+    ),
+    "a call without function": (
+        [{"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]}],
+        'messages[0].tool_calls[0] must be a dict with a "function"',
+    ),
+    "a call without name": (
+        [{"role": "assistant", "content": "", "tool_calls": [{"function": {"arguments": "{}"}}]}],
+        "messages[0].tool_calls[0].name must be a string, and is None",
+    ),
+    "arguments of a number": (
+        [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "x", "arguments": 3}}]}],
+        "messages[0].tool_calls[0].arguments must be JSON text or a dict, and is an int",
+    ),
+    "an id of a number": (
+        [{"role": "tool", "content": "", "tool_call_id": 3}],
+        "messages[0].tool_call_id must be a string, and is an int",
+    ),
+    "an answer to nobody": (
+        [{"role": "user", "content": [{"type": "tool_result", "content": "x"}]}],
+        "messages[0].content[0].tool_use_id must be a string, and is None",
+    ),
+    "our message in a wrong role": (
+        [Message("bot", "x")],  # type: ignore[arg-type]
+        "messages[0] has the role 'bot', which no provider knows",
+    ),
+    "our message without a text": ([Message("user", None)], "messages[0].text must be a string, and is None"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("messages, message", WRONG.values(), ids=WRONG)  # noqa: PT006
+def test_what_is_no_conversation_is_refused_with_its_place(messages: object, message: str) -> None:
+    manager = ContextManager()
+    uses: tuple[Callable[..., object], ...] = (manager.get_context_stats, manager.prune, manager.fits)
+    for use in uses:
+        with pytest.raises(UsageError) as caught:
+            use(messages)
+        assert caught.value.message == message
+
+
+def test_a_block_that_cannot_be_counted_is_refused_with_those_that_can() -> None:
+    for role, known in (("user", "text, tool_result"), ("assistant", "text, tool_use"), ("system", "text")):
+        with pytest.raises(UsageError) as caught:
+            ContextManager().prune([{"role": role, "content": [{"type": "image_url", "image_url": {}}]}])
+        assert caught.value.hint == f"what may stand there: {known}"
+
+
+def test_what_cannot_be_written_as_json_is_refused() -> None:
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    call = Message("assistant", "", (ToolCall("a", "x", circle),))
+    strange: Any = quiet
+    one: Any = {"name": "ls"}
+    with pytest.raises(UsageError, match=r"messages\[0\]\.tool_calls\[0\]\.arguments cannot be written as JSON"):
+        ContextManager().prune([call])
+    with pytest.raises(UsageError, match=r"tools\[0\] must be a tool's schema as a dict, and is a function"):
+        ContextManager().fits([], [strange])
+    with pytest.raises(UsageError, match="tools must be a list of tools, and is a dict"):
+        ContextManager().fits([], one)
+
+
+def test_arguments_that_are_no_json_count_all_the_same() -> None:
+    call = {"id": "a", "function": {"name": "x", "arguments": "{" * 400}}
+    said = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert ContextManager().get_context_stats(said)["tokens"] >= 100
+
+
+KEYS = ("role", "content", "type", "text", "tool_calls", "function", "name", "arguments", "tool_use_id")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(KEYS),
+        inner | st.sampled_from(["user", "assistant", "tool", "text", "tool_use", "tool_result"]),
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(JSON, max_size=4))
+def test_whatever_stands_there_is_counted_or_refused(messages: object) -> None:
+    try:
+        given: Any = messages
+        quiet(10).prune(given)
+    except (UsageError, ContextOverflow) as error:
+        said: object = error.message
+    else:
+        said = quiet(10).get_context_stats(given)["tokens"] + 1
+    assert said
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    found = doctest.testmod(context_manager)
+    assert (found.failed, found.attempted >= 9) == (0, True)
+
+
+def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
+    script = (
+        "import sys\nfrom agentctl import ContextManager\nmanager = ContextManager(200, warn=print)\n"
+        "talk = [{'role': 'user', 'content': 'x'}] + [{'role': 'assistant', 'content': 'y' * 80}] * 40\n"
+        "assert len(manager.prune(talk)) < 20\nprint('\\n'.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"anyio", "asyncio", "pydantic", "litellm", "openai", "httpx", "rich", "typer", "sqlite3"}
+    ours = {name for name in done.stdout.split() if name.startswith("agentctl.")}
+    assert ours == {
+        f"agentctl.{room}"
+        for room in [
+            "context",
+            "context_manager",
+            "dialects",
+            "digest",
+            "errors",
+            "known",
+            "mark",
+            "measure",
+            "messages",
+            "pruning",
+            "reading",
+            "relevance",
+            "tokens",
+            "units",
+        ]
+    }

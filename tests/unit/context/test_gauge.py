@@ -1,0 +1,151 @@
+"""How a run counts: cheaply while that is enough, by a vocabulary in time, and as its model reports."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from agentctl.context.calibration import Expected, Line
+from agentctl.context.counter import Count, Gauge, Load, Yardstick
+from agentctl.context.measure import Measure
+from agentctl.context.tokens import estimate_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.events import Event
+from agentctl.core.messages import Message, ToolSpec, Usage
+from agentctl.runner.conversation import Conversation
+from tests.support.counting import TOOLS
+
+ROUGH = Yardstick("rough", Expected(Line(1.0, 0.0), 0.3, 300.0, least=1.0, least_fixed=0.0), 0.6, 0.6)
+EXACT = Yardstick("exact", Expected(Line(1.0, 0.0), 0.2, 300.0), 0.3, 0.2)
+LIMIT = 1000
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Vocabulary:
+    """Counts as many tokens as bytes by three; ``loads`` says how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.may_go_on = threading.Event()
+
+    def load(self) -> Count:
+        self.loads += 1
+        self.may_go_on.wait(60)
+        return lambda text: -(-len(text) // 3)
+
+
+def gauge(load: Load, **more: Line) -> Gauge:
+    return Gauge(ROUGH, estimate_tokens, exact=EXACT, load=load, known=more)
+
+
+async def unheard(event: Event) -> None:
+    """Take an event and keep nothing."""
+
+
+def said(tokens: int) -> tuple[Message, ...]:
+    """A conversation of about so many tokens, roughly counted."""
+    return (Message("user", "x" * (4 * tokens - 16)),)
+
+
+async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary() -> None:
+    vocabulary = Vocabulary()
+    one = gauge(vocabulary.load)
+    for tokens in (10, 100, 312):
+        assert (await one.ready(said(tokens), (), LIMIT)).way == "rough"
+    assert vocabulary.loads == 0
+
+
+async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
+    vocabulary = Vocabulary()
+    one = gauge(vocabulary.load)
+    assert (await one.ready(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
+    vocabulary.may_go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "vocabulary":
+            thread.join(60)
+    assert (await one.ready(said(360), (), LIMIT)).way == "exact"
+    assert vocabulary.loads == 1
+
+
+async def test_it_is_waited_for_where_the_request_may_not_fit() -> None:
+    vocabulary = Vocabulary()
+    one = gauge(vocabulary.load)
+    threading.Timer(0.05, vocabulary.may_go_on.set).start()
+    assert (await one.ready(said(600), (), LIMIT)).way == "exact"
+
+
+@pytest.mark.parametrize("broken", [None, OSError("gone")], ids=["missing", "failing"])
+async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exception | None) -> None:
+    def load() -> Count | None:
+        if broken is not None:
+            raise broken
+        return None
+
+    one = gauge(load)
+    measure = await one.ready(said(600), (), LIMIT)
+    assert (measure.way, measure.margin) == ("rough (its vocabulary is not installed)", 0.6)
+    one.learn(said(600), (), Usage(750, 1))
+    assert one.measure.way == "rough, calibrated (its vocabulary is not installed)"
+    assert set(one.news) == {"rough"}
+
+
+async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_anew_by_the_vocabulary() -> None:
+    vocabulary = Vocabulary()
+    vocabulary.may_go_on.set()
+    one, small = gauge(vocabulary.load), said(200)
+    await one.ready(small, TOOLS, 10 * LIMIT)
+    one.learn(small, TOOLS, Usage(700, 1, cached_input_tokens=600))
+    assert one.measure.request(small, TOOLS) >= 700
+    assert one.measure.way == "rough, calibrated"
+    measure = await one.ready(said(600), TOOLS, LIMIT)
+    assert measure.way == "exact, calibrated"
+    assert measure.request(small, TOOLS) >= 700, "the report was counted again"
+    assert set(one.news) == {"rough", "exact"}
+
+
+async def test_what_is_not_believed_teaches_nothing() -> None:
+    one = gauge(Vocabulary().load)
+    before = await one.ready(said(200), TOOLS, LIMIT)
+    for usage in (None, Usage(0, 5), Usage(30, 5), Usage(10**9, 5)):
+        one.learn(said(200), TOOLS, usage)
+    assert one.measure == before
+    assert one.news == {}
+
+
+async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
+    one = gauge(Vocabulary().load, rough=Line(1.5, 100.0))
+    measure = await one.ready(said(100), TOOLS, LIMIT)
+    assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
+    own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)
+    one.learn(said(100), TOOLS, Usage(round(1.5 * own + 100), 1))
+    assert one.news == {}
+
+
+async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_it_is_cut() -> None:
+    """Else the limit that it teaches would be in tokens of another kind than the next request is counted in."""
+    vocabulary, counted = Vocabulary(), list[tuple[str, int | None]]()
+    vocabulary.may_go_on.set()
+
+    def prune(
+        messages: tuple[Message, ...],
+        tools: tuple[ToolSpec, ...],
+        *,
+        measure: Measure,
+        most: int | None = None,
+        trial: bool = False,
+    ) -> tuple[Message, ...]:
+        counted.append((measure.way, most))
+        return messages[1:] if most else messages
+
+    talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=gauge(vocabulary.load))
+    for message in (*said(150), *said(150)):
+        await talk.add(message)
+    await talk.ready(())
+    await talk.refused(ContextOverflow("too long", billed="no", window=300 + 256, prompt=400), ())
+    exact = EXACT.measure(vocabulary.load()).conversation((*said(150), *said(150)))
+    assert counted == [("rough", None), ("exact", exact * 300 // 400 * 19 // 20)]

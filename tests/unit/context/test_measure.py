@@ -1,0 +1,67 @@
+"""One way of counting for whole requests, and for cutting a text to a size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import agentctl
+from agentctl.context.formats import read_tools
+from agentctl.context.measure import PLAIN, ROUGH, Measure
+from agentctl.core.messages import Message
+from agentctl.core.pricing import ModelFacts
+from agentctl.providers.tokenizers import measure_for
+from agentctl.runner.plan import Plan
+from tests.support.counting import TEXTS, TOOLS, turns
+
+MODELS = ("gpt-4o", "claude-opus-4-7", "qwen2.5")
+PIECES = st.lists(st.tuples(st.sampled_from(list(TEXTS)), st.integers(1, 3000)), min_size=1, max_size=5)
+
+
+def test_what_is_fixed_is_counted_once_where_tools_are_offered_and_never_below_nothing() -> None:
+    more, less = replace(PLAIN, fixed=300), replace(PLAIN, fixed=-10_000)
+    schemas, said = PLAIN.schemas(TOOLS), turns(["a", "b"])
+    assert [measure.beside(TOOLS) for measure in (PLAIN, more, less)] == [schemas, schemas + 300, 0]
+    assert [measure.beside(()) for measure in (PLAIN, more, less)] == [0, 0, 0]
+    assert more.request(said, TOOLS) == PLAIN.conversation(said) + schemas + 300
+    assert [read_tools(TOOLS, measure) for measure in (PLAIN, more, less)] == [schemas, schemas + 300, 0]
+    assert read_tools((), more) == 0
+
+
+def test_a_plan_leaves_room_for_what_is_fixed() -> None:
+    said = turns(["x" * 400] * 10)
+    exact = replace(PLAIN, fixed=200)
+    plan = Plan(max_context_tokens=PLAIN.request(said, TOOLS) + 199)
+    assert plan.fit(ModelFacts("openai", "gpt-4o"), said, TOOLS) == said
+    fitted = plan.fit(ModelFacts("openai", "gpt-4o"), said, TOOLS, measure=exact)
+    assert fitted != said
+    assert exact.request(fitted, TOOLS) <= plan.max_context_tokens
+
+
+@pytest.mark.parametrize("model", [None, *MODELS])
+@given(pieces=PIECES, most=st.integers(100, 4000))
+@settings(max_examples=40, deadline=None)
+def test_a_text_is_cut_to_its_size_wherever_it_is_dense(
+    model: str | None, pieces: list[tuple[str, int]], most: int
+) -> None:
+    measure = ROUGH if model is None else measure_for("anywhere", model)
+    text = "".join(TEXTS[kind][:size] + " " * 5 * size for kind, size in pieces)
+    cut = measure.cut_middle(text, most)
+    assert measure.text(cut) <= most
+    if measure.text(text) <= most:
+        assert cut == text
+
+
+def test_a_text_that_is_dense_at_its_ends_is_cut_to_its_size_too() -> None:
+    measure = measure_for("openai", "gpt-4o")
+    text = TEXTS["base64"] + " " * 3_000_000 + TEXTS["hex"]
+    assert measure.text(measure.cut_middle(text, 200)) <= 200
+
+
+def test_counting_can_be_had_without_the_rest() -> None:
+    measure = agentctl.measure_for("openai", "gpt-4o")
+    assert isinstance(measure, Measure)
+    assert measure.request([Message("user", "Say hello.")]) == 7

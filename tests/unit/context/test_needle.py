@@ -1,0 +1,36 @@
+"""A fact of turn two that the task's last step needs is still in what is sent at turn sixty."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.context.pruning import conversation_tokens
+from tests.support.context.needles import KINDS, by_age, by_relevance, shares, talk
+
+SEEDS = range(12)  # of each kind: 60 conversations
+
+
+@pytest.mark.parametrize("max_tokens", [8_000, 4_000])
+def test_what_the_task_needs_is_still_there_and_by_age_it_is_not(max_tokens: int) -> None:
+    found, aged = (shares(max_tokens, SEEDS, cut) for cut in (by_relevance, by_age))
+    of = len(SEEDS) * len(KINDS)
+    print(f"at {max_tokens} tokens: by relevance {found} of {of}, by age {aged}")
+    assert sum(found.values()) >= 0.95 * of
+    assert min(found.values()) >= 0.9 * len(SEEDS), "of every kind"
+    assert sum(aged.values()) <= 0.2 * of
+
+
+def test_in_little_room_most_of_it_is_there() -> None:
+    found = shares(2_000, SEEDS, by_relevance)
+    assert sum(found.values()) >= 0.8 * len(SEEDS) * len(KINDS), found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_conversations_are_hard_enough(name: str) -> None:
+    told = talk(KINDS[name], 1)
+    assert conversation_tokens(tuple(m for turn in told.turns for m in turn)) > 1.5 * 8_000, "it is cut"
+    assert told.needle not in told.opening[1].text
+    holding = [n for n, turn in enumerate(told.turns, 1) if any(told.needle in m.text for m in turn)]
+    assert holding == [2]
+    for near in KINDS[name].near:
+        assert set(near.split()) & set(KINDS[name].task.split()), "the noise has words of the task"

@@ -1,0 +1,123 @@
+"""A model's words behind the task: found again whatever they are, within their room, and never in the task's place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentctl.context.digest import Digest, joined, notes, retold, split
+from agentctl.context.measure import Measure
+from agentctl.context.pruning import PLAIN, prune
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.messages import Message
+from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn
+
+FORM = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n> a\n- b\n]"
+BREAKS = ("\n", "\r", "\r\n", "\x00", "\x0b", "\x85", "\u2028", "\u2029", "\ud800", "\udfff")
+MARKS = ("]", "\n]", "> ", "\n> ", "\n- ", "[Cut here to save room: ", FORM, FORM[:60])
+ODD = st.sampled_from((*BREAKS, *MARKS, "\n[... 9 characters: the middle is cut here; ask for less ...]\n", "é"))
+SAID = st.lists(ODD | ANY_TEXT, max_size=12).map("".join)
+LONG = SAID.flatmap(lambda said: st.sampled_from([said, said * 40, said * 400]))
+LINES = st.lists(ANY_TEXT, max_size=6).map(lambda texts: joined(Digest(), [[Message("user", t)] for t in texts]).lines)
+
+
+@settings(deadline=None)
+@given(SAID, SAID, LINES, st.integers(1, 10**9 - 1))
+def test_a_summary_is_found_again_whatever_it_says(
+    words: str, summary: str, lines: tuple[str, ...], count: int
+) -> None:
+    digest = Digest(count, lines, summary)
+    assert split(words + digest.text(10**6)) == (words, digest)
+
+
+@settings(deadline=None)
+@given(SAID, LONG, LINES, st.integers(0, 400))
+def test_with_a_summary_too_a_digest_keeps_to_its_room_and_stays_one(
+    words: str, summary: str, lines: tuple[str, ...], room: int
+) -> None:
+    text = Digest(7, lines, summary).text(room)
+    assert PLAIN.text(text) <= room
+    found, digest = split(words + text)
+    if text:
+        assert (found, digest.messages) == (words, 7)
+        assert digest.lines == lines[len(lines) - len(digest.lines) :]
+
+
+def has_form(words: str) -> bool:
+    return bool(split(words)[1].messages)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    SAID.filter(lambda words: not has_form(words)),
+    st.lists(st.tuples(conversations(), st.none() | LONG), min_size=1, max_size=4),
+    st.integers(200, 2_000),
+)
+def test_the_task_is_never_lost_over_cuts_with_and_without_a_summary(
+    words: str, story: list[tuple[tuple[Message, ...], str | None]], limit: int
+) -> None:
+    messages: tuple[Message, ...] = (SYSTEM, Message("user", words))
+    for number, (more, summary) in enumerate(story):
+        new = tuple(
+            replace(
+                one,
+                tool_calls=tuple(replace(call, id=f"{number}/{call.id}") for call in one.tool_calls),
+                tool_call_id=None if one.tool_call_id is None else f"{number}/{one.tool_call_id}",
+            )
+            for one in more[2:]
+        )
+        before = (*messages, *new)
+        try:
+            fitted = prune(before, max_tokens=limit, keep_user=0, keep_assistant=1)
+        except ContextOverflow:
+            return
+        if summary is not None and fitted != before:
+            told = retold(fitted, summary, room=limit)
+            assert told is None or [one.role for one in told] == [one.role for one in fitted]
+            assert told is None or notes(told)[1] == Digest(notes(fitted)[1].messages, (), notes(told)[1].summary)
+            fitted = told or fitted
+        assert PLAIN.conversation(fitted) <= limit
+        assert fitted == before or taken_by_a_provider(fitted)
+        assert fitted[0] == SYSTEM
+        assert split(fitted[1].text)[0] == words
+        messages = fitted
+
+
+def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -> None:
+    long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
+    first = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1)
+    summary = "The disk is full.\nNothing was changed. " + "Looked everywhere. " * 30
+    told = retold(first, summary, room=2_000)
+    assert told is not None
+    again = prune(
+        (*told, *(one for n in range(12, 20) for one in turn(n, "y" * 800))),
+        max_tokens=2_000,
+        keep_user=1,
+        keep_assistant=1,
+    )
+    digest = notes(again)[1]
+    assert digest.summary == summary
+    assert digest.lines
+    assert digest.messages > notes(told)[1].messages
+
+
+def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart() -> None:
+    seams = Measure(count=lambda text: len(text) // 4 + 5 * text.count(":\n>"), way="seams")
+    long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
+    fitted = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1, measure=seams)
+    whole = retold(fitted, "The disk is full. " * 40, room=2_000, measure=seams)
+    assert whole is not None
+    for room in range(seams.conversation(whole) - 12, seams.conversation(whole) + 3):
+        told = retold(fitted, "The disk is full. " * 40, room=room, measure=seams)
+        assert told is not None
+        assert seams.conversation(told) <= room
+
+
+def test_where_nothing_was_cut_or_there_is_no_task_nothing_is_told_anew() -> None:
+    assert retold((SYSTEM, TASK, *turn(0, "ok")), "words", room=8_000) is None
+    assert retold((SYSTEM, *turn(0, "ok")), "words", room=8_000) is None
+    cut = (SYSTEM, replace(TASK, text=TASK.text + FORM), *turn(0, "ok"))
+    assert retold(cut, "", room=8_000) is None
+    assert retold(cut, "words", room=PLAIN.conversation(cut) - PLAIN.text(FORM)) is None

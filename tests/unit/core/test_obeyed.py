@@ -1,0 +1,138 @@
+"""The list of what other programs run or obey."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from agentctl.cli.help.permission import text
+from agentctl.core.autorun import Obeyed, is_obeyed_name, obeyed_by, rows
+
+SETTINGS = ("core.hooksPath", "include.path")
+NEVER = """
+.git .git/config .git/hooks/pre-commit sub/.git sub/.git/HEAD .GIT .Git/config .git./config .git/ git~1/config
+.agentctl.toml sub/.agentctl.toml .AgentCtl.TOML .agentctl/x
+"""
+ASKS = """
+.env .env.local .env.production .envrc .envrc.local .bashrc .bash_profile .bash_login .bash_logout .bash_aliases
+.profile .zshrc .zshenv .zprofile .zlogin .zlogout .kshrc .cshrc .tcshrc .login .inputrc .config/fish/config.fish
+.config/fish/conf.d/x.fish .vscode .vscode/tasks.json .idea/workspace.xml .devcontainer/devcontainer.json
+.devcontainer.json .husky/pre-commit .githooks/pre-push .pre-commit-config.yaml .npmrc .yarnrc .yarnrc.yml
+.pnpmfile.cjs .cargo/config.toml .mise.toml mise.toml .mise/config.toml .tool-versions .mcp.json .vimrc .exrc .nvimrc
+.lvimrc .emacs .dir-locals.el .gdbinit .lldbinit .pythonrc .Rprofile .irbrc .pryrc .psqlrc .sqliterc .wgetrc .curlrc
+.netrc .ssh/config .gnupg/gpg.conf .gitconfig lefthook.yml .lefthook.yml .overcommit.yml .bundle/config .gemrc
+.mvn/extensions.xml .mvn/jvm.config .mvn/maven.config .gradle/init.d/x.gradle .bazelrc .buckconfig .sbtopts .jvmopts
+.direnvrc .autoenv .in .asdfrc sitecustomize.py usercustomize.py .claude/settings.json .codex/config.toml
+.gemini/settings.json .cursor/mcp.json .cursorrules .windsurf/x .continue/config.json .aider.conf.yml .goose/x .roo/x
+.kiro/hooks/x .github/copilot-instructions.md venv/bin/python .venv/bin/pip env/bin/activate tools/bin/activate.fish
+pyvenv.cfg venv/pyvenv.cfg x.pth lib/python3.11/site-packages/x.pth .config/systemd/user/x.service .local/bin/git
+.config/autostart/x.desktop .hg/hgrc .jj/repo/config.toml .config/git/config .ghci x.code-workspace
+"""
+REPORTED = """
+.github/workflows/ci.yml .github/actions/x/action.yml .gitlab-ci.yml .circleci/config.yml .travis.yml
+azure-pipelines.yml Jenkinsfile bitbucket-pipelines.yml .drone.yml .woodpecker.yml .woodpecker/x.yml
+.buildkite/pipeline.yml .ci/run.sh Makefile makefile GNUmakefile rules.mk justfile Taskfile.yml package.json
+conftest.py tests/conftest.py pyproject.toml setup.py setup.cfg tox.ini noxfile.py Dockerfile Dockerfile.dev
+Containerfile docker-compose.yml docker-compose.override.yml compose.yaml compose.prod.yaml build.rs build.gradle
+build.gradle.kts pom.xml CMakeLists.txt configure Rakefile Gemfile Gruntfile.js gulpfile.js vite.config.ts
+webpack.config.js jest.config.mjs .eslintrc.js eslint.config.js .babelrc.js AGENTS.md CLAUDE.md .gitmodules
+"""
+NOBODY = """
+README.md src/main.py .gitignore .dockerignore .editorconfig .coverage .pytest_cache/CACHEDIR.TAG .mypy_cache/x.json
+.ruff_cache/x .github .github/ISSUE_TEMPLATE/x.md .config/other .env.example env/lib/x.py bin/tool workflows/x.yml
+git/config x.gitx .gitx .environment build/x.o configure/x.py conftest.py/x mypth .venv .yarn/cache/x.zip
+"""
+
+
+def class_of(path: str, also: Collection[str] = ()) -> str | None:
+    obeyed = obeyed_by(path, also=also)
+    return None if obeyed is None else obeyed.obeyed_class
+
+
+@pytest.mark.parametrize(
+    ("obeyed_class", "listed"), [("never", NEVER), ("asks", ASKS), ("reported", REPORTED), (None, NOBODY)]
+)
+def test_each_path_is_in_its_class_at_any_depth(obeyed_class: str | None, listed: str) -> None:
+    paths = listed.split()
+    found = {path: class_of(path) for path in paths}
+    deeper = {path: class_of(f"a/b/{path}") for path in paths}
+    assert found == deeper == dict.fromkeys(paths, obeyed_class)
+
+
+def test_the_program_that_obeys_is_named() -> None:
+    assert obeyed_by("src/.vscode/tasks.json") == obeyed_by("src/.vscode") == Obeyed("asks", "VS Code")
+    assert obeyed_by(".envrc") == Obeyed("asks", "direnv")
+    assert obeyed_by(".github/workflows/x.yml") == Obeyed("reported", "GitHub Actions")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".ENVRC", ".EnvRc", ".envrc.", ".envrc ", ".envrc. .", "./.envrc", "a//.envrc", ".envrc/",
+        "\uff0e\uff45nvrc",  # full width: the same under NFKC
+        "\u2024envrc",  # one dot leader
+        ".env\u200drc", ".e\ufeffnvrc", ".envrc\ufe0f",  # invisible characters
+        ".V\u017fCode/tasks.json",  # the long s folds to s
+    ],
+)  # fmt: skip
+def test_a_name_that_some_file_system_takes_for_the_same_is_the_same(path: str) -> None:
+    assert class_of(path) == "asks"
+
+
+def test_the_most_severe_class_wins() -> None:
+    assert obeyed_by(".github/workflows/.git/config") == Obeyed("never", "git")
+    assert obeyed_by(".vscode/Makefile") == Obeyed("asks", "VS Code")
+    assert obeyed_by(".circleci/.envrc") == Obeyed("asks", "direnv")
+
+
+@pytest.mark.parametrize("folder", ["node_modules/left-pad", "lib/site-packages/x", "vendor/x", ".tox/py311"])
+def test_installed_packages_are_not_reported_but_ask(folder: str) -> None:
+    assert obeyed_by(f"{folder}/package.json") is obeyed_by(f"{folder}/Makefile") is None
+    assert obeyed_by(f"{folder}/.npmrc") == Obeyed("asks", "npm")
+    assert obeyed_by(f"{folder}/.git/config") == Obeyed("never", "git")
+
+
+def test_what_the_caller_names_asks_with_all_below_it() -> None:
+    also = ["tools/hooks", "conf/Git.inc", "Makefile"]
+    for path in ("tools/hooks", "tools/hooks/pre-commit", "TOOLS/Hooks/x/y", "conf/git.inc", "Makefile"):
+        assert class_of(path, also) == "asks", path
+    assert obeyed_by("tools/hooksmith", also=also) is obeyed_by("a/tools/hooks/x", also=also) is None
+    assert obeyed_by("x/y.py", also={"x": "python"}) == Obeyed("asks", "python")
+    assert obeyed_by("x/.git", also=["x"]) == Obeyed("never", "git")
+    assert obeyed_by("x", also=["", "."]) is None
+
+
+def test_the_cheap_check_passes_the_last_name_of_every_row() -> None:
+    for _, _, pattern in rows():
+        assert is_obeyed_name(pattern.rstrip("/").rpartition("/")[2].replace("*", "x")), pattern
+    assert all(map(is_obeyed_name, (".ENVRC", ".envrc. ", "\uff0eenv")))
+    plain = ["main.py", "README.md", "a", "", "...", "src", "x.mkd", "lib.c", "node_modules", "\udcff"]
+    assert [name for name in plain if is_obeyed_name(name)] == []
+
+
+def test_a_row_is_written_in_the_form_in_which_names_are_compared() -> None:
+    written = [pattern for _, _, pattern in rows()]
+    assert [pattern for pattern in written if pattern != pattern.lower() or pattern.count("*") > 1] == []
+    assert sorted({pattern for pattern in written if written.count(pattern) > 1}) == []
+    assert [pattern for pattern in written if obeyed_by(pattern.rstrip("/").replace("*", "x")) is None] == []
+
+
+@pytest.mark.parametrize("source", ["help", "README"])
+def test_the_short_tables_agree_with_the_list(source: str) -> None:
+    if source == "help":
+        table = text().partition("Files that other programs run or obey have a class")[2].partition("No tool writes")[0]
+        rows_of = {part.split()[0]: part for part in re.split(r"\n  (?=[a-z])", table)[1:]}
+    else:
+        readme = (Path(__file__).parents[3] / "README.md").read_text()
+        table = readme.partition("| class | for example |")[2].partition("\n\n")[0]
+        rows_of = {line.split("|")[1].strip(): line.split("|")[2].replace("`", "") for line in table.splitlines()[2:]}
+    assert list(rows_of) == ["never", "asks", "reported"]
+    for obeyed_class, row in rows_of.items():
+        named = [word for word in row.split() if re.search(r"[.*/]|file$", word) and word not in SETTINGS]
+        assert len(named) >= 3
+        assert {word: class_of(word.rstrip("/").replace("*", "x")) for word in named} == dict.fromkeys(
+            named, obeyed_class
+        )

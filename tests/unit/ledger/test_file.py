@@ -1,0 +1,106 @@
+"""What the disk can do to the book: each ends in one sentence with its cure, and nothing is spent."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.ledger import SqliteLedger
+from agentctl.ledger.report import costs_window
+from tests.support.disks import small_disk
+from tests.support.ledger.parts import ask
+
+
+async def opened(path: Path) -> SqliteLedger:
+    ledger = SqliteLedger(path)
+    await ledger.open_run("run", CostLimit(), task="", agent="", labels={})
+    return ledger
+
+
+async def refused(path: Path) -> StateError:
+    ledger = SqliteLedger(path)
+    with pytest.raises(StateError) as caught:
+        await ledger.open_run("r", CostLimit(), task="", agent="", labels={})
+    await ledger.aclose()
+    return caught.value
+
+
+async def test_a_damaged_header_is_refused(path: Path) -> None:
+    await (await opened(path)).aclose()
+    path.write_bytes(b"garbage" * 1000)
+    error = await refused(path)
+    assert "not a database" in error.message
+    assert "mv " in error.hint
+    with pytest.raises(StateError):
+        costs_window(path, seconds=60)
+
+
+async def test_a_damaged_page_is_refused(path: Path) -> None:
+    await (await opened(path)).aclose()
+    whole = bytearray(path.read_bytes())
+    whole[4096 : 4096 * 12] = b"\xff" * (4096 * 11)
+    path.write_bytes(whole)
+    assert "malformed" in (await refused(path)).message
+
+
+async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    assert "another program" in (await refused(path)).message
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_ledger_is_not_touched(path: Path) -> None:
+    await (await opened(path)).aclose()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    error = await refused(path)
+    assert "newer agentctl" in error.message
+    assert "upgrade" in error.hint
+
+
+async def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    error = await refused(tmp_path / "file" / "ledger.db")
+    assert str(tmp_path / "file" / "ledger.db") in error.message
+
+
+async def test_a_symbolic_link_in_the_ledgers_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("")
+    (tmp_path / "ledger.db").symlink_to(tmp_path / "target")
+    await refused(tmp_path / "ledger.db")
+    assert (tmp_path / "target").read_text() == ""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "size=512k") as disk:
+        yield disk
+
+
+async def hold_many(ledger: SqliteLedger) -> None:
+    for number in range(200):
+        await ledger.reserve(ask(f"more-{number}", tokens=1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_a_full_disk_refuses_to_spend_and_keeps_what_it_had(disk: Path) -> None:
+    ledger = await opened(disk / "ledger.db")
+    await ledger.reserve(ask("kept"))
+    room = os.statvfs(disk)
+    (disk / "filler").write_bytes(b"x" * (room.f_bavail * room.f_frsize))
+    with pytest.raises(StateError, match="full") as caught:
+        await hold_many(ledger)
+    assert "free some space" in caught.value.hint
+    (disk / "filler").unlink()
+    assert (await ledger.spend("run")).run_nano.held >= 256_000_000
+    await ledger.aclose()

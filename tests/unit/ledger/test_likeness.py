@@ -1,0 +1,93 @@
+"""What like runs came to: those of the same agent and model that finished, and enough of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agentctl.ledger import SqliteLedger, likeness
+from agentctl.ledger.forecast import outlook
+from agentctl.ledger.likeness import Likeness, Percentiles, percentiles
+from tests.support.estimate import FREE_HAND, spend
+from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
+
+MILLI = DOLLAR // 1000
+OTHER = replace(FACTS, model="another")
+UNPRICED = replace(FACTS, price=None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def alike(path: Path, clock: HandClock) -> Likeness:
+    return outlook(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).alike
+
+
+async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> None:
+    clock = HandClock()
+    book = SqliteLedger(path, clock=clock)
+    for tokens in range(10, 110, 10):
+        await spend(book, f"run {tokens}", tokens=tokens)
+    for number in range(6):  # none of these is alike
+        await spend(book, f"agent {number}", tokens=5000, agent="b")
+        await spend(book, f"model {number}", tokens=5000, facts=OTHER)
+        await spend(book, f"failed {number}", tokens=5000, status="failed")
+        await spend(book, f"open {number}", tokens=5000, status=None)
+    assert alike(path, clock) == Likeness(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
+    await book.aclose()
+
+
+async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: Path) -> None:
+    clock = HandClock()
+    book = SqliteLedger(path, clock=clock)
+    for number in range(4):
+        await spend(book, f"run {number}")
+    assert alike(path, clock) == Likeness(4)
+    await spend(book, "run 4")
+    assert alike(path, clock).nano == Percentiles(100 * MILLI, 100 * MILLI)
+    await book.aclose()
+
+
+async def test_what_is_older_than_90_days_is_no_guide(path: Path) -> None:
+    clock = HandClock()
+    book = SqliteLedger(path, clock=clock)
+    for number in range(5):
+        await spend(book, f"run {number}")
+    clock.pass_by(89 * 86_400)
+    assert alike(path, clock).runs == 5
+    clock.pass_by(2 * 86_400)
+    assert alike(path, clock) == Likeness()
+    await book.aclose()
+
+
+async def test_runs_of_unknown_cost_tell_of_tokens_only(path: Path) -> None:
+    clock = HandClock()
+    book = SqliteLedger(path, clock=clock)
+    for number in range(5):
+        await spend(book, f"run {number}", facts=UNPRICED)
+    assert alike(path, clock) == Likeness(5, None, Percentiles(110, 110))
+    await book.aclose()
+
+
+def test_percentiles_are_amounts_that_were_spent() -> None:
+    assert percentiles([4, 3, 2, 1]) is None
+    assert percentiles([5, 4, 3, 2, 1]) == Percentiles(3, 5)
+    assert percentiles(range(1, 101)) == Percentiles(50, 90)
+
+
+async def test_no_table_is_read_as_a_whole(path: Path) -> None:
+    book = SqliteLedger(path)
+    await spend(book, "run")
+    await book.aclose()
+    names = dict.fromkeys(("provider", "model", "agent", "since", "calls", "runs"), "1")
+    with closing(sqlite3.connect(path)) as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {likeness._SQL}", names)]
+    assert any("attempts_provider" in step for step in plan)
+    assert any("attempts_run" in step for step in plan)
+    assert [step for step in plan if step.startswith("SCAN") and step.split()[1] in ("attempts", "a", "s")] == []

@@ -1,0 +1,40 @@
+"""Whatever happens to the book, in whatever order: the rules, drawn by Hypothesis, beside an oracle."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.support.ledger.beside import Wish
+from tests.support.ledger.machine import Bookkeeping
+
+QUICK = settings(
+    max_examples=100,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_whatever_happens_every_answer_is_the_only_right_one_and_nothing_is_lost() -> None:
+    run_state_machine_as_test(Bookkeeping, settings=QUICK)
+
+
+def test_a_void_that_comes_after_its_process_was_taken_for_dead_frees_what_was_in_doubt() -> None:
+    history, wish = Bookkeeping(), Wish(bound=0, least=10, more=0, provider="p", deadline_s=600.0)
+    history.two_runs()
+    history.ask(slot=0, pick=0, wish=wish)
+    (name,) = history.mine("held")
+    process = history.owner_of(name)
+    assert process is not None
+    history.mark(name, process)
+    history.taken_for_dead(slot=0)
+    history.ask(slot=1, pick=0, wish=wish)  # finds no lock, and leaves the call in doubt
+    history.nothing_is_lost_and_the_sums_are_equal()
+    assert history.expected.items[name].phase == "doubt"
+    history.void(pick=history.mine("held", "sent", "settled", "doubt", "void").index(name))
+    history.nothing_is_lost_and_the_sums_are_equal()
+    assert history.expected.items[name].phase == "void"
+    history.teardown()

@@ -1,0 +1,261 @@
+"""How the book would answer: as it does answer, and without a trace."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentctl.budget.rules import Amounts, Charge, Hold, Keep, Wait, Worst
+from agentctl.core.errors import StateError, Verdict
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger import SqliteLedger
+from agentctl.ledger.clock import Reading
+from agentctl.ledger.forecast import Outlook, outlook
+from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
+from tests.support.estimate import FREE_HAND, as_it_stands, dollars, hold, spend
+from tests.support.ledger.parts import DOLLAR, HandClock, ask
+
+HOUR = Decimal(1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.db"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+def look(
+    path: Path, clock: HandClock, limits: CostLimit | None = None, *, least: int = 256, most: int = 256
+) -> Outlook:
+    """Ask as a run with these limits would."""
+    limits = limits or dollars("1")
+    wanted = replace(ask("estimate", "estimate", hour=limits.max_cost_per_hour), least=least, most=most)
+    return outlook(path, wanted, limits, agent="a", clock=clock)
+
+
+def test_without_a_ledger_everything_is_left_and_none_is_made(path: Path, clock: HandClock) -> None:
+    found = look(path, clock)
+    assert [room.amounts for room in found.rooms] == [Amounts()] * len(found.rooms)
+    assert found.answer == Worst(256, 256 * DOLLAR // 1000, 266)
+    assert found.as_of.timestamp() == clock.wall_s
+    assert not path.parent.exists()
+
+
+async def test_a_ledger_that_nobody_has_open_is_left_byte_for_byte(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await spend(book, "before", tokens=300)
+    await book.aclose()
+    before = as_it_stands(path.parent)
+    found = look(path, clock)
+    assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
+    assert as_it_stands(path.parent) == before
+
+
+async def test_what_others_hold_right_now_is_seen_and_their_files_stay(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await hold(book, "other", tokens=300)
+    before = as_it_stands(path.parent)
+    assert before["ledger.db-wal"][2]
+    found = look(path, clock)
+    assert {room.limit: room.amounts.held for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
+    after = as_it_stands(path.parent)
+    shared = {"ledger.db-shm"}  # where readers sign in: memory of those who have it open, no record
+    assert {name: after[name] for name in after if name not in shared} == {
+        name: before[name] for name in before if name not in shared
+    }
+    await book.aclose()
+
+
+@pytest.mark.parametrize("spent", [0, 500, 743, 744, 745, 900, 1000, 2000])
+@pytest.mark.parametrize("most", [256, 400])
+async def test_it_answers_as_the_book_does(path: Path, clock: HandClock, spent: int, most: int) -> None:
+    """The hour's limit is 1,000 tokens of a thousandth each; the least that would do is 256 of them."""
+    book = SqliteLedger(path, clock=clock)
+    if spent:
+        await spend(book, "before", tokens=spent)
+    clock.pass_by(60)
+    found = look(path, clock, most=most).answer
+    await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
+    real = await book.reserve(replace(ask("real", "real", hour=HOUR), most=most))
+    if isinstance(real, Hold):
+        assert isinstance(found, Worst)
+        assert (found.output, found.nano, found.tokens) == (real.granted_output, real.nano, real.tokens)
+    else:
+        assert isinstance(real, Verdict)
+        assert found == real
+        assert (real.free_at is None) == (spent > 2000)
+    await book.aclose()
+
+
+async def test_limits_of_the_run_itself_refuse_too(path: Path, clock: HandClock) -> None:
+    for limits, name in (
+        (CostLimit(max_cost_per_task=0.1, max_cost_per_hour=None), "max_cost_per_task"),
+        (CostLimit(max_tokens_per_task=200), "max_tokens_per_task"),
+    ):
+        found = look(path, clock, limits).answer
+        assert isinstance(found, Verdict)
+        assert found.limit == name
+
+
+async def test_where_the_holds_of_others_are_in_the_way_it_would_wait(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await hold(book, "other", tokens=900)
+    found = look(path, clock).answer
+    assert isinstance(found, Wait)
+    assert found.reason == "holds"
+    await book.aclose()
+
+
+async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_book(
+    path: Path, clock: HandClock
+) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await book.open_run("other", FREE_HAND, task="t", agent="a", labels={})
+    held = await book.reserve(ask("one", "other", tokens=100, keep=Keep(10, 700)))
+    assert isinstance(held, Hold)
+    assert await book.mark_sent(held.id)
+    await book.settle(held.id, Charge(Usage(10, 100), 100 * DOLLAR // 1000, "m"))
+    found = look(path, clock)
+    assert {room.limit: room.amounts.held for room in found.rooms}["max_cost_per_hour"] == 700 * DOLLAR // 1000
+    assert found.answer == Worst(256, 256 * DOLLAR // 1000, 266)
+    await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
+    assert isinstance(await book.reserve(ask("real", "real", hour=HOUR)), Hold)
+    await book.aclose()
+
+
+async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    for name in ("one", "two"):
+        held = await hold(book, name)
+        await book.doubt(held.id, "cut")
+    found = look(path, clock, FREE_HAND, most=1000)
+    assert found.rest_s == 2.0
+    assert isinstance(found.answer, Worst)
+    assert found.answer.output == 256
+    clock.pass_by(5)
+    assert look(path, clock, FREE_HAND, most=1000).rest_s == 0
+    await book.aclose()
+
+
+async def test_a_model_that_broke_its_clamp_is_judged_at_its_ceiling(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    held = await hold(book, "one")
+    await book.doubt(held.id, "ran past", ceiling=True)
+    found = look(path, clock, dollars("15")).answer
+    assert isinstance(found, Verdict)
+    assert found.would_be > 19 * DOLLAR
+    await book.aclose()
+
+
+def test_a_count_is_asked_for_where_the_book_would_ask_for_it(path: Path, clock: HandClock) -> None:
+    limits = CostLimit(max_cost_per_task=None, max_tokens_per_task=300)
+    asked = ask("estimate", "estimate", input_bound=200, least=10, most=256, can_count=True)
+    seen = [
+        outlook(path, one, limits, agent="a", clock=clock)
+        for one in (asked, replace(asked, counted_bound=40), replace(asked, input_bound=44, counted_bound=40))
+    ]
+    assert [one.answer for one in seen[:1]] == [Wait("bound", 0.0)]
+    assert [(one.answer.output, one.input_bound) for one in seen[1:] if isinstance(one.answer, Worst)] == [
+        (256, 40),
+        (256, 44),
+    ]
+
+
+async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None:
+    """Open and close the book again and again: the log comes and goes under the reader."""
+    done, seen = threading.Event(), list[int]()
+
+    def read() -> None:
+        while not done.is_set():
+            found = look(path, clock, dollars("1000"))
+            seen.append({room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(30):
+            book = SqliteLedger(path, clock=clock)
+            await spend(book, f"run {number}", tokens=10)
+            await book.aclose()
+    finally:
+        done.set()
+        await anyio.to_thread.run_sync(reader.join)
+    seen.append(look(path, clock, dollars("1000")).rooms[1].amounts.spent)
+    assert seen == sorted(seen)
+    assert seen[-1] == 300 * DOLLAR // 1000
+
+
+def test_what_is_written_while_it_reads_is_seen(path: Path, clock: HandClock) -> None:
+    """Whoever looks asks for the time in the middle of it: then another process spends, and stays."""
+    books = [SqliteLedger(path, clock=clock)]
+    anyio.run(partial(spend, books[0], "before", tokens=100))
+    anyio.run(books[0].aclose)
+
+    def interrupted() -> Reading:
+        if len(books) == 1:
+            books.append(SqliteLedger(path, clock=clock))
+            anyio.run(partial(spend, books[1], "meanwhile", tokens=200))
+        return clock()
+
+    found = outlook(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=interrupted)
+    anyio.run(books[1].aclose)
+    assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
+
+
+async def test_what_is_no_ledger_of_ours_is_said_and_left(path: Path, clock: HandClock) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    before = as_it_stands(path.parent)
+    with pytest.raises(StateError, match="is a database of another program"):
+        look(path, clock)
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StateError, match="cannot be used"):
+        look(path, clock)
+    path.write_bytes(b"")
+    assert isinstance(look(path, clock).answer, Worst)
+    assert set(as_it_stands(path.parent)) == set(before)
+
+
+@pytest.mark.parametrize("version", range(len(MIGRATIONS)))
+def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock: HandClock, version: int) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        for script in MIGRATIONS[:version]:
+            db.executescript(script)
+        db.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}")
+    before = as_it_stands(path.parent)
+    assert isinstance(look(path, clock).answer, Worst)
+    assert as_it_stands(path.parent) == before
+
+
+async def test_what_was_emptied_is_not_taken_for_a_ledger_that_was_never_used(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await spend(book, "before")
+    await book.aclose()
+    path.write_bytes(b"")
+    with pytest.raises(StateError, match="is empty, but it has been used"):
+        look(path, clock)
+
+
+async def test_a_ledger_of_a_newer_schema_is_not_guessed_at(path: Path, clock: HandClock) -> None:
+    book = SqliteLedger(path, clock=clock)
+    await spend(book, "before")
+    await book.aclose()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA user_version=99")
+    with pytest.raises(StateError, match="was written by a newer agentctl"):
+        look(path, clock)

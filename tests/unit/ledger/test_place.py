@@ -1,0 +1,97 @@
+"""Where a ledger may lie: what Linux says of a mount, and a file system that a program serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.core.errors import StateError
+from agentctl.ledger.database import Store
+from agentctl.ledger.place import file_system, is_networked, kind_in
+from tests.support.ledger.served import served
+
+ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+def line(point: str, kind: str) -> str:
+    """Write a mount as the kernel does."""
+    for sign in "\\ \t\n":
+        point = point.replace(sign, f"\\{ord(sign):03o}")
+    return f"30 22 0:40 / {point} rw,nosuid shared:7 master:2 - {kind} server:/export rw,vers=4.2"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "lustre", "virtiofs", "vboxsf", "drvfs", "fakeowner"),
+        *("fuse", "fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.grpcfuse", "fuse.osxfs"),
+    ],
+)
+def test_what_another_machine_may_hold_is_a_networks(kind: str) -> None:
+    assert is_networked(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "f2fs", "bcachefs", "rootfs", "apfs", "ramfs", "fuseblk"),
+        *("fuse.fuse-overlayfs", "fuse.gocryptfs", "", "a-kind-of-tomorrow", "nfsd"),
+    ],
+)
+def test_a_local_or_an_unknown_kind_passes(kind: str) -> None:
+    assert not is_networked(kind)
+
+
+def test_the_deepest_and_last_mount_counts() -> None:
+    mounts = "\n".join([ROOT, line("/home", "xfs"), line("/home/me/a b", "ext4"), line("/home/me/a b", "nfs4"), "junk"])
+    assert kind_in(mounts, Path("/home/me/a b/state")) == "nfs4"
+    assert kind_in(mounts, Path("/home/me/a")) == "xfs"
+    assert kind_in(mounts, Path("/homestead")) == "ext4"
+    assert kind_in("", Path("/home")) == ""
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, max_size=3), NAMES)
+def test_whatever_a_mount_is_called_it_is_found_from_below_and_not_from_beside(
+    above: list[str], below: list[str], other: str
+) -> None:
+    point = "/" + "/".join(above)
+    mounts = f"{ROOT}\n{line(point, 'nfs4')}"
+    assert kind_in(mounts, Path(point, *below)) == "nfs4"
+    assert kind_in(mounts, Path(point + other, *below)) == "ext4"
+
+
+@given(st.text())
+def test_no_text_breaks_the_reading(text: str) -> None:
+    assert isinstance(kind_in(text, Path("/a/b")), str)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux lists its mounts there")
+def test_the_file_system_of_a_folder_is_read_off_this_machines_mounts(tmp_path: Path) -> None:
+    assert file_system(Path("/proc/self")) == "proc"
+    assert file_system(tmp_path) not in ("", "proc")
+    assert file_system(tmp_path, mounts=tmp_path / "none") == ""
+    (tmp_path / "here").symlink_to(tmp_path / "there")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(line(str((tmp_path / "there").resolve()), "cifs"))
+    assert file_system(tmp_path / "here" / "state", mounts=mounts) == "cifs", "a link is followed to where it leads"
+
+
+@pytest.fixture
+def served_folder(tmp_path: Path) -> Iterator[Path]:
+    with served(tmp_path / "remote") as point:
+        yield point
+
+
+def test_a_ledger_on_what_a_program_serves_is_refused_and_nothing_is_made_there(served_folder: Path) -> None:
+    assert file_system(served_folder) == "fuse.sshfs"
+    with pytest.raises(StateError, match=r"network file system \(fuse.sshfs\)") as caught:
+        Store(served_folder / "state" / "ledger.db")
+    assert caught.value.hint == "put it on a disk of this machine: AGENTCTL_STATE_DIR=/a/local/folder"
+    assert not (served_folder / "state").exists()

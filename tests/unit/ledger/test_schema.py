@@ -1,0 +1,331 @@
+"""The schema of a ledger: which one a file has, how it is migrated, and that an older one is read as it lies."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from agentctl.budget.rules import Charge
+from agentctl.core.errors import StateError
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Usage
+from agentctl.ledger.check import check
+from agentctl.ledger.clock import system_clock
+from agentctl.ledger.condition import condition
+from agentctl.ledger.database import Store
+from agentctl.ledger.forecast import outlook
+from agentctl.ledger.inspection import reading
+from agentctl.ledger.report import costs_window
+from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
+from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
+from tests.support.ledger.many_rows import fill
+from tests.support.ledger.parts import HandClock, ask, read_only
+from tests.support.ledger.puppet import ROOT, puppet
+
+ROWS = 3_000
+LATEST = len(MIGRATIONS)
+
+
+def look_ahead(path: Path) -> None:
+    outlook(path, ask("first"), CostLimit(), agent="a")
+
+
+OPENERS: dict[str, Callable[[Path], object]] = {
+    "run": Store,
+    "costs": lambda path: costs_window(path, seconds=60),
+    "check": check,
+    "doctor": condition,
+    "estimate": look_ahead,
+}
+
+
+@pytest.fixture
+def older(path: Path) -> Path:
+    fill(path, ROWS, schema=1)
+    return path
+
+
+def version_of(path: Path) -> int:
+    ((version,),) = rows(path, "PRAGMA user_version")
+    return int(version)
+
+
+def contents(db: sqlite3.Connection, table: str, columns: str = "*") -> list[tuple[object, ...]]:
+    return sorted(db.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)  # noqa: S608 - our own names
+
+
+# --- a file that another program, or nobody, numbered ------------------------------------------------------------
+
+
+def by_the_shell(old: Path, new: Path) -> None:
+    dump = subprocess.run(["sqlite3", old, ".dump"], capture_output=True, check=True).stdout
+    subprocess.run(["sqlite3", new], input=dump, check=True)
+
+
+def by_python(old: Path, new: Path) -> None:
+    with closing(sqlite3.connect(old)) as db, closing(sqlite3.connect(new)) as copy:
+        copy.executescript("\n".join(db.iterdump()))
+
+
+@pytest.mark.parametrize("rebuild", [by_the_shell, by_python])
+@pytest.mark.parametrize("schema", range(1, LATEST + 1))
+def test_a_rebuilt_ledger_is_refused_by_all_in_the_same_words_until_the_hint_is_pasted(
+    tmp_path: Path, schema: int, rebuild: Callable[[Path, Path], None]
+) -> None:
+    old, path = tmp_path / "old.db", tmp_path / "it's a" / "ledger.db"
+    fill(old, 200, schema=schema)
+    spent = costs_window(old, seconds=10**8).total
+    path.parent.mkdir()
+    rebuild(old, path)
+    before, said = path.read_bytes(), set()
+    for look in OPENERS.values():
+        with pytest.raises(StateError) as refused:
+            look(path)
+        said.add((refused.value.message, refused.value.hint))
+    ((message, hint),) = said
+    assert "was rebuilt from an SQL dump, which leaves out its application id" in message
+    assert path.read_bytes() == before
+    subprocess.run(["bash", "-c", hint.partition(": ")[2]], check=True)  # what a person would paste
+    for look in OPENERS.values():
+        look(path)
+    assert costs_window(path, seconds=10**8).total == spent
+    Store(path).close()
+    assert (version_of(path), check(path).wrong) == (LATEST, ())
+
+
+@pytest.mark.parametrize("lost", ["DROP TRIGGER attempts_counted", "DROP INDEX attempts_run", "DROP TABLE widths"])
+def test_a_rebuilt_ledger_without_all_of_its_tables_is_moved_aside(path: Path, lost: str) -> None:
+    Store(path).close()
+    change(path, lost)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA application_id=0; PRAGMA user_version=0")
+    said = set()
+    for look in OPENERS.values():
+        with pytest.raises(StateError) as refused:
+            look(path)
+        said.add((refused.value.message.partition("; ")[2], refused.value.hint))
+    ((message, hint),) = said
+    assert message == "its tables are not complete"
+    assert f"mv {path} {path}.damaged" in hint
+
+
+@pytest.mark.parametrize("numbers", [(0, LATEST), (APPLICATION_ID, 0)])
+def test_a_rebuilt_ledger_with_one_of_its_numbers_is_refused_too(path: Path, numbers: tuple[int, int]) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"PRAGMA application_id={numbers[0]}; PRAGMA user_version={numbers[1]}")
+    for look in OPENERS.values():
+        with pytest.raises(StateError, match="was rebuilt from an SQL dump"):
+            look(path)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("CREATE TABLE theirs (x)", "is a database of another program"),
+        ("PRAGMA application_id=7", "is a database of another program"),
+        (f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=99", "was written by a newer agentctl"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused_by_all_in_the_same_words(path: Path, sql: str, said: str) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(sql)
+    messages = set()
+    for look in OPENERS.values():
+        with pytest.raises(StateError, match=said) as refused:
+            look(path)
+        messages.add(refused.value.message)
+    assert len(messages) == 1
+
+
+# --- an older ledger, read as it lies -------------------------------------------------------------------------------
+
+
+def test_an_older_ledger_is_read_as_the_migration_would_make_it(older: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "migrated.db", isolation_level=None)) as db:
+        with closing(sqlite3.connect(older)) as source:
+            source.backup(db)
+        migrate(db, 1)
+        with reading(older, system_clock()) as tick:
+            assert tick is not None
+            for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+                columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+                listed = ", ".join(columns)
+                assert contents(tick.db, table, listed) == contents(db, table, listed), table
+    assert version_of(older) == 1
+
+
+def test_an_older_ledger_is_looked_at_without_a_copy_of_it(older: Path) -> None:
+    before = older.read_bytes()
+    with reading(older, system_clock()) as tick:
+        assert tick is not None
+        pages = tick.db.execute("PRAGMA temp.page_count").fetchone()[0]
+    for look in (OPENERS[name] for name in ("costs", "check", "doctor", "estimate")):
+        look(older)
+    assert pages < 20
+    assert older.read_bytes() == before
+
+
+def test_an_older_ledger_that_nobody_may_write_is_read(older: Path) -> None:
+    with read_only(older.parent):
+        assert (check(older).attempts, check(older).wrong) == (ROWS, ())
+        look_ahead(older)
+        with pytest.raises(StateError, match="cannot be used"):
+            Store(older)
+
+
+# --- the migration --------------------------------------------------------------------------------------------------
+
+
+def test_a_migrated_ledger_says_the_same_as_before(older: Path) -> None:
+    before = costs_window(older, seconds=10**8)
+    Store(older).close()
+    after = costs_window(older, seconds=10**8)
+    assert (after.rows, after.hour) == (before.rows, before.hour)
+    assert (version_of(older), check(older).wrong, check(older).attempts) == (LATEST, (), ROWS)
+
+
+@pytest.mark.parametrize("schema", [0, 1])
+def test_many_that_open_a_ledger_at_once_make_or_migrate_it_once(path: Path, schema: int) -> None:
+    at_once = 8
+    if schema:
+        fill(path, ROWS, schema=schema)
+    start = Barrier(at_once)
+
+    def use(number: int) -> None:
+        start.wait()
+        book = opened(path)
+        begin(book, f"run {number}")
+        send(book, f"attempt {number}", f"run {number}")
+        book.settle(f"attempt {number}", Charge(Usage(10, 256), CALL, "m"))
+        book.close()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(use, number) for number in range(at_once)]:
+            done.result()
+    found = check(path)
+    assert (version_of(path), found.attempts, found.wrong) == (LATEST, at_once + (ROWS if schema else 0), ())
+
+
+def test_processes_that_open_an_older_ledger_at_once_go_on_together(older: Path) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(puppet(older)) for _ in range(4)]
+        for number, worker in enumerate(workers):
+            worker.tell("open", f"run {number}")  # the first migrates, the others wait for it
+        assert [worker.heard() for worker in workers] == [None] * 4
+        for number, worker in enumerate(workers):
+            assert worker.do("hold", f"a {number}", 1, {"run": f"run {number}"}) == "held"
+    assert (version_of(older), check(older).wrong) == (LATEST, ())
+
+
+def test_a_step_that_another_has_done_meanwhile_is_left_out(older: Path) -> None:
+    with closing(sqlite3.connect(older, isolation_level=None)) as late:
+        Store(older).close()
+        migrate(late, 1)
+    assert (version_of(older), check(older).wrong) == (LATEST, ())
+
+
+@pytest.fixture
+def long(path: Path) -> Path:
+    """An older ledger that takes a while to migrate."""
+    fill(path, 60_000, schema=1, history=False)
+    return path
+
+
+def test_a_process_killed_in_the_midst_of_migrating_leaves_the_older_ledger_whole(long: Path) -> None:
+    log = long.with_name(f"{long.name}-wal")
+    code = f"from pathlib import Path; from agentctl.ledger.database import Store; Store(Path({str(long)!r}))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
+        while not (log.exists() and log.stat().st_size > 2**20):  # what does not fit its memory
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert (version_of(long), rows(long, "PRAGMA integrity_check")) == (1, [("ok",)])
+    Store(long).close()
+    assert (version_of(long), rows(long, "SELECT count(*) FROM attempts")) == (LATEST, [(60_000,)])
+
+
+def test_a_migration_shows_those_who_wait_that_the_queue_moves(long: Path) -> None:
+    queue, moments, done = long.with_suffix(".queue"), set[int](), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            with suppress(FileNotFoundError):
+                moments.add(queue.stat().st_mtime_ns)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    Store(long).close()
+    done.set()
+    watching.join()
+    assert len(moments) > 1
+
+
+# --- migrated by another while in use -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bumped(path: Path) -> Callable[[], None]:
+    """Let another program migrate the ledger further."""
+
+    def bump() -> None:
+        sql = f"PRAGMA user_version={LATEST + 1}"
+        subprocess.run(["sqlite3", path, sql], check=True)
+
+    return bump
+
+
+def test_a_process_admits_and_writes_nothing_more_once_another_has_migrated(
+    path: Path, bumped: Callable[[], None]
+) -> None:
+    with puppet(path, clock=HandClock()) as worker:
+        worker.do("open", "run")
+        assert worker.do("hold", "held", 100) == "held"
+        assert worker.do("hold", "sent", 100) == "held"
+        assert worker.do("mark", "sent")
+        bumped()
+        before = rows(path, "SELECT id, phase FROM attempts ORDER BY id")
+        for deed in (("hold", "new", 1), ("mark", "held"), ("settle", "sent", 10), ("void", "held"), ("spend",)):
+            answer = worker.do(*deed)
+            assert f"changed from schema {LATEST} to {LATEST + 1} while it was in use" in answer["error"], deed
+            assert answer["hint"].startswith("start the run again")
+        assert rows(path, "SELECT id, phase FROM attempts ORDER BY id") == before
+        assert "error" in worker.do("close")
+    assert list(path.with_suffix(".owners").iterdir()) == [], "its lock is let go, so that the next can bury it"
+
+
+def test_a_ledger_whose_schema_is_put_back_is_written_no_more(path: Path, clock: HandClock) -> None:
+    left_in_doubt(path, "a", clock=clock)
+    book = opened(path, clock)
+    begin(book, "other")
+    change(path, "PRAGMA user_version=1")
+    with pytest.raises(StateError, match=f"changed from schema {LATEST} to 1"):
+        book.reserve(ask("b", "other"))
+
+
+def test_the_hint_of_a_rebuilt_ledger_is_one_command(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("PRAGMA application_id=0; PRAGMA user_version=0")
+    with pytest.raises(StateError) as refused:
+        Store(path)
+    assert shlex.split(refused.value.hint.partition(": ")[2]) == [
+        "sqlite3",
+        os.fspath(path),
+        f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={LATEST}",
+    ]

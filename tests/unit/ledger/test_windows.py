@@ -1,0 +1,16 @@
+"""Every 3600 s of simulated hours, by the provider's own books: quick form of ``tests.integration.ledger.full``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.ledger.windows import hours
+
+
+@pytest.mark.parametrize(("seed", "faults"), [(1, 0.0), (2, 0.05)])
+def test_in_no_hour_the_provider_bills_more_than_the_limit_and_the_limit_is_used(seed: int, faults: float) -> None:
+    made = hours(seed=seed, calls=300, hour_nano=3_000_000_000, faults=faults)
+    assert made["hours"] > 3
+    assert made["refused"] > 0
+    assert made["dearest"] <= made["limit"]
+    assert made["used"] >= 0.8

@@ -1,0 +1,186 @@
+"""builtin as a provider: one call out, the tool's answer unchanged, or an honest no."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
+from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts
+from agentctl.protocols import LLMProvider
+from agentctl.providers.builtin.provider import BuiltinProvider, choose, questions
+from agentctl.providers.builtin.verbs import CHANGES
+from tests.unit.providers.builtin.labelled import load
+
+READS = sorted({task.task for task in load("tuning") if task.kind == "read"})
+UNQUOTED = [task for task in READS if '"' not in task]
+
+
+def asked(task: str, *more: Message, tools: tuple[ToolSpec, ...] = ()) -> Request:
+    """Build the request of a run's turn."""
+    return Request(None, (Message("system", "You are an agent."), Message("user", task), *more), tools)
+
+
+async def answered(request: Request) -> list[object]:
+    """Collect what the provider says."""
+    provider: LLMProvider = BuiltinProvider()
+    return [piece async for piece in provider.stream(request)]
+
+
+async def test_a_question_becomes_one_call_and_a_sentence_about_it() -> None:
+    assert await answered(asked("List all containers")) == [
+        Completion(
+            "No model is set up. Matched your words to a read-only lookup: "
+            'docker_ps(all=true), same as "docker ps -a".',
+            (ToolCall("builtin-1", "docker_ps", {"all": True}),),
+            stop="tool_calls",
+        )
+    ]
+
+
+async def test_the_tools_answer_is_the_answer() -> None:
+    result = "NAME\nweb \x1b[31m  \n"
+    done = asked("List all containers", Message("assistant", "…"), Message("tool", result, tool_call_id="builtin-1"))
+    assert await answered(done) == [Completion(result)]
+
+
+async def test_a_question_of_cause_gets_the_facts_and_a_note() -> None:
+    (completion,) = await answered(asked("Why did web crash?"))
+    assert isinstance(completion, Completion)
+    assert completion.tool_calls == (ToolCall("builtin-1", "docker_logs", {"name": "web"}),)
+    assert completion.text.endswith("\nThese are the facts; explaining them needs a model: agentctl help setup")
+
+
+async def test_a_lookup_whose_tool_is_not_offered_is_refused() -> None:
+    memory = ToolSpec("system_memory", "", {})
+    with pytest.raises(TaskFailed, match="docker_ps is not among the tools"):
+        await answered(asked("List all containers", tools=(memory,)))
+
+
+def test_it_is_free_and_no_language_model() -> None:
+    assert BuiltinProvider().facts == ModelFacts("builtin", None, price=FREE, metered=False)
+
+
+@pytest.mark.parametrize(
+    ("task", "command"),
+    [
+        ("restart web", "docker restart web"),
+        ("Could you please restart the web container?", "docker restart web"),
+        ("show the logs of web and restart it", "docker restart web"),
+        ("would you mind restarting redis", "docker restart redis"),
+        ("can you make sure web is stopped", "docker stop web"),
+        ("stop all containers", "docker stop $(docker ps -q)"),
+        ("remove the image alpine", "docker rmi alpine"),
+        ("pull the nginx image", "docker pull nginx"),
+        ("kill process 4312", "kill 4312"),
+        ("delete /tmp/old.log", "rm /tmp/old.log"),
+        ("create a folder named backups", "mkdir backups"),
+        ("systemctl restart nginx", "systemctl restart nginx"),
+        ("reboot this machine", "reboot"),
+    ],
+)
+def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: str) -> None:
+    with pytest.raises(ActionDenied) as denied:
+        choose(task)
+    assert denied.value.message == f"builtin only reads. By hand: {command}"
+    assert "agentctl help setup" in denied.value.hint
+
+
+@pytest.mark.parametrize(
+    "task", ["set swap to 4G", "write a file hello.txt with hi", "free up some space", "x" * 700 + " stop web"]
+)
+def test_a_change_whose_command_cannot_be_told_is_denied_all_the_same(task: str) -> None:
+    with pytest.raises(ActionDenied, match="only reads; it cannot change anything"):
+        choose(task)
+
+
+def test_unsure_names_the_nearest_things() -> None:
+    with pytest.raises(TaskFailed) as failed:
+        choose("containers using more than 1GB")
+    assert failed.value.message == "Not sure what to look up for: containers using more than 1GB"
+    assert failed.value.hint.startswith("The nearest things it can do: ")
+    assert failed.value.hint.endswith("; or set up a model: agentctl help setup")
+    assert "docker stats" in failed.value.hint
+
+
+@pytest.mark.parametrize("task", ["", "   ", "\n\t", "???", "…"])
+def test_an_empty_task_is_not_sure_and_still_says_what_there_is(task: str) -> None:
+    with pytest.raises(TaskFailed, match="Not sure what to look up for") as failed:
+        choose(task)
+    assert "df -h" in failed.value.hint
+
+
+def test_control_characters_are_shown_and_never_sent_to_the_screen() -> None:
+    with pytest.raises(TaskFailed) as failed:
+        choose("show \x1b]0;title\x07 \x9b31m of zork\u202e")
+    assert failed.value.message.isprintable()
+
+
+@pytest.mark.parametrize("task", ["show logs of web " * 700, "a" * 10_000, '"' * 10_000, "' " * 5_000, "ﷺ" * 3_000])
+def test_a_very_long_task_is_no_question(task: str) -> None:
+    with pytest.raises(AgentctlError) as failed:
+        choose(task)
+    assert len(failed.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("how much disk is free", "HOW MUCH DISK IS FREE???"),
+        ("logs of container web", "Logs of container “web”"),
+        ("list images", "  list   the images,\n please! "),
+        ("what is in /tmp/größe.txt", "What\u2019s in /tmp/gro\u0308ße.txt?"),
+        ("list running containers", "lsit runing contaienrs"),
+    ],
+)
+def test_case_blanks_quotes_and_slips_of_the_finger_do_not_matter(one: str, same: str) -> None:
+    assert choose(one).row.tool == choose(same).row.tool
+    assert choose(one).arguments == choose(same).arguments
+
+
+def test_every_question_of_the_help_has_words_for_people() -> None:
+    assert all(row.about and row.examples and row.same_as for row in questions())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text() | st.lists(st.sampled_from(sorted({word for task in READS for word in task.split()}))).map(" ".join))
+@example("'")
+@example("\"\" '' ``")
+@example("\ud800")
+def test_any_text_ends_in_a_call_or_an_honest_no_and_always_the_same(text: str) -> None:
+    def tried() -> object:
+        try:
+            match = choose(text)
+        except (TaskFailed, ActionDenied) as error:
+            return type(error), error.message, error.hint
+        return match.row.about, dict(match.arguments)
+
+    assert tried() == tried()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(UNQUOTED), st.sampled_from(sorted(CHANGES)), st.integers(0, 30))
+def test_a_verb_of_change_anywhere_outside_quotes_never_yields_a_call(task: str, verb: str, place: int) -> None:
+    words = task.split()
+    words.insert(place % (len(words) + 1), verb)
+    with pytest.raises((ActionDenied, TaskFailed)):
+        choose(" ".join(words))
+
+
+def test_a_verb_of_change_in_quotes_can_be_searched_for_and_nothing_else() -> None:
+    assert choose('search for "restart" in app.log').row.tool == "search_files"
+    with pytest.raises(AgentctlError):
+        choose('"restart" web and list containers')
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = "import sys, agentctl.providers.builtin.provider; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    heavy = {"numpy", "pydantic", "asyncio", "anyio", "psutil", "aiodocker", "rich", "typer", "tomllib", "sqlite3"}
+    assert loaded & heavy == set()

@@ -1,0 +1,188 @@
+"""A provider is tried out in three paid calls under a limit of its own; what is wrong with it is found and named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from agentctl.core.limits import CostLimit, Parent
+from agentctl.ledger import SqliteLedger
+from agentctl.ledger.report import costs_window
+from agentctl.providers.create import create_llm_provider
+from agentctl.providers.probe import Reach
+from agentctl.runner.provider_test import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
+from agentctl.settings import load_settings
+from tests.support.formats import FORMATS, KEY, MODELS, Wire, provider_at
+from tests.support.wire.server import Answer, Call, Fault, Rates, WireRequest, WireServer
+
+LIMITS = CostLimit(max_cost_per_task=Decimal("0.05"), max_tokens_per_task=30_000)
+formats = pytest.mark.parametrize("format", FORMATS)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
+    book = SqliteLedger(tmp_path / "ledger.db")
+    yield book
+    await book.aclose()
+
+
+def good(asked: WireRequest) -> Answer:
+    """Do what a checkup asks for."""
+    if asked.tools:
+        return Answer(calls=(Call(asked.tools[0], {"number": 7}),))
+    last = asked.messages[-1].text
+    most = 500 if "500" in last else 5
+    text = " ".join(map(str, range(1, most + 1)))
+    return Answer(text, output_tokens=2 * most)
+
+
+def without(**change: object) -> Callable[[WireRequest], Answer]:
+    """Do what is asked, but for one thing."""
+
+    def mind(asked: WireRequest) -> Answer:
+        return replace(good(asked), **change)  # type: ignore[arg-type]
+
+    return mind
+
+
+@formats
+async def test_a_good_provider_passes_and_costs_what_the_server_billed(
+    wire: Wire, ledger: SqliteLedger, format: str
+) -> None:
+    rates = Rates(Decimal("2.5"), Decimal(10)) if format == "openai" else Rates(Decimal(1), Decimal(5))
+    server = wire(good, rates=Rates(Decimal(0), Decimal(0)) if format == "ollama" else rates, keys=[KEY])
+    provider = provider_at(server, format)
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert replace(found, ms=None) == Checkup(
+        provider=format,
+        model=MODELS[format],
+        answers=True,
+        streams=True,
+        calls_tools=True,
+        keeps_to_clamp=True,
+        reports_usage=True,
+        price_known=True,
+        cost_nano=server.books.billed_nano,
+    )
+    assert found.ms is not None
+    assert len(server.books.chat_requests) == CALLS
+
+
+async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
+    server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider = provider_at(server, "openai")
+    await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    report = costs_window(tmp_path / "ledger.db", seconds=3600)
+    assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
+
+
+async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once_that_has_ended(
+    wire: Wire, ledger: SqliteLedger
+) -> None:
+    server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider, parent = provider_at(server, "openai"), Parent("outer", "secret")
+    await ledger.open_run("outer", LIMITS, task="t", agent="a", labels={}, capability="secret")
+    await check_up(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
+    assert (await ledger.spend("outer")).run_nano.spent == server.books.billed_nano > 0
+    await ledger.close_run("outer", "done")
+    asked = len(server.books.chat_requests)
+    found = await check_up(provider, ledger, run_id="r2", limits=LIMITS, parent=parent)
+    await provider.aclose()
+    assert (found.status, "run outer" in found.error) == ("denied", True)
+    assert len(server.books.chat_requests) == asked
+
+
+async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wire, ledger: SqliteLedger) -> None:
+    server = wire(without(model="gpt-4o"), rates=Rates(Decimal("2.5"), Decimal(10)))
+    provider = provider_at(server, "openai", model="gpt-4o-mini")
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert found.cost_nano == sum(entry.nano for entry in server.books.entries[: len(server.books.chat_requests)])
+
+
+WRONG = {
+    "no tool": (lambda asked: Answer("seven"), "calls_tools", "called no tool"),
+    "no usage": (without(usage="omit"), "reports_usage", "reports no usage"),
+    "empty": (without(text=""), "answers", "empty answer"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_what_an_agent_could_not_work_with_is_named(wire: Wire, ledger: SqliteLedger, case: str) -> None:
+    mind, field, said = WRONG[case]
+    provider = provider_at(wire(mind), "openai")
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert getattr(found, field) is False
+    assert (found.status, said in found.error) == ("unavailable", True)
+    assert found.hint
+
+
+async def test_a_server_that_ignores_the_clamp_is_found_out(wire: Wire, ledger: SqliteLedger) -> None:
+    provider = provider_at(wire(without(obeys=False)), "openai")
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert found.keeps_to_clamp is False
+    assert found.status in ("budget", "unavailable")
+
+
+async def test_a_dear_model_is_not_tried_beyond_the_limit(wire: Wire, ledger: SqliteLedger) -> None:
+    server = wire(good)
+    provider = provider_at(server, "openai")
+    found = await check_up(provider, ledger, run_id="r1", limits=CostLimit(max_cost_per_task=Decimal("0.0001")))
+    await provider.aclose()
+    assert (found.status, found.answers, len(server.books.chat_requests)) == ("budget", None, 0)
+
+
+FAULTS = {"auth": Fault(401), "rate_limited": Fault(429), "unavailable": Fault(500), "model_gone": Fault(404)}
+
+
+@pytest.mark.parametrize("status", FAULTS)
+async def test_a_failure_has_the_status_that_a_run_would_have(wire: Wire, ledger: SqliteLedger, status: str) -> None:
+    provider = provider_at(wire(FAULTS[status]), "openai")
+    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await provider.aclose()
+    assert (found.status, found.answers) == (status, None)
+
+
+def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> Patient:
+    environ = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": server.openai_url}
+    settings = load_settings(flags={}, environ=environ, remember=False).settings
+    return Patient(
+        "openai", model, server.openai_url, key, lambda: create_llm_provider("openai", model, settings=settings)
+    )
+
+
+async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_nothing_that_costs(
+    wire: Wire, ledger: SqliteLedger
+) -> None:
+    fine, locked = wire(good, keys=[KEY]), wire(good, keys=["another"])
+    ids = iter(("a", "b"))
+    found = await examine([patient(fine), patient(locked)], ledger, limits=LIMITS, new_id=lambda: next(ids))
+    assert [finding.status for finding in found] == ["done", "auth"]
+    assert (len(fine.books.chat_requests), len(locked.books.chat_requests)) == (CALLS, 0)
+    assert verdict(found) == "auth"
+
+
+async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
+    server = wire(good, keys=[KEY])
+    (found,) = await examine([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
+    assert (found.status, found.checkup, found.reach.key) == ("done", None, "accepted")
+    assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
+
+
+def test_one_kind_of_failure_is_the_verdict_and_a_mixture_is_unavailable() -> None:
+    blank = Reach("openai", "", True, "accepted", None, (), 1.0, "", "done")
+
+    def found(*statuses: str) -> list[Finding]:
+        return [Finding(blank._replace(status=status), "m") for status in statuses]
+
+    assert verdict(found("done", "done")) == "done"
+    assert verdict(found("done", "auth", "auth")) == "auth"
+    assert verdict(found("auth", "rate_limited", "done")) == "unavailable"

@@ -1,0 +1,68 @@
+"""Between which amounts a run can cost: the floor is one call, the ceiling what the limits leave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.budget.rules import Amounts, Ask, Room, Worst, judge
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.runner.estimate import Cost, cost_of, left
+from tests.support.ledger.parts import DOLLAR
+
+FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(3)))
+TASK = Room("max_cost_per_task", "nano_usd", DOLLAR // 2, Amounts())
+HOUR = Room("max_cost_per_hour", "nano_usd", 10 * DOLLAR, Amounts(9 * DOLLAR, 400_000_000, 500_000_000))
+TOKENS = Room("max_tokens_per_task", "tokens", 1_000_000, Amounts())
+
+
+def test_the_floor_is_one_call_and_the_ceiling_the_least_that_is_left() -> None:
+    assert cost_of(FACTS, (TASK, TOKENS), likely=1000, least=256) == Cost(1_768_000, DOLLAR // 2, "max_cost_per_task")
+    assert cost_of(FACTS, (TASK, HOUR), likely=0, least=0) == Cost(0, 100_000_000, "max_cost_per_hour")
+
+
+def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
+    few = replace(TOKENS, ceiling=1000)
+    assert cost_of(FACTS, (TASK, few), likely=1, least=1).ceiling == 3_000_000
+    dear = replace(FACTS, price=Price(Decimal(1), Decimal(3), reasoning=Decimal(7)))
+    assert cost_of(dear, (TASK, few), likely=1, least=1) == Cost(4000, 7_000_000, "max_tokens_per_task")
+
+
+def test_a_window_that_moves_on_while_a_run_does_is_no_ceiling() -> None:
+    minute = Room("max_cost_per_minute", "nano_usd", 1000, Amounts())
+    calls = Room("max_calls_per_minute", "calls", 1, Amounts())
+    month = Room("max_cost_per_month", "nano_usd", 2000, Amounts(500))
+    assert cost_of(FACTS, (TASK, minute, calls), likely=1, least=1).ceiling_by == "max_cost_per_task"
+    assert cost_of(FACTS, (TASK, minute, month), likely=1, least=1) == Cost(4000, 1500, "max_cost_per_month")
+
+
+def test_what_is_free_costs_nothing_and_what_is_unknown_is_not_called_free() -> None:
+    rooms = (TASK, HOUR, TOKENS)
+    assert cost_of(replace(FACTS, price=FREE), rooms, likely=1000, least=256) == Cost(0, 0)
+    assert cost_of(replace(FACTS, metered=False, price=None), rooms, likely=0, least=0) == Cost(0, 0)
+    none = tuple(replace(room, ceiling=None) for room in rooms)
+    assert cost_of(replace(FACTS, price=None), none, likely=1000, least=256) == Cost(None, None)
+    assert cost_of(FACTS, none, likely=1000, least=256) == Cost(1_768_000, None)
+
+
+def test_a_limit_that_is_passed_leaves_nothing_and_no_less() -> None:
+    assert left(replace(HOUR, ceiling=1)) == 0
+    assert left(replace(HOUR, ceiling=None)) is None
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**7), st.integers(1, 10**5), st.integers(1, 300))
+def test_whatever_call_is_let_through_costs_no_more_than_the_ceiling(
+    spent: int, tokens: int, bound: int, price: int
+) -> None:
+    facts = replace(FACTS, price=Price(Decimal(price) / 7, Decimal(price)))
+    rooms = (replace(TASK, amounts=Amounts(spent * 1000)), replace(TOKENS, ceiling=tokens))
+    asked = Ask("a", "r", facts, input_bound=bound, least=256, most=4096, hour_limit_nano=None)
+    answer = judge(asked, rooms)
+    ceiling = cost_of(facts, rooms, likely=bound, least=256).ceiling
+    if isinstance(answer, Worst):
+        assert answer.nano is not None
+        assert ceiling is not None
+        assert answer.nano <= ceiling

@@ -1,0 +1,127 @@
+"""A run's plan and the context manager that may be handed in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from agentctl import ContextManager
+from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.core.errors import ContextOverflow
+from agentctl.core.limits import CostLimit
+from agentctl.core.messages import Message, ToolSpec
+from agentctl.core.pricing import FREE, ModelFacts, Price
+from agentctl.runner.plan import Plan
+from tests.support.context.parts import SYSTEM, TASK, turn
+
+FACTS = ModelFacts("scripted", "large", FREE, context_window=128_000, output_ceiling=500)
+SMALL = ModelFacts("scripted", "small", FREE, context_window=2_000, output_ceiling=500)
+BUILTIN = ModelFacts("builtin", None, FREE, metered=False)
+TOOLS = (ToolSpec("ls", "Lists files.", {"type": "object"}),)
+MESSAGES = (SYSTEM, TASK, *(message for n in range(30) for message in turn(n, "x" * 2_000)))
+
+
+def manager(max_tokens: int = 4_000, keep: int = 2) -> ContextManager:
+    return ContextManager(max_tokens, keep, keep, warn=lambda _: None)
+
+
+def test_without_a_manager_the_settings_numbers_count() -> None:
+    plan = Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2)
+    assert plan.context_limit(FACTS) == 4_000
+    assert plan.fit(FACTS, MESSAGES, TOOLS) == prune(
+        MESSAGES, max_tokens=4_000, keep_user=2, keep_assistant=2, tools_tokens=schema_tokens(TOOLS)
+    )
+
+
+def test_a_manager_stands_in_for_them_and_remembers_what_it_cut() -> None:
+    given = manager()
+    plan = Plan(max_context_tokens=100, context=given)
+    fitted = plan.fit(FACTS, MESSAGES, TOOLS)
+    assert plan.context_limit(FACTS) == 4_000
+    assert fitted == Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2).fit(FACTS, MESSAGES, TOOLS)
+    stats = given.get_context_stats(fitted, TOOLS)
+    assert stats["messages_cut"] == len(MESSAGES) - len(fitted)
+    assert stats["tokens_saved"] == conversation_tokens(MESSAGES) - conversation_tokens(fitted)
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan(context=manager(8_000))], ids=["settings", "manager"])
+def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
+    assert plan.context_limit(SMALL) == 1_744  # the least answer has room in the window
+    assert conversation_tokens(plan.fit(SMALL, MESSAGES, ())) <= 1_744
+    with pytest.raises(ContextOverflow) as caught:
+        plan.fit(SMALL, (Message("user", "x" * 20_000),), ())
+    assert caught.value.message == "the conversation does not fit the 1,744 tokens of small, even when cut"
+
+
+@pytest.mark.parametrize(
+    ("facts", "most", "limit"),
+    [
+        (replace(SMALL, context_window=8_192), None, 7_936),
+        (replace(SMALL, context_window=8_192, output_ceiling=None), 100, 8_000),
+        (replace(SMALL, context_window=8_192, output_ceiling=None, reasoning=True), None, 6_144),
+        (replace(SMALL, context_window=300), None, 150),
+        (replace(SMALL, context_window=None), None, 8_000),
+    ],
+    ids=["gpt-4", "a short answer will do", "reasoning", "tiny", "unknown"],
+)
+def test_the_least_answer_that_would_do_has_room_beside_what_is_sent(
+    facts: ModelFacts, most: int | None, limit: int
+) -> None:
+    assert Plan(max_output_tokens=most).context_limit(facts) == limit
+
+
+GPT = replace(FACTS, provider="openai", model="gpt-4o", price=Price(Decimal("2.5"), Decimal(10)))
+
+
+@pytest.mark.parametrize(
+    ("facts", "plan", "most_turns", "turns"),
+    [
+        (GPT, Plan(), 30, (13, 15)),
+        (GPT, Plan(), 16, (13, 15)),
+        (GPT, Plan(), 15, None),
+        (FACTS, Plan(max_context_tokens=32_000), 30, (4, 4)),
+        (GPT, Plan(cut_to_percent=80), 30, (13, 13)),
+        (GPT, Plan(limits=CostLimit(max_tokens_per_task=5_000)), 30, (1, 1)),
+        (GPT, Plan(limits=CostLimit(max_tokens_per_task=None)), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=Decimal("0.20"))), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=None, max_cost_per_hour=Decimal("0.20"))), 30, None),
+        (GPT, Plan(limits=CostLimit(max_cost_per_task=None, max_cost_per_hour=None)), 30, (13, 15)),
+        (replace(GPT, price=None), Plan(), 30, (13, 15)),
+        (BUILTIN, Plan(), 30, None),
+    ],
+)
+def test_the_token_limit_is_told_in_turns_where_it_stops_a_run_first(
+    facts: ModelFacts, plan: Plan, most_turns: int, turns: tuple[int, int] | None
+) -> None:
+    assert plan.token_turns(facts, most_turns) == turns
+
+
+def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:
+    said = "the window of small is 2,000 tokens: at most 1,744 are sent, not the 8,000 of max_context_tokens"
+    assert Plan().narrowed(SMALL) == said
+    assert Plan(max_context_tokens=2_000).narrowed(SMALL) == ""
+    assert Plan().narrowed(replace(SMALL, context_window=None)) == ""
+    assert Plan().narrowed(BUILTIN) == ""
+
+
+def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> None:
+    plan = Plan(max_context_tokens=4_000)
+    assert 1_500 < conversation_tokens(plan.fit(FACTS, MESSAGES, ())) <= 4_000
+    assert conversation_tokens(plan.fit(FACTS, MESSAGES, (), most=1_000)) <= 1_000
+    assert plan.fit(FACTS, MESSAGES, (), most=9_000) == plan.fit(FACTS, MESSAGES, ())
+
+
+def test_what_cannot_fit_names_the_number_to_raise_where_it_was_set() -> None:
+    task = (Message("user", "x" * 40_000),)
+    with pytest.raises(ContextOverflow) as caught:
+        Plan().fit(FACTS, task, ())
+    assert caught.value.hint == "raise it: MAX_CONTEXT_TOKENS=21000, or shorten the task"
+    with pytest.raises(ContextOverflow) as caught:
+        Plan(context=manager()).fit(FACTS, task, ())
+    assert caught.value.hint == "raise it: ContextManager(max_tokens=21000), or shorten the task"
+
+
+def test_what_is_no_model_reads_everything() -> None:
+    assert Plan(context=manager(1)).fit(BUILTIN, MESSAGES, ()) is MESSAGES

@@ -1,0 +1,113 @@
+"""A summary is a small part of what is left, or it is not sent; what it is held at is never below what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentctl.budget.input_bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
+from agentctl.budget.output_range import Wish, wish_for_summary
+from agentctl.budget.rules import Amounts, Ask, Keep, Room, Worst, judge, worst_case
+from agentctl.core.errors import Verdict
+from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
+from agentctl.core.pricing import ModelFacts, Price
+from tests.unit.budget.test_bound_mock import TOOLS, Server, servers, texts
+from tests.unit.budget.test_judge import some_rooms
+
+FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
+ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_nano=None, purpose="summary")
+ASK = replace(ASK, then=Keep(800, 256))
+
+
+@settings(deadline=None)
+@given(some_rooms(), st.booleans())
+def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_request_its_room(
+    rooms: tuple[Room, ...], at_ceiling: bool
+) -> None:
+    answer = judge(ASK, rooms, at_ceiling=at_ceiling)
+    assert isinstance(answer, (Worst, Verdict)), "it never waits"
+    if isinstance(answer, Verdict):
+        return
+    behind = worst_case(replace(ASK, input_bound=800), 256, at_ceiling=at_ceiling)
+    for room in rooms:
+        if room.ceiling is None:
+            continue
+        left = room.ceiling - room.amounts.total - room.queued
+        own, then = (one.tokens if room.unit == "tokens" else one.nano or 0 for one in (answer, behind))
+        assert own <= left // 5
+        assert own + then <= left
+
+
+@pytest.mark.parametrize(("ceiling", "let"), [(5 * 1_500, True), (5 * 1_500 - 1, False)])
+def test_a_fifth_exactly_will_do(ceiling: int, let: bool) -> None:
+    room = Room("max_tokens_per_task", "tokens", 10_000 + ceiling, Amounts(7_000, 1_000, 2_000))
+    assert isinstance(judge(ASK, (room,)), Worst) is let
+
+
+def test_a_next_request_that_needs_more_than_is_left_forbids_it() -> None:
+    room = Room("max_tokens_per_task", "tokens", 10_000, Amounts())
+    assert isinstance(judge(replace(ASK, then=Keep(8_244, 256)), (room,)), Worst)
+    assert isinstance(judge(replace(ASK, then=Keep(8_245, 256)), (room,)), Verdict)
+
+
+def test_of_five_calls_a_minute_one_may_be_a_summary() -> None:
+    def room(spent: int) -> Room:
+        return Room("max_calls_per_minute", "calls", 10, Amounts(spent))
+
+    assert isinstance(judge(ASK, (room(5),)), Worst)
+    assert isinstance(judge(ASK, (room(6),)), Verdict)
+
+
+def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts_on_top() -> None:
+    assert wish_for_summary(FACTS, 500) == Wish(500, 500)
+    assert wish_for_summary(FACTS, 500, 300) == Wish(300, 300)
+    assert wish_for_summary(replace(FACTS, reasoning=True), 500) == Wish(2_548, 2_548)
+    assert wish_for_summary(replace(FACTS, reasoning=True, output_ceiling=2_100), 500) == Wish(2_100, 2_100)
+    budgeted = replace(FACTS, thinking_budget=4_000, least_thinking_budget=1_024)
+    assert wish_for_summary(budgeted, 500) == Wish(1_780, 1_780)
+
+
+@settings(deadline=None, max_examples=60)
+@given(servers, st.lists(st.tuples(texts, texts, st.integers(0, 3000)), min_size=1, max_size=5), texts, st.booleans())
+def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above_the_bound(
+    server: Server, story: list[tuple[str, str, int]], request: str, fails: bool
+) -> None:
+    ground = Ground()
+    history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
+
+    def ask(messages: tuple[Message, ...], said: str, thought: int, number: int) -> Completion:
+        nonlocal ground
+        asked = Request("m", messages, TOOLS)
+        truth = server.count(asked)
+        assert truth <= bound(asked, ground.known)
+        answer = Completion(said, (ToolCall(f"c{number}", "plain", {"all": said}),), model="m")
+        usage = Usage(truth, thought + server.tokens(said) + 21)
+        ground = ground.shaken() if fails and number < 0 else ground.after(asked, answer, usage)
+        return answer
+
+    for number, (said, told, thought) in enumerate(story):
+        answer = ask(history, said, thought, number)
+        result = Message("tool", told, tool_call_id=f"c{number}")
+        if number % 2:
+            ask((*history, Message("user", request)), said, thought, -1)
+            task = Message("user", f"Why?\n\n[Cut here: {said}]")
+            history = (history[0], task, *(*history, answer.as_message(), result)[-2:])
+        else:
+            history = (*history, answer.as_message(), result)
+
+
+def test_a_request_that_goes_on_without_the_answer_is_bounded_by_the_report_before_it() -> None:
+    asked = Request("m", (Message("system", "be brief " * 100), Message("user", "list " * 2000)), TOOLS)
+    ground = Ground().after(asked, Completion("x" * 4_000, model="m"), Usage(2_500, 1_000))
+    more = Message("user", "sum it up")
+    summary = replace(asked, messages=(*asked.messages, more))
+    assert bound(summary, ground.known) == 2_500 + message_bytes(more) + JOINT + PER_PART
+    another = Message("assistant", "another answer")
+    with_another = replace(summary, messages=(*asked.messages, another, more))
+    assert bound(with_another, ground.known) == bound(summary, ground.known) + message_bytes(another) + PER_PART
+    others = (replace(summary, tools=()), replace(summary, model="other"), replace(summary, settings={"stop": "x"}))
+    assert [bound(other, ground.known) for other in others] == [plain_bound(other) for other in others]

@@ -1,0 +1,49 @@
+"""Files that are no files: pipes nobody writes to, folders nobody may look into."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from agentctl.settings.show_ import paths
+from tests.support.desk import Desk
+
+
+@pytest.mark.parametrize("name", [".env", "config.toml"])
+def test_a_pipe_that_nobody_writes_to_is_refused_after_a_while(tmp_path: Path, name: str) -> None:
+    desk = Desk(tmp_path)
+    os.mkfifo(desk.config / name, 0o600)
+    assert desk.refusal().message.endswith(f"{name} is a pipe that nobody writes to")
+
+
+def test_a_pipe_that_somebody_writes_to_is_read_to_its_end(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    os.mkfifo(desk.cwd / "pipe")
+    writer = threading.Thread(target=(desk.cwd / "pipe").write_text, args=("max_turns = 7\n",))
+    writer.start()
+    assert desk.load(config="pipe").settings.max_turns == 7
+    writer.join()
+
+
+def test_a_config_folder_that_may_not_be_looked_into_is_no_bug_of_ours(as_nobody: Path) -> None:
+    desk = Desk(as_nobody)
+    desk.user_env("MAX_COST_PER_TASK=0.1\n")
+    desk.config.chmod(0)
+    message = desk.refusal().message
+    desk.config.chmod(0o700)
+    assert message.splitlines()[1] == f"  user .env {desk.config / '.env'} cannot be read: permission denied"
+
+
+def test_a_workdir_and_a_state_folder_that_may_not_be_looked_into(as_nobody: Path) -> None:
+    desk = Desk(as_nobody)
+    hidden = as_nobody / "hidden"
+    (hidden / "work").mkdir(parents=True)
+    hidden.chmod(0)
+    message = desk.refusal(flags={"workdir": str(hidden / "work")}).message
+    assert message == f"workdir {hidden / 'work'} (flag --workdir): no such folder"
+    places = paths(desk.load({"AGENTCTL_STATE_DIR": str(hidden)}, remember=False))
+    hidden.chmod(0o700)
+    assert [place.name for place in places if place.path.is_relative_to(hidden)] == ["state folder", "ledger", "runs"]

@@ -1,0 +1,168 @@
+"""The file that keys are written into: the user's alone, all of it or nothing, by many at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from agentctl.core.errors import StateError, UsageError
+from agentctl.settings import load_settings
+from agentctl.settings.key_file import save_key, with_key
+from tests.support.desk import Desk
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_taking_a_key_out_leaves_the_rest(tmp_path: Path) -> None:
+    text = "A=1\n\n# why\nOPENAI_API_KEY=a # mine\nAGENTCTL_OPENAI_API_KEY=b\nC=3\n"
+    assert with_key(text, "openai", None) == "A=1\n\n# why\nC=3\n"
+    path = tmp_path / ".env"
+    assert not save_key(path, "openai", None)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("C=3\n")
+    path.chmod(0o600)
+    assert not save_key(path, "openai", None)
+    assert save_key(path, "openai", SecretStr("sk-new"))
+    assert save_key(path, "openai", None)
+    assert path.read_text() == "C=3\n"
+
+
+def test_a_fresh_file_is_the_users_alone_and_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "config" / ".env"
+    before = os.umask(0)
+    try:
+        assert save_key(path, "anthropic", SecretStr("sk-ant-$HOME-#-'\"\\"))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(found.stat().st_mode) for found in (path.parent, path)] == [0o700, 0o600]
+    assert sorted(found.name for found in path.parent.iterdir()) == [".env", ".env.lock"]
+    loaded = load_settings(flags={}, environ={"AGENTCTL_CONFIG_DIR": str(path.parent)}, cwd=tmp_path, remember=False)
+    key = loaded.settings.key_of("anthropic")
+    assert key is not None
+    assert key.get_secret_value() == "sk-ant-$HOME-#-'\"\\"
+    assert str(loaded.sources["anthropic_api_key"]) == f"user .env {path}"
+
+
+def test_a_file_that_others_may_read_is_refused_as_it_is_when_read(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    path = desk.user_env("A=1\n", mode=0o644)
+    with pytest.raises(UsageError) as caught:
+        save_key(path, "openai", SecretStr("sk-new"))
+    assert (caught.value.message, caught.value.hint) == (
+        f"user .env {path} holds keys and others may read it (mode 0644)",
+        f"chmod 600 {path}",
+    )
+    assert path.read_text() == "A=1\n"
+
+
+def test_a_link_a_pipe_a_folder_and_bytes_are_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("A=1\n")
+    elsewhere.chmod(0o600)
+    cases = {
+        "link": "is a symbolic link",
+        "pipe": "is no regular file",
+        "folder": "is no regular file",
+        "bytes": "line 1 is not UTF-8 text",
+    }
+    (tmp_path / "link").symlink_to(elsewhere)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    (tmp_path / "bytes").chmod(0o600)
+    for name, said in cases.items():
+        with pytest.raises(UsageError, match=said):
+            save_key(tmp_path / name, "openai", SecretStr("sk-new"))
+    assert elsewhere.read_text() == "A=1\n"
+
+
+def test_a_file_is_written_only_if_it_is_the_users_own(tmp_path: Path) -> None:
+    path = Desk(tmp_path).user_env("A=1\n")
+    with suppress(PermissionError):  # only root can give a file away
+        os.chown(path, 12345, -1)
+    is_own, refused = path.stat().st_uid == os.geteuid(), None
+    try:
+        save_key(path, "openai", SecretStr("sk-new"))
+    except UsageError as error:
+        refused = error.message
+    assert refused == (None if is_own else f"user .env {path} belongs to another user (uid 12345)")
+    assert path.read_text() == ("A=1\nOPENAI_API_KEY=sk-new\n" if is_own else "A=1\n")
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_nothing_changes(as_nobody: Path) -> None:
+    path = as_nobody / ".env"
+    path.write_text("A=1\n")
+    path.chmod(0o600)
+    as_nobody.chmod(0o500)
+    try:
+        with pytest.raises(StateError, match="cannot be written: permission denied") as caught:
+            save_key(path, "openai", SecretStr("sk-new"))
+    finally:
+        as_nobody.chmod(0o700)
+    assert caught.value.hint == "nothing was changed"
+    assert (path.read_text(), [found.name for found in as_nobody.iterdir()]) == ("A=1\n", [".env"])
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from pydantic import SecretStr
+from agentctl.core.errors import StateError
+from agentctl.settings.key_file import save_key
+resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
+try:
+    save_key(Path(sys.argv[1]), "openai", SecretStr("sk-" + "x" * 100))
+except StateError as error:
+    print(error.message)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+    path.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"user .env {path} cannot be written: file too large\n"
+    assert path.read_text() == "A=1\n"
+    assert sorted(found.name for found in tmp_path.iterdir()) == [".env", ".env.lock"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from pydantic import SecretStr
+from agentctl.settings.key_file import save_key
+sys.stdin.readline()
+for turn in range(20):
+    save_key(Path(sys.argv[1]), sys.argv[2], SecretStr(f"sk-{turn:02}"))
+"""
+
+
+def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# mine\nA=1\n")
+    path.chmod(0o600)
+    providers = ("openai", "anthropic", "groq", "mistral")
+    argv = [sys.executable, "-c", WRITER, str(path)]
+    writers = [
+        subprocess.Popen([*argv, provider], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        for provider in providers
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        assert writer.communicate(timeout=120)[1] == b""
+    text = path.read_text()
+    assert text.startswith("# mine\nA=1\n")
+    assert sorted(text.splitlines()[2:]) == sorted(f"{provider.upper()}_API_KEY=sk-19" for provider in providers)

@@ -1,0 +1,102 @@
+"""The floors of the house: who may import whom, which packages stay in which place, and one name for one thing."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.support.house import (
+    FLOORS,
+    HOUSE,
+    arrows,
+    circle,
+    files,
+    imports_of,
+    package_of,
+    tree_of,
+)  # fmt: skip
+
+ONLY_IN = {
+    "httpx": {"providers"},
+    "openai": {"providers"},
+    "rich": {"cli"},
+    "typer": {"cli"},
+    "sqlite3": {"ledger"},
+    "litellm": {"providers"},
+    "tiktoken": {"providers"},
+    "aiodocker": {"tools"},
+    "psutil": {"tools"},
+    "dotenv": {"settings"},
+}
+
+#: What must be set before somebody else's import: the lines outside of ``settings`` that touch the environment.
+ENVIRONMENT_GUARDS = {
+    "__main__.py": ['os.environ["PYDANTIC_DISABLE_PLUGINS"]'],
+    "providers/litellm_loader.py": [
+        'os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]',
+        'os.environ["LITELLM_MODE"]',
+        'os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"]',
+    ],
+}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(HOUSE))
+
+
+def test_the_root_holds_the_packages_of_the_table_and_nothing_else() -> None:
+    found = {entry.name.removesuffix(".py") for entry in HOUSE.iterdir() if entry.suffix in {"", ".py"}}
+    assert found - {"__pycache__"} == set(FLOORS)
+
+
+def test_a_package_imports_only_from_the_floors_below_its_own() -> None:
+    assert [arrow for arrow in arrows() if arrow.is_upward and arrow.target != "__init__"] == []
+
+
+def test_only_the_command_line_reads_the_root_of_the_package() -> None:
+    assert {arrow.source for arrow in arrows() if arrow.target == "__init__"} <= {"cli", "__main__"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert circle() == ()
+
+
+def test_a_library_is_imported_only_where_it_belongs() -> None:
+    found = [
+        (relative(path), name)
+        for path in files()
+        for name, _ in imports_of(path)
+        if package_of(path) not in ONLY_IN.get(name.split(".")[0], {package_of(path)})
+    ]
+    assert found == []
+
+
+def test_litellm_is_imported_in_one_module() -> None:
+    found = {relative(path) for path in files() for name, _ in imports_of(path) if name.split(".")[0] == "litellm"}
+    assert found == {"providers/litellm_loader.py"}
+
+
+def test_the_environment_is_read_only_in_settings() -> None:
+    for path in files():
+        names = {ast.unparse(node) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+        if (allowed := ENVIRONMENT_GUARDS.get(relative(path))) is not None:
+            used = [line.strip() for line in path.read_text().splitlines() if "os.environ" in line]
+            assert [line.split(" = ")[0] for line in used] == allowed
+        elif package_of(path) != "settings":
+            assert not names & {"os.environ", "os.getenv", "os.putenv", "os.environb"}, path
+
+
+def test_sql_stands_only_in_the_ledger() -> None:
+    words = ("SELECT ", "INSERT INTO", "UPDATE ", "BEGIN IMMEDIATE", "PRAGMA ")
+    found = [
+        relative(path)
+        for path in files()
+        if package_of(path) != "ledger"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(words)
+    ]
+    assert found == []
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    assert {relative(path) for path in files() if len(path.read_text().splitlines()) > 400} == set()
