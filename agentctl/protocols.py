@@ -18,7 +18,7 @@ from agentctl.core.substitutes import Substitute
 from agentctl.core.targets import Subject
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import Obeyed
+    from agentctl.core.autorun import AutorunFile
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]
@@ -81,16 +81,16 @@ class Tool(Protocol):
 
 
 @runtime_checkable
-class Writing(Protocol):
+class AutorunAware(Protocol):
     """A tool that knows who obeys the file that a call writes, where the settings of other programs name it."""
 
-    async def obeyed(self, arguments: Mapping[str, object]) -> Obeyed | None:
+    async def obeyed(self, arguments: Mapping[str, object]) -> AutorunFile | None:
         """Return who obeys the file that a prepared call writes, or None."""
         ...
 
 
 @runtime_checkable
-class Targeting(Protocol):
+class TargetAware(Protocol):
     """A tool that knows the other names of what a call is about, so that rules hold whichever name is used."""
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
@@ -131,7 +131,7 @@ class OpenToolbox(Toolbox, Protocol):
         ...
 
 
-class Kit(NamedTuple):
+class RunTools(NamedTuple):
     """What a run works with. ``sandbox`` is the boundary's name where a tool needs one.
 
     ``left_out`` are the tools that would be there if a boundary could be had here, and why it cannot. ``unreported``
@@ -144,7 +144,7 @@ class Kit(NamedTuple):
     unreported: Callable[[], tuple[FileNotice, ...]] = tuple
 
 
-class Kept(NamedTuple):
+class Artifact(NamedTuple):
     """What is in a file of the run now (without secrets and escapes), and the path by which ``read_file`` finds it."""
 
     path: str
@@ -331,10 +331,10 @@ class Approver(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class ArtifactStore(Protocol):
     """Keeps whole what a model cannot be shown whole."""
 
-    async def keep(self, number: int, tool: str, text: str) -> Kept:
+    async def keep(self, number: int, tool: str, text: str) -> Artifact:
         """Keep the result of a run's call number ``number``, and say under which path it can be read.
 
         Raises:
@@ -368,12 +368,12 @@ class Pruner(Protocol):
 __all__ = [
     "Approval",
     "Approver",
+    "Artifact",
+    "ArtifactStore",
+    "AutorunAware",
     "CommandResult",
     "Effect",
     "FileNotice",
-    "Keeper",
-    "Kept",
-    "Kit",
     "LLMProvider",
     "Ledger",
     "Observer",
@@ -382,8 +382,8 @@ __all__ = [
     "Pruner",
     "Question",
     "Reply",
+    "RunTools",
     "Sandbox",
     "Tool",
     "Toolbox",
-    "Writing",
 ]

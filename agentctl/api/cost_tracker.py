@@ -9,13 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from agentctl.budget.breaker import shown
+from agentctl.budget.breaker import format_amount
 from agentctl.core.errors import UsageError
 from agentctl.core.events import LimitWarned, Record
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, to_usd
-from agentctl.journal.expenses import Expense, Reading
+from agentctl.journal.expenses import Expense, ExpenseCollector
 from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
 
 MOST_RECORDS: Final = 1000
@@ -57,7 +57,7 @@ class CostTracker:
         self.history_file = _path("history_file", history_file)
         self.ledger = _path("ledger", ledger)
         self._lock = threading.Lock()
-        self._reading = Reading()
+        self._reading = ExpenseCollector()
         self._records: deque[Expense] = deque(maxlen=MOST_RECORDS)
         self._warnings: deque[str] = deque(maxlen=_MOST_WARNINGS)
         self._usage = Usage()
@@ -148,7 +148,7 @@ class CostTracker:
                 self._add(expense)
             elif isinstance(record.event, LimitWarned):
                 use = record.event.use
-                used, ceiling = shown(use.used, use.unit), shown(use.ceiling or 0, use.unit)
+                used, ceiling = format_amount(use.used, use.unit), format_amount(use.ceiling or 0, use.unit)
                 self._warnings.append(f"{used} of {use.name} {ceiling} are used (run {record.run_id})")
 
     def _add(self, expense: Expense) -> None:
@@ -212,7 +212,7 @@ def _sum(before: Decimal | None, nano: int | None) -> Decimal | None:
 
 
 def _dollars(amount: Decimal) -> str:
-    return shown(int(amount * 10**9), "nano_usd")
+    return format_amount(int(amount * 10**9), "nano_usd")
 
 
 def _path(name: str, value: object) -> Path | None:

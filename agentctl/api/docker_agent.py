@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import anyio.to_thread
 
 from agentctl.api.cost_tracker import CostTracker
-from agentctl.api.lending import in_use
+from agentctl.api.lending import shared_provider
 from agentctl.context.manager import ContextManager
 from agentctl.core.background import run_apart
 from agentctl.core.errors import UsageError
 from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
 from agentctl.core.results import RunResult
 from agentctl.core.text import redact, safe_text
-from agentctl.providers.priced import Priced
-from agentctl.settings.labels import checked
+from agentctl.providers.priced import FixedPriceProvider
+from agentctl.settings.labels import check_labels
 
 if TYPE_CHECKING:
     from agentctl.protocols import Approver, LLMProvider, Observer
@@ -84,7 +84,7 @@ class DockerAgent:
         self._workdir = None if workdir is None else Path(workdir).expanduser().absolute()
         self._approver = approver
         self._allow = tuple(allow)
-        self._labels = checked(labels or {})
+        self._labels = check_labels(labels or {})
         self._observers = tuple(observers)
 
     def execute(self, task: str) -> RunResult:
@@ -105,7 +105,7 @@ class DockerAgent:
         >>> result.status, str(result)
         ('done', 'Two: web and db.')
         """
-        running = _Running()
+        running = _ActiveRun()
         return run_apart(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
 
     async def execute_async(self, task: str) -> RunResult:
@@ -125,23 +125,23 @@ class DockerAgent:
         >>> print(anyio.run(agent.execute_async, "List all containers"))
         Two: web and db.
         """
-        return await self._perform(task, _Running())
+        return await self._perform(task, _ActiveRun())
 
-    async def _perform(self, task: str, running: _Running) -> RunResult:
+    async def _perform(self, task: str, running: _ActiveRun) -> RunResult:
         _refuse_no_task(task)
         made = await anyio.to_thread.run_sync(self._assembled)  # settings are files, and an Ollama may be asked
-        async with in_use(made.provider):
+        async with shared_provider(made.provider):
             running.orchestrator = made.orchestrator
             return await made.orchestrator.run(task)
 
-    def _assembled(self) -> _Made:
+    def _assembled(self) -> _PreparedRun:
         """Return the parts of one run.
 
         Raises:
             AgentctlError: a setting is wrong, or the provider cannot be had.
         """
-        from agentctl.budget.breaker import refuse_the_unbounded  # noqa: PLC0415 - importing the package loads nothing
-        from agentctl.providers.selection import choose_here  # noqa: PLC0415
+        from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - importing the package loads nothing
+        from agentctl.providers.selection import resolve_provider  # noqa: PLC0415
         from agentctl.runner.assemble import assemble, make_provider, plan_of  # noqa: PLC0415
         from agentctl.settings import ProviderChoice, load_settings  # noqa: PLC0415
         from agentctl.settings.lineage import refuse_incomplete  # noqa: PLC0415
@@ -153,18 +153,18 @@ class DockerAgent:
         for note in loaded.notes:
             _LOG.info("%s", note)
         if self._provider is None:
-            choice = choose_here(loaded)
+            choice = resolve_provider(loaded)
             plan = self._plan(plan_of(loaded, choice, labels=self._labels))
             provider = lent = make_provider(loaded, choice, plan.limits, price=price)
         else:
             lent = self._provider
-            provider = lent if price is None else Priced(lent, price)
+            provider = lent if price is None else FixedPriceProvider(lent, price)
             facts = provider.facts
             choice = ProviderChoice(facts.provider, facts.model, "llm_provider")
             plan = self._plan(plan_of(loaded, choice, labels=self._labels))
             near = getattr(provider, "near", str)
-            refuse_the_unbounded(facts, plan.limits, near=near())
-        watching = (*self._observers, *(() if tracker is None else (tracker,)), _Said(loaded.secrets))
+            refuse_unbounded(facts, plan.limits, near=near())
+        watching = (*self._observers, *(() if tracker is None else (tracker,)), _LogObserver(loaded.secrets))
         orchestrator = assemble(
             loaded,
             choice,
@@ -175,7 +175,7 @@ class DockerAgent:
             ledger_path=tracker.ledger if tracker else None,
             warn=partial(_LOG.warning, "%s"),
         )
-        return _Made(orchestrator, lent)
+        return _PreparedRun(orchestrator, lent)
 
     def _flags(self) -> Mapping[str, object]:
         """Return what was given here as the settings that it replaces: checked, and tightened, like a flag."""
@@ -199,14 +199,14 @@ class DockerAgent:
         return replace(plan, agent_chosen_by=type(self).__name__, context=self._context)
 
 
-class _Made(NamedTuple):
+class _PreparedRun(NamedTuple):
     """One run, ready to begin, and the provider whose connections it uses."""
 
     orchestrator: Orchestrator
     provider: LLMProvider
 
 
-class _Running:
+class _ActiveRun:
     """What is under way: nothing yet, or a run that can be stopped."""
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class _Running:
         return True
 
 
-class _Said:
+class _LogObserver:
     """An observer that tells the log what a screen would say in words."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ _USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
 
 
 @asynccontextmanager
-async def in_use(provider: LLMProvider) -> AsyncIterator[None]:
+async def shared_provider(provider: LLMProvider) -> AsyncIterator[None]:
     """Close the provider's connections in this event loop when the last run that uses them here has ended."""
     users = _USERS.get(Counter())
     _USERS.set(users)

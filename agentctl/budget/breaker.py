@@ -19,7 +19,7 @@ from agentctl.core.errors import (
 )
 from agentctl.core.limits import OWN, WINDOWS, CostLimit, in_dollars
 from agentctl.core.messages import Completion
-from agentctl.core.pricing import ModelFacts, lines_to_add, to_usd
+from agentctl.core.pricing import ModelFacts, price_config_lines, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse
 from agentctl.core.substitutes import Substitute
 
@@ -28,7 +28,7 @@ _MOST_TO_PASTE = 200
 UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_per_minute": "calls"}
 
 
-class SoFar(NamedTuple):
+class RefusalContext(NamedTuple):
     """What a run has behind it: nano-dollars in doubt (None: no price), and what its last failed call said."""
 
     run_id: str = ""
@@ -36,10 +36,10 @@ class SoFar(NamedTuple):
     last_failure: str = ""
 
 
-NOTHING_YET = SoFar()
+NO_CONTEXT = RefusalContext()
 
 
-class Doubtful(ProviderUnavailable):
+class DoubtExceeded(ProviderUnavailable):
     """Amounts in doubt leave no room: trying again at once would not help."""
 
     retryable = False
@@ -49,7 +49,7 @@ class Overrun(BudgetExceeded):
     """A call cost more than its hold: whatever else happens, the run ends."""
 
 
-class RanPast(ProviderUnavailable):
+class ClampExceeded(ProviderUnavailable):
     """The provider did not keep to its clamp: asking again would cost again."""
 
     retryable = False
@@ -60,7 +60,7 @@ def flag_of(limit: LimitName) -> str:
     return "--" + limit.replace("_", "-")
 
 
-def shown(amount: int, unit: Unit, *, exact: bool = False) -> str:
+def format_amount(amount: int, unit: Unit, *, exact: bool = False) -> str:
     """Return an amount as text: dollars rounded up to the millionth or ``exact``, tokens, or calls.
 
     What is above a ceiling never reads like the ceiling itself.
@@ -80,7 +80,7 @@ def _ceiling(verdict: Verdict, above: str = "") -> str:
     name = f"{verdict.limit} of run {above}" if above else verdict.limit
     if verdict.ceiling is None:
         return f"{name} is not set"
-    return f"{name} is {shown(verdict.ceiling, verdict.unit, exact=True)}"
+    return f"{name} is {format_amount(verdict.ceiling, verdict.unit, exact=True)}"
 
 
 def _above(verdict: Verdict, run_id: str) -> str:
@@ -88,7 +88,7 @@ def _above(verdict: Verdict, run_id: str) -> str:
     return "" if verdict.run_id == run_id or not run_id else verdict.run_id
 
 
-def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
+def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
     """Fail closed under a dollar limit; ``near`` asks whether another model was meant.
 
     Raises:
@@ -107,18 +107,18 @@ def refuse_the_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = ""
             f"the price of {name} is unknown, and a dollar limit is set",
             hint=(f"{near}   Else put" if near else "put")
             + " its real prices, in dollars per million tokens, at the end of config.toml"
-            f" (or {_lift(limits)}):\n{lines_to_add(name)}",
+            f" (or {_lift(limits)}):\n{price_config_lines(name)}",
         )
 
 
-def unpriced(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
+def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection[LimitName]) -> UnknownPrice:
     """Return the error for a model that a model of unknown price has answered for; ``limits`` are those in dollars."""
     clear = f"agentctl ledger reconcile --clear-substitute {shlex.quote(facts.name)}"
     return UnknownPrice(
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
         " and a dollar limit is set",
         hint=f"if it answers no more: {clear}   Else put its real prices, in dollars per million tokens, at the end of"
-        f" config.toml (or {_lifted(limits)}):\n{lines_to_add(f'{facts.provider}/{substitute.model}')}",
+        f" config.toml (or {_lifted(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
     )
 
 
@@ -132,15 +132,15 @@ def _lifted(limits: Collection[LimitName]) -> str:
     return f"lift the dollar limits: {' '.join(flags)}"
 
 
-def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
+def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
     """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
     above = _above(verdict, so_far.run_id)
-    said = f"{_ceiling(verdict, above)}; the next call could make it {shown(verdict.would_be, verdict.unit)}"
+    said = f"{_ceiling(verdict, above)}; the next call could make it {format_amount(verdict.would_be, verdict.unit)}"
     flag = f"{flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else flag_of(verdict.limit)
     if verdict.doubtful:
         last = _quoted(so_far.last_failure)
-        return Doubtful(
-            f"{said}, of which {shown(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
+        return DoubtExceeded(
+            f"{said}, of which {format_amount(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
             hint=f"see whether {facts.name_and_address} works again, then try again or raise {flag}; "
             + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
@@ -149,18 +149,18 @@ def tripped(verdict: Verdict, facts: ModelFacts, so_far: SoFar = NOTHING_YET) ->
     return BudgetExceeded(said, verdict=verdict, hint=f"raise {flag}{free}")
 
 
-def gave_up(waited: Wait, facts: ModelFacts, so_far: SoFar = NOTHING_YET) -> AgentctlError:
+def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
     """Return the error for a wait that led to nothing."""
     if waited.verdict is not None:
-        return tripped(waited.verdict, facts, so_far)
+        return refusal_error(waited.verdict, facts, so_far)
     said = f"{facts.name_and_address} did not recover after failed calls{_quoted(so_far.last_failure)}"
     hint = "try again later"
     if so_far.in_doubt_nano != 0:
         hint += f"; {_given_back(facts.provider, so_far.run_id)}"
-    return Doubtful(said, hint=hint, billed="no")
+    return DoubtExceeded(said, hint=hint, billed="no")
 
 
-def _is_of_others(verdict: Verdict, so_far: SoFar) -> bool:
+def _is_of_others(verdict: Verdict, so_far: RefusalContext) -> bool:
     """Whether more is in doubt under the limit than the run itself has."""
     if verdict.limit in OWN and not _above(verdict, so_far.run_id):
         return False
@@ -181,7 +181,7 @@ def _quoted(last: str) -> str:
     return f" (the last: {last})" if last else ""
 
 
-def dear_by_price(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
+def pricier_substitute(charge: Charge, *, input_bound: int, granted_output: int) -> Substitute | None:
     """Return who answered in the place of the asked model, where its price alone puts a charge above its hold.
 
     None: the tokens are above what was held for them, or something else than that price set the charge.
@@ -208,7 +208,10 @@ def overrun(
     ``substitute`` is who answered without a report, in the place of the asked model.
     """
     verdict = _overrun_verdict(hold, settlement, limits, spend)
-    cost, held = shown(verdict.charge or 0, verdict.unit), shown(verdict.hold or 0, verdict.unit, exact=True)
+    cost, held = (
+        format_amount(verdict.charge or 0, verdict.unit),
+        format_amount(verdict.hold or 0, verdict.unit, exact=True),
+    )
     said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
     if charge is not None and charge.capped:
         said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
@@ -218,9 +221,9 @@ def overrun(
         said = f"may have cost {cost} for a call that {held} was held for; it counts in full"
     if completion.fee:
         said = f"charges for what was never asked of it, {completion.fee}; the model's ceiling counts, {cost}"
-    used = shown(verdict.spent + verdict.in_doubt, verdict.unit)
+    used = format_amount(verdict.spent + verdict.in_doubt, verdict.unit)
     bounds = {"input_bound": hold.input_bound, "granted_output": hold.granted_output}
-    substitute = substitute if charge is None else dear_by_price(charge, **bounds)
+    substitute = substitute if charge is None else pricier_substitute(charge, **bounds)
     hint = "check the model's price and whether the provider keeps to max_tokens; its own ceiling is held until: "
     clear = "--clear-overrun"
     if substitute is not None:
@@ -239,8 +242,8 @@ def _broken(hold: Hold, charge: Charge) -> str:
     """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
     used, clamp = charge.usage, hold.granted_output
     if used.output_tokens > clamp:
-        return f"{shown(used.output_tokens, 'tokens')} of output, and max_tokens was {clamp:,}"
-    return f"{shown(used.input_tokens, 'tokens')} of input for a request that has {hold.input_bound:,} at most"
+        return f"{format_amount(used.output_tokens, 'tokens')} of output, and max_tokens was {clamp:,}"
+    return f"{format_amount(used.input_tokens, 'tokens')} of input for a request that has {hold.input_bound:,} at most"
 
 
 def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spend: Spend) -> Verdict:
@@ -286,7 +289,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
     elif above:  # no flag of this run would help
         hint = f"start run {above} again with {flag} {_more(verdict)}: this run draws on its limit{wait}"
     elif set_by is not None and verdict.ceiling is not None:
-        lowered = shown(verdict.ceiling, verdict.unit, exact=True)
+        lowered = format_amount(verdict.ceiling, verdict.unit, exact=True)
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"

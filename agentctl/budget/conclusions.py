@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from agentctl.core.messages import Completion, Usage
-from agentctl.core.pricing import MOST_AMOUNT, ChargedBy, ModelFacts, Price, PriceOf, charge_nano, rates_of, storable
+from agentctl.core.pricing import (
+    MOST_AMOUNT,
+    ChargedBy,
+    ModelFacts,
+    Price,
+    PriceOf,
+    charge_nano,
+    rates_of,
+    storable_usage,
+)
 from agentctl.core.substitutes import Substitute, substitute_of
 
 
@@ -88,7 +97,7 @@ def dearest_charge(
     served the request. None: nobody knows the price in that tier, so the usage does not say what it cost.
     ``dearest_class``: the classes of the report are not trusted, so each token is charged as the dearest class.
     """
-    full, usage, tier = usage, storable(usage), completion.tier
+    full, usage, tier = usage, storable_usage(usage), completion.tier
     hour_writes = max(0, min(completion.hour_writes, usage.cache_write_tokens))
     billed_nano = None if completion.billed_nano is None else min(completion.billed_nano, MOST_AMOUNT)
     charge = Charge(usage, None, completion.model, tier=tier, hour_writes=hour_writes, billed_nano=billed_nano)

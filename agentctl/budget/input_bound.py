@@ -92,7 +92,7 @@ def tool_bytes(tool: ToolSpec) -> int:
     return max(_weigh(text) + _escapes(text) for text in written)
 
 
-class Weighing(NamedTuple):
+class TokenWeights(NamedTuple):
     """How many tokens messages, tools and other values are at most, without what a template puts around them.
 
     The default counts bytes: a byte-level tokenizer makes at most one token of a byte.
@@ -103,10 +103,10 @@ class Weighing(NamedTuple):
     value: Callable[[object], int] = weight
 
 
-BYTES = Weighing()
+BYTES = TokenWeights()
 
 
-def weigh_by(count: Callable[[str], int]) -> Weighing:
+def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
     """Return a weighing by a vocabulary; ``count`` returns the most tokens that a text can be.
 
     It counts every text that the model reads: words, names, ids, arguments and schemas. JSON counts as it is sent,
@@ -131,21 +131,21 @@ def weigh_by(count: Callable[[str], int]) -> Weighing:
         schema = max(written(spec.parameters), written(_inline(spec.parameters, spec.parameters)))
         return count(spec.name) + count(spec.description) + schema
 
-    return Weighing(message, tool, written)
+    return TokenWeights(message, tool, written)
 
 
 def _parts(messages: tuple[Message, ...]) -> int:
     return len(messages) + sum(len(m.tool_calls) for m in messages)
 
 
-def plain_bound(request: Request, weighing: Weighing = BYTES) -> int:
+def plain_bound(request: Request, weighing: TokenWeights = BYTES) -> int:
     """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
     weight = sum(map(weighing.message, request.messages)) + sum(map(weighing.tool, request.tools))
     weight += weighing.value(request.settings) if request.settings else 0
     return weight + FIXED + PER_PART * (_parts(request.messages) + len(request.tools))
 
 
-class Known(NamedTuple):
+class SettledRequest(NamedTuple):
     """A settled request and what it was: the ground on which the next bound can be tight."""
 
     request: Request
@@ -157,7 +157,9 @@ def _same_setting(before: Request, now: Request) -> bool:
     return (before.model, before.tools, dict(before.settings)) == (now.model, now.tools, dict(now.settings))
 
 
-def learn(previous: Known | None, request: Request, completion: Completion, usage: Usage) -> Known | None:
+def accept_report(
+    previous: SettledRequest | None, request: Request, completion: Completion, usage: Usage
+) -> SettledRequest | None:
     """Return what can be built on after ``usage`` was believed, or None where the report is not plausible.
 
     A report below one for a shorter prefix, or below bytes / 16, is not.
@@ -168,15 +170,15 @@ def learn(previous: Known | None, request: Request, completion: Completion, usag
     longer = previous is not None and _extends(previous, request)
     if longer and previous is not None and usage.input_tokens < previous.usage.input_tokens:
         return None
-    return Known(request, completion.as_message(), usage)
+    return SettledRequest(request, completion.as_message(), usage)
 
 
-def _extends(known: Known, request: Request) -> bool:
+def _extends(known: SettledRequest, request: Request) -> bool:
     prefix = (*known.request.messages, known.answer)
     return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
 
 
-def _goes_on(known: Known, request: Request) -> bool:
+def _goes_on(known: SettledRequest, request: Request) -> bool:
     """Whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
     before = known.request.messages
     if not _same_setting(known.request, request) or request.messages[: len(before)] != before:
@@ -191,7 +193,7 @@ def _is_longer(request: Request, than: Request) -> bool:
     return begins and than.tools in ((), request.tools)
 
 
-class Ground(NamedTuple):
+class BoundBasis(NamedTuple):
     """What the reports of a run are worth for the next bound; ``known`` is what can be built on now, or None.
 
     ``seen`` are the last plausible reports, one for each set of tools, ``model`` is the one that answered. ``lost`` for
@@ -199,14 +201,14 @@ class Ground(NamedTuple):
     answered, the next that looks well may leave out as much.
     """
 
-    known: Known | None = None
-    seen: tuple[Known, ...] = ()
+    known: SettledRequest | None = None
+    seen: tuple[SettledRequest, ...] = ()
     model: str | None = None
     lost: bool = False
 
-    def after(self, request: Request, completion: Completion, usage: Usage, *, is_bound: bool = True) -> Ground:
+    def after(self, request: Request, completion: Completion, usage: Usage, *, is_bound: bool = True) -> BoundBasis:
         """Return the ground after a report that was charged; ``is_bound``: it was not above its bound."""
-        known = learn(None, request, completion, usage)
+        known = accept_report(None, request, completion, usage)
         short = any(
             usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_longer(request, one.request)
         )
@@ -214,14 +216,16 @@ class Ground(NamedTuple):
         lost = self.lost or known is None or short or other or completion.fell or not is_bound
         others = tuple(one for one in self.seen if one.request.tools != request.tools)
         seen = self.seen if known is None else (*others, known)
-        return Ground(None if lost else known, seen, completion.model, lost)
+        return BoundBasis(None if lost else known, seen, completion.model, lost)
 
-    def shaken(self) -> Ground:
+    def shaken(self) -> BoundBasis:
         """Return the ground after an attempt without a report: there is none until the next."""
         return self._replace(known=None)
 
 
-def bound(request: Request, known: Known | None = None, *, may_cut: bool = False, weighing: Weighing = BYTES) -> int:
+def bound(
+    request: Request, known: SettledRequest | None = None, *, may_cut: bool = False, weighing: TokenWeights = BYTES
+) -> int:
     """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
@@ -246,7 +250,7 @@ def bound(request: Request, known: Known | None = None, *, may_cut: bool = False
     return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
 
 
-def _tokens_beyond(known: Known, now: tuple[Message, ...], weighing: Weighing) -> int | None:
+def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weighing: TokenWeights) -> int | None:
     """Return the most tokens of ``now`` that were not in the earlier request; None: nothing can be built on that.
 
     Each earlier message stands for one message at most, in order.
@@ -286,7 +290,7 @@ def _earlier_form(before: tuple[Message, ...], start: int, message: Message) -> 
     return None
 
 
-def about(request: Request, known: Known | None = None) -> int:
+def estimate_input(request: Request, known: SettledRequest | None = None) -> int:
     """Return about how many input tokens ``request`` is, rather more than fewer: what a window may have room for.
 
     For no amount of money: it can be too low. What was reported shows how dense this conversation is.

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agentctl.budget.input_bound import message_bytes, plain_bound
-from agentctl.budget.output_range import Wish
-from agentctl.budget.rules import Keep, ceiling_of
-from agentctl.context.digest import Digest, joined, split
+from agentctl.budget.output_range import OutputRange
+from agentctl.budget.rules import AnswerReserve, ceiling_of
+from agentctl.context.digest import Digest, extend_digest, split
 from agentctl.context.measure import PLAIN
-from agentctl.context.units import units_of
+from agentctl.context.units import group_turns
 from agentctl.core.limits import WINDOWS, CostLimit
 from agentctl.core.messages import Message, Request, Usage
 from agentctl.core.pricing import ModelFacts, worst_nano
@@ -35,13 +35,13 @@ _MOST_TOLD = 4_000  # tokens of the notes on what was cut: more than there ever 
 _NEWEST, _FIRST_LINES, _WIDEST = 2, 12, 160
 
 
-class Closing:
+class LastAnswerPlanner:
     """What one run keeps for its last answer: never less than its dearest call so far has needed.
 
     Where that would be more than an eighth of a limit, nothing is kept: a run is not cut short for its summary.
     """
 
-    def __init__(self, *, facts: ModelFacts, limits: CostLimit, wanted: Wish) -> None:
+    def __init__(self, *, facts: ModelFacts, limits: CostLimit, wanted: OutputRange) -> None:
         self._facts, self._limits, self._wanted = facts, limits, wanted
         self._dearest = Usage()
 
@@ -50,15 +50,15 @@ class Closing:
         most_in = max(usage.input_tokens, self._dearest.input_tokens)
         self._dearest = Usage(most_in, max(usage.output_tokens, self._dearest.output_tokens))
 
-    def keep(self, messages: Sequence[Message]) -> Keep:
+    def keep(self, messages: Sequence[Message]) -> AnswerReserve:
         """Return what to set aside while ``messages`` are sent: nothing where a limit has no room for it."""
         most, frame = self._most_input(self._output), _frame(messages)
         if most is None or most - frame < _WORTH:
-            return Keep(0, 0)
+            return AnswerReserve(0, 0)
         told = len(_digest(messages).text(_MOST_TOLD).encode("utf-8", "replace"))
         rest = told + sum(map(message_bytes, _after_the_task(messages)))
         needed = min(most, frame + (rest * 4 // 3 if told else rest))  # notes get a quarter of the room at most
-        return Keep(max(needed, self._dearest.input_tokens), self._output)
+        return AnswerReserve(max(needed, self._dearest.input_tokens), self._output)
 
     def request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:
         """Return the last request after ``messages``, of ``most`` input tokens where a limit allows more.
@@ -122,7 +122,7 @@ def _written(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
 def _notes(messages: Sequence[Message], size: int) -> str:
     """Return the conversation behind the task as text of about ``size`` bytes: the newest whole, the rest in lines."""
     rest = _after_the_task(messages)
-    units = [tuple(rest[place] for place in unit.places) for unit in units_of(rest)]
+    units = [tuple(rest[place] for place in unit.places) for unit in group_turns(rest)]
     everything = "\n".join(_said(message, size) for unit in units for message in unit)
     if not _digest(messages).messages and len(everything.encode("utf-8", "replace")) <= size:
         return everything
@@ -134,7 +134,7 @@ def _notes(messages: Sequence[Message], size: int) -> str:
         left -= len(text.encode("utf-8", "replace"))
         whole.append(text)
         units.pop()
-    earlier = joined(_digest(messages), units).text(size // 16)
+    earlier = extend_digest(_digest(messages), units).text(size // 16)
     return "\n".join([*([earlier.strip()] if earlier else []), *reversed(whole)])
 
 
@@ -167,8 +167,8 @@ def summary(messages: Sequence[Message], *, most_lines: int = 12) -> str:
     lines.
     """
     rest = _after_the_task(messages)
-    units = [tuple(rest[place] for place in unit.places) for unit in units_of(rest)]
-    digest = joined(_digest(messages), units)
+    units = [tuple(rest[place] for place in unit.places) for unit in group_turns(rest)]
+    digest = extend_digest(_digest(messages), units)
     lines = [line for line in digest.lines if " -> " in line]
     if not lines:
         return digest.summary

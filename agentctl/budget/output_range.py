@@ -15,14 +15,14 @@ TURN_REASONING_OUTPUT = 4096  # the same, with thoughts of the usual length
 TURN_FACTOR = 4  # times the dearest output so far
 
 
-class Wish(NamedTuple):
+class OutputRange(NamedTuple):
     """Output tokens: the least that would do, and the most that is wanted."""
 
     least: int
     most: int
 
 
-def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
+def choose_output(facts: ModelFacts, max_output_tokens: int | None = None) -> OutputRange:
     """Return the output to ask for: ``most`` within the model's ceiling, ``least`` that still makes an answer.
 
     With a thinking budget ``least`` is that budget + 256; the budget may shrink to the provider's minimum.
@@ -34,12 +34,12 @@ def wish(facts: ModelFacts, max_output_tokens: int | None = None) -> Wish:
     if facts.thinking_budget is not None:
         floor = facts.least_thinking_budget
         least = (facts.thinking_budget if floor is None else min(floor, facts.thinking_budget)) + LEAST_OUTPUT
-    return Wish(min(least, most), most)
+    return OutputRange(min(least, most), most)
 
 
-def wish_for_turn(
+def choose_turn_output(
     facts: ModelFacts, max_output_tokens: int | None, dearest: int | None, *, thinks: bool = False
-) -> Wish:
+) -> OutputRange:
     """Return the output to ask for in a turn that may call tools: four times the ``dearest`` output of the run so far.
 
     Never below 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and never above the usual
@@ -48,18 +48,18 @@ def wish_for_turn(
     whole answer of a plain question, and one that is cut is paid for twice; a smaller first hold would make no later
     charge smaller, and it stands against a limit that is still empty.
     """
-    usual = wish(facts, max_output_tokens)
+    usual = choose_output(facts, max_output_tokens)
     if max_output_tokens is not None or dearest is None:
         return usual
     floor = TURN_REASONING_OUTPUT if facts.reasoning or thinks else TURN_OUTPUT
     if facts.thinking_budget is not None:
         floor = max(floor, facts.thinking_budget + TURN_OUTPUT)
-    return Wish(usual.least, min(usual.most, max(floor, usual.least, TURN_FACTOR * dearest)))
+    return OutputRange(usual.least, min(usual.most, max(floor, usual.least, TURN_FACTOR * dearest)))
 
 
-def wish_after_cut(
-    facts: ModelFacts, max_output_tokens: int | None, *, wanted: Wish, granted: int, probe: bool = False
-) -> Wish | None:
+def choose_retry_output(
+    facts: ModelFacts, max_output_tokens: int | None, *, wanted: OutputRange, granted: int, probe: bool = False
+) -> OutputRange | None:
     """Return the output to ask for once more after ``granted`` tokens cut an answer; None: it would be cut again.
 
     ``wanted`` is what was wished for. Below the usual wish the answer was cut to save a hold, so it is asked for with
@@ -67,25 +67,25 @@ def wish_after_cut(
     limit that granted less than the usual wish is asked for all of it. Else it is the double, unless the user set the
     most. ``probe``: the provider was tried with the least, and any more will do.
     """
-    usual = wish(facts, max_output_tokens)
-    double = usual.most if max_output_tokens is not None else wish(facts, usual.most * 2).most
+    usual = choose_output(facts, max_output_tokens)
+    double = usual.most if max_output_tokens is not None else choose_output(facts, usual.most * 2).most
     is_adapted = wanted.most < usual.most
     most = double if is_adapted or granted >= usual.most else usual.most
     if most <= granted:
         return None
     if probe:
-        return Wish(granted + 1, most)
-    return Wish(min(2 * granted, most) if is_adapted else most, most)
+        return OutputRange(granted + 1, most)
+    return OutputRange(min(2 * granted, most) if is_adapted else most, most)
 
 
-def wish_for_summary(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> Wish:
+def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int | None = None) -> OutputRange:
     """Return the output to ask for where ``tokens`` of text are wanted: no less would do, and thoughts come on top."""
-    own = wish(facts, max_output_tokens)
+    own = choose_output(facts, max_output_tokens)
     thinks = facts.reasoning or facts.thinking_budget is not None
     most = min(own.least + tokens if thinks else tokens, own.most)
-    return Wish(most, most)
+    return OutputRange(most, most)
 
 
-def within(wanted: Wish, room: int | None) -> Wish:
+def fit_window(wanted: OutputRange, room: int | None) -> OutputRange:
     """Return what of a wish a window has ``room`` (tokens) for, never below its least; None: no window is known."""
-    return wanted if room is None else Wish(wanted.least, max(wanted.least, min(wanted.most, room)))
+    return wanted if room is None else OutputRange(wanted.least, max(wanted.least, min(wanted.most, room)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentctl.budget.breaker import shown
+from agentctl.budget.breaker import format_amount
 from agentctl.budget.last_answer import NOTICE
 from agentctl.core.results import LimitUse
 
@@ -18,7 +18,7 @@ _LEVELS = (
 )
 
 
-class Remaining:
+class BudgetNotices:
     """Says what is left of each limit, once for each level that is reached; a limit of calls is not the model's."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Remaining:
             if level <= self._told.get(use.name, 0):
                 continue
             self._told[use.name] = level
-            used, of = shown(use.used, use.unit), shown(use.ceiling, use.unit)
-            left = shown(max(0, use.ceiling - use.used), use.unit)
+            used, of = format_amount(use.used, use.unit), format_amount(use.ceiling, use.unit)
+            left = format_amount(max(0, use.ceiling - use.used), use.unit)
             lines.append(f"{NOTICE}{share} % of {use.name} is used, {used} of {of}; {left} left. {advice}]")
         return "\n".join(lines)

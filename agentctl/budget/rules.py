@@ -40,7 +40,7 @@ def further(limits: CostLimit) -> Mapping[LimitName, int]:
     return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
 
 
-class Seen(NamedTuple):
+class PeakUsage(NamedTuple):
     """The most that attempts with a model reported above their holds: tokens in and out, and nano-dollars."""
 
     input_tokens: int
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
     nano: int
 
 
-class Keep(NamedTuple):
+class AnswerReserve(NamedTuple):
     """What is set aside for a last answer, should a limit stop the run: tokens in and out. No output: nothing is set
     aside, and what was is given back.
     """
@@ -79,12 +79,12 @@ class Ask:
     deadline_s: float = 600.0
     purpose: Purpose = "turn"
     further: Mapping[LimitName, int] = field(default_factory=dict)
-    keep: Keep | None = None
-    then: Keep | None = None
+    keep: AnswerReserve | None = None
+    then: AnswerReserve | None = None
     can_count: bool = False
     counted_bound: int | None = None
     is_counted: bool = False
-    seen: Seen | None = None
+    seen: PeakUsage | None = None
     price_of: PriceOf = no_price
 
 
@@ -145,7 +145,7 @@ class Spend(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class LimitState:
     """One limit as it stands inside the transaction, in its own unit.
 
     ``movable`` is the part of ``amounts.held`` that others will give back soon (held or sent, not kept);
@@ -162,7 +162,7 @@ class Room:
     run_id: str = ""
 
 
-class Worst(NamedTuple):
+class WorstCase(NamedTuple):
     """The worst case of an attempt; ``nano`` is None when the price is unknown (only without a dollar limit)."""
 
     output: int
@@ -174,7 +174,7 @@ SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
 UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
 
 
-def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int | None:
+def _fits(ask: Ask, room: LimitState, *, held: int, in_doubt: int, queued: int) -> int | None:
     """Return the most output tokens that ``room`` allows; None: no bound; negative: not even the input."""
     if room.ceiling is None:
         return None
@@ -189,17 +189,17 @@ def _fits(ask: Ask, room: Room, *, held: int, in_doubt: int, queued: int) -> int
     return most_output(price, input_tokens=ask.input_bound, room_nano=left)
 
 
-def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
+def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> WorstCase:
     """Return what the attempt costs at worst with ``output`` tokens granted.
 
     ``at_ceiling``: the model broke its clamp before, so its own ceilings are what it may do, and at least what it did.
     """
     facts = ask.facts
     if not facts.metered:
-        return Worst(output, 0, 0)
+        return WorstCase(output, 0, 0)
     tokens_in, tokens_out, least_nano = ask.input_bound, output, 0
     if at_ceiling:
-        seen = ask.seen or Seen(0, 0, 0)
+        seen = ask.seen or PeakUsage(0, 0, 0)
         tokens_in = max(tokens_in, facts.context_window or UNKNOWN_CEILING, seen.input_tokens)
         tokens_out = max(output, facts.output_ceiling or UNKNOWN_CEILING, seen.output_tokens)
         least_nano = seen.nano
@@ -207,10 +207,10 @@ def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> Worst:
     if facts.price is not None:
         priced = worst_nano(facts.price, input_tokens=tokens_in, output_tokens=tokens_out)
         nano = min(max(priced, least_nano), MOST_AMOUNT)
-    return Worst(output, nano, min(tokens_in + tokens_out, MOST_AMOUNT))
+    return WorstCase(output, nano, min(tokens_in + tokens_out, MOST_AMOUNT))
 
 
-def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Worst | Wait | Verdict:
+def judge(ask: Ask, rooms: tuple[LimitState, ...], *, at_ceiling: bool = False) -> WorstCase | Wait | Verdict:
     """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
 
     A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``, and for a summary nothing that is
@@ -248,7 +248,7 @@ def judge(ask: Ask, rooms: tuple[Room, ...], *, at_ceiling: bool = False) -> Wor
     return _refusal(ask, hard, doubtful=doubtful, at_ceiling=False)
 
 
-def _is_dear(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
+def _is_dear(ask: Ask, room: LimitState, *, at_ceiling: bool) -> bool:
     """Whether a summary would take too much of a limit."""
     if room.ceiling is None:
         return False
@@ -261,15 +261,15 @@ def _is_dear(ask: Ask, room: Room, *, at_ceiling: bool) -> bool:
     return asked * SUMMARY_SHARE > left or asked + behind > left
 
 
-def _asked(room: Room, worst: Worst) -> int:
+def _asked(room: LimitState, worst: WorstCase) -> int:
     return {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}[room.unit]
 
 
-def _after(room: Room, worst: Worst) -> int:
+def _after(room: LimitState, worst: WorstCase) -> int:
     return room.amounts.total + _asked(room, worst)
 
 
-def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
+def _refusal(ask: Ask, room: LimitState, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
     worst = worst_case(ask, ask.least, at_ceiling=at_ceiling)
     amounts = room.amounts
     return Verdict(
@@ -285,6 +285,6 @@ def _refusal(ask: Ask, room: Room, *, doubtful: bool, at_ceiling: bool, queued: 
     )
 
 
-def warned(amounts: Amounts, ceiling: int | None) -> bool:
+def is_warning_due(amounts: Amounts, ceiling: int | None) -> bool:
     """Whether spent + in doubt (not holds) has reached 80 % of a limit."""
     return ceiling is not None and ceiling > 0 and (amounts.spent + amounts.in_doubt) >= WARN_AT * ceiling

@@ -63,11 +63,11 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
     problems, chosen, code = list(checked.problems), "", 2
     if checked.loaded is not None:
         from agentctl.cli.exit_codes import exit_status
-        from agentctl.providers.selection import choose_here
+        from agentctl.providers.selection import resolve_provider
         from agentctl.runner.assemble import assemble
 
         try:
-            choice = choose_here(checked.loaded)
+            choice = resolve_provider(checked.loaded)
             assemble(checked.loaded, choice)  # opens nothing: what it refuses, a run would refuse
             chosen = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
             chosen += f" ({choice.chosen_by})"
@@ -93,16 +93,16 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
-    from agentctl.settings.config_file import field_named
+    from agentctl.settings.config_file import find_field
     from agentctl.settings.names import SECRET_FIELDS
-    from agentctl.settings.show_ import plain
+    from agentctl.settings.show_ import format_for_set
 
     as_json = wants_json(output, json=json)
-    field = field_named(name)
+    field = find_field(name)
     if field in SECRET_FIELDS:
         raise UsageError("keys are never printed", hint="agentctl providers list   says which are set, masked")
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
-    value = plain(field, getattr(loaded.settings, field))
+    value = format_for_set(field, getattr(loaded.settings, field))
     _notes(loaded.notes)
     if as_json:
         _print({"name": field, "value": value, "source": str(loaded.sources[field])})
@@ -123,13 +123,13 @@ def set_(
     from agentctl.cli.error_output import say
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
-    from agentctl.settings.config_file import field_named, save_value, settable
-    from agentctl.settings.load import standings
+    from agentctl.settings.config_file import check_settable, find_field, save_value
+    from agentctl.settings.load import read_sources
 
     as_json = wants_json(output, json=json)
-    here = standings()
-    field, file = field_named(name.partition("=")[0]), here.config_file
-    settable(field, file)  # before what was typed is repeated: it may be a key
+    here = read_sources()
+    field, file = find_field(name.partition("=")[0]), here.config_file
+    check_settable(field, file)  # before what was typed is repeated: it may be a key
     if unset == bool(value):
         hint = f"agentctl config set {field} VALUE   or: agentctl config set {field} --unset"
         raise UsageError("give a value, or --unset", hint=hint)
@@ -150,10 +150,10 @@ def set_(
 def _overruled(field: str) -> str:
     """Return what holds a setting against the user's config.toml, "" if nothing does; flags are not known here."""
     from agentctl.core.text import safe_text
-    from agentctl.settings.load import standings
+    from agentctl.settings.load import read_sources
     from agentctl.settings.project_files import trusted_layers
 
-    here = standings()
+    here = read_sources()
     entry = here.merged.entries.get(field)
     if entry is None or entry.source.kind in ("user .env", "user config"):
         layers = trusted_layers(here.found)[0]
@@ -172,10 +172,10 @@ def init(
     from agentctl.cli.error_output import say
     from agentctl.core.text import safe_text
     from agentctl.settings.config_file import start_file
-    from agentctl.settings.load import standings
+    from agentctl.settings.load import read_sources
 
     as_json = wants_json(output, json=json)
-    file = standings().config_file
+    file = read_sources().config_file
     kept = start_file(file, force=force)
     say(safe_text(f"wrote {file}" + (f"; the old one is {kept}" if kept else "")))
     if as_json:

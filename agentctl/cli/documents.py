@@ -148,7 +148,7 @@ def finished_line(document: Mapping[str, object], *, seq: int, at: datetime) -> 
     return {"event": "run_finished", "run_id": document["run_id"], "seq": seq, "at": moment(at), **document}
 
 
-def info_of(error: AgentctlError) -> tuple[ErrorInfo, str]:
+def error_info(error: AgentctlError) -> tuple[ErrorInfo, str]:
     """Return an error's kind, message and hint, and the status it ends with."""
     return ErrorInfo(error.kind, error.message, error.hint), exit_status(error).name
 

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agentctl.cli.documents import Document, as_json, error_document, finished_line, info_of, unstarted_document
+from agentctl.cli.documents import Document, as_json, error_document, error_info, finished_line, unstarted_document
 from agentctl.cli.exit_codes import named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.colour import Paint, painter
@@ -35,7 +35,7 @@ def report(
     error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
 ) -> int:
     """Tell of an error that ended a command before it could say more itself; return the exit code."""
-    info, status = info_of(error)
+    info, status = error_info(error)
     tell(error.message, error.hint, paint)
     if form != "text":
         document: Document

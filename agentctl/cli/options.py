@@ -148,7 +148,7 @@ def canonical(word: str) -> str:
     return _SYNONYMS.get(word, word)
 
 
-def chosen(output: str | None, *, json: bool) -> str | None:
+def output_form(output: str | None, *, json: bool) -> str | None:
     """Return the one output that was asked for, None for no wish.
 
     Raises:
@@ -159,7 +159,7 @@ def chosen(output: str | None, *, json: bool) -> str | None:
     return "json" if json else output
 
 
-def answered(approve: str | None, *, yes: bool) -> str | None:
+def approval_mode(approve: str | None, *, yes: bool) -> str | None:
     """Return how questions about changes are answered, None for no wish.
 
     Raises:
@@ -172,7 +172,7 @@ def answered(approve: str | None, *, yes: bool) -> str | None:
 
 def wants_json(output: str | None, *, json: bool) -> bool:
     """Return whether a listing goes out as JSON."""
-    return chosen(output, json=json) == "json"
+    return output_form(output, json=json) == "json"
 
 
 def labels_of(given: Sequence[str] | None) -> dict[str, str]:
@@ -181,7 +181,7 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     Raises:
         UsageError: a word without ``=`` or without a name, or one that cannot be kept.
     """
-    from agentctl.settings.labels import checked
+    from agentctl.settings.labels import check_labels
 
     labels: dict[str, str] = {}
     for word in given or ():
@@ -189,7 +189,7 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
         if not mark or not name.strip():
             raise UsageError(f'--label "{word}" is no name=value', hint="for example: --label team=web")
         labels[name.strip()] = value.strip()
-    return checked(labels)
+    return check_labels(labels)
 
 
 def groups_of(by: str) -> tuple[str, ...]:

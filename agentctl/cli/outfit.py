@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentctl.core.errors import SandboxUnavailable
     from agentctl.permissions.decision import Permissions
-    from agentctl.permissions.preview import Prospect
+    from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
     from agentctl.settings import Loaded
 
 
 @dataclass(frozen=True, slots=True)
-class Outfit:
+class ToolCatalog:
     """The tools by name, what may be done with them, and those that a boundary is missing for."""
 
     tools: Mapping[str, Tool]
@@ -23,15 +23,15 @@ class Outfit:
     left_out: Mapping[str, SandboxUnavailable]
     loaded: Loaded
 
-    def prospect(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> Prospect:
+    def prospect(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:
         """Return what would happen to a call of the tool."""
-        from agentctl.permissions.preview import foresee
+        from agentctl.permissions.preview import preview_call
 
         missing = self.left_out.get(tool.spec.name)
-        return foresee(self.permissions, self.loaded.settings.approve, tool, arguments, missing=missing)
+        return preview_call(self.permissions, self.loaded.settings.approve, tool, arguments, missing=missing)
 
 
-def outfit(loaded: Loaded) -> Outfit:
+def outfit(loaded: Loaded) -> ToolCatalog:
     """Look at every tool; a sandbox is tried out where one of them needs it, no engine is asked.
 
     Raises:
@@ -52,4 +52,4 @@ def outfit(loaded: Loaded) -> Outfit:
     kit = anyio.run(equip)
     bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(kit.left_out))
     tools = {name: (bare if name in kit.left_out else kit.toolbox).get(name) for name in TOOLS}
-    return Outfit(tools, permissions, kit.left_out, loaded)
+    return ToolCatalog(tools, permissions, kit.left_out, loaded)

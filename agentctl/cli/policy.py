@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import Config, EnvFile, Json, Output, answered, wants_json
+from agentctl.cli.options import Config, EnvFile, Json, Output, approval_mode, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.cli.outfit import Outfit
+    from agentctl.cli.outfit import ToolCatalog
     from agentctl.core.messages import ToolCall
-    from agentctl.permissions.preview import Prospect
+    from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.policy/1"
@@ -73,7 +73,7 @@ def check(
     flags: dict[str, object] = {
         "allow": allow or None,
         "deny": deny or None,
-        "approve": answered(approve, yes=yes),
+        "approve": approval_mode(approve, yes=yes),
         "read_only": read_only or None,
         "tools": tools or None,
         "sandbox": sandbox,
@@ -91,14 +91,14 @@ def check(
 
         print(dumped(_document(asked, tool, prospect, status)))
     else:
-        print(safe_text(_told(asked, tool, prospect)))
+        print(safe_text(_describe(asked, tool, prospect)))
     raise typer.Exit(named(status).value)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check}
 
 
-def _call(text: str, fitted: Outfit) -> ToolCall:
+def _call(text: str, fitted: ToolCatalog) -> ToolCall:
     """Return the call that ``text`` is.
 
     Raises:
@@ -106,13 +106,13 @@ def _call(text: str, fitted: Outfit) -> ToolCall:
     """
     from agentctl.core.errors import ToolError, UsageError
     from agentctl.core.messages import ToolCall
-    from agentctl.permissions.preview import as_arguments, read_call
+    from agentctl.permissions.preview import parse_call, typed_arguments
     from agentctl.tools.toolbox import check_arguments
 
-    written = read_call(text, fitted.tools)
+    written = parse_call(text, fitted.tools)
     if written is None:
         return _as_command(text.strip(), fitted)
-    arguments = as_arguments(fitted.tools[written.name].spec, written.arguments)
+    arguments = typed_arguments(fitted.tools[written.name].spec, written.arguments)
     try:
         check_arguments(written.name, arguments)
     except ToolError as error:
@@ -120,7 +120,7 @@ def _call(text: str, fitted: Outfit) -> ToolCall:
     return ToolCall("", written.name, arguments)
 
 
-def _as_command(text: str, fitted: Outfit) -> ToolCall:
+def _as_command(text: str, fitted: ToolCatalog) -> ToolCall:
     """Return the call by which a model would run ``text`` in a shell.
 
     Raises:
@@ -128,9 +128,9 @@ def _as_command(text: str, fitted: Outfit) -> ToolCall:
     """
     from agentctl.core.errors import UsageError
     from agentctl.core.messages import ToolCall
-    from agentctl.runner.toolset import NEED_A_BOUNDARY
+    from agentctl.runner.toolset import NEED_SANDBOX
 
-    name = next((name for name in NEED_A_BOUNDARY if name in fitted.tools), None)
+    name = next((name for name in NEED_SANDBOX if name in fitted.tools), None)
     target = None if name is None else fitted.tools[name].spec.target
     if name is None or target is None:
         raise UsageError(
@@ -148,7 +148,7 @@ _WORDS = {
 }
 
 
-def _told(asked: ToolCall, tool: Tool, prospect: Prospect) -> str:
+def _describe(asked: ToolCall, tool: Tool, prospect: CallPreview) -> str:
     from agentctl.cli.ui.lines import call_text
     from agentctl.permissions.preview import allowing_rule
 
@@ -161,7 +161,7 @@ def _told(asked: ToolCall, tool: Tool, prospect: Prospect) -> str:
     return "\n".join([*lines, f"hint     {prospect.hint}"] if prospect.hint else lines)
 
 
-def _document(asked: ToolCall, tool: Tool, prospect: Prospect, status: str) -> Document:
+def _document(asked: ToolCall, tool: Tool, prospect: CallPreview, status: str) -> Document:
     from agentctl.cli.exit_codes import named
     from agentctl.core.version import __version__
     from agentctl.permissions.preview import allowing_rule

@@ -11,8 +11,8 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.cli.outfit import Outfit
-    from agentctl.permissions.preview import Prospect
+    from agentctl.cli.outfit import ToolCatalog
+    from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
 
 SCHEMA = "agentctl.tools/1"
@@ -66,7 +66,7 @@ def show(
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
-def _fitted(config: str | None, env_file: list[str] | None) -> Outfit:
+def _fitted(config: str | None, env_file: list[str] | None) -> ToolCatalog:
     from agentctl.cli.error_output import say
     from agentctl.cli.outfit import outfit
     from agentctl.core.text import safe_text
@@ -89,7 +89,7 @@ def _used_by(name: str, agents: Mapping[str, frozenset[str]]) -> list[str]:
     return [agent for agent, tools in agents.items() if name in tools]
 
 
-def _word(prospect: Prospect) -> str:
+def _word(prospect: CallPreview) -> str:
     return prospect.outcome.replace("_", " ")
 
 
@@ -97,7 +97,7 @@ def _first_line(tool: Tool) -> str:
     return tool.spec.description.partition("\n")[0]
 
 
-def _story(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _story(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
     from agentctl.permissions.preview import example_rule, rules_about
 
     spec = tool.spec
@@ -152,7 +152,7 @@ def _text(entry: Mapping[str, object]) -> str:
     return " ".join(str(entry.get("description", "")).split())
 
 
-def _document(tool: Tool, fitted: Outfit, agents: Mapping[str, frozenset[str]]) -> Document:
+def _document(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Document:
     from agentctl.permissions.preview import example_rule, rules_about
 
     prospect = fitted.prospect(tool)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agentctl.cli.documents import Document
-    from agentctl.settings.project_files import Found
-    from agentctl.settings.sources import Entry
+    from agentctl.settings.project_files import FoundProjectFile
+    from agentctl.settings.sources import SettingEntry
 
 SCHEMA = "agentctl.trust/1"
 
@@ -52,7 +52,7 @@ def trust(
 class _Seen(NamedTuple):
     """A file; the names in it that would be used, by field; those that something beats; those without effect."""
 
-    found: Found
+    found: FoundProjectFile
     used: Mapping[str, str]
     beaten: tuple[str, ...]
     never: tuple[str, ...]
@@ -70,26 +70,26 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     from agentctl.cli.prompts import ask_yes_no, can_ask
     from agentctl.core.errors import ActionDenied, UsageError
     from agentctl.core.text import safe_text
-    from agentctl.settings.load import standings
-    from agentctl.settings.trust_store import TrustBook
+    from agentctl.settings.load import read_sources
+    from agentctl.settings.trust_store import TrustStore
 
     folder, only = _folder(place)
-    here = standings(folder=folder)
+    here = read_sources(folder=folder)
     files = [found for found in here.found if only in ("", found.file.path.name)]
     if not files:
         raise UsageError(f"{folder / only if only else folder} has no .env and no .agentctl.toml of a project")
     seen = [_compared(found, here.merged.entries) for found in files]
     for one in seen:
-        for line in _told(one):
+        for line in _describe(one):
             say(safe_text(line))
-    fresh = [one for one in seen if one.found.standing != "trusted" and (one.used or one.beaten)]
+    fresh = [one for one in seen if one.found.trust_state != "trusted" and (one.used or one.beaten)]
     if fresh and not yes:
         if not can_ask():
             command = " ".join(["agentctl trust", *([shlex.quote(typed)] if typed else []), "--yes"])
             raise UsageError("nobody can be asked here; nothing was changed", hint=command)
         if not ask_yes_no("trust this content, until it changes?"):
             raise ActionDenied("not trusted; nothing was changed")
-    book = TrustBook(here.state_dir)
+    book = TrustStore(here.state_dir)
     if fresh:
         book.grant([one.found.file for one in fresh], now=datetime.now(UTC))
     for one in fresh:
@@ -102,7 +102,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
                 "sha256": one.found.file.sha256,
                 "names": [*one.names],
                 "overruled": [*one.beaten],
-                "trusted": one.found.standing == "trusted" or one.found.file.path in granted,
+                "trusted": one.found.trust_state == "trusted" or one.found.file.path in granted,
             }
             for one in seen
         ]
@@ -131,7 +131,7 @@ def _folder(place: Path) -> tuple[Path, str]:
     raise UsageError(f"no such folder: {place}", hint=f"did you mean: agentctl trust {meant}" if meant else "")
 
 
-def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
+def _compared(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _Seen:
     """Compare what a file says with ``entries``, what all other places say.
 
     Raises:
@@ -142,7 +142,7 @@ def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
 
     file = found.file
     if file.unread or file.doubt:
-        hint = file.cure or "only a text file of your own can be trusted"
+        hint = file.hint or "only a text file of your own can be trusted"
         raise UsageError(f"{file.path} cannot be trusted: {file.unread or file.doubt}", hint=hint)
     layer, never = read_layer(file, "trusted project file")
     if wrong := problems_of(layer):
@@ -157,18 +157,18 @@ def _compared(found: Found, entries: Mapping[str, Entry]) -> _Seen:
     return _Seen(found, used, tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items()), never)
 
 
-def _told(seen: _Seen) -> list[str]:
-    from agentctl.settings.trust import weighty
+def _describe(seen: _Seen) -> list[str]:
+    from agentctl.settings.trust import consequences
 
-    path, standing = seen.found.file.path, seen.found.standing
-    if standing == "trusted":
+    path, trust_state = seen.found.file.path, seen.found.trust_state
+    if trust_state == "trusted":
         return [f"{path} is trusted already"]
     if not seen.used and not seen.beaten:
         lines = [f"{path} sets nothing of agentctl: there is nothing to trust"]
     else:
-        changed = " has changed since it was trusted, and" if standing == "changed" else ""
+        changed = " has changed since it was trusted, and" if trust_state == "changed" else ""
         lines = [f"{path}{changed} would set: {', '.join(seen.names) or 'nothing now'}"]
-        lines += [f"  {said}" for said in weighty(seen.used)]
+        lines += [f"  {said}" for said in consequences(seen.used)]
     if seen.beaten:
         lines.append(f"  overruled by something stronger: {', '.join(seen.beaten)}")
     if seen.never:
@@ -178,10 +178,10 @@ def _told(seen: _Seen) -> list[str]:
 
 def _list(*, as_json: bool) -> None:
     from agentctl.core.text import safe_text
-    from agentctl.settings.load import standings
-    from agentctl.settings.trust_store import TrustBook
+    from agentctl.settings.load import read_sources
+    from agentctl.settings.trust_store import TrustStore
 
-    records = sorted(TrustBook(standings().state_dir).records().values())
+    records = sorted(TrustStore(read_sources().state_dir).records().values())
     if as_json:
         listed = [
             {
@@ -207,10 +207,10 @@ def _list(*, as_json: bool) -> None:
 def _revoke(place: Path | None, *, as_json: bool) -> None:
     from agentctl.cli.error_output import say
     from agentctl.core.text import safe_text
-    from agentctl.settings.load import standings
-    from agentctl.settings.trust_store import TrustBook
+    from agentctl.settings.load import read_sources
+    from agentctl.settings.trust_store import TrustStore
 
-    gone = TrustBook(standings().state_dir).revoke(place)
+    gone = TrustStore(read_sources().state_dir).revoke(place)
     for path in gone:
         say(safe_text(f"no longer trusted: {path}"))
     if not gone:

@@ -13,7 +13,7 @@ _SURELY_LOW = 0.6  # of what was expected: something was left out of the report
 _SURELY_HIGH, _FRAME = 8, 4000  # times our own count, and so many tokens more: no report of this request
 
 
-class Line(NamedTuple):
+class Calibration(NamedTuple):
     """A provider's count of a request: ``factor`` times our own, and ``fixed`` tokens."""
 
     factor: float = 1.0
@@ -24,7 +24,7 @@ class Line(NamedTuple):
         return self.factor * own + self.fixed
 
 
-class Report(NamedTuple):
+class CountSample(NamedTuple):
     """Our own count of a request, and the provider's."""
 
     own: int
@@ -32,25 +32,25 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class CalibrationPrior:
     """What is thought of a provider's counts before it reports any: a line, and by how much either part may be off.
 
     Nothing that is reported brings the factor below ``least`` or the fixed part below ``least_fixed``: the next text
     may be of another kind.
     """
 
-    line: Line
+    line: Calibration
     factor_doubt: float = 0.2
     fixed_doubt: float = 300.0
     least: float = 0.75
     least_fixed: float = -2000.0
 
-    def known(self, line: Line) -> Expected:
+    def known(self, line: Calibration) -> CalibrationPrior:
         """Return this with the line that an earlier run has learned: it is doubted half as much."""
         return replace(self, line=line, factor_doubt=self.factor_doubt / 2, fixed_doubt=self.fixed_doubt / 2)
 
 
-def believable(report: Report, line: Line, before: Report | None) -> bool:
+def is_believable(report: CountSample, line: Calibration, before: CountSample | None) -> bool:
     """Return whether a report can be learned from; ``line`` is what was expected, ``before`` the last one believed.
 
     Some servers leave cached tokens out of what they report: that is far too low, or less than for a shorter request.
@@ -61,7 +61,7 @@ def believable(report: Report, line: Line, before: Report | None) -> bool:
     return before is None or own < before.own or theirs >= before.theirs
 
 
-def learned(expected: Expected, reports: Sequence[Report]) -> Line:
+def fit_calibration(expected: CalibrationPrior, reports: Sequence[CountSample]) -> Calibration:
     """Return the line that is likeliest after ``reports``, and not below the last of them, as far as its bounds go."""
     if not reports:
         return expected.line
@@ -78,4 +78,4 @@ def learned(expected: Expected, reports: Sequence[Report]) -> Line:
     fixed = min(max(fixed, last.theirs - factor * last.own), _MOST_FIXED)
     if last.own and factor * last.own + fixed < last.theirs:
         factor = min((last.theirs - fixed) / last.own, most)
-    return Line(factor, fixed)
+    return Calibration(factor, fixed)

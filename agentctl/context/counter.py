@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import ceil
 
-from agentctl.context.calibration import Expected, Line, Report, believable, learned
+from agentctl.context.calibration import Calibration, CalibrationPrior, CountSample, fit_calibration, is_believable
 from agentctl.context.measure import Measure
 from agentctl.core.messages import Message, ToolSpec, Usage
 
@@ -23,15 +23,15 @@ _NOTABLE, _NOTABLE_FIXED = 0.02, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class CountingMethod:
     """A way of counting before any report. ``margin_learned`` is its margin after one."""
 
     way: str
-    expected: Expected
+    expected: CalibrationPrior
     margin: float
     margin_learned: float
 
-    def measure(self, count: Count, line: Line | None = None) -> Measure:
+    def measure(self, count: Count, line: Calibration | None = None) -> Measure:
         """Return how to count by it; ``line`` is what reports have taught."""
         factor, fixed = self.expected.line if line is None else line
         way = self.way if line is None else f"{self.way}, calibrated"
@@ -40,16 +40,16 @@ class Yardstick:
 
 
 @dataclass(slots=True)
-class _Scale:
+class _CalibratedMethod:
     """One yardstick in use. ``before`` is what earlier runs have learned with it."""
 
-    yardstick: Yardstick
+    yardstick: CountingMethod
     count: Count
-    before: Line | None
+    before: Calibration | None
     note: str = ""
     measure: Measure = field(init=False)
-    line: Line | None = field(init=False)
-    reports: deque[Report] = field(default_factory=lambda: deque(maxlen=_REPORTS))
+    line: Calibration | None = field(init=False)
+    reports: deque[CountSample] = field(default_factory=lambda: deque(maxlen=_REPORTS))
 
     def __post_init__(self) -> None:
         self._draw(self.before)
@@ -59,24 +59,24 @@ class _Scale:
         self.note = " (its vocabulary is not installed)"
         self._draw(self.line)
 
-    def _draw(self, line: Line | None) -> None:
+    def _draw(self, line: Calibration | None) -> None:
         measure = self.yardstick.measure(self.count, line)
         self.line, self.measure = line, replace(measure, way=measure.way + self.note)
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
         """Take in what a request came to; False where that is not believed."""
         own = replace(self.measure, factor=1.0, fixed=0).request(messages, tools)
-        report, expected = Report(own, tokens), self.yardstick.expected
+        report, expected = CountSample(own, tokens), self.yardstick.expected
         if self.before is not None:
             expected = expected.known(self.before)
-        if not believable(report, self.line or expected.line, self.reports[-1] if self.reports else None):
+        if not is_believable(report, self.line or expected.line, self.reports[-1] if self.reports else None):
             return False
         self.reports.append(report)
-        self._draw(learned(expected, self.reports))
+        self._draw(fit_calibration(expected, self.reports))
         return True
 
 
-class Gauge:
+class TokenCounter:
     """Says how to count now. ``rough`` needs nothing; ``exact`` is better, and loaded when a request fills half.
 
     ``known`` is what earlier runs have learned, by the names of the ways.
@@ -84,15 +84,15 @@ class Gauge:
 
     def __init__(
         self,
-        rough: Yardstick,
+        rough: CountingMethod,
         rough_count: Count,
         *,
-        exact: Yardstick | None = None,
+        exact: CountingMethod | None = None,
         load: Load | None = None,
-        known: Mapping[str, Line] | None = None,
+        known: Mapping[str, Calibration] | None = None,
     ) -> None:
         self._known = known or {}
-        self._scale = _Scale(rough, rough_count, self._known.get(rough.way))
+        self._scale = _CalibratedMethod(rough, rough_count, self._known.get(rough.way))
         self._scales = [self._scale]
         self._exact, self._load = exact, load
         self._found: list[Count | None] = []
@@ -105,7 +105,7 @@ class Gauge:
         return self._scale.measure
 
     @property
-    def news(self) -> Mapping[str, Line]:
+    def news(self) -> Mapping[str, Calibration]:
         """What this run has learned and earlier ones did not know, by the names of the ways."""
         return {
             scale.yardstick.way: scale.line
@@ -152,14 +152,14 @@ class Gauge:
         if count is None or self._exact is None:
             self._scale.without_vocabulary()
             return
-        self._scale = _Scale(self._exact, count, self._known.get(self._exact.way))
+        self._scale = _CalibratedMethod(self._exact, count, self._known.get(self._exact.way))
         self._scales.append(self._scale)
         if self._last is not None:
             self._scale.learn(*self._last)
             self._last = None
 
 
-def _notable(line: Line, before: Line) -> bool:
+def _notable(line: Calibration, before: Calibration) -> bool:
     return (
         abs(line.factor - before.factor) > _NOTABLE * before.factor or abs(line.fixed - before.fixed) > _NOTABLE_FIXED
     )

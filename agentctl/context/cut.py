@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-from agentctl.context.digest import Digest, joined, split
+from agentctl.context.digest import Digest, extend_digest, split
 from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import Known
-from agentctl.context.relevance import best_first, look, relevances, worth_of
+from agentctl.context.message_cache import MessageCache
+from agentctl.context.relevance import extract_features, rank_groups, relevances, word_weights
 from agentctl.context.tokens import LEAST_LEFT
-from agentctl.context.units import Unit
+from agentctl.context.units import TurnGroup
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
@@ -40,7 +40,7 @@ def cut(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
-    known: Known | None = None,
+    known: MessageCache | None = None,
     sizes: Sequence[int] = (),
 ) -> Cut:
     """Return ``messages`` cut to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
@@ -48,8 +48,8 @@ def cut(
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
     ``known`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
     """
-    known = Known(0) if known is None else known
-    desk = _Desk(messages, more or {}, measure, sizes or known.sizes(messages, measure))
+    known = MessageCache(0) if known is None else known
+    desk = _Draft(messages, more or {}, measure, sizes or known.sizes(messages, measure))
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     before = desk.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
@@ -71,8 +71,8 @@ def cut(
     fixed = desk.tokens - sum(weights)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
     looks = [seen[place] for place in free]
-    worth = worth_of(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
-    gone: list[Unit] = []  # the least relevant first; of two that are as relevant the older
+    worth = word_weights(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
+    gone: list[TurnGroup] = []  # the least relevant first; of two that are as relevant the older
     if (excess := desk.tokens - goal) > 0:
         scores = relevances(looks, worth)
         for place in sorted(range(len(loose)), key=scores.__getitem__):
@@ -92,7 +92,7 @@ def cut(
         digest = Digest(before.messages + len(messages) - len(desk.left), (), summary or before.summary)
         if not summary:
             told = sorted((*broken, *gone[-_MOST_TOLD:]))
-            lines = joined(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
+            lines = extend_digest(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
             frame = measure.text(digest.text(left, measure))
             digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
         desk.append(task, digest.text(left, measure))
@@ -101,7 +101,7 @@ def cut(
     return Cut(tuple(desk.left.items()), desk.tokens)
 
 
-class _Desk:
+class _Draft:
     """A conversation being cut: what is left of it, by place, and its tokens."""
 
     def __init__(
@@ -117,11 +117,11 @@ class _Desk:
     def of(self, *roles: str) -> list[int]:
         return [place for place, message in self.left.items() if message.role in roles]
 
-    def weights(self, units: Iterable[Unit]) -> list[int]:
+    def weights(self, units: Iterable[TurnGroup]) -> list[int]:
         size = self._sizes.__getitem__
         return [sum(map(size, unit.places)) for unit in units]
 
-    def drop(self, units: Iterable[Unit]) -> None:
+    def drop(self, units: Iterable[TurnGroup]) -> None:
         for place in chain.from_iterable([unit.places for unit in units]):
             del self.left[place]
             self.tokens -= self._sizes[place]
@@ -162,7 +162,9 @@ class _Desk:
         self._sizes[place] = size
 
 
-def _must_stay(messages: Sequence[Message], sound: Sequence[Unit], keep_user: int, keep_assistant: int) -> set[int]:
+def _must_stay(
+    messages: Sequence[Message], sound: Sequence[TurnGroup], keep_user: int, keep_assistant: int
+) -> set[int]:
     roles = [message.role for message in messages]
     systems = [place for place, role in enumerate(roles) if role == "system"]
     users = [place for place, role in enumerate(roles) if role == "user"]
@@ -180,7 +182,7 @@ def _best(lines: Sequence[str], room: int, worth: Mapping[str, int], measure: Me
     """Return the most relevant lines that fit ``room`` tokens together, in their order."""
     said = [Message(_ROLES.get(line.partition(":")[0], "tool"), line) for line in lines]
     kept: list[int] = []
-    for place in best_first([look([message]) for message in said], worth):
+    for place in rank_groups([extract_features([message]) for message in said], worth):
         if room < _LEAST_LINE:
             break
         if (size := measure.text(f"\n- {lines[place]}")) <= room:

@@ -75,7 +75,7 @@ def notes(messages: Iterable[Message]) -> tuple[str, Digest]:
     return task[len(words) :], digest
 
 
-def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
+def extend_digest(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
     """Return the digest of what ``before`` tells of and of the units cut now.
 
 
@@ -89,7 +89,7 @@ def joined(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[st
     return Digest(before.messages + sum(map(len, units)), tuple(lines.values()), before.summary)
 
 
-def retold(
+def replace_notes(
     messages: Sequence[Message], summary: str, *, room: int, measure: Measure = PLAIN
 ) -> tuple[Message, ...] | None:
     """Return a conversation that was cut, with ``summary`` in place of all the notes behind its task.

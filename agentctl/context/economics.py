@@ -32,7 +32,7 @@ class CutSize(NamedTuple):
     written: int = 0
 
 
-class Weighed(NamedTuple):
+class CutBalance(NamedTuple):
     """What a cut costs now and saves in each of the ``turns`` that are expected; None where the price is unknown."""
 
     cost_nano: int | None
@@ -54,7 +54,7 @@ def cut_size(
     )
 
 
-class Economy(NamedTuple):
+class CacheEconomics(NamedTuple):
     """What is known of the money of one run: the price, what its answers reported, how many turns it may have.
 
     ``most_turns`` 0: nobody says. ``cached`` are the input tokens that came from a cache or went there in any of the
@@ -68,12 +68,12 @@ class Economy(NamedTuple):
     left: int = 0
     since: int = 0
 
-    def after(self, usage: Usage | None) -> Economy:
+    def after(self, usage: Usage | None) -> CacheEconomics:
         """Return what is known after one more answer."""
         seen = 0 if usage is None else usage.cached_input_tokens + usage.cache_write_tokens
         return self._replace(answers=self.answers + 1, since=self.since + 1, cached=self.cached + seen)
 
-    def cut_to(self, tokens: int) -> Economy:
+    def cut_to(self, tokens: int) -> CacheEconomics:
         """Return what is known after a cut that left so many tokens."""
         return self._replace(left=tokens, since=0)
 
@@ -96,7 +96,7 @@ class Economy(NamedTuple):
         """
         return min(self.answers, self.most_turns - self.answers) if self.most_turns else self.answers
 
-    def weigh(self, cut: CutSize) -> Weighed:
+    def weigh(self, cut: CutSize) -> CutBalance:
         """Return what a cut costs and saves.
 
         It costs what is read anew at the full price, or at that of a cache write, in place of the cached one; and a
@@ -104,7 +104,7 @@ class Economy(NamedTuple):
         for what is gone, at the cached price where the provider caches.
         """
         if self.price is None:
-            return Weighed(None, None, self.turns)
+            return CutBalance(None, None, self.turns)
         price = self.price.at(cut.before)
         whole = price.input if price.cache_write is None or not self.caches else max(price.input, price.cache_write)
         sent = price.cached_input if price.cached_input is not None and self.caches else price.input
@@ -114,7 +114,7 @@ class Economy(NamedTuple):
             if cut.written:
                 cost += (cut.before - cut.fresh) * sent + _REQUEST * price.input + cut.written * price.output
             saves = (cut.before - cut.after) * sent
-        return Weighed(_nano(cost), _nano(saves), max(0, self.turns))
+        return CutBalance(_nano(cost), _nano(saves), max(0, self.turns))
 
     def summary_pays(self, cut: CutSize) -> bool:
         """Return whether a model's summary is cheaper than carrying on, where ``cut`` is the cut with it.

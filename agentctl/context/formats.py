@@ -43,7 +43,7 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
     return max(0, tokens + measure.fixed) if tokens else 0
 
 
-def write(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
+def write_back(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
     """Return what was ``given`` as far as it is left: itself when all of it is, else a copy.
 
     ``before`` are all parts of it, ``after`` those that are left, each with its text of now.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
-from agentctl.context.formats import Part, read_tools, write
+from agentctl.context.formats import Part, read_tools, write_back
 from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import Known
-from agentctl.context.pruning import enough_for, fewer_would_do
-from agentctl.context.reading import Reader
+from agentctl.context.message_cache import MessageCache
+from agentctl.context.pruning import suggest_limit, would_fewer_fit
+from agentctl.context.reading import ParseCache
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message
 
@@ -107,7 +107,7 @@ class ContextManager:
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
         self._warn = warn
-        self._reader, self._known = Reader(), Known()
+        self._reader, self._known = ParseCache(), MessageCache()
         self._near = False
         self._cuts = self._messages_cut = self._saved = 0
 
@@ -299,7 +299,7 @@ class ContextManager:
             known=self._known,
         )
         if (needed := found.tokens + schemas) > limit:
-            fewer = fewer_would_do(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
+            fewer = would_fewer_fit(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
             raise _overflow(needed, limit, fewer=fewer)
         after: dict[int, list[tuple[Part, Message]]] = {}
         for place, message in found.kept:
@@ -308,7 +308,7 @@ class ContextManager:
         for part in parts:
             if part.place in before:
                 before[part.place].append(part)
-        sent: list[Any] = [write(given[place], before[place], left) for place, left in after.items()]
+        sent: list[Any] = [write_back(given[place], before[place], left) for place, left in after.items()]
         self._known.only([message for _, message in found.kept])
         self._reader.only(sent)
         return found.tokens, sent
@@ -343,7 +343,7 @@ class ContextManager:
 
 def _listed(messages: Iterable[Said]) -> list[Said]:
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-        Reader().read(messages)
+        ParseCache().read(messages)
     return list(messages)
 
 
@@ -358,6 +358,6 @@ def _overflow(needed: int, limit: int, *, fewer: bool) -> ContextOverflow:
     less = "lower keep_last_n_user_messages and keep_last_n_assistant_messages" if fewer else "shorten the task"
     return ContextOverflow(
         f"the conversation needs about {needed:,} tokens even when cut; max_tokens is {limit:,}",
-        hint=f"raise it: ContextManager(max_tokens={enough_for(needed)}), or {less}",
+        hint=f"raise it: ContextManager(max_tokens={suggest_limit(needed)}), or {less}",
         billed="no",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, as_json, estimate_tokens, rough_tokens
-from agentctl.context.truncation import marked
+from agentctl.context.truncation import find_mark
 from agentctl.core.messages import Message, ToolSpec
 
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
@@ -122,7 +122,7 @@ class Measure:
             most = int(max_tokens * BYTES_PER_TOKEN / self.factor)
         else:
             most = len(data) * max_tokens // size
-        kept = marked(text)
+        kept = find_mark(text)
         for tried in range(_ROUNDS):
             side = max(0, most - len(mark)) // 2
             head, tail = data[:side], data[len(data) - side :]

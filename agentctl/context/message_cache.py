@@ -8,11 +8,11 @@ from operator import is_
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.units import Unit, units_of
+from agentctl.context.units import TurnGroup, group_turns
 from agentctl.core.messages import Message
 
 if TYPE_CHECKING:
-    from agentctl.context.relevance import Look
+    from agentctl.context.relevance import GroupFeatures
 
 _MOST = 20_000
 Group = tuple[Message, ...]
@@ -22,11 +22,11 @@ class _Talk(NamedTuple):
     """A conversation with its units, and what is seen of each."""
 
     messages: Sequence[Message] = ()
-    units: Sequence[Unit] = ()
-    looks: Sequence[Look] = ()
+    units: Sequence[TurnGroup] = ()
+    looks: Sequence[GroupFeatures] = ()
 
 
-class Known:
+class MessageCache:
     """Remembers sizes, units and words by the messages themselves, which are values: who changes one makes a new one.
 
     With it or without, an answer is the same. It holds at most ``most`` messages and as many groups of them; what is
@@ -39,7 +39,7 @@ class Known:
         self._most = most
         # an id means a message as long as that is held, so each stands beside what is known of it
         self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
-        self._looks: dict[tuple[int, ...], tuple[Group, Look]] = {}
+        self._looks: dict[tuple[int, ...], tuple[Group, GroupFeatures]] = {}
         self._last = _Talk()
         self._left: Sequence[Message] | None = None
 
@@ -64,18 +64,18 @@ class Known:
         sizes = [entry[1] if entry else 0 for entry in found]
         return sizes if factor == 1 else [ceil(size * factor) for size in sizes]
 
-    def seen(self, messages: Sequence[Message]) -> tuple[Sequence[Unit], Sequence[Look]]:
+    def seen(self, messages: Sequence[Message]) -> tuple[Sequence[TurnGroup], Sequence[GroupFeatures]]:
         """Return the units of a conversation, and what is seen of each; of one that grew only its end is looked at."""
-        from agentctl.context.relevance import look  # noqa: PLC0415 - most runs never fill their context
+        from agentctl.context.relevance import extract_features  # noqa: PLC0415 - most runs never fill their context
 
         last = self._last
         start, same = _grown_from(last, messages)
         units, looks = list(last.units[:same]), list(last.looks[:same])
-        for places, sound in units_of(messages[start:]):
-            unit = Unit(tuple([start + at for at in places]), sound) if start else Unit(places, sound)
+        for places, sound in group_turns(messages[start:]):
+            unit = TurnGroup(tuple([start + at for at in places]), sound) if start else TurnGroup(places, sound)
             group = tuple([messages[at] for at in unit.places])
             units.append(unit)
-            looks.append(self._remembered(group, look) if self._most else look(group))
+            looks.append(self._remembered(group, extract_features) if self._most else extract_features(group))
         self._last = _Talk(tuple(messages), units, looks) if len(messages) <= self._most else _Talk()
         return units, looks
 
@@ -83,12 +83,12 @@ class Known:
         """Forget what is not among ``messages``: with the next look, because a cut has cost enough."""
         self._left = messages
 
-    def _remembered(self, group: Group, look: Callable[[Group], Look]) -> Look:
+    def _remembered(self, group: Group, extract_features: Callable[[Group], GroupFeatures]) -> GroupFeatures:
         key = tuple(map(id, group))
         if (entry := self._looks.get(key)) is None:
             if len(self._looks) >= self._most:
                 self._looks = {}
-            entry = self._looks[key] = (group, look(group))
+            entry = self._looks[key] = (group, extract_features(group))
         return entry[1]
 
     def _forget(self) -> None:
@@ -96,7 +96,7 @@ class Known:
             return
         count, known = self._sizes
         looks = self._looks
-        keys = [tuple([id(left[place]) for place in unit.places]) for unit in units_of(left)]
+        keys = [tuple([id(left[place]) for place in unit.places]) for unit in group_turns(left)]
         self._left, self._last = None, _Talk()
         self._sizes = count, {at: known[at] for at in map(id, left) if at in known}
         self._looks = {key: looks[key] for key in keys if key in looks}

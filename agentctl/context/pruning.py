@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import Known
+from agentctl.context.message_cache import MessageCache
 from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
@@ -22,13 +22,13 @@ __all__ = [
     "PLAIN",
     "Measure",
     "conversation_tokens",
+    "count_shortened",
     "cut_middle",
-    "enough_for",
     "estimate_tokens",
     "message_tokens",
     "prune",
     "schema_tokens",
-    "shortened",
+    "suggest_limit",
 ]
 
 message_tokens = PLAIN.message
@@ -47,7 +47,7 @@ def prune(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
-    known: Known | None = None,
+    known: MessageCache | None = None,
 ) -> tuple[Message, ...]:
     """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
 
@@ -81,11 +81,11 @@ def prune(
         sizes=sizes,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
-        fewer = fewer_would_do(found.kept, room, max(keep_user, keep_assistant), measure)
+        fewer = would_fewer_fit(found.kept, room, max(keep_user, keep_assistant), measure)
         less = "lower KEEP_LAST_N_USER_MESSAGES and KEEP_LAST_N_ASSISTANT_MESSAGES" if fewer else "shorten the task"
         raise ContextOverflow(
             f"the conversation needs about {needed:,} tokens even when cut; max_context_tokens is {max_tokens:,}",
-            hint=f"raise it: MAX_CONTEXT_TOKENS={enough_for(needed)}, or {less}",
+            hint=f"raise it: MAX_CONTEXT_TOKENS={suggest_limit(needed)}, or {less}",
             billed="no",
         )
     kept = tuple(message for _, message in found.kept)
@@ -94,7 +94,7 @@ def prune(
     return kept
 
 
-def fewer_would_do(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
+def would_fewer_fit(kept: Iterable[tuple[int, Message]], room: int, keep: int, measure: Measure) -> bool:
     """Return whether what does not fit ``room`` is more than the opening, so that to keep fewer messages would help."""
     messages = [message for _, message in kept]
     systems = [message for message in messages if message.role == "system"]
@@ -102,12 +102,12 @@ def fewer_would_do(kept: Iterable[tuple[int, Message]], room: int, keep: int, me
     return keep > 1 and measure.conversation([*systems, *users[:1], *messages[-1:]]) <= room
 
 
-def enough_for(tokens: int) -> int:
+def suggest_limit(tokens: int) -> int:
     """Return the limit to set so that a conversation that needs ``tokens`` fits twice: whole thousands."""
     return -(-2 * tokens // 1000) * 1000
 
 
-def shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
+def count_shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
     """Return how many messages of ``after``, pruned from ``before``, lost their middles."""
     whole = {id(message) for message in before}
     return sum(id(message) not in whole and message.role in ("assistant", "tool") for message in after)

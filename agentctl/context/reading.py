@@ -10,7 +10,7 @@ from agentctl.core.messages import Message
 _PARTS = 200  # lists and dicts in one message
 
 
-class Reader:
+class ParseCache:
     """Reads conversations, and remembers at most ``most`` messages that it read, as long as nobody changed them."""
 
     __slots__ = ("_most", "_read")

@@ -53,14 +53,14 @@ _SAMPLE = 256
 _WHOLE = 1_000_000  # worth is counted in whole numbers: their sum is the same in any order
 
 
-class Look(NamedTuple):
+class GroupFeatures(NamedTuple):
     """What is seen of a few messages: their words, and what they weigh whatever is asked."""
 
     words: Set[str]
     weight: float
 
 
-def look(group: Iterable[Message]) -> Look:
+def extract_features(group: Iterable[Message]) -> GroupFeatures:
     """Return the words of a group of messages; half a point each for an error, a decision, the user's own words."""
     found: set[str] = set()
     told = decided = asked = False
@@ -72,10 +72,12 @@ def look(group: Iterable[Message]) -> Look:
         elif message.role != "system":
             told = told or _tells_error(message.text, said)
             decided = decided or (message.role == "assistant" and not _DECISIONS.isdisjoint(said))
-    return Look(found, _BONUS * (told + decided + asked))
+    return GroupFeatures(found, _BONUS * (told + decided + asked))
 
 
-def worth_of(looks: Sequence[Look], *, task: Iterable[Message], latest: Iterable[Message]) -> dict[str, int]:
+def word_weights(
+    looks: Sequence[GroupFeatures], *, task: Iterable[Message], latest: Iterable[Message]
+) -> dict[str, int]:
     """Return what each word of the task and of the latest messages is worth: the rarer in ``looks`` the more.
 
     What the user said counts in full; all other words together count as much as a few of those. Words in more than
@@ -95,7 +97,9 @@ def worth_of(looks: Sequence[Look], *, task: Iterable[Message], latest: Iterable
     }
 
 
-def relevances(looks: Sequence[Look], worth: Mapping[str, int], *, recent: float = _RECENT) -> tuple[float, ...]:
+def relevances(
+    looks: Sequence[GroupFeatures], worth: Mapping[str, int], *, recent: float = _RECENT
+) -> tuple[float, ...]:
     """Return how relevant each group is, from 0 on; the groups are oldest first.
 
     BM25 over whether a word is there, 1 for the best match, and the group's own weight; of two that are alike the
@@ -115,7 +119,7 @@ def relevances(looks: Sequence[Look], worth: Mapping[str, int], *, recent: float
     )
 
 
-def best_first(looks: Sequence[Look], worth: Mapping[str, int]) -> Iterator[int]:
+def rank_groups(looks: Sequence[GroupFeatures], worth: Mapping[str, int]) -> Iterator[int]:
     """Yield the places of groups, the most relevant first; a word counts less each time that it was told."""
     hits = [worth.keys() & one.words for one in looks]
     step = _RECENT / (len(looks) or 1)
@@ -166,7 +170,7 @@ def _of_user(messages: Iterable[Message]) -> list[Message]:
     return [message for message in messages if message.role == "user"]
 
 
-def _everywhere(looks: Sequence[Look]) -> set[str]:
+def _everywhere(looks: Sequence[GroupFeatures]) -> set[str]:
     """Return the words that are in more than half of the groups, or of some spread evenly over very many."""
     some = looks[:: -(-len(looks) // _SAMPLE) or 1]
     within = Counter(chain.from_iterable(one.words for one in some))

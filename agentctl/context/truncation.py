@@ -45,17 +45,17 @@ class Excerpt(str):
 
     __slots__ = ("origin", "parted")
     origin: Origin
-    parted: Parted | None
+    parted: SplitText | None
 
     @classmethod
-    def of(cls, text: str, origin: Origin, parted: Parted | None = None) -> Self:
+    def of(cls, text: str, origin: Origin, parted: SplitText | None = None) -> Self:
         """Return ``text``, with the place that it is from."""
         found = cls(text)
         found.origin, found.parted = origin, parted
         return found
 
 
-class Parted(NamedTuple):
+class SplitText(NamedTuple):
     """A text in two parts, between which something is left out or will be: lines ``line`` to ``to`` of ``lines``.
 
     ``byte`` is where in the file it begins, where that is within a line. ``begun``: the tail begins with a line.
@@ -107,7 +107,7 @@ class Parted(NamedTuple):
             mark = mark[1:]
         return b"".join((head, mark, tail))
 
-    def _moved(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> Parted:
+    def _moved(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
         """Return what is left out around a shorter head and tail."""
         before, behind = self.head[len(head) :], self.tail[: len(self.tail) - len(tail)]
         line = None if self.line is None else self.line - before.count(b"\n")
@@ -140,16 +140,16 @@ class Parted(NamedTuple):
         )
 
 
-def parted(text: str | bytes, origin: Origin) -> Parted:
+def parted(text: str | bytes, origin: Origin) -> SplitText:
     """Return a text (or the bytes of a file) that is to be cut, all of it still there."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     middle = len(data) if origin.onward else end_of_character(data, len(data) // 2)
     line = None if origin.line is None else origin.line + data.count(b"\n", 0, middle)
-    return Parted(data[:middle], data[middle:], origin, 0, line, line or 0, lines, origin.byte + middle)
+    return SplitText(data[:middle], data[middle:], origin, 0, line, line or 0, lines, origin.byte + middle)
 
 
-def marked(text: str) -> Parted | None:
+def find_mark(text: str) -> SplitText | None:
     """Return the parts of a text that was cut and says where the whole is; None: there is no such mark in it.
 
     Of several (a text may quote others) it is the one at its end, else the one in its middle.
@@ -170,7 +170,7 @@ def marked(text: str) -> Parted | None:
         last=last if onward else None,
         readable=path is not None,
     )
-    return Parted(
+    return SplitText(
         text[:start].encode("utf-8", "backslashreplace"),
         text[found.end() :].encode("utf-8", "backslashreplace"),
         origin,

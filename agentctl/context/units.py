@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agentctl.core.messages import Message
 
 
-class Unit(NamedTuple):
+class TurnGroup(NamedTuple):
     """The places of one message, or of tool calls and the answers behind them.
 
     Not ``sound``: an answer that nobody asked for, or calls that were left without their answers; no provider takes
@@ -19,29 +19,29 @@ class Unit(NamedTuple):
     sound: bool
 
 
-def units_of(messages: Sequence[Message]) -> tuple[Unit, ...]:
+def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
     """Return the units in the order of their first messages; each place is in exactly one of them."""
-    units: list[Unit] = []
+    units: list[TurnGroup] = []
     open_at = 0  # the unit whose answers may still come
     waiting: list[str] = []
     answers: list[int] = []
     for place, message in enumerate(messages):
         if message.role != "tool":
             if answers:
-                units[open_at] = Unit((*units[open_at].places, *answers), sound=False)
+                units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=False)
             waiting, answers = [call.id for call in message.tool_calls] if message.tool_calls else [], []
             open_at = len(units)
-            units.append(Unit((place,), not waiting))
+            units.append(TurnGroup((place,), not waiting))
         elif (answered := _answered(waiting, message.tool_call_id)) is None:
-            units.append(Unit((place,), sound=False))
+            units.append(TurnGroup((place,), sound=False))
         else:
             del waiting[answered]
             answers.append(place)
             if not waiting:
-                units[open_at] = Unit((*units[open_at].places, *answers), sound=True)
+                units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=True)
                 answers = []
     if waiting:
-        units[open_at] = Unit((*units[open_at].places, *answers), sound=True)
+        units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=True)
     return tuple(units)
 
 

@@ -42,11 +42,11 @@ _RUNS = re.compile(r"(.)\1{3,}", re.DOTALL)  # a run of blanks or of dashes is o
 _WINDOWS, _HALVES = 1024, 512
 _KEPT = frozenset({0, 2, 3, 12, 13})  # above half of a window, by ``num_keep``
 
-Finding = Literal["all", "new", "doubt", "cut"]
-Way = Literal["unknown", "all", "new"]
+ReportVerdict = Literal["all", "new", "doubt", "cut"]
+ReportBasis = Literal["unknown", "all", "new"]
 
 
-class Sent(NamedTuple):
+class SentTokens(NamedTuple):
     """One request in tokens: at least ``least`` in all.
 
     Where it goes on from the one that was reported last: ``new_least`` to ``new_most`` of it are new, and up to
@@ -60,7 +60,7 @@ class Sent(NamedTuple):
     spared: int = 0
 
 
-class Seen(NamedTuple):
+class ReportHistory(NamedTuple):
     """What the reports of a run have shown: ``reported`` last, and whether that was ``good``: as much as was sent.
 
     ``way``: whether the server counts all of a prompt, or only what is new to it. ``doubts``: how many reports in a row
@@ -69,11 +69,11 @@ class Seen(NamedTuple):
 
     reported: int = 0
     good: bool = False
-    way: Way = "unknown"
+    way: ReportBasis = "unknown"
     doubts: int = 0
 
 
-def judge(seen: Seen, sent: Sent, reported: int) -> tuple[Finding, Seen]:
+def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[ReportVerdict, ReportHistory]:
     """Return what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
 
     A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
@@ -86,24 +86,24 @@ def judge(seen: Seen, sent: Sent, reported: int) -> tuple[Finding, Seen]:
     least = max(sent.least, grown - sent.spared if goes_on and seen.good else 0)
     told = goes_on and reported > sent.new_most  # more than a server says that counts what is new to it
     if reported >= least:
-        return "all", Seen(reported, True, "all" if told and seen.good and seen.way == "unknown" else seen.way)
+        return "all", ReportHistory(reported, True, "all" if told and seen.good and seen.way == "unknown" else seen.way)
     if sent.least * _SURE / _COUNTED <= SMALLEST:
-        return "new", Seen(reported, False, seen.way)
+        return "new", ReportHistory(reported, False, seen.way)
     if _is_a_windows(reported) and (seen.way != "new" or told):
         return "cut", seen
     if goes_on and not told:
         if reported == seen.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
-            return "doubt", Seen(reported, False, "new")
-        return "new", Seen(reported, False, "new")
+            return "doubt", ReportHistory(reported, False, "new")
+        return "new", ReportHistory(reported, False, "new")
     if seen.way == "all":
         return "cut", seen
     if seen.way == "new":
-        return "new", Seen(reported, False, "new")
+        return "new", ReportHistory(reported, False, "new")
     if seen.doubts and goes_on:
         if reported >= grown:  # it grows as what was sent: all of it was read, and our count is too high
-            return "all", Seen(reported, True, "all")
+            return "all", ReportHistory(reported, True, "all")
         return "cut", seen
-    return "doubt", Seen(reported, False, "unknown", seen.doubts + 1)
+    return "doubt", ReportHistory(reported, False, "unknown", seen.doubts + 1)
 
 
 def _is_a_windows(tokens: int) -> bool:
@@ -111,12 +111,12 @@ def _is_a_windows(tokens: int) -> bool:
     return tokens >= _HALVES and (tokens % _WINDOWS in (0, _WINDOWS - 1) or tokens % _HALVES in _KEPT)
 
 
-class Watch:
+class TruncationDetector:
     """Looks at each report of one run; at a provider that never cuts (``may_cut`` False) at none."""
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
-        self._seen = Seen()
+        self._seen = ReportHistory()
         self._last: _Weight | None = None
         self._told = False
 
@@ -135,9 +135,9 @@ class Watch:
             self._seen = self._seen._replace(way="all")
         before = self._seen
         about = before.reported + weight.new if before.good and sent.new_least is not None else weight.about
-        finding, self._seen = judge(before, sent, usage.input_tokens)
+        finding, self._seen = judge_report(before, sent, usage.input_tokens)
         if finding == "cut":
-            raise cut_by_the_server(self._facts, usage.input_tokens, about)
+            raise server_cut_error(self._facts, usage.input_tokens, about)
         if finding != "doubt" or self._told:
             return ""
         self._told = True
@@ -145,7 +145,7 @@ class Watch:
         return f"{said}: it may have cut the prompt, or have had the rest in its cache"
 
 
-def shorter(error: ContextOverflow, sent: int) -> int:
+def shrink_limit(error: ContextOverflow, sent: int) -> int:
     """Return how many tokens, as we count them, may be sent after ``sent`` of them were refused.
 
     By the provider's own figures where it named both, else a quarter less. That is no fewer than before where only an
@@ -158,7 +158,7 @@ def shorter(error: ContextOverflow, sent: int) -> int:
     return max(1, sent * room // prompt if prompt <= room else sent * room // prompt * 19 // 20)
 
 
-def cut_by_the_server(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
+def server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
     """Return the error that ends a run whose prompt was cut, with the setting to raise."""
     window = facts.context_window if facts.provider == "ollama" else None
     window = window or -(-about // 512) * 1024  # twice as much
@@ -185,12 +185,14 @@ class _Weight:
     new: int
 
 
-def _weighed(before: _Weight | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]) -> tuple[Sent, _Weight]:
+def _weighed(
+    before: _Weight | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]
+) -> tuple[SentTokens, _Weight]:
     """Return a request in tokens, and what the next is weighed by."""
     if before is None or messages[: len(before.messages)] != before.messages:
         counted = PLAIN.conversation(messages)
         weight = _Weight(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)
-        return Sent(int(weight.size / _SURE)), weight
+        return SentTokens(int(weight.size / _SURE)), weight
     new = messages[len(before.messages) :]
     counted = PLAIN.conversation(new)
     weight = _Weight(messages, before.size + sum(map(_size, new)), before.about + counted, counted)
@@ -198,7 +200,7 @@ def _weighed(before: _Weight | None, messages: tuple[Message, ...], tools: Seque
     most = sum(_bytes(message) / _DENSE + _FRAME for message in new) + _JOINT
     other = not before.messages or before.messages[-1].role != messages[-1].role
     spared = PLAIN.schemas(tools) * 2 if other else 0
-    return Sent(int(weight.size / _SURE), int(results / _SURE), int(most), spared + _JOINT), weight
+    return SentTokens(int(weight.size / _SURE), int(results / _SURE), int(most), spared + _JOINT), weight
 
 
 def _size(message: Message) -> int:

@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
-ObeyedClass: TypeAlias = Literal["never", "asks", "reported"]
+AutorunPolicy: TypeAlias = Literal["never", "asks", "reported"]
 
 
-class Obeyed(NamedTuple):
+class AutorunFile(NamedTuple):
     """Who obeys a file, and what follows from it."""
 
-    obeyed_class: ObeyedClass
+    obeyed_class: AutorunPolicy
     program: str
 
 
@@ -282,13 +282,13 @@ _INVISIBLE = frozenset(
 class _Row(NamedTuple):
     """One pattern, folded. ``above`` are the folders that it names, ``name`` is its last part."""
 
-    obeyed: Obeyed
+    obeyed: AutorunFile
     above: tuple[str, ...]
     name: str
     below: bool
 
 
-def rows() -> Iterator[tuple[ObeyedClass, str, str]]:
+def rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
     """Yield every class, program and pattern, the most severe class first."""
     for obeyed_class, table in _TABLES:
         for program, patterns in table:
@@ -296,7 +296,7 @@ def rows() -> Iterator[tuple[ObeyedClass, str, str]]:
                 yield obeyed_class, program, pattern
 
 
-def obeyed_by(path: str, *, also: Collection[str] = ()) -> Obeyed | None:
+def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None:
     """Return who obeys the file or folder at ``path``, or what lies in it, or None.
 
     ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further paths that ask, with
@@ -310,14 +310,16 @@ def obeyed_by(path: str, *, also: Collection[str] = ()) -> Obeyed | None:
     for other in also:
         named = _parts(other)
         if named and parts[: len(named)] == named:
-            return Obeyed("asks", also[other] if isinstance(also, Mapping) else "a program that is set up to use it")
+            return AutorunFile(
+                "asks", also[other] if isinstance(also, Mapping) else "a program that is set up to use it"
+            )
     return found
 
 
-def is_obeyed_name(name: str) -> bool:
+def is_autorun_name(name: str) -> bool:
     """Return whether a row could match an entry of this name: a cheap check of one part of a path.
 
-    What lies in an obeyed folder needs no such name: ask ``obeyed_by`` about the folder first.
+    What lies in an obeyed folder needs no such name: ask ``find_autorun`` about the folder first.
     """
     folded = _fold(name)
     if folded in _BY_NAME:
@@ -339,7 +341,7 @@ def _fold(name: str) -> str:
     return name.lower().rstrip(". ")
 
 
-def _matches(parts: tuple[str, ...]) -> Iterator[Obeyed]:
+def _matches(parts: tuple[str, ...]) -> Iterator[AutorunFile]:
     """Yield what the rows say about a path, the most severe class first."""
     matching = [row for place in range(len(parts)) for row in _rows_at(parts, place)]
     installed = not _INSTALLED.isdisjoint(parts[:-1])
@@ -366,12 +368,12 @@ def _globs(name: str) -> Iterator[_Row]:
             yield row
 
 
-def _row(obeyed_class: ObeyedClass, program: str, pattern: str) -> _Row:
+def _row(obeyed_class: AutorunPolicy, program: str, pattern: str) -> _Row:
     *above, name = pattern.removesuffix("/").split("/")
-    return _Row(Obeyed(obeyed_class, program), tuple(above), name, pattern.endswith("/"))
+    return _Row(AutorunFile(obeyed_class, program), tuple(above), name, pattern.endswith("/"))
 
 
-_TABLES: tuple[tuple[ObeyedClass, tuple[tuple[str, str], ...]], ...] = (
+_TABLES: tuple[tuple[AutorunPolicy, tuple[tuple[str, str], ...]], ...] = (
     ("never", _NEVER),
     ("asks", _ASKS),
     ("reported", _REPORTED),

@@ -18,7 +18,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_IN_A_LOCK = 20  # bytes: the number of a process
 
 
-def put_whole(
+def write_atomically(
     folder: int, name: str, data: bytes, *, mode: int, set_up: Callable[[int], object] = lambda file: None
 ) -> None:
     """Write ``data`` as ``name`` in ``folder`` (a descriptor), in place of what has that name.

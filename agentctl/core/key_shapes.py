@@ -11,7 +11,7 @@ from typing import NamedTuple
 Check = Callable[[str], bool]
 
 
-class Span(NamedTuple):
+class SecretSpan(NamedTuple):
     """A part of a text that is a secret; ``kind`` says which, without revealing it."""
 
     start: int
@@ -19,7 +19,7 @@ class Span(NamedTuple):
     kind: str
 
 
-class Shape(NamedTuple):
+class KeyShape(NamedTuple):
     """One kind of key. ``marks`` are literals, one of which is in every key of the kind: the quick pre-check.
 
     ``pattern`` is matched where a mark begins, or ``before`` so many characters; ``check`` decides about the secret.
@@ -62,125 +62,129 @@ _IS = r"""["'\\]{0,3}\s{0,8}(?:=>|:=|[:=])\s{0,8}["'\\]{0,3}"""  # what stands b
 
 #: Keys that are one word by themselves: the whole match is the secret, and begins a word.
 WORDS = (
-    Shape("anthropic-key", ("sk-ant-",), r"sk-ant-[\w-]{20,400}", check=is_mixed),
-    Shape("openai-key", ("sk-",), r"sk-(?!ant-)[\w-]{20,400}", check=_is_dense),
-    Shape("xai-key", ("xai-",), r"xai-[A-Za-z0-9]{40,200}", check=is_mixed),
-    Shape("groq-key", ("gsk_",), r"gsk_[A-Za-z0-9]{40,200}", check=is_mixed),
-    Shape("perplexity-key", ("pplx-",), r"pplx-[A-Za-z0-9]{40,200}", check=is_mixed),
-    Shape("replicate-token", ("r8_",), r"r8_[A-Za-z0-9]{37,40}(?!\w)", check=is_mixed),
-    Shape("huggingface-token", ("hf_",), r"hf_[A-Za-z0-9]{30,100}"),
-    Shape("aws-key-id", ("AKIA", "ASIA", "ABIA", "ACCA"), r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}(?![0-9A-Za-z])"),
-    Shape("aws-bedrock-key", ("ABSK",), r"ABSK[A-Za-z0-9+/]{100,300}={0,2}"),
-    Shape("google-api-key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
-    Shape("google-oauth-token", ("ya29.",), r"ya29\.[\w.-]{20,2000}"),
-    Shape("google-client-secret", ("GOCSPX-",), r"GOCSPX-[\w-]{20,60}"),
-    Shape("google-refresh-token", ("1//0",), r"1//0[\w-]{40,200}", check=is_mixed),
-    Shape("github-token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9_]{30,255}"),
-    Shape("github-token", ("github_pat_",), r"github_pat_\w{30,255}"),
-    Shape(
+    KeyShape("anthropic-key", ("sk-ant-",), r"sk-ant-[\w-]{20,400}", check=is_mixed),
+    KeyShape("openai-key", ("sk-",), r"sk-(?!ant-)[\w-]{20,400}", check=_is_dense),
+    KeyShape("xai-key", ("xai-",), r"xai-[A-Za-z0-9]{40,200}", check=is_mixed),
+    KeyShape("groq-key", ("gsk_",), r"gsk_[A-Za-z0-9]{40,200}", check=is_mixed),
+    KeyShape("perplexity-key", ("pplx-",), r"pplx-[A-Za-z0-9]{40,200}", check=is_mixed),
+    KeyShape("replicate-token", ("r8_",), r"r8_[A-Za-z0-9]{37,40}(?!\w)", check=is_mixed),
+    KeyShape("huggingface-token", ("hf_",), r"hf_[A-Za-z0-9]{30,100}"),
+    KeyShape("aws-key-id", ("AKIA", "ASIA", "ABIA", "ACCA"), r"A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}(?![0-9A-Za-z])"),
+    KeyShape("aws-bedrock-key", ("ABSK",), r"ABSK[A-Za-z0-9+/]{100,300}={0,2}"),
+    KeyShape("google-api-key", ("AIza",), r"AIza[\w-]{35}(?![\w-])"),
+    KeyShape("google-oauth-token", ("ya29.",), r"ya29\.[\w.-]{20,2000}"),
+    KeyShape("google-client-secret", ("GOCSPX-",), r"GOCSPX-[\w-]{20,60}"),
+    KeyShape("google-refresh-token", ("1//0",), r"1//0[\w-]{40,200}", check=is_mixed),
+    KeyShape("github-token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9_]{30,255}"),
+    KeyShape("github-token", ("github_pat_",), r"github_pat_\w{30,255}"),
+    KeyShape(
         "gitlab-token",
         ("glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "gloas-"),
         r"gl[a-z]{2,5}-[\w.-]{20,300}",
     ),
-    Shape("slack-token", ("xox",), r"xox[a-z](?:\.xox[a-z])?-[\w-]{10,300}", check=is_mixed),
-    Shape("slack-token", ("xapp-",), r"xapp-\d-[\w-]{20,300}"),
-    Shape("stripe-key", ("sk_live_", "sk_test_", "rk_live_", "rk_test_"), r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}"),
-    Shape("stripe-webhook-secret", ("whsec_",), r"whsec_[A-Za-z0-9+/]{24,100}={0,2}"),
-    Shape("sendgrid-key", ("SG.",), r"SG\.[\w-]{16,32}\.[\w-]{16,64}"),
-    Shape("twilio-key", ("SK",), r"SK[0-9a-f]{32}(?![0-9A-Za-z])"),
-    Shape("mailgun-key", ("key-",), r"(?<![-_])key-[0-9a-f]{32}(?![\w-])"),
-    Shape("vault-token", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[\w-]{24,400}"),
-    Shape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,8000}\.[\w-]{8,4000}"),
-    Shape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.[\w-]{0,1000}\.[\w-]{10,100}\.[\w-]{8,16000}\.[\w-]{16,64}"),
-    Shape("dockerhub-token", ("dckr_pat_", "dckr_oat_"), r"dckr_[po]at_[\w-]{20,100}"),
-    Shape("npm-token", ("npm_",), r"npm_[A-Za-z0-9]{30,100}"),
-    Shape("pypi-token", ("pypi-",), r"pypi-[\w-]{40,400}", check=_is_dense),
-    Shape("rubygems-key", ("rubygems_",), r"rubygems_[0-9a-f]{48}"),
-    Shape("crates-token", ("cio",), r"cio[A-Za-z0-9]{32}(?!\w)", check=is_mixed),
-    Shape("digitalocean-token", ("dop_v1_", "doo_v1_", "dor_v1_"), r"do[por]_v1_[0-9a-f]{64}"),
-    Shape("shopify-token", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
-    Shape("databricks-token", ("dapi",), r"dapi[0-9a-f]{32}(?:-\d)?(?!\w)"),
-    Shape("cloudflare-key", ("v1.0-",), r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,200}"),
-    Shape("grafana-token", ("glsa_", "glc_"), r"gl(?:sa|c)_[\w+/=-]{30,400}", check=is_mixed),
-    Shape("newrelic-key", ("NRAK-",), r"NRAK-[A-Z0-9]{27}"),
-    Shape("sentry-token", ("sntrys_", "sntryu_"), r"sntry[su]_[\w+/=-]{40,400}"),
-    Shape("linear-key", ("lin_api_",), r"lin_api_[A-Za-z0-9]{32,64}"),
-    Shape("notion-token", ("ntn_", "secret_"), r"(?:ntn_|secret_)[A-Za-z0-9]{40,60}(?!\w)", check=is_mixed),
-    Shape("postman-key", ("PMAK-",), r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
-    Shape("pulumi-token", ("pul-",), r"pul-[0-9a-f]{40}(?!\w)"),
-    Shape("doppler-token", ("dp.",), r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{40,80}"),
-    Shape("tailscale-key", ("tskey-",), r"tskey-[a-z]{3,8}-[\w-]{20,100}"),
-    Shape("flyio-token", ("fm2_",), r"fm2_[A-Za-z0-9+/=,_]{60,8000}"),
-    Shape("supabase-token", ("sbp_",), r"sbp_[0-9a-f]{40}"),
-    Shape("planetscale-token", ("pscale_tkn_", "pscale_pw_", "pscale_oauth_"), r"pscale_[a-z]{2,5}_[\w.=-]{32,64}"),
-    Shape("square-token", ("sq0csp-", "sq0atp-"), r"sq0(?:csp|atp)-[\w-]{20,60}"),
-    Shape("atlassian-token", ("ATATT3",), r"ATATT3[\w=+/-]{60,300}"),
-    Shape("mapbox-token", ("sk.eyJ",), r"sk\.eyJ[\w-]{40,300}\.[\w-]{16,40}"),
-    Shape("age-key", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
-    Shape("mailchimp-key", ("-us",), r"[0-9a-f]{32}-us\d{1,2}(?![\w-])", before=(32,)),
-    Shape("terraform-token", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,200}", before=(14,)),
-    Shape("telegram-token", (":AA",), r"\d{8,10}:AA[\w-]{33}(?![\w-])", before=(10, 9, 8)),
-    Shape("azure-client-secret", ("8Q~",), r"\w{3}8Q~[\w~.-]{31,34}(?![\w~-])", before=(3,)),
+    KeyShape("slack-token", ("xox",), r"xox[a-z](?:\.xox[a-z])?-[\w-]{10,300}", check=is_mixed),
+    KeyShape("slack-token", ("xapp-",), r"xapp-\d-[\w-]{20,300}"),
+    KeyShape(
+        "stripe-key", ("sk_live_", "sk_test_", "rk_live_", "rk_test_"), r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}"
+    ),
+    KeyShape("stripe-webhook-secret", ("whsec_",), r"whsec_[A-Za-z0-9+/]{24,100}={0,2}"),
+    KeyShape("sendgrid-key", ("SG.",), r"SG\.[\w-]{16,32}\.[\w-]{16,64}"),
+    KeyShape("twilio-key", ("SK",), r"SK[0-9a-f]{32}(?![0-9A-Za-z])"),
+    KeyShape("mailgun-key", ("key-",), r"(?<![-_])key-[0-9a-f]{32}(?![\w-])"),
+    KeyShape("vault-token", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[\w-]{24,400}"),
+    KeyShape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.eyJ[\w-]{8,8000}\.[\w-]{8,4000}"),
+    KeyShape("jwt", ("eyJ",), r"eyJ[\w-]{8,4000}\.[\w-]{0,1000}\.[\w-]{10,100}\.[\w-]{8,16000}\.[\w-]{16,64}"),
+    KeyShape("dockerhub-token", ("dckr_pat_", "dckr_oat_"), r"dckr_[po]at_[\w-]{20,100}"),
+    KeyShape("npm-token", ("npm_",), r"npm_[A-Za-z0-9]{30,100}"),
+    KeyShape("pypi-token", ("pypi-",), r"pypi-[\w-]{40,400}", check=_is_dense),
+    KeyShape("rubygems-key", ("rubygems_",), r"rubygems_[0-9a-f]{48}"),
+    KeyShape("crates-token", ("cio",), r"cio[A-Za-z0-9]{32}(?!\w)", check=is_mixed),
+    KeyShape("digitalocean-token", ("dop_v1_", "doo_v1_", "dor_v1_"), r"do[por]_v1_[0-9a-f]{64}"),
+    KeyShape("shopify-token", ("shpat_", "shpca_", "shppa_", "shpss_"), r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
+    KeyShape("databricks-token", ("dapi",), r"dapi[0-9a-f]{32}(?:-\d)?(?!\w)"),
+    KeyShape("cloudflare-key", ("v1.0-",), r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,200}"),
+    KeyShape("grafana-token", ("glsa_", "glc_"), r"gl(?:sa|c)_[\w+/=-]{30,400}", check=is_mixed),
+    KeyShape("newrelic-key", ("NRAK-",), r"NRAK-[A-Z0-9]{27}"),
+    KeyShape("sentry-token", ("sntrys_", "sntryu_"), r"sntry[su]_[\w+/=-]{40,400}"),
+    KeyShape("linear-key", ("lin_api_",), r"lin_api_[A-Za-z0-9]{32,64}"),
+    KeyShape("notion-token", ("ntn_", "secret_"), r"(?:ntn_|secret_)[A-Za-z0-9]{40,60}(?!\w)", check=is_mixed),
+    KeyShape("postman-key", ("PMAK-",), r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
+    KeyShape("pulumi-token", ("pul-",), r"pul-[0-9a-f]{40}(?!\w)"),
+    KeyShape("doppler-token", ("dp.",), r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{40,80}"),
+    KeyShape("tailscale-key", ("tskey-",), r"tskey-[a-z]{3,8}-[\w-]{20,100}"),
+    KeyShape("flyio-token", ("fm2_",), r"fm2_[A-Za-z0-9+/=,_]{60,8000}"),
+    KeyShape("supabase-token", ("sbp_",), r"sbp_[0-9a-f]{40}"),
+    KeyShape("planetscale-token", ("pscale_tkn_", "pscale_pw_", "pscale_oauth_"), r"pscale_[a-z]{2,5}_[\w.=-]{32,64}"),
+    KeyShape("square-token", ("sq0csp-", "sq0atp-"), r"sq0(?:csp|atp)-[\w-]{20,60}"),
+    KeyShape("atlassian-token", ("ATATT3",), r"ATATT3[\w=+/-]{60,300}"),
+    KeyShape("mapbox-token", ("sk.eyJ",), r"sk\.eyJ[\w-]{40,300}\.[\w-]{16,40}"),
+    KeyShape("age-key", ("AGE-SECRET-KEY-1",), r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    KeyShape("mailchimp-key", ("-us",), r"[0-9a-f]{32}-us\d{1,2}(?![\w-])", before=(32,)),
+    KeyShape("terraform-token", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,200}", before=(14,)),
+    KeyShape("telegram-token", (":AA",), r"\d{8,10}:AA[\w-]{33}(?![\w-])", before=(10, 9, 8)),
+    KeyShape("azure-client-secret", ("8Q~",), r"\w{3}8Q~[\w~.-]{31,34}(?![\w~-])", before=(3,)),
 )
 
 #: Secrets that are known by what stands beside them: group 1 of the pattern.
 IN_CONTEXT = (
-    Shape(
+    KeyShape(
         "aws-secret-key",
         ("secret", "Secret", "SECRET"),
         rf"(?i:secret[_ -]?(?:access)?[_ -]?key){_IS}([A-Za-z0-9/+]{{40}})(?![A-Za-z0-9/+=])",
         check=is_mixed,
     ),
-    Shape(
+    KeyShape(
         "aws-session-token",
         ("session", "Session", "SESSION"),
         rf"(?i:session_?token){_IS}([A-Za-z0-9/+=]{{100,2000}})",
     ),
-    Shape(
+    KeyShape(
         "slack-webhook",
         ("hooks.slack.com/",),
         r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9_/-]{20,200})",
     ),
-    Shape(
+    KeyShape(
         "twilio-token",
         ("wilio", "WILIO"),
         rf"(?i:wilio[\w -]{{0,12}}token){_IS}([0-9a-f]{{32}})(?![0-9A-Za-z])",
     ),
-    Shape(
+    KeyShape(
         "mailgun-key",
         ("ailgun", "AILGUN"),
         rf"(?i:ailgun[\w -]{{0,16}}key){_IS}([0-9a-f]{{32}}-[0-9a-f]{{8}}-[0-9a-f]{{8}})",
     ),
-    Shape("vault-token", ("oken", "OKEN"), rf"(?i:oken)(?:{_IS}|\s{{1,20}})(s\.[A-Za-z0-9]{{24}})(?![\w.])"),
-    Shape(
+    KeyShape("vault-token", ("oken", "OKEN"), rf"(?i:oken)(?:{_IS}|\s{{1,20}})(s\.[A-Za-z0-9]{{24}})(?![\w.])"),
+    KeyShape(
         "docker-auth",
         ('"auth"', '\\"auth\\"'),
         r"""\\?"auth\\?"\s{0,8}:\s{0,8}\\?"([A-Za-z0-9+/]{8,4000}={0,2})\\?\"""",
         check=_is_user_and_password,
     ),
-    Shape(
+    KeyShape(
         "docker-auth",
         ("identitytoken", "registrytoken"),
         rf"(?:identity|registry)token{_IS}([A-Za-z0-9+/=_.-]{{16,4000}})",
     ),
-    Shape("npm-token", ("_authToken", ":_auth", ":_password"), r"(?:_authToken|:_auth|:_password)=([\w+/=.-]{8,400})"),
-    Shape(
+    KeyShape(
+        "npm-token", ("_authToken", ":_auth", ":_password"), r"(?:_authToken|:_auth|:_password)=([\w+/=.-]{8,400})"
+    ),
+    KeyShape(
         "discord-token",
         ("oken", "OKEN", "Bot "),
         rf"(?:(?i:oken){_IS}|Bot )([A-Za-z0-9][\w-]{{22,27}}\.[\w-]{{6}}\.[\w-]{{25,110}})(?![\w.])",
     ),
-    Shape(
+    KeyShape(
         "discord-webhook",
         ("discord.com/api/webhooks/", "discordapp.com/api/webhooks/"),
         r"discord(?:app)?\.com/api/webhooks/(\d{15,20}/[\w-]{40,100})",
     ),
-    Shape("azure-account-key", ("AccountKey=", "AccessKey="), r"Acc(?:ount|ess)Key=([A-Za-z0-9+/]{40,100}={0,2})"),
-    Shape("azure-signature", ("sig=",), r"sig=([A-Za-z0-9+/%]{40,120}(?:%3D|=))", check=is_mixed),
-    Shape("bearer-token", ("earer ", "EARER "), r"(?i:earer) {1,4}([A-Za-z0-9][\w.~+/=-]{18,4000})", check=is_mixed),
-    Shape(
+    KeyShape("azure-account-key", ("AccountKey=", "AccessKey="), r"Acc(?:ount|ess)Key=([A-Za-z0-9+/]{40,100}={0,2})"),
+    KeyShape("azure-signature", ("sig=",), r"sig=([A-Za-z0-9+/%]{40,120}(?:%3D|=))", check=is_mixed),
+    KeyShape("bearer-token", ("earer ", "EARER "), r"(?i:earer) {1,4}([A-Za-z0-9][\w.~+/=-]{18,4000})", check=is_mixed),
+    KeyShape(
         "basic-auth", ("asic ", "ASIC "), r"(?i:asic) {1,4}([A-Za-z0-9+/]{8,400}={0,2})", check=_is_user_and_password
     ),
-    Shape(
+    KeyShape(
         "private-key",
         ("-----BEGIN ",),
         r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
@@ -188,7 +192,7 @@ IN_CONTEXT = (
         r"|(?:(?>(?:\\[nrt]|[\s\"',|>+])*)(?:[A-Z][\w-]{2,20}: [^\n\\\"]{1,80}|[A-Za-z0-9+/=]{16,}(?![^\s\\\"',])))*"
         r"(?:(?:\\[nrt]|\s){1,4}[^\n-]{0,76}\Z)?))",  # its end is missing
     ),
-    Shape(
+    KeyShape(
         "url-password",
         ("://",),
         r"""://([^\s/:@"'<>\[\]]{0,256}:[^\s/@"'<>]{1,1024})@(?=[\w\[{$%-])""",
@@ -217,7 +221,7 @@ def _any_mark() -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, (*sorted(marks), "-----END "))))
 
 
-def find_keys(text: str) -> Iterator[Span]:
+def find_keys(text: str) -> Iterator[SecretSpan]:
     """Yield what has the shape of a well-known key; spans of several shapes may overlap.
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
@@ -248,7 +252,7 @@ def _long_words(text: str) -> Iterator[str]:
         yield from words[-1:]
 
 
-def _matches(text: str, shape: Shape, mark: str, *, is_word: bool) -> Iterator[Span]:
+def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterator[SecretSpan]:
     pattern, group = _compiled(shape.pattern), 0 if is_word else 1
     at = text.find(mark)
     while at >= 0:
@@ -258,7 +262,7 @@ def _matches(text: str, shape: Shape, mark: str, *, is_word: bool) -> Iterator[S
         match = next(filter(None, (pattern.match(text, start) for start in starts)), None)
         end = at + len(mark)
         if match is not None and (shape.check is None or shape.check(match[group])):
-            yield Span(*match.span(group), shape.kind)
+            yield SecretSpan(*match.span(group), shape.kind)
             end = max(end, match.end())
         elif is_word and starts:
             # What failed here fails at each later place of the same run, too: without this, a hostile text takes
@@ -272,12 +276,12 @@ def _begins_word(text: str, start: int) -> bool:
     return not start or not text[start - 1].isalnum() or _JOINT.search(text, max(0, start - 16), start) is not None
 
 
-def _headless_keys(text: str) -> Iterator[Span]:
+def _headless_keys(text: str) -> Iterator[SecretSpan]:
     """Yield the lines of private keys whose first line is missing; matched backwards, in linear time."""
     at = text.find("-----END ")
     while at >= 0:
         if _END.match(text, at):
             body = _REVERSED_BODY.match(text[max(0, at - 12_000) : at][::-1])
             if body is not None:
-                yield Span(at - body.end(), at, "private-key")
+                yield SecretSpan(at - body.end(), at, "private-key")
         at = text.find("-----END ", at + 9)

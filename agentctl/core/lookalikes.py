@@ -33,7 +33,7 @@ _PART = re.compile(r"[^/\"'\\\n]+")
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def visible(text: str) -> str:
+def escape_lookalikes(text: str) -> str:
     """Return ``text`` on one line, with all that is not what it looks like written as an escape."""
     if text.isascii() and text.isprintable():
         return text

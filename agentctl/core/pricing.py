@@ -198,7 +198,7 @@ def contradiction(usage: Usage, *, answered: bool) -> str:
     return ""
 
 
-def storable(usage: Usage) -> Usage:
+def storable_usage(usage: Usage) -> Usage:
     """Return a report as the ledger can store it: numbers that can be read, none above ``MOST_AMOUNT``.
 
     What cannot be read is 0, and no class is smaller than its parts.
@@ -213,7 +213,7 @@ def storable(usage: Usage) -> Usage:
     return Usage(tokens_in, tokens_out, cached, written, reasoning)
 
 
-def passes_tables(usage: Usage, facts: ModelFacts) -> bool:
+def exceeds_tables(usage: Usage, facts: ModelFacts) -> bool:
     """Return whether a report has more tokens than the tables say that the model can take or give."""
     most = ((usage.input_tokens, facts.context_window), (usage.output_tokens, facts.output_ceiling))
     return any(ceiling is not None and tokens > ceiling for tokens, ceiling in most)
@@ -292,7 +292,7 @@ def rates_of(completion: Completion, facts: ModelFacts, price_of: PriceOf) -> tu
     return tuple(rates)
 
 
-def lines_to_add(name: str) -> str:
+def price_config_lines(name: str) -> str:
     """Return the lines of config.toml that price a model; at the end of such a file they stand right, whatever it is.
 
     A key with dots would not: behind the line of a table it would be that table's.

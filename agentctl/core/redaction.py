@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from agentctl.core.errors import ToolError
-from agentctl.core.key_shapes import Span, find_keys
+from agentctl.core.key_shapes import SecretSpan, find_keys
 from agentctl.core.spellings import SHORTEST_SECRET, find_learned, find_spellings
 
 PLAIN_MARK = "[redacted]"
@@ -47,7 +47,7 @@ def _remembered(text: str, known: tuple[str, ...]) -> str:
 
 
 def _redacted(text: str, known: tuple[str, ...]) -> str:
-    def find(piece: str) -> Iterator[Span]:
+    def find(piece: str) -> Iterator[SecretSpan]:
         yield from _known(piece, known)
         yield from find_keys(piece)
 
@@ -126,14 +126,14 @@ class Redactor:
 
         return _replaced(text, self._find, mark, is_ours=self._issued.__contains__), values
 
-    def _find(self, text: str) -> Iterator[Span]:
+    def _find(self, text: str) -> Iterator[SecretSpan]:
         yield from _known(text, self._secrets)
         for value, start, end in find_learned(text, tuple(self._learned)):
-            yield Span(start, end, self._learned[value])
+            yield SecretSpan(start, end, self._learned[value])
         yield from find_keys(text)
         for match in _NAMING_MARK.finditer(text):
             if match[0] not in self._issued:
-                yield Span(*match.span(), _FOREIGN)
+                yield SecretSpan(*match.span(), _FOREIGN)
 
     def _mark(self, kind: str, value: str) -> str:
         import hashlib  # noqa: PLC0415 - most texts hold no secret
@@ -146,13 +146,13 @@ class Redactor:
         return made
 
 
-def _known(text: str, secrets: Iterable[str]) -> Iterator[Span]:
-    return (Span(start, end, _KNOWN) for start, end in find_spellings(text, secrets))
+def _known(text: str, secrets: Iterable[str]) -> Iterator[SecretSpan]:
+    return (SecretSpan(start, end, _KNOWN) for start, end in find_spellings(text, secrets))
 
 
 def _replaced(
     text: str,
-    find: Callable[[str], Iterable[Span]],
+    find: Callable[[str], Iterable[SecretSpan]],
     make_mark: MakeMark,
     *,
     is_ours: Callable[[str], bool] = lambda mark: True,
@@ -178,17 +178,17 @@ def _replaced(
     return text
 
 
-def _united(found: Iterable[Span]) -> list[Span]:
+def _united(found: Iterable[SecretSpan]) -> list[SecretSpan]:
     """Return spans that do not overlap; of those that do, one that covers them all, of the kind of the longest."""
     spans = sorted(found, key=lambda span: (span.start, -span.end))
-    united: list[Span] = []
+    united: list[SecretSpan] = []
     longest = 0
     for span in spans:
         size = span.end - span.start
         if united and span.start < united[-1].end:
             last = united[-1]
             kind = span.kind if size > longest else last.kind
-            united[-1] = Span(last.start, max(last.end, span.end), kind)
+            united[-1] = SecretSpan(last.start, max(last.end, span.end), kind)
             longest = max(longest, size)
         else:
             united.append(span)
@@ -196,7 +196,7 @@ def _united(found: Iterable[Span]) -> list[Span]:
     return united
 
 
-def _apart(spans: Iterable[Span], marks: list[tuple[int, int]]) -> Iterator[Span]:
+def _apart(spans: Iterable[SecretSpan], marks: list[tuple[int, int]]) -> Iterator[SecretSpan]:
     """Yield the spans that overlap none of the marks; both are in order."""
     place = 0
     for span in spans:

@@ -102,19 +102,19 @@ def _path_pattern(rule: Rule, tools: tuple[str, ...]) -> str | None:
     return None if pattern.startswith("run:") else pattern
 
 
-def folded(text: str) -> str:
+def fold_case(text: str) -> str:
     """Return a text without the differences of case and Unicode form."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def canonical(path: str) -> str:
+def canonical_path(path: str) -> str:
     """Return a path as rules compare it: NFC, case folded, no ``.``, doubled or trailing slashes, ``..`` taken out.
 
     Case and Unicode form are ignored on every file system: a file system that ignores them would else be a way round.
     """
-    text = folded(path)
+    text = fold_case(path)
     parts: list[str] = []
     for part in text.split("/"):
         if part == ".." and parts and parts[-1] != ".." and not is_pattern(parts[-1]):
@@ -127,7 +127,7 @@ def canonical(path: str) -> str:
 
 def patterns_of(pattern: str) -> tuple[str, ...]:
     """Return the canonical forms of a rule's path pattern: ``~`` as the home folder, ``**/`` also as nothing."""
-    whole = canonical(os.path.expanduser(pattern))  # noqa: PTH111 - a pattern is not a path
+    whole = canonical_path(os.path.expanduser(pattern))  # noqa: PTH111 - a pattern is not a path
     flat = whole.replace("**/", "")
     return (whole,) if flat == whole or not flat else (whole, flat)
 
@@ -143,10 +143,10 @@ def ancestors(path: str) -> Iterator[str]:
 
 def _path_fits(pattern: str, name: str, roots: tuple[str, ...]) -> bool:
     """A rule about a folder is about all that lies in it; the workspace itself is only meant by its own name."""
-    path = canonical(name)
+    path = canonical_path(name)
     for one in patterns_of(pattern):
         if one.startswith("/"):
-            tops = [canonical(root).rstrip("/") for root in roots]
+            tops = [canonical_path(root).rstrip("/") for root in roots]
             places = [path] if path.startswith("/") else [top if path == "." else f"{top}/{path}" for top in tops]
             if any(glob(one).fullmatch(above) for place in places for above in ancestors(place) if above not in tops):
                 return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.journal.line import as_line
+from agentctl.journal.line import encode_record
 from agentctl.journal.writer import Journal
 
-__all__ = ["Journal", "as_line"]
+__all__ = ["Journal", "encode_record"]

@@ -13,9 +13,9 @@ from pathlib import Path
 import anyio.to_thread
 
 from agentctl.core.errors import StateError, ToolError
-from agentctl.core.files import hand_over, make_folder, put_whole
+from agentctl.core.files import hand_over, make_folder, write_atomically
 from agentctl.core.text import redact, safe_text
-from agentctl.protocols import Kept
+from agentctl.protocols import Artifact
 
 PREFIX = "run:"
 MOST_BYTES = 512 * 1024 * 1024  # of one run: no model fills a disk
@@ -24,13 +24,13 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Annex:
+class ArtifactFolder:
     """Keeps texts in ``folder``, which is made when the first one comes, for its owner only; secrets are taken out."""
 
     def __init__(self, folder: Path, *, secrets: Iterable[str] = (), most_bytes: int = MOST_BYTES) -> None:
         self._folder, self._secrets, self._left = folder, tuple(secrets), most_bytes
 
-    async def keep(self, number: int, tool: str, text: str) -> Kept:
+    async def keep(self, number: int, tool: str, text: str) -> Artifact:
         """Write ``text``, the result of a run's call number ``number``, whole or not at all.
 
         Raises:
@@ -38,7 +38,7 @@ class Annex:
         """
         return await anyio.to_thread.run_sync(self._keep, number, tool, text)
 
-    def _keep(self, number: int, tool: str, text: str) -> Kept:
+    def _keep(self, number: int, tool: str, text: str) -> Artifact:
         name = f"{number}-{re.sub('[^A-Za-z0-9_-]', '_', tool)[:40] or 'tool'}.txt"
         safe = safe_text(redact(text, self._secrets))  # what is read back is what stands there: numbers stay right
         data = safe.encode("utf-8")
@@ -48,7 +48,7 @@ class Annex:
             make_folder(self._folder)
             folder = os.open(self._folder, _FOLDER)
             try:
-                put_whole(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+                write_atomically(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
             finally:
                 os.close(folder)
         except OSError as exc:
@@ -58,10 +58,10 @@ class Annex:
                 hint="free some space there, or set AGENTCTL_STATE_DIR",
             ) from exc
         self._left -= len(data)
-        return Kept(PREFIX + name, safe)
+        return Artifact(PREFIX + name, safe)
 
 
-def open_kept(folder: Path | None, path: str) -> BufferedReader:
+def open_artifact(folder: Path | None, path: str) -> BufferedReader:
     """Open a file of the run (``run:NAME``) for reading.
 
     Raises:
@@ -88,4 +88,4 @@ def open_kept(folder: Path | None, path: str) -> BufferedReader:
     return open(file, "rb")  # noqa: PTH123 - a descriptor
 
 
-__all__ = ["MOST_BYTES", "PREFIX", "Annex", "open_kept"]
+__all__ = ["MOST_BYTES", "PREFIX", "ArtifactFolder", "open_artifact"]

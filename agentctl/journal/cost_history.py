@@ -21,9 +21,9 @@ from agentctl.core.errors import AgentctlError, StateError
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.pricing import to_usd
 from agentctl.core.text import redact, safe_text
-from agentctl.journal.expenses import Expense, Reading
-from agentctl.ledger.locks import turn
-from agentctl.settings.own_files import write_whole
+from agentctl.journal.expenses import Expense, ExpenseCollector
+from agentctl.ledger.locks import queue_lock
+from agentctl.settings.own_files import write_atomically
 
 MOST_RECORDS = 1000
 MOST_BYTES = 8 * 1024 * 1024
@@ -32,7 +32,7 @@ PATIENCE_S = 5.0
 _OURS = {"at", "run_id", "provider", "nano_usd"}
 
 
-class Foreign(StateError):
+class ForeignFile(StateError):
     """The file was there before, and is no cost history."""
 
 
@@ -51,7 +51,7 @@ class CostHistory:
         self._patience_s = patience_s
         self._secrets = tuple(secrets)
         self._warn = warn
-        self._reading = Reading()
+        self._reading = ExpenseCollector()
         self._waiting: list[str] = []
         self._failed = False
 
@@ -59,15 +59,15 @@ class CostHistory:
         """Take one record; a call that was charged or is in doubt is in the file when this returns."""
         expense = self._reading.take(record)
         if expense is not None:
-            self._waiting = [*self._waiting, as_line(expense, self._secrets)][-MOST_RECORDS:]
+            self._waiting = [*self._waiting, encode_expense(expense, self._secrets)][-MOST_RECORDS:]
         if self._waiting and (isinstance(record.event, RunFinished) or not self._failed):
             await anyio.to_thread.run_sync(self._write)
 
     def _write(self) -> None:
         try:
-            with turn(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
+            with queue_lock(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
                 lines = [*_lines(self.path), *self._waiting][-MOST_RECORDS:]
-                write_whole(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
+                write_atomically(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
         except (OSError, AgentctlError) as error:
             if not self._failed:
                 self._warn(safe_text(f"the cost history {self.path} is not written: {self._why(error)}"))
@@ -77,7 +77,7 @@ class CostHistory:
 
     def _why(self, error: OSError | AgentctlError) -> str:
         match error:
-            case Foreign():
+            case ForeignFile():
                 return f"{error.message} ({error.hint})"
             case AgentctlError():
                 return f"another process holds {self.path.name}.lock ({error.hint})"
@@ -89,7 +89,7 @@ class CostHistory:
                 return f"{error.strerror or error}"
 
 
-def as_line(expense: Expense, secrets: Sequence[str] = ()) -> str:
+def encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
     """Return a call as one line of JSON: dollars as a number and, exactly, in nano-dollars."""
     task = redact(expense.task, secrets)
     said = {
@@ -131,7 +131,7 @@ def _lines(path: Path) -> list[str]:
     except (ValueError, RecursionError):
         records = None
     if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
-        raise Foreign("it holds something else, which is left as it is", hint="move it away, or name another file")
+        raise ForeignFile("it holds something else, which is left as it is", hint="move it away, or name another file")
     return [json.dumps(one) for one in records]
 
 

@@ -39,7 +39,7 @@ class Expense(NamedTuple):
     in_doubt: bool
 
 
-class Reading:
+class ExpenseCollector:
     """Follows the records of runs, several at once if need be, and forgets each when it ends."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from agentctl.core.events import Record
 from agentctl.core.text import redact
 
 
-def as_line(record: Record) -> dict[str, object]:
+def encode_record(record: Record) -> dict[str, object]:
     """Return a record as a JSON object: event, run_id, seq, at, then the event's own fields.
 
     Times are UTC with a Z, Decimals are strings, what is no finite number is null.
@@ -58,12 +58,12 @@ def _encoded(value: object) -> object:
     return str(value)  # Decimal, Path
 
 
-def redacted(value: object, secrets: tuple[str, ...]) -> object:
+def redact_value(value: object, secrets: tuple[str, ...]) -> object:
     """Take secrets out of every text in an encoded value; before it is JSON, where their spelling is another."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, dict):
-        return {redact(key, secrets): redacted(item, secrets) for key, item in value.items()}
+        return {redact(key, secrets): redact_value(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
-        return [redacted(item, secrets) for item in value]
+        return [redact_value(item, secrets) for item in value]
     return value

@@ -51,12 +51,12 @@ class Recorder:
                 await observer.observe(Record(self.run_id, self._seq, result.finished_at, RunFinished(result)))
             except Exception as failure:  # noqa: BLE001 - it becomes the run's own end
                 if result.error is None:
-                    error = own(failure)
-                    result = replace(result, status=error.status, complete=False, error=info(error))
+                    error = as_agentctl_error(failure)
+                    result = replace(result, status=error.status, complete=False, error=error_info(error))
         return result
 
 
-def own(error: Exception) -> AgentctlError:
+def as_agentctl_error(error: Exception) -> AgentctlError:
     """Return ``error`` as one of ours; what we did not foresee is a bug, named with its place."""
     if isinstance(error, AgentctlError):
         return error
@@ -69,6 +69,6 @@ def own(error: Exception) -> AgentctlError:
     )
 
 
-def info(error: AgentctlError | None) -> ErrorInfo | None:
+def error_info(error: AgentctlError | None) -> ErrorInfo | None:
     """Return an error as the result document shows it."""
     return ErrorInfo(error.kind, error.message, error.hint) if error else None

@@ -28,7 +28,7 @@ from agentctl.core.events import (
 )
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.journal.failures import state_error
-from agentctl.journal.line import as_line, redacted
+from agentctl.journal.line import encode_record, redact_value
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -71,7 +71,10 @@ class Journal:
                     self._write(record)
 
     def _write(self, record: Record) -> None:
-        line = json.dumps(redacted(as_line(record), self._secrets), separators=(",", ":")).encode("ascii") + b"\n"
+        line = (
+            json.dumps(redact_value(encode_record(record), self._secrets), separators=(",", ":")).encode("ascii")
+            + b"\n"
+        )
         try:
             if self._file is None:
                 self._file = self._opened()

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.budget.breaker import dear_by_price
-from agentctl.budget.rules import Ask, Charge, Doubt, Keep, Room, Settlement, Worst, worst_case
+from agentctl.budget.breaker import pricier_substitute
+from agentctl.budget.rules import AnswerReserve, Ask, Charge, Doubt, LimitState, Settlement, WorstCase, worst_case
 from agentctl.core.errors import InternalError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import MOST_AMOUNT
 from agentctl.ledger.clock import HOUR_US
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.locks import is_dead, liveness, owner_ids
 
 UNFINISHED = "unfinished"  # how a run ended whose process died
@@ -23,7 +23,7 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-class Attempt(NamedTuple):
+class AttemptRow(NamedTuple):
     """What a deed needs to know of a row; amounts in nano-dollars (None: unknown) and tokens."""
 
     phase: Literal["kept", "held", "sent", "settled", "void", "doubt"]
@@ -48,67 +48,69 @@ class Attempt(NamedTuple):
         return charge.breaks_hold or in_money or charge.usage.total_tokens > self.hold_tokens
 
 
-def attempt(tick: Tick, attempt_id: str) -> Attempt:
+def attempt(tx: Transaction, attempt_id: str) -> AttemptRow:
     """Return the row.
 
     Raises:
         InternalError: there is none.
     """
-    row = tick.db.execute(
+    row = tx.db.execute(
         "SELECT phase, nano, tokens, hold_nano, hold_tokens, provider, model, settled_by, input_bound, granted_output"
         " FROM attempts WHERE id = ?",
         (attempt_id,),
     ).fetchone()
     if row is None:
         raise InternalError(f"attempt {attempt_id} is not in the ledger")
-    return Attempt(*row)
+    return AttemptRow(*row)
 
 
-def run_of(tick: Tick, attempt_id: str) -> str:
+def run_of(tx: Transaction, attempt_id: str) -> str:
     """Return the run of an attempt, "" where there is no such attempt."""
-    row = tick.db.execute("SELECT run_id FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
+    row = tx.db.execute("SELECT run_id FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
     return "" if row is None else str(row[0])
 
 
-def enter(tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None) -> None:
+def enter(
+    tx: Transaction, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None
+) -> None:
     """Add one line to the history that is never changed."""
-    tick.db.execute(
+    tx.db.execute(
         "INSERT INTO entries (attempt_id, at_us, wall_us, phase, nano, tokens, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (attempt_id, tick.now_us, tick.wall_us, phase, nano, tokens, None if reason is None else plain(reason)),
+        (attempt_id, tx.now_us, tx.wall_us, phase, nano, tokens, None if reason is None else plain(reason)),
     )
 
 
-def overran(tick: Tick, attempt_id: str, row: Attempt, charge: Charge | None = None) -> None:
+def record_overrun(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge | None = None) -> None:
     """Remember that a provider and model broke their clamp, until the user clears it, and the most that they reported.
 
     ``charge`` is what was reported; None: nothing above the model's own ceilings. Where only the price of another model
     put it above its hold, nothing was broken: that price is held from then on.
     """
     bounds = {"input_bound": row.input_bound, "granted_output": row.granted_output}
-    if charge is not None and dear_by_price(charge, **bounds) is not None:
+    if charge is not None and pricier_substitute(charge, **bounds) is not None:
         return
     seen = (0, 0, 0) if charge is None else (charge.usage.input_tokens, charge.usage.output_tokens, charge.nano or 0)
-    tick.db.execute(
+    tx.db.execute(
         "INSERT INTO overruns (attempt_id, provider, model, at_us, input_tokens, output_tokens, nano)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (attempt_id) DO UPDATE SET"
         " input_tokens = max(input_tokens, excluded.input_tokens),"
         " output_tokens = max(output_tokens, excluded.output_tokens), nano = max(nano, excluded.nano)",
-        (attempt_id, row.provider, row.model or "", tick.now_us, *seen),
+        (attempt_id, row.provider, row.model or "", tx.now_us, *seen),
     )
 
 
-def has_overrun(tick: Tick, attempt_id: str, row: Attempt) -> bool:
+def has_overrun(tx: Transaction, attempt_id: str, row: AttemptRow) -> bool:
     """Return whether an attempt was found above its hold."""
     if row.nano is not None and row.hold_nano is not None and row.nano > row.hold_nano:
         return True
-    return tick.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
+    return tx.db.execute("SELECT 1 FROM overruns WHERE attempt_id = ?", (attempt_id,)).fetchone() is not None
 
 
 def insert(
-    tick: Tick,
+    tx: Transaction,
     ask: Ask,
-    worst: Worst,
-    limits: tuple[Room, ...],
+    worst: WorstCase,
+    limits: tuple[LimitState, ...],
     *,
     owner_id: str,
     deadline_us: int,
@@ -140,17 +142,19 @@ def insert(
         "nano": worst.nano,
         "tokens": worst.tokens,
         "admitted": _admitted(limits),
-        "held_us": tick.now_us,
+        "held_us": tx.now_us,
         "deadline_us": deadline_us,
     }
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-    tick.db.execute(f"INSERT INTO attempts ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
-    enter(tick, ask.attempt_id, phase, worst.nano, worst.tokens)
+    tx.db.execute(f"INSERT INTO attempts ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
+    enter(tx, ask.attempt_id, phase, worst.nano, worst.tokens)
 
 
-def resize(tick: Tick, attempt_id: str, keep: Keep, worst: Worst, limits: tuple[Room, ...]) -> None:
+def resize(
+    tx: Transaction, attempt_id: str, keep: AnswerReserve, worst: WorstCase, limits: tuple[LimitState, ...]
+) -> None:
     """Give a kept row another size, with the limits that it was admitted under now."""
-    tick.db.execute(
+    tx.db.execute(
         "UPDATE attempts SET input_bound = ?, granted_output = ?, hold_nano = ?, hold_tokens = ?, nano = ?, tokens = ?,"
         " admitted = ? WHERE id = ? AND phase = 'kept'",
         (
@@ -159,10 +163,10 @@ def resize(tick: Tick, attempt_id: str, keep: Keep, worst: Worst, limits: tuple[
             attempt_id,
         ),
     )
-    enter(tick, attempt_id, "kept", worst.nano, worst.tokens)
+    enter(tx, attempt_id, "kept", worst.nano, worst.tokens)
 
 
-def _admitted(limits: tuple[Room, ...]) -> str:
+def _admitted(limits: tuple[LimitState, ...]) -> str:
     """Write the limits of an admission: ``limit@run`` or, over everyone, ``limit``; each its ceiling and sum before."""
     return json.dumps(
         {
@@ -173,32 +177,39 @@ def _admitted(limits: tuple[Room, ...]) -> str:
 
 
 def end(
-    tick: Tick, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None, *, leaves_us: int
+    tx: Transaction,
+    attempt_id: str,
+    phase: str,
+    nano: int | None,
+    tokens: int,
+    reason: str | None = None,
+    *,
+    leaves_us: int,
 ) -> None:
     """Conclude an attempt; its amount leaves the hour at ``leaves_us``."""
-    tick.db.execute(
+    tx.db.execute(
         "UPDATE attempts SET phase = ?, nano = ?, tokens = ?, reason = coalesce(?, reason), ended_us = ?,"
         " leaves_hour_us = ? WHERE id = ?",
-        (phase, nano, tokens, None if reason is None else plain(reason), tick.now_us, leaves_us, attempt_id),
+        (phase, nano, tokens, None if reason is None else plain(reason), tx.now_us, leaves_us, attempt_id),
     )
-    enter(tick, attempt_id, phase, nano, tokens, reason)
+    enter(tx, attempt_id, phase, nano, tokens, reason)
 
 
-def settle(tick: Tick, attempt_id: str, row: Attempt, charge: Charge) -> Settlement:
+def settle(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge) -> Settlement:
     """Conclude an attempt with what its usage cost; a charge above the hold is an overrun."""
     tokens, reason = min(charge.usage.total_tokens, MOST_AMOUNT), None
     if charge.capped:
         reason = "more was reported than the ledger can store; the most that it can is recorded"
-    end(tick, attempt_id, "settled", charge.nano, tokens, reason, leaves_us=tick.now_us + HOUR_US)
-    record_charge(tick, attempt_id, charge)
+    end(tx, attempt_id, "settled", charge.nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
+    record_charge(tx, attempt_id, charge)
     overrun = row.is_exceeded_by(charge)
     if overrun:
-        overran(tick, attempt_id, row, charge)
+        record_overrun(tx, attempt_id, row, charge)
     return Settlement("settled", charge.nano, tokens, overrun=overrun)
 
 
 def record_charge(
-    tick: Tick, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
+    tx: Transaction, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
 ) -> None:
     """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone.
 
@@ -227,97 +238,101 @@ def record_charge(
     }
     written = ", ".join(f"{name} = :{name}" for name in values)
     sql = f"UPDATE attempts SET {written} WHERE id = :id"  # noqa: S608 - our own names
-    tick.db.execute(sql, values | {"id": attempt_id})
+    tx.db.execute(sql, values | {"id": attempt_id})
 
 
-def void(tick: Tick, attempt_id: str, reason: str) -> None:
+def void(tx: Transaction, attempt_id: str, reason: str) -> None:
     """Conclude an attempt that cost nothing."""
-    end(tick, attempt_id, "void", 0, 0, reason, leaves_us=0)
+    end(tx, attempt_id, "void", 0, 0, reason, leaves_us=0)
 
 
-def correct(tick: Tick, attempt_id: str, nano: int, tokens: int, *, by: Literal["export", "hand"], reason: str) -> None:
+def correct(
+    tx: Transaction, attempt_id: str, nano: int, tokens: int, *, by: Literal["export", "hand"], reason: str
+) -> None:
     """Settle what no usage tells; it counts in the hour as a charge of now, and says nothing of the provider."""
-    end(tick, attempt_id, "settled", nano, tokens, reason, leaves_us=tick.now_us + HOUR_US)
-    tick.db.execute("UPDATE attempts SET provider_fault = 0, settled_by = ? WHERE id = ?", (by, attempt_id))
+    end(tx, attempt_id, "settled", nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
+    tx.db.execute("UPDATE attempts SET provider_fault = 0, settled_by = ? WHERE id = ?", (by, attempt_id))
 
 
-def doubt(tick: Tick, attempt_id: str, nano: int | None, tokens: int, reason: str, *, provider_fault: bool) -> None:
+def doubt(
+    tx: Transaction, attempt_id: str, nano: int | None, tokens: int, reason: str, *, provider_fault: bool
+) -> None:
     """Leave an attempt in doubt: it counts in the hour until 3600 s after its deadline, and in its run for good."""
-    (deadline,) = tick.db.execute("SELECT deadline_us FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
-    end(tick, attempt_id, "doubt", nano, tokens, reason, leaves_us=max(deadline, tick.now_us) + HOUR_US)
-    tick.db.execute("UPDATE attempts SET provider_fault = ? WHERE id = ?", (int(provider_fault), attempt_id))
+    (deadline,) = tx.db.execute("SELECT deadline_us FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
+    end(tx, attempt_id, "doubt", nano, tokens, reason, leaves_us=max(deadline, tx.now_us) + HOUR_US)
+    tx.db.execute("UPDATE attempts SET provider_fault = ? WHERE id = ?", (int(provider_fault), attempt_id))
 
 
 _BURIED = "its process ended"
 
 
-def is_buried(tick: Tick, attempt_id: str) -> bool:
+def is_buried(tx: Transaction, attempt_id: str) -> bool:
     """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
-    found = tick.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _BURIED)).fetchone()
+    found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _BURIED)).fetchone()
     return found is not None
 
 
-def leave_in_doubt(tick: Tick, attempt_id: str, row: Attempt, doubted: Doubt) -> Settlement:
+def leave_in_doubt(tx: Transaction, attempt_id: str, row: AttemptRow, doubted: Doubt) -> Settlement:
     """Leave an attempt in doubt at its hold, at its model's ceiling if it broke its clamp, or at more if that is known.
 
     Above the hold, what was reported is an overrun, and so is the price of another model that answered.
     """
     nano, tokens, least = row.nano, row.tokens, doubted.least
     if doubted.ceiling:
-        nano, tokens = tick.db.execute(
+        nano, tokens = tx.db.execute(
             "SELECT ceiling_nano, ceiling_tokens FROM attempts WHERE id = ?", (attempt_id,)
         ).fetchone()
-        overran(tick, attempt_id, row)
+        record_overrun(tx, attempt_id, row)
     overrun = least is not None and row.is_exceeded_by(least)
     if least is not None:
         tokens = max(tokens, min(least.usage.total_tokens, MOST_AMOUNT))
         nano = None if nano is None else max(nano, least.nano or 0)
     if overrun:
-        overran(tick, attempt_id, row, least)
+        record_overrun(tx, attempt_id, row, least)
     if doubted.substitute is not None:
         nano = doubted.substitute.worst_nano(nano, row.input_bound, row.granted_output)
         dearest = doubted.substitute.worst_nano(row.hold_nano, row.input_bound, row.granted_output)
         overrun = overrun or dearest != row.hold_nano
     if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
-        doubt(tick, attempt_id, nano, tokens, doubted.reason, provider_fault=doubted.provider_fault)
+        doubt(tx, attempt_id, nano, tokens, doubted.reason, provider_fault=doubted.provider_fault)
     return Settlement("doubt", nano, tokens, overrun=overrun)
 
 
-def bury(tick: Tick, owner_id: str) -> None:
+def bury(tx: Transaction, owner_id: str) -> None:
     """Void what a dead owner held; what it had sent is in doubt, at the worst case. Its runs have ended."""
-    left = tick.db.execute(
+    left = tx.db.execute(
         "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
     ).fetchall()
     for attempt_id, phase, nano, tokens in left:
         if phase == "sent":
-            doubt(tick, attempt_id, nano, tokens, _BURIED, provider_fault=False)
+            doubt(tx, attempt_id, nano, tokens, _BURIED, provider_fault=False)
         else:
-            void(tick, attempt_id, "its process ended before sending")
-    tick.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
+            void(tx, attempt_id, "its process ended before sending")
+    tx.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
     open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL"
-    for (run_id,) in tick.db.execute(open_runs, (owner_id,)).fetchall():
-        close(tick, run_id, UNFINISHED)
-    tick.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tick.now_us, owner_id))
+    for (run_id,) in tx.db.execute(open_runs, (owner_id,)).fetchall():
+        close(tx, run_id, UNFINISHED)
+    tx.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tx.now_us, owner_id))
 
 
-def close(tick: Tick, run_id: str, status: str) -> None:
+def close(tx: Transaction, run_id: str, status: str) -> None:
     """End a run: what it and the runs below it only hold is void, and they leave the queue.
 
     ``UNFINISHED``: its process is taken for dead. Should it live all the same, it goes on, but nothing below it does.
     """
-    tick.db.execute(
+    tx.db.execute(
         "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND (closed_us IS NULL OR status = ?)",
-        (tick.now_us, status, run_id, UNFINISHED),
+        (tx.now_us, status, run_id, UNFINISHED),
     )
     least_depth = int(status == UNFINISHED)
     below = f"run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = ? AND depth >= {least_depth})"  # noqa: S608
-    void_held(tick, below, run_id, reason="its run ended before sending", kept=True)
-    tick.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
+    void_held(tx, below, run_id, reason="its run ended before sending", kept=True)
+    tx.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
 
 
-def sweep(tick: Tick, owners: Path, *, but: str) -> None:
+def sweep(tx: Transaction, owners: Path, *, but: str) -> None:
     """Bury every owner of something open whose lock nobody holds; void whoever's hold can never be sent any more."""
-    found = tick.db.execute(
+    found = tx.db.execute(
         "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
         " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
         " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
@@ -325,41 +340,41 @@ def sweep(tick: Tick, owners: Path, *, but: str) -> None:
     ).fetchall()
     for (owner_id,) in found:
         if is_dead(owners, owner_id):
-            bury(tick, owner_id)
+            bury(tx, owner_id)
         elif liveness(owners, owner_id) is None:
-            conclude_overdue(tick, owner_id)
-    void_held(tick, "deadline_us <= ?", tick.now_us, reason="not sent before its deadline")
+            conclude_overdue(tx, owner_id)
+    void_held(tx, "deadline_us <= ?", tx.now_us, reason="not sent before its deadline")
 
 
-def conclude_overdue(tick: Tick, owner_id: str) -> None:
+def conclude_overdue(tx: Transaction, owner_id: str) -> None:
     """Conclude what an owner of whom nobody can tell whether it lives has left open too long.
 
     What it sent is in doubt once its deadline is over, what it kept is void after an hour: else both would count for
     ever. That does no harm to one that lives: its usage settles a row in doubt, and it can keep anew.
     """
-    left = tick.db.execute(
+    left = tx.db.execute(
         "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?"
         " AND (phase = 'sent' AND deadline_us <= ? OR phase = 'kept' AND held_us <= ?)",
-        (owner_id, tick.now_us, tick.now_us - HOUR_US),
+        (owner_id, tx.now_us, tx.now_us - HOUR_US),
     ).fetchall()
     for attempt_id, phase, nano, tokens in left:
         if phase == "sent":
-            doubt(tick, attempt_id, nano, tokens, "its process may have ended", provider_fault=False)
+            doubt(tx, attempt_id, nano, tokens, "its process may have ended", provider_fault=False)
         else:
-            void(tick, attempt_id, "its process may have ended")
+            void(tx, attempt_id, "its process may have ended")
 
 
-def void_held(tick: Tick, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
+def void_held(tx: Transaction, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
     """Void the holds that ``condition`` (of our own words) names and that were never sent; ``kept``: those, too."""
     phases = "('held', 'kept')" if kept else "('held')"
     still_open = f"SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase IN {phases}"  # noqa: S608 - our own
-    found = tick.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
+    found = tx.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
     for (attempt_id,) in found:
-        void(tick, attempt_id, reason)
+        void(tx, attempt_id, reason)
 
 
-def remove_traces(tick: Tick, owners: Path, *, but: str) -> None:
+def remove_traces(tx: Transaction, owners: Path, *, but: str) -> None:
     """Remove the lock files of the dead that left nothing open."""
     for owner_id in owner_ids(owners):
         if owner_id != but and is_dead(owners, owner_id):
-            bury(tick, owner_id)
+            bury(tx, owner_id)

@@ -16,14 +16,14 @@ NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # what the replay k
 ENDED = ("settled", "void", "doubt")
 
 
-class Above(NamedTuple):
+class RunCeilings(NamedTuple):
     """A run above another one: the ceilings that bind what is below it, by limit."""
 
     run_id: str
     ceilings: Mapping[str, int]
 
 
-class Step(NamedTuple):
+class HistoryEntry(NamedTuple):
     """One entry of the history with what its attempt's row says; nano-dollars (None: unknown), tokens, ledger time.
 
     ``run_id`` None: there is no such row. ``above`` are the runs above it.
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     hold_nano: int | None
     hold_tokens: int
     deadline_us: int
-    above: tuple[Above, ...] = ()
+    above: tuple[RunCeilings, ...] = ()
 
 
 class _Counted(NamedTuple):
@@ -50,7 +50,7 @@ class _Counted(NamedTuple):
     nano: int
     tokens: int
     kept: bool
-    above: tuple[Above, ...] = ()
+    above: tuple[RunCeilings, ...] = ()
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ class _Window:
 class _Admission(NamedTuple):
     """A hold just granted, or a kept hold that grew; judged when all that its transaction did is known."""
 
-    step: Step
+    step: HistoryEntry
     run_id: str
     at_us: int
     limits: dict[str, tuple[int | None, int]]
@@ -118,7 +118,7 @@ class Replay:
         self._held: dict[str, set[str]] = defaultdict(set)  # and those it is about to send
         self._pending: _Admission | None = None
 
-    def take(self, step: Step) -> None:
+    def take(self, step: HistoryEntry) -> None:
         """Go on by one entry."""
         run_id = step.run_id
         if run_id is None:
@@ -169,7 +169,7 @@ class Replay:
             self.free += not pending.limits and not wrong
         self.wrong += wrong
 
-    def _admit(self, step: Step, run_id: str, counted: _Counted | None) -> None:
+    def _admit(self, step: HistoryEntry, run_id: str, counted: _Counted | None) -> None:
         self.finish()
         try:
             limits = {
@@ -201,7 +201,7 @@ class Replay:
         at = {"max_cost_per_task": 0, "max_tokens_per_task": 1}.get(limit)
         return None if at is None else self._runs.get(run_id, (0, 0))[at]
 
-    def _count_call(self, step: Step, run_id: str) -> None:
+    def _count_call(self, step: HistoryEntry, run_id: str) -> None:
         for scope in (run_id, *(one.run_id for one in step.above)):
             if step.phase == "held":
                 self._held[scope].add(step.attempt_id)
@@ -219,7 +219,7 @@ class Replay:
             run[0] -= counted.nano
             run[1] -= counted.tokens
 
-    def _count(self, step: Step, run_id: str) -> None:
+    def _count(self, step: HistoryEntry, run_id: str) -> None:
         self._forget(step.attempt_id)
         nano, leaves = step.nano or 0, None
         if step.phase == "void":
@@ -237,7 +237,7 @@ class Replay:
             window.put(step.attempt_id, nano, leaves)
 
 
-def _left_out(step: Step, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
+def _left_out(step: HistoryEntry, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
     """Yield a sentence for each limit of a run above that an admission was not held against."""
     for one in step.above:
         for limit, most in one.ceilings.items():

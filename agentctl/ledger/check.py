@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 from agentctl.budget.rules import Charge, Conclusion, Void, kind_of
 from agentctl.core.errors import StateError
-from agentctl.ledger.audit import NAMES, Above, Replay, Step
+from agentctl.ledger.audit import NAMES, HistoryEntry, Replay, RunCeilings
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Tick, translated
+from agentctl.ledger.database import Transaction, translate_errors
 from agentctl.ledger.errors import aside
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.locks import liveness
-from agentctl.ledger.miscount import Miscounted, standing_miscounts
+from agentctl.ledger.miscount import ModelMiscount, uncleared_miscounts
 from agentctl.ledger.spool import Spool, Spooled
-from agentctl.ledger.substitution import Substituted, standing
-from agentctl.ledger.sums import drifted, exact_sum, whole
+from agentctl.ledger.substitution import ModelSubstitute, uncleared_substitutes
+from agentctl.ledger.sums import exact_sum, find_drift, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
 _MOST_SAID = 100
@@ -105,7 +105,7 @@ class InDoubt(NamedTuple):
         return not self.living and (self.living is False or now is None or self.over_at <= now)
 
 
-class Overran(NamedTuple):
+class ModelOverrun(NamedTuple):
     """A model that cost more than its hold, so that its ceiling is held until somebody clears it."""
 
     provider: str
@@ -114,7 +114,7 @@ class Overran(NamedTuple):
     last_at: datetime
 
 
-class Unsettled(NamedTuple):
+class SpooledConclusion(NamedTuple):
     """One file of the spool, which the next run applies; ``problem`` says why it will not, and then nothing is known.
 
     ``kind`` is "charge", "doubt" or "void"; ``nano`` what the attempt came to, None without a price and in doubt.
@@ -129,7 +129,7 @@ class Unsettled(NamedTuple):
     problem: str = ""
 
 
-class Checked(NamedTuple):
+class LedgerCheck(NamedTuple):
     """What was found. ``there`` False: no ledger yet. ``wrong``: a sentence for each thing not to be believed.
 
     ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``recomputed`` charges were
@@ -152,10 +152,10 @@ class Checked(NamedTuple):
     expected_wall: datetime | None = None
     open: tuple[OpenHold, ...] = ()
     doubts: tuple[InDoubt, ...] = ()
-    overruns: tuple[Overran, ...] = ()
-    unsettled: tuple[Unsettled, ...] = ()
-    substitutes: tuple[Substituted, ...] = ()
-    miscounts: tuple[Miscounted, ...] = ()
+    overruns: tuple[ModelOverrun, ...] = ()
+    unsettled: tuple[SpooledConclusion, ...] = ()
+    substitutes: tuple[ModelSubstitute, ...] = ()
+    miscounts: tuple[ModelMiscount, ...] = ()
     wrong: tuple[str, ...] = ()
     wrong_count: int = 0
 
@@ -165,33 +165,33 @@ class Checked(NamedTuple):
         return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _WELL
 
 
-def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Checked:
+def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> LedgerCheck:
     """Read the whole book while others may write; nothing is changed. ``page`` rows are read in one view.
 
     Raises:
         StateError: it cannot be opened or read, is damaged, or is no ledger that this program knows.
     """
     clock = clock or system_clock()
-    with translated(path):
+    with translate_errors(path):
         try:
             path.stat()
         except FileNotFoundError:
-            return Checked(there=False)
-    with reading(path, clock) as tick:
-        if tick is None:
-            return Checked(there=False)
-        said = str(tick.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            return LedgerCheck(there=False)
+    with reading(path, clock) as tx:
+        if tx is None:
+            return LedgerCheck(there=False)
+        said = str(tx.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
         if said != "ok":
             raise StateError(
                 f"the ledger {path} is damaged: {' '.join(said.split())}",
                 hint=aside(path),
             )
-        names = [name for name in NAMES if tick.db.execute(_NAMES, (name,)).fetchone()]
-        most = tick.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
-        broken = tick.db.execute("PRAGMA foreign_key_check").fetchall()
-        above = _above(tick)
-        chains = tick.db.execute(_BROKEN_PATHS).fetchall()
-        differing = drifted(tick)
+        names = [name for name in NAMES if tx.db.execute(_NAMES, (name,)).fetchone()]
+        most = tx.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
+        broken = tx.db.execute("PRAGMA foreign_key_check").fetchall()
+        above = _above(tx)
+        chains = tx.db.execute(_BROKEN_PATHS).fetchall()
+        differing = find_drift(tx)
     wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
     wrong += [f"the path of run {run_id} is not the chain of its parents" for (run_id,) in chains]
     wrong += [f"the sub-total of {place} is not the sum of its attempts" for place in differing]
@@ -201,7 +201,7 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
     replay.finish()
     rows = _rows(path, clock, page)
     wrong += [*replay.wrong, *rows.wrong]
-    found = Checked(
+    found = LedgerCheck(
         attempts=rows.count,
         recomputed=rows.recomputed,
         not_recomputed=MappingProxyType(dict(rows.not_recomputed)),
@@ -214,25 +214,25 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Ch
     return _with_what_stands(found, path, clock)
 
 
-def _above(tick: Tick) -> dict[str, tuple[Above, ...]]:
+def _above(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     """Return the runs above each nested run, the nearest first, with their limits as they stand."""
-    found: dict[str, tuple[Above, ...]] = {}
-    for scope_id, above_id, nano, tokens, limits in tick.db.execute(_PATHS):
+    found: dict[str, tuple[RunCeilings, ...]] = {}
+    for scope_id, above_id, nano, tokens, limits in tx.db.execute(_PATHS):
         ceilings = {"max_cost_per_task": nano, "max_tokens_per_task": tokens, **json.loads(limits)}
         known = {name: most for name, most in ceilings.items() if most is not None}
-        found[scope_id] = (*found.get(scope_id, ()), Above(above_id, known))
+        found[scope_id] = (*found.get(scope_id, ()), RunCeilings(above_id, known))
     return found
 
 
-def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Step]:
+def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
     """Yield the entries up to ``most`` in order, ``size`` to a view: an entry never changes."""
     last = 0
     while True:
-        with reading(path, clock) as tick:
-            page = [] if tick is None else tick.db.execute(_STEPS, (last, most, size)).fetchall()
+        with reading(path, clock) as tx:
+            page = [] if tx is None else tx.db.execute(_STEPS, (last, most, size)).fetchall()
         if not page:
             return
-        yield from (Step(*row) for row in page)
+        yield from (HistoryEntry(*row) for row in page)
         last = page[-1][0]
 
 
@@ -263,8 +263,8 @@ def _rows(path: Path, clock: ReadClock, size: int) -> _Rows:
     """Return what all attempts say, ``size`` read in one view."""
     found, last = _Rows(), 0
     while True:
-        with reading(path, clock) as tick:
-            page = [] if tick is None else tick.db.execute(_ROWS, (last, size)).fetchall()
+        with reading(path, clock) as tx:
+            page = [] if tx is None else tx.db.execute(_ROWS, (last, size)).fetchall()
         if not page:
             return found
         for row in page:
@@ -277,16 +277,16 @@ def _said(state: tuple[object, ...]) -> str:
     return "nothing" if phase is None else f"{phase} at {nano} nano-dollars and {tokens} tokens"
 
 
-def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
+def _with_what_stands(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerCheck:
     owners = path.with_suffix(".owners")
-    with reading(path, clock) as tick:
-        if tick is None:
+    with reading(path, clock) as tx:
+        if tx is None:
             return found
-        held, doubts = tick.db.execute(_OPEN).fetchall(), tick.db.execute(_DOUBTS).fetchall()
-        overruns = tick.db.execute(_OVERRUNS).fetchall()
-        (expected_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
-        substitutes, miscounts = standing(tick), standing_miscounts(tick)
-        unsettled = tuple(_unsettled(tick, spooled) for spooled in Spool(path).read())
+        held, doubts = tx.db.execute(_OPEN).fetchall(), tx.db.execute(_DOUBTS).fetchall()
+        overruns = tx.db.execute(_OVERRUNS).fetchall()
+        (expected_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
+        substitutes, miscounts = uncleared_substitutes(tx), uncleared_miscounts(tx)
+        unsettled = tuple(_unsettled(tx, spooled) for spooled in Spool(path).read())
     owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}
@@ -300,9 +300,9 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
             )
         sums[run_id, provider, base_url, one.living] = one
     return found._replace(
-        now=as_datetime(tick.now_us),
-        wall=as_datetime(tick.wall_us),
-        expected_wall=as_datetime(max(expected_us or 0, tick.wall_us)),
+        now=as_datetime(tx.now_us),
+        wall=as_datetime(tx.wall_us),
+        expected_wall=as_datetime(max(expected_us or 0, tx.wall_us)),
         open=tuple(
             OpenHold(
                 attempt_id, run_id, phase, provider, model, nano, as_datetime(held_us), living[owner_id], pid, host
@@ -311,7 +311,7 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
         ),
         doubts=tuple(sums.values()),
         overruns=tuple(
-            Overran(provider, model, count, as_datetime(at_us)) for provider, model, count, at_us in overruns
+            ModelOverrun(provider, model, count, as_datetime(at_us)) for provider, model, count, at_us in overruns
         ),
         unsettled=unsettled,
         substitutes=substitutes,
@@ -319,19 +319,19 @@ def _with_what_stands(found: Checked, path: Path, clock: ReadClock) -> Checked:
     )
 
 
-def _unsettled(tick: Tick, spooled: Spooled) -> Unsettled:
-    found = Unsettled(spooled.attempt_id, spooled.path, problem=spooled.problem)
+def _unsettled(tx: Transaction, spooled: Spooled) -> SpooledConclusion:
+    found = SpooledConclusion(spooled.attempt_id, spooled.path, problem=spooled.problem)
     if spooled.conclusion is None:
         return found
     found = _amounts(found, spooled.conclusion)
-    row = tick.db.execute("SELECT run_id, phase FROM attempts WHERE id = ?", (spooled.attempt_id,)).fetchone()
+    row = tx.db.execute("SELECT run_id, phase FROM attempts WHERE id = ?", (spooled.attempt_id,)).fetchone()
     if row is None:
         return found._replace(problem="its attempt is not in this ledger")
     run_id, phase = row
     return found._replace(run_id=run_id, problem="its attempt was not sent" if phase in ("held", "kept") else "")
 
 
-def _amounts(found: Unsettled, conclusion: Conclusion) -> Unsettled:
+def _amounts(found: SpooledConclusion, conclusion: Conclusion) -> SpooledConclusion:
     found = found._replace(kind=kind_of(conclusion))
     match conclusion:
         case Charge():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 HOUR_US = 3600 * 1_000_000
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """Both clocks at one moment, in microseconds; ``boot_us`` counts suspend. An empty ``boot_id`` is unknown."""
 
     wall_us: int
@@ -20,7 +20,7 @@ class Reading(NamedTuple):
     boot_id: str
 
 
-ReadClock = Callable[[], Reading]
+ReadClock = Callable[[], ClockReading]
 
 
 def read_boot_id() -> str:
@@ -36,8 +36,8 @@ def system_clock() -> ReadClock:
     boot_id = read_boot_id()
     boot_clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-    def read() -> Reading:
-        return Reading(time.time_ns() // 1000, time.clock_gettime_ns(boot_clock) // 1000, boot_id)
+    def read() -> ClockReading:
+        return ClockReading(time.time_ns() // 1000, time.clock_gettime_ns(boot_clock) // 1000, boot_id)
 
     return read
 
@@ -56,7 +56,7 @@ class ClockRow(NamedTuple):
     highest_wall_us: int
 
 
-def advance(before: ClockRow | None, after: Reading) -> ClockRow:
+def advance(before: ClockRow | None, after: ClockReading) -> ClockRow:
     """Return the clock's row at ``after``, ``before`` being the row so far (None: a new ledger).
 
     Under one boot id time steps by the lesser of both clocks. Across boots only the wall clock is left, and it counts

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import translated
-from agentctl.ledger.errors import refuse_a_remnant
+from agentctl.ledger.database import translate_errors
+from agentctl.ledger.errors import refuse_remnant
 from agentctl.ledger.schema import schema_version
 
 
-class Condition(NamedTuple):
+class LedgerStatus(NamedTuple):
     """How the book fares. ``there`` False: the first run makes it. ``checked`` False: too long to check in time.
 
     ``damage`` is what the check found, "" for none. ``busy``: somebody was writing all the time. The last charge in
@@ -37,7 +37,7 @@ WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
 """
 
 
-def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
+def condition(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
     """Look at the ledger; nothing is written.
 
     ``patience_s`` bounds the check, and the wait for another's writing, each.
@@ -45,12 +45,12 @@ def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
     Raises:
         StateError: it cannot be opened, read or written, or is no ledger that this program knows.
     """
-    with translated(path):
-        refuse_a_remnant(path)
+    with translate_errors(path):
+        refuse_remnant(path)
         try:
             path.stat()
         except FileNotFoundError:
-            return Condition(there=False)
+            return LedgerStatus(there=False)
         address = f"{path.absolute().as_uri()}?mode=rw"
         # Several threads: the alarm that ends a long check interrupts from its own.
         with closing(
@@ -60,9 +60,9 @@ def condition(path: Path, *, patience_s: float = 1.0) -> Condition:
             version = schema_version(db, path)
             db.execute("ROLLBACK")
             if not version:
-                return Condition(there=False)
+                return LedgerStatus(there=False)
             last = db.execute(_LAST).fetchone()
-            found = Condition(there=True, busy=_is_busy(db))
+            found = LedgerStatus(there=True, busy=_is_busy(db))
             if last is not None:
                 ended_us, nano, provider, model = last
                 name = f"{provider}/{model}" if model else provider
@@ -82,7 +82,7 @@ def _is_busy(db: sqlite3.Connection) -> bool:
     return False
 
 
-def _checked(db: sqlite3.Connection, found: Condition, patience_s: float) -> Condition:
+def _checked(db: sqlite3.Connection, found: LedgerStatus, patience_s: float) -> LedgerStatus:
     alarm = threading.Timer(patience_s, db.interrupt)
     alarm.daemon = True
     alarm.start()

@@ -16,10 +16,10 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from agentctl.core.errors import LedgerGone, StateError
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.ledger.clock import ReadClock, read_time, system_clock
-from agentctl.ledger.errors import refuse_a_remnant, state_error
-from agentctl.ledger.errors import translated as translated  # its readers know it from here
-from agentctl.ledger.locks import turn
-from agentctl.ledger.place import MOVE, refuse_a_network
+from agentctl.ledger.errors import refuse_remnant, state_error
+from agentctl.ledger.errors import translate_errors as translate_errors  # its readers know it from here
+from agentctl.ledger.locks import queue_lock
+from agentctl.ledger.place import MOVE, refuse_network_disk
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ class CommitFailed(StateError):
     """A COMMIT failed: as a rule nothing was written, but after a crash it may stand all the same."""
 
 
-def known_by_its_id(deed: Callable[P, T]) -> Callable[P, T]:
+def retry_failed_commit(deed: Callable[P, T]) -> Callable[P, T]:
     """Do a deed once more when its COMMIT failed: it looks first what stands under its id, and answers by that."""
 
     @wraps(deed)
@@ -46,7 +46,7 @@ def known_by_its_id(deed: Callable[P, T]) -> Callable[P, T]:
     return done
 
 
-class Tick(NamedTuple):
+class Transaction(NamedTuple):
     """An open transaction: the connection, and the ledger's time in it."""
 
     db: sqlite3.Connection
@@ -54,7 +54,7 @@ class Tick(NamedTuple):
     wall_us: int
 
 
-class Store:
+class Database:
     """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
 
     ``patience_s`` is how long to queue behind our own processes, ``busy_s`` how long for another program's lock.
@@ -69,8 +69,8 @@ class Store:
         self._patience_s, self._busy_s = patience_s, busy_s
         self._mutex = threading.Lock()
         self._pid = os.getpid()
-        with translated(path):
-            refuse_a_network(path)
+        with translate_errors(path):
+            refuse_network_disk(path)
             make_folder(path.parent)
             self._db = self._opened()
             self._files = self._identities()
@@ -80,7 +80,7 @@ class Store:
         if self._size():
             return self._connected(self._turn())
         with self._turn():
-            refuse_a_remnant(self.path)
+            refuse_remnant(self.path)
             if self._size() is None:  # else another one has made it
                 self._create()
             return self._connected(nullcontext())
@@ -96,7 +96,7 @@ class Store:
     def _turn(self, patience_s: float | None = None) -> AbstractContextManager[None]:
         patience_s = self._patience_s if patience_s is None else patience_s
         like = self.path if self._size() is not None else None
-        return turn(self.path.with_suffix(".queue"), patience_s=patience_s, like=like)
+        return queue_lock(self.path.with_suffix(".queue"), patience_s=patience_s, like=like)
 
     def _size(self) -> int | None:
         """Return the file's size, None if there is none, without opening it: closing would end SQLite's own locks."""
@@ -178,7 +178,7 @@ class Store:
             )
 
     @contextmanager
-    def write(self, *, soon: bool = False) -> Iterator[Tick]:
+    def write(self, *, soon: bool = False) -> Iterator[Transaction]:
         """Queue, begin, tell the time, and commit; any exception rolls back.
 
         ``soon``: report a queue that does not move as early as another program's lock, for callers that try again.
@@ -190,7 +190,7 @@ class Store:
         """
         self._refuse_after_a_fork()
         patience_s = min(self._busy_s, self._patience_s) if soon else None
-        with self._mutex, translated(self.path):
+        with self._mutex, translate_errors(self.path):
             self._refuse_other_files()  # before a queue is made where there is no ledger any more
             with self._turn(patience_s):
                 self._db.execute("BEGIN IMMEDIATE")
@@ -217,7 +217,7 @@ class Store:
         with suppress(sqlite3.Error):
             self._db.execute("ROLLBACK")
 
-    def _tick(self) -> Tick:
+    def _tick(self) -> Transaction:
         row = read_time(self._db, self._clock)
         self._db.execute(
             "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id, highest_wall_us) VALUES (1, ?, ?, ?, ?, ?)"
@@ -225,18 +225,18 @@ class Store:
             " boot_us = excluded.boot_us, boot_id = excluded.boot_id, highest_wall_us = excluded.highest_wall_us",
             row,
         )
-        return Tick(self._db, row.now_us, row.wall_us)
+        return Transaction(self._db, row.now_us, row.wall_us)
 
     @contextmanager
-    def read(self) -> Iterator[Tick]:
+    def read(self) -> Iterator[Transaction]:
         """Give a consistent view; the ledger's time is told but not moved."""
         self._refuse_after_a_fork()
-        with self._mutex, translated(self.path):
+        with self._mutex, translate_errors(self.path):
             self._db.execute("BEGIN")
             try:
                 self._refuse_another_schema()
                 row = read_time(self._db, self._clock)
-                yield Tick(self._db, row.now_us, row.wall_us)
+                yield Transaction(self._db, row.now_us, row.wall_us)
             finally:
                 self._db.execute("ROLLBACK")
 

@@ -110,7 +110,7 @@ def aside(path: Path) -> str:
     return f"keep it, moved aside, and start a new ledger: {'; '.join(moves)}"
 
 
-def refuse_a_remnant(path: Path) -> None:
+def refuse_remnant(path: Path) -> None:
     """Refuse a ledger that is empty or gone while what lies beside it shows that it was used.
 
     To be asked before SQLite looks at it, which takes it for a new one and removes the log.
@@ -143,7 +143,7 @@ def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system say into one sentence with its cure."""
     try:
         yield

@@ -12,9 +12,9 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import attempts as rows
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.database import Tick
-from agentctl.ledger.matching import Tried, match
-from agentctl.ledger.reconcile import Correction, Left, Reconciled, opened, reasons_to_wait
+from agentctl.ledger.database import Transaction
+from agentctl.ledger.matching import SentAttempt, match
+from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciled, opened, reasons_to_wait
 from agentctl.ledger.usage_export import ExportRow
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
@@ -64,64 +64,68 @@ def reconcile_export(
     Raises:
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tick:
-        if tick is None:
+    with opened(path, clock=clock, dry_run=dry_run) as tx:
+        if tx is None:
             return Reconciled(unused=len(export))
-        sent = _sent(tick, export)
+        sent = _sent(tx, export)
         open_now = {one.id: one for one in sent.values() if one.phase in ("doubt", "sent") or one.by_hand}
         deadlines = ((one.id, one.owner_id, one.deadline_us) for one in open_now.values())
-        waiting = reasons_to_wait(tick, path, deadlines)
+        waiting = reasons_to_wait(tx, path, deadlines)
         tried = [_tried(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
         matched = match(export, tried)
         done: list[Correction] = []
-        left = [Left(one.id, one.run_id, waiting[one.id]) for one in open_now.values() if one.id in waiting]
-        left += [Left(name, sent[name].run_id, why) for name, why in matched.left.items() if not sent[name].by_hand]
+        left = [LeftInDoubt(one.id, one.run_id, waiting[one.id]) for one in open_now.values() if one.id in waiting]
+        left += [
+            LeftInDoubt(name, sent[name].run_id, why) for name, why in matched.left.items() if not sent[name].by_hand
+        ]
         for attempt_id, line in matched.found.items():
             one = sent[attempt_id]
             nano = 0 if line is None else _cost(line, one.prices)
             if nano is None:
-                left.append(Left(one.id, one.run_id, f"line {line.line if line else 0} has no cost to be believed"))
+                left.append(
+                    LeftInDoubt(one.id, one.run_id, f"line {line.line if line else 0} has no cost to be believed")
+                )
             elif only is None or one.id in only:
                 above = one.hold_nano is not None and nano > one.hold_nano
                 done.append(Correction(one.id, one.run_id, one.provider, one.model, one.nano, nano, above))
                 if not dry_run:
-                    _write(tick, one, line, nano, who=who)
+                    _write(tx, one, line, nano, who=who)
         return Reconciled(tuple(done), tuple(left), matched.unused)
 
 
-def _sent(tick: Tick, export: Sequence[ExportRow]) -> Mapping[str, _Sent]:
+def _sent(tx: Transaction, export: Sequence[ExportRow]) -> Mapping[str, _Sent]:
     """Return the attempts that the export can be about, and the others beside them in time."""
     times = [at for row in export for at in (row.since_us, row.until_us) if at is not None]
     span = (min(times, default=0) - _AROUND_US, max(times, default=0) + _AROUND_US)
     providers, named = {row.provider for row in export}, {row.attempt_id for row in export}
-    found = map(_Sent._make, tick.db.execute(_SENT, span))
+    found = map(_Sent._make, tx.db.execute(_SENT, span))
     return {one.id: one for one in found if one.provider in providers or one.id in named}
 
 
-def _tried(one: _Sent, *, uncertain: bool) -> Tried:
+def _tried(one: _Sent, *, uncertain: bool) -> SentAttempt:
     until_us = one.sent_us + one.length_us
-    return Tried(
+    return SentAttempt(
         one.id, one.provider, one.model, one.sent_us, until_us, uncertain, one.input, one.output, one.hold_nano
     )
 
 
-def _write(tick: Tick, one: _Sent, line: ExportRow | None, nano: int, *, who: str) -> None:
+def _write(tx: Transaction, one: _Sent, line: ExportRow | None, nano: int, *, who: str) -> None:
     if line is None:
-        rows.correct(tick, one.id, nano, 0, by="export", reason=f"not in the provider's export: {who}")
+        rows.correct(tx, one.id, nano, 0, by="export", reason=f"not in the provider's export: {who}")
         return
     known = line.input is not None and line.output is not None
     tokens = (line.input or 0) + (line.output or 0) if known else one.tokens
-    rows.correct(tick, one.id, nano, tokens, by="export", reason=f"line {line.line} of the provider's export: {who}")
+    rows.correct(tx, one.id, nano, tokens, by="export", reason=f"line {line.line} of the provider's export: {who}")
     if known:
-        tick.db.execute(
+        tx.db.execute(
             "UPDATE attempts SET input_tokens = ?, cached_input_tokens = ?, cache_write_tokens = ?, output_tokens = ?,"
             " reasoning_tokens = ? WHERE id = ?",
             (line.input, line.cached, line.cache_write, line.output, line.reasoning, one.id),
         )
-    row = rows.attempt(tick, one.id)
+    row = rows.attempt(tx, one.id)
     charge = Charge(Usage(line.input or 0, line.output or 0) if known else Usage(tokens), nano)
     if row.is_exceeded_by(charge):
-        rows.overran(tick, one.id, row, charge)
+        rows.record_overrun(tx, one.id, row, charge)
 
 
 def _cost(line: ExportRow, prices: str | None) -> int | None:

@@ -10,20 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from agentctl.budget.rules import Ask, Room, Wait, Worst, ceiling_of
+from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, ceiling_of
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import Price
 from agentctl.ledger import runs as nesting
 from agentctl.ledger import substitution
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Tick, translated
-from agentctl.ledger.errors import refuse_a_remnant
+from agentctl.ledger.database import Transaction, translate_errors
+from agentctl.ledger.errors import refuse_remnant
 from agentctl.ledger.inspection import tick_of
-from agentctl.ledger.likeness import Likeness, likeness
+from agentctl.ledger.likeness import RunStatistics, likeness
 from agentctl.ledger.locks import liveness
-from agentctl.ledger.provider_health import broke_its_clamp, provider_health
-from agentctl.ledger.reserve import judge_by_count, timed
+from agentctl.ledger.provider_health import provider_health, uncleared_overrun
+from agentctl.ledger.reserve import add_free_time, judge_by_count
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums_ import limits_of
 from agentctl.ledger.transactions import PAUSE_S
@@ -31,7 +31,7 @@ from agentctl.ledger.transactions import PAUSE_S
 T = TypeVar("T")
 
 
-class Outlook(NamedTuple):
+class Forecast(NamedTuple):
     """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls.
 
     ``price`` is what it would be held at: that of a model that has answered in its place, if that is dearer.
@@ -39,15 +39,15 @@ class Outlook(NamedTuple):
     """
 
     as_of: datetime
-    rooms: tuple[Room, ...]
-    answer: Worst | Wait | Verdict
+    rooms: tuple[LimitState, ...]
+    answer: WorstCase | Wait | Verdict
     rest_s: float
-    alike: Likeness
+    alike: RunStatistics
     price: Price | None
     input_bound: int = 0
 
 
-def outlook(
+def forecast_first_call(
     path: Path,
     ask: Ask,
     limits: CostLimit,
@@ -56,7 +56,7 @@ def outlook(
     parent: Parent | None = None,
     clock: ReadClock | None = None,
     pause_s: float = PAUSE_S,
-) -> Outlook:
+) -> Forecast:
     """Return how ``ask``, the first of a run with these limits, would be answered; no ledger yet is an empty one.
 
     ``parent`` is the run that it would belong to, if any. Holds of processes that died unseen still count here; a real
@@ -70,61 +70,61 @@ def outlook(
     """
     owners = path.with_suffix(".owners")
 
-    def look(tick: Tick) -> Outlook:
-        alike = likeness(tick, ask.facts, agent) if ask.facts.metered else Likeness()
+    def look(tx: Transaction) -> Forecast:
+        alike = likeness(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
         if parent is not None:
-            refused = nesting.refusal(tick, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
+            refused = nesting.refusal(tx, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
             if refused is not None:
                 raise refused
-        _open_unseen(tick, ask, limits, parent)
-        wanted = substitution.at_dearest_price(tick, ask) if ask.facts.metered else ask
+        _open_unseen(tx, ask, limits, parent)
+        wanted = substitution.at_dearest_price(tx, ask) if ask.facts.metered else ask
         price = wanted.facts.price
-        rooms, rest = limits_of(tick, ask), 0.0
+        rooms, rest = limits_of(tx, ask), 0.0
         nesting.refuse_the_unbounded(wanted, rooms)
         if ask.facts.metered:
-            health = provider_health(tick, wanted.facts, pause_s=pause_s)
+            health = provider_health(tx, wanted.facts, pause_s=pause_s)
             if health is not True:
                 wanted = replace(wanted, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
-        seen = broke_its_clamp(tick, ask)
+        seen = uncleared_overrun(tx, ask)
         wanted = replace(wanted, seen=seen)
-        wanted, answer, _, _ = judge_by_count(tick, wanted, rooms, None, at_ceiling=seen is not None)
+        wanted, answer, _, _ = judge_by_count(tx, wanted, rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
-            answer = timed(tick, wanted, answer)
+            answer = add_free_time(tx, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
-            answer = replace(answer, verdict=timed(tick, wanted, answer.verdict))
-        return Outlook(as_datetime(tick.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
+            answer = replace(answer, verdict=add_free_time(tx, wanted, answer.verdict))
+        return Forecast(as_datetime(tx.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
 
     return _as_it_lies(path, look, clock or system_clock())
 
 
-def _open_unseen(tick: Tick, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
+def _open_unseen(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
     """Open the run in tables of this connection alone, which hide the ledger's own: the sums find it there.
 
     Beside it stand the runs above it, and what is below those.
     """
     above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
     run_id, parent_id = ask.run_id, "" if parent is None else parent.run_id
-    tick.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
+    tx.db.execute(f"CREATE TEMP TABLE unseen AS SELECT * FROM scopes WHERE id IN {above}", (parent_id,))  # noqa: S608
     below = f"SELECT scope_id, above_id, depth FROM scope_paths WHERE above_id IN {above}"  # noqa: S608 - our own names
     own = "SELECT ?2, above_id, depth + 1 FROM scope_paths WHERE scope_id = ?1 UNION ALL SELECT ?2, ?2, 0"
-    tick.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", (parent_id, run_id))
+    tx.db.execute(f"CREATE TEMP TABLE unseen_paths AS {below} UNION ALL {own}", (parent_id, run_id))
     for name, unseen in (("scopes", "unseen"), ("scope_paths", "unseen_paths")):
-        tick.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
-        tick.db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM temp.{unseen}")  # noqa: S608 - our own names
-    tick.db.execute(
+        tx.db.execute(f"DROP VIEW IF EXISTS temp.{name}")  # of an older schema
+        tx.db.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM temp.{unseen}")  # noqa: S608 - our own names
+    tx.db.execute(
         "INSERT INTO temp.scopes (id, kind, limit_nano, limit_tokens, limits, opened_us)"
         " VALUES (?, 'run', ?, ?, '{}', ?)",
-        (run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tick.now_us),
+        (run_id, ceiling_of(limits, "max_cost_per_task"), limits.max_tokens_per_task, tx.now_us),
     )
 
 
-def _as_it_lies(path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+def _as_it_lies(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
     """Read without a trace. A reader joins a write-ahead log where there is one, else it would make one: then the
     file is read by itself, and again if somebody wrote meanwhile.
     """
-    with translated(path):
-        refuse_a_remnant(path)
+    with translate_errors(path):
+        refuse_remnant(path)
         before = _stamp(path)
         if before is None:
             return _empty(look, clock)
@@ -154,7 +154,7 @@ def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size, log
 
 
-def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadClock) -> T:
+def _opened(address: str, path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
     with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
         db.execute("PRAGMA temp_store=MEMORY")
         db.execute("BEGIN")  # one view: another process may be making the ledger
@@ -164,6 +164,6 @@ def _opened(address: str, path: Path, look: Callable[[Tick], T], clock: ReadCloc
     return _empty(look, clock)
 
 
-def _empty(look: Callable[[Tick], T], clock: ReadClock) -> T:
+def _empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
         return look(tick_of(db, len(MIGRATIONS), clock))

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums import exact_sum, whole
-from agentctl.ledger.zone import Zone
+from agentctl.ledger.zone import TimeZone
 
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
 LABEL = "label:"
@@ -20,7 +20,7 @@ SLOT_S = 300  # all clocks that are in use change at a multiple of it, so no slo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sums:
+class CostSums:
     """Calls, tokens and nano-dollars. ``known_nano`` is charged; ``unknown_calls`` are settled or in doubt, and nobody
     knows at what price. ``cached_input_tokens`` are included in ``input_tokens``.
     """
@@ -45,12 +45,12 @@ class Sums:
         return self.known_nano + self.in_doubt_nano
 
 
-_FIGURES = tuple(Sums.__dataclass_fields__)
+_FIGURES = tuple(CostSums.__dataclass_fields__)
 _KNOWN, _IN_DOUBT = _FIGURES.index("known_nano"), _FIGURES.index("in_doubt_nano")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostRow(Sums):
+class CostRow(CostSums):
     """One group's sums; what it is not grouped by is None. ``hour`` and ``day`` are when they began.
 
     ``answered_models`` are those that answered in the place of ``model``, at another price.
@@ -79,7 +79,7 @@ _KEYS = tuple(name for name in CostRow.__dataclass_fields__ if name not in (*_FI
 R = TypeVar("R", bound=CostRow)
 
 
-class Added(NamedTuple):
+class GroupTotals(NamedTuple):
     """Figures added up: by group (each with its last time in the end), and in the slots of the window."""
 
     groups: Mapping[tuple[Any, ...], list[int]]
@@ -96,11 +96,11 @@ class Added(NamedTuple):
         return tuple(_sorted([_row(kind, key, group) for key, group in self.groups.items()], by))
 
 
-class Folded(NamedTuple):
+class WindowTotals(NamedTuple):
     """What a window comes to; ``runs`` is how many had a part in it."""
 
     rows: tuple[CostRow, ...]
-    total: Sums
+    total: CostSums
     runs: int
     slots: tuple[Slot, ...]
 
@@ -146,35 +146,37 @@ JOIN scopes AS s ON s.id = a.run_id
 _ANSWERS = {of: _ANSWER.replace("{source}", source) for of, source in (("all", OF_ALL), ("one", OF_ONE))}
 
 
-def sums(tick: Tick, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
+def sums(tx: Transaction, values: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
     """Yield a row for each run, provider, model, purpose and slot of a ``window``."""
-    for *head, agent, labels in tick.db.execute(SQL["all" if values["run"] is None else "one"], values):
+    for *head, agent, labels in tx.db.execute(SQL["all" if values["run"] is None else "one"], values):
         named, halves = head[:_BEFORE_AMOUNTS], head[_BEFORE_AMOUNTS:]
         yield (*named, *map(whole, halves[::2], halves[1::2]), agent, labels)
 
 
-def window(tick: Tick, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None) -> Mapping[str, object]:
+def window(
+    tx: Transaction, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None
+) -> Mapping[str, object]:
     """Return the values that the queries of a window take; the bounds are the ledger's own time."""
-    values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tick.now_us}
-    return values | {"ahead": tick.wall_us - tick.now_us, "slot": SLOT_S * 1_000_000}
+    values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tx.now_us}
+    return values | {"ahead": tx.wall_us - tx.now_us, "slot": SLOT_S * 1_000_000}
 
 
 def fold(
-    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: Zone
-) -> Folded:
+    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: TimeZone
+) -> WindowTotals:
     """Add up the rows of ``sums`` that carry all ``labels``, in groups of ``by`` (of GROUPS, or ``label:NAME``)."""
     added = add_up(rows, by=by, labels=labels, zone=zone)
-    total = Sums(**dict(zip(_FIGURES, added.total, strict=False)))
-    return Folded(added.rows(CostRow, by), total, added.runs, added.slots)
+    total = CostSums(**dict(zip(_FIGURES, added.total, strict=False)))
+    return WindowTotals(added.rows(CostRow, by), total, added.runs, added.slots)
 
 
 def add_up(
-    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: Zone
-) -> Added:
+    rows: Iterable[tuple[Any, ...]], *, by: tuple[str, ...], labels: tuple[tuple[str, str], ...], zone: TimeZone
+) -> GroupTotals:
     """Add up the figures of rows that carry all ``labels``.
 
     A row is what ``sums`` yields: run, provider, model, purpose, slot, last time, the figures, agent, labels as JSON.
-    The figures begin with those of ``Sums``.
+    The figures begin with those of ``CostSums``.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
     slots: dict[int, int] = {}
@@ -193,24 +195,24 @@ def add_up(
         for at, figure in enumerate(figures):
             group[at] += figure
         group[-1] = max(group[-1], last_us)
-    return Added(groups, tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())), len(runs))
+    return GroupTotals(groups, tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())), len(runs))
 
 
 def with_answers(
-    tick: Tick,
+    tx: Transaction,
     rows: tuple[R, ...],
     window: Mapping[str, object],
     *,
     by: tuple[str, ...],
     labels: tuple[tuple[str, str], ...],
-    zone: Zone,
+    zone: TimeZone,
 ) -> tuple[R, ...]:
     """Return the rows of a window, where they are by model with those that answered in the place of each."""
-    if "model" not in by or not tick.db.execute("SELECT EXISTS (SELECT 1 FROM substitutes)").fetchone()[0]:
+    if "model" not in by or not tx.db.execute("SELECT EXISTS (SELECT 1 FROM substitutes)").fetchone()[0]:
         return rows
     named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
     key_of, answers = _keys(frozenset(by), zone), dict[tuple[Any, ...], set[str]]()
-    found = tick.db.execute(_ANSWERS["all" if window["run"] is None else "one"], window)
+    found = tx.db.execute(_ANSWERS["all" if window["run"] is None else "one"], window)
     for run_id, provider, model, purpose, slot, answered, agent, written in found:
         if has_labels(written, labels):
             own = _labels(written) if named else {}
@@ -238,7 +240,7 @@ def _slot_at(slot: int) -> datetime:
     return as_datetime(slot * SLOT_S * 1_000_000)
 
 
-def _keys(by: frozenset[str], zone: Zone) -> Callable[..., tuple[Any, ...]]:
+def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
     """Return what tells the hour, day, run, agent, provider, model and purpose by which a row is grouped."""
     times = tuple(
         (lambda slot, begins=begins: begins(_slot_at(slot))) if word in by else None

@@ -9,22 +9,22 @@ from pathlib import Path
 
 from agentctl.ledger.clock import ReadClock, read_time
 from agentctl.ledger.compatibility import add_views
-from agentctl.ledger.database import Tick
-from agentctl.ledger.errors import refuse_a_remnant, translated
+from agentctl.ledger.database import Transaction
+from agentctl.ledger.errors import refuse_remnant, translate_errors
 from agentctl.ledger.schema import MIGRATIONS, schema_version
 
 _CANNOT_JOIN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 @contextmanager
-def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
+def reading(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
     """Open read-only, for one consistent view; None where there is no ledger yet.
 
     Raises:
         StateError: the file is damaged, foreign, newer than this program, or rebuilt without its version.
     """
-    with translated(path):
-        refuse_a_remnant(path)
+    with translate_errors(path):
+        refuse_remnant(path)
         try:
             path.stat()
         except FileNotFoundError:
@@ -39,12 +39,12 @@ def reading(path: Path, clock: ReadClock) -> Iterator[Tick | None]:
             yield tick_of(db, version, clock)
 
 
-def tick_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Tick:
+def tick_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Transaction:
     """Return a view of a ledger of schema ``version`` by the names of this schema; a transaction is open."""
     if version < len(MIGRATIONS):
         add_views(db)
     row = read_time(db, clock)
-    return Tick(db, row.now_us, row.wall_us)
+    return Transaction(db, row.now_us, row.wall_us)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, Room, Worst, worst_case
+from agentctl.budget.rules import Ask, LimitState, WorstCase, worst_case
 from agentctl.core.limits import WINDOWS
 from agentctl.ledger import attempts as rows
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums_ import path_of
 
 
-class Kept(NamedTuple):
+class ReserveRow(NamedTuple):
     """A kept amount: nano-dollars (None: price unknown) and tokens; no id: not in the ledger yet.
 
     ``counts_in`` are the runs in whose limits another run's counts.
@@ -26,27 +26,27 @@ class Kept(NamedTuple):
     counts_in: frozenset[str] = frozenset()
 
 
-def kept_of(tick: Tick, run_id: str) -> Kept | None:
+def reserve_of(tx: Transaction, run_id: str) -> ReserveRow | None:
     """Return what a run keeps, if anything."""
-    row = tick.db.execute(
+    row = tx.db.execute(
         "SELECT id, nano, tokens FROM attempts WHERE run_id = ? AND phase = 'kept'", (run_id,)
     ).fetchone()
-    return None if row is None else Kept(*row)
+    return None if row is None else ReserveRow(*row)
 
 
-def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
+def reserves_of_others(tx: Transaction, run_id: str) -> tuple[ReserveRow, ...]:
     """Return what other runs keep in a limit of this run: in dollars, or below the same run; the youngest first.
 
     Not what a run above keeps: like the run's own, that is not given up for a turn.
     """
-    found = tick.db.execute(
+    found = tx.db.execute(
         "SELECT id, nano, tokens, run_id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
         " ORDER BY held_us DESC, id",
         (run_id,),
     ).fetchall()
-    above = {scope.id for scope in path_of(tick, run_id)}
+    above = {scope.id for scope in path_of(tx, run_id)}
     others = (
-        Kept(attempt_id, nano, tokens, frozenset(scope.id for scope in path_of(tick, other)))
+        ReserveRow(attempt_id, nano, tokens, frozenset(scope.id for scope in path_of(tx, other)))
         for attempt_id, nano, tokens, other in found
     )
     return tuple(
@@ -56,17 +56,17 @@ def of_others(tick: Tick, run_id: str) -> tuple[Kept, ...]:
     )
 
 
-def counting_in(others: Iterable[Kept], rooms: Iterable[Room]) -> tuple[Kept, ...]:
+def counting_in(others: Iterable[ReserveRow], rooms: Iterable[LimitState]) -> tuple[ReserveRow, ...]:
     """Return those that count in one of ``rooms``."""
     rooms = tuple(rooms)
     return tuple(one for one in others if any(_counts(one, room) for room in rooms))
 
 
-def _counts(one: Kept, room: Room) -> bool:
+def _counts(one: ReserveRow, room: LimitState) -> bool:
     return room.limit in WINDOWS or room.run_id in one.counts_in
 
 
-def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
+def sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...]:
     """Return what may be kept beside the hold asked for, the best first.
 
     What a run keeps already it does not give up for a turn; what it never kept is no reason to refuse one.
@@ -74,55 +74,63 @@ def sizes(ask: Ask, own: Kept | None) -> tuple[Kept | None, ...]:
     if ask.keep is None or not ask.keep.output or ask.purpose == "answer":
         return (None,)
     worst = _worst(ask)
-    wanted = Kept("" if own is None else own.id, worst.nano, worst.tokens)
+    wanted = ReserveRow("" if own is None else own.id, worst.nano, worst.tokens)
     if own is None:
         return wanted, None
     grows = wanted.tokens > own.tokens or (wanted.nano or 0) > (own.nano or 0)
     return (wanted, own) if grows else (wanted,)
 
 
-def _worst(ask: Ask) -> Worst:
+def _worst(ask: Ask) -> WorstCase:
     if ask.keep is None:
-        return Worst(0, 0, 0)
+        return WorstCase(0, 0, 0)
     return worst_case(replace(ask, input_bound=ask.keep.input_bound), ask.keep.output)
 
 
-def without(limits: tuple[Room, ...], own: Kept | None) -> tuple[Room, ...]:
+def without(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tuple[LimitState, ...]:
     """Return the limits as they stand without what the run itself keeps."""
     return limits if own is None else tuple(_less(room, own.nano or 0, own.tokens) for room in limits)
 
 
-def freed(limits: tuple[Room, ...], others: Iterable[Kept]) -> tuple[Room, ...]:
+def freed(limits: tuple[LimitState, ...], others: Iterable[ReserveRow]) -> tuple[LimitState, ...]:
     """Return the limits as they stand without what other runs keep: each counts in the windows and above its run."""
     for one in others:
         limits = tuple(_less(room, one.nano or 0, one.tokens) if _counts(one, room) else room for room in limits)
     return limits
 
 
-def beside(limits: tuple[Room, ...], kept: Kept | None) -> tuple[Room, ...]:
+def beside(limits: tuple[LimitState, ...], kept: ReserveRow | None) -> tuple[LimitState, ...]:
     """Return the limits as they stand with a kept amount in them."""
     return limits if kept is None else tuple(_less(room, -(kept.nano or 0), -kept.tokens) for room in limits)
 
 
-def _less(room: Room, nano: int, tokens: int) -> Room:
+def _less(room: LimitState, nano: int, tokens: int) -> LimitState:
     part = {"nano_usd": nano, "tokens": tokens, "calls": 0}[room.unit]
     return replace(room, amounts=room.amounts._replace(held=room.amounts.held - part))
 
 
-def put(tick: Tick, ask: Ask, own: Kept | None, kept: Kept | None, limits: tuple[Room, ...], *, owner_id: str) -> None:
+def put(
+    tx: Transaction,
+    ask: Ask,
+    own: ReserveRow | None,
+    kept: ReserveRow | None,
+    limits: tuple[LimitState, ...],
+    *,
+    owner_id: str,
+) -> None:
     """Let ``kept`` be what the run keeps from here on; ``limits`` are those without it."""
     if own == kept or ask.keep is None:
         if own is not None and kept is None:
-            rows.void(tick, own.id, "nothing is kept any more")
+            rows.void(tx, own.id, "nothing is kept any more")
         return
     if kept is None:
         if own is not None:
-            rows.void(tick, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
+            rows.void(tx, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
         return
     worst = _worst(ask)
     if own is None:
         new_id = os.urandom(16).hex()  # one that was dropped does not come back
         asked = replace(ask, attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
-        rows.insert(tick, asked, worst, limits, owner_id=owner_id, deadline_us=tick.now_us, phase="kept")
+        rows.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
         return
-    rows.resize(tick, own.id, ask.keep, worst, limits)
+    rows.resize(tx, own.id, ask.keep, worst, limits)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from agentctl.core.pricing import ModelFacts
 from agentctl.ledger.attempts import plain
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums import exact_sum, whole
 
 DAYS = 90
@@ -38,7 +38,7 @@ class Percentiles(NamedTuple):
     p90: int
 
 
-class Likeness(NamedTuple):
+class RunStatistics(NamedTuple):
     """The finished runs of the same agent and model in the last 90 days: nano-dollars and tokens, in doubt included.
 
     None where fewer than five are known.
@@ -49,18 +49,18 @@ class Likeness(NamedTuple):
     tokens: Percentiles | None = None
 
 
-def likeness(tick: Tick, facts: ModelFacts, agent: str) -> Likeness:
+def likeness(tx: Transaction, facts: ModelFacts, agent: str) -> RunStatistics:
     """Return what the runs of ``agent`` with this model came to, of the latest calls in the book."""
     wanted = {
         "provider": plain(facts.provider),
         "model": None if facts.model is None else plain(facts.model),
         "agent": plain(agent),
-        "since": tick.now_us - DAYS * 86_400 * 1_000_000,
+        "since": tx.now_us - DAYS * 86_400 * 1_000_000,
         "calls": _MOST_CALLS,
         "runs": _MOST_RUNS,
     }
-    found = tick.db.execute(_SQL, wanted).fetchall()
-    return Likeness(
+    found = tx.db.execute(_SQL, wanted).fetchall()
+    return RunStatistics(
         len(found),
         percentiles([whole(*nano) for unknown, *nano, _, _ in found if not unknown]),
         percentiles([whole(*tokens) for _, _, _, *tokens in found]),

@@ -30,7 +30,7 @@ def _let_go(fd: int) -> None:
     os.close(fd)
 
 
-class Alive:
+class OwnerLock:
     """This process's own lock: while it is held, the owner lives, whatever its pid says.
 
     As root, the lock belongs to the owner of ``ledger``, so that the user can see later whether root's run has ended.
@@ -138,7 +138,7 @@ def _is_listed_as_held(path: Path) -> bool:
 
 
 @contextmanager
-def turn(path: Path, *, patience_s: float = 30.0, like: Path | None = None) -> Iterator[None]:
+def queue_lock(path: Path, *, patience_s: float = 30.0, like: Path | None = None) -> Iterator[None]:
     """Queue on a lock file before writing; the kernel wakes those who wait in order, nobody polls.
 
     As root the file belongs to the owner of ``like``, by default of its folder.

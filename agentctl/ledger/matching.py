@@ -16,7 +16,7 @@ from agentctl.ledger.usage_export import ExportRow
 _SLACK_US = 5 * 1_000_000  # two clocks are never quite the same
 
 
-class Tried(NamedTuple):
+class SentAttempt(NamedTuple):
     """An attempt that was sent, from then to its deadline by the wall clock, in microseconds.
 
     ``uncertain``: it may be settled by an export. ``input`` and ``output`` are the tokens of one that was settled by
@@ -34,7 +34,7 @@ class Tried(NamedTuple):
     most_nano: int | None
 
 
-class Matched(NamedTuple):
+class ExportMatch(NamedTuple):
     """What belongs together: an attempt's line, None where an export that covers its time does not have it.
 
     ``left`` says why of attempts that stay as they are; ``unused`` lines are no call that this ledger knows.
@@ -51,7 +51,7 @@ def base(model: str) -> str:
     return re.sub(r"-(\d{4}-\d{2}-\d{2}|\d{8}|latest)$", "", name)
 
 
-def match(rows: Sequence[ExportRow], attempts: Sequence[Tried]) -> Matched:
+def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportMatch:
     """Match the lines of an export with the attempts that it can be about."""
     known = {attempt.id for attempt in attempts}
     times_named = Counter(row.attempt_id for row in rows if row.attempt_id in known)
@@ -68,7 +68,7 @@ def match(rows: Sequence[ExportRow], attempts: Sequence[Tried]) -> Matched:
     settled = _settled_lines(rest, others)
     used = set(settled.values())
     places = _Lines([row for row in rest if row.line not in used])
-    claims: dict[int, list[Tried]] = defaultdict(list)
+    claims: dict[int, list[SentAttempt]] = defaultdict(list)
     near = {attempt.id: places.near(attempt) for attempt in others if attempt.id not in settled}
     for attempt in (one for one in others if one.id in near):
         for row in near[attempt.id]:
@@ -85,14 +85,14 @@ def match(rows: Sequence[ExportRow], attempts: Sequence[Tried]) -> Matched:
             found[attempt.id] = mine[0] if mine else None
     taken = {row.line for row in found.values() if row is not None}
     taken |= used
-    return Matched(found, left, sum(row.line not in taken and row.attempt_id not in known for row in rows))
+    return ExportMatch(found, left, sum(row.line not in taken and row.attempt_id not in known for row in rows))
 
 
 def _why_not(
-    attempt: Tried,
+    attempt: SentAttempt,
     near: Sequence[ExportRow],
     mine: Sequence[ExportRow],
-    claims: dict[int, list[Tried]],
+    claims: dict[int, list[SentAttempt]],
     covered: Sequence[tuple[int, int]],
     *,
     knows_us: bool,
@@ -119,7 +119,7 @@ def _why_not(
     return ""
 
 
-def _settled_lines(rows: Iterable[ExportRow], attempts: Iterable[Tried]) -> dict[str, int]:
+def _settled_lines(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -> dict[str, int]:
     """Return the lines of attempts that usage has settled: the same tokens, in their time."""
     alike: dict[tuple[str, int | None, int | None], list[ExportRow]] = defaultdict(list)
     for row in rows:
@@ -136,7 +136,7 @@ def _settled_lines(rows: Iterable[ExportRow], attempts: Iterable[Tried]) -> dict
     return lines
 
 
-def _meet(row: ExportRow, attempt: Tried) -> bool:
+def _meet(row: ExportRow, attempt: SentAttempt) -> bool:
     since, until = row.since_us or 0, row.until_us or 0
     same = row.provider == attempt.provider
     return same and since <= attempt.until_us + _SLACK_US and until >= attempt.since_us - _SLACK_US
@@ -150,7 +150,7 @@ class _Lines:
         self._since = [row.since_us or 0 for row in self._rows]
         self._longest = max(((row.until_us or 0) - (row.since_us or 0) for row in self._rows), default=0)
 
-    def near(self, attempt: Tried) -> tuple[ExportRow, ...]:
+    def near(self, attempt: SentAttempt) -> tuple[ExportRow, ...]:
         """Return the lines of its provider that lie in the attempt's time."""
         first = bisect_left(self._since, attempt.since_us - _SLACK_US - self._longest)
         last = bisect_left(self._since, attempt.until_us + _SLACK_US + 1)

@@ -30,7 +30,7 @@ def is_networked(kind: str) -> bool:
     return kind in _NETWORKED or (name == "fuse" and served not in _LOCAL_FUSE)
 
 
-def kind_in(mounts: str, place: Path) -> str:
+def find_kind(mounts: str, place: Path) -> str:
     """Return the kind of file system that ``place``, a real path, lies on; "" where ``mounts`` does not say.
 
     ``mounts`` is what Linux lists in ``/proc/self/mountinfo``; the deepest mount counts, of several the last.
@@ -51,12 +51,12 @@ def kind_in(mounts: str, place: Path) -> str:
 def file_system(folder: Path, *, mounts: Path = _MOUNTS) -> str:
     """Return the kind of file system that ``folder`` lies on, or will; "" where nobody says."""
     try:
-        return kind_in(mounts.read_text(errors="surrogateescape"), folder.resolve())
+        return find_kind(mounts.read_text(errors="surrogateescape"), folder.resolve())
     except (OSError, RuntimeError):  # a circle of links: opening it says so
         return ""
 
 
-def refuse_a_network(path: Path) -> None:
+def refuse_network_disk(path: Path) -> None:
     """Refuse a ledger where a write-ahead log does not work.
 
     Raises:

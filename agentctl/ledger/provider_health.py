@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from agentctl.budget.rules import Ask, Seen, Wait
+from agentctl.budget.rules import Ask, PeakUsage, Wait
 from agentctl.core.pricing import ModelFacts
 from agentctl.ledger.attempts import plain
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
 
 
-def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
+def provider_health(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
     """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
 
     Counted over all processes, for one model at one address: what another server or model does says nothing of this
@@ -22,7 +22,7 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
     if facts.price is not None and facts.price.is_free:
         return True
     asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
-    recent = tick.db.execute(
+    recent = tx.db.execute(
         "SELECT phase, ended_us FROM attempts WHERE provider = ? AND base_url = ? AND coalesce(model, '') = ?"
         " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0"
         " ORDER BY ended_us DESC LIMIT 8",
@@ -32,10 +32,10 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
     if doubts < DOUBTS_IN_A_ROW:
         return True
     pause = min(pause_s * 2 ** (doubts - DOUBTS_IN_A_ROW), MOST_PAUSE_S)
-    left = pause - (tick.now_us - recent[0][1]) / 1_000_000
+    left = pause - (tx.now_us - recent[0][1]) / 1_000_000
     if left > 0:
         return Wait("provider", left)
-    under_way = tick.db.execute(
+    under_way = tx.db.execute(
         "SELECT 1 FROM attempts WHERE leaves_hour_us IS NULL AND phase IN ('held', 'sent') AND provider = ?"
         " AND base_url = ? AND coalesce(model, '') = ? AND hold_nano IS NOT 0",
         asked,
@@ -43,11 +43,11 @@ def provider_health(tick: Tick, facts: ModelFacts, *, pause_s: float) -> Wait | 
     return Wait("provider", PROBE_POLL_S) if under_way else False
 
 
-def broke_its_clamp(tick: Tick, ask: Ask) -> Seen | None:
+def uncleared_overrun(tx: Transaction, ask: Ask) -> PeakUsage | None:
     """Return the most that this provider and model reported above a hold, None if nothing of it stands uncleared."""
-    found, *seen = tick.db.execute(
+    found, *seen = tx.db.execute(
         "SELECT count(*), max(input_tokens), max(output_tokens), max(nano) FROM overruns"
         " WHERE provider = ? AND model = ? AND cleared_us IS NULL",
         (plain(ask.facts.provider), plain(ask.facts.model or "")),
     ).fetchone()
-    return Seen(*seen) if found else None
+    return PeakUsage(*seen) if found else None

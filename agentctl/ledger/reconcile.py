@@ -15,11 +15,11 @@ from agentctl.core.text import did_you_mean
 from agentctl.ledger import attempts as rows
 from agentctl.ledger.attempts import plain
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Store, Tick, translated
+from agentctl.ledger.database import Database, Transaction, translate_errors
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.locks import liveness, owner_ids
 from agentctl.ledger.miscount import miscounts
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 
 By = Literal["attempt", "run", "provider"]
 
@@ -52,7 +52,7 @@ class Correction(NamedTuple):
     is_above: bool = False  # above its hold
 
 
-class Left(NamedTuple):
+class LeftInDoubt(NamedTuple):
     """One attempt that stays in doubt, and why."""
 
     attempt_id: str
@@ -64,7 +64,7 @@ class Reconciled(NamedTuple):
     """What was settled, what was left, and how many lines of an export are no call of this ledger."""
 
     done: tuple[Correction, ...] = ()
-    left: tuple[Left, ...] = ()
+    left: tuple[LeftInDoubt, ...] = ()
     unused: int = 0
 
     @property
@@ -84,7 +84,7 @@ class ClockReset(NamedTuple):
     done: bool
 
 
-class Uncertain(NamedTuple):
+class UncertainAttempt(NamedTuple):
     """A row that can be reconciled; amounts in nano-dollars and tokens."""
 
     id: str
@@ -104,40 +104,42 @@ MAY_LIVE = "its process may live (its lock file cannot be opened), and its deadl
 
 
 @contextmanager
-def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Tick | None]:
+def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Transaction | None]:
     """Give one transaction, in which the dead are buried first, or with ``dry_run`` one view; None: no ledger yet.
 
     What stands in the spool is applied before: usage is believed over what anybody says later.
     """
-    with translated(path):
+    with translate_errors(path):
         try:
             path.stat()
         except FileNotFoundError:
             yield None
             return
     if dry_run:
-        with reading(path, clock or system_clock()) as tick:
-            yield tick
+        with reading(path, clock or system_clock()) as tx:
+            yield tx
         return
-    store = Store(path, clock=clock)
+    store = Database(path, clock=clock)
     try:
-        Book(store, owner_id="", pid=os.getpid()).apply_spooled()
-        with store.write() as tick:
-            rows.sweep(tick, path.with_suffix(".owners"), but="")
-            yield tick
+        LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()
+        with store.write() as tx:
+            rows.sweep(tx, path.with_suffix(".owners"), but="")
+            yield tx
     finally:
         store.close()
 
 
-def parted(tick: Tick, path: Path, condition: str, value: str) -> tuple[list[Uncertain], tuple[Left, ...]]:
+def split_settleable(
+    tx: Transaction, path: Path, condition: str, value: str
+) -> tuple[list[UncertainAttempt], tuple[LeftInDoubt, ...]]:
     """Return the rows that ``condition`` (of our own words) names and that nobody will settle, and the others."""
-    found = [Uncertain(*row) for row in tick.db.execute(_SQL + condition, (value,))]
-    why = reasons_to_wait(tick, path, ((row.id, row.owner_id, row.deadline_us) for row in found))
-    left = tuple(Left(row.id, row.run_id, why[row.id]) for row in found if row.id in why)
+    found = [UncertainAttempt(*row) for row in tx.db.execute(_SQL + condition, (value,))]
+    why = reasons_to_wait(tx, path, ((row.id, row.owner_id, row.deadline_us) for row in found))
+    left = tuple(LeftInDoubt(row.id, row.run_id, why[row.id]) for row in found if row.id in why)
     return [row for row in found if row.id not in why], left
 
 
-def reasons_to_wait(tick: Tick, path: Path, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
+def reasons_to_wait(tx: Transaction, path: Path, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
     """Return why an attempt (its id, owner and deadline) may still be settled by its own process, for those that may.
 
     Where nobody can tell whether the process lives, its deadline ends the call in any case.
@@ -147,7 +149,7 @@ def reasons_to_wait(tick: Tick, path: Path, attempts: Iterable[tuple[str, str, i
     return {
         attempt_id: LIVES if living[owner_id] else MAY_LIVE
         for attempt_id, owner_id, deadline_us in attempts
-        if living[owner_id] or (living[owner_id] is None and deadline_us > tick.now_us)
+        if living[owner_id] or (living[owner_id] is None and deadline_us > tx.now_us)
     }
 
 
@@ -172,17 +174,17 @@ def reconcile(
         ActionDenied: all of it belongs to a process that lives.
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tick:
-        if tick is None:
+    with opened(path, clock=clock, dry_run=dry_run) as tx:
+        if tx is None:
             raise UsageError(f"there is no {by} {value}: no ledger yet", hint=f"is it the one you mean? {path}")
-        name = _resolved(tick, by, value)
-        found, left = parted(tick, path, _WHICH[by], name)
+        name = _resolved(tx, by, value)
+        found, left = split_settleable(tx, path, _WHICH[by], name)
         if by == "attempt" and not found and not left:
-            _refuse_the_settled(tick, name)
+            _refuse_the_settled(tx, name)
         found = [row for row in found if row.phase != "settled" or row.nano != actual_nano]
         found = [row for row in found if only is None or row.id in only]
         if left and not found:
-            raise _may_still_be_settled(tick, by, name, left)
+            raise _may_still_be_settled(tx, by, name, left)
         if actual_nano and len(found) > 1:
             raise UsageError(
                 f"an amount belongs to one attempt, and {len(found)} of {by} {name} are in doubt; only 0 goes to many",
@@ -191,40 +193,40 @@ def reconcile(
         done = tuple(_correction(row, actual_nano) for row in found)
         for row in () if dry_run else found:
             tokens = row.tokens if actual_nano else 0  # how many were used is not known by what they cost
-            rows.correct(tick, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
+            rows.correct(tx, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
         return Reconciled(done, left)
 
 
-def _may_still_be_settled(tick: Tick, by: By, name: str, left: Collection[Left]) -> ActionDenied:
+def _may_still_be_settled(tx: Transaction, by: By, name: str, left: Collection[LeftInDoubt]) -> ActionDenied:
     if any(one.why == LIVES for one in left):
         return ActionDenied(
             f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
             hint="wait until it has ended; agentctl ledger check   names it",
         )
     ids = [one.attempt_id for one in left]
-    (last_us,) = tick.db.execute(
+    (last_us,) = tx.db.execute(
         "SELECT max(deadline_us) FROM attempts WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
     ).fetchone()
-    over = as_datetime(tick.wall_us + last_us - tick.now_us).astimezone()
+    over = as_datetime(tx.wall_us + last_us - tx.now_us).astimezone()
     return ActionDenied(
         f"nobody can tell whether the process lives that {by} {name} belongs to: its lock file cannot be opened",
         hint=f"try again after {over:%Y-%m-%d %H:%M:%S}, when its deadline is over",
     )
 
 
-def _correction(row: Uncertain, nano: int) -> Correction:
+def _correction(row: UncertainAttempt, nano: int) -> Correction:
     above = row.hold_nano is not None and nano > row.hold_nano
     return Correction(row.id, row.run_id, row.provider, row.model, row.nano, nano, above)
 
 
-def _resolved(tick: Tick, by: By, value: str) -> str:
+def _resolved(tx: Transaction, by: By, value: str) -> str:
     if by == "provider":
-        known = [name for (name,) in tick.db.execute("SELECT DISTINCT provider FROM attempts")]
+        known = [name for (name,) in tx.db.execute("SELECT DISTINCT provider FROM attempts")]
         if plain(value) not in known:
             raise UsageError(f"the ledger has no call to {value}", hint=did_you_mean(value, known))
         return plain(value)
     value = plain(value)
-    found = [name for (name,) in tick.db.execute(_KNOWN[by], (value, value + "\U0010ffff"))]
+    found = [name for (name,) in tx.db.execute(_KNOWN[by], (value, value + "\U0010ffff"))]
     if not found:
         raise UsageError(f"the ledger has no {by} {value}", hint="agentctl ledger check   lists what is in doubt")
     if found[0] != value and len(found) > 1:
@@ -232,8 +234,8 @@ def _resolved(tick: Tick, by: By, value: str) -> str:
     return str(found[0])
 
 
-def _refuse_the_settled(tick: Tick, attempt_id: str) -> None:
-    row = rows.attempt(tick, attempt_id)
+def _refuse_the_settled(tx: Transaction, attempt_id: str) -> None:
+    row = rows.attempt(tx, attempt_id)
     if row.phase == "settled" and row.settled_by != "hand":
         by = "its provider's export" if row.settled_by == "export" else "the usage that its provider reported"
         raise UsageError(f"attempt {attempt_id} was settled by {by}, which is believed over a value by hand")
@@ -249,16 +251,16 @@ def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = Fals
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}" if model else provider
-    with opened(path, clock=None, dry_run=dry_run) as tick:
-        found = [] if tick is None else tick.db.execute("SELECT provider, model, cleared_us FROM overruns").fetchall()
+    with opened(path, clock=None, dry_run=dry_run) as tx:
+        found = [] if tx is None else tx.db.execute("SELECT provider, model, cleared_us FROM overruns").fetchall()
         ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
-        if tick is None or not ours:
+        if tx is None or not ours:
             known = {f"{of}/{what}" if what else of for of, what, _ in found}
             raise UsageError(f"{name} never cost more than its hold", hint=did_you_mean(name, sorted(known)))
         if not dry_run:
-            tick.db.execute(
+            tx.db.execute(
                 "UPDATE overruns SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-                (tick.now_us, plain(provider), plain(model)),
+                (tx.now_us, plain(provider), plain(model)),
             )
         return None in ours
 
@@ -274,25 +276,25 @@ def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = 
         ActionDenied: a run is under way, or may be.
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tick:
-        if tick is None:
+    with opened(path, clock=clock, dry_run=dry_run) as tx:
+        if tx is None:
             raise UsageError(f"there is no ledger yet: {path}", hint="agentctl ledger check")
-        _refuse_under_way(tick, path)
-        (highest_us,) = tick.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
-        is_behind = highest_us is not None and tick.wall_us < highest_us
+        _refuse_under_way(tx, path)
+        (highest_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
+        is_behind = highest_us is not None and tx.wall_us < highest_us
         if is_behind and not dry_run:
-            tick.db.execute("UPDATE clock SET highest_wall_us = ?", (tick.wall_us,))
-        was_us = highest_us if is_behind else tick.wall_us
-        return ClockReset(as_datetime(was_us), as_datetime(tick.wall_us), is_behind)
+            tx.db.execute("UPDATE clock SET highest_wall_us = ?", (tx.wall_us,))
+        was_us = highest_us if is_behind else tx.wall_us
+        return ClockReset(as_datetime(was_us), as_datetime(tx.wall_us), is_behind)
 
 
-def _refuse_under_way(tick: Tick, path: Path) -> None:
+def _refuse_under_way(tx: Transaction, path: Path) -> None:
     owners = path.with_suffix(".owners")
-    busy = {name for (name,) in tick.db.execute("SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL")}
+    busy = {name for (name,) in tx.db.execute("SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL")}
     for owner_id in {*owner_ids(owners), *busy}:
         living = liveness(owners, owner_id)
         if living or (living is None and owner_id in busy):
-            found = tick.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
+            found = tx.db.execute("SELECT pid, host FROM owners WHERE id = ?", (owner_id,)).fetchone()
             process = "a process" if found is None else f"process {found[0]} on {found[1]}"
             raise ActionDenied(
                 f"{process} {'uses' if living else 'may be using'} the ledger; its clock is not reset meanwhile",
@@ -308,19 +310,19 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}"
-    with opened(path, clock=None, dry_run=dry_run) as tick:
+    with opened(path, clock=None, dry_run=dry_run) as tx:
         sql = "SELECT provider, model, cleared_us FROM substitutes"
-        found = [] if tick is None else tick.db.execute(sql).fetchall()
+        found = [] if tx is None else tx.db.execute(sql).fetchall()
         ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
-        if tick is None or not ours:
+        if tx is None or not ours:
             known = {f"{of}/{what}" for of, what, _ in found}
             raise UsageError(
                 f"no other model has answered in the place of {name}", hint=did_you_mean(name, sorted(known))
             )
         if not dry_run:
-            tick.db.execute(
+            tx.db.execute(
                 "UPDATE substitutes SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-                (tick.now_us, plain(provider), plain(model)),
+                (tx.now_us, plain(provider), plain(model)),
             )
         return None in ours
 
@@ -333,17 +335,17 @@ def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = Fa
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}"
-    with opened(path, clock=None, dry_run=dry_run) as tick:
-        found = [] if tick is None else miscounts(tick)
+    with opened(path, clock=None, dry_run=dry_run) as tx:
+        found = [] if tx is None else miscounts(tx)
         ours = [(attempt_id, stands) for attempt_id, *of, stands in found if of == [plain(provider), plain(model)]]
-        if tick is None or not ours:
+        if tx is None or not ours:
             known = {f"{of}/{what}" for _, of, what, _ in found}
             raise UsageError(
                 f"{name} has never reported more than its counted bound", hint=did_you_mean(name, sorted(known))
             )
         if not dry_run:
-            tick.db.executemany(
+            tx.db.executemany(
                 "UPDATE attempts SET miscount_cleared_us = ? WHERE id = ? AND miscount_cleared_us IS NULL",
-                [(tick.now_us, attempt_id) for attempt_id, _ in ours],
+                [(tx.now_us, attempt_id) for attempt_id, _ in ours],
             )
         return any(stands for _, stands in ours)

@@ -12,16 +12,16 @@ from agentctl.budget.rules import Amounts
 from agentctl.core.errors import LimitName, UsageError
 from agentctl.core.text import safe_text
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Tick
-from agentctl.ledger.grouping import CostRow, Slot, Sums, fold, sums, window, with_answers
+from agentctl.ledger.database import Transaction
+from agentctl.ledger.grouping import CostRow, CostSums, Slot, fold, sums, window, with_answers
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.sums import run_amounts
 from agentctl.ledger.sums_ import window_amounts
-from agentctl.ledger.zone import MACHINE, Zone
+from agentctl.ledger.zone import MACHINE_ZONE, TimeZone
 
 _EPOCH = as_datetime(0)
 _NOTHING = Amounts()
-_NONE = Sums()
+_NONE = CostSums()
 _FOREVER_US = 2**62
 _BEHIND_ALL = "\U0010ffff"
 
@@ -38,12 +38,12 @@ class CostQuery:
     run: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     by: tuple[str, ...] = ("run", "model")
-    zone: Zone = MACHINE
+    zone: TimeZone = MACHINE_ZONE
     further: tuple[LimitName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class RunStanding:
+class RunBudget:
     """A run's limits as they stand in the book, None for no limit, and what counts against them."""
 
     run_id: str
@@ -65,10 +65,10 @@ class CostReport:
     until: datetime
     hour: Amounts = _NOTHING
     rows: tuple[CostRow, ...] = ()
-    total: Sums = _NONE
+    total: CostSums = _NONE
     runs: int = 0
     slots: tuple[Slot, ...] = ()
-    run: RunStanding | None = None
+    run: RunBudget | None = None
     further: Mapping[LimitName, Amounts] = field(default_factory=dict)
 
     @property
@@ -117,27 +117,27 @@ def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None
         UsageError: no run has an id that begins so, or several have.
     """
     clock = clock or system_clock()
-    with reading(path, clock) as tick:
-        if tick is None:
+    with reading(path, clock) as tx:
+        if tx is None:
             if query.run is not None:
                 raise no_run(query.run)
             now = as_datetime(clock().wall_us)
             until = now if query.until is None else min(now, query.until)
             return CostReport(until if query.since is None else query.since, until)
-        return _report(tick, query)
+        return _report(tx, query)
 
 
-def _report(tick: Tick, query: CostQuery) -> CostReport:
-    run = None if query.run is None else run_named(tick, query.run)
+def _report(tx: Transaction, query: CostQuery) -> CostReport:
+    run = None if query.run is None else run_named(tx, query.run)
     run_id = None if run is None else run.run_id
-    span = span_of(tick, query)
-    values = window(tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
-    folded = fold(sums(tick, values), by=query.by, labels=query.labels, zone=query.zone)
-    rows = with_answers(tick, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
+    span = span_of(tx, query)
+    values = window(tx, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
+    folded = fold(sums(tx, values), by=query.by, labels=query.labels, zone=query.zone)
+    rows = with_answers(tx, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
     folded = folded._replace(rows=rows)
-    since = query.since or began(tick, run_id, span, folded.slots)
-    further = {name: window_amounts(tick, name)[0] for name in query.further}
-    return CostReport(since, span.until, window_amounts(tick)[0], *folded, run, further)
+    since = query.since or window_start(tx, run_id, span, folded.slots)
+    further = {name: window_amounts(tx, name)[0] for name in query.further}
+    return CostReport(since, span.until, window_amounts(tx)[0], *folded, run, further)
 
 
 class LedgerWindow(NamedTuple):
@@ -149,21 +149,21 @@ class LedgerWindow(NamedTuple):
     until: datetime
 
 
-def span_of(tick: Tick, query: CostQuery) -> LedgerWindow:
+def span_of(tx: Transaction, query: CostQuery) -> LedgerWindow:
     """Return the window of a query, whose bounds are wall time, in the ledger's own time."""
-    now = as_datetime(tick.wall_us)
+    now = as_datetime(tx.wall_us)
     reaches_now = query.until is None or query.until > now
     until = now if query.until is None or reaches_now else query.until
-    ahead = tick.wall_us - tick.now_us
+    ahead = tx.wall_us - tx.now_us
     since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead
     # What another process writes down while we read may carry a later time than ours.
     until_us = _FOREVER_US if reaches_now else _us(until) - ahead
     return LedgerWindow(since_us, until_us, reaches_now, until)
 
 
-def began(tick: Tick, run_id: str | None, span: LedgerWindow, slots: Sequence[Slot]) -> datetime:
+def window_start(tx: Transaction, run_id: str | None, span: LedgerWindow, slots: Sequence[Slot]) -> datetime:
     """Return when a window without a beginning begins: with its first call, or the run."""
-    first = min(span.until, as_datetime(_first_us(tick, run_id) + tick.wall_us - tick.now_us))
+    first = min(span.until, as_datetime(_first_us(tx, run_id) + tx.wall_us - tx.now_us))
     return min(first, slots[0].at) if slots else first
 
 
@@ -171,22 +171,22 @@ def _us(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
-def _first_us(tick: Tick, run_id: str | None) -> int:
+def _first_us(tx: Transaction, run_id: str | None) -> int:
     """Return when the run was opened, or the first attempt ended, or now where none did."""
     if run_id is None:
-        (first,) = tick.db.execute("SELECT min(ended_us) FROM attempts").fetchone()
+        (first,) = tx.db.execute("SELECT min(ended_us) FROM attempts").fetchone()
     else:
-        (first,) = tick.db.execute("SELECT opened_us FROM scopes WHERE id = ?", (run_id,)).fetchone()
-    return tick.now_us if first is None else int(first)
+        (first,) = tx.db.execute("SELECT opened_us FROM scopes WHERE id = ?", (run_id,)).fetchone()
+    return tx.now_us if first is None else int(first)
 
 
-def run_named(tick: Tick, prefix: str) -> RunStanding:
+def run_named(tx: Transaction, prefix: str) -> RunBudget:
     """Return the one run whose id begins with ``prefix``.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    found = tick.db.execute(
+    found = tx.db.execute(
         "SELECT id, limit_nano, limit_tokens FROM scopes"
         " WHERE kind = 'run' AND id >= ? AND id < ? ORDER BY id <> ?, id LIMIT 6",
         (prefix, prefix + _BEHIND_ALL, prefix),
@@ -197,8 +197,8 @@ def run_named(tick: Tick, prefix: str) -> RunStanding:
     if len(found) > 1 and run_id != prefix:
         several = ", ".join(safe_text(row[0]) for row in found[:5]) + (", ..." if len(found) > 5 else "")
         raise UsageError(f"several runs begin with {safe_text(prefix)!r}: {several}", hint="give more of the id")
-    nano, tokens = (run_amounts(tick, run_id, column)[0] for column in ("nano", "tokens"))
-    return RunStanding(run_id, limit_nano, limit_tokens, nano, tokens)
+    nano, tokens = (run_amounts(tx, run_id, column)[0] for column in ("nano", "tokens"))
+    return RunBudget(run_id, limit_nano, limit_tokens, nano, tokens)
 
 
 def no_run(prefix: str) -> UsageError:

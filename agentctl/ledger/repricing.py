@@ -19,7 +19,7 @@ from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.grouping import (
     OF_ALL,
     OF_ONE,
@@ -31,7 +31,7 @@ from agentctl.ledger.grouping import (
     with_answers,
 )
 from agentctl.ledger.inspection import reading
-from agentctl.ledger.report import CostQuery, began, no_run, run_named, span_of
+from agentctl.ledger.report import CostQuery, no_run, run_named, span_of, window_start
 from agentctl.ledger.substitution import is_unpriced
 
 #: Why a call is not repriced; ``unknown_price``: by the prices that are asked for. ``open``: it is still under way.
@@ -137,24 +137,22 @@ def reprice(
         UsageError: no run has an id that begins so, or several have.
     """
     clock = clock or system_clock()
-    with reading(path, clock) as tick:
-        if tick is None:
+    with reading(path, clock) as tx:
+        if tx is None:
             if query.run is not None:
                 raise no_run(query.run)
             now = as_datetime(clock().wall_us)
             until = now if query.until is None else min(now, query.until)
             return RepriceReport(query.since or until, until, (), RepricedRow(last_at=until))
-        run_id = None if query.run is None else run_named(tick, query.run).run_id
-        span, repricing = span_of(tick, query), _Repricing(prices_at, alternative)
-        values = window(
-            tick, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id
-        )
+        run_id = None if query.run is None else run_named(tx, query.run).run_id
+        span, repricing = span_of(tx, query), _Repricing(prices_at, alternative)
+        values = window(tx, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
         added = add_up(
-            repricing.figures(_read(tick, values), query.labels), by=query.by, labels=query.labels, zone=query.zone
+            repricing.figures(_read(tx, values), query.labels), by=query.by, labels=query.labels, zone=query.zone
         )
         rows = added.rows(RepricedRow, query.by)
-        rows = with_answers(tick, rows, values, by=query.by, labels=query.labels, zone=query.zone)
-        since = query.since or began(tick, run_id, span, added.slots)
+        rows = with_answers(tx, rows, values, by=query.by, labels=query.labels, zone=query.zone)
+        since = query.since or window_start(tx, run_id, span, added.slots)
     total: dict[str, Any] = dict(zip(_FIGURES, added.total, strict=False))
     return RepriceReport(
         since,
@@ -188,8 +186,8 @@ class _Read(NamedTuple):
 _HEAD = len(_Read._fields) - 1
 
 
-def _read(tick: Tick, values: Mapping[str, object]) -> Iterator[_Read]:
-    for row in tick.db.execute(_SQL["all" if values["run"] is None else "one"], values):
+def _read(tx: Transaction, values: Mapping[str, object]) -> Iterator[_Read]:
+    for row in tx.db.execute(_SQL["all" if values["run"] is None else "one"], values):
         yield _Read._make((*row[:_HEAD], ChargeRow._make(row[_HEAD:])))
 
 

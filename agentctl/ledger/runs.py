@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, Room, ceiling_of, further
+from agentctl.budget.rules import Ask, LimitState, ceiling_of, further
 from agentctl.core.errors import ActionDenied, UnknownPrice
 from agentctl.core.limits import CostLimit, Parent
-from agentctl.core.pricing import lines_to_add
+from agentctl.core.pricing import price_config_lines
 from agentctl.ledger import attempts as rows
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.locks import is_dead, liveness
 
 MOST_DEPTH = 16  # runs on one path, the outermost included
@@ -39,7 +39,7 @@ def digest_of(capability: str) -> str:
     return hashlib.sha256(capability.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Run(NamedTuple):
+class NewRun(NamedTuple):
     """What is entered of a run that begins; without a ``capability`` it can have no children."""
 
     id: str
@@ -51,7 +51,7 @@ class Run(NamedTuple):
     capability: str = ""
 
 
-def enter(tick: Tick, run: Run, limits: CostLimit) -> None:
+def enter(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
     """Enter a run and all of its limits: they bind the runs below it, too."""
     hour = ceiling_of(limits, "max_cost_per_hour")
     values = {
@@ -66,16 +66,16 @@ def enter(tick: Tick, run: Run, limits: CostLimit) -> None:
         "task": rows.plain(run.task),
         "agent": rows.plain(run.agent),
         "labels": json.dumps(dict(run.labels)),
-        "opened_us": tick.now_us,
+        "opened_us": tx.now_us,
     }
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-    tick.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
+    tx.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
 
 
-def refusal(tick: Tick, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
+def refusal(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
     """Return why no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
     named = f"run {parent.run_id}, which this run belongs to,"
-    row = tick.db.execute(_PARENT, (rows.plain(parent.run_id),)).fetchone()
+    row = tx.db.execute(_PARENT, (rows.plain(parent.run_id),)).fetchone()
     if row is None:
         return ActionDenied(
             f"{named} is not in the ledger {path}",
@@ -86,33 +86,33 @@ def refusal(tick: Tick, parent: Parent, is_gone: IsGone, path: Path) -> ActionDe
             f"the capability for {named} is wrong",
             hint="leave AGENTCTL_PARENT_RUN and AGENTCTL_PARENT_CAPABILITY as that run set them",
         )
-    if (ended_id := _first_ended(tick, parent.run_id, is_gone, from_depth=0)) is not None:
+    if (ended_id := _first_ended(tx, parent.run_id, is_gone, from_depth=0)) is not None:
         return _ended(ended_id)
-    if tick.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
+    if tx.db.execute(_DEPTH, (parent.run_id,)).fetchone()[0] >= MOST_DEPTH:
         return ActionDenied(
             f"{named} is already {MOST_DEPTH} runs deep", hint="start this run from one that is further out"
         )
     return None
 
 
-def refusal_above(tick: Tick, run_id: str, is_gone: IsGone) -> ActionDenied | None:
+def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> ActionDenied | None:
     """Return why nothing more may be sent by a run, whatever its limits: one above it has ended. None: all go on."""
-    ended_id = _first_ended(tick, run_id, is_gone, from_depth=1)
+    ended_id = _first_ended(tx, run_id, is_gone, from_depth=1)
     return None if ended_id is None else _ended(ended_id)
 
 
-def is_gone(tick: Tick, owners: Path, owner_id: str, *, but: str) -> bool:
+def is_gone(tx: Transaction, owners: Path, owner_id: str, *, but: str) -> bool:
     """Whether another owner than ``but`` has died, or nobody can tell; one that has died is buried."""
     if owner_id == but:
         return False
     if is_dead(owners, owner_id):
-        rows.bury(tick, owner_id)
+        rows.bury(tx, owner_id)
         return True
     return liveness(owners, owner_id) is not True
 
 
-def _first_ended(tick: Tick, run_id: str, is_gone: IsGone, *, from_depth: int) -> str | None:
-    for scope_id, owner_id, is_closed in tick.db.execute(_PATH, (run_id, from_depth)).fetchall():
+def _first_ended(tx: Transaction, run_id: str, is_gone: IsGone, *, from_depth: int) -> str | None:
+    for scope_id, owner_id, is_closed in tx.db.execute(_PATH, (run_id, from_depth)).fetchall():
         if is_closed or owner_id is None or is_gone(owner_id):
             return str(scope_id)
     return None
@@ -125,7 +125,7 @@ def _ended(run_id: str) -> ActionDenied:
     )
 
 
-def refuse_the_unbounded(ask: Ask, rooms: tuple[Room, ...]) -> None:
+def refuse_the_unbounded(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
     """Fail closed under the dollar limit of a run above, whatever limits the run itself has lifted.
 
     Raises:
@@ -139,7 +139,9 @@ def refuse_the_unbounded(ask: Ask, rooms: tuple[Room, ...]) -> None:
             name = f"{facts.provider}/{facts.model}"
             bounded = facts.unbounded is None
             lacks = f"the price of {name} is unknown" if bounded else f"{name} has no bound ({facts.unbounded})"
-            prices = f", or put its real prices at the end of config.toml:\n{lines_to_add(name)}" if bounded else ""
+            prices = (
+                f", or put its real prices at the end of config.toml:\n{price_config_lines(name)}" if bounded else ""
+            )
             raise UnknownPrice(
                 f"{lacks}, and run {room.run_id}, which this run belongs to, has a dollar limit",
                 hint=f"choose another model{prices}",

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_t
 from agentctl.budget.rules import Charge, Conclusion, Doubt, Void, kind_of
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.core.text import safe_text
-from agentctl.ledger.errors import translated
+from agentctl.ledger.errors import translate_errors
 
 SCHEMA = "agentctl.unsettled/1"
 ALLOCATED_BYTES = 8192
@@ -83,7 +83,7 @@ class Spool:
         """
         path = self.folder / f"{attempt_id}.json"
         data = _encode(attempt_id, conclusion)
-        with translated(path):
+        with translate_errors(path):
             if not self._ledger.parent.is_dir():
                 raise FileNotFoundError(2, "no such folder", str(self._ledger.parent))
             file, self._spare = self._spare, None

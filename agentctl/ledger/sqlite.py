@@ -15,8 +15,8 @@ from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.database import BUSY_S, Store
-from agentctl.ledger.transactions import PAUSE_S, Book
+from agentctl.ledger.database import BUSY_S, Database
+from agentctl.ledger.transactions import PAUSE_S, LedgerSession
 
 T = TypeVar("T")
 
@@ -43,16 +43,16 @@ class SqliteLedger:
         self._pause_s = pause_s
         self._patience_s, self._busy_s = patience_s, busy_s
         self._opening = threading.Lock()
-        self._book: Book | None = None
+        self._book: LedgerSession | None = None
 
-    def _opened(self) -> Book:
+    def _opened(self) -> LedgerSession:
         with self._opening:
             if self._book is None:
-                store = Store(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
-                self._book = Book(store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
+                store = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
+                self._book = LedgerSession(store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
             return self._book
 
-    async def _do(self, deed: Callable[[Book], T]) -> T:
+    async def _do(self, deed: Callable[[LedgerSession], T]) -> T:
         return await anyio.to_thread.run_sync(lambda: deed(self._opened()))
 
     async def open_run(

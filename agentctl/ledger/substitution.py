@@ -12,14 +12,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
-from agentctl.budget.breaker import unpriced
+from agentctl.budget.breaker import unpriced_error
 from agentctl.budget.rules import Ask, Charge, Settlement
 from agentctl.core.pricing import MOST_AMOUNT, Price
 from agentctl.core.substitutes import Substitute, dearest_of
 from agentctl.ledger import attempts as rows
 from agentctl.ledger.attempts import plain
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums_ import limits_of
 
 _RECORD = """
@@ -32,7 +32,7 @@ ON CONFLICT DO UPDATE SET prices = excluded.prices, price_source = excluded.pric
     at_us = iif(cleared_us IS NULL, at_us, excluded.at_us), cleared_us = NULL
 WHERE cleared_us IS NOT NULL OR prices IS NOT excluded.prices
 """
-_OF_ONE = """
+_SUBSTITUTES_OF_ONE = """
 SELECT answered_model, tier, prices, price_source, price_version, price_digest FROM substitutes
 WHERE provider = ? AND base_url = ? AND model = ? AND cleared_us IS NULL ORDER BY at_us, answered_model
 """
@@ -42,7 +42,7 @@ WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_mod
 """
 
 
-class Substituted(NamedTuple):
+class ModelSubstitute(NamedTuple):
     """A record that stands: ``answered`` is who answered for ``model``; ``price`` None: it is unknown.
 
     ``base_url`` "" is the provider's own address.
@@ -55,12 +55,12 @@ class Substituted(NamedTuple):
     since: datetime
 
 
-def record(tick: Tick, attempt_id: str, substitute: Substitute | None) -> None:
+def record(tx: Transaction, attempt_id: str, substitute: Substitute | None) -> None:
     """Keep who answered in the place of the model that an attempt asked (None: nobody), again once it was cleared."""
     if substitute is None:
         return
     price = substitute.price
-    tick.db.execute(
+    tx.db.execute(
         _RECORD,
         {
             "answered": plain(substitute.model),
@@ -70,7 +70,7 @@ def record(tick: Tick, attempt_id: str, substitute: Substitute | None) -> None:
             "version": None if price is None else price.version,
             "digest": None if price is None else price.digest,
             "attempt": attempt_id,
-            "now": tick.now_us,
+            "now": tx.now_us,
         },
     )
 
@@ -80,29 +80,29 @@ def is_unpriced(charge: Charge) -> bool:
     return charge.substitute is not None and charge.substitute.price is None
 
 
-def settle(tick: Tick, attempt_id: str, row: rows.Attempt, charge: Charge) -> Settlement:
+def settle(tx: Transaction, attempt_id: str, row: rows.AttemptRow, charge: Charge) -> Settlement:
     """Conclude an attempt with what its usage cost, and record who answered it.
 
     Where a model of unknown price answered, it stays in doubt at its hold, or at what the usage costs by the asked
     price if that is more; where nothing was held in dollars, its cost is unknown.
     """
-    record(tick, attempt_id, charge.substitute)
+    record(tx, attempt_id, charge.substitute)
     if not is_unpriced(charge):
-        return rows.settle(tick, attempt_id, row, charge)
+        return rows.settle(tx, attempt_id, row, charge)
     if row.hold_nano is None:
         unpriced_charge = charge._replace(nano=None, by=None, price=None, priced_model=None)
-        return rows.settle(tick, attempt_id, row, unpriced_charge)
+        return rows.settle(tx, attempt_id, row, unpriced_charge)
     nano, tokens = max(charge.nano or 0, row.hold_nano), min(charge.usage.total_tokens, MOST_AMOUNT)
     said = "answered by a model whose price is unknown"
-    rows.doubt(tick, attempt_id, nano, tokens, said, provider_fault=False)
-    rows.record_charge(tick, attempt_id, charge, settled_by=None)
+    rows.doubt(tx, attempt_id, nano, tokens, said, provider_fault=False)
+    rows.record_charge(tx, attempt_id, charge, settled_by=None)
     overrun = row.is_exceeded_by(charge)
     if overrun:
-        rows.overran(tick, attempt_id, row, charge)
+        rows.record_overrun(tx, attempt_id, row, charge)
     return Settlement("doubt", nano, tokens, overrun=overrun)
 
 
-def at_dearest_price(tick: Tick, ask: Ask) -> Ask:
+def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
     """Return the ask at the dearest of its own price and those seen in its place; unknown (None) if one of them is.
 
     A price is what the caller's table says today, else what it was when it was recorded.
@@ -113,8 +113,8 @@ def at_dearest_price(tick: Tick, ask: Ask) -> Ask:
     facts = ask.facts
     asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
     seen = [
-        Substitute(model, _price_in(*price), tier).repriced(ask.price_of)
-        for model, tier, *price in tick.db.execute(_OF_ONE, asked)
+        Substitute(model, _price_in(*price), tier).reprice(ask.price_of)
+        for model, tier, *price in tx.db.execute(_SUBSTITUTES_OF_ONE, asked)
     ]
     if not seen or facts.price is None:
         return ask
@@ -122,17 +122,17 @@ def at_dearest_price(tick: Tick, ask: Ask) -> Ask:
     if unknown is None:
         price = dearest_of((facts.price, *(one.price for one in seen if one.price is not None)))
         return replace(ask, facts=replace(facts, price=price))
-    in_dollars = [room.limit for room in limits_of(tick, ask) if room.unit == "nano_usd" and room.ceiling is not None]
+    in_dollars = [room.limit for room in limits_of(tx, ask) if room.unit == "nano_usd" and room.ceiling is not None]
     if in_dollars:
-        raise unpriced(facts, unknown, in_dollars)
+        raise unpriced_error(facts, unknown, in_dollars)
     return replace(ask, facts=replace(facts, price=None))
 
 
-def standing(tick: Tick) -> tuple[Substituted, ...]:
+def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
     """Return the records that nobody has cleared."""
     return tuple(
-        Substituted(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
-        for provider, base_url, model, answered, tier, prices, at_us in tick.db.execute(_ALL)
+        ModelSubstitute(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
+        for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_ALL)
     )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from agentctl.budget.rules import Amounts
 from agentctl.ledger.clock import as_datetime
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 
 SECOND_US = 1_000_000
 WIDTHS_US = (SECOND_US, 60 * SECOND_US, 3600 * SECOND_US, 24 * 3600 * SECOND_US)
@@ -113,75 +113,75 @@ def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
     return Amounts(**sums), movable
 
 
-def run_amounts(tick: Tick, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
+def run_amounts(tx: Transaction, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
     """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
     return fold_phases(
-        tick.db.execute(
+        tx.db.execute(
             f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
             (run_id,),
         )
     )
 
 
-def amounts_after(tick: Tick, after_us: int) -> tuple[Amounts, int]:
+def amounts_after(tx: Transaction, after_us: int) -> tuple[Amounts, int]:
     """Return everyone's nano-dollars that are open, or leave the hour after a time, and the movable part."""
-    return fold_phases(tick.db.execute(_WINDOW, {"after": max(-1, after_us)}))
+    return fold_phases(tx.db.execute(_WINDOW, {"after": max(-1, after_us)}))
 
 
-def time_of(tick: Tick, after_us: int, nano: int) -> int | None:
+def time_of(tx: Transaction, after_us: int, nano: int) -> int | None:
     """Return when ``nano`` (above 0) of what leaves the hour after a time has left it; None: it never will have."""
     left = nano
     start_us = after_us + 1
     for finer_us, width_us in pairwise((1, *WIDTHS_US)):
         end_us = (after_us // width_us + 1) * width_us
-        found, left = _walk(tick, finer_us, start_us, end_us, left)
+        found, left = _walk(tx, finer_us, start_us, end_us, left)
         if found is not None:
             return found
         start_us = end_us
-    return _walk(tick, WIDTHS_US[-1], start_us, _NEVER_US, left)[0]
+    return _walk(tx, WIDTHS_US[-1], start_us, _NEVER_US, left)[0]
 
 
-def _walk(tick: Tick, width_us: int, start_us: int, end_us: int, nano: int) -> tuple[int | None, int]:
+def _walk(tx: Transaction, width_us: int, start_us: int, end_us: int, nano: int) -> tuple[int | None, int]:
     """Return when ``nano`` has left the hour within a span, by buckets of a width; or None, and what is left then."""
-    for at_us, amount in _parts(tick, width_us, start_us, end_us):
+    for at_us, amount in _parts(tx, width_us, start_us, end_us):
         if amount < nano:
             nano -= amount
         elif width_us == 1:
             return at_us, 0
         else:
             finer_us = (1, *WIDTHS_US)[WIDTHS_US.index(width_us)]
-            return _walk(tick, finer_us, at_us, at_us + width_us, nano)
+            return _walk(tx, finer_us, at_us, at_us + width_us, nano)
     return None, nano
 
 
-def _parts(tick: Tick, width_us: int, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+def _parts(tx: Transaction, width_us: int, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
     """Yield the buckets of a width within a span, or with 1 the rows: when each begins, and its nano-dollars."""
     if width_us == 1:
-        rows = tick.db.execute(_BY_ROW, (start_us, end_us))
+        rows = tx.db.execute(_BY_ROW, (start_us, end_us))
     else:
-        rows = tick.db.execute(_BY_BUCKET, (width_us, start_us // width_us, end_us // width_us))
+        rows = tx.db.execute(_BY_BUCKET, (width_us, start_us // width_us, end_us // width_us))
     for at_us, high, low in rows:
         yield at_us, whole(high, low)
 
 
-def drifted(tick: Tick) -> tuple[str, ...]:
+def find_drift(tx: Transaction) -> tuple[str, ...]:
     """Return a name for each sub-total that is not the sum of what it adds up."""
-    found = [f"run {run_id}" for run_id in _different(tick, _OF_RUNS, _KEPT_OF_RUNS)]
-    if _different(tick, _OF_OPEN, _KEPT_OF_WIDTH.format(width=0)):
+    found = [f"run {run_id}" for run_id in _different(tx, _OF_RUNS, _KEPT_OF_RUNS)]
+    if _different(tx, _OF_OPEN, _KEPT_OF_WIDTH.format(width=0)):
         found.append("what is open")
     for width_us, name in zip(WIDTHS_US, ("second", "minute", "hour", "day"), strict=True):
         finer = WIDTHS_US[max(0, WIDTHS_US.index(width_us) - 1)]
         wanted = _OF_SECONDS if width_us == SECOND_US else _OF_FINER.format(width=width_us, finer=finer)
-        buckets = _different(tick, wanted, _KEPT_OF_WIDTH.format(width=width_us))
+        buckets = _different(tx, wanted, _KEPT_OF_WIDTH.format(width=width_us))
         found += [f"the {name} {as_datetime(int(bucket) * width_us):%Y-%m-%d %H:%M:%S} UTC" for bucket in buckets]
     return tuple(found)
 
 
-def _different(tick: Tick, wanted: str, kept: str) -> list[str | int]:
+def _different(tx: Transaction, wanted: str, kept: str) -> list[str | int]:
     """Return the places of rows that only one of two queries has."""
     sql = f"""
     WITH wanted AS ({wanted}), kept AS ({kept})
     SELECT place FROM (SELECT * FROM wanted EXCEPT SELECT * FROM kept)
     UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) ORDER BY place
     """  # noqa: S608 - our own words
-    return [place for (place,) in tick.db.execute(sql)]
+    return [place for (place,) in tx.db.execute(sql)]

@@ -10,7 +10,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agentctl.budget.rules import Ask, Charge, Conclusion, Doubt, Hold, Room, Settlement, Spend, Wait, Worst, worst_case
+from agentctl.budget.rules import (
+    Ask,
+    Charge,
+    Conclusion,
+    Doubt,
+    Hold,
+    LimitState,
+    Settlement,
+    Spend,
+    Wait,
+    WorstCase,
+    worst_case,
+)
 from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
@@ -18,10 +30,10 @@ from agentctl.ledger import attempts as rows
 from agentctl.ledger import kept, substitution
 from agentctl.ledger import runs as nesting
 from agentctl.ledger.clock import as_datetime, read_boot_id
-from agentctl.ledger.database import Store, Tick, known_by_its_id
-from agentctl.ledger.locks import Alive
-from agentctl.ledger.provider_health import broke_its_clamp, provider_health
-from agentctl.ledger.reserve import judge_by_count, timed
+from agentctl.ledger.database import Database, Transaction, retry_failed_commit
+from agentctl.ledger.locks import OwnerLock
+from agentctl.ledger.provider_health import provider_health, uncleared_overrun
+from agentctl.ledger.reserve import add_free_time, judge_by_count
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import run_amounts
 from agentctl.ledger.sums_ import calls_a_minute, limits_of, window_amounts
@@ -29,16 +41,16 @@ from agentctl.ledger.sums_ import calls_a_minute, limits_of, window_amounts
 PAUSE_S = 2.0
 
 
-class Book:
+class LedgerSession:
     """What one process does in the ledger; every method is one transaction and is on disk when it returns."""
 
-    def __init__(self, store: Store, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, store: Database, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
         self._store = store
         self._owner_id = owner_id
         self._pid = pid
         self._pause_s = pause_s
         self._owners = store.path.with_suffix(".owners")
-        self._alive: Alive | None = None
+        self._alive: OwnerLock | None = None
         self._boot_id = read_boot_id()
         self._spool = Spool(store.path, owner_id=owner_id)
         self._has_paid_calls = False
@@ -50,21 +62,21 @@ class Book:
         alive, self._alive = self._alive, None
         try:
             if alive is not None:
-                with self._store.write() as tick:
-                    rows.bury(tick, self._owner_id)
+                with self._store.write() as tx:
+                    rows.bury(tx, self._owner_id)
         finally:
             self._spool.close()
             if alive is not None:
                 alive.close()
             self._store.close()
 
-    def _register(self, tick: Tick) -> None:
+    def _register(self, tx: Transaction) -> None:
         if self._alive is None:
-            self._alive = Alive(self._owners, self._owner_id, ledger=self._store.path)
-            rows.remove_traces(tick, self._owners, but=self._owner_id)
-        tick.db.execute(  # each time: an earlier one may have been rolled back
+            self._alive = OwnerLock(self._owners, self._owner_id, ledger=self._store.path)
+            rows.remove_traces(tx, self._owners, but=self._owner_id)
+        tx.db.execute(  # each time: an earlier one may have been rolled back
             "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
-            (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tick.now_us),
+            (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tx.now_us),
         )
 
     def open_run(
@@ -86,23 +98,23 @@ class Book:
             ActionDenied: nothing may be opened below that parent.
         """
         self.apply_spooled()
-        with self._store.write() as tick:
-            self._register(tick)
-            refused = None if parent is None else nesting.refusal(tick, parent, self._is_gone(tick), self._store.path)
+        with self._store.write() as tx:
+            self._register(tx)
+            refused = None if parent is None else nesting.refusal(tx, parent, self._is_gone(tx), self._store.path)
             if refused is None:
-                run = nesting.Run(run_id, self._owner_id, task, agent, labels, parent, capability)
-                nesting.enter(tick, run, limits)
+                run = nesting.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability)
+                nesting.enter(tx, run, limits)
         if refused is not None:
             raise refused
 
-    def _is_gone(self, tick: Tick) -> nesting.IsGone:
-        return partial(nesting.is_gone, tick, self._owners, but=self._owner_id)
+    def _is_gone(self, tx: Transaction) -> nesting.IsGone:
+        return partial(nesting.is_gone, tx, self._owners, but=self._owner_id)
 
-    @known_by_its_id
+    @retry_failed_commit
     def close_run(self, run_id: str, status: str) -> None:
         """Write how a run ended; nothing is admitted under it, or below it, any more."""
-        with self._store.write() as tick:
-            rows.close(tick, run_id, status)
+        with self._store.write() as tx:
+            rows.close(tx, run_id, status)
 
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Sum, judge and grant in one transaction; a wait takes its place in the queue.
@@ -116,52 +128,52 @@ class Book:
             raise answer
         return answer
 
-    @known_by_its_id
+    @retry_failed_commit
     def _answer(self, ask: Ask) -> Hold | Wait | Verdict | ActionDenied:
         self._has_paid_calls |= ask.facts.metered
-        with self._store.write() as tick:
-            self._register(tick)
-            rows.sweep(tick, self._owners, but=self._owner_id)
-            if (refused := nesting.refusal_above(tick, ask.run_id, self._is_gone(tick))) is not None:
-                self._leave(tick, ask.attempt_id)
+        with self._store.write() as tx:
+            self._register(tx)
+            rows.sweep(tx, self._owners, but=self._owner_id)
+            if (refused := nesting.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
+                self._leave(tx, ask.attempt_id)
                 return refused
-            if (hold := self._held_before(tick, ask)) is not None:
+            if (hold := self._held_before(tx, ask)) is not None:
                 return hold
             if ask.facts.metered:
-                ask = substitution.at_dearest_price(tick, ask)
-                health = provider_health(tick, ask.facts, pause_s=self._pause_s)
+                ask = substitution.at_dearest_price(tx, ask)
+                health = provider_health(tx, ask.facts, pause_s=self._pause_s)
                 if ask.purpose in ("answer", "summary") and not health:
                     health = Wait("provider", self._pause_s)
                 if isinstance(health, Wait):
-                    self._leave(tick, ask.attempt_id)
+                    self._leave(tx, ask.attempt_id)
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
-            own = kept.kept_of(tick, ask.run_id) if ask.keep is not None else None
-            limits = kept.without(limits_of(tick, ask), own) if ask.facts.metered else ()
+            own = kept.reserve_of(tx, ask.run_id) if ask.keep is not None else None
+            limits = kept.without(limits_of(tx, ask), own) if ask.facts.metered else ()
             nesting.refuse_the_unbounded(ask, limits)
-            seen = broke_its_clamp(tick, ask)
+            seen = uncleared_overrun(tx, ask)
             ask, broke = replace(ask, seen=seen), seen is not None
-            ask, answer, aside, gone = judge_by_count(tick, ask, limits, own, at_ceiling=broke)
+            ask, answer, aside, gone = judge_by_count(tx, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait) and answer.reason == "bound":
-                self._leave(tick, ask.attempt_id)
+                self._leave(tx, ask.attempt_id)
                 return answer
             if isinstance(answer, Wait):
-                self._queue(tick, ask, at_ceiling=broke)
+                self._queue(tx, ask, at_ceiling=broke)
                 verdict = answer.verdict
-                return answer if verdict is None else replace(answer, verdict=timed(tick, ask, verdict))
-            self._leave(tick, ask.attempt_id)
+                return answer if verdict is None else replace(answer, verdict=add_free_time(tx, ask, verdict))
+            self._leave(tx, ask.attempt_id)
             if isinstance(answer, Verdict):
-                return timed(tick, ask, answer)
+                return add_free_time(tx, ask, answer)
             for one in gone:
-                rows.void(tick, one.id, "another run needed the room")
+                rows.void(tx, one.id, "another run needed the room")
             limits = kept.freed(limits, gone)
-            kept.put(tick, ask, own, aside, limits, owner_id=self._owner_id)
-            return self._hold(tick, ask, answer, kept.beside(limits, aside))
+            kept.put(tx, ask, own, aside, limits, owner_id=self._owner_id)
+            return self._hold(tx, ask, answer, kept.beside(limits, aside))
 
-    def _held_before(self, tick: Tick, ask: Ask) -> Hold | None:
+    def _held_before(self, tx: Transaction, ask: Ask) -> Hold | None:
         """Return the hold of the same id if an earlier commit went through unheard."""
-        row = tick.db.execute(
+        row = tx.db.execute(
             "SELECT input_bound, granted_output, hold_nano, hold_tokens, deadline_us, purpose FROM attempts"
             " WHERE id = ? AND owner_id = ? AND phase = 'held'",
             (ask.attempt_id, self._owner_id),
@@ -173,9 +185,9 @@ class Book:
             ask.attempt_id, ask.run_id, bound, granted, nano, tokens, as_datetime(deadline), probe=purpose == "probe"
         )
 
-    def _hold(self, tick: Tick, ask: Ask, worst: Worst, limits: tuple[Room, ...]) -> Hold:
-        deadline = tick.now_us + int(ask.deadline_s * 1_000_000)
-        rows.insert(tick, ask, worst, limits, owner_id=self._owner_id, deadline_us=deadline)
+    def _hold(self, tx: Transaction, ask: Ask, worst: WorstCase, limits: tuple[LimitState, ...]) -> Hold:
+        deadline = tx.now_us + int(ask.deadline_s * 1_000_000)
+        rows.insert(tx, ask, worst, limits, owner_id=self._owner_id, deadline_us=deadline)
         return Hold(
             ask.attempt_id,
             ask.run_id,
@@ -187,12 +199,12 @@ class Book:
             probe=ask.purpose == "probe",
         )
 
-    @known_by_its_id
+    @retry_failed_commit
     def leave_queue(self, attempt_id: str) -> None:
         """Give up waiting, and a hold that came too late with it."""
-        with self._store.write() as tick:
-            self._leave(tick, attempt_id)
-            rows.void_held(tick, "id = ?", attempt_id, reason="given up before sending")
+        with self._store.write() as tx:
+            self._leave(tx, attempt_id)
+            rows.void_held(tx, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
         """Compare and set: held by us, deadline ahead, and its run and all above it still open.
@@ -201,40 +213,40 @@ class Book:
         """
         if self._has_paid_calls:
             self._spool.allocate()
-        with self._store.write() as tick:
-            if nesting.refusal_above(tick, rows.run_of(tick, hold_id), self._is_gone(tick)) is not None:
+        with self._store.write() as tx:
+            if nesting.refusal_above(tx, rows.run_of(tx, hold_id), self._is_gone(tx)) is not None:
                 return False
-            done = tick.db.execute(
+            done = tx.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
                 " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
                 " AND EXISTS (SELECT 1 FROM scopes AS s WHERE s.id = run_id AND (closed_us IS NULL OR status = ?))",
-                (tick.now_us, hold_id, self._owner_id, tick.now_us, rows.UNFINISHED),
+                (tx.now_us, hold_id, self._owner_id, tx.now_us, rows.UNFINISHED),
             ).rowcount
             if done:
-                row = tick.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
-                rows.enter(tick, hold_id, "sent", *row)
+                row = tx.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
+                rows.enter(tx, hold_id, "sent", *row)
             return bool(done)
 
-    @known_by_its_id
+    @retry_failed_commit
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
-        with self._store.write(soon=True) as tick:
-            row = rows.attempt(tick, hold_id)
+        with self._store.write(soon=True) as tx:
+            row = rows.attempt(tx, hold_id)
             if row.is_final:
-                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tick, hold_id, row))
+                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tx, hold_id, row))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
-            return substitution.settle(tick, hold_id, row, charge)
+            return substitution.settle(tx, hold_id, row, charge)
 
-    @known_by_its_id
+    @retry_failed_commit
     def void(self, hold_id: str, reason: str) -> None:
         """Write that an attempt surely cost nothing, which may come late: after its process was taken for dead."""
-        with self._store.write(soon=True) as tick:
-            phase = rows.attempt(tick, hold_id).phase
-            if phase in ("held", "sent") or (phase == "doubt" and rows.is_buried(tick, hold_id)):
-                rows.void(tick, hold_id, reason)
+        with self._store.write(soon=True) as tx:
+            phase = rows.attempt(tx, hold_id).phase
+            if phase in ("held", "sent") or (phase == "doubt" and rows.is_buried(tx, hold_id)):
+                rows.void(tx, hold_id, reason)
 
-    @known_by_its_id
+    @retry_failed_commit
     def doubt(
         self,
         hold_id: str,
@@ -246,12 +258,12 @@ class Book:
         substitute: Substitute | None = None,
     ) -> Settlement:
         """Write that nobody knows: what counts is in ``Doubt``, until an hour after the deadline."""
-        with self._store.write(soon=True) as tick:
-            row = rows.attempt(tick, hold_id)
+        with self._store.write(soon=True) as tx:
+            row = rows.attempt(tx, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)
-            substitution.record(tick, hold_id, substitute)
-            return rows.leave_in_doubt(tick, hold_id, row, Doubt(reason, ceiling, provider_fault, least, substitute))
+            substitution.record(tx, hold_id, substitute)
+            return rows.leave_in_doubt(tx, hold_id, row, Doubt(reason, ceiling, provider_fault, least, substitute))
 
     def spool(self, hold_id: str, conclusion: Conclusion) -> str:
         """Write beside the ledger what it cannot take now; return the file."""
@@ -293,34 +305,33 @@ class Book:
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return what counts against the run and the hour now, and against ``further`` limits."""
-        with self._store.read() as tick:
-            nano, _ = run_amounts(tick, run_id, "nano")
-            tokens, _ = run_amounts(tick, run_id, "tokens")
+        with self._store.read() as tx:
+            nano, _ = run_amounts(tx, run_id, "nano")
+            tokens, _ = run_amounts(tx, run_id, "tokens")
             others = {
-                name: window_amounts(tick, name)[0] if name in WINDOWS else calls_a_minute(tick, run_id)
-                for name in further
+                name: window_amounts(tx, name)[0] if name in WINDOWS else calls_a_minute(tx, run_id) for name in further
             }
-            return Spend(nano, tokens, window_amounts(tick)[0], others)
+            return Spend(nano, tokens, window_amounts(tx)[0], others)
 
-    def _queue(self, tick: Tick, ask: Ask, *, at_ceiling: bool) -> None:
+    def _queue(self, tx: Transaction, ask: Ask, *, at_ceiling: bool) -> None:
         need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
-        tick.db.execute(
+        tx.db.execute(
             "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (attempt_id) DO UPDATE SET seen_us = excluded.seen_us",
-            (ask.attempt_id, self._owner_id, ask.run_id, tick.now_us, tick.now_us, need.nano or 0, need.tokens),
+            (ask.attempt_id, self._owner_id, ask.run_id, tx.now_us, tx.now_us, need.nano or 0, need.tokens),
         )
 
     @staticmethod
-    def _leave(tick: Tick, attempt_id: str) -> None:
-        tick.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
+    def _leave(tx: Transaction, attempt_id: str) -> None:
+        tx.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
 
 
 def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
     """Write what stands in the spool of a ledger, if that can be done within ``patience_s`` seconds; else leave it."""
     with suppress(StateError, OSError):
         path.stat()  # else opening would make a new one
-        store = Store(path, patience_s=patience_s, busy_s=patience_s)
+        store = Database(path, patience_s=patience_s, busy_s=patience_s)
         try:
-            Book(store, owner_id="", pid=os.getpid()).apply_spooled()
+            LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()
         finally:
             store.close()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agentctl.budget.rules import Amounts
 from agentctl.ledger.attempts import UNFINISHED
 from agentctl.ledger.clock import ReadClock, system_clock
-from agentctl.ledger.database import Tick
+from agentctl.ledger.database import Transaction
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.locks import liveness
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts
@@ -27,7 +27,7 @@ FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
 """  # noqa: S608 - our own names
 
 
-class Branch(NamedTuple):
+class RunNode(NamedTuple):
     """One run of a tree, at its ``depth`` below the outermost. Amounts in nano-dollars.
 
     ``own`` is what it cost by itself, ``whole`` with every run below it; ``unknown`` says that a price was unknown in
@@ -60,28 +60,28 @@ class _Found(NamedTuple):
     limit_nano: int | None
 
 
-def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple[Branch, ...]:
+def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple[RunNode, ...]:
     """Return all runs of the tree that ``run_id`` is part of, each behind its parent; empty where nobody knows it.
 
     Raises:
         StateError: the ledger cannot be read.
     """
-    with reading(path, clock or system_clock()) as tick:
-        outermost = None if tick is None else tick.db.execute(_OUTERMOST, (run_id,)).fetchone()
-        if tick is None or outermost is None:
+    with reading(path, clock or system_clock()) as tx:
+        outermost = None if tx is None else tx.db.execute(_OUTERMOST, (run_id,)).fetchone()
+        if tx is None or outermost is None:
             return ()
-        found = [_Found(*row) for row in tick.db.execute(_BELOW, outermost).fetchall()]
+        found = [_Found(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
         owners = path.with_suffix(".owners")
-        return tuple(_branches(tick, found, lambda owner_id: liveness(owners, owner_id) is not False))
+        return tuple(_branches(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
 
 
-def _branches(tick: Tick, found: Iterable[_Found], is_alive: Callable[[str], bool]) -> Iterator[Branch]:
+def _branches(tx: Transaction, found: Iterable[_Found], is_alive: Callable[[str], bool]) -> Iterator[RunNode]:
     """Yield the runs depth first, the children of each in the order in which they were opened."""
     children: dict[str | None, list[_Found]] = defaultdict(list)
     known = {one.id: one for one in found}
     for one in known.values():
         children[one.parent_id if one.parent_id in known else None].append(one)
-    own = {name: tick.db.execute(_OWN, (name,)).fetchall() for name in known}
+    own = {name: tx.db.execute(_OWN, (name,)).fetchall() for name in known}
     unknown: dict[str, bool] = {}
 
     def has_unknown(name: str) -> bool:
@@ -94,7 +94,7 @@ def _branches(tick: Tick, found: Iterable[_Found], is_alive: Callable[[str], boo
     while waiting:
         one, depth = waiting.pop()
         waiting += [(child, depth + 1) for child in reversed(children[one.id])]
-        yield Branch(
+        yield RunNode(
             one.id,
             one.parent_id,
             depth,
@@ -103,7 +103,7 @@ def _branches(tick: Tick, found: Iterable[_Found], is_alive: Callable[[str], boo
             _status(one, is_alive),
             one.limit_nano,
             fold_phases(row[:3] for row in own[one.id])[0],
-            run_amounts(tick, one.id, "nano")[0],
+            run_amounts(tx, one.id, "nano")[0],
             any(count for *_, count in own[one.id]),
             has_unknown(one.id),
         )

@@ -9,11 +9,11 @@ from typing import Literal
 from agentctl.core.errors import UsageError
 from agentctl.core.text import did_you_mean, safe_text
 
-Doubt = Literal["", "missing", "doubled"]
+ClockChange = Literal["", "missing", "doubled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
+class TimeZone:
     """A time zone; ``rules`` None is the machine's own."""
 
     name: str = "local"
@@ -34,7 +34,7 @@ class Zone:
             return datetime.fromtimestamp(local.timestamp(), UTC)
         return local.replace(tzinfo=self.rules).astimezone(UTC)
 
-    def doubt(self, local: datetime) -> Doubt:
+    def doubt(self, local: datetime) -> ClockChange:
         """Say whether a clock on the wall never shows ``local`` (naive), or shows it twice."""
         first, second = (self.moment(local.replace(fold=fold)) for fold in (0, 1))
         if first == second:
@@ -66,23 +66,23 @@ class Zone:
         return self.moment(datetime(day.year, day.month, day.day) + timedelta(days=1))
 
 
-MACHINE = Zone()
+MACHINE_ZONE = TimeZone()
 
 
-def zone(name: str | None) -> Zone:
+def zone(name: str | None) -> TimeZone:
     """Return the time zone of that name; without one the machine's.
 
     Raises:
         UsageError: no such zone, or no table of zones on this machine.
     """
     if name is None:
-        return MACHINE
+        return MACHINE_ZONE
     if name.strip().upper() in ("UTC", "Z"):
-        return Zone("UTC", UTC)
+        return TimeZone("UTC", UTC)
     import zoneinfo  # noqa: PLC0415 - only who names a zone needs the table
 
     try:
-        return Zone(name.strip(), zoneinfo.ZoneInfo(name.strip()))
+        return TimeZone(name.strip(), zoneinfo.ZoneInfo(name.strip()))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         pass
     known = zoneinfo.available_timezones()

@@ -14,10 +14,10 @@ from agentctl.core.targets import Subject
 from agentctl.core.tool_rules import Rule, rule_for
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import arguments_text
-from agentctl.protocols import Approver, Question, Targeting, Tool, Writing
+from agentctl.protocols import Approver, AutorunAware, Question, TargetAware, Tool
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import Obeyed
+    from agentctl.core.autorun import AutorunFile
 
 Approve = Literal["ask", "deny", "all"]
 
@@ -37,20 +37,20 @@ class Admission:
 
     def offers(self, tool: Tool) -> bool:
         """Whether a model is told of the tool: what may never run is left out."""
-        return self._permissions.withheld(tool.spec.name, tool.effect) is None
+        return self._permissions.why_withheld(tool.spec.name, tool.effect) is None
 
     async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:
         """Return the call as it may run, its arguments resolved, or why it may not.
 
         What restricts is looked at before the arguments are: nobody learns by a forbidden tool what there is.
         """
-        if (why := self._permissions.withheld(call.name, tool.effect)) is not None:
+        if (why := self._permissions.why_withheld(call.name, tool.effect)) is not None:
             return ActionDenied(why)
         subject = None
         try:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
-            obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, Writing) else None
-            if isinstance(tool, Targeting):
+            obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, AutorunAware) else None
+            if isinstance(tool, TargetAware):
                 subject = tool.subject(resolved.arguments)
                 if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine
                     subject = (await tool.look_up(subject)).with_names(tool.subject(call.arguments))
@@ -59,10 +59,10 @@ class Admission:
         except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
             return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
-            return await self._decided(call, resolved, tool, subject, obeyed)
+            return await self._decide(call, resolved, tool, subject, obeyed)
 
-    async def _decided(
-        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, obeyed: Obeyed | None
+    async def _decide(
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, obeyed: AutorunFile | None
     ) -> ToolCall | AgentctlError:
         decision = self._permissions.decide(
             call.name,

@@ -17,7 +17,7 @@ from agentctl.core.targets import PATH_TOOLS, Subject, fits, hidden_pattern
 from agentctl.core.tool_rules import Rule
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import Obeyed
+    from agentctl.core.autorun import AutorunFile
 
 _WRITES = {"write_file": "path"}
 
@@ -40,7 +40,7 @@ class Permissions:
     allow: tuple[Rule, ...] = ()
     granted: tuple[Rule, ...] = ()
 
-    def withheld(self, name: str, effect: str) -> str | None:
+    def why_withheld(self, name: str, effect: str) -> str | None:
         """Return why the tool ``name`` may never run, whatever its arguments, or None: what is None is offered."""
         for rule in self.deny:
             if not rule.arguments and rule.covers(name):
@@ -65,7 +65,7 @@ class Permissions:
         resolved: Mapping[str, object] | None = None,
         subject: Subject | None = None,
         contained: bool = False,
-        obeyed: Obeyed | None = None,
+        obeyed: AutorunFile | None = None,
     ) -> Decision:
         """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
 
@@ -79,7 +79,7 @@ class Permissions:
         for rule in self.deny:
             if fits(rule, name, given, subject) or _hides(rule, name, subject):
                 return Decision("deny", _denied(name, rule))
-        if (why := self.withheld(name, effect)) is not None:
+        if (why := self.why_withheld(name, effect)) is not None:
             return Decision("deny", why)
         path = _path_written(name, meant)
         if path is not None:
@@ -112,17 +112,17 @@ def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _more_severe(path: str, known: Obeyed | None) -> Obeyed | None:
+def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
     """Return what the list says about a path, or what is ``known`` already, whichever restricts more."""
-    from agentctl.core.autorun import obeyed_by  # noqa: PLC0415 - a long table, needed when something is written
+    from agentctl.core.autorun import find_autorun  # noqa: PLC0415 - a long table, needed when something is written
 
-    listed = obeyed_by(path)
+    listed = find_autorun(path)
     if listed is None or (known is not None and (known.obeyed_class == "never" or listed.obeyed_class == "reported")):
         return known or listed
     return listed
 
 
-def _asks(path: str, obeyed: Obeyed | None) -> str | None:
+def _asks(path: str, obeyed: AutorunFile | None) -> str | None:
     """Return why a person is asked before ``path`` is written, or None."""
     has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
     if obeyed is not None and (has_dot or obeyed.obeyed_class == "asks"):

@@ -25,7 +25,9 @@ class LoopLimits:
     result_tokens: int = 25_000
 
 
-def tame(calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
+def limit_tool_calls(
+    calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int
+) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
     """Return the calls of a turn fit to be kept and sent back, and why some (by id) must not run.
 
     Beyond ``calls_a_turn`` one more is kept, to carry the refusal of all the rest. Names get plain characters, ids
@@ -64,7 +66,7 @@ def arguments_text(arguments: Mapping[str, object]) -> str | None:
         return None
 
 
-class Repeats:
+class RepeatGuard:
     """Counts identical calls in a row, over all turns of a run."""
 
     def __init__(self, most: int) -> None:
@@ -73,7 +75,7 @@ class Repeats:
         self._times = 0
         self._told = False
 
-    def told_off(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
+    def check_repeats(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
         """Return what to say to a call (by id) that comes again; None when an earlier turn was told already."""
         said: dict[str, str] = {}
         for call in calls:

@@ -18,61 +18,61 @@ from agentctl.core.text import did_you_mean, safe_text
 from agentctl.core.tool_rules import Rule, parse_rule, rule_for
 from agentctl.permissions.admission import Approve
 from agentctl.permissions.decision import Permissions
-from agentctl.protocols import Targeting, Tool
+from agentctl.protocols import TargetAware, Tool
 
-Outcome = Literal["runs", "asks", "denied", "left_out"]
+PreviewOutcome = Literal["runs", "asks", "denied", "left_out"]
 
 _CALL = re.compile(r"[A-Za-z0-9_-]{1,100}\s*\(.*\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
-class Prospect(NamedTuple):
+class CallPreview(NamedTuple):
     """What would happen to a call, and why; ``asks`` needs a person, and is a no where none is there.
 
     ``left_out``: no model is offered the tool, as no boundary can be had for it here.
     """
 
-    outcome: Outcome
+    outcome: PreviewOutcome
     why: str
     hint: str = ""
 
 
-class Written(NamedTuple):
+class WrittenCall(NamedTuple):
     """A call as it was written: a tool's name and texts for its arguments."""
 
     name: str
     arguments: tuple[tuple[str, str], ...] = ()
 
 
-def foresee(
+def preview_call(
     permissions: Permissions,
     approve: Approve,
     tool: Tool,
     arguments: Mapping[str, object] | None = None,
     *,
     missing: SandboxUnavailable | None = None,
-) -> Prospect:
+) -> CallPreview:
     """Return what would happen to a call; without ``arguments`` to one that no rule about arguments covers.
 
     ``missing`` says why the boundary that the tool needs cannot be had.
     """
-    subject = None if arguments is None or not isinstance(tool, Targeting) else tool.subject(arguments)
+    subject = None if arguments is None or not isinstance(tool, TargetAware) else tool.subject(arguments)
     decision = permissions.decide(
         tool.spec.name, tool.effect, arguments or {}, subject=subject, contained=tool.contained
     )
     if decision.kind == "deny":
-        return Prospect("denied", decision.why)
+        return CallPreview("denied", decision.why)
     if missing is not None:
-        return Prospect("left_out", missing.message, missing.hint)
+        return CallPreview("left_out", missing.message, missing.hint)
     if decision.kind == "allow":
-        return Prospect("runs", decision.why)
+        return CallPreview("runs", decision.why)
     rule = example_rule(tool.spec) if arguments is None else allowing_rule(tool.spec, arguments)
     hint = f"agentctl run --allow {shlex.quote(rule)} …"
     if approve == "all":
-        return Prospect("runs", f"{decision.why}; such questions are answered with yes (--approve all)")
+        return CallPreview("runs", f"{decision.why}; such questions are answered with yes (--approve all)")
     if approve == "deny":
-        return Prospect("denied", f"{decision.why}; such questions are answered with no (--approve deny)", hint)
-    return Prospect("asks", decision.why, hint)
+        return CallPreview("denied", f"{decision.why}; such questions are answered with no (--approve deny)", hint)
+    return CallPreview("asks", decision.why, hint)
 
 
 def rules_about(permissions: Permissions, name: str) -> tuple[tuple[str, Rule], ...]:
@@ -91,7 +91,7 @@ def allowing_rule(spec: ToolSpec, arguments: Mapping[str, object]) -> str:
     return str(rule_for(spec.name, arguments, spec.target))
 
 
-def read_call(text: str, known: Collection[str]) -> Written | None:
+def parse_call(text: str, known: Collection[str]) -> WrittenCall | None:
     """Return the tool call that ``text`` is, None for what must be a command of the shell.
 
     Raises:
@@ -112,10 +112,12 @@ def read_call(text: str, known: Collection[str]) -> Written | None:
         raise UsageError(
             safe_text(f'"{said[:200]}" cannot be read as a call; allowed: {error}'), hint=f"agentctl tools show {name}"
         ) from None
-    return Written(name, tuple((argument, re.sub(r"\\([*?\\])", r"\1", value)) for argument, value in rule.arguments))
+    return WrittenCall(
+        name, tuple((argument, re.sub(r"\\([*?\\])", r"\1", value)) for argument, value in rule.arguments)
+    )
 
 
-def as_arguments(spec: ToolSpec, written: tuple[tuple[str, str], ...]) -> dict[str, object]:
+def typed_arguments(spec: ToolSpec, written: tuple[tuple[str, str], ...]) -> dict[str, object]:
     """Return the values in the types that the tool's schema names; what cannot be read as one stays a text."""
     properties = spec.parameters.get("properties")
     kinds = properties if isinstance(properties, Mapping) else {}

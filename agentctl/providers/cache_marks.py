@@ -9,7 +9,7 @@ from agentctl.core.pricing import Price
 _MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes, from the last reading on
 
 
-def takes_marks(provider: str, model: str | None, price: Price | None) -> bool:
+def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:
     """Return whether requests to a model may have marks; a write that has no price of its own is not asked for."""
     claude = provider == "anthropic" or (provider == "openrouter" and (model or "").startswith("anthropic/"))
     return claude and (price is None or price.cache_write is not None)

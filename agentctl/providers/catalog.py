@@ -17,14 +17,14 @@ from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, Tier
 from agentctl.core.text import did_you_mean
 from agentctl.core.version import __version__
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
-from agentctl.providers.price_table import Row, price_of, served_at, slip, tokens, unknown_fee
-from agentctl.providers.tables import Own, Table, read_own, read_table
+from agentctl.providers.price_table import PriceRow, find_unit_error, price_of, served_at, tokens, unknown_fee
+from agentctl.providers.tables import OwnPrices, PriceTable, read_own_prices, read_table
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 
 ROUTER = "it chooses the model, and so the price, itself"
 SEARCH = "it always searches, and searches are billed apart"
 
-_NO_ROW: Row = MappingProxyType({})
+_NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
 #: Whose rows are never looked at: what runs on the user's own machine has the window that it was started with.
@@ -49,7 +49,7 @@ def load_catalog(prices: Mapping[str, PriceLine] = _NO_LINES, *, table: Path | N
 
     ``prices`` are the user's lines; ``table`` takes the place of the installed litellm's.
     """
-    return Catalog(prices, cache(partial(read_table, table)), cache(read_own))
+    return Catalog(prices, cache(partial(read_table, table)), cache(read_own_prices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Catalog:
     """Answers for a provider and a model; each file is read once, when first needed."""
 
     prices: Mapping[str, PriceLine]
-    _table: Callable[[], Table] = field(repr=False, compare=False)
-    _own: Callable[[], Own] = field(repr=False, compare=False)
+    _table: Callable[[], PriceTable] = field(repr=False, compare=False)
+    _own: Callable[[], OwnPrices] = field(repr=False, compare=False)
 
     @property
     def version(self) -> str:
@@ -101,7 +101,7 @@ class Catalog:
             row = _NO_ROW
         if row.get("mode") not in (None, "chat"):
             raise self._refusal(provider, model, str(row["mode"]))
-        if line is not None and (found := slip(line, row)) is not None:
+        if line is not None and (found := find_unit_error(line, row)) is not None:
             raise _far_off(name, *found)
         if _matches(name, own.routers):
             unbounded: str | None = ROUTER
@@ -141,7 +141,11 @@ class Catalog:
             ours = self._own().lines.get(f"{provider}/{model}") if line is None else None
             row = self._row(provider, model) if ours is None and line is None else _NO_ROW
             with suppress(StateError):
-                line = None if line is not None and slip(line, row := self._row(provider, model)) is not None else line
+                line = (
+                    None
+                    if line is not None and find_unit_error(line, row := self._row(provider, model)) is not None
+                    else line
+                )
             return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=not known_endpoint)
         return None
 
@@ -160,7 +164,7 @@ class Catalog:
         for name, line in self.prices.items():
             provider, _, model = name.partition("/")
             with suppress(StateError):
-                if model and (found := slip(line, self._row(provider, model))) is not None:
+                if model and (found := find_unit_error(line, self._row(provider, model))) is not None:
                     raise _far_off(name, *found)
 
     def models(self, provider: str) -> tuple[str, ...]:
@@ -202,7 +206,7 @@ class Catalog:
             line = self.prices.get(model)
         return line
 
-    def _row(self, provider: str, model: str) -> Row:
+    def _row(self, provider: str, model: str) -> PriceRow:
         """Find the row by a name that litellm has it under; a row of another provider is never taken."""
         if provider in _WITHOUT_ROWS:
             return _NO_ROW
@@ -211,7 +215,7 @@ class Catalog:
         return next((row for row in found if row is not None and _is_of(row, provider)), _NO_ROW)
 
     def _price(
-        self, provider: str, row: Row, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
+        self, provider: str, row: PriceRow, line: PriceLine | None, ours: PriceLine | None, *, regional: bool
     ) -> Price | None:
         if line is not None:
             return _as_price(line, line.source)
@@ -254,7 +258,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
-def _is_of(row: Row, provider: str) -> bool:
+def _is_of(row: PriceRow, provider: str) -> bool:
     owner = str(row.get("litellm_provider"))
     owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNERS.get(owner, owner)
     return owner in (provider, _SHARED.get(provider))
@@ -269,7 +273,7 @@ def _names(provider: str, model: str) -> Iterator[str]:
         yield from (model.removeprefix(route) for route in _ROUTES if model.startswith(route))
 
 
-def _reasons(row: Row, name: str, own: Own) -> bool:
+def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
     """Whether the model reasons without being asked: then an answer needs more room."""
     if row.get("thinking_always_on") is True:
         return True

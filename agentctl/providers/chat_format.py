@@ -78,7 +78,7 @@ class _Call:
     pieces: list[str] = field(default_factory=list)
 
 
-class Answer:
+class CompletionBuilder:
     """Puts the pieces of an answer together: text, and tool calls by their place."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Answer:
         """Whether the piece came that says why the answer ended."""
         return self._stop is not None
 
-    def take(self, chunk: Chunk) -> str | None:
+    def add(self, chunk: Chunk) -> str | None:
         """Take one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
         ``size`` grows by its characters, whatever it is.
@@ -109,10 +109,10 @@ class Answer:
         self._text.append(text)
         self.size += len(text) + len(thought) + _PER_PIECE * (bool(text or thought) + len(calls))
         for place, call in enumerate(calls):
-            self._take_call(place, call)
+            self._add_call(place, call)
         return text if text or calls or thought else None
 
-    def _take_call(self, place: int, piece: Any) -> None:  # noqa: ANN401 - litellm's
+    def _add_call(self, place: int, piece: Any) -> None:  # noqa: ANN401 - litellm's
         index = piece.index if isinstance(getattr(piece, "index", None), int) else place
         call = self._calls.get(index)
         if call is None or (piece.id and call.id and piece.id != call.id):  # some servers number every call 0
@@ -125,7 +125,7 @@ class Answer:
         call.pieces.append(written)
         self.size += len(written)
 
-    def completion(
+    def build(
         self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
     ) -> Completion:
         """Return the whole answer."""

@@ -22,7 +22,7 @@ class ProxyRefused(OSError):
     """The proxy would not pass the connection on."""
 
 
-class Line(NamedTuple):
+class Connection(NamedTuple):
     """What to write to; a proxy that is not tunnelled through (``proxied``) wants whole addresses, and its password."""
 
     sock: socket.socket
@@ -30,7 +30,7 @@ class Line(NamedTuple):
     proxy_password: str = ""
 
 
-def left(until: float) -> float:
+def seconds_left(until: float) -> float:
     """Return the seconds until that moment of ``time.monotonic()``.
 
     Raises:
@@ -55,7 +55,7 @@ def port_of(parts: SplitResult) -> int:
 
 
 @contextmanager
-def dialled(parts: SplitResult, *, until: float, own_host: bool) -> Iterator[Line]:
+def open_connection(parts: SplitResult, *, until: float, own_host: bool) -> Iterator[Connection]:
     """Connect to ``parts``' host, for as long as the block lasts; no proxy is used for this host.
 
     Raises:
@@ -64,28 +64,28 @@ def dialled(parts: SplitResult, *, until: float, own_host: bool) -> Iterator[Lin
     """
     host, port = parts.hostname or "", port_of(parts)
     proxy = None if own_host else _proxy_for(parts)
-    sock = _connected(host, port, until) if proxy is None else _connected(proxy.hostname or "", port_of(proxy), until)
+    sock = _connect(host, port, until) if proxy is None else _connect(proxy.hostname or "", port_of(proxy), until)
     try:
         if proxy is not None and parts.scheme == "https":
-            _pass_on(sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", basic(proxy), until)
+            _open_tunnel(sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", basic_auth(proxy), until)
         if parts.scheme == "https":
             import ssl  # noqa: PLC0415 - an Ollama on this host has no TLS
 
-            sock.settimeout(left(until))
+            sock.settimeout(seconds_left(until))
             sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
         proxied = proxy is not None and parts.scheme == "http"
-        yield Line(sock, proxied, basic(proxy) if proxy is not None and proxied else "")
+        yield Connection(sock, proxied, basic_auth(proxy) if proxy is not None and proxied else "")
     finally:
         sock.close()
 
 
-def _connected(host: str, port: int, until: float) -> socket.socket:
+def _connect(host: str, port: int, until: float) -> socket.socket:
     """Connect to the first address that answers, each with its share of the time."""
     addresses = _addresses(host, port, until)
     for at, (family, address) in enumerate(addresses):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.settimeout(left(until) / (len(addresses) - at))
+            sock.settimeout(seconds_left(until) / (len(addresses) - at))
             sock.connect(address)
         except OSError:
             sock.close()
@@ -121,7 +121,7 @@ def _addresses(host: str, port: int, until: float) -> list[_Address]:
 
     thread = threading.Thread(target=look_up, name="name lookup", daemon=True)
     thread.start()
-    thread.join(left(until))
+    thread.join(seconds_left(until))
     if thread.is_alive():
         raise socket.gaierror(socket.EAI_AGAIN, "the name service did not answer")
     if failed:
@@ -139,7 +139,7 @@ def _proxy_for(parts: SplitResult) -> SplitResult | None:
     return proxy
 
 
-def basic(parts: SplitResult) -> str:
+def basic_auth(parts: SplitResult) -> str:
     """Return the header's value for a user and password in an address, or ""."""
     if not parts.username:
         return ""
@@ -147,14 +147,14 @@ def basic(parts: SplitResult) -> str:
     return "Basic " + b64encode(pair.encode()).decode("ascii")
 
 
-def _pass_on(sock: socket.socket, place: str, password: str, until: float) -> None:
+def _open_tunnel(sock: socket.socket, place: str, password: str, until: float) -> None:
     """Ask a proxy for a tunnel; its answer is read byte by byte, so that none of what follows is swallowed."""
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *([f"Proxy-Authorization: {password}"] if password else [])]
-    sock.settimeout(left(until))
+    sock.settimeout(seconds_left(until))
     sock.sendall("\r\n".join((*lines, "", "")).encode("ascii"))
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        sock.settimeout(left(until))
+        sock.settimeout(seconds_left(until))
         byte = sock.recv(1)
         head += byte
         if not byte or len(head) > _LONGEST_HEAD:

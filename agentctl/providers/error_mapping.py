@@ -93,7 +93,7 @@ _STATUS_OF: Mapping[str, int] = {
 _FILTERED = re.compile(r"content_policy|content_filter|content management policy|safety system", re.IGNORECASE)
 
 
-class Who(NamedTuple):
+class ErrorContext(NamedTuple):
     """Who was asked for what, in the words of our errors; ``near`` asks whether another model was meant.
 
     ``key`` is taken out of whatever the provider says.
@@ -104,8 +104,8 @@ class Who(NamedTuple):
     base_url: str
     key_name: str = ""
     near: Callable[[], str] = str
-    cure_unreachable: str = ""
-    cure_model: str = ""
+    hint_unreachable: str = ""
+    hint_model: str = ""
     key: str = ""
 
     def said(self, text: str) -> str:
@@ -114,88 +114,95 @@ class Who(NamedTuple):
         return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
 
 
-def translate(error: BaseException | None, attempt: Attempt, who: Who) -> AgentctlError:
+def translate_error(error: BaseException | None, attempt: Attempt, context: ErrorContext) -> AgentctlError:
     """Return our error for a failed attempt; ``error`` None: the stream ended before the answer did."""
     if isinstance(error, AgentctlError):
         return error
     if attempt.refusal is not None:
         return attempt.refusal
     if not attempt.sent:
-        return _never_sent(error, who)
+        return _never_sent(error, context)
     if not attempt.connected:
-        return _unreachable(attempt, who)
+        return _unreachable(attempt, context)
     if attempt.is_error:
-        return _refused(attempt, who)
+        return _refused(attempt, context)
     if attempt.reader.error is not None:
-        return _failed_in_stream(attempt, attempt.reader.error, who)
+        return _failed_in_stream(attempt, attempt.reader.error, context)
     if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
         return ProviderUnavailable(
-            f"{who.provider} answered with something that is no answer of a model",
-            hint=f"see whether {who.base_url or 'its address'} is the right address, with its path (…/v1)",
+            f"{context.provider} answered with something that is no answer of a model",
+            hint=f"see whether {context.base_url or 'its address'} is the right address, with its path (…/v1)",
         )
     if error is not None and attempt.broken is None and not attempt.ended:
-        return ProviderUnavailable(f"{who.provider} sent an answer that cannot be read", hint="try again")
-    return ProviderUnavailable(f"the answer of {who.provider} was cut short", hint="try again")
+        return ProviderUnavailable(f"{context.provider} sent an answer that cannot be read", hint="try again")
+    return ProviderUnavailable(f"the answer of {context.provider} was cut short", hint="try again")
 
 
-def _never_sent(error: BaseException | None, who: Who) -> ProviderError:
+def _never_sent(error: BaseException | None, context: ErrorContext) -> ProviderError:
     """Nothing went out: a key or a package that lacks, or a request that litellm cannot make."""
     name = type(error).__name__
-    said = who.said(re.sub(r"^litellm\.\w+: ", "", str(error)))
+    said = context.said(re.sub(r"^litellm\.\w+: ", "", str(error)))
     if name == "AuthenticationError" or "api_key" in said or "credentials" in said.lower():
-        return AuthFailed(f"{who.provider} needs a key: {said}", hint=_key_cure(who), billed="no", unsent=True)
+        return AuthFailed(f"{context.provider} needs a key: {said}", hint=_key_hint(context), billed="no", unsent=True)
     return Rejected(
-        f"no request to {who.provider} could be made: {said}", hint="choose another model", billed="no", unsent=True
+        f"no request to {context.provider} could be made: {said}", hint="choose another model", billed="no", unsent=True
     )
 
 
-def _unreachable(attempt: Attempt, who: Who) -> ProviderError:
+def _unreachable(attempt: Attempt, context: ErrorContext) -> ProviderError:
     if type(attempt.broken).__name__ == "LocalProtocolError":  # its words may quote the key
         return AuthFailed(
-            f"the key of {who.provider} has a line break or a space that cannot be sent",
-            hint=_key_cure(who),
+            f"the key of {context.provider} has a line break or a space that cannot be sent",
+            hint=_key_hint(context),
             billed="no",
             unsent=True,
         )
     why = attempt.broken or "no connection"
-    said = who.said(str(why) or type(why).__name__)
+    said = context.said(str(why) or type(why).__name__)
     if "CERTIFICATE" in said or "SSL" in said:
-        cure = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
+        hint = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
     else:
-        cure = who.cure_unreachable or "see whether the address is right and the network is up"
+        hint = context.hint_unreachable or "see whether the address is right and the network is up"
     return ProviderUnavailable(
-        f"{who.provider} cannot be reached at {who.base_url}: {said}", hint=cure, billed="no", unsent=True
+        f"{context.provider} cannot be reached at {context.base_url}: {said}", hint=hint, billed="no", unsent=True
     )
 
 
-def _refused(attempt: Attempt, who: Who) -> ProviderError:
+def _refused(attempt: Attempt, context: ErrorContext) -> ProviderError:
     """An answer other than 2xx: its status and its document say what it is."""
     status, document = attempt.status or 0, _document(attempt.body)
     complete = attempt.ended and document is not None
     free = attempt.is_free_refusal or (complete and status in _FREE_BY_DOCUMENT)
     text = attempt.body[:65536].decode("utf-8", "replace")
-    return _refusal(status, document, text, "no" if free else "unknown", attempt.headers, who)
+    return _refusal(status, document, text, "no" if free else "unknown", attempt.headers, context)
 
 
 def _refusal(
-    status: int, document: Mapping[str, object] | None, text: str, billed: Billed, headers: Mapping[str, str], who: Who
+    status: int,
+    document: Mapping[str, object] | None,
+    text: str,
+    billed: Billed,
+    headers: Mapping[str, str],
+    context: ErrorContext,
 ) -> ProviderError:
     """Return the error for a status; ``text`` is the document as it came."""
-    said = who.said(_words(document)) or f"HTTP {status}"
+    said = context.said(_words(document)) or f"HTTP {status}"
     after = _retry_after(headers)
-    told = f"{who.provider}: {said}"
+    told = f"{context.provider}: {said}"
 
     def made(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
         return kind(message, hint=hint, billed=billed, retry_after=after)
 
     if 300 <= status < 400:
-        there = who.said(headers.get("location", "elsewhere"))
-        return made(Rejected, f"{who.provider} redirects to {there}", "agentctl follows no redirect: set that address")
+        there = context.said(headers.get("location", "elsewhere"))
+        return made(
+            Rejected, f"{context.provider} redirects to {there}", "agentctl follows no redirect: set that address"
+        )
     no_credit = {400: _NO_CREDIT, 403: _NO_CREDIT, 429: _NO_QUOTA}.get(status)
     if status == 402 or (no_credit is not None and no_credit.search(text)):
         return QuotaExceeded(
             f"{told} (quota)",
-            hint=f"add credits at {who.provider}, or choose another provider",
+            hint=f"add credits at {context.provider}, or choose another provider",
             billed=billed,
             retry_after=after,
             affordable=_affordable(text),
@@ -204,13 +211,15 @@ def _refusal(
         wait = f" in {after:.0f} s" if after else ""
         return made(RateLimited, f"{told} (rate limit)", f"try again{wait or ' later'}")
     if status in (401, 403):
-        return made(AuthFailed, f"{who.provider} rejected the key: {said}", _key_cure(who))
+        return made(AuthFailed, f"{context.provider} rejected the key: {said}", _key_hint(context))
     if status in (400, 404, 410) and _NO_MODEL.search(text):
-        return made(ModelGone, f"{who.provider} does not know the model {who.model}: {said}", _model_cure(who))
+        return made(
+            ModelGone, f"{context.provider} does not know the model {context.model}: {said}", _model_hint(context)
+        )
     if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(text)):
         window, prompt = _sizes(text)
         return ContextOverflow(
-            f"the conversation does not fit the context window of {who.model}: {said}",
+            f"the conversation does not fit the context window of {context.model}: {said}",
             hint="lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
             billed=billed,
             retry_after=after,
@@ -218,12 +227,18 @@ def _refusal(
             prompt=prompt,
         )
     if status == 400 and _FILTERED.search(text):
-        return made(Refused, f"{who.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise")
+        return made(
+            Refused, f"{context.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise"
+        )
     if status == 404:
-        return made(ModelGone, f"{who.provider} has nothing at this address ({who.base_url}): {said}", _model_cure(who))
+        return made(
+            ModelGone,
+            f"{context.provider} has nothing at this address ({context.base_url}): {said}",
+            _model_hint(context),
+        )
     if status in (408, 409, 425) or status >= 500:
         return made(ProviderUnavailable, f"{told} (HTTP {status})", "try again later")
-    return made(Rejected, f"{who.provider} does not take the request: {said}", "choose another model or provider")
+    return made(Rejected, f"{context.provider} does not take the request: {said}", "choose another model or provider")
 
 
 def _sizes(text: str) -> tuple[int | None, int | None]:
@@ -233,17 +248,17 @@ def _sizes(text: str) -> tuple[int | None, int | None]:
     return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
 
 
-def _failed_in_stream(attempt: Attempt, document: Mapping[str, object], who: Who) -> ProviderError:
+def _failed_in_stream(attempt: Attempt, document: Mapping[str, object], context: ErrorContext) -> ProviderError:
     """An error event in a stream: a refusal where nothing of an answer came before, else who knows what it costs."""
     status = _status_of(document)
     if attempt.reader.spoken or status is None:
-        said = who.said(_words({"error": document})) or "an error in mid-answer"
+        said = context.said(_words({"error": document})) or "an error in mid-answer"
         if status == 429:
-            return RateLimited(f"{who.provider} broke off: {said}", hint="try again later")
-        return ProviderUnavailable(f"{who.provider} broke off: {said}", hint="try again later")
+            return RateLimited(f"{context.provider} broke off: {said}", hint="try again later")
+        return ProviderUnavailable(f"{context.provider} broke off: {said}", hint="try again later")
     free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
     text = json.dumps(document, ensure_ascii=False)[:65536]
-    return _refusal(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, who)
+    return _refusal(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, context)
 
 
 def _status_of(document: Mapping[str, object]) -> int | None:
@@ -297,13 +312,13 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _key_cure(who: Who) -> str:
-    if who.provider == "ollama":
-        return f"Ollama itself wants no key: see what answers at {who.base_url}"
-    if not who.key_name:
-        return f"set the variable that litellm reads the key of {who.provider} from"
-    return f"agentctl providers set-key {who.provider}   (or set {who.key_name})"
+def _key_hint(context: ErrorContext) -> str:
+    if context.provider == "ollama":
+        return f"Ollama itself wants no key: see what answers at {context.base_url}"
+    if not context.key_name:
+        return f"set the variable that litellm reads the key of {context.provider} from"
+    return f"agentctl providers set-key {context.provider}   (or set {context.key_name})"
 
 
-def _model_cure(who: Who) -> str:
-    return who.cure_model or who.near() or "agentctl providers list   shows what each provider uses by default"
+def _model_hint(context: ErrorContext) -> str:
+    return context.hint_model or context.near() or "agentctl providers list   shows what each provider uses by default"

@@ -16,10 +16,10 @@ from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 
 if TYPE_CHECKING:
-    from agentctl.providers.error_mapping import Who
+    from agentctl.providers.error_mapping import ErrorContext
 
 
-class _Named(RemoteProvider):
+class _PresetProvider(RemoteProvider):
     """A provider that needs no name."""
 
     name: ClassVar[str]
@@ -35,7 +35,7 @@ class _Named(RemoteProvider):
         super().__init__(self.name, model, api_key=api_key, base_url=base_url, prices=prices)
 
 
-class OpenAIProvider(_Named):
+class OpenAIProvider(_PresetProvider):
     """OpenAI, or any server that speaks its chat format at ``base_url``.
 
     ``prices`` are dollars per million tokens, on top of the price table.
@@ -51,7 +51,7 @@ class OpenAIProvider(_Named):
     name = "openai"
 
 
-class AnthropicProvider(_Named):
+class AnthropicProvider(_PresetProvider):
     """Anthropic's messages. ``prices`` are dollars per million tokens, on top of the price table.
 
     Raises:
@@ -65,7 +65,7 @@ class AnthropicProvider(_Named):
     name = "anthropic"
 
 
-class OllamaProvider(_Named):
+class OllamaProvider(_PresetProvider):
     """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence.
 
     It is told not to cut what is too long even for that, which older ones do all the same. On this machine it is asked
@@ -129,12 +129,12 @@ class OllamaProvider(_Named):
     def _options(self) -> Mapping[str, object]:
         return {"num_ctx": self.num_ctx, "extra_body": {"truncate": False}}
 
-    def _who(self) -> Who:
+    def _error_context(self) -> ErrorContext:
         return (
             super()
-            ._who()
+            ._error_context()
             ._replace(
-                cure_unreachable="start it: ollama serve   (OLLAMA_HOST says where)",
-                cure_model=f"ollama pull {self.model}   (ollama list shows what is there)",
+                hint_unreachable="start it: ollama serve   (OLLAMA_HOST says where)",
+                hint_model=f"ollama pull {self.model}   (ollama list shows what is there)",
             )
         )

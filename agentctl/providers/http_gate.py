@@ -18,7 +18,7 @@ import httpx
 from agentctl.budget.input_bound import weight
 from agentctl.core.errors import AgentctlError, Rejected
 from agentctl.protocols import Outcome
-from agentctl.providers.stream_readers import Reader, TooLong
+from agentctl.providers.stream_readers import AnswerTooLong, UsageReader
 
 CONNECT_S = 15.0
 WRITE_S = 60.0
@@ -34,7 +34,7 @@ _CLAMPS = frozenset(
 )
 
 
-class Pledge(NamedTuple):
+class RequestTerms(NamedTuple):
     """What a request must hold to, to be let through: output tokens, bytes of the body, address, kind of usage."""
 
     max_output_tokens: int
@@ -50,8 +50,8 @@ class Attempt:
     bounded in size, and in time by ``error_s`` seconds. ``broken`` is what the connection failed with.
     """
 
-    def __init__(self, pledge: Pledge, reader: Reader, *, error_s: float = ERROR_S) -> None:
-        self.pledge, self.reader, self.error_s = pledge, reader, error_s
+    def __init__(self, terms: RequestTerms, reader: UsageReader, *, error_s: float = ERROR_S) -> None:
+        self.terms, self.reader, self.error_s = terms, reader, error_s
         self.sent = self.ended = self.withdrawn = False
         self._traced = self._departed = self._in_tunnel = self._unwritable = False
         self.status: int | None = None
@@ -59,7 +59,7 @@ class Attempt:
         self.body = b""
         self.broken: Exception | None = None
         self.refusal: AgentctlError | None = None
-        self._tap: _Tap | None = None
+        self._tap: _TappedBody | None = None
         self._opened: httpcore.AsyncNetworkStream | None = None
 
     @property
@@ -122,7 +122,7 @@ class Attempt:
         """Read what is left of a body when the last word was said: the usage may follow it."""
         if self._tap is None or self.ended:
             return
-        with suppress(httpx.HTTPError, httpx.StreamError, TooLong):  # the answer is there, and paid for
+        with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is there, and paid for
             with anyio.move_on_after(LATE_S):
                 async for _ in self._tap:
                     if self.reader.over:
@@ -138,13 +138,13 @@ class Attempt:
         elif self._opened is not None and not self.connected:
             await self._opened.aclose()  # a handshake that is cancelled leaves it open
 
-    def answered_with(self, response: httpx.Response) -> httpx.Response:
+    def wrap_response(self, response: httpx.Response) -> httpx.Response:
         """Return the response with its body read along."""
         self.status, self.headers = response.status_code, response.headers
         response.headers.pop(
             "content-encoding", None
         )  # plain was asked for: what is packed all the same is not unpacked
-        self._tap = _Tap(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
+        self._tap = _TappedBody(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
         )
@@ -153,7 +153,7 @@ class Attempt:
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
-class Network(httpx.AsyncHTTPTransport):
+class NetworkTransport(httpx.AsyncHTTPTransport):
     """The connections of one provider; ``traced`` once they have reported a step of a request."""
 
     traced = False
@@ -174,7 +174,7 @@ class Gate(httpx.AsyncBaseTransport):
         attempt = self._attempt
         if attempt.sent or attempt.withdrawn:
             raise httpx.ConnectError("one attempt is one request", request=request)
-        why_not = _breach(request, await request.aread(), attempt.pledge)
+        why_not = _find_breach(request, await request.aread(), attempt.terms)
         if why_not is not None:
             attempt.refusal = Rejected(
                 f"litellm made a request that agentctl does not send: {why_not}",
@@ -186,21 +186,21 @@ class Gate(httpx.AsyncBaseTransport):
         request.headers["accept-encoding"] = "identity"  # so that the answer can be read along
         request.extensions["timeout"] = {"connect": CONNECT_S, "pool": CONNECT_S, "write": WRITE_S, "read": None}
         request.extensions["trace"] = self._trace
-        attempt.hand_over(traced=isinstance(self._network, Network) and self._network.traced)
+        attempt.hand_over(traced=isinstance(self._network, NetworkTransport) and self._network.traced)
         try:
-            return attempt.answered_with(await self._network.handle_async_request(request))
+            return attempt.wrap_response(await self._network.handle_async_request(request))
         except Exception as error:
             attempt.fail(error)
             raise
 
     async def _trace(self, event: str, about: Mapping[str, Any]) -> None:
         """Take one step of the network; httpcore awaits this before it goes on."""
-        if isinstance(self._network, Network):
+        if isinstance(self._network, NetworkTransport):
             self._network.traced = True
         self._attempt.trace(event, about)
 
 
-class Shut(httpx.BaseTransport, httpx.AsyncBaseTransport):
+class ClosedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """No way out at all: for clients that somebody else made."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -212,7 +212,7 @@ class Shut(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self.handle_request(request)
 
 
-class _Tap(httpx.AsyncByteStream):
+class _TappedBody(httpx.AsyncByteStream):
     """The body of an answer, read along by the attempt's reader."""
 
     def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
@@ -243,7 +243,7 @@ class _Tap(httpx.AsyncByteStream):
                 rest, self._rest = self._rest, b""
                 return _for_litellm(rest)
             raise
-        except (httpx.HTTPError, TooLong, TimeoutError) as error:
+        except (httpx.HTTPError, AnswerTooLong, TimeoutError) as error:
             attempt.broken = attempt.broken or error
             raise
 
@@ -260,7 +260,7 @@ class _Tap(httpx.AsyncByteStream):
             return
         attempt.body += piece
         if len(attempt.body) > MOST_ERROR_BYTES:
-            raise TooLong("an error document without an end")
+            raise AnswerTooLong("an error document without an end")
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -278,7 +278,7 @@ def _for_litellm(line: bytes) -> bytes:
     return line
 
 
-def _breach(request: httpx.Request, body: bytes, pledge: Pledge) -> str | None:
+def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> str | None:
     """Return what of the pledge a request breaks, or None."""
     try:
         said = json.loads(body)
@@ -286,17 +286,17 @@ def _breach(request: httpx.Request, body: bytes, pledge: Pledge) -> str | None:
         said = None
     if request.method != "POST" or not isinstance(said, dict):
         return "it is no JSON that is posted"
-    if pledge.base_url and (request.url.scheme, request.url.netloc) != _origin(pledge.base_url):
+    if terms.base_url and (request.url.scheme, request.url.netloc) != _origin(terms.base_url):
         return f"it goes to {request.url.host}"
     found = list(_clamps(said))
-    if not found or any(value != pledge.max_output_tokens or isinstance(value, bool) for value in found):
-        return f"it asks for {found or 'any number of'} output tokens, {pledge.max_output_tokens} were granted"
+    if not found or any(value != terms.max_output_tokens or isinstance(value, bool) for value in found):
+        return f"it asks for {found or 'any number of'} output tokens, {terms.max_output_tokens} were granted"
     if said.get("n", 1) != 1:
         return "it asks for more than one answer"
-    if pledge.asks_for_usage and (said.get("stream_options") or {}).get("include_usage") is not True:
+    if terms.asks_for_usage and (said.get("stream_options") or {}).get("include_usage") is not True:
         return "it does not ask for the usage"
     heavy = weight(said)
-    return f"it weighs {heavy} bytes, {pledge.most_bytes} were bounded" if heavy > pledge.most_bytes else None
+    return f"it weighs {heavy} bytes, {terms.most_bytes} were bounded" if heavy > terms.most_bytes else None
 
 
 def _origin(url: str) -> tuple[str, bytes]:

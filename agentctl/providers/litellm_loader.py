@@ -41,8 +41,8 @@ class _Loading:
 _LOADING = _Loading()
 
 
-def begin() -> None:
-    """Start loading litellm in a thread, if nobody did; the collector is off until ``settle``."""
+def start_loading() -> None:
+    """Start loading litellm in a thread, if nobody did; the collector is off until ``resume_gc``."""
     with _LOADING.lock:
         if _LOADING.thread is None:
             gc.disable()  # collecting while this many objects are made nearly doubles the time
@@ -50,7 +50,7 @@ def begin() -> None:
             _LOADING.thread.start()
 
 
-def settle() -> None:
+def resume_gc() -> None:
     """Switch the collector on again, and let it leave alone what was loaded: its first call loads a good deal more."""
     with _LOADING.lock:
         if not _LOADING.settled and _LOADING.thread is not None:
@@ -59,7 +59,7 @@ def settle() -> None:
             gc.enable()
 
 
-async def ready() -> ModuleType:
+async def wait_for_litellm() -> ModuleType:
     """Return litellm, waiting for it without holding up anyone else; may be cancelled.
 
     Raises:
@@ -67,7 +67,7 @@ async def ready() -> ModuleType:
     """
     import anyio.to_thread  # noqa: PLC0415 - who only begins has no loop yet
 
-    begin()
+    start_loading()
     if _LOADING.thread is not None and _LOADING.thread.is_alive():
         await anyio.to_thread.run_sync(_LOADING.thread.join, abandon_on_cancel=True)
     if _LOADING.error is not None:
@@ -77,8 +77,11 @@ async def ready() -> ModuleType:
     return _LOADING.module
 
 
-def client_behind(transport: httpx.AsyncBaseTransport) -> object:
-    """Return the client that litellm sends with, on ``transport`` and never elsewhere; call it behind ``ready``."""
+def make_client(transport: httpx.AsyncBaseTransport) -> object:
+    """Return the client that litellm sends with, on ``transport`` and never elsewhere.
+
+    Call it behind ``wait_for_litellm``.
+    """
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     return AsyncHTTPHandler(transport=transport, follow_redirects=False)
@@ -101,12 +104,12 @@ def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not foll
     litellm.disable_hf_tokenizer_download = True  # of a Llama it fetches one, in the middle of an answer
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # equal pieces are no error: what is paid for is kept
     litellm.num_retries = 0
-    _hush()
-    _shut_in(litellm)
+    _silence_logging()
+    _close_default_clients(litellm)
     return litellm
 
 
-def _hush() -> None:
+def _silence_logging() -> None:
     """Keep its log off our stderr: what fails is told once, by us."""
     import logging  # noqa: PLC0415 - only with litellm
 
@@ -114,14 +117,14 @@ def _hush() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _shut_in(litellm: Any) -> None:  # noqa: ANN401
+def _close_default_clients(litellm: Any) -> None:  # noqa: ANN401
     """Replace the clients that litellm would use on its own: only a client that is handed in may connect."""
     import httpx
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 
-    from agentctl.providers.http_gate import Shut  # noqa: PLC0415 - httpx comes with litellm
+    from agentctl.providers.http_gate import ClosedTransport  # noqa: PLC0415 - httpx comes with litellm
 
-    shut = httpx.Client(transport=Shut(), trust_env=False)
+    shut = httpx.Client(transport=ClosedTransport(), trust_env=False)
     litellm.module_level_client = HTTPHandler(client=shut)
     litellm.client_session = shut
-    litellm.aclient_session = httpx.AsyncClient(transport=Shut(), trust_env=False)
+    litellm.aclient_session = httpx.AsyncClient(transport=ClosedTransport(), trust_env=False)

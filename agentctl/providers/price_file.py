@@ -12,10 +12,10 @@ from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.price_table import price_of
-from agentctl.providers.tables import Table, read_own
+from agentctl.providers.tables import PriceTable, read_own_prices
 from agentctl.settings import PriceLine, Source
 from agentctl.settings.merge import validate
-from agentctl.settings.sources import Entry
+from agentctl.settings.sources import SettingEntry
 
 MOST_BYTES = 64 * 1024 * 1024
 FLAG = "--table"
@@ -40,7 +40,7 @@ def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
         raise UsageError(f"{FLAG} {path} is not UTF-8 text", hint=_FORMATS) from error
     if text.lstrip().startswith("{"):
         table = _table(path, text, hashlib.sha256(data).hexdigest())
-        return Catalog(prices, lambda: table, read_own)
+        return Catalog(prices, lambda: table, read_own_prices)
     return load_catalog({**prices, **_lines(path, text)})
 
 
@@ -56,7 +56,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _table(path: Path, text: str, digest: str) -> Table:
+def _table(path: Path, text: str, digest: str) -> PriceTable:
     try:
         parsed = json.loads(text, parse_float=Decimal)
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -64,7 +64,7 @@ def _table(path: Path, text: str, digest: str) -> Table:
     rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
     if not any(price_of(row) for row in rows.values()):
         raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
-    return Table(rows, "", digest, path.name)
+    return PriceTable(rows, "", digest, path.name)
 
 
 def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
@@ -76,7 +76,7 @@ def _lines(path: Path, text: str) -> Mapping[str, PriceLine]:
         raise UsageError(f"{FLAG} {path} is neither JSON nor TOML: {error}", hint=_FORMATS) from error
     if not parsed.get("prices"):
         raise UsageError(f"{FLAG} {path} has no price in it", hint=_FORMATS)
-    entry = Entry(parsed["prices"], Source("flag", f"{FLAG} {path}"), "prices", text=text)
+    entry = SettingEntry(parsed["prices"], Source("flag", f"{FLAG} {path}"), "prices", text=text)
     settings, problems = validate({"prices": entry})
     if settings is None:
         raise UsageError(problems[0].text, hint=problems[0].hint)

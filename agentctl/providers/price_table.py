@@ -11,7 +11,7 @@ from typing import TypeGuard
 from agentctl.core.pricing import Price, Tier
 from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, PriceLine
 
-Row = Mapping[str, object]
+PriceRow = Mapping[str, object]
 
 #: A line of the user's that is so many times the table's price, or so small a part of it, has another unit.
 FAR_OFF = 300
@@ -58,7 +58,7 @@ class _Unbelievable(Exception):
     """A number that cannot be a price."""
 
 
-def price_of(row: Row, *, regional: bool = False, inclusive: bool = False) -> Price | None:
+def price_of(row: PriceRow, *, regional: bool = False, inclusive: bool = False) -> Price | None:
     """Return the row's price, or None where it is unknown: input or output is missing, 0 or not to be believed.
 
     A class at 0 costs its parent class. ``regional`` adds what a regional endpoint may cost more; ``inclusive``
@@ -75,7 +75,7 @@ def price_of(row: Row, *, regional: bool = False, inclusive: bool = False) -> Pr
     return _price(base, tiers)
 
 
-def unknown_fee(row: Row) -> str | None:
+def unknown_fee(row: PriceRow) -> str | None:
     """Return the first key that costs something and that nobody here understands."""
     for key, value in row.items():
         if key == "provider_specific_entry":
@@ -93,14 +93,14 @@ def unknown_fee(row: Row) -> str | None:
     return None
 
 
-def served_at(row: Row, tier: str) -> Row:
+def served_at(row: PriceRow, tier: str) -> PriceRow:
     """Return the row as it stands where another service tier served the request; empty if it does not say."""
     end = f"_{tier}"
     named = {key.removesuffix(end): row[key] for key in row if key.endswith(end) and _place(key.removesuffix(end))}
     return {**row, **named} if _counts(named.get("input_cost_per_token")) else {}
 
 
-def slip(line: PriceLine, row: Row) -> tuple[str, Decimal, Decimal] | None:
+def find_unit_error(line: PriceLine, row: PriceRow) -> tuple[str, Decimal, Decimal] | None:
     """Return the class whose price is far off the table's, with both; 0 is said to be free, and is no slip."""
     table = None if line.certain else price_of(row)
     for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
@@ -150,12 +150,12 @@ def _place(key: str) -> tuple[str, int] | None:
     return _CLASSES[found[1]], int(found[2]) * (1000 if found[3] else 1)
 
 
-def _steps(row: Row) -> list[Row]:
+def _steps(row: PriceRow) -> list[PriceRow]:
     steps = row.get("tiered_pricing")
     return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
 
 
-def _entries(row: Row) -> Iterator[tuple[int, str, object]]:
+def _entries(row: PriceRow) -> Iterator[tuple[int, str, object]]:
     """Yield above how many tokens, which class, which price a token."""
     for key, value in row.items():
         if (place := _place(key)) is not None:
@@ -171,7 +171,7 @@ def _entries(row: Row) -> Iterator[tuple[int, str, object]]:
                 yield int(bounds[0]), _CLASSES[key], step[key]
 
 
-def _levels(row: Row, uplift: Decimal) -> dict[int, dict[str, Decimal]]:
+def _levels(row: PriceRow, uplift: Decimal) -> dict[int, dict[str, Decimal]]:
     """Return the known prices by tier (0: the base) and class; of two for one class the dearer."""
     levels: dict[int, dict[str, Decimal]] = {}
     for above, name, value in _entries(row):
@@ -210,7 +210,7 @@ def _above(base: Mapping[str, Decimal], level: Mapping[str, Decimal]) -> dict[st
     return full
 
 
-def _uplift(row: Row) -> Decimal:
+def _uplift(row: PriceRow) -> Decimal:
     most = Decimal(1)
     for key, value in row.items():
         if re.fullmatch(_UPLIFT, key) and _counts(value):

@@ -11,7 +11,7 @@ from agentctl.protocols import LLMProvider as Socket
 from agentctl.providers.base import LLMProvider
 
 
-class Priced(LLMProvider):
+class FixedPriceProvider(LLMProvider):
     """A provider at the user's own price; what has no tokens stays free, a router has no price all the same."""
 
     def __init__(self, provider: Socket, price: Price) -> None:

@@ -10,10 +10,10 @@ from urllib.parse import quote
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.text import did_you_mean, redact, safe_text
 from agentctl.providers.endpoints import is_official, is_own_host
-from agentctl.providers.probe_http import Answer, exchange
-from agentctl.providers.selection import MOST_NAMES, name_of, ollama_models, parsed, tags_of
+from agentctl.providers.probe_http import ProbeResponse, exchange
+from agentctl.providers.selection import MOST_NAMES, name_of, ollama_models, parse_json, tags_of
 from agentctl.settings import KEY_NAMES
-from agentctl.settings.merge import shown
+from agentctl.settings.merge import format_value
 
 __all__ = ["KeyState", "Reach", "ollama_models", "reach"]
 
@@ -40,7 +40,7 @@ class Reach(NamedTuple):
     status: str
 
 
-class _Asked(NamedTuple):
+class _Target(NamedTuple):
     """Who is asked, with what."""
 
     provider: str
@@ -50,13 +50,13 @@ class _Asked(NamedTuple):
 
     @property
     def place(self) -> str:
-        return shown(self.base_url)
+        return format_value(self.base_url)
 
     @property
     def set_key(self) -> str:
         return f"agentctl providers set-key {self.provider}"
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> ProbeResponse:
         """Ask for a path of this provider."""
         return exchange(self.base_url.rstrip("/") + path, until=self.until, headers=_headers(self.provider, self.key))
 
@@ -69,113 +69,115 @@ def reach(
     Sends nothing that could be billed: a GET of the list, and one more where the list alone does not tell.
     """
     began = time.monotonic()
-    asked = _Asked(provider, base_url, key, began + patience_s)
+    target = _Target(provider, base_url, key, began + patience_s)
     state: KeyState = "unknown"
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
-    blank = Reach(provider, asked.place, True, state, None, (), 0.0, "", "done")
+    blank = Reach(provider, target.place, True, state, None, (), 0.0, "", "done")
     if not base_url:  # it answers in this process, or litellm alone knows where: nobody can be asked
         return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
-        return _failed(blank, asked, "auth", f"the key cannot be sent as it is: {asked.set_key}", key="rejected")
+        return _failed(blank, target, "auth", f"the key cannot be sent as it is: {target.set_key}", key="rejected")
     try:
-        answer = asked.get(_list_path(provider, base_url))
+        answer = target.get(_list_path(provider, base_url))
     except ProviderUnavailable as error:
-        said = f"{error.message}: {_cure(asked, error)}"
+        said = f"{error.message}: {_hint(target, error)}"
         blank = blank._replace(reachable=False, ms=1000 * (time.monotonic() - began))
-        return _failed(blank, asked, "unavailable", said)
-    return _judged(blank._replace(ms=1000 * (time.monotonic() - began)), asked, answer, model)
+        return _failed(blank, target, "unavailable", said)
+    return _judged(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
 
 
-def _judged(found: Reach, asked: _Asked, answer: Answer, model: str | None) -> Reach:
+def _judged(found: Reach, target: _Target, answer: ProbeResponse, model: str | None) -> Reach:
     """Read what came back; the key first, the model last."""
     status = answer.status
     if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in (answer.body or b"")):
-        return _refused(found, asked, status)
+        return _refused(found, target, status)
     if status == 429:
-        return _failed(found, asked, "rate_limited", f"{asked.place} asks to come back later (429): try again")
-    if status in (404, 405, 501) and asked.provider != "ollama" and not is_official(asked.provider, asked.base_url):
+        return _failed(found, target, "rate_limited", f"{target.place} asks to come back later (429): try again")
+    if status in (404, 405, 501) and target.provider != "ollama" and not is_official(target.provider, target.base_url):
         return found._replace(key="unknown")  # a server without a list may answer all the same
     if 300 <= status < 400:
-        where = shown(answer.location) or "nowhere"
-        return _failed(found, asked, "unavailable", f"{asked.place} sends on to {where}: is the address right?")
+        where = format_value(answer.location) or "nowhere"
+        return _failed(found, target, "unavailable", f"{target.place} sends on to {where}: is the address right?")
     if status != 200:
-        said = f"{asked.place} answered {status} {answer.reason}: try later, or look at the provider's status page"
-        return _failed(found, asked, "unavailable", said)
+        said = f"{target.place} answered {status} {answer.reason}: try later, or look at the provider's status page"
+        return _failed(found, target, "unavailable", said)
     if answer.body is None:  # longer than we read: it is there, and that is all we know
-        return _with_key(found, asked)
-    models = _models(asked.provider, answer)
+        return _with_key(found, target)
+    models = _models(target.provider, answer)
     if models is None:
-        ends = "" if asked.provider in ("ollama", "anthropic") else " (most end in /v1)"
-        said = f"what answers at {asked.place} does not list models as {asked.provider} does: is the address right?"
-        return _failed(found, asked, "unavailable", said.removesuffix("?") + f"{ends}?")
-    found = _with_key(found._replace(models=models), asked)
-    return found if model is None or found.status != "done" else _with_model(found, asked, model)
+        ends = "" if target.provider in ("ollama", "anthropic") else " (most end in /v1)"
+        said = f"what answers at {target.place} does not list models as {target.provider} does: is the address right?"
+        return _failed(found, target, "unavailable", said.removesuffix("?") + f"{ends}?")
+    found = _with_key(found._replace(models=models), target)
+    return found if model is None or found.status != "done" else _with_model(found, target, model)
 
 
-def _refused(found: Reach, asked: _Asked, status: int) -> Reach:
-    if asked.provider == "ollama":
-        return _failed(found, asked, "auth", f"{asked.place} refuses ({status}): it wants a password", key="unknown")
-    if asked.key is None:
-        return _failed(found, asked, "auth", f"{asked.place} asks for a key: {asked.set_key}", key="missing")
-    return _failed(found, asked, "auth", f"{asked.place} refused the key ({status}): {asked.set_key}", key="rejected")
+def _refused(found: Reach, target: _Target, status: int) -> Reach:
+    if target.provider == "ollama":
+        return _failed(found, target, "auth", f"{target.place} refuses ({status}): it wants a password", key="unknown")
+    if target.key is None:
+        return _failed(found, target, "auth", f"{target.place} asks for a key: {target.set_key}", key="missing")
+    return _failed(
+        found, target, "auth", f"{target.place} refused the key ({status}): {target.set_key}", key="rejected"
+    )
 
 
-def _with_key(found: Reach, asked: _Asked) -> Reach:
+def _with_key(found: Reach, target: _Target) -> Reach:
     """Say what the list tells of the key: where anybody may read it, nothing, and the key is asked about by itself."""
-    if asked.key is None:
+    if target.key is None:
         if found.key != "missing":
             return found
-        return _failed(found, asked, "auth", f"{asked.provider} needs a key: {asked.set_key}")
-    if asked.provider != "openrouter":
+        return _failed(found, target, "auth", f"{target.provider} needs a key: {target.set_key}")
+    if target.provider != "openrouter":
         return found._replace(key="accepted")
     try:
-        status = asked.get("/key").status
+        status = target.get("/key").status
     except ProviderUnavailable:
         return found
     if status in (401, 403):
-        return _refused(found, asked, status)
+        return _refused(found, target, status)
     return found._replace(key="accepted") if status == 200 else found
 
 
-def _with_model(found: Reach, asked: _Asked, model: str) -> Reach:
-    spellings = {model, f"{model}:latest"} if asked.provider == "ollama" else {model}
-    if asked.provider == "openrouter":
+def _with_model(found: Reach, target: _Target, model: str) -> Reach:
+    spellings = {model, f"{model}:latest"} if target.provider == "ollama" else {model}
+    if target.provider == "openrouter":
         spellings.add(model.partition(":")[0])  # what follows says how to choose among hosts
     known: bool | None = bool(spellings & set(found.models))
-    if not known and asked.provider != "ollama":
-        known = _asked_alone(asked, model)
+    if not known and target.provider != "ollama":
+        known = _asked_alone(target, model)
     if known is not False:
         return found._replace(model_known=known)
     near = did_you_mean(model, found.models)
-    cure = f"ollama pull {model}" if asked.provider == "ollama" else near or "is the name right?"
-    said = f"{asked.place} does not know the model {model}: {cure}"
-    return _failed(found, asked, "model_gone", said)._replace(model_known=False)
+    hint = f"ollama pull {model}" if target.provider == "ollama" else near or "is the name right?"
+    said = f"{target.place} does not know the model {model}: {hint}"
+    return _failed(found, target, "model_gone", said)._replace(model_known=False)
 
 
-def _asked_alone(asked: _Asked, model: str) -> bool | None:
+def _asked_alone(target: _Target, model: str) -> bool | None:
     """Ask for a model that the list does not name: it may be another name of one that is there."""
-    path = _list_path(asked.provider, asked.base_url).partition("?")[0]
+    path = _list_path(target.provider, target.base_url).partition("?")[0]
     try:
-        answer = asked.get(f"{path}/{quote(model)}")
+        answer = target.get(f"{path}/{quote(model)}")
     except ProviderUnavailable:
         return None
     if answer.status == 200:
-        said = parsed(answer)
+        said = parse_json(answer)
         return True if isinstance(said, dict) and ("id" in said or "name" in said) else None
     return False if answer.status in (400, 404) else None
 
 
-def _failed(found: Reach, asked: _Asked, status: str, said: str, *, key: KeyState | None = None) -> Reach:
-    text = safe_text(redact(said, (asked.key,) if asked.key else ()).replace("\n", " "))
+def _failed(found: Reach, target: _Target, status: str, said: str, *, key: KeyState | None = None) -> Reach:
+    text = safe_text(redact(said, (target.key,) if target.key else ()).replace("\n", " "))
     text = text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
     return found._replace(key=key or found.key, error=text, status=status)
 
 
-def _cure(asked: _Asked, error: ProviderUnavailable) -> str:
-    if asked.provider == "ollama":
-        return "is it running? ollama serve" if is_own_host(asked.base_url) else "is it running there? ollama serve"
-    if is_official(asked.provider, asked.base_url):
+def _hint(target: _Target, error: ProviderUnavailable) -> str:
+    if target.provider == "ollama":
+        return "is it running? ollama serve" if is_own_host(target.base_url) else "is it running there? ollama serve"
+    if is_official(target.provider, target.base_url):
         return error.hint or "is there a network? try again"
     return error.hint or "is the server running, and is the address right?"
 
@@ -205,12 +207,12 @@ def _list_path(provider: str, base_url: str) -> str:
             return "/models"
 
 
-def _models(provider: str, answer: Answer) -> tuple[str, ...] | None:
+def _models(provider: str, answer: ProbeResponse) -> tuple[str, ...] | None:
     """Return the names in a list of models, in order; None if it is none."""
     if provider == "ollama":
         tags = tags_of(answer)
         return None if tags is None else tuple(sorted(tags))
-    said = parsed(answer)
+    said = parse_json(answer)
     rows = said.get("models" if provider == "gemini" else "data") if isinstance(said, dict) else said
     if not isinstance(rows, list):
         return None

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlsplit
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
-from agentctl.providers.dial import Line, ProxyRefused, basic, dialled, left
+from agentctl.providers.dial import Connection, ProxyRefused, basic_auth, open_connection, seconds_left
 from agentctl.providers.endpoints import is_own_host
-from agentctl.settings.merge import shown
+from agentctl.settings.merge import format_value
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -23,7 +23,7 @@ MOST_BYTES = 1024 * 1024
 _PATH = "/%:@!$&'()*+,;=~-._"  # what stands for itself; "%" because an address is quoted already
 
 
-class Answer(NamedTuple):
+class ProbeResponse(NamedTuple):
     """A whole answer; ``body`` is None when it is larger than 1 MiB. A redirect is an answer, and not followed."""
 
     status: int
@@ -32,7 +32,9 @@ class Answer(NamedTuple):
     location: str
 
 
-def exchange(url: str, *, until: float, headers: Mapping[str, str] | None = None, post: bytes | None = None) -> Answer:
+def exchange(
+    url: str, *, until: float, headers: Mapping[str, str] | None = None, post: bytes | None = None
+) -> ProbeResponse:
     """GET ``url``, or post JSON to it, and return the answer; all of it is over when ``time.monotonic()`` is ``until``.
 
     HTTP itself is loaded only once a connection stands, on top of that time: where nobody listens this takes
@@ -41,53 +43,55 @@ def exchange(url: str, *, until: float, headers: Mapping[str, str] | None = None
     Raises:
         ProviderUnavailable: no connection, no TLS, no HTTP, or not in time.
     """
-    place = shown(url)
+    place = format_value(url)
     try:
         parts = urlsplit(url)
-        place = shown(f"{parts.scheme}://{parts.netloc}")
+        place = format_value(f"{parts.scheme}://{parts.netloc}")
         target = quote(parts.path or "/", safe=_PATH) + (f"?{parts.query}" if parts.query else "")
         sent = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Connection": "close"}
         sent["User-Agent"] = f"agentctl/{__version__}"  # some gateways turn away who gives no name
         if parts.username:
-            sent["Authorization"] = basic(parts)
+            sent["Authorization"] = basic_auth(parts)
         if post is not None:
             sent["Content-Type"] = "application/json"
-        with dialled(parts, until=until, own_host=is_own_host(url)) as line:
+        with open_connection(parts, until=until, own_host=is_own_host(url)) as line:
             if line.proxied:
                 target = f"{parts.scheme}://{sent['Host']}{target}"
                 sent |= {"Proxy-Authorization": line.proxy_password} if line.proxy_password else {}
-            return _asked(line, until, target, {**sent, **(headers or {})}, post)
+            return _send(line, until, target, {**sent, **(headers or {})}, post)
     except (OSError, ValueError) as error:
         raise _unavailable(error, place) from error
 
 
-def _asked(line: Line, until: float, target: str, headers: Mapping[str, str], post: bytes | None) -> Answer:
+def _send(line: Connection, until: float, target: str, headers: Mapping[str, str], post: bytes | None) -> ProbeResponse:
     began = time.monotonic()
     from http.client import HTTPConnection, HTTPException, RemoteDisconnected  # noqa: PLC0415 - only if one listens
 
     until += time.monotonic() - began  # to load is not the other side's silence
     connection = HTTPConnection("unused")  # only for the words; who is spoken to stands on the line
-    connection.sock = _Bounded(line.sock, until)
+    connection.sock = _TimedSocket(line.sock, until)
     try:
         connection.request("GET" if post is None else "POST", target, body=post, headers=dict(headers))
         with connection.getresponse() as response:
-            return Answer(response.status, response.reason, _body(response), response.getheader("Location") or "")
+            return ProbeResponse(
+                response.status, response.reason, _read_body(response), response.getheader("Location") or ""
+            )
     except RemoteDisconnected:
         raise ConnectionResetError from None
     except HTTPException as error:
-        raise _NoHttp(type(error).__name__) from None
+        raise _NotHttp(type(error).__name__) from None
 
 
-def _body(response: HTTPResponse) -> bytes | None:
+def _read_body(response: HTTPResponse) -> bytes | None:
     data = response.read(MOST_BYTES + 1)
     return None if len(data) > MOST_BYTES else data
 
 
-class _NoHttp(OSError):
+class _NotHttp(OSError):
     """What came is no HTTP."""
 
 
-class _Bounded:
+class _TimedSocket:
     """A socket that waits no longer than until a given moment, however slowly the other side speaks."""
 
     def __init__(self, sock: socket.socket, until: float) -> None:
@@ -96,18 +100,18 @@ class _Bounded:
 
     def sendall(self, data: bytes) -> None:
         """Send everything."""
-        self._sock.settimeout(left(self._until))
+        self._sock.settimeout(seconds_left(self._until))
         self._sock.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return what comes, to be read."""
-        return io.BufferedReader(_Incoming(self._sock, self._until))
+        return io.BufferedReader(_TimedReader(self._sock, self._until))
 
     def close(self) -> None:
         """Leave the socket to whoever opened it."""
 
 
-class _Incoming(io.RawIOBase):
+class _TimedReader(io.RawIOBase):
     def __init__(self, sock: socket.socket, until: float) -> None:
         self._sock = sock
         self._until = until
@@ -118,7 +122,7 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into
         """Wait for bytes, but not too long."""
-        self._sock.settimeout(left(self._until))
+        self._sock.settimeout(seconds_left(self._until))
         return self._sock.recv_into(buffer)
 
 
@@ -129,7 +133,7 @@ def _unavailable(error: OSError | ValueError, place: str) -> ProviderUnavailable
         case ProxyRefused():
             said = f"{place} cannot be reached: {error}"
             hint = "see HTTPS_PROXY and NO_PROXY"
-        case _NoHttp():
+        case _NotHttp():
             said, hint = f"what answers at {place} does not speak HTTP", "is the address right?"
         case ConnectionRefusedError():
             said = f"nothing listens at {place}"
@@ -153,8 +157,8 @@ def _unavailable(error: OSError | ValueError, place: str) -> ProviderUnavailable
 def _tls(error: OSError, place: str) -> tuple[str, str]:
     reason = str(getattr(error, "verify_message", "")).rstrip(".")
     if reason:
-        cure = "is the address right?" if "mismatch" in reason else "SSL_CERT_FILE names the authorities to trust"
-        return f"the certificate of {place} is not accepted: {reason}", cure
+        hint = "is the address right?" if "mismatch" in reason else "SSL_CERT_FILE names the authorities to trust"
+        return f"the certificate of {place} is not accepted: {reason}", hint
     if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return f"what answers at {place} does not speak TLS", "is http:// meant?"
     return f"no TLS with {place}: {getattr(error, 'reason', None) or 'it broke off'}", ""

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.lowlevel import RunVar
 
-from agentctl.budget.breaker import RanPast
+from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.input_bound import plain_bound
-from agentctl.budget.output_range import wish
+from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
@@ -23,9 +23,9 @@ from agentctl.core.text import did_you_mean, redact
 from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader as door
 from agentctl.providers.base import LLMProvider
-from agentctl.providers.cache_marks import marked, takes_marks
+from agentctl.providers.cache_marks import allows_cache_marks, marked
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat_format import Answer, as_messages, as_tools
+from agentctl.providers.chat_format import CompletionBuilder, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
 from agentctl.providers.routes import ROUTES, Route
 from agentctl.providers.stream_readers import OpenAIReader
@@ -37,7 +37,7 @@ from agentctl.settings.network import proxy_for
 if TYPE_CHECKING:
     import httpx
 
-    from agentctl.providers.error_mapping import Who
+    from agentctl.providers.error_mapping import ErrorContext
     from agentctl.providers.http_gate import Attempt
 
 HANG_UP_S = 2.0
@@ -49,7 +49,7 @@ _MOST_SIZE_PER_TOKEN = 256
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
-class _Exchange(AsyncIterator[Delta | Reported | Completion]):
+class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
     """One request and its answer; ``begun`` holds the attempt as soon as there is one. ``key`` is told to nobody."""
 
     def __init__(
@@ -162,7 +162,7 @@ class RemoteProvider(LLMProvider):
         Raises:
             UsageError: it cannot be.
         """
-        litellm = await door.ready()
+        litellm = await door.wait_for_litellm()
         if not self._base_url:
             with suppress(Exception):  # what is wrong with it, the first call says
                 self._found_url = self._address(litellm)[1]
@@ -176,18 +176,18 @@ class RemoteProvider(LLMProvider):
             RanPast: it went on past its clamp.
         """
         begun: list[Attempt] = []
-        return _Exchange(self._pieces(request, begun), begun, self._api_key or "")
+        return _AnswerStream(self._pieces(request, begun), begun, self._api_key or "")
 
     async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
-        litellm = await door.ready()
-        from agentctl.providers.error_mapping import translate  # noqa: PLC0415 - httpx comes with litellm
-        from agentctl.providers.http_gate import Attempt, Pledge  # noqa: PLC0415
+        litellm = await door.wait_for_litellm()
+        from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.http_gate import Attempt, RequestTerms  # noqa: PLC0415
 
         key, base_url = self._address(litellm)
-        clamp = request.max_output_tokens or wish(self.facts).most
-        pledge = Pledge(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
-        attempt, answer = Attempt(pledge, self._route.reader()), Answer()
+        clamp = request.max_output_tokens or choose_output(self.facts).most
+        terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
+        attempt, answer = Attempt(terms, self._route.reader()), CompletionBuilder()
         begun.append(attempt)
         reader, blocks = attempt.reader, 0
         pieces: Any = None
@@ -195,13 +195,13 @@ class RemoteProvider(LLMProvider):
             try:
                 pieces = await self._send(litellm, request, attempt, key)
                 async for chunk in pieces:
-                    door.settle()
-                    text = answer.take(chunk)
+                    door.resume_gc()
+                    text = answer.add(chunk)
                     if reader.blocks > blocks and reader.reported is not None:
                         blocks = reader.blocks
                         yield Reported(reader.reported)
                     if answer.size > clamp * _MOST_SIZE_PER_TOKEN:
-                        raise RanPast(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
+                        raise ClampExceeded(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
                     if text is not None:
                         yield Delta(text)
                     if answer.stopped:  # litellm would now make up what lacks, at the cost of a second
@@ -210,20 +210,20 @@ class RemoteProvider(LLMProvider):
             except Exception as error:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise translate(error, attempt, self._who()) from error
+                raise translate_error(error, attempt, self._error_context()) from error
             if not reader.finished:
                 if reader.reported is not None:
                     yield Reported(reader.reported)
-                raise translate(None, attempt, self._who())
+                raise translate_error(None, attempt, self._error_context())
         finally:
-            door.settle()
+            door.resume_gc()
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
                 if pieces is not None:
                     await pieces.aclose()
         model = None if reader.model is None else redact(reader.model, (key or "",))
         tier = "" if reader.tier in _USUAL_TIERS else redact(str(reader.tier), (key or "",))
-        answered = answer.completion(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
+        answered = answer.build(usage=reader.usage, model=model, billed_nano=reader.billed_nano, fee=reader.fee)
         reported = None
         if reader.usage is None and reader.reported is not None:
             reported = Reported(reader.reported, reader.flaw)
@@ -247,7 +247,7 @@ class RemoteProvider(LLMProvider):
         messages = as_messages(request.messages)
         if request.tools:
             asked["tools"] = as_tools(request.tools)
-            if request.writes and takes_marks(self.provider, self.model, self.facts.price):
+            if request.writes and allows_cache_marks(self.provider, self.model, self.facts.price):
                 messages = marked(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
@@ -257,13 +257,13 @@ class RemoteProvider(LLMProvider):
             model=f"{route.prefix}/{self.model}",
             messages=messages,
             stream=True,
-            max_tokens=attempt.pledge.max_output_tokens,
+            max_tokens=attempt.terms.max_output_tokens,
             max_retries=0,
             num_retries=0,
             timeout=_WHOLE_S,
-            client=door.client_behind(Gate(self._connections(), attempt)),
+            client=door.make_client(Gate(self._connections(), attempt)),
             api_key=key,
-            api_base=attempt.pledge.base_url or None,
+            api_base=attempt.terms.base_url or None,
             **asked,
         )
 
@@ -283,27 +283,27 @@ class RemoteProvider(LLMProvider):
 
     def _connections(self) -> httpx.AsyncHTTPTransport:
         """Return the connections of this event loop."""
-        from agentctl.providers.http_gate import Network  # noqa: PLC0415 - httpx comes with litellm
+        from agentctl.providers.http_gate import NetworkTransport  # noqa: PLC0415 - httpx comes with litellm
 
         try:
             return self._network.get()
         except LookupError:
             plain = urlsplit(self._base_url).scheme == "http"
             proxy = proxy_for(self._base_url or _SOMEWHERE)
-            network = Network(verify=not plain, retries=0, proxy=proxy)
+            network = NetworkTransport(verify=not plain, retries=0, proxy=proxy)
             self._network.set(network)
             return network
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        door.settle()
+        door.resume_gc()
         with suppress(LookupError):
             await self._network.get().aclose()
 
-    def _who(self) -> Who:
-        from agentctl.providers.error_mapping import Who  # noqa: PLC0415
+    def _error_context(self) -> ErrorContext:
+        from agentctl.providers.error_mapping import ErrorContext  # noqa: PLC0415
 
-        return Who(
+        return ErrorContext(
             self.provider,
             self.model,
             public_url(self._base_url) if self._base_url else "",

@@ -15,7 +15,7 @@ from agentctl.providers.stream_readers import (
     OllamaReader,
     OpenAIReader,
     OpenRouterReader,
-    Reader,
+    UsageReader,
 )
 
 
@@ -23,7 +23,7 @@ class Route(NamedTuple):
     """``prefix`` is litellm's name of the provider; ``extra`` goes into each request."""
 
     prefix: str
-    reader: type[Reader] = OpenAIReader
+    reader: type[UsageReader] = OpenAIReader
     asks_for_usage: bool = True
     extra: Mapping[str, object] = MappingProxyType({})
 

@@ -73,16 +73,16 @@ class ScriptedProvider(LLMProvider):
                 hint="add a step to the script",
                 billed="no",
             )
-        made = await _made(self._script[asked - 1], request)
+        made = await _make_part(self._script[asked - 1], request)
         for part in made if isinstance(made, Sequence) else (made,):
-            piece = await _made(part, request)
+            piece = await _make_part(part, request)
             if isinstance(piece, AgentctlError):
                 raise piece
             if isinstance(piece, (Delta, Reported, Completion)):
                 yield piece
 
 
-async def _made(step: object, request: Request) -> object:
+async def _make_part(step: object, request: Request) -> object:
     if not callable(step):
         return step
     made = step(request)

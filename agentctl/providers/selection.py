@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agentctl.core.errors import ProviderUnavailable
-from agentctl.providers.probe_http import Answer, exchange
+from agentctl.providers.probe_http import ProbeResponse, exchange
 from agentctl.settings import Loaded, ProviderChoice, choose_provider, ollama_to_ask
 
 MOST_SHOWN = 30  # models that are asked what they can do
@@ -16,7 +16,7 @@ SHOW_PATIENCE_S = 1.0
 MOST_NAMES = 10_000
 
 
-def choose_here(loaded: Loaded, *, patience_s: float = PATIENCE_S) -> ProviderChoice:
+def resolve_provider(loaded: Loaded, *, patience_s: float = PATIENCE_S) -> ProviderChoice:
     """Choose who answers, and ask the Ollama on this host for its models where nothing else decides.
 
     Raises:
@@ -68,7 +68,7 @@ def _shown_capabilities(base_url: str, names: Sequence[str]) -> dict[str, tuple[
             answer = exchange(f"{base_url}/api/show", until=until, post=json.dumps({"model": name}).encode())
         except ProviderUnavailable:
             return
-        said = parsed(answer) if answer.status == 200 else None
+        said = parse_json(answer) if answer.status == 200 else None
         found[name] = _capabilities(said) if isinstance(said, dict) else None
 
     threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in names]
@@ -89,7 +89,7 @@ def trained_window(base_url: str, model: str, *, patience_s: float = SHOW_PATIEN
         answer = exchange(f"{base_url}/api/show", until=until, post=json.dumps({"model": model}).encode())
     except ProviderUnavailable:
         return None
-    said = parsed(answer) if answer.status == 200 else None
+    said = parse_json(answer) if answer.status == 200 else None
     card = said.get("model_info") if isinstance(said, dict) else None
     found = card.get(f"{card.get('general.architecture')}.context_length") if isinstance(card, dict) else None
     return found if type(found) is int and found > 0 else None
@@ -100,9 +100,9 @@ def _capabilities(said: Mapping[str, object]) -> tuple[str, ...] | None:
     return tuple(map(str, capabilities)) if isinstance(capabilities, list) else None
 
 
-def tags_of(answer: Answer) -> dict[str, dict[str, object]] | None:
+def tags_of(answer: ProbeResponse) -> dict[str, dict[str, object]] | None:
     """Return what an Ollama says of each of its models; None if this is no Ollama."""
-    said = parsed(answer) if answer.status == 200 else None
+    said = parse_json(answer) if answer.status == 200 else None
     models = said.get("models") if isinstance(said, dict) else None
     if not isinstance(models, list):
         return None
@@ -110,7 +110,7 @@ def tags_of(answer: Answer) -> dict[str, dict[str, object]] | None:
     return {name: tag for tag in tags if (name := name_of(tag.get("name") or tag.get("model")))}
 
 
-def parsed(answer: Answer) -> object:
+def parse_json(answer: ProbeResponse) -> object:
     """Return what the body says, None if it is no JSON or too much."""
     try:
         return json.loads(answer.body or b"")

@@ -23,10 +23,10 @@ from agentctl.providers.usage_fields import (
     MOST_NUMBER,
     OLLAMA,
     OPENAI,
-    Table,
-    fraction,
-    integer,
+    FieldTable,
     number_of,
+    parse_fraction,
+    parse_integer,
     read_block,
 )
 
@@ -38,11 +38,11 @@ _ENVELOPE = frozenset(
 )
 
 
-class TooLong(ValueError):
+class AnswerTooLong(ValueError):
     """One line of an answer is longer than any answer is."""
 
 
-class Reader(ABC):
+class UsageReader(ABC):
     """Takes the bytes of one answer and keeps what they report.
 
     ``model`` is the one that answered; ``tier`` the service tier that served it, where that is said; ``billed_nano``
@@ -52,7 +52,7 @@ class Reader(ABC):
     what could be read, ``blocks`` the usage blocks among it.
     """
 
-    table: ClassVar[Table]
+    table: ClassVar[FieldTable]
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -114,7 +114,7 @@ class Reader(ABC):
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE_BYTES:
-            raise TooLong("a line of the answer has no end")
+            raise AnswerTooLong("a line of the answer has no end")
         for line in lines:
             self._line(line)
 
@@ -130,7 +130,7 @@ class Reader(ABC):
         if not text.startswith(b"{"):
             return
         try:
-            event = json.loads(text, parse_int=integer, parse_float=fraction)
+            event = json.loads(text, parse_int=parse_integer, parse_float=parse_fraction)
         except (ValueError, RecursionError):
             return
         if isinstance(event, dict):
@@ -180,7 +180,7 @@ class Reader(ABC):
         return _larger(self._classes, self._derive(self._counts))
 
 
-class OpenAIReader(Reader):
+class OpenAIReader(UsageReader):
     """Chat completions: usage in a chunk of its own, in the last one of the choice, in each, or inside the choice."""
 
     table = OPENAI
@@ -224,7 +224,7 @@ class OpenRouterReader(OpenAIReader):
             self._bill(int((cost * NANO_PER_USD).to_integral_value(ROUND_CEILING)))
 
 
-class AnthropicReader(Reader):
+class AnthropicReader(UsageReader):
     """Messages: the input stands in the first block, the output in the last, both cumulative."""
 
     table = ANTHROPIC
@@ -268,7 +268,7 @@ class AnthropicReader(Reader):
         return found
 
 
-class OllamaReader(Reader):
+class OllamaReader(UsageReader):
     """Ollama's chat: usage stands in the last line; what came from a cache is part of the count, if it is told."""
 
     table = OLLAMA
@@ -288,7 +288,7 @@ class OllamaReader(Reader):
         return counts
 
 
-class GeminiReader(Reader):
+class GeminiReader(UsageReader):
     """Gemini's generateContent: thoughts are not among the candidates' tokens, and a count of 0 is left out."""
 
     table = GEMINI

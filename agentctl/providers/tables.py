@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import StateError
-from agentctl.providers.price_table import Row
+from agentctl.providers.price_table import PriceRow
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
 
-TABLE = "model_prices_and_context_window_backup.json"
-OWN = Path(__file__).with_name("prices.toml")
+TABLE_FILE = "model_prices_and_context_window_backup.json"
+OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
 
-_CURE = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
+_HINT = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
 
 
-class Table(NamedTuple):
+class PriceTable(NamedTuple):
     """litellm's rows by their names, with the version and the SHA-256 of the file; ``name`` is whose table it is."""
 
-    rows: Mapping[str, Row]
+    rows: Mapping[str, PriceRow]
     version: str
     digest: str
     name: str = ""
@@ -36,7 +36,7 @@ class Table(NamedTuple):
         return self.name or f"litellm {self.version}"
 
 
-class Own(NamedTuple):
+class OwnPrices(NamedTuple):
     """Our own file: prices, kinds of names, and the version of litellm's table that it was checked with."""
 
     lines: Mapping[str, PriceLine]
@@ -48,7 +48,7 @@ class Own(NamedTuple):
     digest: str
 
 
-def read_table(path: Path | None = None) -> Table:
+def read_table(path: Path | None = None) -> PriceTable:
     """Read the table, the installed litellm's unless another is named; litellm itself is not imported.
 
     Raises:
@@ -60,11 +60,11 @@ def read_table(path: Path | None = None) -> Table:
         parsed = json.loads(data, parse_float=Decimal)
     except (OSError, ValueError, ArithmeticError, RecursionError) as exc:
         said = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
-        raise StateError(f"litellm's price table {path} cannot be read: {said}", hint=_CURE) from exc
+        raise StateError(f"litellm's price table {path} cannot be read: {said}", hint=_HINT) from exc
     if not isinstance(parsed, dict):
-        raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_CURE)
+        raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_HINT)
     rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
-    return Table(rows, _version(path), hashlib.sha256(data).hexdigest())
+    return PriceTable(rows, _version(path), hashlib.sha256(data).hexdigest())
 
 
 def _installed() -> Path:
@@ -74,8 +74,8 @@ def _installed() -> Path:
     except ValueError:  # something stands in its place that was not imported from a file
         found = None
     if found is None or found.origin is None:
-        raise StateError("litellm is not installed, and with it the price table is missing", hint=_CURE)
-    return Path(found.origin).with_name(TABLE)
+        raise StateError("litellm is not installed, and with it the price table is missing", hint=_HINT)
+    return Path(found.origin).with_name(TABLE_FILE)
 
 
 def _version(path: Path) -> str:
@@ -84,7 +84,7 @@ def _version(path: Path) -> str:
     return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if len(found) == 1 else "unknown"
 
 
-def read_own() -> Own:
+def read_own_prices() -> OwnPrices:
     """Read our own file.
 
     Raises:
@@ -93,10 +93,10 @@ def read_own() -> Own:
     import tomllib  # noqa: PLC0415 - only a model that costs something needs it
 
     try:
-        data = OWN.read_bytes()
+        data = OWN_PRICES_FILE.read_bytes()
         parsed = tomllib.loads(data.decode(), parse_float=Decimal)
         names, checked = parsed["names"], parsed["checked"]
-        return Own(
+        return OwnPrices(
             lines=price_lines(parsed["models"]),
             routers=tuple(names["routers"]),
             searching=tuple(names["searching"]),
@@ -106,4 +106,4 @@ def read_own() -> Own:
             digest=hashlib.sha256(data).hexdigest(),
         )
     except (OSError, ValueError, KeyError) as exc:
-        raise StateError(f"{OWN} is missing or damaged", hint="install agentctl again") from exc
+        raise StateError(f"{OWN_PRICES_FILE} is missing or damaged", hint="install agentctl again") from exc

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from agentctl.context.calibration import Expected, Line
-from agentctl.context.counter import Gauge, Yardstick
+from agentctl.context.calibration import Calibration, CalibrationPrior
+from agentctl.context.counter import CountingMethod, TokenCounter
 from agentctl.context.measure import PLAIN, ROUGH, Measure
 from agentctl.context.tokens import rough_tokens
 from agentctl.providers import vocabulary
@@ -31,7 +31,7 @@ _NOT_ONLY_TEXT = re.compile(r"audio|realtime|search|image|vision|transcribe|tts|
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class TokenizerProfile:
     """How models count. ``factor`` times the vocabulary's count, and ``fixed`` tokens where tools are offered.
 
     ``doubt`` is by how much the factor may be off, ``margin`` by how much a provider's count may be above ours,
@@ -47,35 +47,35 @@ class Family:
     margin_learned: float = 0.2
 
     @property
-    def exact(self) -> Yardstick:
+    def exact(self) -> CountingMethod:
         """How to count by the vocabulary."""
         sure = self.doubt < 0.1
         way = self.vocabulary if sure else f"{self.vocabulary}, approximate"
-        line, factor = Line(self.factor, float(self.fixed)), self.factor
-        expected = Expected(line, self.doubt * factor, 400.0 if sure else 300.0, least=0.75 * factor)
-        return Yardstick(way, expected, self.margin, self.margin_learned)
+        line, factor = Calibration(self.factor, float(self.fixed)), self.factor
+        expected = CalibrationPrior(line, self.doubt * factor, 400.0 if sure else 300.0, least=0.75 * factor)
+        return CountingMethod(way, expected, self.margin, self.margin_learned)
 
     @property
-    def rough(self) -> Yardstick:
+    def rough(self) -> CountingMethod:
         """How to count without it: too much is only learned once it is loaded."""
-        line, factor = Line(self.factor, float(self.fixed)), self.factor
-        expected = Expected(line, 0.3 * factor, least=factor, least_fixed=0.0)
-        return Yardstick(ROUGH.way, expected, _ROUGHLY, _ROUGHLY)
+        line, factor = Calibration(self.factor, float(self.fixed)), self.factor
+        expected = CalibrationPrior(line, 0.3 * factor, least=factor, least_fixed=0.0)
+        return CountingMethod(ROUGH.way, expected, _ROUGHLY, _ROUGHLY)
 
 
-_OPENAI = Family(vocabulary="o200k_base", factor=1.0, doubt=0.03, margin=0.05, margin_learned=0.05)
-_OPENAI_OLDER = Family(vocabulary="cl100k_base", factor=1.0, doubt=0.03, margin=0.05, margin_learned=0.05)
-_CLAUDE_OLDER = Family(vocabulary="older Claude", factor=1.15, fixed=500, doubt=0.15)
-_CLAUDE_NEW = Family(vocabulary="older Claude", factor=1.5, fixed=500, doubt=0.2)
-_UNKNOWN = Family(vocabulary="cl100k_base", digits_apart=True)
+_OPENAI = TokenizerProfile(vocabulary="o200k_base", factor=1.0, doubt=0.03, margin=0.05, margin_learned=0.05)
+_OPENAI_OLDER = TokenizerProfile(vocabulary="cl100k_base", factor=1.0, doubt=0.03, margin=0.05, margin_learned=0.05)
+_CLAUDE_OLDER = TokenizerProfile(vocabulary="older Claude", factor=1.15, fixed=500, doubt=0.15)
+_CLAUDE_NEW = TokenizerProfile(vocabulary="older Claude", factor=1.5, fixed=500, doubt=0.2)
+_UNKNOWN = TokenizerProfile(vocabulary="cl100k_base", digits_apart=True)
 _OTHERS = (
-    (re.compile(r"gemini|gemma|learnlm"), Family(vocabulary="o200k_base", digits_apart=True)),
-    (re.compile(r"llama-?[3-9]|deepseek|phi-?4"), Family(vocabulary="cl100k_base")),
-    (re.compile(r"gpt-oss"), Family(vocabulary="o200k_base", factor=1.0, margin=0.2)),
+    (re.compile(r"gemini|gemma|learnlm"), TokenizerProfile(vocabulary="o200k_base", digits_apart=True)),
+    (re.compile(r"llama-?[3-9]|deepseek|phi-?4"), TokenizerProfile(vocabulary="cl100k_base")),
+    (re.compile(r"gpt-oss"), TokenizerProfile(vocabulary="o200k_base", factor=1.0, margin=0.2)),
 )
 
 
-def family_of(provider: str, model: str | None) -> Family | None:
+def profile_of(provider: str, model: str | None) -> TokenizerProfile | None:
     """Return how a model counts; None for what has no tokens. Names may have prefixes and say of what they are tuned.
 
     A family is told by the name alone: ``openrouter/openai/gpt-4o``, ``azure/gpt-4o`` and ``ft:gpt-4o:…`` are one.
@@ -87,9 +87,9 @@ def family_of(provider: str, model: str | None) -> Family | None:
         found = _CLAUDE.search(name)
         version = (int(found[1]), int(found[2] or 0)) if found else _NEW_CLAUDE
         return _CLAUDE_OLDER if version < _NEW_CLAUDE else _CLAUDE_NEW
-    for pattern, family in _OTHERS:
+    for pattern, profile in _OTHERS:
         if pattern.search(name):
-            return family
+            return profile
     if _O200K.search(name):
         return _OPENAI
     if _CL100K.search(name):
@@ -109,7 +109,7 @@ def published_vocabulary(model: str | None) -> str | None:
     return next((found for pattern, found in _PUBLISHED if pattern.match(name)), None)
 
 
-def measure_for(provider: str, model: str | None, *, known: Mapping[str, Line] | None = None) -> Measure:
+def measure_for(provider: str, model: str | None, *, known: Mapping[str, Calibration] | None = None) -> Measure:
     """Return how the tokens of a model are counted, by its vocabulary where one is installed; nothing is sent.
 
     The first time takes about a quarter of a second. ``known`` is what its reports have taught, by way.
@@ -119,18 +119,20 @@ def measure_for(provider: str, model: str | None, *, known: Mapping[str, Line] |
     >>> measure.way, measure.text("Why is the container called web restarting?")
     ('o200k_base', 8)
     """
-    family = family_of(provider, model)
-    if family is None:
+    profile = profile_of(provider, model)
+    if profile is None:
         return PLAIN
-    count = vocabulary.load(family.vocabulary, digits_apart=family.digits_apart)
-    yardstick = family.rough if count is None else family.exact
+    count = vocabulary.load(profile.vocabulary, digits_apart=profile.digits_apart)
+    yardstick = profile.rough if count is None else profile.exact
     return yardstick.measure(count or rough_tokens, (known or {}).get(yardstick.way))
 
 
-def gauge_for(provider: str, model: str | None, *, known: Mapping[str, Line] | None = None) -> Gauge | None:
+def counter_for(
+    provider: str, model: str | None, *, known: Mapping[str, Calibration] | None = None
+) -> TokenCounter | None:
     """Return how a run counts, and learns to; None for what has no tokens."""
-    family = family_of(provider, model)
-    if family is None:
+    profile = profile_of(provider, model)
+    if profile is None:
         return None
-    load = partial(vocabulary.load, family.vocabulary, digits_apart=family.digits_apart)
-    return Gauge(family.rough, rough_tokens, exact=family.exact, load=load, known=known)
+    load = partial(vocabulary.load, profile.vocabulary, digits_apart=profile.digits_apart)
+    return TokenCounter(profile.rough, rough_tokens, exact=profile.exact, load=load, known=known)

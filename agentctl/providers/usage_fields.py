@@ -20,7 +20,7 @@ from math import ceil, inf
 from types import MappingProxyType
 from typing import NamedTuple
 
-Table = Mapping[str, str]
+FieldTable = Mapping[str, str]
 """From the path of a field to what it is: PART, FEE, HARMLESS, MODALITIES, or the name of a token class.
 
 ``container.*`` stands for every field of a container that is not named itself.
@@ -37,7 +37,7 @@ _MOST_DIGITS = 40
 _MOST_DEPTH = 8
 _MOST_SHOWN = 60
 
-OPENAI: Table = MappingProxyType(
+OPENAI: FieldTable = MappingProxyType(
     {
         "prompt_tokens": "input",
         "input_tokens": "input",
@@ -108,7 +108,7 @@ OPENAI: Table = MappingProxyType(
     }
 )
 
-ANTHROPIC: Table = MappingProxyType(
+ANTHROPIC: FieldTable = MappingProxyType(
     {
         "input_tokens": "uncached",
         "cache_read_input_tokens": "cached",
@@ -122,7 +122,7 @@ ANTHROPIC: Table = MappingProxyType(
     }
 )
 
-GEMINI: Table = MappingProxyType(
+GEMINI: FieldTable = MappingProxyType(
     {
         "promptTokenCount": "prompt",
         "toolUsePromptTokenCount": "tool prompt",
@@ -137,7 +137,7 @@ GEMINI: Table = MappingProxyType(
     }
 )
 
-OLLAMA: Table = MappingProxyType(
+OLLAMA: FieldTable = MappingProxyType(
     {
         "prompt_eval_count": "input",
         "prompt_eval_cached_count": "cached",
@@ -206,14 +206,14 @@ def number_of(value: object) -> Number:
     return Number(least, is_whole=least == value)
 
 
-def integer(text: str) -> int:
+def parse_integer(text: str) -> int:
     """Return the integer of a JSON text, as ``json.loads`` takes it; what has too many digits is ``MOST_NUMBER``."""
     if len(text) <= _MOST_DIGITS:
         return int(text)
     return -1 if text.startswith("-") else MOST_NUMBER
 
 
-def fraction(text: str) -> Decimal | float:
+def parse_fraction(text: str) -> Decimal | float:
     """Return the number of a JSON text with a point or an exponent, exactly: 1e400 is a whole number."""
     try:
         return Decimal(text)
@@ -221,7 +221,7 @@ def fraction(text: str) -> Decimal | float:
         return float(text)
 
 
-def read_block(block: Mapping[str, object], table: Table) -> Block:
+def read_block(block: Mapping[str, object], table: FieldTable) -> Block:
     """Return what a usage block says by the table of its format."""
     counts: dict[str, int] = {}
     fees: dict[str, str] = {}
@@ -241,7 +241,7 @@ def read_block(block: Mapping[str, object], table: Table) -> Block:
     return Block(counts, fees, flaw)
 
 
-def _fields(block: Mapping[str, object], table: Table, path: str, depth: int) -> Iterator[_Field]:
+def _fields(block: Mapping[str, object], table: FieldTable, path: str, depth: int) -> Iterator[_Field]:
     """Yield every value of a block that may count, in whatever containers it stands."""
     for name, value in block.items():
         here = f"{path}.{name}" if path else name
@@ -256,7 +256,7 @@ def _fields(block: Mapping[str, object], table: Table, path: str, depth: int) ->
             yield _Field(here, value, kind)
 
 
-def _inside(field: _Field, table: Table, depth: int) -> Iterator[_Field]:
+def _inside(field: _Field, table: FieldTable, depth: int) -> Iterator[_Field]:
     """Yield a field, or the values in it if it is a container; all that a container of fees has is a fee."""
     path, value, kind = field
     if not isinstance(value, (Mapping, list)):
@@ -298,7 +298,7 @@ def _judge(field: _Field) -> str:
     return FEE if any(map(_COUNT.fullmatch, words)) else _UNKNOWN
 
 
-def _name(path: str, table: Table) -> str:
+def _name(path: str, table: FieldTable) -> str:
     """Return what a field is called in a sentence: its last part if it is a known one, in plain characters."""
     known = path in table or path.rpartition(".")[0] in table
     name = path.rpartition(".")[2] if known else path

@@ -14,7 +14,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
 from agentctl.journal import Journal
-from agentctl.journal.artifacts import Annex
+from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.guards import LoopLimits
 from agentctl.permissions.rulebook import permissions_of
@@ -25,13 +25,13 @@ from agentctl.runner.equipment import equipment
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
-from agentctl.settings.labels import attributed, checked
-from agentctl.settings.lineage import handed_out, refuse_incomplete
+from agentctl.settings.labels import check_labels, run_labels
+from agentctl.settings.lineage import child_variables, refuse_incomplete
 
 if TYPE_CHECKING:
-    from agentctl.context.counter import Gauge, Load
+    from agentctl.context.counter import Load, TokenCounter
     from agentctl.runner.estimate import Estimate
-    from agentctl.runner.provider_test import Patient
+    from agentctl.runner.provider_test import ProviderUnderTest
 
 
 def make_provider(
@@ -49,24 +49,24 @@ def make_provider(
     from agentctl.providers import litellm_loader as door  # noqa: PLC0415 - not for builtin
 
     provider = _bounded(loaded, choice, limits, price)
-    door.begin()
+    door.start_loading()
     return provider
 
 
 def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None) -> LLMProvider:
-    from agentctl.budget.breaker import refuse_the_unbounded  # noqa: PLC0415 - not for builtin
+    from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - not for builtin
     from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
     if price is not None:
-        from agentctl.providers.priced import Priced  # noqa: PLC0415 - only where Python sets one
+        from agentctl.providers.priced import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
 
-        provider = Priced(provider, price)
-    refuse_the_unbounded(provider.facts, limits, near=provider.near())
+        provider = FixedPriceProvider(provider, price)
+    refuse_unbounded(provider.facts, limits, near=provider.near())
     return provider
 
 
-def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
+def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     """Refuse what a run would refuse before it begins, else return who would answer; nothing is opened or loaded.
 
     Raises:
@@ -79,14 +79,14 @@ def rehearse(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     return provider.facts
 
 
-async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
+async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, labels: Mapping[str, str]) -> Estimate:
     """Return what a run of ``task`` would begin with and could cost; nothing is sent and nothing is written.
 
     Raises:
         UsageError: as ``assemble``.
         AgentctlError: what would end a run before its first request, limits aside: these are in the estimate.
     """
-    from agentctl.ledger.forecast import outlook  # noqa: PLC0415
+    from agentctl.ledger.forecast import forecast_first_call  # noqa: PLC0415
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
     plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
@@ -97,7 +97,9 @@ async def foretell(loaded: Loaded, choice: ProviderChoice, task: str, *, labels:
         agents=load_agents(),
         facts=provider.facts,
         equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
-        look=lambda ask, agent: outlook(settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent),
+        look=lambda ask, agent: forecast_first_call(
+            settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
+        ),
         now=lambda: datetime.now(UTC),
         measure=_measure(loaded, provider.facts),
         price_of=_prices_for(provider, loaded),
@@ -131,15 +133,17 @@ def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
     return measure_for(facts.provider, facts.model, known=known)
 
 
-def _gauge(loaded: Loaded, facts: ModelFacts) -> tuple[Gauge | None, tuple[Callable[[], Awaitable[object]], ...]]:
+def _gauge(
+    loaded: Loaded, facts: ModelFacts
+) -> tuple[TokenCounter | None, tuple[Callable[[], Awaitable[object]], ...]]:
     """Return how a run counts its tokens, and what writes down at its end what it has learned."""
     if not facts.metered:
         return None, ()
-    from agentctl.providers.tokenizers import gauge_for  # noqa: PLC0415
+    from agentctl.providers.tokenizers import counter_for  # noqa: PLC0415
     from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
 
     learned, provider, model = LearnedCounts(loaded.settings.cache_dir), facts.provider, facts.model
-    gauge = gauge_for(provider, model, known=learned.known(provider, model))
+    gauge = counter_for(provider, model, known=learned.known(provider, model))
     if gauge is None:
         return None, ()
     return gauge, (lambda: learned.remember(provider, model, gauge.news),)
@@ -160,7 +164,7 @@ def _load_count(provider: LLMProvider) -> Load | None:
     return load
 
 
-def _own(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
+def _optional_hook(provider: LLMProvider, name: str) -> tuple[Callable[[], Awaitable[object]], ...]:
     """Return what a provider wants done beside answering, if it has it: the socket asks for facts and a stream only."""
     found = getattr(provider, name, None)
     return () if found is None else (found,)
@@ -174,7 +178,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         ActionDenied: a run started this process, and its ledger cannot be seen from here.
     """
     refuse_incomplete(loaded.parent)
-    settings, own = loaded.settings, checked(labels)
+    settings, own = loaded.settings, check_labels(labels)
     workdir = str(settings.workdir or Path.cwd())
     return Plan(
         limits=CostLimit.model_construct(**{name: getattr(settings, name) for name in LIMIT_NAMES}),  # checked before
@@ -199,7 +203,7 @@ def plan_of(loaded: Loaded, choice: ProviderChoice, *, labels: Mapping[str, str]
         permissions=permissions_of(loaded),
         approve=settings.approve,
         workdir=workdir,
-        labels=attributed(own, workdir=workdir, job=loaded.job, secrets=loaded.secrets)
+        labels=run_labels(own, workdir=workdir, job=loaded.job, secrets=loaded.secrets)
         if settings.auto_labels
         else own,
         version=__version__,
@@ -252,19 +256,19 @@ def assemble(
             plan.permissions,
             insist=settings.sandbox == "bwrap",
             kept=kept,
-            handed_out=handed_out(run_id, capability, settings.state_dir) if capability else {},
+            child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
         ),
         observers=(journal, *observers, *_history(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
-        keeper=Annex(kept, secrets=loaded.secrets),
+        keeper=ArtifactFolder(kept, secrets=loaded.secrets),
         redactor=loaded.redactor,
         price_of=_prices_for(answering, loaded),
         gauge=gauge,
         load_count=_load_count(answering),
-        opening=_own(answering, "prepare"),
-        closing=(*remember, *(() if provider else _own(answering, "aclose")), ledger.aclose, journal.aclose),
+        opening=_optional_hook(answering, "prepare"),
+        closing=(*remember, *(() if provider else _optional_hook(answering, "aclose")), ledger.aclose, journal.aclose),
         capability=capability,
     )
 
@@ -279,7 +283,7 @@ def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...
     return (CostHistory(path, secrets=loaded.secrets, warn=warn),)
 
 
-def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
+def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[ProviderUnderTest, ...]:
     """Return the providers to try out: those named, else all that are set up.
 
     Raises:
@@ -287,14 +291,14 @@ def patients_of(loaded: Loaded, names: Sequence[str]) -> tuple[Patient, ...]:
     """
     from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
-    from agentctl.runner.provider_test import Patient  # noqa: PLC0415 - one command only
+    from agentctl.runner.provider_test import ProviderUnderTest  # noqa: PLC0415 - one command only
 
     settings = loaded.settings
 
-    def patient(name: str) -> Patient:
+    def patient(name: str) -> ProviderUnderTest:
         key = settings.key_of(name)
         model = settings.llm_model if name == settings.llm_provider else None
-        return Patient(
+        return ProviderUnderTest(
             name,
             model or DEFAULT_MODELS.get(name),
             base_url_of(settings, name),

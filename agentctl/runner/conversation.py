@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from agentctl.context.counter import Gauge
+from agentctl.context.counter import TokenCounter
 from agentctl.context.digest import notes, split
-from agentctl.context.economics import CutSize, Economy, cut_size
-from agentctl.context.pruning import PLAIN, Measure, shortened
-from agentctl.context.window_check import Watch, shorter
+from agentctl.context.economics import CacheEconomics, CutSize, cut_size
+from agentctl.context.pruning import PLAIN, Measure, count_shortened
+from agentctl.context.window_check import TruncationDetector, shrink_limit
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.protocols import Pruner
-from agentctl.runner.summaries import Cutting, Summaries
+from agentctl.runner.summaries import PendingCut, Summarizer
 
 
 class Conversation:
@@ -34,14 +34,14 @@ class Conversation:
         limit: int = 0,
         warn_percent: int = 100,
         measure: Measure = PLAIN,
-        gauge: Gauge | None = None,
-        watch: Watch | None = None,
-        summaries: Summaries | None = None,
-        economy: Economy | None = None,
+        gauge: TokenCounter | None = None,
+        watch: TruncationDetector | None = None,
+        summaries: Summarizer | None = None,
+        economy: CacheEconomics | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
         self._gauge, self._watch, self._summaries = gauge, watch, summaries
-        self._economy = economy or Economy()
+        self._economy = economy or CacheEconomics()
         self._warn_percent, self._told = warn_percent, False
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
@@ -103,7 +103,7 @@ class Conversation:
                 fitted = self._prune(messages, offered, measure=measure, most=room, trial=True)
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 fitted = self._prune(messages, offered, measure=measure, most=room)
-                cutting = Cutting(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
+                cutting = PendingCut(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
                 told = await summaries.told(cutting, measure)
                 return told or fitted, told is not None
         return self._prune(messages, offered, measure=measure, most=self._most), False
@@ -128,7 +128,7 @@ class Conversation:
             size.before,
             size.after,
             len(before) - len(after),
-            shortened(before, after),
+            count_shortened(before, after),
             "model" if told else "lines",
             *weighed,
             words,
@@ -146,7 +146,7 @@ class Conversation:
             self._measure = await self._gauge.ready(self._messages, offered, 1)
         before, measure = self._messages, self._measure
         sent = measure.request(before, offered)
-        self._most = shorter(error, sent)
+        self._most = shrink_limit(error, sent)
         instead = "with fewer" if self._most < sent else "for a shorter answer"
         await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
         try:

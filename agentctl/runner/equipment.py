@@ -25,11 +25,11 @@ def equipment(
     *,
     insist: bool,
     kept: Path | None = None,
-    handed_out: Mapping[str, str] = MappingProxyType({}),
+    child_variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Equip:
     """Return what equips a run with tools by the settings; ``insist``: not without a sandbox.
 
-    ``kept`` is the folder of the run's own files; ``handed_out`` goes into the environment of commands without a
+    ``kept`` is the folder of the run's own files; ``child_variables`` goes into the environment of commands without a
     sandbox.
     """
     settings = loaded.settings
@@ -50,7 +50,7 @@ def equipment(
             redactor=loaded.redactor,
         ),
         permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace, handed_out, _capabilities(loaded), kept, denied),
+        open_sandbox=partial(_open_sandbox, settings, workspace, child_variables, _capabilities(loaded), kept, denied),
         insist=insist,
     )
 
@@ -67,7 +67,7 @@ def _denied(workspace: Path, permissions: Permissions) -> DeniedPaths | None:
 async def _open_sandbox(
     settings: Settings,
     workspace: Path,
-    handed_out: Mapping[str, str],
+    child_variables: Mapping[str, str],
     secrets: Sequence[str],
     files: Path | None,
     denied: DeniedPaths | None,
@@ -85,7 +85,7 @@ async def _open_sandbox(
         network=settings.network,
         read_only=settings.read_only,
         hidden=(*_private(settings), *_socket(settings.docker_host)),
-        environment=handed_out,
+        environment=child_variables,
         secrets=secrets,
         files=files,
         denied=denied,

@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import ROUND_CEILING
 from typing import NamedTuple
 
-from agentctl.budget.breaker import SoFar, breaker_info, gave_up, tripped
+from agentctl.budget.breaker import RefusalContext, breaker_info, refusal_error, wait_error
 from agentctl.budget.input_bound import bound
-from agentctl.budget.output_range import Wish, wish
-from agentctl.budget.rules import Ask, Room, Wait, ceiling_of, further
+from agentctl.budget.output_range import OutputRange, choose_output
+from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, further
 from agentctl.context.counter import Load
 from agentctl.context.pruning import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
@@ -20,16 +20,16 @@ from agentctl.core.limits import WINDOWS
 from agentctl.core.messages import Message, Request, Usage
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_price
 from agentctl.core.results import BreakerInfo
-from agentctl.ledger.forecast import Outlook
+from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec
 from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.runner.orchestrator import Equip
 from agentctl.runner.plan import Plan
-from agentctl.runner.reservation import Counter
-from agentctl.runner.tool_calls import Dispatch
+from agentctl.runner.reservation import InputCounter
+from agentctl.runner.tool_calls import ToolDispatcher
 
-Look = Callable[[Ask, str], Outlook]
+Look = Callable[[Ask, str], Forecast]
 """Asks the ledger how it would answer the first call of an agent's run, without a trace."""
 
 RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
@@ -66,9 +66,9 @@ class Estimate:
     limits_set_by: Mapping[str, str]
     likely: int
     most: int
-    output: Wish
+    output: OutputRange
     cost: Cost
-    outlook: Outlook
+    outlook: Forecast
     refusal: AgentctlError | None
     breaker: BreakerInfo | None
 
@@ -100,16 +100,16 @@ async def estimate(
     agent, agent_chosen_by = choose_agent(task, plan, agents)
     kit = await equip(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
     try:
-        admission = Admission(permissions=plan.permissions, emit=_unheard)
-        offers = Dispatch(toolbox=kit.toolbox, admission=admission, emit=_unheard, limits=plan.loop)
+        admission = Admission(permissions=plan.permissions, emit=_discard)
+        offers = ToolDispatcher(toolbox=kit.toolbox, admission=admission, emit=_discard, limits=plan.loop)
         tools = offers.offered() if facts.metered else ()
     finally:
         await kit.toolbox.aclose()
     system = system_prompt(agent, plan, now())
     messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
-    wanted = wish(facts, plan.max_output_tokens)
+    wanted = choose_output(facts, plan.max_output_tokens)
     request = Request(facts.model, messages, tools)
-    count = Counter(load_count).of(request, None, facts.may_cut)
+    count = InputCounter(load_count).of(request, None, facts.may_cut)
     ask = Ask(
         attempt_id=RUN,
         run_id=RUN,
@@ -155,20 +155,22 @@ async def estimate(
     )
 
 
-async def _unheard(event: Event) -> None:
+async def _discard(event: Event) -> None:
     """Take an event of a run that is none."""
 
 
-def _refusal(found: Outlook, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
+def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
     """Return what a run would end with before its first call; who may wait for others is not refused yet."""
     if isinstance(found.answer, Verdict):
-        return tripped(found.answer, facts, SoFar(RUN))
+        return refusal_error(found.answer, facts, RefusalContext(RUN))
     if isinstance(found.answer, Wait) and plan.budget_wait_s == 0:
-        return gave_up(found.answer, facts, SoFar(RUN))
+        return wait_error(found.answer, facts, RefusalContext(RUN))
     return None
 
 
-def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int, held_at: Price | None = None) -> Cost:
+def cost_of(
+    facts: ModelFacts, rooms: Sequence[LimitState], *, likely: int, least: int, held_at: Price | None = None
+) -> Cost:
     """Return the floor, the first call with ``likely`` input and the ``least`` output that would do, and the ceiling.
 
     The ceiling is the least of what is left now of each limit in dollars, and of tokens at the dearest price. What
@@ -193,6 +195,6 @@ def cost_of(facts: ModelFacts, rooms: Sequence[Room], *, likely: int, least: int
     return Cost(floor, *min(ceilings)) if ceilings else Cost(floor, None)
 
 
-def left(room: Room) -> int | None:
+def left(room: LimitState) -> int | None:
     """Return what is left of a limit, in its own unit; None where there is none."""
     return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

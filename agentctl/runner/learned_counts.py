@@ -11,9 +11,9 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from agentctl.context.calibration import Line
+from agentctl.context.calibration import Calibration
 from agentctl.core.files import make_folder
-from agentctl.settings.own_files import write_whole
+from agentctl.settings.own_files import write_atomically
 
 FILE = "counts.json"
 _SCHEMA = "agentctl.counts/1"
@@ -32,16 +32,16 @@ class LearnedCounts:
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
-    def known(self, provider: str, model: str | None) -> Mapping[str, Line]:
+    def known(self, provider: str, model: str | None) -> Mapping[str, Calibration]:
         """Return what is known of a model, by way of counting."""
         return self._read().get(f"{provider}/{model}", {})
 
-    async def remember(self, provider: str, model: str | None, news: Mapping[str, Line]) -> None:
+    async def remember(self, provider: str, model: str | None, news: Mapping[str, Calibration]) -> None:
         """Write down what is new, if anything is."""
         if news:
             await anyio.to_thread.run_sync(self._write, f"{provider}/{model}", news)
 
-    def _write(self, name: str, news: Mapping[str, Line]) -> None:
+    def _write(self, name: str, news: Mapping[str, Calibration]) -> None:
         models = self._read()
         models[name] = {**models.pop(name, {}), **news}
         latest = dict(list(models.items())[-_MOST_MODELS:])
@@ -52,9 +52,9 @@ class LearnedCounts:
         with suppress(OSError, ValueError):
             make_folder(self.path.parent)
             text = json.dumps({"schema": _SCHEMA, "models": rows}, indent=1) + "\n"
-            write_whole(self.path, text, for_folder=True)
+            write_atomically(self.path, text, for_folder=True)
 
-    def _read(self) -> dict[str, dict[str, Line]]:
+    def _read(self) -> dict[str, dict[str, Calibration]]:
         try:
             document = json.loads(_content(self.path))
             if document["schema"] != _SCHEMA:
@@ -67,13 +67,13 @@ class LearnedCounts:
             return {}
 
 
-def _line(row: object) -> Line | None:
+def _line(row: object) -> Calibration | None:
     """Return a line that some model may have; of anything else nothing is believed."""
     match row:
         case [int() | float() as factor, int() | float() as fixed] if (
             _LEAST_FACTOR <= factor <= _MOST_FACTOR and abs(fixed) <= _MOST_FIXED
         ):
-            return Line(float(factor), float(fixed))
+            return Calibration(float(factor), float(fixed))
         case _:
             return None
 

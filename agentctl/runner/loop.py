@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agentctl.budget.breaker import Overrun
 from agentctl.budget.last_answer import summary
-from agentctl.budget.remaining import Remaining
+from agentctl.budget.remaining import BudgetNotices
 from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,
@@ -24,13 +24,13 @@ from agentctl.core.errors import (
 from agentctl.core.events import Emit, ModelAnswered, Noted, TurnStarted
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec
 from agentctl.core.results import FileNotice, ToolCount
-from agentctl.permissions.guards import LoopLimits, Repeats, tame
+from agentctl.permissions.guards import LoopLimits, RepeatGuard, limit_tool_calls
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.model_calls import Calls
-from agentctl.runner.tool_calls import Dispatch, told
+from agentctl.runner.model_calls import ModelCalls
+from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
 
 
-class Outcome(NamedTuple):
+class LoopOutcome(NamedTuple):
     """How far it came; unless ``complete``, the answer is the last words there were. ``status`` names the exit code."""
 
     status: str
@@ -53,8 +53,8 @@ class Loop:
     def __init__(
         self,
         *,
-        calls: Calls,
-        dispatch: Dispatch,
+        calls: ModelCalls,
+        dispatch: ToolDispatcher,
         conversation: Conversation,
         emit: Emit,
         limits: LoopLimits,
@@ -63,13 +63,13 @@ class Loop:
         self._conversation = conversation
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
-        self._repeats = Repeats(limits.identical_calls)
-        self._remaining = Remaining()
+        self._repeats = RepeatGuard(limits.identical_calls)
+        self._remaining = BudgetNotices()
         self._turn = 0
         self._words = self._found = ""
         self._trouble: AgentctlError | None = None
 
-    async def run(self, system: str, task: str) -> Outcome:
+    async def run(self, system: str, task: str) -> LoopOutcome:
         """Work on ``task`` until there is an answer or an error; either is in the outcome."""
         try:
             await self._converse(system, task)
@@ -109,13 +109,15 @@ class Loop:
             words = words or self._unfinished() or self._words
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
 
-    def outcome(self, error: AgentctlError | None = None) -> Outcome:
+    def outcome(self, error: AgentctlError | None = None) -> LoopOutcome:
         """Return how far it came, ended by ``error`` or well."""
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
         words = partial or self._found or self._unfinished() or self._words
         status = error.status if error else "done"
         tools = self._dispatch
-        return Outcome(status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files)
+        return LoopOutcome(
+            status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files
+        )
 
     def _unfinished(self) -> str:
         """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
@@ -149,7 +151,7 @@ class Loop:
             messages = await self._conversation.refused(error, offered)
             answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
         await self._conversation.answered(answer, offered)
-        calls, refused = tame(answer.tool_calls, self._limits, turn=self._turn)
+        calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):
             self._words = answer.text
@@ -163,7 +165,7 @@ class Loop:
         A refusal, a missing engine or boundary is the run's trouble, unless a later call of this or a later turn
         succeeds.
         """
-        repeated = self._repeats.told_off(calls)
+        repeated = self._repeats.check_repeats(calls)
         if repeated is None:
             raise TaskFailed(
                 f"{calls[-1].name} was asked for again and again with the same arguments",
@@ -177,7 +179,11 @@ class Loop:
                 self._trouble = None
             elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
-            text = f"{told(result)}\n\n{notice}" if notice and place == len(results) else told(result)
+            text = (
+                f"{format_for_model(result)}\n\n{notice}"
+                if notice and place == len(results)
+                else format_for_model(result)
+            )
             await self._conversation.add(Message("tool", text, tool_call_id=call.id))
         if self._metered or len(results) != 1:
             return False

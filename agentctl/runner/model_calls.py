@@ -4,7 +4,7 @@ One attempt is one request on the wire. Its worst case is held in the ledger bef
 after, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # noqa: I001 - imports in few lines
 
 import os
 import random
@@ -13,29 +13,26 @@ from typing import Literal, TypeGuard
 
 import anyio
 
-from agentctl.budget.breaker import Doubtful, Overrun, SoFar, refuse_the_unbounded
-from agentctl.budget.input_bound import about, bound, plain_bound
-from agentctl.budget.last_answer import Closing
-from agentctl.budget.output_range import Wish, wish, wish_after_cut, wish_for_summary, wish_for_turn, within
-from agentctl.budget.rules import Ask, Hold, Keep, Purpose, ceiling_of, further
+from agentctl.budget.breaker import DoubtExceeded, Overrun, RefusalContext, refuse_unbounded
+from agentctl.budget.input_bound import bound, estimate_input, plain_bound
+from agentctl.budget.last_answer import LastAnswerPlanner
+from agentctl.budget.output_range import (
+    OutputRange, choose_output, choose_retry_output, choose_summary_output, choose_turn_output, fit_window,
+)  # fmt: skip
+from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, ceiling_of, further
 from agentctl.context.counter import Load
 from agentctl.core.errors import (
-    AgentctlError,
-    BudgetExceeded,
-    ContextOverflow,
-    ProviderError,
-    QuotaExceeded,
-    StateError,
-)
+    AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, QuotaExceeded, StateError,
+)  # fmt: skip
 from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
-from agentctl.runner.reservation import Counter, held
-from agentctl.runner.settlement import Settling
-from agentctl.runner.streaming import Patience, Sent, take_in
+from agentctl.runner.reservation import InputCounter, reserve_or_wait
+from agentctl.runner.settlement import AttemptSettler
+from agentctl.runner.streaming import SentAttempt, StreamTimeouts, read_stream
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
@@ -47,7 +44,7 @@ class _HoldLost(Exception):
     """The hold was no longer ours when it came to sending (deadline over, or taken for dead): hold anew."""
 
 
-class Calls:
+class ModelCalls:
     """Asks one provider on behalf of one run; keeps what was spent on it.
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
@@ -90,18 +87,18 @@ class Calls:
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
-        self._counter = Counter(load_count)
+        self._counter = InputCounter(load_count)
         self._window: int | None = None
         self._affordable: int | None = None
         self._dearest_output: int | None = None
         self._thinks = False
-        wanted = wish(provider.facts, max_output_tokens)
-        self._closing = Closing(facts=provider.facts, limits=limits, wanted=wanted)
-        self._keep: Keep | None = None
+        wanted = choose_output(provider.facts, max_output_tokens)
+        self._closing = LastAnswerPlanner(facts=provider.facts, limits=limits, wanted=wanted)
+        self._keep: AnswerReserve | None = None
         self.unfinished = ""
         known: PriceOf = getattr(provider, "price_of", no_price)
         self._price_of = price_of or known
-        self._settling = Settling(
+        self._settler = AttemptSettler(
             ledger=ledger,
             run_id=run_id,
             limits=limits,
@@ -119,31 +116,31 @@ class Calls:
     @property
     def usage(self) -> Usage:
         """What was settled, in tokens by class."""
-        return self._settling.usage
+        return self._settler.usage
 
     @property
     def cost_nano(self) -> int | None:
         """What was settled, in nano-dollars; None when a price is unknown."""
-        return self._settling.cost_nano
+        return self._settler.cost_nano
 
     @property
     def in_doubt_nano(self) -> int | None:
         """What is in doubt, in nano-dollars; None when a price is unknown."""
-        return self._settling.in_doubt_nano
+        return self._settler.in_doubt_nano
 
     @property
     def models(self) -> tuple[str, ...]:
         """Who answered."""
-        return self._settling.models
+        return self._settler.models
 
     @property
     def uses(self) -> tuple[LimitUse, ...]:
         """How much of each limit was used after the last charge."""
-        return self._settling.uses
+        return self._settler.uses
 
     @property
-    def _so_far(self) -> SoFar:
-        return SoFar(self._run_id, self.in_doubt_nano, self._last_failure)
+    def _so_far(self) -> RefusalContext:
+        return RefusalContext(self._run_id, self.in_doubt_nano, self._last_failure)
 
     async def _tell(self, event: Event) -> None:
         if isinstance(event, CallSettled):
@@ -163,10 +160,10 @@ class Calls:
         if not self.facts.metered:
             return None
         self._keep = self._closing.keep(messages)
-        least = wish(self.facts, self._max_output_tokens).least
-        wanted = Wish(min(least, self._keep.output), self._keep.output)
+        least = choose_output(self.facts, self._max_output_tokens).least
+        wanted = OutputRange(min(least, self._keep.output), self._keep.output)
         if self._affordable is not None:
-            wanted = within(wanted, self._affordable)
+            wanted = fit_window(wanted, self._affordable)
         most: int | None = None
         while (request := self._closing.request(messages, most=most)) is not None:
             asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
@@ -196,8 +193,8 @@ class Calls:
         """
         facts = self.facts
         request = Request(facts.model, messages, tools, attempt_id=os.urandom(16).hex(), followed=False)
-        following = Keep(then, wish(facts, self._max_output_tokens).least)
-        wanted = wish_for_summary(facts, most, self._max_output_tokens)
+        following = AnswerReserve(then, choose_output(facts, self._max_output_tokens).least)
+        wanted = choose_summary_output(facts, most, self._max_output_tokens)
         room = self._room(request)
         if room is not None and room < wanted.least:
             return None
@@ -207,7 +204,7 @@ class Calls:
         except Overrun as error:
             error.partial = ""  # it is no answer
             raise
-        except (BudgetExceeded, Doubtful, _HoldLost):
+        except (BudgetExceeded, DoubtExceeded, _HoldLost):
             return None
         except ProviderError as error:
             self._last_failure = error.message
@@ -236,22 +233,24 @@ class Calls:
             ProviderError: no answer after the retries, or amounts in doubt are in the way.
             StateError: the ledger cannot be written; nothing was sent.
         """
-        refuse_the_unbounded(self.facts, self._limits)
+        refuse_unbounded(self.facts, self._limits)
         self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         dearest = self._dearest_output if tools else None
-        wanted = wish_for_turn(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
-        completion, hold = await self._persist(request, within(wanted, self._room(request)), purpose)
+        wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
+        completion, hold = await self._persist(request, fit_window(wanted, self._room(request)), purpose)
         if completion.stop != "length" or not self.facts.metered:
             return completion
         granted = hold.granted_output
-        more = wish_after_cut(self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe)
+        more = choose_retry_output(
+            self.facts, self._max_output_tokens, wanted=wanted, granted=granted, probe=hold.probe
+        )
         if more is None:
             return completion
-        most = within(Wish(wanted.least, more.most), self._room(request, completion.usage)).most
+        most = fit_window(OutputRange(wanted.least, more.most), self._room(request, completion.usage)).most
         if most <= granted:
             return completion
-        more = Wish(min(more.least, most), most)
+        more = OutputRange(min(more.least, most), most)
         try:
             return (await self._persist(request, more, purpose))[0]
         except Overrun:
@@ -278,10 +277,10 @@ class Calls:
         window = min((size for size in known if size is not None), default=None)
         if window is None or not self.facts.metered:
             return self._affordable
-        room = window - (reported.input_tokens if reported else about(request, self._settling.known))
+        room = window - (reported.input_tokens if reported else estimate_input(request, self._settler.known))
         return room if self._affordable is None else min(room, self._affordable)
 
-    async def _persist(self, request: Request, wanted: Wish, purpose: Purpose) -> tuple[Completion, Hold]:
+    async def _persist(self, request: Request, wanted: OutputRange, purpose: Purpose) -> tuple[Completion, Hold]:
         """Try, and try again where that may help; each attempt is bounded and held anew.
 
         Where the credits pay for a shorter answer that would still do, that one is asked for, once.
@@ -309,7 +308,7 @@ class Calls:
                     self._window = error.window
                 if isinstance(error, QuotaExceeded) and not is_lowered and _affords(error.affordable, wanted):
                     is_lowered, self._affordable = True, error.affordable
-                    wanted = within(wanted, error.affordable)
+                    wanted = fit_window(wanted, error.affordable)
                     await self._emit(CallRetried(attempt.attempt_id, error.message, 0.0))
                     continue
                 pause = self._pause(error, tried)
@@ -326,7 +325,7 @@ class Calls:
         return self._first_pause_s * float(2 ** (tried - 1)) * (0.5 + random.random())  # noqa: S311 - jitter, no secret
 
     async def _attempt(
-        self, request: Request, wanted: Wish, purpose: Purpose, *, then: Keep | None = None
+        self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
     ) -> tuple[Completion, Hold]:
         silence_s, whole_s = self._silence_s, self._deadline_s
         is_answer = purpose != "summary"
@@ -335,7 +334,7 @@ class Calls:
             silence_s = silence_s if self.facts.reasoning else min(silence_s, SUMMARY_SILENCE_S)
         hold = await self._hold(request, wanted, purpose, whole_s, then)
         deadline = anyio.current_time() + whole_s
-        sent: Sent | None = None
+        sent: SentAttempt | None = None
         self.unfinished = ""
         try:
             facts = self.facts
@@ -347,21 +346,21 @@ class Calls:
             if not await self._ledger.mark_sent(hold.id):
                 raise _HoldLost
             await self._emit(CallSent(hold.id))
-            sent = Sent()
+            sent = SentAttempt()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
-            patience = Patience(silence_s, whole_s, deadline)
-            await take_in(self._provider, clamped, sent, patience, self._emit if is_answer else _unheard)
+            patience = StreamTimeouts(silence_s, whole_s, deadline)
+            await read_stream(self._provider, clamped, sent, patience, self._emit if is_answer else _discard)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""
             with anyio.CancelScope(shield=True):
-                await self._settling.conclude_failed(self.facts, hold, sent, error)
+                await self._settler.conclude_failed(self.facts, hold, sent, error)
             raise
         if sent.completion is not None and is_answer:
             self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
-        return await self._settling.conclude(self.facts, hold, request, sent), hold
+        return await self._settler.conclude(self.facts, hold, request, sent), hold
 
     async def _hold(
-        self, request: Request, wanted: Wish, purpose: Purpose, deadline_s: float, then: Keep | None
+        self, request: Request, wanted: OutputRange, purpose: Purpose, deadline_s: float, then: AnswerReserve | None
     ) -> Hold:
         """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
         facts = self.facts
@@ -369,7 +368,7 @@ class Calls:
             attempt_id=request.attempt_id,
             run_id=self._run_id,
             facts=facts,
-            input_bound=bound(request, self._settling.known, may_cut=facts.may_cut) if facts.metered else 0,
+            input_bound=bound(request, self._settler.known, may_cut=facts.may_cut) if facts.metered else 0,
             least=wanted.least,
             most=wanted.most,
             hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
@@ -383,16 +382,16 @@ class Calls:
         patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
         if purpose in ("answer", "summary"):
             patience = dict.fromkeys(patience, 0.0)
-        count = None if purpose == "summary" else self._counter.of(request, self._settling.known, facts.may_cut)
-        return await held(
+        count = None if purpose == "summary" else self._counter.of(request, self._settler.known, facts.may_cut)
+        return await reserve_or_wait(
             ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit, count=count
         )
 
 
-def _affords(tokens: int | None, wanted: Wish) -> TypeGuard[int]:
+def _affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:
     """Whether credits for so many output tokens pay for less than was wished for, and for the least that would do."""
     return tokens is not None and wanted.least <= tokens < wanted.most
 
 
-async def _unheard(event: Event) -> None:
+async def _discard(event: Event) -> None:
     """Take a piece that is not for the screen."""

@@ -12,34 +12,34 @@ import anyio
 
 from agentctl.budget.breaker import breaker_info, limit_uses
 from agentctl.budget.rules import Amounts, Spend, further
-from agentctl.context.counter import Gauge, Load
-from agentctl.context.economics import Economy
+from agentctl.context.counter import Load, TokenCounter
+from agentctl.context.economics import CacheEconomics
 from agentctl.context.measure import PLAIN
-from agentctl.context.message_cache import Known
-from agentctl.context.window_check import Watch
+from agentctl.context.message_cache import MessageCache
+from agentctl.context.window_check import TruncationDetector
 from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
 from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.core.text import Redactor
-from agentctl.journal.recorder import Recorder, info, own
+from agentctl.journal.recorder import Recorder, as_agentctl_error, error_info
 from agentctl.permissions.admission import Admission
-from agentctl.protocols import Approver, Keeper, Kit, Ledger, LLMProvider, Observer
+from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec
 from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import Loop, Outcome
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.loop import Loop, LoopOutcome
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.summaries import summaries_of
-from agentctl.runner.tool_calls import Dispatch
+from agentctl.runner.tool_calls import ToolDispatcher
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
-Equip = Callable[[Sequence[str] | None, int], Awaitable[Kit]]
+Equip = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
 """Makes the tools of a run: the first so many of those named that can be had and may be used; None: all."""
 
 
@@ -53,8 +53,8 @@ class _Run:
     limits: tuple[LimitUse, ...]
     agent: str = ""
     opened: bool = False
-    kit: Kit | None = None
-    calls: Calls | None = None
+    kit: RunTools | None = None
+    calls: ModelCalls | None = None
     loop: Loop | None = None
 
 
@@ -82,9 +82,9 @@ class Orchestrator:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         approver: Approver | None = None,
-        keeper: Keeper | None = None,
+        keeper: ArtifactStore | None = None,
         price_of: PriceOf | None = None,
-        gauge: Gauge | None = None,
+        gauge: TokenCounter | None = None,
         load_count: Load | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
@@ -124,7 +124,7 @@ class Orchestrator:
             with anyio.move_on_after(self._plan.timeout_s) as self._scope:
                 return self._stop or await self._work(run)
         except Exception as error:  # noqa: BLE001 - every ending is a result
-            return own(error)
+            return as_agentctl_error(error)
         late = f"the run took longer than {self._plan.timeout_s:g} s"
         return self._stop or RunTimeout(late, hint="raise --timeout, or ask for less")
 
@@ -167,9 +167,9 @@ class Orchestrator:
         for prepare in self._opening:
             await prepare()
         facts = self._provider.facts  # it may know more of its window now
-        if narrow := plan.narrowed(facts):
+        if narrow := plan.window_note(facts):
             await run.recorder.emit(Noted(narrow))
-        run.calls = Calls(
+        run.calls = ModelCalls(
             provider=self._provider,
             ledger=self._ledger,
             run_id=run.recorder.run_id,
@@ -189,19 +189,19 @@ class Orchestrator:
         limits = replace(limits, max_turns=self._most_turns(agent))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         conversation = Conversation(
-            prune=partial(plan.fit, facts, known=Known()),
+            prune=partial(plan.fit, facts, known=MessageCache()),
             emit=emit,
             limit=plan.context_limit(facts) if facts.metered else 0,
             warn_percent=plan.warn_percent,
             measure=plan.measure or PLAIN,
             gauge=self._gauge if plan.measure is None else None,
             summaries=summaries_of(plan, run.calls, emit),
-            watch=Watch(facts),
-            economy=Economy(price=facts.price, most_turns=limits.max_turns),
+            watch=TruncationDetector(facts),
+            economy=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
         )
         run.loop = Loop(
             calls=run.calls,
-            dispatch=Dispatch(
+            dispatch=ToolDispatcher(
                 toolbox=kit.toolbox,
                 admission=admission,
                 emit=emit,
@@ -259,7 +259,7 @@ class Orchestrator:
                     with suppress(Exception):
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
-                error = error or own(failure)
+                error = error or as_agentctl_error(failure)
             unreported = run.kit.unreported() if run.kit else ()
             if unreported:
                 with suppress(Exception):
@@ -290,7 +290,7 @@ class Orchestrator:
         unreported: Sequence[FileNotice],
     ) -> RunResult:
         facts, plan, calls, finished_at = self._provider.facts, self._plan, run.calls, self._now()
-        nowhere = Outcome(error.status if error else "done", "", error is None, 0, error, (), ())
+        nowhere = LoopOutcome(error.status if error else "done", "", error is None, 0, error, (), ())
         outcome = run.loop.outcome(error) if run.loop else nowhere
         return RunResult(
             run_id=run.recorder.run_id,
@@ -319,6 +319,6 @@ class Orchestrator:
             denied=outcome.denied,
             sandbox=run.kit.sandbox if run.kit else None,
             left_out=tuple(run.kit.left_out) if run.kit else (),
-            error=info(error),
+            error=error_info(error),
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         )

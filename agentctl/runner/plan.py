@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from agentctl.budget.last_answer import SHARE
-from agentctl.budget.output_range import wish
-from agentctl.context.message_cache import Known
+from agentctl.budget.output_range import choose_output
+from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import PLAIN, Measure, prune
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.limits import CostLimit, Parent
@@ -75,10 +75,10 @@ class Plan:
         """
         if facts.context_window is None:
             return self.most_context
-        room = facts.context_window - wish(facts, self.max_output_tokens).least
+        room = facts.context_window - choose_output(facts, self.max_output_tokens).least
         return min(self.most_context, max(room, facts.context_window // 2))
 
-    def narrowed(self, facts: ModelFacts) -> str:
+    def window_note(self, facts: ModelFacts) -> str:
         """Return one sentence where the model's window is smaller than what was set, else ""."""
         window = facts.context_window
         if not facts.metered or window is None or window >= self.most_context:
@@ -121,7 +121,7 @@ class Plan:
         measure: Measure = PLAIN,
         most: int | None = None,
         trial: bool = False,
-        known: Known | None = None,
+        known: MessageCache | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 

@@ -9,7 +9,7 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from agentctl.budget.breaker import Overrun, RanPast
+from agentctl.budget.breaker import ClampExceeded, Overrun
 from agentctl.core.errors import AgentctlError, ProviderUnavailable
 from agentctl.core.events import AnswerStreamed, Event
 from agentctl.core.limits import CostLimit, Parent
@@ -18,7 +18,7 @@ from agentctl.core.pricing import contradiction
 from agentctl.protocols import Ledger
 from agentctl.providers.base import LLMProvider
 from agentctl.providers.probe import Reach, reach
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 
 CALLS = 3
 _SMALL, _TINY, _WITH_REASONING = 128, 16, 2048
@@ -36,7 +36,7 @@ _TOOL = ToolSpec(
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class ModelTestResult:
     """What was found; None: not tried, or it could not be told. Amounts in nano-dollars, ``ms`` of the first answer.
 
     ``status`` is the exit code's name of the first thing that failed, "done" if nothing did.
@@ -64,12 +64,12 @@ class _Trial:
     def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
         self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
         self.pieces = 0
-        self.made: list[Calls] = []
+        self.made: list[ModelCalls] = []
 
     async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
         """Return the answer to one question, which is asked once."""
         facts = self._provider.facts
-        calls = Calls(
+        calls = ModelCalls(
             provider=self._provider,
             ledger=self._ledger,
             run_id=self._run_id,
@@ -90,22 +90,22 @@ class _Trial:
             self.pieces += 1
 
 
-async def check_up(
+async def run_model_test(
     provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
-) -> Checkup:
+) -> ModelTestResult:
     """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
 
     ``parent`` is the run that these calls belong to, if any.
     """
     facts = provider.facts
-    found = Checkup(facts.provider, facts.model, price_known=facts.price is not None)
+    found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
     if not facts.metered:  # no language model: there is nothing that it could be asked
         return found
     trial = _Trial(provider, ledger, run_id, limits)
     try:
         words = "providers test"
         await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
-        found = await _tried(found, trial)
+        found = await _try(found, trial)
     except AgentctlError as error:
         found = _failed(found, error)
     with anyio.CancelScope(shield=True):
@@ -120,7 +120,7 @@ async def check_up(
     )
 
 
-async def _tried(found: Checkup, trial: _Trial) -> Checkup:
+async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
     began = anyio.current_time()
     answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
     found = replace(
@@ -134,15 +134,15 @@ async def _tried(found: Checkup, trial: _Trial) -> Checkup:
     found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
     try:
         cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
-    except (Overrun, RanPast) as error:
+    except (Overrun, ClampExceeded) as error:
         return _failed(replace(found, keeps_to_clamp=False), error)
     used = cut.usage.output_tokens if cut.usage else None
     if used is not None or cut.stop == "length":
         found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
-    return _judged(found)
+    return _judge(found)
 
 
-def _judged(found: Checkup) -> Checkup:
+def _judge(found: ModelTestResult) -> ModelTestResult:
     """Name the first thing that an agent could not work with."""
     lacks = [
         (found.answers, "gave an empty answer", "choose another model"),
@@ -156,7 +156,7 @@ def _judged(found: Checkup) -> Checkup:
     return found
 
 
-def _failed(found: Checkup, error: AgentctlError) -> Checkup:
+def _failed(found: ModelTestResult, error: AgentctlError) -> ModelTestResult:
     return replace(found, status=error.status, error=error.message, hint=error.hint)
 
 
@@ -166,7 +166,7 @@ def _sum(amounts: list[int | None]) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class ProviderUnderTest:
     """One provider to look at; ``make`` returns it ready to be asked."""
 
     provider: str
@@ -177,12 +177,12 @@ class Patient:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProviderTestResult:
     """What the free questions found out, and the paid ones, if they were asked."""
 
     reach: Reach
     model: str | None
-    checkup: Checkup | None = None
+    checkup: ModelTestResult | None = None
 
     @property
     def status(self) -> str:
@@ -191,37 +191,37 @@ class Finding:
         return self.reach.status if failed or self.checkup is None else self.checkup.status
 
 
-async def examine(
-    patients: Sequence[Patient],
+async def run_provider_tests(
+    patients: Sequence[ProviderUnderTest],
     ledger: Ledger | None,
     *,
     limits: CostLimit,
     new_id: Callable[[], str],
     parent: Parent | None = None,
-) -> tuple[Finding, ...]:
+) -> tuple[ProviderTestResult, ...]:
     """Look at all of them side by side; without a ledger only the free questions are asked.
 
     Who cannot be reached, or does not take the key, is asked nothing that costs.
     """
-    found: dict[int, Finding] = {}
+    found: dict[int, ProviderTestResult] = {}
 
-    async def one(place: int, patient: Patient) -> None:
+    async def one(place: int, patient: ProviderUnderTest) -> None:
         asked = partial(reach, patient.provider, patient.base_url, patient.key, patient.model)
         there = await anyio.to_thread.run_sync(asked)
-        found[place] = Finding(there, patient.model)
+        found[place] = ProviderTestResult(there, patient.model)
         if ledger is None or there.status != "done":
             return
         try:
             provider = patient.make()
             try:
                 await provider.prepare()  # loading is not the provider's time
-                checkup = await check_up(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
+                checkup = await run_model_test(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
             finally:
                 with anyio.CancelScope(shield=True):
                     await provider.aclose()
         except AgentctlError as error:
-            checkup = _failed(Checkup(patient.provider, patient.model), error)
-        found[place] = Finding(there, patient.model, checkup)
+            checkup = _failed(ModelTestResult(patient.provider, patient.model), error)
+        found[place] = ProviderTestResult(there, patient.model, checkup)
 
     async with anyio.create_task_group() as group:
         for place, patient in enumerate(patients):
@@ -229,7 +229,7 @@ async def examine(
     return tuple(found[place] for place in range(len(patients)))
 
 
-def verdict(findings: Sequence[Finding]) -> str:
+def overall_status(findings: Sequence[ProviderTestResult]) -> str:
     """Return the status of the whole: one kind of failure is its own, a mixture is "unavailable"."""
     kinds = {finding.status for finding in findings} - {"done"}
     return "done" if not kinds else kinds.pop() if len(kinds) == 1 else "unavailable"

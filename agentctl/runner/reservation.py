@@ -10,8 +10,8 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from agentctl.budget.breaker import SoFar, gave_up, tripped
-from agentctl.budget.input_bound import Known, bound, weigh_by
+from agentctl.budget.breaker import RefusalContext, refusal_error, wait_error
+from agentctl.budget.input_bound import SettledRequest, bound, vocabulary_weights
 from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.context.counter import Load
 from agentctl.core.errors import StateError, Verdict
@@ -23,7 +23,7 @@ Count = Callable[[], Awaitable[int | None]]
 """Returns the most input tokens of a request by a vocabulary; None: there is none."""
 
 
-class Counter:
+class InputCounter:
     """Bounds requests by the vocabulary of the model's own provider, loaded at the first use.
 
     It takes about a second and 85 MB, so it is for requests to which a bound by bytes is in the way.
@@ -32,14 +32,14 @@ class Counter:
     def __init__(self, load: Load | None) -> None:
         self._load = load
 
-    def of(self, request: Request, known: Known | None, may_cut: bool) -> Count | None:
+    def of(self, request: Request, known: SettledRequest | None, may_cut: bool) -> Count | None:
         """Return what counts ``request`` in a worker thread; None where nothing can count it."""
-        return None if self._load is None else partial(self._counted, self._load, request, known, may_cut)
+        return None if self._load is None else partial(self._count, self._load, request, known, may_cut)
 
-    async def _counted(self, load: Load, request: Request, known: Known | None, may_cut: bool) -> int | None:
+    async def _count(self, load: Load, request: Request, known: SettledRequest | None, may_cut: bool) -> int | None:
         def counted() -> int | None:
             count = load()
-            return None if count is None else bound(request, known, may_cut=may_cut, weighing=weigh_by(count))
+            return None if count is None else bound(request, known, may_cut=may_cut, weighing=vocabulary_weights(count))
 
         found = None
         with suppress(Exception):  # bytes are a bound as well
@@ -49,12 +49,12 @@ class Counter:
         return found
 
 
-async def held(
+async def reserve_or_wait(
     ask: Ask,
     *,
     ledger: Ledger,
     patience: Mapping[str, float],
-    so_far: SoFar,
+    so_far: RefusalContext,
     emit: Emit,
     count: Count | None = None,
 ) -> Hold:
@@ -76,14 +76,14 @@ async def held(
                 case Hold():
                     return answer
                 case Verdict():
-                    raise tripped(answer, ask.facts, so_far)
+                    raise refusal_error(answer, ask.facts, so_far)
                 case Wait(reason="bound") if count is not None and ask.can_count:
                     counted = await count()
                     ask = replace(ask, counted_bound=counted, can_count=counted is not None)
                 case Wait():
                     left = started + patience[answer.reason] - anyio.current_time()
                     if left <= 0:
-                        raise gave_up(answer, ask.facts, so_far)
+                        raise wait_error(answer, ask.facts, so_far)
                     if answer.reason not in told:
                         told.add(answer.reason)
                         facts, most = ask.facts, anyio.current_effective_deadline() - anyio.current_time()

@@ -25,7 +25,7 @@ _SILENT = frozenset((
 ))  # fmt: skip
 
 
-class Routed(NamedTuple):
+class RoutingResult(NamedTuple):
     """The chosen agent's name; ``score`` is its share of the belief from 0 to 1, 0 when no word was known."""
 
     agent: str
@@ -40,7 +40,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(_singular(word) for word in plain.split() if word not in _SILENT)
 
 
-def route(task: str, agents: Sequence[AgentSpec]) -> Routed:
+def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
     """Return the agent whose examples sound most like ``task``; at least one agent is needed."""
     counts = {agent.name: _count(agent) for agent in agents}
     known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
@@ -48,9 +48,9 @@ def route(task: str, agents: Sequence[AgentSpec]) -> Routed:
     ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
     best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
     if not known:
-        return Routed(best, 0.0, runner_up)
+        return RoutingResult(best, 0.0, runner_up)
     total = sum(math.exp(value - belief[best]) for value in belief.values())
-    return Routed(best, 1 / total, runner_up)
+    return RoutingResult(best, 1 / total, runner_up)
 
 
 def _singular(word: str) -> str:

@@ -5,7 +5,7 @@ Above the hold it is recorded in full, and the run ends. Where its numbers contr
 attempt is in doubt: at the hold, or at what can be read of the report if that is more.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # noqa: I001 - imports in few lines
 
 from contextlib import suppress
 from dataclasses import replace
@@ -13,57 +13,32 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.budget.breaker import Overrun, limit_uses, overrun, reason_of, shown
-from agentctl.budget.input_bound import Ground, Known, plain_bound
+from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun, reason_of
+from agentctl.budget.input_bound import BoundBasis, SettledRequest, plain_bound
 from agentctl.budget.rules import (
-    Amounts,
-    Charge,
-    Conclusion,
-    Doubt,
-    Hold,
-    Settlement,
-    Spend,
-    Void,
-    dearest_charge,
-    further,
+    Amounts, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, dearest_charge, further, is_warning_due,
     kind_of,
-    warned,
-)
+)  # fmt: skip
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.core.events import (
-    CallDoubted,
-    CallSettled,
-    CallUnsettled,
-    CallVoided,
-    Emit,
-    LimitsMeasured,
-    LimitWarned,
-    ModelSubstituted,
-)
+    CallDoubted, CallSettled, CallUnsettled, CallVoided, Emit, LimitsMeasured, LimitWarned, ModelSubstituted,
+)  # fmt: skip
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Reported, Request, Usage
 from agentctl.core.pricing import (
-    FREE,
-    MOST_AMOUNT,
-    ModelFacts,
-    PriceOf,
-    contradiction,
-    passes_tables,
-    rates_of,
-    storable,
-    to_usd,
+    FREE, MOST_AMOUNT, ModelFacts, PriceOf, contradiction, exceeds_tables, rates_of, storable_usage, to_usd,
     worst_nano,
-)
+)  # fmt: skip
 from agentctl.core.results import LimitUse
 from agentctl.core.substitutes import Substitute, costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
-from agentctl.runner.streaming import Sent
+from agentctl.runner.streaming import SentAttempt
 
 _FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
 _PAUSE_S = 0.25
 
 
-class Settling:
+class AttemptSettler:
     """Concludes the attempts of one run, each once, and keeps what they came to.
 
     ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
@@ -88,7 +63,7 @@ class Settling:
         self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
         self._warned: set[str] = set()
         self._told_of: set[str] = set()
-        self._ground = Ground()
+        self._ground = BoundBasis()
         self.usage = Usage()
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
@@ -97,11 +72,11 @@ class Settling:
         self._spend = Spend(Amounts(), Amounts(), Amounts())
 
     @property
-    def known(self) -> Known | None:
+    def known(self) -> SettledRequest | None:
         """What the next bound can be built on."""
         return self._ground.known
 
-    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: Sent) -> Completion:
+    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: SentAttempt) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at.
 
         A report that is not charged is taken off the answer, so that nothing is learned from it.
@@ -156,7 +131,7 @@ class Settling:
         bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
         is_free = facts.price is not None and facts.price.is_free
         broken = not is_free and _breaks_hold(usage, hold, plain_bound=bound)
-        is_odd = (broken or usage.total_tokens > hold.tokens) and passes_tables(usage, facts)
+        is_odd = (broken or usage.total_tokens > hold.tokens) and exceeds_tables(usage, facts)
         charge = dearest_charge(usage, completion, facts, self._price_of, dearest_class=is_odd)
         return None if charge is None else charge._replace(breaks_hold=broken)
 
@@ -199,7 +174,9 @@ class Settling:
         self._told_of.add(substitute.name)
         await self._emit(ModelSubstituted(hold.id, facts.name, substitute.name, costs_of(substitute, facts)))
 
-    async def conclude_failed(self, facts: ModelFacts, hold: Hold, sent: Sent | None, error: BaseException) -> None:
+    async def conclude_failed(
+        self, facts: ModelFacts, hold: Hold, sent: SentAttempt | None, error: BaseException
+    ) -> None:
         """Void what surely cost nothing; all else is in doubt.
 
         Raises:
@@ -254,7 +231,7 @@ class Settling:
         self.uses = limit_uses(self._limits, spend)
         await self._emit(LimitsMeasured(self.uses))
         for use in self.uses:
-            if use.name not in self._warned and warned(spend.of(use.name), use.ceiling):
+            if use.name not in self._warned and is_warning_due(spend.of(use.name), use.ceiling):
                 self._warned.add(use.name)
                 await self._emit(LimitWarned(use))
 
@@ -350,7 +327,7 @@ def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_o
     reported = completion.usage or (completion.reported.usage if completion.reported else None)
     if reported is None and completion.billed_nano is None:
         return None
-    seen = storable(reported or Usage())
+    seen = storable_usage(reported or Usage())
     tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
     usage = replace(seen, input_tokens=tokens_in, output_tokens=tokens_out)
     prices = [rate.price for rate in rates_of(completion, facts, price_of)]
@@ -377,15 +354,16 @@ def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) 
 
     ``file`` holds the conclusion, "" where it could not be written either.
     """
-    held = shown(hold.tokens, "tokens") if hold.nano is None else shown(hold.nano, "nano_usd")
+    held = format_amount(hold.tokens, "tokens") if hold.nano is None else format_amount(hold.nano, "nano_usd")
     match conclusion:
         case Charge(usage=usage, nano=None):
-            cost = f"cost {shown(usage.total_tokens, 'tokens')}"
+            cost = f"cost {format_amount(usage.total_tokens, 'tokens')}"
         case Charge(nano=int(nano)):
-            cost = f"cost {shown(nano, 'nano_usd')}"
+            cost = f"cost {format_amount(nano, 'nano_usd')}"
         case Doubt():
             counted, tokens = _doubted(hold, conclusion)
-            cost = f"cost {shown(tokens, 'tokens') if counted is None else shown(counted, 'nano_usd')} at most"
+            amount = format_amount(tokens, "tokens") if counted is None else format_amount(counted, "nano_usd")
+            cost = f"cost {amount} at most"
         case _:
             cost = "cost nothing"
     hint = error.hint

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import anyio
 import anyio.lowlevel
 
-from agentctl.budget.breaker import RanPast
+from agentctl.budget.breaker import ClampExceeded
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.events import AnswerStreamed, Emit
 from agentctl.core.messages import Completion, Delta, Reported, Request, Usage
@@ -20,7 +20,7 @@ HANG_UP_S = 5.0
 _MOST_BYTES_PER_TOKEN = 256  # no tokenizer's average token is longer: beyond it a stream surely ran past its clamp
 
 
-class Patience(NamedTuple):
+class StreamTimeouts(NamedTuple):
     """How long to wait, in seconds: for a piece, and for the whole, which ends at ``deadline`` on anyio's clock."""
 
     silence_s: float
@@ -29,12 +29,12 @@ class Patience(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sent:
+class SentAttempt:
     """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
-    known of the request if no answer came, once ``take_in`` has ended; ``reported`` the usage that was reported so far.
-    ``model`` is who answers, as far as the provider says so before the end.
+    known of the request if no answer came, once ``read_stream`` has ended; ``reported`` the usage that was reported so
+    far. ``model`` is who answers, as far as the provider says so before the end.
     """
 
     completion: Completion | None = None
@@ -48,7 +48,9 @@ class Sent:
     model: str | None = None
 
 
-async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience: Patience, emit: Emit) -> None:
+async def read_stream(
+    provider: LLMProvider, request: Request, sent: SentAttempt, patience: StreamTimeouts, emit: Emit
+) -> None:
     """Send ``request`` and fill in ``sent`` until the answer is complete.
 
     Raises:
@@ -68,13 +70,17 @@ async def take_in(provider: LLMProvider, request: Request, sent: Sent, patience:
     except TimeoutError as error:
         raise _late(name, sent, patience) from error
     if sent.ran_past:
-        raise RanPast(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
+        raise ClampExceeded(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
     if sent.completion is None:
         raise ProviderUnavailable(f"the answer of {name} was cut short", hint="try again")
 
 
 async def _read(
-    stream: AsyncIterator[Delta | Reported | Completion], request: Request, sent: Sent, silence_s: float, emit: Emit
+    stream: AsyncIterator[Delta | Reported | Completion],
+    request: Request,
+    sent: SentAttempt,
+    silence_s: float,
+    emit: Emit,
 ) -> None:
     """Read until the completion, the end, or more text than the clamp can have allowed."""
     clamp = request.max_output_tokens
@@ -101,17 +107,17 @@ async def _read(
 
 
 async def _next(
-    stream: AsyncIterator[Delta | Reported | Completion], sent: Sent
+    stream: AsyncIterator[Delta | Reported | Completion], sent: SentAttempt
 ) -> Delta | Reported | Completion | None:
     """Return the next piece, None at the end; what fails in here is the provider's fault."""
     try:
         return await anext(stream, None)
     except Exception as error:
-        sent.failed, sent.ran_past = True, isinstance(error, RanPast)
+        sent.failed, sent.ran_past = True, isinstance(error, ClampExceeded)
         raise
 
 
-def _late(name: str, sent: Sent, patience: Patience) -> ProviderUnavailable:
+def _late(name: str, sent: SentAttempt, patience: StreamTimeouts) -> ProviderUnavailable:
     """Return the error for an attempt that took too long."""
     if sent.outcome == "unsent":
         return ProviderUnavailable(

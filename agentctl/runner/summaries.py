@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from agentctl.budget.input_bound import plain_bound
-from agentctl.context.digest import notes, retold
+from agentctl.context.digest import notes, replace_notes
 from agentctl.context.measure import PLAIN, Measure
 from agentctl.context.tokens import BYTES_PER_TOKEN
 from agentctl.core.errors import ProviderError
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import Completion, Message, Request, ToolSpec
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 
 _SHARE = 12  # of the context budget: a summary is no longer than that, however long it may be
@@ -28,7 +28,7 @@ _REQUEST = (
 )
 
 
-class Cutting(NamedTuple):
+class PendingCut(NamedTuple):
     """A cut that is about to be made: ``before`` becomes ``fitted``; ``sent`` is the last request, with ``tools``.
 
     ``most`` is how many tokens a request may have, where the provider has taught less than the limit. ``again``: the
@@ -43,14 +43,14 @@ class Cutting(NamedTuple):
     again: bool = False
 
 
-class Summaries:
+class Summarizer:
     """Asks one run's model, behind the last request as it was sent, so that the provider's cache pays for that.
 
     ``limit`` is how many tokens a request may have, ``tokens`` how many a summary. ``always``: whether it pays or not.
     Two in a row that failed or were of no use: none is asked for any more.
     """
 
-    def __init__(self, *, calls: Calls, emit: Emit, limit: int, tokens: int, always: bool = False) -> None:
+    def __init__(self, *, calls: ModelCalls, emit: Emit, limit: int, tokens: int, always: bool = False) -> None:
         self._calls, self._emit, self._limit, self.always = calls, emit, limit, always
         self._most = min(tokens, limit // _SHARE)
         self._request = Message("user", _REQUEST.format(words=self._most * 3 // 5))
@@ -78,7 +78,7 @@ class Summaries:
         limit = self._limit if most is None else min(self._limit, most)
         return limit - measure.message(self._request) - self._most
 
-    async def told(self, cutting: Cutting, measure: Measure) -> tuple[Message, ...] | None:
+    async def told(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
         """Return what is sent with a model's summary of what was cut; None where lines of our own must do.
 
         Raises:
@@ -93,14 +93,14 @@ class Summaries:
         answer = await self._ask(cutting)
         if answer is None:
             return None
-        found = answer if isinstance(answer, str) else self._judged(answer, cutting, replaced, measure)
+        found = answer if isinstance(answer, str) else self._accept(answer, cutting, replaced, measure)
         if isinstance(found, str):
-            await self._is_in_vain(found)
+            await self._note_failure(found)
             return None
         self._in_vain = 0
         return found
 
-    def _may_ask(self, cutting: Cutting, measure: Measure) -> bool:
+    def _may_ask(self, cutting: PendingCut, measure: Measure) -> bool:
         """Whether the request fits, and something was gained by the last cut."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
         grown, self._after = before - self._after, after
@@ -110,7 +110,7 @@ class Summaries:
         asked = measure.request(cutting.sent, cutting.tools)
         return asked <= room
 
-    async def _ask(self, cutting: Cutting) -> Completion | str | None:
+    async def _ask(self, cutting: PendingCut) -> Completion | str | None:
         """Return the answer, or why there is none; None where nothing was sent."""
         model = self._calls.facts.model
         then = plain_bound(Request(model, cutting.fitted, cutting.tools)) + _BYTES_PER_TOKEN * self._most
@@ -120,8 +120,8 @@ class Summaries:
         except ProviderError as error:
             return f"failed ({error.message})"
 
-    def _judged(
-        self, answer: Completion, cutting: Cutting, replaced: int, measure: Measure
+    def _accept(
+        self, answer: Completion, cutting: PendingCut, replaced: int, measure: Measure
     ) -> tuple[Message, ...] | str:
         """Return the conversation with the answer in it, or why that is of no use."""
         if answer.stop == "refusal":
@@ -134,12 +134,12 @@ class Summaries:
             return "is longer than half of what it replaces"
         text = PLAIN.cut_middle(measure.cut_middle(said, self._most), self._most * _BYTES_PER_TOKEN // BYTES_PER_TOKEN)
         room = self._room(measure, cutting.most) - measure.beside(cutting.tools)
-        fitted = retold(cutting.fitted, text, room=room, measure=measure)
+        fitted = replace_notes(cutting.fitted, text, room=room, measure=measure)
         if fitted is None or measure.conversation(fitted) >= measure.conversation(cutting.before):
             return "does not make the conversation smaller"
         return fitted
 
-    async def _is_in_vain(self, why: str) -> None:
+    async def _note_failure(self, why: str) -> None:
         self._in_vain += 1
         said = f"the model's summary of what is cut {why}"
         if self.over:
@@ -151,7 +151,7 @@ class Summaries:
             await self._emit(Noted(f"{said}: a few lines stand in its place"))
 
 
-def summaries_of(plan: Plan, calls: Calls, emit: Emit) -> Summaries | None:
+def summaries_of(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:
     """Return who asks for the summaries of a run; None where none may come: lines are free, and enough.
 
     They are for who wants none, for a context too small to spare the room and, unless a summary is wanted always, for a
@@ -165,7 +165,7 @@ def summaries_of(plan: Plan, calls: Calls, emit: Emit) -> Summaries | None:
     limit = plan.context_limit(facts)
     if min(plan.summary_tokens, limit // _SHARE) < _LEAST:
         return None
-    return Summaries(calls=calls, emit=emit, limit=limit, tokens=plan.summary_tokens, always=always)
+    return Summarizer(calls=calls, emit=emit, limit=limit, tokens=plan.summary_tokens, always=always)
 
 
 def _gone(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:

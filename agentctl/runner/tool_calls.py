@@ -18,15 +18,15 @@ from agentctl.core.results import ErrorInfo, FileNotice, ToolCount
 from agentctl.core.text import Redactor, has_mark
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import Keeper, Reply, Tool, Toolbox
-from agentctl.runner.tool_results import Portions, Turn
+from agentctl.protocols import ArtifactStore, Reply, Tool, Toolbox
+from agentctl.runner.tool_results import ResultBudget, TurnBudget
 
 Result = str | AgentctlError
 _LARGE = 32 * 1024  # characters from which on a text is cleaned in a thread
 _TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is put back
 
 
-def told(result: Result) -> str:
+def format_for_model(result: Result) -> str:
     """Return what the model reads about a call."""
     if isinstance(result, str):
         return result
@@ -44,7 +44,7 @@ class _Done(NamedTuple):
     size: int
 
 
-class Dispatch:
+class ToolDispatcher:
     """The tools of one run behind their door; counts what was called, failed and denied.
 
     ``left_out`` says why a tool is not there that a boundary here would have brought. ``shares`` are the tokens of one
@@ -62,14 +62,14 @@ class Dispatch:
         left_out: Mapping[str, SandboxUnavailable] | None = None,
         shares: tuple[int, int] | None = None,
         measure: Callable[[], Measure] = lambda: PLAIN,
-        keeper: Keeper | None = None,
+        keeper: ArtifactStore | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._redactor = redactor or Redactor()
         self._toolbox, self._admission, self._emit, self._limits = toolbox, admission, emit, limits
         self._left_out = left_out or {}
         each, together = shares or (limits.result_tokens, 0)
-        self._portions = Portions(
+        self._result_budget = ResultBudget(
             each=each,
             together=together,
             measure=measure,
@@ -110,10 +110,10 @@ class Dispatch:
             self._called[call.name] += 0  # in the order of the calls, whichever begins first
         found = [self._find(call, refused.get(call.id)) for call in calls]
         first, self._number = self._number + 1, self._number + len(calls)
-        turn = self._portions.turn(len(calls))
+        turn = self._result_budget.turn(len(calls))
         if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
             return [
-                await self._told(await self._one(number, call, tool), turn)
+                await self._report(await self._one(number, call, tool), turn)
                 for number, (call, tool) in enumerate(zip(calls, found, strict=True), first)
             ]
         results: dict[int, Result] = {}
@@ -128,7 +128,7 @@ class Dispatch:
                 if not isinstance(done, ActionDenied) and done.size > turn.room():
                     large.append(done)  # how much it may have is known when the others are
                     return
-                results[place] = await self._told(done, turn)
+                results[place] = await self._report(done, turn)
             except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
                 broken.append(error)
                 group.cancel_scope.cancel()
@@ -139,7 +139,7 @@ class Dispatch:
         if broken:
             raise broken[0]
         for done in sorted(large, key=lambda done: (done.size, done.number)):
-            results[done.number - first] = await self._told(done, turn)
+            results[done.number - first] = await self._report(done, turn)
         return [results[place] for place in range(len(calls))]
 
     def _find(self, call: ToolCall, refusal: str | None) -> Tool | AgentctlError:
@@ -171,7 +171,7 @@ class Dispatch:
             await self._emit(ObeyedFilesChanged(call, result.notices))
             result = str(result)
         result = await self._cleaned(result)
-        return _Done(number, call, result, duration, self._portions.size(told(result)))
+        return _Done(number, call, result, duration, self._result_budget.size(format_for_model(result)))
 
     async def _cleaned(self, result: Result) -> Result:
         """Return a result without secrets, and with nothing in it that could be taken for a notice of agentctl.
@@ -190,17 +190,17 @@ class Dispatch:
     def _clean(self, text: str) -> str:
         return escape_notices(self._redactor.redact(text))
 
-    async def _told(self, done: _Done | ActionDenied, turn: Turn) -> Result:
+    async def _report(self, done: _Done | ActionDenied, turn: TurnBudget) -> Result:
         """Cut a result to its share of the turn, and tell of it."""
         room = turn.room()
         if isinstance(done, ActionDenied):
-            turn.take(min(self._portions.size(told(done)), room))
-            done.message, done.hint = (self._portions.short(text, room // 2) for text in (done.message, done.hint))
+            turn.take(min(self._result_budget.size(format_for_model(done)), room))
+            done.message, done.hint = (self._result_budget.short(text, room // 2) for text in (done.message, done.hint))
             return done
         number, call, result, duration, size = done
         turn.take(min(size, room))
         if size > room:
-            text = await self._portions.cut(number, call.name, told(result), room)
+            text = await self._result_budget.cut(number, call.name, format_for_model(result), room)
             if isinstance(result, AgentctlError):
                 result.message, result.hint = text.removeprefix("error: "), ""
             else:
@@ -211,7 +211,7 @@ class Dispatch:
         if isinstance(result, AgentctlError):
             self._failed[call.name] += 1
             error = ErrorInfo(result.kind, result.message, result.hint)
-        await self._emit(ToolFinished(call, told(result), duration, error))
+        await self._emit(ToolFinished(call, format_for_model(result), duration, error))
         return result
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from agentctl.context.measure import Measure
 from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT
-from agentctl.context.truncation import Excerpt, Origin, Parted, marked, parted
+from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, parted
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Emit, Noted
-from agentctl.protocols import Keeper
+from agentctl.protocols import ArtifactStore
 
 _LONGEST_TOKEN = 64  # characters: what is longer than so many for each token is not counted, it is too long
 _ROUNDS = 8
 
 
-class Turn:
+class TurnBudget:
     """What the results of one turn may still take, in tokens; what a small one leaves is for those that follow."""
 
     def __init__(self, calls: int, *, each: int, together: int) -> None:
@@ -31,7 +31,7 @@ class Turn:
         self._left -= tokens
 
 
-class Portions:
+class ResultBudget:
     """Cuts the results of a run to their shares, in tokens; what is cut is kept whole, if somebody keeps it.
 
     ``measure`` is asked anew each time: it learns. ``together`` 0: a turn has no share of its own. ``readable`` says
@@ -46,15 +46,15 @@ class Portions:
         measure: Callable[[], Measure],
         emit: Emit,
         readable: Callable[[], bool],
-        keeper: Keeper | None = None,
+        keeper: ArtifactStore | None = None,
     ) -> None:
         self._each, self._together, self._measure = each, together, measure
         self._emit, self._readable, self._keeper = emit, readable, keeper
         self._warned = False
 
-    def turn(self, calls: int) -> Turn:
+    def turn(self, calls: int) -> TurnBudget:
         """Begin a turn of so many calls."""
-        return Turn(calls, each=self._each, together=self._together or self._each * calls)
+        return TurnBudget(calls, each=self._each, together=self._together or self._each * calls)
 
     def size(self, text: str) -> int:
         """Return how many tokens a result is; more than its share where it is far too long to be counted."""
@@ -73,7 +73,7 @@ class Portions:
             origin = text.origin._replace(readable=self._readable())
             if text.parted is not None:
                 return _fitted(text.parted._replace(origin=origin), room, measure)
-            found = marked(text) if origin.onward else None
+            found = find_mark(text) if origin.onward else None
             if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
                 found = parted(text, origin)
             return _fitted(found, room, measure)
@@ -89,7 +89,7 @@ class Portions:
         return measure.cut_middle(text, room)
 
 
-def _fitted(text: Parted, room: int, measure: Measure) -> str:
+def _fitted(text: SplitText, room: int, measure: Measure) -> str:
     most = int(room * BYTES_PER_TOKEN / measure.factor)
     for _ in range(_ROUNDS):
         cut = text.cut(most)
@@ -100,4 +100,4 @@ def _fitted(text: Parted, room: int, measure: Measure) -> str:
     return cut
 
 
-__all__ = ["Portions", "Turn"]
+__all__ = ["ResultBudget", "TurnBudget"]

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from agentctl.core.errors import SandboxUnavailable
 from agentctl.permissions.decision import Permissions
-from agentctl.protocols import Kit, Sandbox
+from agentctl.protocols import RunTools, Sandbox
 from agentctl.tools.toolbox import LazyToolbox
 
-NEED_A_BOUNDARY = ("run_shell",)
+NEED_SANDBOX = ("run_shell",)
 
 MakeToolbox = Callable[..., LazyToolbox]
 """``toolbox`` of this room, with everything said but ``names`` and ``sandbox``."""
@@ -23,7 +23,7 @@ async def equip(
     permissions: Permissions,
     open_sandbox: Callable[[], Awaitable[Sandbox]],
     insist: bool = False,
-) -> Kit:
+) -> RunTools:
     """Return the first ``most`` of the tools ``ranked`` that a run may use and that work here; None: all, for lookups.
 
     A sandbox is opened only if a tool among them needs one. Where none can be had, such tools are left out, the next
@@ -35,22 +35,24 @@ async def equip(
     if insist and ranked is None:
         await open_sandbox()
     if ranked is None:
-        return Kit(make(names=None))
+        return RunTools(make(names=None))
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
-    if insist or any(name in NEED_A_BOUNDARY for name in _first(ranked, most, make(names=ranked), permissions)):
+    if insist or any(name in NEED_SANDBOX for name in _first(ranked, most, make(names=ranked), permissions)):
         try:
             sandbox = await open_sandbox()
         except SandboxUnavailable as error:
             if insist or permissions.only is not None:
                 raise
-            left_out = dict.fromkeys((name for name in ranked if name in NEED_A_BOUNDARY), error)
+            left_out = dict.fromkeys((name for name in ranked if name in NEED_SANDBOX), error)
     there = [name for name in ranked if name not in left_out]
     chosen = _first(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
-        chosen = [name for name in chosen if name not in NEED_A_BOUNDARY]
+        chosen = [name for name in chosen if name not in NEED_SANDBOX]
     box = make(names=chosen, sandbox=sandbox)
-    return Kit(box, None, left_out) if sandbox is None else Kit(box, sandbox.tier, left_out, sandbox.unreported)
+    return (
+        RunTools(box, None, left_out) if sandbox is None else RunTools(box, sandbox.tier, left_out, sandbox.unreported)
+    )
 
 
 def _first(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:
@@ -60,9 +62,9 @@ def _first(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permi
         if len(found) == most:
             break
         tool = box.get(name)
-        if permissions.withheld(name, tool.effect) is None:
+        if permissions.why_withheld(name, tool.effect) is None:
             found.append(name)
     return found
 
 
-__all__ = ["NEED_A_BOUNDARY", "MakeToolbox", "equip"]
+__all__ = ["NEED_SANDBOX", "MakeToolbox", "equip"]

@@ -16,7 +16,7 @@ from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult, FileNotice
 from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher
 from agentctl.sandbox.disk import MOST_GROWTH_BYTES, mebibytes, until_full
-from agentctl.sandbox.mount_plan import HOME, NO_SIZES, Ground, Layers, layers, options
+from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.resource_limits import (
     MOST_PROCESSES,
@@ -79,7 +79,7 @@ class Bwrap:
         self,
         program: str,
         known: frozenset[str],
-        ground: Ground,
+        config: SandboxConfig,
         find_private: Callable[[], Sequence[str]] = tuple,
         guard: WorkspaceGuard | None = None,
         denied: DeniedPaths | None = None,
@@ -87,10 +87,10 @@ class Bwrap:
         most_growth: int = MOST_GROWTH_BYTES,
         most_memory: int | None = None,
     ) -> None:
-        self._program, self._known, self._ground, self._find_private = program, known, ground, find_private
+        self._program, self._known, self._config, self._find_private = program, known, config, find_private
         self._guard, self._denied = guard, denied
         self._one_at_a_time = anyio.Lock()  # the comparison before and after needs one command at a time
-        self._sockets = SocketFiles(ground.workspace) if sockets is None else sockets
+        self._sockets = SocketFiles(config.workspace) if sockets is None else sockets
         self._most_growth = most_growth
         self._most_memory = memory_bound() if most_memory is None else most_memory
         self._unreported: list[FileNotice] = []
@@ -99,22 +99,22 @@ class Bwrap:
     @property
     def read_only(self) -> bool:
         """Whether nothing of the workspace can be changed from inside."""
-        return self._ground.read_only
+        return self._config.read_only
 
     def unreported(self) -> tuple[FileNotice, ...]:
         """Return the notices of commands that were broken off and have no result; each is returned once."""
         notices, self._unreported = tuple(self._unreported), []
         return notices
 
-    def _layers(self) -> Layers:
-        return layers(self._standing(), self._find_private(), self._sockets.find())
+    def _mount_plan(self) -> MountPlan:
+        return plan_mounts(self._current_config(), self._find_private(), self._sockets.find())
 
-    def _standing(self) -> Ground:
+    def _current_config(self) -> SandboxConfig:
         """Return the ground with what deny rules hide, or keep from being written, at this moment."""
         if self._denied is None:
-            return self._ground
-        return self._ground._replace(
-            hidden=(*self._ground.hidden, *self._denied.to_cover()), frozen=self._denied.find_frozen()
+            return self._config
+        return self._config._replace(
+            hidden=(*self._config.hidden, *self._denied.to_cover()), frozen=self._denied.find_frozen()
         )
 
     async def run(
@@ -187,14 +187,14 @@ class Bwrap:
         protected: Sequence[str],
     ) -> tuple[CommandResult, bytes]:
         """Return how bubblewrap ended, and what it said of the command's own end."""
-        laid = await anyio.to_thread.run_sync(self._layers)
-        workspace, user = self._ground.workspace, self._ground.user
+        plan = await anyio.to_thread.run_sync(self._mount_plan)
+        workspace, user = self._config.workspace, self._config.user
         mode = _mode_of(workspace)
         reader, writer = os.pipe()
-        calls = _system_calls(network=self._ground.network, user_namespaces="--disable-userns" in self._known)
+        calls = _system_calls(network=self._config.network, user_namespaces="--disable-userns" in self._known)
         try:
             argv = [self._program, "--json-status-fd", str(writer)]
-            argv += options(self._ground, laid, self._known, protected)
+            argv += bwrap_options(self._config, plan, self._known, protected)
             argv += [] if calls is None else ["--seccomp", str(calls)]
             with Launcher(self._program) as launcher, control_group(self._most_memory) as group:
                 data_kib = "" if group.memory is not None else str(data_bound(self._most_memory) // 1024)
@@ -208,7 +208,7 @@ class Bwrap:
                     pass_fds=(writer,) if calls is None else (writer, calls),
                     user=user,
                     launch=launcher.start,
-                    until=None if self._ground.read_only else self._until_full,
+                    until=None if self._config.read_only else self._until_full,
                 )
                 notes = tuple(self._notes(launcher.missing, group, result.exit_code))
                 await group.until_empty()
@@ -223,14 +223,14 @@ class Bwrap:
         return result._replace(notes=(*result.notes, *notes, *given_back)), status
 
     async def _until_full(self) -> str:
-        written = {self._ground.workspace: "the workspace"}
+        written = {self._config.workspace: "the workspace"}
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
         return await until_full(written, most_growth=self._most_growth)
 
     def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
         """Yield what to say about this command; once which walls this machine cannot give."""
-        missing = [said for said in lost if said != NO_SCOPES or self._ground.network]
+        missing = [said for said in lost if said != NO_SCOPES or self._config.network]
         missing += [] if "--size" in self._known else [NO_SIZES]
         missing += [] if group.bounds_memory() else [NO_MEMORY_GROUP]
         yield from (said for said in missing if said in WALLS and said not in self.missing)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import ToolError
-from agentctl.core.targets import ancestors, canonical, folded, frozen_pattern, hidden_pattern, patterns_of
+from agentctl.core.targets import ancestors, canonical_path, fold_case, frozen_pattern, hidden_pattern, patterns_of
 from agentctl.core.tool_rules import Rule, glob
 from agentctl.sandbox.mount_table import mounts
 
@@ -67,7 +67,7 @@ class _Contents(NamedTuple):
     is_linked: bool
 
 
-class Found(NamedTuple):
+class HiddenPaths(NamedTuple):
     """What was there when it was looked for. ``places``: real path to the name that a rule matches."""
 
     root: str
@@ -77,14 +77,14 @@ class Found(NamedTuple):
 
     def hides(self, relative: str) -> bool:
         """Say whether a path of the workspace, links followed, is hidden, or lies in a hidden folder."""
-        if any(pattern.matches(above) for above in ancestors(canonical(relative)) for pattern in self.patterns):
+        if any(pattern.matches(above) for above in ancestors(canonical_path(relative)) for pattern in self.patterns):
             return True
         real = self.root if relative == "." else f"{self.root.rstrip('/')}/{relative}"
         return any(above in self.places for above in ancestors(real))
 
     def hides_entry(self, relative: str, status: os.stat_result) -> bool:
         """Say whether an entry of a folder that is not hidden is."""
-        path = canonical(relative)
+        path = canonical_path(relative)
         if any(pattern.matches(path) for pattern in self.patterns):
             return True
         return (status.st_dev, status.st_ino) in self.identities or f"{self.root}/{relative}" in self.places
@@ -126,7 +126,7 @@ class DeniedPaths:
         """Whether there is a rule about paths at all."""
         return bool(self._hidden or self._frozen)
 
-    def find(self) -> Found:
+    def find(self) -> HiddenPaths:
         """Look for what is hidden now."""
         with self._lock:
             return self._found(0, self._hidden)
@@ -136,7 +136,7 @@ class DeniedPaths:
         with self._lock:
             return tuple(self._found(1, self._frozen).places)
 
-    def _found(self, kind: int, patterns: tuple[_Pattern, ...]) -> Found:
+    def _found(self, kind: int, patterns: tuple[_Pattern, ...]) -> HiddenPaths:
         places = dict(self._look(kind, patterns))
         identities: dict[Identity, str] = {}
         is_linked = False
@@ -145,7 +145,7 @@ class DeniedPaths:
         if identities and (is_linked or self._has_mounts()):
             for place, name in self._other_names(identities):
                 places.setdefault(place, name)
-        return Found(self._root, patterns, places, identities)
+        return HiddenPaths(self._root, patterns, places, identities)
 
     def to_cover(self) -> tuple[str, ...]:
         """Return the real paths that a sandbox must cover; of many in one folder the folder.
@@ -206,11 +206,11 @@ class DeniedPaths:
         is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
         matched: list[tuple[str, bool]] = []
         deeper: list[tuple[str, bool]] = []
-        above = "" if name == "." else f"{canonical(name)}/"
+        above = "" if name == "." else f"{canonical_path(name)}/"
         try:
             with os.scandir(real) as entries:
                 for entry in islice(entries, _MOST_ENTRIES):
-                    path = above + folded(entry.name)
+                    path = above + fold_case(entry.name)
                     if any(pattern.matches(path) for pattern in patterns):
                         matched.append((entry.name, entry.is_symlink()))
                     elif entry.is_dir(follow_symlinks=False):
@@ -317,7 +317,7 @@ def _compiled(patterns: Iterable[str], roots: Sequence[str]) -> tuple[_Pattern, 
                 found.append(_pattern(one, ""))
                 continue
             for root in roots:
-                top = canonical(root).rstrip("/")
+                top = canonical_path(root).rstrip("/")
                 if any(glob(one).fullmatch(above) for above in ancestors(top) if above != top):
                     found.append(_pattern("*", ""))  # a folder around the workspace: all of it
                 found.append(_pattern(one, f"{top}/"))
@@ -333,4 +333,4 @@ def _pattern(text: str, before: str) -> _Pattern:
     return _Pattern(glob(text), literal, place >= len(text), before)
 
 
-__all__ = ["DeniedPaths", "Found"]
+__all__ = ["DeniedPaths", "HiddenPaths"]

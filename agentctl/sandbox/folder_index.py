@@ -15,15 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.core.autorun import Obeyed, is_obeyed_name, obeyed_by
+from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name
 
 _TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick
-_GIT = Obeyed("never", "git")
+_GIT = AutorunFile("never", "git")
 _GIT_PARTS = frozenset({"HEAD", "commondir", "objects", "refs"})
 _MOST_FOLDERS = 500_000
 
 
-class Found(NamedTuple):
+class ObeyedEntry(NamedTuple):
     """An entry that another program obeys; its ``path`` is relative to the workspace, no link on the way.
 
     ``identity`` is device and inode, ``stamp`` what changes when a file is written to, ``target`` where a link leads.
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     """
 
     path: str
-    obeyed: Obeyed
+    obeyed: AutorunFile
     identity: tuple[int, int]
     stamp: tuple[int, int, int]
     is_folder: bool
@@ -43,7 +43,7 @@ class _Folder(NamedTuple):
     changed_ns: int
     read_ns: int
     folders: tuple[str, ...]
-    found: tuple[Found, ...]
+    found: tuple[ObeyedEntry, ...]
 
 
 class FolderIndex:
@@ -55,14 +55,14 @@ class FolderIndex:
     """
 
     def __init__(
-        self, root: str, *, skipped: Collection[str] = (), also: Callable[[str], Obeyed | None] = lambda _: None
+        self, root: str, *, skipped: Collection[str] = (), also: Callable[[str], AutorunFile | None] = lambda _: None
     ) -> None:
         self._root, self._skipped, self._also = root.rstrip("/"), frozenset(skipped), also
         self._folders: dict[str, _Folder] = {}
         self._inodes: dict[str, int] = {}
         self.unread: list[str] = []  # folders that could not be looked into
 
-    def refresh(self, opened: ExitStack | None = None) -> dict[str, Found]:
+    def refresh(self, opened: ExitStack | None = None) -> dict[str, ObeyedEntry]:
         """Look again, and return what is obeyed now by its path.
 
         A folder of ours that is closed even to us is open until ``opened`` ends, without it until this call does.
@@ -70,11 +70,11 @@ class FolderIndex:
         with ExitStack() as until_the_end:
             return self._refresh(until_the_end if opened is None else opened)
 
-    def _refresh(self, opened: ExitStack) -> dict[str, Found]:
+    def _refresh(self, opened: ExitStack) -> dict[str, ObeyedEntry]:
         known = self._folders
         now: dict[str, _Folder] = {}
         self.unread = []
-        found: dict[str, Found] = {}
+        found: dict[str, ObeyedEntry] = {}
         pending = [("", False)]
         while pending:
             path, is_obeyed = pending.pop()
@@ -115,7 +115,7 @@ class FolderIndex:
         """The inode of each folder that was looked into, by its path; "" is the workspace."""
         return self._inodes
 
-    def look(self, path: str, obeyed: Obeyed) -> Found | None:
+    def look(self, path: str, obeyed: AutorunFile) -> ObeyedEntry | None:
         """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
         return _found(self._root, path, obeyed)
 
@@ -127,7 +127,7 @@ class FolderIndex:
             name, inner = entry.name, prefix + entry.name
             if name in _GIT_PARTS:
                 parts.append(name)
-            obeyed = obeyed_by(inner) if is_obeyed or _is_obeyed_name(name) else None
+            obeyed = find_autorun(inner) if is_obeyed or _is_obeyed_name(name) else None
             if obeyed is None or obeyed.obeyed_class == "reported":
                 obeyed = self._also(inner) or obeyed
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -144,7 +144,7 @@ class FolderIndex:
         return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
 
 
-_is_obeyed_name = lru_cache(maxsize=65_536)(is_obeyed_name)  # the same names stand in many folders
+_is_obeyed_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names stand in many folders
 
 
 def _is_git_folder(names: Collection[str]) -> bool:
@@ -153,7 +153,7 @@ def _is_git_folder(names: Collection[str]) -> bool:
 
 
 def _is_reported(path: str) -> bool:
-    return _is_obeyed_name(path.rpartition("/")[2]) and obeyed_by(path) is not None
+    return _is_obeyed_name(path.rpartition("/")[2]) and find_autorun(path) is not None
 
 
 def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[os.DirEntry[str]]:
@@ -175,7 +175,7 @@ def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[
         yield from entries
 
 
-def _found(root: str, path: str, obeyed: Obeyed) -> Found | None:
+def _found(root: str, path: str, obeyed: AutorunFile) -> ObeyedEntry | None:
     place = f"{root}/{path}"
     try:
         status = os.lstat(place)
@@ -184,8 +184,8 @@ def _found(root: str, path: str, obeyed: Obeyed) -> Found | None:
         return None
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     is_folder = stat.S_ISDIR(status.st_mode)
-    return Found(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
+    return ObeyedEntry(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
 
 
-def _seen_again(root: str, entry: Found) -> Found | None:
+def _seen_again(root: str, entry: ObeyedEntry) -> ObeyedEntry | None:
     return _found(root, entry.path, entry.obeyed)

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from agentctl.core.autorun import Obeyed, obeyed_by
+from agentctl.core.autorun import AutorunFile, find_autorun
 
 _HASH = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 _REF_VALUE = re.compile(rb"(?:" + _HASH + rb"|ref: (refs/[^\0\n]+))\n?")
@@ -21,7 +21,7 @@ _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _SUSPECT_PATH = re.compile(rb"(?:^|/)(?:\.|git~1|/|$)|\0", re.IGNORECASE)
 _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\]')
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*=\s*")
-_GIT = Obeyed("never", "git")
+_GIT = AutorunFile("never", "git")
 
 _SINGLE_HASHES = frozenset(
     {"ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "AUTO_MERGE", "REBASE_HEAD", "MERGE_AUTOSTASH"}
@@ -33,7 +33,7 @@ STATE_FOLDERS = frozenset({"rebase-merge", "rebase-apply", "sequencer"})
 
 def is_git_name(name: str) -> bool:
     """Return whether some file system or some git takes ``name`` for ``.git``."""
-    return obeyed_by(name) == _GIT
+    return find_autorun(name) == _GIT
 
 
 def is_ref_name(name: str) -> bool:

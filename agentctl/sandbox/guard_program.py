@@ -55,7 +55,7 @@ def main(agentctl: int) -> int:
     try:
         if cwd:
             os.chdir(cwd)
-        head = os.posix_spawn(
+        leader = os.posix_spawn(
             argv[0],
             argv,
             dict(pair.split(b"=", 1) for pair in pairs),
@@ -66,30 +66,30 @@ def main(agentctl: int) -> int:
     except OSError as error:
         _say(b"failed %d\n" % (error.errno or 0))
         return 1
-    _say(b"started %d\n" % head)
+    _say(b"started %d\n" % leader)
     os.chdir("/")  # hold no file system
     null = os.open("/dev/null", os.O_RDWR)
     for stream in (1, 2):  # the pipes end with those who write to them
         os.dup2(null, stream)
-    dismissed, ended = _watched(head, agentctl)
+    dismissed, ended = _watch(leader, agentctl)
     # A process that forks all the time can be missed by every search of /proc, agentctl's too. The kernel's word that
     # this process has no child is final: what is below it always hangs on one of its children.
     reaped = dismissed and ended
     if reaped:
-        os.waitpid(head, 0)
+        os.waitpid(leader, 0)
         if not _has_children():
             return ALL_ENDED
-    return ALL_ENDED if _kill_all(None if reaped else head) else NOT_ALL_ENDED
+    return ALL_ENDED if _kill_all(None if reaped else leader) else NOT_ALL_ENDED
 
 
-def _watched(head: int, agentctl: int) -> tuple[bool, bool]:
+def _watch(leader: int, agentctl: int) -> tuple[bool, bool]:
     """Wait until agentctl dismisses this process or is gone; report the command's end meanwhile.
 
     Return whether this process was dismissed, and whether the command has ended.
     """
     poll, watched, ended = select.poll(), {}, False
     poll.register(_CONTROL, select.POLLIN)
-    for pid in (head, agentctl):
+    for pid in (leader, agentctl):
         try:
             watched[pid] = os.pidfd_open(pid)
             poll.register(watched[pid], select.POLLIN)
@@ -97,23 +97,23 @@ def _watched(head: int, agentctl: int) -> tuple[bool, bool]:
             continue
     while os.getppid() == agentctl:
         ready = dict(poll.poll(_REAP_MS if len(watched) == 2 or ended else _LOOK_MS))
-        if not ended and (code := _reap_orphans(head)) is not None:
+        if not ended and (code := _reap_orphans(leader)) is not None:
             ended = True
-            if head in watched:
-                poll.unregister(watched[head])  # it stays readable
+            if leader in watched:
+                poll.unregister(watched[leader])  # it stays readable
             _say(b"ended %d\n" % code)
         if _CONTROL in ready:
             return _received(len(DISMISSED)) == DISMISSED, ended
     return False, ended
 
 
-def _reap_orphans(head: int) -> int | None:
+def _reap_orphans(leader: int) -> int | None:
     """Reap what was left to us and has ended; return how the command ended, which is not reaped, or None."""
     while True:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is None:
             return None
-        if found.si_pid == head:
+        if found.si_pid == leader:
             return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
         os.waitpid(found.si_pid, 0)
 
@@ -128,8 +128,8 @@ def _has_children() -> bool:
     return True
 
 
-def _kill_all(head: int | None) -> bool:
-    """Kill every process below this one, and return whether there is none left; ``head`` None is reaped already.
+def _kill_all(leader: int | None) -> bool:
+    """Kill every process below this one, and return whether there is none left; ``leader`` None is reaped already.
 
     What forks all the time is outrun by its orphans: they are our children, whose list is read and killed in a few
     microseconds, while a look at all processes takes milliseconds and finds groups that are killed in one stroke.
@@ -138,8 +138,8 @@ def _kill_all(head: int | None) -> bool:
     while (now := time.monotonic()) < until:
         if now >= next_look:
             groups = _groups()
-            if head is not None:
-                groups.setdefault(head, head)
+            if leader is not None:
+                groups.setdefault(leader, leader)
             for pid, group in sorted(groups.items(), reverse=True):  # the newest first: they may be gone soonest
                 if group in groups:  # its leader is there, so the group is what it was
                     _kill(-group)
@@ -149,7 +149,7 @@ def _kill_all(head: int | None) -> bool:
             _kill(pid)
         try:
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                head = None if pid == head else head
+                leader = None if pid == leader else leader
         except ChildProcessError:
             return True
         time.sleep(0.0001)

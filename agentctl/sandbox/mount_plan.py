@@ -22,7 +22,7 @@ _PROGRAMS = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc
 _MOST_LINKS = 40
 
 
-class Ground(NamedTuple):
+class SandboxConfig(NamedTuple):
     """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
 
     ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
@@ -42,7 +42,7 @@ class Ground(NamedTuple):
     frozen: tuple[str, ...] = ()
 
 
-class Layers(NamedTuple):
+class MountPlan(NamedTuple):
     """What is empty inside (folders, files) before and after the workspace is laid in, and links that lead to it.
 
     ``shown`` are exceptions, for reading; ``guarded`` is what nobody may change in the workspace, as others obey it.
@@ -59,83 +59,85 @@ class Layers(NamedTuple):
     pinned: tuple[str, ...] = ()
 
 
-def refusal(ground: Ground) -> str | None:
+def why_not_sandboxable(config: SandboxConfig) -> str | None:
     """Return why no boundary can stand around this workspace, or None."""
-    workspace = ground.workspace
-    places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *ground.homes)}
-    if any(beneath(place, workspace) for place in places):
-        what = "your home folder" if workspace in map(os.path.realpath, ground.homes) else "a folder of the system"
+    workspace = config.workspace
+    places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *config.homes)}
+    if any(is_beneath(place, workspace) for place in places):
+        what = "your home folder" if workspace in map(os.path.realpath, config.homes) else "a folder of the system"
         held = f"is {what}" if workspace in places else "holds your home and the system"
         return f"the workspace {workspace} {held}: nothing could be hidden from a command"
-    if any(beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
+    if any(is_beneath(workspace, place) for place in ("/proc", "/sys", "/dev")):
         return f"the workspace {workspace} lies in a file system of the kernel"
-    for place in map(os.path.realpath, ground.hidden):
-        if beneath(workspace, place):
+    for place in map(os.path.realpath, config.hidden):
+        if is_beneath(workspace, place):
             return f"the workspace {workspace} lies in {place}, which is agentctl's own"
     return None
 
 
-def layers(ground: Ground, private: Collection[str] = (), sockets: Collection[str] = ()) -> Layers:
+def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: Collection[str] = ()) -> MountPlan:
     """Return what to lay over the machine now: ``private`` is what only root may read, ``sockets`` what answers."""
-    workspace = ground.workspace
-    hidden = {os.path.realpath(place) for place in ground.hidden}
-    homes = {os.path.realpath(home) for home in ground.homes}
-    homes = {home for home in homes if home != "/" and not any(beneath(home, place) for place in _PROGRAMS)}
+    workspace = config.workspace
+    hidden = {os.path.realpath(place) for place in config.hidden}
+    homes = {os.path.realpath(home) for home in config.homes}
+    homes = {home for home in homes if home != "/" and not any(is_beneath(home, place) for place in _PROGRAMS)}
     always = {os.path.realpath(place) for place in (*_ALWAYS, *_KERNEL)}
     loose = {*hidden, *map(os.path.realpath, sockets), *kernel_mounts()}
-    within = {place for place in loose if beneath(place, workspace)}
+    within = {place for place in loose if is_beneath(place, workspace)}
     kinds = [(place, _kind(place)) for place in sorted({*always, *homes, *loose, *private} - within)]
     folders = _outermost(place for place, kind in kinds if kind == "folder")
     inner = [(place, _kind(place)) for place in sorted(within)]
     folders_within = _outermost(place for place, kind in inner if kind == "folder")
-    return Layers(
+    return MountPlan(
         folders=folders,
         files=tuple(place for place, kind in kinds if kind == "file" and not _under(place, folders)),
         folders_within=folders_within,
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
-        links=tuple((at, to) for at, to in _links(ground.given) if _under(at, folders)),
-        shown=tuple(place for place in wanted(ground) if _under(place, folders)),
-        guarded=tuple(place for place in (*_obeyed(ground), *_frozen(ground)) if not _under(place, sorted(within))),
-        pinned=_pinned(workspace, (*within, *_frozen(ground))),
+        links=tuple((at, to) for at, to in _links(config.given) if _under(at, folders)),
+        shown=tuple(place for place in required_paths(config) if _under(place, folders)),
+        guarded=tuple(place for place in (*_obeyed(config), *_frozen(config)) if not _under(place, sorted(within))),
+        pinned=_pinned(workspace, (*within, *_frozen(config))),
     )
 
 
-def options(ground: Ground, laid: Layers, known: Collection[str], protected: Sequence[str] = ()) -> list[str]:
+def bwrap_options(
+    config: SandboxConfig, plan: MountPlan, known: Collection[str], protected: Sequence[str] = ()
+) -> list[str]:
     """Return bubblewrap's options; ``known`` are those that this bubblewrap has.
 
     ``protected`` are options that protect files of the workspace: what hides files comes after them.
     """
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
-    said += ["--share-net"] if ground.network else []
+    said += ["--share-net"] if config.network else []
     said += ["--ro-bind", "/", "/", "--dev", "/dev", *_temporary("/dev/shm", known)]  # noqa: S108
     said += ["--remount-ro", "/dev", "--proc", "/proc"]  # without that it is one more folder to fill
-    for folder in laid.folders:
+    for folder in plan.folders:
         if folder != "/dev/shm":  # noqa: S108 - new with /dev
             said += _temporary(folder, known)
     said += ["--dir", HOME]
-    for place in laid.shown:
+    for place in plan.shown:
         said += ["--ro-bind", place, place]
-    for file in (*laid.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
+    for file in (*plan.files, *(place for place in ("/proc/kcore", "/proc/keys") if os.path.exists(place))):  # noqa: PTH110
         said += ["--ro-bind", "/dev/null", file]
-    said += ["--ro-bind" if ground.read_only else "--bind", ground.workspace, ground.workspace]
-    for place in laid.pinned:
-        said += ["--ro-bind" if ground.read_only else "--bind", place, place]
-    for place in laid.guarded:
+    said += ["--ro-bind" if config.read_only else "--bind", config.workspace, config.workspace]
+    for place in plan.pinned:
+        said += ["--ro-bind" if config.read_only else "--bind", place, place]
+    for place in plan.guarded:
         said += ["--ro-bind", place, place]
     said += protected
-    for folder in laid.folders_within:
+    for folder in plan.folders_within:
         said += [*_temporary(folder, known), "--remount-ro", folder]  # what was written there would be lost
-    for file in laid.files_within:
+    for file in plan.files_within:
         said += ["--ro-bind", "/dev/null", file]
-    for at, to in laid.links:
+    for at, to in plan.links:
         said += ["--symlink", to, at]
-    return [*said, "--chdir", ground.given]
+    return [*said, "--chdir", config.given]
 
 
-def _frozen(ground: Ground) -> tuple[str, ...]:
+def _frozen(config: SandboxConfig) -> tuple[str, ...]:
     """Return what a deny rule keeps from being written; nothing can be where all is read-only."""
-    return () if ground.read_only else tuple(place for place in ground.frozen if _kind(place) is not None)
+    return () if config.read_only else tuple(place for place in config.frozen if _kind(place) is not None)
 
 
 def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
@@ -147,7 +149,7 @@ def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
     found = set()
     for place in places:
         above = os.path.dirname(place)  # noqa: PTH120
-        while beneath(above, workspace) and above != workspace:
+        while is_beneath(above, workspace) and above != workspace:
             found.add(above)
             above = os.path.dirname(above)  # noqa: PTH120
     return tuple(sorted(found))
@@ -164,18 +166,18 @@ def _sizes() -> dict[str, int]:
     return {os.path.realpath(place): size for place, size in TEMPORARY_BYTES.items()}
 
 
-def beneath(place: str, folder: str) -> bool:
+def is_beneath(place: str, folder: str) -> bool:
     """Say whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
     return place == folder or place.startswith(folder.rstrip("/") + "/")
 
 
-def ways_in(ground: Ground) -> tuple[str, ...]:
+def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:
     """Return all that is there inside although it may stand in a place that is empty otherwise."""
-    return ground.workspace, ground.given, *wanted(ground), *(at for at, _ in _links(ground.given))
+    return config.workspace, config.given, *required_paths(config), *(at for at, _ in _links(config.given))
 
 
 def _under(place: str, folders: Sequence[str]) -> bool:
-    return any(beneath(place, folder) for folder in folders)
+    return any(is_beneath(place, folder) for folder in folders)
 
 
 def _outermost(places: Iterable[str]) -> tuple[str, ...]:
@@ -213,20 +215,20 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
         done = "/" if target.startswith("/") else done
 
 
-def wanted(ground: Ground) -> Iterator[str]:
+def required_paths(config: SandboxConfig) -> Iterator[str]:
     """Yield what is needed although it may stand in a place that is empty inside: for names, and for a worktree."""
-    if ground.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
+    if config.network and _kind(real := os.path.realpath("/etc/resolv.conf")) == "file":
         yield real
-    shared = _shared_repository(ground.workspace)
+    shared = _shared_repository(config.workspace)
     if shared is not None:
         yield shared
 
 
-def _obeyed(ground: Ground) -> Iterator[str]:
+def _obeyed(config: SandboxConfig) -> Iterator[str]:
     """Yield where agentctl is installed in the workspace: it would run what a command had written there."""
-    if ground.read_only:
+    if config.read_only:
         return
-    yield from sorted(own_program(ground.workspace))
+    yield from sorted(own_program(config.workspace))
 
 
 def _shared_repository(workspace: str) -> str | None:

@@ -99,7 +99,7 @@ def _whole_at_start(piece: bytes) -> bytes:
     return piece[start:]
 
 
-class Spool:
+class OutputFile:
     """A file that takes everything up to a cap, for reading later; made anew, readable by its owner only.
 
     Raises:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from agentctl.sandbox.mount_plan import beneath
+from agentctl.sandbox.mount_plan import is_beneath
 from agentctl.sandbox.mount_table import KERNEL_TYPES, mounts
 
 _ELSEWHERE = ("proc", "sys", "dev", "run", "tmp", "home", "root")  # of the kernel, or empty in every sandbox
@@ -150,7 +150,7 @@ class PrivateFiles:
         ]
 
     def _is_program(self, place: str) -> bool:
-        return any(beneath(place, folder) for folder in self._programs)
+        return any(is_beneath(place, folder) for folder in self._programs)
 
     def _holds_programs(self, place: str) -> bool:
         return place == "/" or self._is_program(place)

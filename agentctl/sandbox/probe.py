@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.sandbox.mount_plan import Ground, beneath, ways_in
+from agentctl.sandbox.mount_plan import SandboxConfig, exposed_paths, is_beneath
 
 _NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
 _OUTSIDE = ("/", "/etc", "/usr", "/var")
@@ -34,7 +34,7 @@ echo end
 """
 
 
-class Bait(NamedTuple):
+class Decoys(NamedTuple):
     """What is put out for a probe: its name for new files, what must be gone, where nothing may be written."""
 
     name: str
@@ -49,14 +49,14 @@ class Bait(NamedTuple):
 
 
 @contextmanager
-def bait(ground: Ground) -> Iterator[Bait]:
+def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
     """Put out a secret file and a socket that answers, where anyone outside can reach them; remove them after.
 
     Raises:
         OSError: no such folder can be made.
     """
-    _sweep(Path(_shared(ground)))
-    folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(ground))
+    _sweep(Path(_shared(config)))
+    folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(config))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
     Path(folder).chmod(0o755)  # what hides it must be the boundary
     secret, called = Path(folder, "secret"), Path(folder, "socket")
@@ -65,18 +65,18 @@ def bait(ground: Ground) -> Iterator[Bait]:
         secret.write_text("not for you", encoding="utf-8")
         ear.bind(str(called))
         ear.listen()
-        gone = (str(secret), str(called), *_ENGINES, *_samples(ground))
-        around = os.path.dirname(ground.workspace)  # noqa: PTH120
+        gone = (str(secret), str(called), *_ENGINES, *_samples(config))
+        around = os.path.dirname(config.workspace)  # noqa: PTH120
         outside = dict.fromkeys((*_OUTSIDE, around, folder))
-        yield Bait(name, gone, tuple(outside))
+        yield Decoys(name, gone, tuple(outside))
     finally:
         ear.close()
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
-            Path(ground.workspace, name).unlink()
+            Path(config.workspace, name).unlink()
 
 
-def surprise(said: str, put: Bait, ground: Ground) -> str | None:
+def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
     """Return what of a probe's answer shows that the boundary does not hold, or None. Looks outside for traces, too."""
     lines = said.splitlines()
     if "end" not in lines:
@@ -84,31 +84,31 @@ def surprise(said: str, put: Bait, ground: Ground) -> str | None:
     facts = {key: value for key, _, value in (line.partition(" ") for line in lines)}
     for kind in _NAMESPACES:
         inside = re.search(rf"{kind}:\[\d+\]", said)
-        shared = kind == "net" and ground.network
+        shared = kind == "net" and config.network
         if inside is None or (inside[0] == os.readlink(f"/proc/self/ns/{kind}")) is not shared:  # noqa: PTH115
             return f"the {kind} namespace is {'not ' if shared else ''}the one outside"
     if int(facts.get("CapEff:", "1"), 16) or facts.get("NoNewPrivs:") != "1":
         return "a command keeps privileges in it"
     if lines.count("process") > _MOST_PROCESSES:
         return "the processes outside can be seen from it"
-    if not ground.network and any(line.startswith("route ") and line != "route Iface" for line in lines):
+    if not config.network and any(line.startswith("route ") and line != "route Iface" for line in lines):
         return "the network can be reached from it"
     for line in lines:
         if line.startswith("seen "):
             return f"{line[5:]} can be seen from it"
-    return _wrote(lines, put, ground)
+    return _wrote(lines, decoys, config)
 
 
-def _wrote(lines: Sequence[str], put: Bait, ground: Ground) -> str | None:
-    for place in put.outside:
-        trace = Path(place, put.name)
+def _wrote(lines: Sequence[str], decoys: Decoys, config: SandboxConfig) -> str | None:
+    for place in decoys.outside:
+        trace = Path(place, decoys.name)
         if os.path.lexists(trace):
             with suppress(OSError):
                 trace.unlink()
             return f"{place} can be written from it"
-    writable = not ground.read_only and _writable(ground.workspace)
+    writable = not config.read_only and _writable(config.workspace)
     if ("inside" in lines) is not writable:
-        return f"the workspace {ground.workspace} can{'not' if writable else ''} be written from it"
+        return f"the workspace {config.workspace} can{'not' if writable else ''} be written from it"
     return None
 
 
@@ -127,21 +127,23 @@ def _writable(workspace: str) -> bool:
     return os.access(workspace, os.W_OK)
 
 
-def _shared(ground: Ground) -> str:
+def _shared(config: SandboxConfig) -> str:
     """Return a folder that is empty inside and can be written outside."""
-    places = ("/tmp", "/var/tmp", *ground.hidden)  # noqa: S108 - the folder made in it is new and private
+    places = ("/tmp", "/var/tmp", *config.hidden)  # noqa: S108 - the folder made in it is new and private
     return next((place for place in places if os.path.isdir(place) and os.access(place, os.W_OK)), places[0])  # noqa: PTH112
 
 
-def _samples(ground: Ground) -> Iterator[str]:
+def _samples(config: SandboxConfig) -> Iterator[str]:
     """Yield something that is there in each hidden place, and is not the way to the workspace."""
-    ways = ways_in(ground)
-    for place in map(os.path.realpath, (*ground.homes, *ground.hidden)):
+    ways = exposed_paths(config)
+    for place in map(os.path.realpath, (*config.homes, *config.hidden)):
         if not os.path.isdir(place):  # noqa: PTH112
             continue
         with suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
-                on_the_way = any(beneath(way, entry.path) for way in ways) or beneath(entry.path, ground.workspace)
+                on_the_way = any(is_beneath(way, entry.path) for way in ways) or is_beneath(
+                    entry.path, config.workspace
+                )
                 if not on_the_way and "\n" not in entry.path:
                     yield entry.path
                     break

@@ -16,9 +16,9 @@ import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.output import MORE, Output, Spool
-from agentctl.sandbox.process_guard import BesideGuard, GuardedHead, SubreaperGuard, has_subreaper
-from agentctl.sandbox.process_tree import MARKER, Family, Head
+from agentctl.sandbox.output import MORE, Output, OutputFile
+from agentctl.sandbox.process_guard import BesideGuard, GuardedLeader, SubreaperGuard, has_subreaper
+from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree
 from agentctl.settings.names import NO_RUN
 
 _GRACE_S = 0.5  # for what is still in the pipes when the command has ended
@@ -62,7 +62,7 @@ async def run_process(
     timeout: float,  # noqa: ASYNC109 - more happens then than a cancellation
     env: Mapping[str, str],
     cwd: Path | None = None,
-    spool: Spool | None = None,
+    spool: OutputFile | None = None,
     more: bool = False,
     pass_fds: Sequence[int] = (),
     user: tuple[int, int] | None = None,
@@ -93,16 +93,16 @@ async def run_process(
     notes: list[str] = []
     with ExitStack() as stack:
         try:
-            head: Head
+            leader: Leader
             guard: BesideGuard | SubreaperGuard
             if subreaper and has_subreaper():
                 guard = stack.enter_context(SubreaperGuard())
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is also ended below
-                    head = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
+                    leader = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
             else:
                 guard = stack.enter_context(BesideGuard(marker))
-                head = child = launch(
+                leader = child = launch(
                     lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
                         argv,
                         stdin=subprocess.DEVNULL,
@@ -122,9 +122,9 @@ async def run_process(
                 pipes = [stack.enter_context(pipe) for pipe in (child.stdout, child.stderr) if pipe is not None]
         except OSError as exc:
             if exc.errno == errno.ESRCH and isinstance(guard, SubreaperGuard):
-                await Family(guard.process, marker).end()  # the command ended its guard before that could name it
+                await ProcessTree(guard.process, marker).end()  # the command ended its guard before that could name it
             raise _not_started(exc, argv, cwd) from exc
-        family = Family(head, marker, guard.pid)
+        tree = ProcessTree(leader, marker, guard.pid)
         try:
             drained = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -132,27 +132,27 @@ async def run_process(
                 with anyio.move_on_after(timeout) as limit, anyio.CancelScope() as early:
                     if until is not None:
                         tasks.start_soon(_end_early, until, early, notes)
-                    await family.head_ended()
+                    await tree.wait_for_leader()
                 if limit.cancelled_caught or early.cancelled_caught:
-                    await family.end()
+                    await tree.end()
                 with anyio.move_on_after(_GRACE_S) as grace:
                     await drained.wait()
                 tasks.cancel_scope.cancel()
         finally:
-            outlived = await family.end()
-            if not family.unkilled:
+            outlived = await tree.end()
+            if not tree.unkilled:
                 guard.dismiss()  # else it goes on with what is left: it sees orphans at once
     if grace.cancelled_caught:
         notes.append("a background process still held the output; the rest was not read")
     if outlived:
         notes.append(f"{outlived} background process{'es' if outlived > 1 else ''} outlived the command: ended")
-    if isinstance(head, GuardedHead) and not head.is_code_known:
+    if isinstance(leader, GuardedLeader) and not leader.is_code_known:
         notes.append("the process that guards the command was ended from outside; the exit code is not known")
-    if guard.has_left_some or (family.unkilled and not guard.has_ended_all):
+    if guard.has_left_some or (tree.unkilled and not guard.has_ended_all):
         notes.append("a process hangs in the kernel and could not be ended")
     (stdout, cut_from_stdout), (stderr, cut_from_stderr) = (output.text() for output in outputs)
     return CommandResult(
-        exit_code=-signal.SIGKILL if head.returncode is None else head.returncode,
+        exit_code=-signal.SIGKILL if leader.returncode is None else leader.returncode,
         stdout=stdout,
         stderr=stderr,
         timed_out=limit.cancelled_caught,
@@ -167,7 +167,7 @@ async def _end_early(until: Callable[[], Awaitable[str]], early: anyio.CancelSco
 
 
 async def _drain_all(
-    pipes: Sequence[int], outputs: Sequence[Output], spool: Spool | None, drained: anyio.Event
+    pipes: Sequence[int], outputs: Sequence[Output], spool: OutputFile | None, drained: anyio.Event
 ) -> None:
     async with anyio.create_task_group() as tasks:
         for pipe, output in zip(pipes, outputs, strict=True):
@@ -175,7 +175,7 @@ async def _drain_all(
     drained.set()
 
 
-async def _drain(pipe: int, output: Output, spool: Spool | None) -> None:
+async def _drain(pipe: int, output: Output, spool: OutputFile | None) -> None:
     """Read a pipe to its end, a bounded number of pieces before the others get a turn."""
     os.set_blocking(pipe, False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):

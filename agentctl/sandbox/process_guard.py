@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from agentctl.sandbox import guard_program
-from agentctl.sandbox.process_tree import MARKER, Head
+from agentctl.sandbox.process_tree import MARKER, Leader
 
 _START_S = 20.0  # for the guard's answer that the command is started, on a loaded machine
 _LEAVE_S = 2.0  # for a dismissed guard to end
@@ -87,7 +87,7 @@ class BesideGuard:
         self._process.wait()
 
 
-class GuardedHead:
+class GuardedLeader:
     """A command's own process, which its guard has started and tells of."""
 
     def __init__(self, pid: int, control: socket.socket, guard: int) -> None:
@@ -144,7 +144,7 @@ class SubreaperGuard:
             theirs.close()
 
     @property
-    def process(self) -> Head:
+    def process(self) -> Leader:
         """The guard's own process."""
         return self._process
 
@@ -168,7 +168,7 @@ class SubreaperGuard:
         """What the command writes to: stdout and stderr."""
         return [pipe for pipe in (self._process.stdout, self._process.stderr) if pipe is not None]
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedHead:
+    def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> GuardedLeader:
         """Start the command in a session of its own, with nothing on stdin. Takes some milliseconds.
 
         Raises:
@@ -191,7 +191,7 @@ class SubreaperGuard:
             raise OSError(int(number), os.strerror(int(number)))
         if word != b"started":
             raise OSError(errno.ESRCH, "the process that guards it has ended")
-        return GuardedHead(int(number), self._control, self._process.pid)
+        return GuardedLeader(int(number), self._control, self._process.pid)
 
     def dismiss(self) -> None:
         """Let it reap the command and go; it ends first what agentctl's own search has missed."""

@@ -26,7 +26,7 @@ _LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no enviro
 _MOST_BYTES = 1024 * 1024  # of an environment
 
 
-class Head(Protocol):
+class Leader(Protocol):
     """A command's own process. Its id stays its own until ``poll`` has returned its exit code."""
 
     @property
@@ -41,13 +41,13 @@ class Head(Protocol):
         """Return the exit code when it has ended, else None; do not wait."""
 
 
-class Family:
+class ProcessTree:
     """A started command and all that came of it. The command is reaped last, so that its ids stay its own.
 
     ``subreaper`` is the process that everything of the command is below of, None where there is none.
     """
 
-    def __init__(self, child: Head, marker: str, subreaper: int | None = None) -> None:
+    def __init__(self, child: Leader, marker: str, subreaper: int | None = None) -> None:
         self._child, self._roots = child, {child.pid} if subreaper is None else {child.pid, subreaper}
         self._mark = f"{MARKER}={marker}".encode()
         stat = _stat(child.pid)
@@ -56,7 +56,7 @@ class Family:
         self._over = self._unclear = False
         self.unkilled = 0  # known after the end: how many hang in the kernel
 
-    async def head_ended(self) -> None:
+    async def wait_for_leader(self) -> None:
         """Wait for the command's own process, and not for those who hold its pipes."""
         try:
             handle = os.pidfd_open(self._child.pid)

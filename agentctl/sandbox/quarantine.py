@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agentctl.protocols import FileNotice
-from agentctl.sandbox.folder_index import Found
+from agentctl.sandbox.folder_index import ObeyedEntry
 from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 
 _SUFFIX = ".moved-by-agentctl"
@@ -23,7 +23,7 @@ _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FAILURES = (OSError, shutil.Error, RecursionError)  # the last one: a tree may be deeper than Python's stack
 
 
-class MovedFiles:
+class Quarantine:
     """Moves files out of ``workspace`` into numbered folders below ``files``, which is made when it is needed."""
 
     def __init__(self, workspace: str, files: Path | None) -> None:
@@ -35,7 +35,7 @@ class MovedFiles:
         """Put what is moved from now on into a new folder: each command has its own."""
         self._folder = None
 
-    def take(self, found: Found, notes: list[str]) -> FileNotice | None:
+    def take(self, found: ObeyedEntry, notes: list[str]) -> FileNotice | None:
         """Move an entry of the workspace; where that fails, rename it in its place.
 
         Return a notice, or None where the entry is gone. ``notes`` gets a sentence if it could not even be renamed.
@@ -151,4 +151,4 @@ def _copy(from_: str, to: Path) -> None:
         os.unlink(from_)  # noqa: PTH108
 
 
-__all__ = ["MovedFiles"]
+__all__ = ["Quarantine"]

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
 from agentctl.protocols import Sandbox
-from agentctl.sandbox.mount_plan import Ground, refusal
+from agentctl.sandbox.mount_plan import SandboxConfig, why_not_sandboxable
 
 if TYPE_CHECKING:
     from agentctl.sandbox.bwrap import Bwrap
     from agentctl.sandbox.denied_paths import DeniedPaths
 
 Wanted = Literal["auto", "bwrap", "none"]
-WITHOUT = "--sandbox none runs commands without a boundary"
+_UNSANDBOXED = "--sandbox none runs commands without a boundary"
 
 
-class Examined(NamedTuple):
+class SandboxStatus(NamedTuple):
     """What sandbox there is: its ``tier``, or None with the reason and a line to paste.
 
     ``missing`` are sentences about parts of it that this machine cannot give.
@@ -31,7 +31,7 @@ class Examined(NamedTuple):
 
     tier: str | None
     reason: str
-    cure: str
+    hint: str
     missing: tuple[str, ...] = ()
 
 
@@ -58,29 +58,29 @@ async def open_sandbox(
         SandboxUnavailable: it cannot be had here.
     """
     if wanted == "none":
-        from agentctl.sandbox.unsandboxed import NoSandbox  # noqa: PLC0415 - rarely asked for
+        from agentctl.sandbox.unsandboxed import Unsandboxed  # noqa: PLC0415 - rarely asked for
 
-        return NoSandbox(workspace, environment=environment, secrets=secrets)
+        return Unsandboxed(workspace, environment=environment, secrets=secrets)
     try:
-        tried = _tried(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
+        tried = _open_tested(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
         return (await tried)[0]
     except SandboxUnavailable as error:
-        raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {WITHOUT}") from error
+        raise SandboxUnavailable(error.message, hint=f"{error.hint}   or: {_UNSANDBOXED}") from error
 
 
-async def examine(workspace: Path, *, network: bool = False) -> Examined:
+async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
     """Return which boundary commands would get in ``workspace``."""
     try:
-        boundary, missing = await _tried(workspace, network=network, read_only=False, hidden=())
+        sandbox, missing = await _open_tested(workspace, network=network, read_only=False, hidden=())
     except SandboxUnavailable as error:
-        return Examined(None, error.message, error.hint)
-    return Examined(boundary.tier, "tried: what must fail in it fails", "", missing)
+        return SandboxStatus(None, error.message, error.hint)
+    return SandboxStatus(sandbox.tier, "tried: what must fail in it fails", "", missing)
 
 
-def is_a_projects_folder(workspace: Path) -> bool:
+def is_project_folder(workspace: Path) -> bool:
     """Whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
     try:
-        return refusal(_standing(workspace)) is None
+        return why_not_sandboxable(_base_config(workspace)) is None
     except OSError:
         return False
 
@@ -89,11 +89,11 @@ def configured_paths_in(workspace: Path) -> Mapping[str, str]:
     """Return the paths of the workspace that git's configuration or hooks lead to, each with what leads there."""
     from agentctl.sandbox.workspace_guard import configured_in  # noqa: PLC0415 - needed when something is written
 
-    ground = _standing(workspace)
-    return {path: named.program for path, named in configured_in(ground.workspace, ground.homes).items()}
+    config = _base_config(workspace)
+    return {path: named.program for path, named in configured_in(config.workspace, config.homes).items()}
 
 
-async def _tried(
+async def _open_tested(
     workspace: Path,
     *,
     network: bool,
@@ -106,38 +106,38 @@ async def _tried(
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
-    from agentctl.sandbox.probe import bait, surprise  # noqa: PLC0415
-    from agentctl.sandbox.self_test import cure_of, find_bwrap, options_of  # noqa: PLC0415
+    from agentctl.sandbox.probe import find_leak, place_decoys  # noqa: PLC0415
+    from agentctl.sandbox.self_test import find_bwrap, hint_for, options_of  # noqa: PLC0415
     from agentctl.sandbox.socket_files import SocketFiles  # noqa: PLC0415
     from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
 
-    ground = _ground(workspace, network=network, read_only=read_only, hidden=hidden)
-    program = find_bwrap(ground.workspace)
+    config = _config_for(workspace, network=network, read_only=read_only, hidden=hidden)
+    program = find_bwrap(config.workspace)
     known = await options_of(program)
-    sockets = SocketFiles(ground.workspace)
+    sockets = SocketFiles(config.workspace)
     try:
-        with bait(ground) as put:
-            tried = Bwrap(program, known, ground, sockets=sockets)
-            answer = await tried.run(put.command, timeout=20)
-            found = surprise(answer.stdout, put, ground)
+        with place_decoys(config) as decoys:
+            tried = Bwrap(program, known, config, sockets=sockets)
+            answer = await tried.run(decoys.command, timeout=20)
+            found = find_leak(answer.stdout, decoys, config)
     except ToolError as error:
-        raise SandboxUnavailable(error.message, hint=cure_of(error.message)) from error
+        raise SandboxUnavailable(error.message, hint=hint_for(error.message)) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SandboxUnavailable(f"the boundary cannot be tried: {reason}", hint="make /tmp writable") from error
     if found is not None:
         raise SandboxUnavailable(f"the boundary does not hold: {found}", hint="run agentctl as another user")
-    is_root = os.geteuid() == 0 and ground.user is None
-    find_private = PrivateFiles(ground.workspace).places if is_root else tuple
+    is_root = os.geteuid() == 0 and config.user is None
+    find_private = PrivateFiles(config.workspace).places if is_root else tuple
     # The next import of such a file would run it in agentctl's own process, outside of the sandbox.
-    folders = import_folders(ground.workspace)
+    folders = import_folders(config.workspace)
     imports = partial(is_importable, folders=folders) if folders else lambda _: False
-    guarded = not ground.read_only or ground.why_read_only
-    guard = WorkspaceGuard(ground, files, imports=imports) if guarded else None
-    return Bwrap(program, known, ground, find_private, guard, denied, sockets), tried.missing
+    guarded = not config.read_only or config.why_read_only
+    guard = WorkspaceGuard(config, files, imports=imports) if guarded else None
+    return Bwrap(program, known, config, find_private, guard, denied, sockets), tried.missing
 
 
-def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> Ground:
+def _config_for(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> SandboxConfig:
     """Return what the boundary stands on.
 
     Raises:
@@ -147,22 +147,22 @@ def _ground(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence
         raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")
     from agentctl.sandbox.workspace_guard import why_unprotectable  # noqa: PLC0415
 
-    ground = _standing(workspace)._replace(
+    config = _base_config(workspace)._replace(
         hidden=tuple(os.path.abspath(place) for place in hidden),  # noqa: PTH100
         read_only=read_only,
         network=network,
     )
-    if (why := refusal(ground)) is not None:
+    if (why := why_not_sandboxable(config)) is not None:
         raise SandboxUnavailable(why, hint="choose a project's folder: --workdir DIR")
-    why = None if read_only else why_unprotectable(ground.workspace)
-    return ground if why is None else ground._replace(read_only=True, why_read_only=why)
+    why = None if read_only else why_unprotectable(config.workspace)
+    return config if why is None else config._replace(read_only=True, why_read_only=why)
 
 
-def _standing(workspace: Path) -> Ground:
+def _base_config(workspace: Path) -> SandboxConfig:
     given = os.path.abspath(workspace)  # noqa: PTH100 - links stay as they are named
     owner = os.stat(given)  # noqa: PTH116
     user = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 and owner.st_uid != 0 else None
-    return Ground(os.path.realpath(given), given, homes=_homes(os.getuid(), owner.st_uid), user=user)
+    return SandboxConfig(os.path.realpath(given), given, homes=_homes(os.getuid(), owner.st_uid), user=user)
 
 
 def _homes(*users: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.sandbox.mount_plan import beneath
+from agentctl.sandbox.mount_plan import is_beneath
 from agentctl.sandbox.process import run_process
 
 _NEEDED = frozenset(
@@ -45,7 +45,7 @@ def find_bwrap(workspace: str) -> str:
     for folder in os.get_exec_path():
         program = os.path.join(folder, "bwrap")  # noqa: PTH118
         real = os.path.realpath(program)
-        if folder.startswith("/") and os.access(real, os.X_OK) and not beneath(real, workspace):
+        if folder.startswith("/") and os.access(real, os.X_OK) and not is_beneath(real, workspace):
             return program
     raise SandboxUnavailable("bubblewrap (bwrap) is not installed", hint=_how_to_install())
 
@@ -56,22 +56,22 @@ async def options_of(program: str) -> frozenset[str]:
     Raises:
         SandboxUnavailable: it does not run, or is too old.
     """
-    cure = _how_to_install()
+    hint = _how_to_install()
     try:
-        told = await run_process([program, "--help"], timeout=10, env={"LANG": "C"})
+        answer = await run_process([program, "--help"], timeout=10, env={"LANG": "C"})
     except ToolError as error:
-        raise SandboxUnavailable(error.message, hint=cure) from error
-    if told.exit_code != 0:
-        said = (told.stderr or told.stdout).strip().splitlines() or ["it said nothing"]
-        raise SandboxUnavailable(f"{program} does not run: {said[-1][:200]}", hint=cure)
-    known = frozenset(word for word in told.stdout.split() if word.startswith("--"))
+        raise SandboxUnavailable(error.message, hint=hint) from error
+    if answer.exit_code != 0:
+        said = (answer.stderr or answer.stdout).strip().splitlines() or ["it said nothing"]
+        raise SandboxUnavailable(f"{program} does not run: {said[-1][:200]}", hint=hint)
+    known = frozenset(word for word in answer.stdout.split() if word.startswith("--"))
     if not known >= _NEEDED:
         lacks = ", ".join(sorted(_NEEDED - known))
-        raise SandboxUnavailable(f"{program} is too old: it lacks {lacks}", hint=cure)
+        raise SandboxUnavailable(f"{program} is too old: it lacks {lacks}", hint=hint)
     return known
 
 
-def cure_of(message: str, root: Path = Path("/")) -> str:
+def hint_for(message: str, root: Path = Path("/")) -> str:
     """Return the hint for a bubblewrap that is installed and fails with ``message``: one command where there is one.
 
     ``root`` is the folder that holds ``proc/sys`` and the marks of a container.

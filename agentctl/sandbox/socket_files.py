@@ -32,7 +32,7 @@ _NEVER_WALKED = frozenset(
 _WITHOUT_SOCKETS = frozenset({"objects", "node_modules", "site-packages", "__pycache__"})  # large, and of files only
 
 
-class Mount(NamedTuple):
+class MountEntry(NamedTuple):
     """One mount: its file system's device number, what of the file system is mounted, and where."""
 
     device: str
@@ -77,16 +77,16 @@ def is_bound(place: str) -> bool:
     return True
 
 
-def mounts_of(process: str) -> tuple[Mount, ...]:
+def mounts_of(process: str) -> tuple[MountEntry, ...]:
     """Return the mounts that a process sees, in their order; none where that may not be read."""
     found = []
     for line in read_lines(f"/proc/{process}/mountinfo"):
         fields = line.split(" ", 5)
-        found.append(Mount(fields[2], unescape(fields[3]), unescape(fields[4])))
+        found.append(MountEntry(fields[2], unescape(fields[3]), unescape(fields[4])))
     return tuple(found)
 
 
-def translated(place: str, theirs: Sequence[Mount], ours: Iterable[Mount]) -> Iterator[str]:
+def translated(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
     """Yield the names that a path in another mount namespace has in ours."""
     around = [mount for mount in theirs if _rest(place, mount.place) is not None]
     if not around:

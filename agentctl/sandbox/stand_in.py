@@ -16,7 +16,7 @@ from typing import Self
 _STICKY = stat.S_ISVTX  # nobody else gives it to an empty file or folder that only its owner may read
 
 
-class StandIn:
+class Placeholder:
     """The stand-in at ``place`` (absolute, in a folder that exists) and ``inside``, what commands see there instead.
 
     Raises:
@@ -37,7 +37,7 @@ class StandIn:
         """Bubblewrap's options that lay ``inside`` over it."""
         return ["--bind", self._inside, self._place]
 
-    def take_down(self) -> str | None:
+    def remove(self) -> str | None:
         """Remove the stand-in unless another run or program uses it; return ``inside`` if a command wrote there."""
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,4 +95,4 @@ def _make(place: str, mode: int, owner: tuple[int, int] | None, *, is_folder: bo
         os.chown(place, *owner)
 
 
-__all__ = ["StandIn"]
+__all__ = ["Placeholder"]

@@ -11,7 +11,7 @@ from agentctl.protocols import CommandResult, FileNotice
 from agentctl.sandbox.process import child_environment, run_process
 
 
-class NoSandbox:
+class Unsandboxed:
     """Runs commands with everything that the user can do; only their end and their output are bounded.
 
     ``environment`` is added to the fixed one; ``secrets`` are masked in the output, before a model reads it.

@@ -20,15 +20,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.core.autorun import Obeyed
+from agentctl.core.autorun import AutorunFile
 from agentctl.protocols import FileNotice
-from agentctl.sandbox.folder_index import FolderIndex, Found
+from agentctl.sandbox.folder_index import FolderIndex, ObeyedEntry
 from agentctl.sandbox.git_files import configured_paths, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
-from agentctl.sandbox.mount_plan import Ground, beneath
-from agentctl.sandbox.quarantine import MovedFiles
-from agentctl.sandbox.stand_in import StandIn
+from agentctl.sandbox.mount_plan import SandboxConfig, is_beneath
+from agentctl.sandbox.quarantine import Quarantine
+from agentctl.sandbox.stand_in import Placeholder
 
 _MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
 _MOST_NAMED = 20
@@ -55,20 +55,20 @@ class WorkspaceGuard:
     """
 
     def __init__(
-        self, ground: Ground, files: Path | None = None, *, imports: Callable[[str], bool] = lambda _: False
+        self, config: SandboxConfig, files: Path | None = None, *, imports: Callable[[str], bool] = lambda _: False
     ) -> None:
-        self._ground, self._files, self._imports = ground, files, imports
-        self._workspace = ground.workspace
+        self._config, self._files, self._imports = config, files, imports
+        self._workspace = config.workspace
         self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
         self._index = FolderIndex(self._workspace, skipped=self._skipped(), also=self._also)
-        self._before: dict[str, Found] = {}
+        self._before: dict[str, ObeyedEntry] = {}
         self._folders: dict[str, int] = {}  # the inodes of the folders before the command
         self._protected: set[str] = set()  # the paths that something was mounted on, or above
         self._held: set[tuple[int, int]] = set()  # the identities of what was there of them
         self._git: GitScratch | None = None
         self._place = ""
-        self._standing_in: dict[str, StandIn] = {}
-        self._moved = MovedFiles(self._workspace, files)
+        self._placeholders: dict[str, Placeholder] = {}
+        self._moved = Quarantine(self._workspace, files)
         self._said: set[str] = set()
         self._notes: list[str] = []
 
@@ -83,19 +83,19 @@ class WorkspaceGuard:
         Raises:
             OSError: the workspace cannot be looked at.
         """
-        if self._ground.read_only:
-            self._say(f"the workspace is read-only to commands: {self._ground.why_read_only}")
+        if self._config.read_only:
+            self._say(f"the workspace is read-only to commands: {self._config.why_read_only}")
             return []
         self._before = self._index.refresh()
         self._folders = self._index.folders
-        self._configured = configured_in(self._workspace, self._ground.homes)
+        self._configured = configured_in(self._workspace, self._config.homes)
         self._configured |= _linked(self._workspace, self._before.values())
         self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         git = self._before.get(".git")
         options: list[str] = []
-        if git is None or StandIn.is_one(f"{self._workspace}/.git"):
+        if git is None or Placeholder.is_one(f"{self._workspace}/.git"):
             self._git = None
-            options += self._stand_in(".git", is_folder=True)
+            options += self._placeholder(".git", is_folder=True)
         elif git.is_folder:
             options += self._copied()
         else:
@@ -103,20 +103,20 @@ class WorkspaceGuard:
         for path, named in self._configured.items():
             place = f"{self._workspace}/{path}"
             above = os.path.dirname(place)  # noqa: PTH120
-            is_missing = path not in self._before or StandIn.is_one(place)
+            is_missing = path not in self._before or Placeholder.is_one(place)
             if named.kind is not None and is_missing and os.path.realpath(above) == above:
-                options += self._stand_in(path, is_folder=named.kind == "folder")
+                options += self._placeholder(path, is_folder=named.kind == "folder")
         if why_unprotectable(self._workspace) is not None:  # it was made so since the run began
             return ["--remount-ro", self._workspace]
         bound: list[str] = []
-        self._protected = {".git", *self._standing_in}
+        self._protected = {".git", *self._placeholders}
         for found in sorted(self._before.values(), key=lambda found: (found.path.count("/"), found.path)):
             if found.obeyed.obeyed_class == "reported" or found.path in self._protected:
                 continue
             place = f"{self._workspace}/{found.path}"
             if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
                 place = place.rpartition("/")[0]
-            if any(beneath(place, other) for other in bound):
+            if any(is_beneath(place, other) for other in bound):
                 self._protected.add(found.path)
             elif place != self._workspace and len(bound) < _MOST_BINDS:
                 bound.append(place)
@@ -130,7 +130,7 @@ class WorkspaceGuard:
         """Copy back git's changes after a command, move new files that ask, and return notes and notices."""
         notes, self._notes = self._notes, []
         self._moved.begin()
-        if self._ground.read_only:
+        if self._config.read_only:
             return notes, []
         if self._git is not None:
             notes += self._git.keep()
@@ -139,7 +139,7 @@ class WorkspaceGuard:
             after = self._index.refresh(opened)
             after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
             for found in sorted(after.values(), key=lambda found: found.path):
-                what = "leave" if found.path in self._standing_in else self._judge(found)
+                what = "leave" if found.path in self._placeholders else self._judge(found)
                 if what == "move" and (notice := self._moved.take(found, notes)) is not None:
                     notices.append(notice)
                 elif what == "report":
@@ -149,9 +149,9 @@ class WorkspaceGuard:
                 with suppress(OSError):
                     Path(self._workspace, path).symlink_to(earlier.target)
                     notes.append(f"{path} was put back: a link to {earlier.target}")
-        standing_in, self._standing_in = self._standing_in, {}
-        for path, made in standing_in.items():
-            inside = made.take_down()
+        placeholders, self._placeholders = self._placeholders, {}
+        for path, made in placeholders.items():
+            inside = made.remove()
             if inside is not None and (notice := self._moved.take_from(inside, path, "git", notes)) is not None:
                 notices.append(notice)
         notes += self._notes
@@ -164,7 +164,7 @@ class WorkspaceGuard:
             notes[_MOST_NAMED:] = [f"and {len(notes) - _MOST_NAMED} more notes"]
         return notes, notices
 
-    def _judge(self, found: Found) -> Literal["leave", "report", "move"]:
+    def _judge(self, found: ObeyedEntry) -> Literal["leave", "report", "move"]:
         """Return what happens to an entry that stands in the workspace after a command.
 
         A command cannot replace a mounted file, except by renaming its folder and creating another in its place. A
@@ -190,15 +190,15 @@ class WorkspaceGuard:
             self._said.add(note)
             self._notes.append(note)
 
-    def _also(self, path: str) -> Obeyed | None:
-        return Obeyed("asks", "agentctl") if self._imports(path) else None
+    def _also(self, path: str) -> AutorunFile | None:
+        return AutorunFile("asks", "agentctl") if self._imports(path) else None
 
-    def _explicit(self, path: str) -> Found | None:
-        return self._index.look(path, Obeyed("asks", self._configured[path].program))
+    def _explicit(self, path: str) -> ObeyedEntry | None:
+        return self._index.look(path, AutorunFile("asks", self._configured[path].program))
 
     def _skipped(self) -> set[str]:
         """Return the folders that are hidden from commands, so that nothing in them can be theirs."""
-        return {os.path.realpath(place) for place in self._ground.hidden}
+        return {os.path.realpath(place) for place in self._config.hidden}
 
     # The git folder of the workspace
 
@@ -206,10 +206,10 @@ class WorkspaceGuard:
         """Return a folder for copies that goes when the run does; commands of another user can get there, too."""
         if not self._place:
             above = Path(tempfile.gettempdir())
-            if self._ground.user is None and self._files is not None:
+            if self._config.user is None and self._files is not None:
                 self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
                 above = self._files
-            own = OwnFolder(above, self._ground.user)
+            own = OwnFolder(above, self._config.user)
             self._place = own.path
             weakref.finalize(self, own.remove)
         return self._place
@@ -217,7 +217,7 @@ class WorkspaceGuard:
     def _copied(self) -> list[str]:
         folder = f"{self._workspace}/.git"
         if self._git is None:
-            self._git = GitScratch(folder, self._own_place(), owner=self._ground.user)
+            self._git = GitScratch(folder, self._own_place(), owner=self._config.user)
         try:
             return self._git.mounts()
         except GitFolderNotCopied as error:
@@ -225,13 +225,13 @@ class WorkspaceGuard:
             self._say(f".git is read-only to commands: {error}")
             return ["--ro-bind", folder, folder]
 
-    def _stand_in(self, path: str, *, is_folder: bool) -> list[str]:
+    def _placeholder(self, path: str, *, is_folder: bool) -> list[str]:
         """Let something stand where nothing is, so that what a command makes there is not seen outside."""
-        inside = f"{self._own_place()}/new-{len(self._standing_in)}-{os.urandom(4).hex()}"
-        made = StandIn.at(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._ground.user)
+        inside = f"{self._own_place()}/new-{len(self._placeholders)}-{os.urandom(4).hex()}"
+        made = Placeholder.at(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._config.user)
         if made is None:
             return []
-        self._standing_in[path] = made
+        self._placeholders[path] = made
         return made.mounts
 
 
@@ -269,7 +269,7 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
     return found
 
 
-def _linked(workspace: str, obeyed: Iterable[Found]) -> dict[str, _Named]:
+def _linked(workspace: str, obeyed: Iterable[ObeyedEntry]) -> dict[str, _Named]:
     """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
     found: dict[str, _Named] = {}
     for entry in obeyed:
@@ -278,7 +278,7 @@ def _linked(workspace: str, obeyed: Iterable[Found]) -> dict[str, _Named]:
             continue
         links = [place] if entry.target is not None else _links(place) if entry.is_folder else []
         for path in (path for link in links for path in _within(workspace, link)):
-            if not beneath(path, entry.path):
+            if not is_beneath(path, entry.path):
                 found[path] = _Named(f"{entry.obeyed.program} (a link leads to it)", None)
     return found
 
@@ -293,7 +293,7 @@ def _links(folder: str) -> list[str]:
 
 def _within(workspace: str, place: str) -> Iterator[str]:
     for path in dict.fromkeys((place, os.path.realpath(place))):
-        if beneath(path, workspace) and path != workspace and not beneath(path, f"{workspace}/.git"):
+        if is_beneath(path, workspace) and path != workspace and not is_beneath(path, f"{workspace}/.git"):
             yield path[len(workspace) :].lstrip("/")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.settings.load import Checked, check_settings, load_settings
+from agentctl.settings.load import SettingsCheck, check_settings, load_settings
 from agentctl.settings.loaded import Loaded
 from agentctl.settings.model import Settings
 from agentctl.settings.names import (
@@ -28,11 +28,11 @@ __all__ = [
     "OTHER_PROVIDERS",
     "TABLE_FIELDS",
     "TOML_FIELDS",
-    "Checked",
     "Loaded",
     "PriceLine",
     "ProviderChoice",
     "Settings",
+    "SettingsCheck",
     "Source",
     "check_settings",
     "choose_provider",

@@ -12,12 +12,12 @@ from pathlib import Path
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import did_you_mean, safe_text
 from agentctl.settings.files import is_there
-from agentctl.settings.merge import absolute, shown, validate
+from agentctl.settings.merge import absolute, format_value, validate
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES, SECRET_FIELDS, TABLE_FIELDS, TOML_FIELDS, flag_name
-from agentctl.settings.own_files import alone, read_as_it_stands, write_whole
+from agentctl.settings.own_files import file_lock, read_exact, write_atomically
 from agentctl.settings.own_toml import with_value
 from agentctl.settings.project_files import problems_of
-from agentctl.settings.sources import Entry, Source, from_toml
+from agentctl.settings.sources import SettingEntry, Source, from_toml
 
 _WHAT = "user config"
 _ALIASES = {
@@ -27,7 +27,7 @@ _ALIASES = {
 }
 
 
-def field_named(word: str) -> str:
+def find_field(word: str) -> str:
     """Return the setting that a word names: its own name, a variable of the environment, or a flag.
 
     Raises:
@@ -43,7 +43,7 @@ def field_named(word: str) -> str:
     raise UsageError(f'no setting "{word.strip()}"', hint=hint)
 
 
-def settable(field: str, path: Path) -> None:
+def check_settable(field: str, path: Path) -> None:
     """Refuse what config.toml (at ``path``) does not hold, or what is no single line there.
 
     Raises:
@@ -70,7 +70,7 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
         UsageError: the value is wrong, or the file is.
         StateError: it cannot be written; it stays as it was.
     """
-    settable(field, path)
+    check_settable(field, path)
     literal = _literal(field, words, Path.cwd()) if words else None
     if literal is not None and not literal.isprintable():
         raise UsageError(f"{field} cannot be written into config.toml: it has bytes that are no text")
@@ -78,14 +78,14 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
     try:
         if literal is None and not is_there(path):
             return False
-        with alone(path):
-            before = read_as_it_stands(path, _WHAT)
+        with file_lock(path):
+            before = read_exact(path, _WHAT)
             after = with_value(before, field, literal)
             if after == before:
                 return False
             _refuse_new_problems(before, after, path)
             mode = stat.S_IMODE(path.stat().st_mode) if is_there(path) else 0o600
-            write_whole(path, after, mode=mode)
+            write_atomically(path, after, mode=mode)
             return True
     except OSError as error:
         said = (error.strerror or "not possible").lower()
@@ -101,10 +101,10 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     given: object = words[0].strip() if len(words) == 1 else list(words)
     if field in ("workdir", "cost_history_file") and isinstance(given, str) and given:
         given = absolute(given, cwd)
-    settings, problems = validate({field: Entry(given, Source("your answer"), field)})
+    settings, problems = validate({field: SettingEntry(given, Source("your answer"), field)})
     if settings is None:
         allowed = problems[0].text.rpartition("allowed: ")[2]
-        raise UsageError(safe_text(f'{field} cannot be "{shown(" ".join(words))}"; allowed: {allowed}'))
+        raise UsageError(safe_text(f'{field} cannot be "{format_value(" ".join(words))}"; allowed: {allowed}'))
     value = getattr(settings, field)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -147,14 +147,14 @@ def start_file(path: Path, *, force: bool) -> Path | None:
         StateError: it cannot be written.
     """
     try:
-        with alone(path):
+        with file_lock(path):
             if is_there(path) and not force:
                 raise UsageError(safe_text(f"{path} is there already; nothing was changed"), hint="--force starts anew")
             kept = None
-            if old := read_as_it_stands(path, _WHAT):
+            if old := read_exact(path, _WHAT):
                 kept = path.with_name(f"{path.name}.old")
-                write_whole(kept, old)
-            write_whole(path, default_text())
+                write_atomically(kept, old)
+            write_atomically(path, default_text())
             return kept
     except OSError as error:
         said = (error.strerror or "not possible").lower()

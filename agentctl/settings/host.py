@@ -10,7 +10,7 @@ from typing import NamedTuple
 _MOST_BYTES = 1024 * 1024
 
 
-class Engine(NamedTuple):
+class DockerContext(NamedTuple):
     """The context's address (None: the platform's own socket), its name, and what stood in the way."""
 
     host: str | None = None
@@ -18,15 +18,15 @@ class Engine(NamedTuple):
     note: str = ""
 
 
-def current_engine(environ: Mapping[str, str]) -> Engine:
+def current_engine(environ: Mapping[str, str]) -> DockerContext:
     """Return the engine of DOCKER_CONTEXT, else of docker's configuration; nothing there is an error."""
     home = environ.get("HOME")
     if not home and not environ.get("DOCKER_CONFIG"):
-        return Engine()
+        return DockerContext()
     folder = Path(environ.get("DOCKER_CONFIG") or f"{home}/.docker")
     name = environ.get("DOCKER_CONTEXT") or _named(folder / "config.json")
     if not name or name == "default":
-        return Engine()
+        return DockerContext()
     import hashlib  # noqa: PLC0415 - most machines have one context
 
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
@@ -35,8 +35,10 @@ def current_engine(environ: Mapping[str, str]) -> Engine:
     docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
     host = docker.get("Host") if isinstance(docker, dict) else None
     if isinstance(host, str) and host:
-        return Engine(host, name)
-    return Engine(context=name, note=f'docker\'s context "{name[:60]}" has no address; the default engine is used')
+        return DockerContext(host, name)
+    return DockerContext(
+        context=name, note=f'docker\'s context "{name[:60]}" has no address; the default engine is used'
+    )
 
 
 def _named(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agentctl.settings.labels import kept, ref_of, repo_of
+from agentctl.settings.labels import clean_labels, ref_of, repo_of
 
 
 class _System(NamedTuple):
@@ -68,7 +68,7 @@ def job_labels(environ: Mapping[str, str]) -> dict[str, str]:
     if system.mark == "JENKINS_URL":
         ref = ref.removeprefix("origin/")
     job = "/".join(value for name in system.job if (value := environ.get(name, "").strip()))
-    return kept({"repo": _named(repo, host), "ref": ref_of(ref), "job": job})
+    return clean_labels({"repo": _named(repo, host), "ref": ref_of(ref), "job": job})
 
 
 def _named(repo: str, host: str) -> str | None:

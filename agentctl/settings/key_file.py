@@ -17,7 +17,7 @@ from agentctl.settings.files import is_there, read_own_file
 from agentctl.settings.merge import absolute
 from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
-from agentctl.settings.own_files import alone, read_as_it_stands, write_whole
+from agentctl.settings.own_files import file_lock, read_exact, write_atomically
 from agentctl.settings.show_ import MASK
 from agentctl.settings.sources import Problem, from_dotenv, from_environment
 
@@ -29,14 +29,14 @@ _INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
     (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^\r\n]*? ) ( [^\S\r\n]+ \# [^\r\n]* )? \s* \Z"""
 
 
-class Outer(NamedTuple):
+class EnvironmentKey(NamedTuple):
     """What the environment says of a key: a variable that is set and wins, or one that is set but empty."""
 
     wins: str = ""
     empty: str = ""
 
 
-def masked(key: str) -> str:
+def mask_key(key: str) -> str:
     """Return a key as it may be shown: enough to tell two apart, and only if it is long."""
     return f"{key[:3]}…{key[-4:]}" if len(key) >= 12 else MASK
 
@@ -56,13 +56,15 @@ def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
         raise UsageError("the working directory is gone", hint="cd somewhere else") from error
 
 
-def outer(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> Outer:
+def environment_key(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> EnvironmentKey:
     """Return what the environment holds of a provider's key beside ``key``; the environment wins over the file."""
     layer = from_environment(os.environ if environ is None else environ)
     field = KEY_NAMES[provider].lower()
     entry = layer.entries.get(field)
     empty = next((name for name in layer.empty_keys if name in ENV_NAMES[field]), "")
-    return Outer(entry.name if entry is not None and entry.value != key else "", empty if entry is None else "")
+    return EnvironmentKey(
+        entry.name if entry is not None and entry.value != key else "", empty if entry is None else ""
+    )
 
 
 def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
@@ -79,11 +81,11 @@ def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
     try:
         if key is None and not is_there(path):
             return False
-        with alone(path):
-            before = read_as_it_stands(path, "user .env", private=True)
+        with file_lock(path):
+            before = read_exact(path, "user .env", private=True)
             after = with_key(before, provider, key)
             if after != before:
-                write_whole(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
+                write_atomically(path, after, check=lambda fresh: _reads_back(fresh, provider, key, path=path))
             return after != before or key is not None
     except OSError as error:
         said = (error.strerror or "not possible").lower()

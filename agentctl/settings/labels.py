@@ -27,7 +27,7 @@ _NOWHERE = "refs/heads/.invalid"  # what HEAD says where the references are kept
 _PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 
 
-def checked(labels: Mapping[str, object]) -> dict[str, str]:
+def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
     """Return labels that a person gave, if they can be kept and grouped by.
 
     Raises:
@@ -52,18 +52,18 @@ def checked(labels: Mapping[str, object]) -> dict[str, str]:
     return own
 
 
-def kept(labels: Mapping[str, str | None]) -> dict[str, str]:
+def clean_labels(labels: Mapping[str, str | None]) -> dict[str, str]:
     """Return labels that a machine gave, each cut down to what can be kept; what is left empty is none."""
     short = {name: "".join(filter(str.isprintable, value or "")).strip() for name, value in labels.items()}
     return {name: value[:MOST_VALUE] for name, value in short.items() if value}
 
 
-def attributed(
+def run_labels(
     own: Mapping[str, str], *, workdir: str, job: Mapping[str, str], secrets: Iterable[str] = ()
 ) -> dict[str, str]:
     """Return the labels of a run: of its repository, over these of its CI job, over these a person's ``own``."""
     found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
-    return {**kept({name: redact(value, secrets) for name, value in found.items()}), **own}
+    return {**clean_labels({name: redact(value, secrets) for name, value in found.items()}), **own}
 
 
 def repo_of(url: str) -> str | None:
@@ -114,7 +114,7 @@ def git_labels(folder: Path) -> dict[str, str]:
     head = (_read(found.own / "HEAD", _MOST_HEAD) or "").strip()
     url = _origin(_read(found.shared / "config", _MOST_CONFIG) or "")
     ref = ref_of(head.removeprefix("ref:").strip()) if head.startswith("ref:") or _COMMIT.fullmatch(head) else None
-    return kept({"repo": repo_of(url), "ref": ref})
+    return clean_labels({"repo": repo_of(url), "ref": ref})
 
 
 def _repository(folder: Path) -> _Repository | None:

@@ -24,7 +24,7 @@ def is_inside_a_run(environ: Mapping[str, str] | None = None) -> bool:
     return marked or any(environ.get(name) for name in _BOTH)
 
 
-def parent_in(environ: Mapping[str, str]) -> Parent | None:
+def find_parent(environ: Mapping[str, str]) -> Parent | None:
     """Return the run that this process belongs to, with "" for what is missing of it; None: it belongs to none."""
     if not is_inside_a_run(environ):
         return None
@@ -51,12 +51,12 @@ def refuse_incomplete(parent: Parent | None) -> None:
     )
 
 
-def handed_on(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def inherited_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return what this process has of the run that it belongs to, for a process that it starts."""
     environ = os.environ if environ is None else environ
     return {name: environ[name] for name in _BOTH if environ.get(name)}
 
 
-def handed_out(run_id: str, capability: str, state_dir: Path) -> dict[str, str]:
+def child_variables(run_id: str, capability: str, state_dir: Path) -> dict[str, str]:
     """Return what a run adds to the environment of its commands, so that their runs are its children."""
     return {PARENT_RUN: run_id, PARENT_CAPABILITY: capability, "AGENTCTL_STATE_DIR": os.fspath(state_dir)}

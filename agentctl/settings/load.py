@@ -12,22 +12,22 @@ from agentctl.core.text import safe_text
 from agentctl.settings.files import is_folder, is_there, read_own_file
 from agentctl.settings.host import current_engine
 from agentctl.settings.job import job_labels
-from agentctl.settings.lineage import parent_in
+from agentctl.settings.lineage import find_parent
 from agentctl.settings.loaded import Loaded
-from agentctl.settings.merge import Merged, absolute, merge, secret_texts, shown, validate
+from agentctl.settings.merge import Merged, absolute, format_value, merge, secret_texts, validate
 from agentctl.settings.model import Settings, default_folder
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
-    Found,
+    FoundProjectFile,
     apply_project_files,
     find_project_files,
     trusted_layers,
-    with_standing,
+    with_trust_states,
 )
 from agentctl.settings.sources import (
-    Entry,
     Layer,
     Problem,
+    SettingEntry,
     Source,
     from_dotenv,
     from_environment,
@@ -38,7 +38,7 @@ from agentctl.settings.sources import (
 MOST_PROBLEMS = 10
 
 
-class Checked(NamedTuple):
+class SettingsCheck(NamedTuple):
     """What ``config check`` says: no problems means that a run would start; ``loaded`` is None otherwise."""
 
     problems: tuple[str, ...]
@@ -55,18 +55,18 @@ class _Read(NamedTuple):
     own_files: tuple[Path, ...]
 
 
-class Standings(NamedTuple):
+class SourcesReport(NamedTuple):
     """What stands where, whether it is right or not: every layer merged, and the files of a project."""
 
     merged: Merged
     state_dir: Path
     config_file: Path
-    found: tuple[Found, ...]
+    found: tuple[FoundProjectFile, ...]
 
 
-def standings(
+def read_sources(
     *, folder: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> Standings:
+) -> SourcesReport:
     """Return what stands where for a run in ``folder`` (default: the working directory) without flags.
 
     ``merged`` has no layer of the project in it.
@@ -83,7 +83,7 @@ def standings(
     merged = merge(read.layers, cwd=cwd)
     state_dir = _state_dir(merged.entries)
     found = find_project_files(cwd if folder is None else folder, cwd=cwd, own_files=read.own_files)
-    return Standings(merged, state_dir, read.config_file, with_standing(found, state_dir)[0])
+    return SourcesReport(merged, state_dir, read.config_file, with_trust_states(found, state_dir)[0])
 
 
 def load_settings(
@@ -116,7 +116,7 @@ def check_settings(
     cwd: Path | None = None,
     env_files: Sequence[str | Path] = (),
     config: str | Path | None = None,
-) -> Checked:
+) -> SettingsCheck:
     """Do what ``load_settings`` does, but return what is wrong, and find wrong values that have no effect too."""
     loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
     shadowed: list[str] = []
@@ -125,7 +125,7 @@ def check_settings(
         wrong = [problem for problem in validate(layer.entries)[1] if problem.text not in said]
         shadowed += [f"{problem.text}; it has no effect, something stronger is set" for problem in wrong]
     notes = (*(loaded.notes if loaded else ()), *shadowed)
-    return Checked(tuple(map(str, problems)), notes, loaded)
+    return SettingsCheck(tuple(map(str, problems)), notes, loaded)
 
 
 def _refusal(problems: Sequence[Problem]) -> UsageError:
@@ -159,7 +159,7 @@ def _load(
     found = find_project_files(folder, cwd=cwd, own_files=read.own_files)
     said: tuple[str, ...] = ()
     if found:
-        found, said = with_standing(found, _state_dir(merged.entries))
+        found, said = with_trust_states(found, _state_dir(merged.entries))
         trusted, more = trusted_layers(found)
         said += more
         if trusted:
@@ -179,7 +179,7 @@ def _load(
             )
         )
     if where is not None and isinstance(where.value, Path) and not is_folder(where.value):
-        problems.append(Problem(f"workdir {shown(where.value)} ({where.origin}): no such folder"))
+        problems.append(Problem(f"workdir {format_value(where.value)} ({where.origin}): no such folder"))
     if settings is None or problems:
         return None, problems, read
     sources = dict.fromkeys(Settings.model_fields, Source("default")) | {
@@ -207,7 +207,7 @@ def _load(
             term=environ.get("TERM", ""),
             config_file=read.config_file,
             names={name: entry.name for name, entry in entries.items()},
-            parent=parent_in(environ),
+            parent=find_parent(environ),
         ),
         [],
         read,
@@ -257,6 +257,6 @@ def _config_dir(layers: Sequence[Layer], cwd: Path) -> Path:
     return default_folder("config_dir")
 
 
-def _state_dir(entries: Mapping[str, Entry]) -> Path:
+def _state_dir(entries: Mapping[str, SettingEntry]) -> Path:
     entry = entries.get("state_dir")
     return entry.value if entry is not None and isinstance(entry.value, Path) else default_folder("state_dir")

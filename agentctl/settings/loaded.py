@@ -11,7 +11,7 @@ from agentctl.core.limits import Parent
 from agentctl.core.text import Redactor
 from agentctl.settings.model import Settings
 from agentctl.settings.sources import Source
-from agentctl.settings.trust import Ignored, Offer
+from agentctl.settings.trust import IgnoredLine, TrustPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Loaded:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     empty_keys: tuple[str, ...] = ()
     tightened: Mapping[str, Path] = field(default_factory=dict)
-    ignored: tuple[Ignored, ...] = ()
-    offers: tuple[Offer, ...] = ()
+    ignored: tuple[IgnoredLine, ...] = ()
+    offers: tuple[TrustPrompt, ...] = ()
     ci: bool = False
     job: Mapping[str, str] = field(default_factory=dict)
     term: str = ""

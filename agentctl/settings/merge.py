@@ -22,7 +22,7 @@ from agentctl.settings.names import (
     SLASHED_MODELS,
 )
 from agentctl.settings.prices import WrongPrices
-from agentctl.settings.sources import Entry, Layer, Problem
+from agentctl.settings.sources import Layer, Problem, SettingEntry
 
 _PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 
@@ -30,14 +30,14 @@ _PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 class Merged(NamedTuple):
     """The strongest entry of each field, and what is wrong or worth a word."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, SettingEntry]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
 
 def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
     """Let the strongest win (``layers`` begins with it); make folders absolute; settle provider and model together."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, SettingEntry] = {}
     notes: list[str] = []
     for layer in reversed(layers):
         entries |= layer.entries
@@ -64,14 +64,16 @@ def absolute(path: object, cwd: Path) -> Path:
         return cwd / str(path)
 
 
-def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tuple[Problem, ...], tuple[str, ...]]:
+def _provider_and_model(
+    layers: Sequence[Layer],
+) -> tuple[dict[str, SettingEntry], tuple[Problem, ...], tuple[str, ...]]:
     """Settle both from the weakest layer up: a model belongs to the provider that it was set beside.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
     beside a provider, the name of one that is not ours (``meta/…``) is part of the model's.
     """
-    provider: Entry | None = None
-    model: Entry | None = None
+    provider: SettingEntry | None = None
+    model: SettingEntry | None = None
     problems: list[Problem] = []
     notes: list[str] = []
     for layer in reversed(layers):
@@ -88,7 +90,7 @@ def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tupl
             if provider is not None and model is not None and _word(provider) != _word(new_provider) and not new_model:
                 if _word(new_provider) != "builtin":
                     notes.append(
-                        f"model {shown(model.value)} ({model.origin}) belongs to {_word(provider)} "
+                        f"model {format_value(model.value)} ({model.origin}) belongs to {_word(provider)} "
                         f"and is not used with {_word(new_provider)}"
                     )
                 model = None
@@ -98,17 +100,17 @@ def _provider_and_model(layers: Sequence[Layer]) -> tuple[dict[str, Entry], tupl
     return {name: entry for name, entry in found.items() if entry}, tuple(problems), tuple(map(safe_text, notes))
 
 
-def _word(entry: Entry) -> str:
+def _word(entry: SettingEntry) -> str:
     return str(entry.value).strip().lower()
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value for the eye: safe, at most 80 characters, without a password in an address."""
     text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return safe_text(re.sub(r"//\S*@", "//***@", text if len(text) <= 80 else text[:79] + "…"))
 
 
-def validate(entries: Mapping[str, Entry]) -> tuple[Settings | None, tuple[Problem, ...]]:
+def validate(entries: Mapping[str, SettingEntry]) -> tuple[Settings | None, tuple[Problem, ...]]:
     """Make settings of entries, or say of each wrong one its name, its value, where it stood, what is allowed."""
     if not entries:  # defaults are right as they are, and to build what checks values takes 5 ms
         return Settings.model_construct(), ()
@@ -123,7 +125,7 @@ def validate(entries: Mapping[str, Entry]) -> tuple[Settings | None, tuple[Probl
         )
 
 
-def _problems(name: str, entries: Mapping[str, Entry], wrong: Exception | str) -> tuple[Problem, ...]:
+def _problems(name: str, entries: Mapping[str, SettingEntry], wrong: Exception | str) -> tuple[Problem, ...]:
     entry = entries[name]
     if isinstance(wrong, WrongPrices):
         return tuple(
@@ -132,7 +134,7 @@ def _problems(name: str, entries: Mapping[str, Entry], wrong: Exception | str) -
         )
     if name in SECRET_FIELDS:
         return (Problem(f"{name} ({entry.origin}) cannot be used; allowed: {wrong}"),)
-    return (Problem(f'{name} cannot be "{shown(entry.value)}" ({entry.origin}); allowed: {wrong}'),)
+    return (Problem(f'{name} cannot be "{format_value(entry.value)}" ({entry.origin}); allowed: {wrong}'),)
 
 
 def secret_texts(layers: Sequence[Layer], settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:

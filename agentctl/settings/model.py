@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 
 from agentctl.settings.parsers import (
     address,
+    boolean,
     count,
     dollars,
     duration,
@@ -25,7 +26,6 @@ from agentctl.settings.parsers import (
     rules,
     secret,
     word,
-    yes,
 )
 from agentctl.settings.prices import PriceLine, price_lines
 
@@ -112,15 +112,15 @@ class Settings(BaseModel):
     llm_timeout: Seconds = 60.0
     budget_wait: Annotated[float, BeforeValidator(duration(zero=True))] = 60.0
     workdir: Annotated[Path | None, BeforeValidator(maybe(folder))] = None
-    read_only: Annotated[bool, BeforeValidator(yes)] = False
+    read_only: Annotated[bool, BeforeValidator(boolean)] = False
     tools: Annotated[tuple[str, ...] | None, BeforeValidator(maybe(names))] = None
     sandbox: Annotated[Literal["auto", "bwrap", "none"], BeforeValidator(one_of("auto", "bwrap", "none"))] = "auto"
-    network: Annotated[bool, BeforeValidator(yes)] = False
+    network: Annotated[bool, BeforeValidator(boolean)] = False
     approve: Annotated[Literal["ask", "deny", "all"], BeforeValidator(one_of("ask", "deny", "all"))] = "ask"
     allow: Rules = ()
     ask: Rules = ()
     deny: Rules = ()
-    auto_labels: Annotated[bool, BeforeValidator(yes)] = True
+    auto_labels: Annotated[bool, BeforeValidator(boolean)] = True
     doubt: Annotated[Literal["normal", "strict"], BeforeValidator(one_of("normal", "strict"))] = "normal"
     output: Annotated[Literal["text", "json", "jsonl"], BeforeValidator(one_of("text", "json", "jsonl"))] = "text"
     color: Annotated[Literal["auto", "always", "never"], BeforeValidator(one_of("auto", "always", "never"))] = "auto"

@@ -20,7 +20,7 @@ PATIENCE_S = 10.0  # for another process that writes the same file
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Keep other processes of ours out, by a lock file beside ``path``; the folder is made, for the user alone.
 
     Raises:
@@ -43,7 +43,7 @@ def alone(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def read_as_it_stands(path: Path, what: str, *, private: bool = False) -> str:
+def read_exact(path: Path, what: str, *, private: bool = False) -> str:
     """Return the text of a regular file, "" if there is none; a byte order mark is part of it.
 
     Raises:
@@ -72,7 +72,7 @@ def _not_followed(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def write_whole(
+def write_atomically(
     path: Path,
     text: str,
     *,

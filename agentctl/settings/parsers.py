@@ -120,7 +120,7 @@ def _seconds(value: object) -> float | None:
     return total
 
 
-def yes(value: object) -> bool:
+def boolean(value: object) -> bool:
     """Return a truth value."""
     if isinstance(value, bool):
         return value

@@ -77,7 +77,7 @@ class WrongUnit(ValueError):
         self.price = price
 
 
-def meant(price: Decimal) -> str:
+def price_hint(price: Decimal) -> str:
     """Return what a price in another unit is per million tokens, as a question, or an empty string."""
     if not Decimal("1e-12") <= price <= Decimal("1e12"):
         return ""
@@ -205,6 +205,6 @@ def _wrong_parts(name: str, whole: str, line: Mapping[str, object], parts: tuple
                 _read(part, line[part])
             except ValueError as exc:
                 said = f'{whole}.{part} cannot be "{str(line[part])[:80]}"'
-                hint = meant(exc.price) if isinstance(exc, WrongUnit) else ""
+                hint = price_hint(exc.price) if isinstance(exc, WrongUnit) else ""
                 wrong.append(Wrong(name, part, said, f"; allowed: {exc}", hint))
     return wrong

@@ -19,17 +19,17 @@ from agentctl.settings.trust import (
     NEVER,
     ONE_WAY,
     TIGHTENING,
-    Ignored,
-    Offer,
+    IgnoredLine,
+    NoticeMemory,
     ProjectFile,
-    Told,
+    TrustPrompt,
+    consequences,
     read_project_file,
     tighten,
-    weighty,
 )
 
 if TYPE_CHECKING:
-    from agentctl.settings.trust_store import Standing
+    from agentctl.settings.trust_store import TrustState
 
 #: The stronger first, as with the user's own.
 PROJECT_FILES = (".env", ".agentctl.toml")
@@ -38,12 +38,12 @@ PROJECT_FILES = (".env", ".agentctl.toml")
 _WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
 
 
-class Found(NamedTuple):
+class FoundProjectFile(NamedTuple):
     """A project file, how it is called, and how it stands."""
 
     file: ProjectFile
     place: str
-    standing: Standing = "unknown"
+    trust_state: TrustState = "unknown"
 
 
 class Project(NamedTuple):
@@ -53,30 +53,32 @@ class Project(NamedTuple):
     sources: Mapping[str, Source]
     notes: tuple[str, ...] = ()
     tightened: Mapping[str, Path] = MappingProxyType({})
-    ignored: tuple[Ignored, ...] = ()
-    offers: tuple[Offer, ...] = ()
+    ignored: tuple[IgnoredLine, ...] = ()
+    offers: tuple[TrustPrompt, ...] = ()
 
 
-def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) -> tuple[Found, ...]:
+def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) -> tuple[FoundProjectFile, ...]:
     """Read ``.env`` and ``.agentctl.toml`` of ``folder``, unless they are files that the user named or owns."""
     found = []
     for name in PROJECT_FILES:
         path = folder / name
         file = None if any(_is_same(path, own) for own in own_files) else read_project_file(path)
         if file is not None:
-            found.append(Found(file, f"./{name}" if folder == cwd else os.fspath(path)))
+            found.append(FoundProjectFile(file, f"./{name}" if folder == cwd else os.fspath(path)))
     return tuple(found)
 
 
-def with_standing(found: Sequence[Found], state_dir: Path) -> tuple[tuple[Found, ...], tuple[str, ...]]:
+def with_trust_states(
+    found: Sequence[FoundProjectFile], state_dir: Path
+) -> tuple[tuple[FoundProjectFile, ...], tuple[str, ...]]:
     """Say of each file whether the user trusts it; a list that cannot be believed trusts nothing, with a note."""
-    from agentctl.settings.trust_store import TrustBook, standing  # noqa: PLC0415 - most runs meet no such file
+    from agentctl.settings.trust_store import TrustStore, trust_state  # noqa: PLC0415 - most runs meet no such file
 
     try:
-        records = TrustBook(state_dir).records()
+        records = TrustStore(state_dir).records()
     except StateError as error:
         return tuple(found), (error.message,)
-    return tuple(one._replace(standing=standing(one.file, records)) for one in found), ()
+    return tuple(one._replace(trust_state=trust_state(one.file, records)) for one in found), ()
 
 
 def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
@@ -87,11 +89,11 @@ def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
     return layer._replace(entries={f: entry for f, entry in layer.entries.items() if f not in NEVER}), never
 
 
-def trusted_layers(found: Sequence[Found]) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+def trusted_layers(found: Sequence[FoundProjectFile]) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
     """Return the layers of the trusted files, the stronger first, and what there is to say of them."""
     layers, notes = [], []
     for one in found:
-        if one.standing == "trusted":
+        if one.trust_state == "trusted":
             layer, never = read_layer(one.file, "trusted project file")
             layers.append(layer)
             if never:
@@ -100,13 +102,13 @@ def trusted_layers(found: Sequence[Found]) -> tuple[tuple[Layer, ...], tuple[str
 
 
 def apply_project_files(
-    settings: Settings, sources: Mapping[str, Source], found: Sequence[Found], *, remember: bool
+    settings: Settings, sources: Mapping[str, Source], found: Sequence[FoundProjectFile], *, remember: bool
 ) -> Project:
     """Let the files that are not trusted tighten, and say what else they would have done."""
     project = Project(settings, sources)
-    told = Told(settings.state_dir)
+    told = NoticeMemory(settings.state_dir)
     for one in found:
-        if one.standing == "trusted":
+        if one.trust_state == "trusted":
             continue
         project, once = _apply(project, one, first=settings, stood=sources)
         if once and not (remember and told.knows(one.file.digest)):
@@ -128,7 +130,7 @@ def _is_same(path: Path, own: Path) -> bool:
 
 
 def _apply(
-    project: Project, found: Found, *, first: Settings, stood: Mapping[str, Source]
+    project: Project, found: FoundProjectFile, *, first: Settings, stood: Mapping[str, Source]
 ) -> tuple[Project, tuple[str, ...]]:
     """Return the tightened project and the notes that are told once."""
     file, place = found.file, found.place
@@ -146,7 +148,7 @@ def _apply(
     usable = [name for name in layer.entries if name not in TIGHTENING or name in loosening]
     weaker = weaker_than(file.path)
     wanted = [name for name in usable if stood[name].kind in weaker and not _is_what_holds(name, layer, first)]
-    ignored = tuple(Ignored(name, layer.entries[name].name, file.path, place) for name in wanted)
+    ignored = tuple(IgnoredLine(name, layer.entries[name].name, file.path, place) for name in wanted)
     once = _once(layer, ignored, found)
     changed = project._replace(
         settings=settings,
@@ -163,14 +165,16 @@ def weaker_than(path: Path) -> frozenset[str]:
     return _WEAKER | ({"trusted project file"} if path.name == PROJECT_FILES[0] else frozenset())
 
 
-def _offers(layer: Layer, wanted: Sequence[str], found: Found, once: Sequence[str]) -> tuple[Offer, ...]:
+def _offers(
+    layer: Layer, wanted: Sequence[str], found: FoundProjectFile, once: Sequence[str]
+) -> tuple[TrustPrompt, ...]:
     """Return what a person can be asked about: nothing where trusting would help nothing, or break the next run."""
     names = {name: layer.entries[name].name for name in wanted if name not in NEVER}
     if not names or found.file.doubt or problems_of(layer):
         return ()
     note = safe_text(once[0]) if once else ""
-    changed = found.standing == "changed"
-    return (Offer(found.file, found.place, tuple(names.values()), weighty(names), changed, note),)
+    changed = found.trust_state == "changed"
+    return (TrustPrompt(found.file, found.place, tuple(names.values()), consequences(names), changed, note),)
 
 
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
@@ -212,12 +216,12 @@ def _lowered(name: str, value: object, place: str) -> str:
     return f"{name} is lowered to {amount} by {place}"
 
 
-def _once(layer: Layer, ignored: Sequence[Ignored], found: Found) -> tuple[str, ...]:
+def _once(layer: Layer, ignored: Sequence[IgnoredLine], found: FoundProjectFile) -> tuple[str, ...]:
     notes, place = [], found.place
     if ignored:
         names = ", ".join(line.name for line in ignored)
-        why = "has changed since it was trusted" if found.standing == "changed" else "is not trusted"
-        if found.standing == "changed" and found.file.doubt:
+        why = "has changed since it was trusted" if found.trust_state == "changed" else "is not trusted"
+        if found.trust_state == "changed" and found.file.doubt:
             why = f"is not trusted any more, since {found.file.doubt}"
         remedy = next((line for line in ignored if line.field not in NEVER), ignored[0]).remedy
         notes.append(f"{place} {why}, so this was ignored: {names}. To use it: {remedy}")

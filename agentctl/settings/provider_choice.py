@@ -49,7 +49,7 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
         is_one = len(loaded.empty_keys) == 1
         raise AuthFailed(
             f"{_listed(loaded.empty_keys)} {'is' if is_one else 'are'} set but empty, and no other key was found",
-            hint=_cure(loaded, f"give {'it' if is_one else 'one of them'} a value, or choose --provider builtin"),
+            hint=_hint(loaded, f"give {'it' if is_one else 'one of them'} a value, or choose --provider builtin"),
             billed="no",
         )
     if settings.llm_model is not None:
@@ -57,7 +57,7 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     if loaded.ci:
         raise AuthFailed(
             "CI is set and no key was found; looked for " + ", ".join(KEY_NAMES.values()),
-            hint=_cure(loaded, "set one of them, or choose --provider builtin"),
+            hint=_hint(loaded, "set one of them, or choose --provider builtin"),
             billed="no",
         )
     if ollama_models is not None and len(ollama_models) == 1:
@@ -92,7 +92,7 @@ def _named(loaded: Loaded, provider: str) -> ProviderChoice:
         empty = next((empty for empty in loaded.empty_keys if empty in known), None)
         raise AuthFailed(
             f"provider {provider} ({by}) needs a key, and {empty or name} is {'set but empty' if empty else 'not set'}",
-            hint=_cure(loaded, f"export {name}=…", fields=(name.lower(),)),
+            hint=_hint(loaded, f"export {name}=…", fields=(name.lower(),)),
             billed="no",
         )
     return _with_model(loaded, provider, by)
@@ -136,11 +136,11 @@ def _model_alone(loaded: Loaded, model: str, ollama_models: tuple[str, ...] | No
             f"model {model} is named ({source}) without a provider, and no key says which"
             + (f"; {near}" if near else "")
         ),
-        hint=_cure(loaded, safe_text(f"agentctl run --provider NAME --model {model} …")),
+        hint=_hint(loaded, safe_text(f"agentctl run --provider NAME --model {model} …")),
     )
 
 
-def _cure(loaded: Loaded, otherwise: str, fields: tuple[str, ...] | None = None) -> str:
+def _hint(loaded: Loaded, otherwise: str, fields: tuple[str, ...] | None = None) -> str:
     wanted = ("llm_provider", *(name.lower() for name in KEY_NAMES.values())) if fields is None else fields
     return loaded.cause(*wanted) or otherwise
 

@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from agentctl.settings.files import is_there
 from agentctl.settings.loaded import Loaded
-from agentctl.settings.merge import shown
+from agentctl.settings.merge import format_value
 from agentctl.settings.names import ENV_NAMES, TABLE_FIELDS
 
 MASK = "********"
 _LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One setting: its name, its value as it may be shown ("" if unset), and where it came from."""
 
     name: str
@@ -35,10 +35,10 @@ class Place(NamedTuple):
     exists: bool
 
 
-def explain(loaded: Loaded) -> tuple[Row, ...]:
+def explain(loaded: Loaded) -> tuple[SettingRow, ...]:
     """Return every setting in the order of the documentation; keys are masked."""
     return tuple(
-        Row(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name]))
+        SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name]))
         for name in (*ENV_NAMES, *TABLE_FIELDS)
     )
 
@@ -58,10 +58,10 @@ def _value(name: str, value: object) -> str:
         return ", ".join(value)
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {line}" for name, line in value.items())
-    return str(value) if isinstance(value, Path) else shown(value)
+    return str(value) if isinstance(value, Path) else format_value(value)
 
 
-def plain(name: str, value: object) -> str | None:
+def format_for_set(name: str, value: object) -> str | None:
     """Return a value as ``config set`` takes it, whole; None if it is unset. Passwords in addresses are masked."""
     if value is None and name not in _LIFTED:
         return None

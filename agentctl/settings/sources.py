@@ -54,7 +54,7 @@ class Source(NamedTuple):
         return f"{self.kind} {self.detail}".rstrip()
 
 
-class Entry(NamedTuple):
+class SettingEntry(NamedTuple):
     """A value as it was written, the name it was written under, and the line if it stood in a file.
 
     ``text`` is the whole file where the value is a table, so that a line within it can be found.
@@ -72,7 +72,7 @@ class Entry(NamedTuple):
         at = f" line {self.line}" if self.line else ""
         return safe_text(f"{self.source}{at}")
 
-    def within(self, line: str, part: str) -> Entry:
+    def within(self, line: str, part: str) -> SettingEntry:
         """Return the entry as it stands at ``part`` of one of its table's lines, as far as that can be found."""
         return self._replace(line=_line_within(self.text, line, part) or self.line)
 
@@ -91,7 +91,7 @@ class Layer(NamedTuple):
     """What one place says: entries by field, key variables that are set but empty, names that nobody knows."""
 
     place: str
-    entries: Mapping[str, Entry] = MappingProxyType({})
+    entries: Mapping[str, SettingEntry] = MappingProxyType({})
     empty_keys: tuple[str, ...] = ()
     strays: tuple[str, ...] = ()
     broken_lines: tuple[int, ...] = ()
@@ -115,7 +115,9 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
         if name not in ENV_NAMES or name in SECRET_FIELDS:
             raise TypeError(f"no flag sets {name}")
     given = {name: value for name, value in flags.items() if value is not None}
-    entries = {name: Entry(value, Source("flag", flag_name(name)), flag_name(name)) for name, value in given.items()}
+    entries = {
+        name: SettingEntry(value, Source("flag", flag_name(name)), flag_name(name)) for name, value in given.items()
+    }
     return Layer("the command line", entries)
 
 
@@ -126,7 +128,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     if "color" not in entries:
         for name, meaning in (("NO_COLOR", "never"), ("CLICOLOR_FORCE", "always"), ("FORCE_COLOR", "always")):
             if environ.get(name) and not (meaning == "always" and environ[name] == "0"):
-                entries["color"] = Entry(meaning, Source("environment", name), name)
+                entries["color"] = SettingEntry(meaning, Source("environment", name), name)
                 break
     strays = sorted(name for name in environ if name.startswith(PREFIX) and name not in _ALL_NAMES | _NO_SETTINGS)
     return Layer("the environment", entries, empty, tuple(strays))
@@ -175,10 +177,10 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
             str(source),
             problems=(Problem(safe_text(f"{source} is not TOML: too deeply nested, or a number too long")),),
         )
-    entries: dict[str, Entry] = {}
+    entries: dict[str, SettingEntry] = {}
     problems: list[Problem] = []
     for name, value in parsed.items():
-        entry = Entry(value, source, name, _line_of(text, name), text if name in TABLE_FIELDS else "")
+        entry = SettingEntry(value, source, name, _line_of(text, name), text if name in TABLE_FIELDS else "")
         if name in TOML_FIELDS:
             entries[name] = entry
         else:
@@ -186,7 +188,7 @@ def from_toml(text: str, *, kind: Kind, path: Path) -> Layer:
     return Layer(str(source), entries, problems=tuple(problems))
 
 
-def _unknown_key(name: str, entry: Entry) -> Problem:
+def _unknown_key(name: str, entry: SettingEntry) -> Problem:
     upper = name.upper()
     if upper in KEY_NAMES.values():
         return Problem(
@@ -199,8 +201,8 @@ def _unknown_key(name: str, entry: Entry) -> Problem:
 
 def _by_field(
     pairs: Mapping[str, tuple[str, int | None]], source: Callable[[str], Source]
-) -> tuple[dict[str, Entry], tuple[str, ...]]:
-    entries: dict[str, Entry] = {}
+) -> tuple[dict[str, SettingEntry], tuple[str, ...]]:
+    entries: dict[str, SettingEntry] = {}
     empty: list[str] = []
     for field_name, names in ENV_NAMES.items():
         for name in names:
@@ -211,7 +213,7 @@ def _by_field(
                 if field_name in SECRET_FIELDS:
                     empty.append(name)
                 continue
-            entries[field_name] = Entry(value.strip(), source(name), name, line)
+            entries[field_name] = SettingEntry(value.strip(), source(name), name, line)
             break
     return entries, tuple(empty)
 

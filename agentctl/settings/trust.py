@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.core.errors import LIMIT_NAMES
-from agentctl.core.files import hand_over, make_folder, put_whole
+from agentctl.core.files import hand_over, make_folder, write_atomically
 
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
@@ -36,7 +36,7 @@ TIGHTENING = frozenset({*LOWERABLE, *ONE_WAY, "deny", "ask"})
 NEVER = frozenset({"state_dir", "config_dir", "cache_dir", "workdir"})
 
 #: What a person should know before trusting a file that sets one of these.
-WEIGHTY: tuple[tuple[frozenset[str], str], ...] = (
+CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"openai_base_url", "anthropic_base_url", "ollama_host"}),
         "decides where tasks and keys are sent",
@@ -50,7 +50,7 @@ WEIGHTY: tuple[tuple[frozenset[str], str], ...] = (
 )
 
 
-class Ignored(NamedTuple):
+class IgnoredLine(NamedTuple):
     """A line that we would have used, had the file been trusted; never its value."""
 
     field: str
@@ -69,7 +69,7 @@ class Ignored(NamedTuple):
         return f"{once}   or for good: agentctl trust{there}"
 
 
-class Offer(NamedTuple):
+class TrustPrompt(NamedTuple):
     """What an untrusted file would set if it were trusted, bound to the content that was read.
 
     ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is what
@@ -79,15 +79,15 @@ class Offer(NamedTuple):
     file: ProjectFile
     place: str
     names: tuple[str, ...]
-    weighty: tuple[str, ...] = ()
+    consequences: tuple[str, ...] = ()
     changed: bool = False
     note: str = ""
 
 
-def weighty(names: Mapping[str, str]) -> tuple[str, ...]:
+def consequences(names: Mapping[str, str]) -> tuple[str, ...]:
     """Return what a person should know of ``names`` (field -> name in the file), a sentence each."""
     found = []
-    for fields, said in WEIGHTY:
+    for fields, said in CONSEQUENCES:
         if here := [name for field, name in names.items() if field in fields]:
             found.append(f"{', '.join(here)} {said if len(here) == 1 else said.replace('decides', 'decide', 1)}")
     return tuple(found)
@@ -144,7 +144,7 @@ def _names(value: object) -> tuple[str, ...]:
 class ProjectFile(NamedTuple):
     """A file of the working directory: its text, or the reason why it was not read.
 
-    ``sha256`` is of its bytes. ``doubt`` is why it cannot be trusted whatever it says, with the ``cure``.
+    ``sha256`` is of its bytes. ``doubt`` is why it cannot be trusted whatever it says, with the ``hint``.
     """
 
     path: Path
@@ -152,7 +152,7 @@ class ProjectFile(NamedTuple):
     unread: str = ""
     sha256: str = ""
     doubt: str = ""
-    cure: str = ""
+    hint: str = ""
 
     @property
     def digest(self) -> str:
@@ -176,7 +176,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
         return ProjectFile(path, unread=f"it is larger than {MOST_BYTES // 1024} KiB")
     try:
         read = _bounded(path)
-        doubt, cure = ("", "") if read is None else _doubt(read[1], path)
+        doubt, hint = ("", "") if read is None else _doubt(read[1], path)
     except OSError as exc:
         return ProjectFile(path, unread=(exc.strerror or "it cannot be read").lower())
     if read is None:
@@ -188,7 +188,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
         return ProjectFile(path, unread="it is not UTF-8 text")
     if "\0" in text:
         return ProjectFile(path, unread="it is binary")
-    return ProjectFile(path, text, sha256=hashlib.sha256(data).hexdigest(), doubt=doubt, cure=cure)
+    return ProjectFile(path, text, sha256=hashlib.sha256(data).hexdigest(), doubt=doubt, hint=hint)
 
 
 def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
@@ -218,7 +218,7 @@ def _bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
     return (data, found) if len(data) <= MOST_BYTES else None
 
 
-class Told:
+class NoticeMemory:
     """What was told, or ``asked``, once already: content hashes in a small file of the state folder."""
 
     def __init__(self, state_dir: Path, name: str = "told") -> None:
@@ -236,7 +236,7 @@ class Told:
             data = ("\n".join([*lines, digest]) + "\n").encode("ascii")
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                put_whole(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+                write_atomically(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
             finally:
                 os.close(folder)
 

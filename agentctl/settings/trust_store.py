@@ -13,16 +13,16 @@ from typing import Literal, NamedTuple
 from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
 from agentctl.settings.files import is_there
-from agentctl.settings.own_files import alone, write_whole
+from agentctl.settings.own_files import file_lock, write_atomically
 from agentctl.settings.trust import ProjectFile, read_project_file
 
 SCHEMA = "agentctl.trusted/1"
 _MOST_BYTES = 4 * 1024 * 1024
 
-Standing = Literal["trusted", "changed", "unknown"]
+TrustState = Literal["trusted", "changed", "unknown"]
 
 
-class Record(NamedTuple):
+class TrustRecord(NamedTuple):
     """One trusted content: of the file at a real path, since when (ISO 8601, UTC)."""
 
     path: Path
@@ -45,13 +45,13 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path.parent)) / path.name
 
 
-class TrustBook:
+class TrustStore:
     """The list of trusted files."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "trusted.json"
 
-    def records(self) -> Mapping[Path, Record]:
+    def records(self) -> Mapping[Path, TrustRecord]:
         """Return what is trusted, by real path.
 
         Raises:
@@ -73,9 +73,9 @@ class TrustBook:
             StateError: that cannot be written; nothing is trusted that was not before.
         """
         at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        added = {real(file.path): Record(real(file.path), file.sha256, at) for file in files}
+        added = {real(file.path): TrustRecord(real(file.path), file.sha256, at) for file in files}
         try:
-            with alone(self._path):
+            with file_lock(self._path):
                 self._write({**self.records(), **added})
         except OSError as error:
             raise self._unwritable(error) from error
@@ -90,7 +90,7 @@ class TrustBook:
             return ()
         target = None if place is None else Path(os.path.realpath(place))
         try:
-            with alone(self._path):
+            with file_lock(self._path):
                 records = {} if target is None and self._is_damaged() else self.records()
                 gone = [path for path in records if target is None or target in (path, path.parent)]
                 if gone or target is None:
@@ -121,9 +121,9 @@ class TrustBook:
             raise self._unbelievable("it is larger than 4 MiB")
         return data.decode("ascii")
 
-    def _write(self, records: Mapping[Path, Record]) -> None:
+    def _write(self, records: Mapping[Path, TrustRecord]) -> None:
         files = {str(path): {"sha256": record.sha256, "at": record.at} for path, record in sorted(records.items())}
-        write_whole(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n", for_folder=True)
+        write_atomically(self._path, json.dumps({"schema": SCHEMA, "files": files}, indent=1) + "\n", for_folder=True)
 
     def _unbelievable(self, why: str) -> StateError:
         return StateError(
@@ -138,7 +138,7 @@ class TrustBook:
         )
 
 
-def standing(file: ProjectFile, records: Mapping[Path, Record]) -> Standing:
+def trust_state(file: ProjectFile, records: Mapping[Path, TrustRecord]) -> TrustState:
     """Return whether the content of ``file`` that was read is trusted, or another one of it, or none."""
     record = records.get(real(file.path))
     if record is None:
@@ -147,7 +147,7 @@ def standing(file: ProjectFile, records: Mapping[Path, Record]) -> Standing:
     return "trusted" if is_same else "changed"
 
 
-def _parsed(text: str) -> list[Record]:
+def _parsed(text: str) -> list[TrustRecord]:
     document = json.loads(text)
     if document["schema"] != SCHEMA:
         raise ValueError(document["schema"])
@@ -155,5 +155,5 @@ def _parsed(text: str) -> list[Record]:
     for path, said in document["files"].items():
         if not isinstance(said["sha256"], str) or not isinstance(said["at"], str):
             raise TypeError(path)
-        found.append(Record(Path(path), said["sha256"], said["at"]))
+        found.append(TrustRecord(Path(path), said["sha256"], said["at"]))
     return found

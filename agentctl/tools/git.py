@@ -18,15 +18,15 @@ from pydantic import Field
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.tools.files.list import really
-from agentctl.tools.files.private import PATH, hidden_now, refuse_denied
+from agentctl.tools.files.list import resolve_path
+from agentctl.tools.files.private import PATH, find_hidden, refuse_denied
 from agentctl.tools.files.walk import real_folder
 from agentctl.tools.tables import cell, counted, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied_paths import Found
+    from agentctl.sandbox.denied_paths import HiddenPaths
 
 _PATIENCE_S = 30.0
 _MOST_ROWS = 200
@@ -57,11 +57,11 @@ class GitStatus(Arguments):
     path: str = Field(".", description="a folder of the workspace, in the repository")
 
 
-@typed(GitStatus, resolve=really, target=PATH)
-async def git_status(bench: Bench, arguments: GitStatus) -> str:
+@define_tool(GitStatus, resolve=resolve_path, target=PATH)
+async def git_status(context: ToolContext, arguments: GitStatus) -> str:
     """Show a git repository's branch, how far it is ahead or behind, and its changed and untracked files."""
-    folder = await anyio.to_thread.run_sync(real_folder, bench.workspace, arguments.path)
-    found = await anyio.to_thread.run_sync(hidden_now, bench)
+    folder = await anyio.to_thread.run_sync(real_folder, context.workspace, arguments.path)
+    found = await anyio.to_thread.run_sync(find_hidden, context)
     if found is None:
         return await status(folder, {**child_environment(), **_QUIET})
     refuse_denied(found, _relative(folder, found.root))
@@ -101,7 +101,7 @@ def _relative(folder: Path, root: str) -> str:
     return os.path.relpath(folder, root)
 
 
-def _hides(found: Found, path: str) -> bool:
+def _hides(found: HiddenPaths, path: str) -> bool:
     """Whether a real path is hidden; what lies outside the workspace is no rule's."""
     relative = os.path.relpath(path, found.root)
     return not relative.startswith("../") and found.hides(relative)

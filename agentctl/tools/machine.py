@@ -13,8 +13,8 @@ import anyio
 
 from agentctl.tools.system import uptime
 from agentctl.tools.tables import cell, counted, facts, size, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 
 class Info(Arguments):
@@ -23,8 +23,8 @@ class Info(Arguments):
     about: Literal["all", "system", "user", "addresses", "uptime"] = "all"
 
 
-@typed(Info)
-async def system_info(_: Bench, arguments: Info) -> str:
+@define_tool(Info)
+async def system_info(_: ToolContext, arguments: Info) -> str:
     """Tell about the machine: system and hardware, the user, network addresses, uptime."""
     parts = {"system": _system, "user": _user, "addresses": _addresses, "uptime": _up}
     wanted = list(parts.values()) if arguments.about == "all" else [parts[arguments.about]]

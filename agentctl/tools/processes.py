@@ -12,8 +12,8 @@ from pydantic import Field
 
 from agentctl.core.errors import ToolError
 from agentctl.tools.tables import counted, size, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 if TYPE_CHECKING:
     import psutil
@@ -35,8 +35,8 @@ class Ports(Arguments):
     port: int | None = Field(None, ge=1, le=65535, description="only this one")
 
 
-@typed(Processes)
-async def system_processes(_: Bench, arguments: Processes) -> str:
+@define_tool(Processes)
+async def system_processes(_: ToolContext, arguments: Processes) -> str:
     """List processes by CPU, memory or name: pid, user, CPU % of one core, memory, command."""
     measured = await anyio.to_thread.run_sync(_every_process)
     await anyio.sleep(_MEASURE_S)
@@ -58,8 +58,8 @@ async def system_processes(_: Bench, arguments: Processes) -> str:
     return table(header, rows, most=80) + more
 
 
-@typed(Ports)
-async def system_ports(_: Bench, arguments: Ports) -> str:
+@define_tool(Ports)
+async def system_ports(_: ToolContext, arguments: Ports) -> str:
     """List who listens on the network: protocol, address, port, process."""
     rows = await anyio.to_thread.run_sync(_listeners, arguments.port)
     if not rows:

@@ -14,8 +14,8 @@ from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
 from agentctl.core.framing import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, capped, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, cut_middle, define_tool
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see
 _MOST_MOVED = 20
@@ -66,48 +66,50 @@ async def run_shell_async(
     if cwd is not None and "\0" in str(cwd):
         raise UsageError(f"cwd is {str(cwd)!r}", hint="give a folder's path, without NUL")
     from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
-    from agentctl.settings.lineage import handed_on, is_inside_a_run  # noqa: PLC0415
+    from agentctl.settings.lineage import inherited_variables, is_inside_a_run  # noqa: PLC0415
 
     return await run_process(
         ["/bin/sh", "-c", command],
         timeout=timeout,
-        env={**child_environment(), **handed_on(), **(env or {})},
+        env={**child_environment(), **inherited_variables(), **(env or {})},
         cwd=None if cwd is None else Path(cwd),
         of_a_run=is_inside_a_run(),
         subreaper=True,
     )
 
 
-def _effect(bench: Bench) -> Effect:
-    if bench.sandbox is None or bench.sandbox.read_only:
+def _effect(context: ToolContext) -> Effect:
+    if context.sandbox is None or context.sandbox.read_only:
         return "read"
-    return "destructive" if bench.sandbox.tier == "none" else "write"
+    return "destructive" if context.sandbox.tier == "none" else "write"
 
 
-def _contained(bench: Bench) -> bool:
-    return bench.sandbox is not None and bench.sandbox.tier != "none"
+def _contained(context: ToolContext) -> bool:
+    return context.sandbox is not None and context.sandbox.tier != "none"
 
 
-@typed(RunShell, effect=_effect, contained=_contained)
-async def run_shell(bench: Bench, arguments: RunShell) -> str:
+@define_tool(RunShell, effect=_effect, contained=_contained)
+async def run_shell(context: ToolContext, arguments: RunShell) -> str:
     """Run a shell command in the workspace. No stdin; what it leaves in the background is ended with it."""
-    if bench.sandbox is None:
+    if context.sandbox is None:
         raise SandboxUnavailable("there is no boundary to run a command in", hint="--sandbox bwrap says why")
     if not arguments.command.strip() or "\0" in arguments.command:
         raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
-    result = await bench.sandbox.run(arguments.command, timeout=float(arguments.timeout), more=bench.kept is not None)
-    text = told(result, arguments.timeout, bench.sandbox, more=bench.kept is not None)
+    result = await context.sandbox.run(
+        arguments.command, timeout=float(arguments.timeout), more=context.kept is not None
+    )
+    text = format_for_model(result, arguments.timeout, context.sandbox, more=context.kept is not None)
     return Reply.of(text, result.notices) if result.notices else text
 
 
-def told(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
+def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, more: bool = False) -> str:
     """Return what a model reads about a command that has ended: how, both streams apart, what was cut, what to know.
 
     ``more``: the streams are told as they are; whoever asked cuts them. A line of the command that looks like one of
     these gets a backslash before it.
     """
     streams = [
-        (name, *escape_frames((text if more else capped(text, most)).removesuffix("\n")))
+        (name, *escape_frames((text if more else cut_middle(text, most)).removesuffix("\n")))
         for name, text, most in (("stdout", result.stdout, _OF_STDOUT), ("stderr", result.stderr, _OF_STDERR))
     ]
     lines = [f"timed out after {timeout} s: it and all it started was ended"] if result.timed_out else []

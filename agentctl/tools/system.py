@@ -14,8 +14,8 @@ from pydantic import Field
 from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
 from agentctl.tools.tables import counted, facts, size, span, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, TargetOf, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, TargetLookup, define_tool
 
 _PSEUDO = frozenset(
     {"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devfs", "devpts", "devtmpfs"}
@@ -32,13 +32,13 @@ class Disks(Arguments):
     path: str | None = Field(None, description="only the disk that holds this path")
 
 
-class Nothing(Arguments):
+class _NoArguments(Arguments):
     """No arguments."""
 
 
-async def _names(bench: Bench, arguments: Disks) -> Target:
+async def _names(context: ToolContext, arguments: Disks) -> Target:
     """Return the names of the path that the disk is asked for by; it may lie outside the workspace."""
-    return await anyio.to_thread.run_sync(_machine_path, bench.workspace, arguments.path or ".")
+    return await anyio.to_thread.run_sync(_machine_path, context.workspace, arguments.path or ".")
 
 
 def _machine_path(workspace: Path, path: str) -> Target:
@@ -47,20 +47,20 @@ def _machine_path(workspace: Path, path: str) -> Target:
     return Target("path", names, roots=(os.fspath(workspace),))
 
 
-@typed(Disks, target=TargetOf("path", "path", _names))
-async def system_disks(bench: Bench, arguments: Disks) -> str:
+@define_tool(Disks, target=TargetLookup("path", "path", _names))
+async def system_disks(context: ToolContext, arguments: Disks) -> str:
     """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
     if arguments.path is None:
         rows = await anyio.to_thread.run_sync(_disks, abandon_on_cancel=True)
     else:
-        rows = await anyio.to_thread.run_sync(_disk_of, bench.workspace, arguments.path, abandon_on_cancel=True)
+        rows = await anyio.to_thread.run_sync(_disk_of, context.workspace, arguments.path, abandon_on_cancel=True)
     if not rows:
         raise ToolError("no mounted disk can be seen from here", hint="name one: path=/")
     return table(("mounted on", ">size", ">used", ">free", ">used %", "type", "device"), rows, most=60)
 
 
-@typed(Nothing)
-async def system_memory(_: Bench, __: Nothing) -> str:
+@define_tool(_NoArguments)
+async def system_memory(_: ToolContext, __: _NoArguments) -> str:
     """Show RAM and swap: total, used, available."""
     import psutil
 
@@ -72,8 +72,8 @@ async def system_memory(_: Bench, __: Nothing) -> str:
     return listed if swap.total else f"{listed}\nThere is no swap."
 
 
-@typed(Nothing)
-async def system_load(_: Bench, __: Nothing) -> str:
+@define_tool(_NoArguments)
+async def system_load(_: ToolContext, __: _NoArguments) -> str:
     """Show load averages, how busy the CPU is, and for how long the machine has been up."""
     import psutil
 
@@ -99,7 +99,7 @@ def _disks() -> list[tuple[object, ...]]:
     return disk_rows(psutil.disk_partitions(all=True))
 
 
-class Mount(Protocol):
+class MountedDisk(Protocol):
     """What is known of a mounted file system."""
 
     @property
@@ -110,7 +110,7 @@ class Mount(Protocol):
     def device(self) -> str: ...
 
 
-def disk_rows(found: Iterable[Mount]) -> list[tuple[object, ...]]:
+def disk_rows(found: Iterable[MountedDisk]) -> list[tuple[object, ...]]:
     """Return a row for each disk among ``found``, and one for the root in any case."""
     rows, seen = [], set[object]()
     mounts = [mount for mount in found if mount.fstype not in _PSEUDO and mount.fstype]

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentctl.tools.docker.engine import Engine
+from agentctl.tools.docker.engine import DockerEngine
 
 if TYPE_CHECKING:
     from agentctl.core.text import Redactor
@@ -20,7 +20,7 @@ MOST_BYTES = 64 * 1024
 MOST_KEPT_BYTES = 16 * 1024 * 1024
 
 
-class Bench(NamedTuple):
+class ToolContext(NamedTuple):
     """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
 
     ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
@@ -29,7 +29,7 @@ class Bench(NamedTuple):
     """
 
     workspace: Path
-    engine: Engine
+    engine: DockerEngine
     now: Callable[[], datetime]
     sandbox: Sandbox | None = None
     private: tuple[Path, ...] = ()

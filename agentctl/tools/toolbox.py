@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.text import did_you_mean
-from agentctl.tools.docker.engine import Engine
-from agentctl.tools.tool import Bench
+from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.tool import ToolContext
 
 if TYPE_CHECKING:
     from agentctl.core.text import Redactor
@@ -56,9 +56,9 @@ TOOLS: Mapping[str, str] = {
 class LazyToolbox:
     """The tools of one run; a tool's module is imported when the tool is first asked for."""
 
-    def __init__(self, names: Sequence[str], bench: Bench) -> None:
+    def __init__(self, names: Sequence[str], context: ToolContext) -> None:
         self._names = tuple(dict.fromkeys(names))
-        self._bench = bench
+        self._context = context
         self._made: dict[str, Tool] = {}
 
     @property
@@ -76,12 +76,12 @@ class LazyToolbox:
             raise ToolError(f'there is no tool "{name}" here', hint=_near(name, self._names))
         if name not in self._made:
             module, _, attribute = TOOLS[name].partition(":")
-            self._made[name] = getattr(import_module(module), attribute).at(self._bench)
+            self._made[name] = getattr(import_module(module), attribute).at(self._context)
         return self._made[name]
 
     async def aclose(self) -> None:
         """Close the engine's client, if one was opened."""
-        await self._bench.engine.aclose()
+        await self._context.engine.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,11 +120,11 @@ def toolbox(
     for name in names or ():
         if name not in TOOLS:
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
-    engine = Engine(docker_host, named_by=docker_host_from)
-    bench = Bench(
+    engine = DockerEngine(docker_host, named_by=docker_host_from)
+    context = ToolContext(
         workspace.absolute(), engine, now, sandbox, tuple(private), kept, tuple(restricting), denied, redactor
     )
-    return LazyToolbox(tuple(TOOLS) if names is None else names, bench)
+    return LazyToolbox(tuple(TOOLS) if names is None else names, context)
 
 
 def arguments_of(name: str) -> tuple[str, ...]:

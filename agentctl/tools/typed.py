@@ -20,9 +20,9 @@ from agentctl.protocols import Reply
 from agentctl.tools.tool import MOST_BYTES
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import Obeyed
+    from agentctl.core.autorun import AutorunFile
     from agentctl.protocols import Effect
-    from agentctl.tools.tool import Bench
+    from agentctl.tools.tool import ToolContext
 
 
 class Arguments(BaseModel):
@@ -34,12 +34,12 @@ class Arguments(BaseModel):
 A = TypeVar("A", bound=Arguments)
 
 
-class TargetOf(NamedTuple):
+class TargetLookup(NamedTuple):
     """The argument that names what a tool's calls are about, and what looks up all names of it."""
 
     argument: str
     kind: Kind
-    look: Callable[[Bench, Any], Awaitable[Target]]
+    look: Callable[[ToolContext, Any], Awaitable[Target]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +54,16 @@ class TypedTool(Generic[A]):
     name: str
     description: str
     arguments: type[A]
-    act: Callable[[Bench, A], Awaitable[str]]
-    effect: Effect | Callable[[Bench], Effect]
-    contained: bool | Callable[[Bench], bool] = False
-    resolve: Callable[[Bench, A], Awaitable[A]] | None = None
-    obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None
-    target: TargetOf | None = None
+    act: Callable[[ToolContext, A], Awaitable[str]]
+    effect: Effect | Callable[[ToolContext], Effect]
+    contained: bool | Callable[[ToolContext], bool] = False
+    resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None
+    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None
+    target: TargetLookup | None = None
 
-    def at(self, bench: Bench) -> BoundTool[A]:
-        """Return the tool that acts with what lies on ``bench``."""
-        return BoundTool(self, bench)
+    def at(self, context: ToolContext) -> BoundTool[A]:
+        """Return the tool that acts with what lies on ``context``."""
+        return BoundTool(self, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class BoundTool(Generic[A]):
     """A tool at its bench: the ``Tool`` of the protocols."""
 
     tool: TypedTool[A]
-    bench: Bench
+    context: ToolContext
 
     @property
     def spec(self) -> ToolSpec:
@@ -82,13 +82,13 @@ class BoundTool(Generic[A]):
     def effect(self) -> Effect:
         """What kind of mark a call leaves."""
         effect = self.tool.effect
-        return effect(self.bench) if callable(effect) else effect
+        return effect(self.context) if callable(effect) else effect
 
     @property
     def contained(self) -> bool:
         """Whether its changes stay inside the workspace or a sandbox."""
         contained = self.tool.contained
-        return contained(self.bench) if callable(contained) else contained
+        return contained(self.context) if callable(contained) else contained
 
     async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """Return the arguments as they will be acted on; those that were not given stay out.
@@ -100,9 +100,9 @@ class BoundTool(Generic[A]):
             checked = check(self.tool.name, self.tool.arguments, arguments)
             if self.tool.resolve is None:
                 return arguments
-            return (await self.tool.resolve(self.bench, checked)).model_dump(mode="json", exclude_unset=True)
+            return (await self.tool.resolve(self.context, checked)).model_dump(mode="json", exclude_unset=True)
 
-    async def obeyed(self, arguments: Mapping[str, object]) -> Obeyed | None:
+    async def obeyed(self, arguments: Mapping[str, object]) -> AutorunFile | None:
         """Return who obeys the file that a prepared call writes, or None.
 
         Raises:
@@ -111,7 +111,7 @@ class BoundTool(Generic[A]):
         if self.tool.obeyed is None:
             return None
         async with self._in_safe_words():
-            return await self.tool.obeyed(self.bench, check(self.tool.name, self.tool.arguments, arguments))
+            return await self.tool.obeyed(self.context, check(self.tool.name, self.tool.arguments, arguments))
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
         """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given.
@@ -126,7 +126,7 @@ class BoundTool(Generic[A]):
         target = self.tool.target
         if target is None or not isinstance(given := found.get(target.argument), str):
             return Subject(found)
-        roots = (str(self.bench.workspace),) if target.kind == "path" else ()
+        roots = (str(self.context.workspace),) if target.kind == "path" else ()
         return Subject(found, {target.argument: Target(target.kind, (given,), roots=roots)})
 
     async def look_up(self, subject: Subject) -> Subject:
@@ -140,25 +140,25 @@ class BoundTool(Generic[A]):
             return subject
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, subject.arguments)
-            found = await target.look(self.bench, checked)
+            found = await target.look(self.context, checked)
         known = subject.targets[target.argument]
         return subject._replace(targets={target.argument: found._replace(names=(*known.names, *found.names))})
 
     async def __call__(self, arguments: Mapping[str, object]) -> str:
-        """Check the arguments, act, and return safe text of at most ``bench.most_bytes`` bytes.
+        """Check the arguments, act, and return safe text of at most ``context.most_bytes`` bytes.
 
         Raises:
             ToolError: wrong arguments or a failure, in safe words.
         """
         async with self._in_safe_words():
             checked = check(self.tool.name, self.tool.arguments, arguments)
-            said = await self.tool.act(self.bench, checked)
+            said = await self.tool.act(self.context, checked)
             notices = said.notices if isinstance(said, Reply) else ()
             if len(said) > MOST_BYTES:
                 text = await anyio.to_thread.run_sync(safe_text, said)
             else:
                 text = safe_text(said)
-            text = capped(text, self.bench.most_bytes)
+            text = cut_middle(text, self.context.most_bytes)
             if notices:
                 return Reply.of(text, notices)  # whatever became of the text
             return said if text == said else text  # an excerpt stays one where nothing had to be changed
@@ -175,18 +175,18 @@ class BoundTool(Generic[A]):
             raise ToolError(f"{self.tool.name}: {safe_text((error.strerror or str(error)).lower())}") from error
 
 
-def typed(
+def define_tool(
     arguments: type[A],
     *,
-    effect: Effect | Callable[[Bench], Effect] = "read",
-    contained: bool | Callable[[Bench], bool] = False,
-    resolve: Callable[[Bench, A], Awaitable[A]] | None = None,
-    obeyed: Callable[[Bench, A], Awaitable[Obeyed | None]] | None = None,
-    target: TargetOf | None = None,
-) -> Callable[[Callable[[Bench, A], Awaitable[str]]], TypedTool[A]]:
+    effect: Effect | Callable[[ToolContext], Effect] = "read",
+    contained: bool | Callable[[ToolContext], bool] = False,
+    resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None,
+    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
+    target: TargetLookup | None = None,
+) -> Callable[[Callable[[ToolContext, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
-    def make(act: Callable[[Bench, A], Awaitable[str]]) -> TypedTool[A]:
+    def make(act: Callable[[ToolContext, A], Awaitable[str]]) -> TypedTool[A]:
         said = cleandoc(act.__doc__ or "")
         return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, obeyed, target)
 
@@ -252,7 +252,7 @@ def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**choices[0], **entry} if len(choices) == 1 else entry
 
 
-def capped(text: str, most: int = MOST_BYTES) -> str:
+def cut_middle(text: str, most: int = MOST_BYTES) -> str:
     """Return ``text``, its middle cut if it is longer than ``most`` bytes, with a line that says so."""
     data = text.encode(errors="backslashreplace")
     if len(data) <= most:

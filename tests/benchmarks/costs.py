@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.ledger.database import Store  # noqa: E402 - the tests are no package of the path
+from agentctl.ledger.database import Database  # noqa: E402 - the tests are no package of the path
 from tests.support.ledger.many_rows import EVEN, fill  # noqa: E402
 
 
@@ -42,7 +42,7 @@ def main(rounds: int, rows: int, folder: Path) -> None:
         print(f"made {rows:,} rows in {time.perf_counter() - began:.0f} s")
     empty.mkdir(exist_ok=True)
     if not (empty / "ledger.db").exists():
-        Store(empty / "ledger.db").close()
+        Database(empty / "ledger.db").close()
     asked = {"costs --last-hour": ["--last-hour"], "costs --today": ["--today"]}
     for name, words in asked.items():
         taken: dict[Path, list[float]] = {empty: [], full: []}

@@ -21,7 +21,7 @@ from agentctl.context.measure import PLAIN, ROUGH, Measure  # noqa: E402
 from agentctl.core.events import Event  # noqa: E402
 from agentctl.core.messages import Completion, Message, ToolCall, Usage  # noqa: E402
 from agentctl.core.pricing import ModelFacts  # noqa: E402
-from agentctl.providers.tokenizers import gauge_for, measure_for  # noqa: E402
+from agentctl.providers.tokenizers import counter_for, measure_for  # noqa: E402
 from agentctl.runner.conversation import Conversation  # noqa: E402 - the tests are no package of the path
 from agentctl.runner.plan import Plan  # noqa: E402
 from tests.support.counting import TEXTS, TOOLS, turns  # noqa: E402
@@ -37,7 +37,7 @@ async def unheard(event: Event) -> None:
 
 async def each_turn(limit: int) -> list[float]:
     """Return the seconds that each of 200 turns spends on counting, fitting and learning."""
-    plan, gauge = Plan(max_context_tokens=limit), gauge_for("openai", "gpt-4o")
+    plan, gauge = Plan(max_context_tokens=limit), counter_for("openai", "gpt-4o")
     talk = Conversation(prune=partial(plan.fit, FACTS), emit=unheard, limit=limit, gauge=gauge)
     truth, kinds, taken = measure_for("openai", "gpt-4o"), list(TEXTS), []
     await talk.add(Message("system", "You look after containers."))

@@ -46,11 +46,11 @@ from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolS
 from agentctl.core.pricing import ModelFacts, charge_nano, to_nano, to_usd, worst_nano  # noqa: E402
 from agentctl.core.results import RunResult  # noqa: E402
 from agentctl.ledger import SqliteLedger  # noqa: E402
-from agentctl.protocols import Kit  # noqa: E402
+from agentctl.protocols import RunTools  # noqa: E402
 from agentctl.providers import vocabulary  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
 from agentctl.providers.scripted import ScriptedProvider  # noqa: E402
-from agentctl.providers.tokenizers import gauge_for, measure_for, published_vocabulary  # noqa: E402
+from agentctl.providers.tokenizers import counter_for, measure_for, published_vocabulary  # noqa: E402
 from agentctl.runner.agents import find_agent, load_agents  # noqa: E402 - the tests are no package of the path
 from agentctl.runner.orchestrator import Orchestrator  # noqa: E402
 from agentctl.runner.plan import Plan  # noqa: E402
@@ -278,8 +278,8 @@ async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, numb
     mind, diary = Mind(model, turns, measure_for(model.provider, model.name)), Diary()
     ledger = SqliteLedger(folder / f"{kind}-{number}.db")
 
-    async def equip(_: Sequence[str] | None, most: int) -> Kit:
-        return Kit(tools)
+    async def equip(_: Sequence[str] | None, most: int) -> RunTools:
+        return RunTools(tools)
 
     orchestrator = Orchestrator(
         plan=Plan(limits=CostLimit(max_cost_per_task=limit), agent="docker", retries=0),
@@ -290,7 +290,7 @@ async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, numb
         observers=(diary,),
         now=lambda: AT,
         new_id=lambda: "7f3a",
-        gauge=gauge_for(model.provider, model.name),
+        gauge=counter_for(model.provider, model.name),
         load_count=partial(load_count, published_vocabulary(model.name)),
         closing=(ledger.aclose,),
     )

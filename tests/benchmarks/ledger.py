@@ -33,14 +33,14 @@ from typing import TypeVar
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.budget.rules import Ask, Charge, Hold, Keep  # noqa: E402 - the tests are no package of the path
+from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold  # noqa: E402 - the tests are no package of the path
 from agentctl.core.errors import LimitName, Verdict  # noqa: E402
 from agentctl.core.limits import CostLimit  # noqa: E402
 from agentctl.core.messages import Usage  # noqa: E402
 from agentctl.ledger.check import check  # noqa: E402
-from agentctl.ledger.database import Store  # noqa: E402
+from agentctl.ledger.database import Database  # noqa: E402
 from agentctl.ledger.report import costs_window  # noqa: E402
-from agentctl.ledger.transactions import Book  # noqa: E402
+from agentctl.ledger.transactions import LedgerSession  # noqa: E402
 from tests.support.ledger.many_rows import BIG, fill  # noqa: E402
 from tests.support.ledger.spender import FACTS  # noqa: E402
 
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 def of_the_book(folder: Path) -> tuple[Step, ...]:
     """Return hold, sent and settled, each a transaction of the ledger."""
-    book = Book(Store(folder / "ledger.db", patience_s=120), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    book = LedgerSession(Database(folder / "ledger.db", patience_s=120), owner_id=os.urandom(8).hex(), pid=os.getpid())
     run = f"run-{os.getpid()}"
     free_hand = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
     book.open_run(run, free_hand, task="", agent="", labels={})
@@ -143,14 +143,14 @@ class Long:
         for number, other in enumerate(self.others):
             name = f"{os.getpid()}-{number}"
             other.open_run(name, CostLimit(), task="", agent="", labels={})
-            other.reserve(Ask(f"{name}-hold", name, FACTS, 100, 20, 100, A_LOT, keep=Keep(100, 20)))
+            other.reserve(Ask(f"{name}-hold", name, FACTS, 100, 20, 100, A_LOT, keep=AnswerReserve(100, 20)))
             other.void(f"{name}-hold", "refused")
         self.book = self._opened(path)
         self.taken: dict[str, list[float]] = {}
 
     @staticmethod
-    def _opened(path: Path) -> Book:
-        return Book(Store(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    def _opened(path: Path) -> LedgerSession:
+        return LedgerSession(Database(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
 
     def deeds(self) -> None:
         """Do each deed once, and note how long it took."""
@@ -183,7 +183,7 @@ def with_many_rows(rows: int, folder: Path) -> None:
     fill(old, rows, schema=1)
     _read("first schema", old)
     began = time.perf_counter()
-    Store(old).close()
+    Database(old).close()
     print(f"migration of {rows:,} rows: {time.perf_counter() - began:.1f} s")
     _read("migrated", old)
     ledgers = {}

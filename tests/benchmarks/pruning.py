@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from agentctl.context.manager import ContextManager  # noqa: E402
-from agentctl.context.message_cache import Known  # noqa: E402
+from agentctl.context.message_cache import MessageCache  # noqa: E402
 from agentctl.context.pruning import prune  # noqa: E402 - the tests are no package of the path
 from agentctl.core.messages import Message, ToolCall  # noqa: E402
 from agentctl.providers.chat_format import as_messages  # noqa: E402
@@ -40,7 +40,7 @@ def conversation(messages: int) -> Talk:
     return tuple(said)
 
 
-def fit(messages: Talk, max_tokens: int, known: Known | None = None) -> Talk:
+def fit(messages: Talk, max_tokens: int, known: MessageCache | None = None) -> Talk:
     """Cut as a run does."""
     return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, known=known)
 
@@ -56,9 +56,9 @@ def seconds(act: Callable[[Any], object], rounds: int, given: Callable[[], objec
     return median(taken)
 
 
-def grown(messages: Talk) -> Known:
+def grown(messages: Talk) -> MessageCache:
     """Return what is known after a turn of a run that has not come to its limit yet."""
-    known = Known()
+    known = MessageCache()
     fit(messages[:-2], 10**7, known)
     known.seen(messages[:-2])
     return known
@@ -78,7 +78,7 @@ def rows(rounds: int) -> dict[str, list[float]]:
         messages = conversation(length)
         talk: list[dict[str, object]] = as_messages(messages)
 
-        def known(said: Talk = messages) -> Known:
+        def known(said: Talk = messages) -> MessageCache:
             return grown(said)
 
         def manager(said: list[dict[str, object]] = talk) -> ContextManager:
@@ -87,10 +87,10 @@ def rows(rounds: int) -> dict[str, list[float]]:
         def cold(_: object, said: Talk = messages) -> object:
             return fit(said, ROOM)
 
-        def warm(known: Known, said: Talk = messages) -> object:
+        def warm(known: MessageCache, said: Talk = messages) -> object:
             return fit(said, ROOM, known)
 
-        def fits(known: Known, said: Talk = messages) -> object:
+        def fits(known: MessageCache, said: Talk = messages) -> object:
             return fit(said, 10**7, known)
 
         def dicts(manager: ContextManager, said: list[dict[str, object]] = talk) -> object:

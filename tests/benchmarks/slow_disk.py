@@ -21,8 +21,8 @@ from typing import Any
 from agentctl.budget.rules import Charge, Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.kernel import Syncs
 from tests.support.ledger.parts import ask
 
@@ -39,7 +39,7 @@ def work(path: Path, number: int, calls: int, sync_s: float) -> dict[str, Any]:
         took[deed].append(time.monotonic() - began)
         return found
 
-    book = timed("open", lambda: Book(Store(path), owner_id=os.urandom(8).hex(), pid=os.getpid()))
+    book = timed("open", lambda: LedgerSession(Database(path), owner_id=os.urandom(8).hex(), pid=os.getpid()))
     no_limit = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
     timed("begin", lambda: book.open_run(f"run-{number}", no_limit, task="", agent="", labels={}))
     lost = 0

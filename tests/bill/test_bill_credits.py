@@ -16,7 +16,7 @@ from agentctl.core.messages import Completion, Message, Usage
 from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FORMATS, KEY, PAID, Here, assert_accounted, reaching
 from tests.support.wire.plugin import OpenWire
@@ -113,11 +113,11 @@ class Counter:
     async def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    async def calls(self, **more: object) -> Calls:
+    async def calls(self, **more: object) -> ModelCalls:
         limits = CostLimit(max_cost_per_task=Decimal(50), max_cost_per_hour=None)
         await self.ledger.open_run("r", limits, task="t", agent="a", labels={})
         settings: dict[str, object] = {"retries": 0, **more}
-        return Calls(
+        return ModelCalls(
             provider=self.provider,
             ledger=self.ledger,
             run_id="r",

@@ -15,9 +15,9 @@ import pytest
 
 from agentctl.core.events import CallHeld, Event, ModelAnswered, Record, RunStarted
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.database import Store
+from agentctl.ledger.database import Database
 from agentctl.ledger.schema import MIGRATIONS
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
 from tests.support.command_line import Commands, Ended
@@ -54,7 +54,7 @@ def fill(disk: Path) -> None:
 
 def used(path: Path) -> None:
     """Write a ledger in which a tenth of a dollar is in doubt."""
-    book = Book(Store(path), owner_id="earlier", pid=os.getpid())
+    book = LedgerSession(Database(path), owner_id="earlier", pid=os.getpid())
     book.open_run("run", CostLimit(), task="", agent="", labels={})
     book.reserve(ask("a", tokens=100))
     book.mark_sent("a")

@@ -16,7 +16,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.remote import RemoteProvider
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.settings import PriceLine
 from tests.support.bill.audit import Audit
 from tests.support.bill.bodies import event
@@ -44,7 +44,9 @@ async def attempted(
     said = ""
     try:
         await ledger.open_run("r", limits, task="t", agent="a", labels={})
-        calls = Calls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, doubt=doubt, retries=0)
+        calls = ModelCalls(
+            provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, doubt=doubt, retries=0
+        )
         with suppress(ProviderError, Overrun):
             said = (await calls.ask((Message("user", "hello"),))).text
     finally:
@@ -249,7 +251,7 @@ async def test_the_grant_is_in_the_bytes_of_every_paid_request(tmp_path: Path, w
     ledger, limits = SqliteLedger(tmp_path / "ledger.db"), CostLimit(max_cost_per_task=Decimal(5))
     try:
         await ledger.open_run("r", limits, task="t", agent="a", labels={})
-        calls = Calls(
+        calls = ModelCalls(
             provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, retries=1, first_pause_s=0.001
         )
         for _ in range(2):

@@ -329,7 +329,7 @@ def test_an_estimate_in_a_child_is_judged_under_the_limits_of_its_parent(
 
 
 async def test_an_estimate_is_refused_where_the_first_call_would_be(user: Here, wire: OpenWire) -> None:
-    from agentctl.runner.assemble import foretell
+    from agentctl.runner.assemble import estimate_run
     from agentctl.settings import choose_provider, load_settings
 
     parent = Outer(user, dollars="0.001")
@@ -338,7 +338,7 @@ async def test_an_estimate_is_refused_where_the_first_call_would_be(user: Here, 
     loaded = load_settings(
         flags=NO_LIMITS, environ={**folders, **reached(server), **parent.environ}, cwd=user.folder, remember=False
     )
-    found = await foretell(loaded, choose_provider(loaded), INNER, labels={})
+    found = await estimate_run(loaded, choose_provider(loaded), INNER, labels={})
     assert found.breaker is not None
     assert (found.breaker.limit, found.breaker.run_id) == ("max_cost_per_task", "outer")
     assert found.refusal is not None

@@ -25,8 +25,8 @@ from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.remote import RemoteProvider
-from agentctl.providers.tables import TABLE
-from agentctl.runner.model_calls import Calls
+from agentctl.providers.tables import TABLE_FILE
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.settings import PriceLine
 from agentctl.settings.prices import price_lines
 from tests.support.bill.flood import FloodServer, chunked
@@ -312,7 +312,7 @@ async def charged(
         ledger, limits = SqliteLedger(folder / "ledger.db"), CostLimit(max_cost_per_task=Decimal(100))
         try:
             await ledger.open_run("r", limits, task="t", agent="a", labels={})
-            calls = Calls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, retries=0)
+            calls = ModelCalls(provider=remote, ledger=ledger, run_id="r", limits=limits, emit=nobody, retries=0)
             with suppress(Overrun, ProviderError):
                 await calls.ask((Message("user", "hello"),))
         finally:
@@ -414,7 +414,7 @@ async def test_each_charge_keeps_its_unit_prices_with_the_version_and_the_hash_o
     found = find_spec("litellm")
     assert found is not None
     assert found.origin is not None
-    table = Path(found.origin).with_name(TABLE)
+    table = Path(found.origin).with_name(TABLE_FILE)
     (version,) = table.parent.parent.glob("litellm-*.dist-info")
     assert json.loads(row["prices"]) == {
         "input": "3",

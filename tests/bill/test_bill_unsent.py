@@ -26,12 +26,12 @@ from agentctl.core.messages import Completion, Delta, Message, Request
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import LLMProvider
-from agentctl.providers.http_gate import Attempt, Gate, Network, Pledge
-from agentctl.providers.priced import Priced
+from agentctl.providers.http_gate import Attempt, Gate, NetworkTransport, RequestTerms
+from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.providers.stream_readers import OpenAIReader
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from tests.bill.ear import (
     Ear,
     Talk,
@@ -70,7 +70,7 @@ class Desk(NamedTuple):
     """A run on a ledger of its own; ``events`` is what its journal would hold."""
 
     folder: Path
-    calls: Calls
+    calls: ModelCalls
     events: list[Event]
 
     @property
@@ -96,7 +96,7 @@ async def desk(folder: Path, provider: LLMProvider, **more: Any) -> AsyncIterato
     try:
         await ledger.open_run("r", limits, task="t", agent="a", labels={})
         settings = {"retries": 0, "silence_s": 30.0, **more}
-        calls = Calls(provider=provider, ledger=ledger, run_id="r", limits=limits, emit=emit, **settings)
+        calls = ModelCalls(provider=provider, ledger=ledger, run_id="r", limits=limits, emit=emit, **settings)
         yield Desk(folder, calls, events)
     finally:
         if isinstance(provider, RemoteProvider):
@@ -221,7 +221,7 @@ async def test_a_call_that_ends_while_a_name_is_looked_up_is_void(
 async def test_a_price_of_ones_own_does_not_hide_that_nothing_left(tmp_path: Path) -> None:
     with Ear(accepts=False) as ear:
         provider = remote(ear.url)
-        async with desk(tmp_path, Priced(provider, Price(Decimal(10), Decimal(30)))) as found:
+        async with desk(tmp_path, FixedPriceProvider(provider, Price(Decimal(10), Decimal(30)))) as found:
             await ended(found, "cancelled")
         await provider.aclose()
     assert (found.row.phase, found.reasons) == ("void", ["not sent: interrupted"])
@@ -372,7 +372,7 @@ async def test_a_provider_that_says_something_else_may_have_sent_it(tmp_path: Pa
 
 @pytest.fixture
 def attempt() -> Attempt:
-    return Attempt(Pledge(50, 5000, "", asks_for_usage=False), OpenAIReader())
+    return Attempt(RequestTerms(50, 5000, "", asks_for_usage=False), OpenAIReader())
 
 
 BODY = {"model": "m", "messages": [], "max_tokens": 50}
@@ -420,7 +420,7 @@ async def test_what_was_withdrawn_does_not_leave_later(
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     refused: list[Exception] = []
-    async with Network() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
+    async with NetworkTransport() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
 
         async def post() -> None:
             try:
@@ -444,7 +444,7 @@ async def test_what_was_withdrawn_before_it_came_to_the_network_does_not_leave(
 ) -> None:
     server = wire(Answer("never"))
     assert attempt.withdraw() == "unsent"
-    async with Network() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
+    async with NetworkTransport() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
         with pytest.raises(httpx.ConnectError):
             await client.post(f"{server.openai_url}/chat/completions", json=BODY)
     assert (attempt.sent, server.books.connections) == (False, 0)
@@ -612,9 +612,9 @@ async def test_the_body_of_a_refusal_is_not_waited_for_without_end() -> None:
         sock.sendall(b"HTTP/1.1 401 No\r\ncontent-length: 100\r\n\r\n{")
         ear.take_rest(sock)
 
-    attempt = Attempt(Pledge(50, 5000, "", asks_for_usage=False), OpenAIReader(), error_s=0.2)
+    attempt = Attempt(RequestTerms(50, 5000, "", asks_for_usage=False), OpenAIReader(), error_s=0.2)
     with Ear(talk) as ear:
-        async with Network() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
+        async with NetworkTransport() as network, httpx.AsyncClient(transport=Gate(network, attempt)) as client:
             with anyio.fail_after(30), pytest.raises(TimeoutError):
                 await client.post(f"{ear.url}/v1/chat/completions", json=BODY)
     assert (attempt.status, attempt.body, attempt.ended, attempt.withdraw()) == (401, b"{", False, "refused")

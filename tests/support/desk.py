@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.errors import UsageError
-from agentctl.settings import Checked, Loaded, check_settings, load_settings
+from agentctl.settings import Loaded, SettingsCheck, check_settings, load_settings
 
 
 class Desk:
@@ -60,7 +60,9 @@ class Desk:
             remember=remember,
         )
 
-    def check(self, environ: Mapping[str, str] | None = None, *, flags: Mapping[str, object] | None = None) -> Checked:
+    def check(
+        self, environ: Mapping[str, str] | None = None, *, flags: Mapping[str, object] | None = None
+    ) -> SettingsCheck:
         return check_settings(flags=flags or {}, environ={**self.environ, **(environ or {})}, cwd=self.cwd)
 
     def refusal(

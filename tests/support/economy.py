@@ -13,7 +13,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.results import RunResult
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import Kit, LLMProvider
+from agentctl.protocols import LLMProvider, RunTools
 from agentctl.providers.remote import RemoteProvider
 from agentctl.runner.agents import load_agents
 from agentctl.runner.orchestrator import Orchestrator
@@ -80,8 +80,8 @@ async def run_of(
     """Run a task with the real loop; return how it went and all that was told of it."""
     diary = Diary()
 
-    async def equip(names: Sequence[str] | None, most: int) -> Kit:
-        return Kit(box)
+    async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+        return RunTools(box)
 
     usual = {"agent": "system", "limits": NO_DOLLARS, "loop": LoopLimits(max_turns=60), "retries": 0}
     orchestrator = Orchestrator(

@@ -11,17 +11,17 @@ import pytest
 
 from agentctl.context.measure import PLAIN, Measure
 from agentctl.core.limits import CostLimit
-from agentctl.journal.artifacts import Annex
+from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import Tool
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.loop import Loop, Outcome
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.loop import Loop, LoopOutcome
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.tool_calls import Dispatch
+from agentctl.runner.tool_calls import ToolDispatcher
 from agentctl.tools.toolbox import toolbox
 from tests.support.loop import Box, Deed, Diary
 
@@ -55,25 +55,27 @@ class House:
         script: Iterable[Step],
         *deeds: Deed | Tool,
         reads: bool = True,
-        annex: Annex | None = None,
+        annex: ArtifactFolder | None = None,
         permissions: Permissions | None = None,
         **plan: object,
-    ) -> tuple[Outcome, ScriptedProvider]:
+    ) -> tuple[LoopOutcome, ScriptedProvider]:
         provider = ScriptedProvider(script)
         settled = Plan(**plan)  # type: ignore[arg-type]
         emit = self.diary.emit
         await self.ledger.open_run("r1", CostLimit(), task="t", agent="a", labels={})
         box = toolbox(workspace=self.work, now=lambda: datetime.now(UTC), kept=self.kept)
         loop = Loop(
-            calls=Calls(provider=provider, ledger=self.ledger, run_id="r1", limits=CostLimit(), emit=emit, retries=0),
-            dispatch=Dispatch(
+            calls=ModelCalls(
+                provider=provider, ledger=self.ledger, run_id="r1", limits=CostLimit(), emit=emit, retries=0
+            ),
+            dispatch=ToolDispatcher(
                 toolbox=Equipped(box.get("read_file") if reads else None, *deeds),
                 admission=Admission(permissions=permissions or Permissions(), emit=emit, approve="all"),
                 emit=emit,
                 limits=settled.loop,
                 shares=settled.result_shares(provider.facts),
                 measure=self._measured,
-                keeper=annex or Annex(self.kept),
+                keeper=annex or ArtifactFolder(self.kept),
             ),
             conversation=Conversation(prune=partial(settled.fit, provider.facts), emit=emit),
             emit=emit,

@@ -18,18 +18,18 @@ from agentctl.cli.options import (
     Since,
     Timezone,
     Until,
-    chosen,
     groups_of,
     labels_of,
+    output_form,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from agentctl.cli.costs.document import Gate, Standing
-    from agentctl.cli.costs.output import View
-    from agentctl.ledger.grouping import Sums
+    from agentctl.cli.costs.document import LimitStatus, SpendGate
+    from agentctl.cli.costs.output import CostView
+    from agentctl.ledger.grouping import CostSums
     from agentctl.ledger.report import CostReport
     from agentctl.settings import Settings
 
@@ -86,17 +86,17 @@ def costs(
     """
     from datetime import UTC, datetime
 
-    from agentctl.cli.costs.output import View, show
-    from agentctl.cli.costs.time_window import Asked, window
+    from agentctl.cli.costs.output import CostView, show
+    from agentctl.cli.costs.time_window import WindowRequest, window
     from agentctl.core.limits import WINDOWS
     from agentctl.ledger.report import CostQuery, costs_report
     from agentctl.ledger.zone import zone
     from agentctl.settings import load_settings
 
-    form = chosen(output, json=json) or "table"
+    form = output_form(output, json=json) or "table"
     above = None if fail_above is None else _dollars(fail_above)
     place = zone(timezone)
-    asked = Asked(last_hour, today, this_month, since, until, whole=run is not None)
+    asked = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     groups = groups_of(by)
     window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
@@ -108,18 +108,18 @@ def costs(
     again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
-    def look(now: datetime) -> View:
+    def look(now: datetime) -> CostView:
         wanted = window(asked, now=now, zone=place)
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_path, query)
         gate = None if above is None else _gate(report.total, above, again)
-        return View(report, query, wanted.title, wanted.notes, _standings(settings, report), gate)
+        return CostView(report, query, wanted.title, wanted.notes, _limit_statuses(settings, report), gate)
 
     if watch:
-        from agentctl.cli.costs.cost_watch import watched
+        from agentctl.cli.costs.cost_watch import watch_costs
 
-        code = watched(look, form)
+        code = watch_costs(look, form)
     else:
         code = show(look(datetime.now(UTC)), form, sys.stdout)
     if code:
@@ -163,41 +163,41 @@ def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], time
     return shlex.join(["agentctl", "costs", *given, "--by", "model"])
 
 
-def _gate(total: Sums, above: int, again: str) -> Gate:
+def _gate(total: CostSums, above: int, again: str) -> SpendGate:
     """Judge what counts as spent, charged and in doubt; an unknown price fails, whatever is known beside it."""
-    from agentctl.cli.costs.document import Gate
+    from agentctl.cli.costs.document import SpendGate
     from agentctl.cli.ui.format import ceiling, money, plural
 
     counted = total.counted_nano
     doubt = f" (of it {money(total.in_doubt_nano)} in doubt)" if total.in_doubt_nano else ""
     if counted > above:
         message = f"{ceiling(counted)}{doubt} is above --fail-above {ceiling(above)}"
-        return Gate(above, counted, message, f"see what it was: {again}")
+        return SpendGate(above, counted, message, f"see what it was: {again}")
     if total.unknown_calls:
         calls = plural(total.unknown_calls, "call")
         message = (
             f"{ceiling(counted)}{doubt} is known, but not the price of {calls}:"
             f" nobody can say that it is not above --fail-above {ceiling(above)}"
         )
-        return Gate(above, counted, message, f"see whose: {again}")
-    return Gate(above, counted)
+        return SpendGate(above, counted, message, f"see whose: {again}")
+    return SpendGate(above, counted)
 
 
-def _standings(settings: Settings, report: CostReport) -> tuple[Standing, ...]:
+def _limit_statuses(settings: Settings, report: CostReport) -> tuple[LimitStatus, ...]:
     """Return each limit, and what counts against it now; those of the run that was asked for at last."""
-    from agentctl.cli.costs.document import Standing
+    from agentctl.cli.costs.document import LimitStatus
 
     windows = {"max_cost_per_hour": report.hour, **report.further}
     everyone: Sequence[tuple[str, str, Decimal | None, int]] = [
         (name.rpartition("_")[2], name, getattr(settings, name), used.total) for name, used in windows.items()
     ]
     found = [
-        Standing(scope, name, "nano_usd", None if limit is None else _nano(limit), used)
+        LimitStatus(scope, name, "nano_usd", None if limit is None else _nano(limit), used)
         for scope, name, limit, used in everyone
     ]
     run = report.run
     if run is not None:
         scope = f"run {run.run_id}"
-        found.append(Standing(scope, "max_cost_per_task", "nano_usd", run.limit_nano, run.nano.total))
-        found.append(Standing(scope, "max_tokens_per_task", "tokens", run.limit_tokens, run.tokens.total))
+        found.append(LimitStatus(scope, "max_cost_per_task", "nano_usd", run.limit_nano, run.nano.total))
+        found.append(LimitStatus(scope, "max_tokens_per_task", "tokens", run.limit_tokens, run.tokens.total))
     return tuple(found)

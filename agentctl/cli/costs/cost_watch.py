@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
-from agentctl.cli.costs.output import View, note, rendered, told
+from agentctl.cli.costs.output import CostView, note, render, report_gate
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import UsageError
 
@@ -21,7 +21,7 @@ _BOTTOM = 6  # rows that stay when the table is higher than the screen
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-def watched(look: Callable[[datetime], View], form: str) -> int:
+def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
     """Show views until Ctrl-C (130), until the gate closes (3), or until nobody reads any more (0).
 
     Raises:
@@ -44,7 +44,7 @@ def watched(look: Callable[[datetime], View], form: str) -> int:
         return ExitStatus.interrupted.value
 
 
-def _lines(look: Callable[[datetime], View]) -> int:
+def _lines(look: Callable[[datetime], CostView]) -> int:
     before = None
     while True:
         began = time.monotonic()
@@ -53,15 +53,15 @@ def _lines(look: Callable[[datetime], View]) -> int:
             note(view)
         if before != view.report.timeless:
             before = view.report.timeless
-            sys.stdout.write(rendered(view, "json", sys.stdout, line=True))
+            sys.stdout.write(render(view, "json", sys.stdout, line=True))
             sys.stdout.flush()
         if view.code:
-            return told(view)
+            return report_gate(view)
         if not _waited(sys.stdout, time.monotonic() - began):
             return ExitStatus.done.value
 
 
-def _screens(look: Callable[[datetime], View], form: str) -> int:
+def _screens(look: Callable[[datetime], CostView], form: str) -> int:
     before = None
     drawn = 0
     while True:
@@ -74,14 +74,14 @@ def _screens(look: Callable[[datetime], View], form: str) -> int:
             again = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
             again = _CLEAR if before is not None and before[1] != size else again  # what was wrapped stands anywhere
             before = (view.report.timeless, size)
-            shown = rendered(view, form, sys.stdout)
+            shown = render(view, form, sys.stdout)
             mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C ends"
             lines = _fitting([*shown.splitlines(), mark], size)
             drawn = len(lines)
             sys.stdout.write(again + "\n".join(lines) + "\n")
             sys.stdout.flush()
         if view.code:
-            return told(view)
+            return report_gate(view)
         if not _waited(sys.stdout, time.monotonic() - began):
             return ExitStatus.done.value
 

@@ -9,7 +9,7 @@ from agentctl.cli.documents import Document, moment, usd
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.core.errors import Unit
 from agentctl.core.version import __version__
-from agentctl.ledger.grouping import LABEL, CostRow, Sums
+from agentctl.ledger.grouping import LABEL, CostRow, CostSums
 from agentctl.ledger.report import CostQuery, CostReport
 
 R = TypeVar("R", bound=CostRow)
@@ -29,7 +29,7 @@ _FIELDS = {
 }
 
 
-class Standing(NamedTuple):
+class LimitStatus(NamedTuple):
     """How a limit stands now, in its own unit; ``ceiling`` None: there is none. ``scope`` is what it is about."""
 
     scope: str
@@ -44,7 +44,7 @@ class Standing(NamedTuple):
         return None if self.ceiling is None else max(0, self.ceiling - self.used)
 
 
-class Gate(NamedTuple):
+class SpendGate(NamedTuple):
     """``--fail-above``: nano-dollars, and why it was not passed."""
 
     above_nano: int
@@ -58,11 +58,13 @@ class Gate(NamedTuple):
         return not self.message
 
 
-def document(report: CostReport, query: CostQuery, *, standings: tuple[Standing, ...], gate: Gate | None) -> Document:
+def document(
+    report: CostReport, query: CostQuery, *, statuses: tuple[LimitStatus, ...], gate: SpendGate | None
+) -> Document:
     """Return the whole report."""
     failed = gate is not None and not gate.passed
     status = ExitStatus.budget if failed else ExitStatus.done
-    limits = {each.name: _limit(each) for each in standings}
+    limits = {each.name: _limit(each) for each in statuses}
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -85,20 +87,20 @@ def document(report: CostReport, query: CostQuery, *, standings: tuple[Standing,
     }
 
 
-def _limit(standing: Standing) -> Document:
+def _limit(standing: LimitStatus) -> Document:
     amounts = {"limit": standing.ceiling, "used": standing.used, "left": standing.left}
     return {name: usd(value) if standing.unit == "nano_usd" else value for name, value in amounts.items()}
 
 
-def _gate(gate: Gate) -> Document:
+def _gate(gate: SpendGate) -> Document:
     return {"usd": usd(gate.above_nano), "counted_usd": usd(gate.counted_nano), "passed": gate.passed}
 
 
-def _figures(sums: Sums) -> Document:
+def _figures(sums: CostSums) -> Document:
     return {name: getattr(sums, name) for name in FIGURES}
 
 
-def _cost(sums: Sums) -> Document:
+def _cost(sums: CostSums) -> Document:
     return {
         "usd": usd(sums.cost_nano),
         "nano_usd": sums.cost_nano,

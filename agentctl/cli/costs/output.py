@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple, TextIO
 
-from agentctl.cli.costs.document import Gate, Standing
+from agentctl.cli.costs.document import LimitStatus, SpendGate
 from agentctl.cli.exit_codes import ExitStatus
 from agentctl.ledger.report import CostQuery, CostReport
 
 
-class View(NamedTuple):
+class CostView(NamedTuple):
     """What was found in a window, and how it was asked for; ``notes`` say how words were taken."""
 
     report: CostReport
     query: CostQuery
     title: str
     notes: tuple[str, ...]
-    standings: tuple[Standing, ...]
-    gate: Gate | None
+    statuses: tuple[LimitStatus, ...]
+    gate: SpendGate | None
 
     @property
     def code(self) -> int:
@@ -25,15 +25,15 @@ class View(NamedTuple):
         return ExitStatus.done.value if self.gate is None or self.gate.passed else ExitStatus.budget.value
 
 
-def show(view: View, form: str, out: TextIO) -> int:
+def show(view: CostView, form: str, out: TextIO) -> int:
     """Print the view once; return the exit code."""
     note(view)
-    out.write(rendered(view, form, out))
+    out.write(render(view, form, out))
     out.flush()
-    return told(view)
+    return report_gate(view)
 
 
-def note(view: View) -> None:
+def note(view: CostView) -> None:
     """Say on stderr how a time was taken that could have been another."""
     from agentctl.cli.error_output import say
 
@@ -41,7 +41,7 @@ def note(view: View) -> None:
         say(f"note: {text}")
 
 
-def told(view: View) -> int:
+def report_gate(view: CostView) -> int:
     """Say on stderr why the gate is closed, if it is; return the exit code."""
     if view.gate is not None and not view.gate.passed:
         from agentctl.cli.error_output import tell
@@ -50,7 +50,7 @@ def told(view: View) -> int:
     return view.code
 
 
-def rendered(view: View, form: str, out: TextIO, *, line: bool = False) -> str:
+def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str:
     """Return what goes to stdout, with its last newline; ``line`` puts JSON on one."""
     if form == "csv":
         from agentctl.cli.costs.document import as_csv
@@ -60,11 +60,11 @@ def rendered(view: View, form: str, out: TextIO, *, line: bool = False) -> str:
         from agentctl.cli.costs.document import document
         from agentctl.cli.documents import as_json
 
-        found = document(view.report, view.query, standings=view.standings, gate=view.gate)
+        found = document(view.report, view.query, statuses=view.statuses, gate=view.gate)
         return as_json(found, line=line) + "\n"
     from agentctl.cli.costs.table import text
     from agentctl.cli.ui.bars import has_blocks
     from agentctl.cli.ui.terminal import columns_of
 
     width, blocks = columns_of(out), has_blocks(out.encoding)
-    return text(view.report, view.query, view.title, view.standings, width=width, blocks=blocks) + "\n"
+    return text(view.report, view.query, view.title, view.statuses, width=width, blocks=blocks) + "\n"

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN
 
-from agentctl.cli.costs.document import Standing
+from agentctl.cli.costs.document import LimitStatus
 from agentctl.cli.ui.bars import bar, sparkline
 from agentctl.cli.ui.format import amount, columns, money, plural
 from agentctl.cli.ui.format import limit as shown_limit
 from agentctl.core.text import safe_text
-from agentctl.ledger.grouping import LABEL, CostRow, Slot, Sums
+from agentctl.ledger.grouping import LABEL, CostRow, CostSums, Slot
 from agentctl.ledger.report import CostQuery, CostReport
-from agentctl.ledger.zone import Zone
+from agentctl.ledger.zone import TimeZone
 
 _WIDEST_BAR, _NARROWEST_BAR = 20, 4
 _MOST_CELLS = 48
@@ -27,7 +27,7 @@ def text(
     report: CostReport,
     query: CostQuery,
     title: str,
-    standings: Sequence[Standing],
+    statuses: Sequence[LimitStatus],
     *,
     width: int | None,
     blocks: bool,
@@ -36,7 +36,7 @@ def text(
     parts = [_table(report, query, width=width, blocks=blocks), ""] if report.rows else []
     parts += _over_time(report, query.zone, width=width, blocks=blocks)
     parts.append(_total(report, title, between=" · " if blocks else ", "))
-    parts += [_standing(each) for each in standings]
+    parts += [_limit_line(each) for each in statuses]
     return "\n".join(parts)
 
 
@@ -45,8 +45,8 @@ def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: b
 
     Where the terminal is too narrow the bars go first, then what also stands elsewhere, or in the other forms.
     """
-    rows: list[tuple[list[str], Sums, str]]
-    rows = [(names_in(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
+    rows: list[tuple[list[str], CostSums, str]]
+    rows = [(group_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
     names, empty = heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
@@ -66,13 +66,13 @@ def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: b
     return columns([*header, ""], [[*line, each] for line, each in zip(lines, bars, strict=True)], right=right)
 
 
-def _empty(total: Sums) -> set[str]:
+def _empty(total: CostSums) -> set[str]:
     amounts = {"cached": total.cached_input_tokens, "no price": total.unknown_calls}
     amounts |= {"in doubt": total.in_doubt_nano, "held": total.held_nano}
     return {head for head, amount in amounts.items() if not amount}
 
 
-def _last_call(row: CostRow, zone: Zone) -> str:
+def _last_call(row: CostRow, zone: TimeZone) -> str:
     return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
 
 
@@ -83,7 +83,7 @@ def heads(by: tuple[str, ...]) -> list[str]:
     return [safe_text(head.removeprefix(LABEL)) for head in heads]
 
 
-def names_in(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
+def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
     heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
     if "model" in heads:
         heads.pop("provider", None)
@@ -97,7 +97,7 @@ def names_in(row: CostRow, by: tuple[str, ...], zone: Zone) -> list[str]:
     return ["-" if value is None else " ".join(safe_text(value).split()) for value in found]
 
 
-def _hour(at: datetime | None, zone: Zone) -> str | None:
+def _hour(at: datetime | None, zone: TimeZone) -> str | None:
     """Return the hour on a local clock, with its offset where it comes twice."""
     if at is None:
         return None
@@ -105,13 +105,13 @@ def _hour(at: datetime | None, zone: Zone) -> str | None:
     return f"{local:%Y-%m-%d %H:%M}" + (f" {zone.offset(at)}" if zone.doubt(local) == "doubled" else "")
 
 
-def _cost(sums: Sums) -> str:
+def _cost(sums: CostSums) -> str:
     if not sums.unknown_calls:
         return money(sums.known_nano)
     return f"{money(sums.known_nano)} + ?" if sums.known_nano else "unknown"
 
 
-_FIGURES: dict[str, Callable[[Sums], str]] = {
+_FIGURES: dict[str, Callable[[CostSums], str]] = {
     "calls": lambda sums: f"{sums.calls:,}",
     "tokens in": lambda sums: f"{sums.input_tokens:,}",
     "cached": lambda sums: f"{sums.cached_input_tokens:,}",
@@ -142,7 +142,7 @@ def _total(report: CostReport, title: str, *, between: str) -> str:
     return said
 
 
-def _standing(standing: Standing) -> str:
+def _limit_line(standing: LimitStatus) -> str:
     used = f"{standing.scope}: {amount(standing.used, standing.unit)}"
     if standing.unit == "tokens":
         used += " tokens"
@@ -152,7 +152,7 @@ def _standing(standing: Standing) -> str:
     return f"{used} used, {left} left of {shown_limit(standing.ceiling, standing.unit)} ({standing.name})"
 
 
-def _over_time(report: CostReport, zone: Zone, *, width: int | None, blocks: bool) -> Iterator[str]:
+def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks: bool) -> Iterator[str]:
     """Yield a line with a cell for each few minutes, hour or so many days of the window, and an empty one."""
     if report.total.counted_nano == 0:
         return
@@ -170,7 +170,7 @@ def _over_time(report: CostReport, zone: Zone, *, width: int | None, blocks: boo
     yield ""
 
 
-def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: Zone) -> tuple[str, list[Slot]]:
+def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: TimeZone) -> tuple[str, list[Slot]]:
     """Return the unit of time that gives a fair number of cells, and the cells."""
     span = until - since
     if span <= _MINUTES * 30:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
-from agentctl.ledger.zone import Zone
+from agentctl.ledger.zone import TimeZone
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 _ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T14:00 (with Z or +02:00, too)"
 
 
-class Asked(NamedTuple):
+class WindowRequest(NamedTuple):
     """The flags, as they were given."""
 
     last_hour: bool = False
@@ -33,7 +33,7 @@ class Asked(NamedTuple):
         return [flag for flag, wished in named.items() if wished] + given
 
 
-class Window(NamedTuple):
+class TimeWindow(NamedTuple):
     """Two moments (UTC); ``since`` None is the beginning, ``until`` None is now. ``notes`` say how words were taken."""
 
     since: datetime | None
@@ -48,7 +48,7 @@ class _Point(NamedTuple):
     note: str = ""
 
 
-def window(asked: Asked, *, now: datetime, zone: Zone) -> Window:
+def window(asked: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
     """Return the window that was asked for; without any wish it is today.
 
     Raises:
@@ -72,10 +72,10 @@ def window(asked: Asked, *, now: datetime, zone: Zone) -> Window:
     title = " ".join(shown) or "in all"
     named = "" if zone.rules is None or title in ("the last hour", "in all") else f" ({zone.name})"
     notes = tuple(point.note for point in (begin, end) if point is not None and point.note)
-    return Window(None if begin is None else begin.at, None if end is None else end.at, title + named, notes)
+    return TimeWindow(None if begin is None else begin.at, None if end is None else end.at, title + named, notes)
 
 
-def _begin(asked: Asked, now: datetime, zone: Zone) -> _Point | None:
+def _begin(asked: WindowRequest, now: datetime, zone: TimeZone) -> _Point | None:
     if asked.last_hour:
         return _Point(now - timedelta(hours=1), "the last hour")
     if asked.this_month:
@@ -87,7 +87,7 @@ def _begin(asked: Asked, now: datetime, zone: Zone) -> _Point | None:
     return _Point(zone.day_of(now), "today")
 
 
-def _point(asked: Asked, *, now: datetime, zone: Zone, ends: bool) -> _Point:
+def _point(asked: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool) -> _Point:
     """Return the moment of ``--since``, or if it ``ends`` the window of ``--until``: a day's beginning, or its end."""
     from agentctl.settings.parsers import duration
 
@@ -114,7 +114,7 @@ def _point(asked: Asked, *, now: datetime, zone: Zone, ends: bool) -> _Point:
         raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
 
 
-def _note(local: datetime, zone: Zone) -> str:
+def _note(local: datetime, zone: TimeZone) -> str:
     """Say how a time was taken that no clock shows, or that clocks show twice."""
     first = zone.moment(local)
     match zone.doubt(local):
@@ -128,5 +128,5 @@ def _note(local: datetime, zone: Zone) -> str:
             return ""
 
 
-def _clock(at: datetime, zone: Zone) -> str:
+def _clock(at: datetime, zone: TimeZone) -> str:
     return f"{zone.local(at):%Y-%m-%d %H:%M}"

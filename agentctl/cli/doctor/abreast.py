@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from agentctl.cli.doctor.findings import Finding, lack, warning
+from agentctl.cli.doctor.findings import Finding, missing, warning
 from agentctl.core.errors import AgentctlError
 
 #: On top of a question's own limit: what loading its libraries may take on a busy machine.
 GRACE_S = 3.0
 
 
-class Question(NamedTuple):
+class DoctorCheck(NamedTuple):
     """What is asked, what about, and how many seconds it may take; its own limits come first."""
 
     about: str
@@ -22,18 +22,18 @@ class Question(NamedTuple):
     patience_s: float
 
 
-def answers(questions: Sequence[Question]) -> tuple[Finding, ...]:
+def answers(questions: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
     """Ask all at once and return what was found, in the order of the questions.
 
     What hangs is left behind in its thread, which does not keep the process alive, and said. What fails is a finding.
     """
     found: list[Sequence[Finding] | None] = [None] * len(questions)
 
-    def answer(place: int, question: Question) -> None:
+    def answer(place: int, question: DoctorCheck) -> None:
         try:
             found[place] = question.ask()
         except AgentctlError as error:
-            found[place] = (lack(question.about, error.message, error.hint),)
+            found[place] = (missing(question.about, error.message, error.hint),)
         except Exception as error:  # noqa: BLE001 - one question's bug must not silence the others
             found[place] = (warning(question.about, f"could not be looked at: {type(error).__name__}: {error}"),)
 
@@ -53,5 +53,5 @@ def answers(questions: Sequence[Question]) -> tuple[Finding, ...]:
     )
 
 
-def _hung(question: Question) -> Finding:
+def _hung(question: DoctorCheck) -> Finding:
     return warning(question.about, f"no answer within {question.patience_s:g} s")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentctl.cli.doctor.findings import Finding, lack, ok, warning
+from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.core.errors import StateError
 from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice
 from agentctl.settings.files import is_there
@@ -88,7 +88,7 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
     kind = file_system(there)
     if is_networked(kind):
         said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
-        return (lack(about, said, _MOVE, stops=True),)
+        return (missing(about, said, _MOVE, stops=True),)
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0" * 4096)
@@ -96,7 +96,7 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
         free = shutil.disk_usage(there).free
     except OSError as error:
         why = (error.strerror or "not possible").lower()
-        return (lack(about, f"{shown} cannot be written: {why}", _elsewhere(folder, error), stops=True),)
+        return (missing(about, f"{shown} cannot be written: {why}", _elsewhere(folder, error), stops=True),)
     found = list(_open_to_others(folder, about, 0o077, "others may look into"))
     if free < LITTLE_SPACE:
         found.append(warning(about, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
@@ -124,12 +124,12 @@ def ledger(path: Path) -> tuple[Finding, ...]:
     try:
         found = condition(path)
     except StateError as error:
-        return (lack(about, error.message, error.hint, stops=True),)
+        return (missing(about, error.message, error.hint, stops=True),)
     if not found.there:
         return (ok(about, f"{path} is not there yet; the first run makes it"),)
     if found.damage:
-        cure = f"mv {shlex.quote(os.fspath(path))} {shlex.quote(f'{path}.damaged')}"
-        return (lack(about, f"{path} is damaged: {found.damage}", cure, stops=True),)
+        hint = f"mv {shlex.quote(os.fspath(path))} {shlex.quote(f'{path}.damaged')}"
+        return (missing(about, f"{path} is damaged: {found.damage}", hint, stops=True),)
     last = "no charge yet"
     if found.last_at is not None:
         last = f"last charge {found.last_at:%Y-%m-%d %H:%M} UTC, {found.last_model}"

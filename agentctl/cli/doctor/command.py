@@ -10,7 +10,7 @@ import typer
 from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.doctor.examination import Finding, Report, State
+    from agentctl.cli.doctor.examination import DoctorReport, Finding, State
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.colour import Paint, Style
     from agentctl.settings import Loaded
@@ -36,20 +36,22 @@ def doctor(
 
     from agentctl.cli.doctor.examination import examine
     from agentctl.cli.ui.colour import painter
-    from agentctl.runner.assemble import rehearse
+    from agentctl.runner.assemble import check_startable
     from agentctl.settings import check_settings
 
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
     loaded = checked.loaded
     here = (_terminal(loaded), _versions())
-    report = examine(checked, rehearse=rehearse, here=here, today=datetime.now(UTC).date(), offline=offline)
+    report = examine(
+        checked, check_startable=check_startable, here=here, today=datetime.now(UTC).date(), offline=offline
+    )
     secrets = () if loaded is None else loaded.secrets
     if as_json:
         from agentctl.cli.documents import as_json as dumped
-        from agentctl.cli.run.output import without
+        from agentctl.cli.run.output import redact_document
 
-        print(dumped(without(_document(report), secrets)))
+        print(dumped(redact_document(_document(report), secrets)))
     else:
         from agentctl.core.text import redact, safe_text
 
@@ -60,17 +62,17 @@ def doctor(
     raise typer.Exit(0 if report.runs else 1)
 
 
-def _lines(report: Report, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
+def _lines(report: DoctorReport, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
     """Yield the first line, the line to paste where there is one, and a line for each finding and each cure."""
     yield safe(_one_line(report.headline))
-    if report.cure:
-        yield f"  {safe(report.cure)}"
+    if report.hint:
+        yield f"  {safe(report.hint)}"
     yield ""
     for finding in report.findings:
         word = paint(finding.state.ljust(7), _STYLES[finding.state])
         yield f"{word}  {finding.about.ljust(_WIDE)}  {safe(_one_line(finding.said))}"
-        if finding.cure:
-            yield f"{' ' * (_WIDE + 11)}{safe(finding.cure)}"
+        if finding.hint:
+            yield f"{' ' * (_WIDE + 11)}{safe(finding.hint)}"
     stopping = [finding.about for finding in report.findings if finding.stops]
     if report.answers is not None and stopping:
         yield f"\n`run` could not do its work: {', '.join(dict.fromkeys(stopping))}"
@@ -80,7 +82,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _document(report: Report) -> Document:
+def _document(report: DoctorReport) -> Document:
     from agentctl.core.version import __version__
 
     return {
@@ -91,13 +93,13 @@ def _document(report: Report) -> Document:
         "headline": report.headline,
         "would_use": report.answers,
         "because": report.why if report.answers is not None else None,
-        "cure": report.cure or None,
+        "cure": report.hint or None,
         "checks": [
             {
                 "about": finding.about,
                 "state": finding.state,
                 "said": finding.said,
-                "cure": finding.cure or None,
+                "cure": finding.hint or None,
                 "stops_run": finding.stops,
             }
             for finding in report.findings
@@ -127,12 +129,12 @@ def _versions() -> Finding:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from agentctl.cli.doctor.examination import lack, ok
+    from agentctl.cli.doctor.examination import missing, ok
     from agentctl.core.version import __version__
 
     try:
         litellm = version("litellm")
     except PackageNotFoundError:
-        return lack("versions", f"agentctl {__version__}: litellm is not installed", "install agentctl again")
+        return missing("versions", f"agentctl {__version__}: litellm is not installed", "install agentctl again")
     said = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
     return ok("versions", f"{said}, {platform.system()} {platform.release()}")

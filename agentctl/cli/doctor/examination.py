@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 from agentctl.cli.doctor import checks as places
 from agentctl.cli.doctor import money, outside
-from agentctl.cli.doctor.abreast import GRACE_S, Question, answers
-from agentctl.cli.doctor.findings import Finding, Report, State, lack, ok
+from agentctl.cli.doctor.abreast import GRACE_S, DoctorCheck, answers
+from agentctl.cli.doctor.findings import DoctorReport, Finding, State, missing, ok
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import ModelFacts
-from agentctl.providers.selection import choose_here
-from agentctl.settings import Checked, Loaded, ProviderChoice
+from agentctl.providers.selection import resolve_provider
+from agentctl.settings import Loaded, ProviderChoice, SettingsCheck
 from agentctl.settings.names import KEY_NAMES
 
 _FILES_S = 2.0
 _OUTSIDE_S = outside.PATIENCE_S + GRACE_S
 
 Rehearse = Callable[[Loaded, ProviderChoice], ModelFacts]
-"""Refuses what a run would refuse before it begins: ``wiring.rehearse``."""
+"""Refuses what a run would refuse before it begins: ``wiring.check_startable``."""
 
 
 class _Chosen(NamedTuple):
@@ -35,8 +35,8 @@ class _Chosen(NamedTuple):
 
 
 def examine(
-    checked: Checked, *, rehearse: Rehearse, here: Sequence[Finding], today: date, offline: bool = False
-) -> Report:
+    checked: SettingsCheck, *, check_startable: Rehearse, here: Sequence[Finding], today: date, offline: bool = False
+) -> DoctorReport:
     """Ask every question side by side and return the report; no question takes longer than a few seconds.
 
     ``here`` are findings that only the caller can make: of the terminal, of versions. ``offline`` asks nobody beyond
@@ -44,16 +44,16 @@ def examine(
     """
     loaded = checked.loaded
     if loaded is None:
-        problems = tuple(lack("settings", text, _undone(text), stops=True) for text in checked.problems)
-        return Report(None, problems[0].said, problems[0].cure, (*problems, *here))
-    chosen = _choose(loaded, rehearse)
+        problems = tuple(missing("settings", text, _undone(text), stops=True) for text in checked.problems)
+        return DoctorReport(None, problems[0].said, problems[0].hint, (*problems, *here))
+    chosen = _choose(loaded, check_startable)
     found = answers(_questions(loaded, checked, chosen, today, offline=offline))
     choice, error = chosen.choice, chosen.error
     if choice is None or error is not None:
         message, hint = (error.message, error.hint) if error is not None else ("nobody would answer", "")
-        return Report(None, message, hint, (*found, *here))
+        return DoctorReport(None, message, hint, (*found, *here))
     name = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
-    return Report(name, because(loaded, choice), "", (*found, *here))
+    return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *here))
 
 
 def _undone(problem: str) -> str:
@@ -62,51 +62,55 @@ def _undone(problem: str) -> str:
     return f"unset {found[1]}" if found else "agentctl config check"
 
 
-def _choose(loaded: Loaded, rehearse: Rehearse) -> _Chosen:
+def _choose(loaded: Loaded, check_startable: Rehearse) -> _Chosen:
     choice = None
     try:
-        choice = choose_here(loaded)
-        return _Chosen(choice, rehearse(loaded, choice))
+        choice = resolve_provider(loaded)
+        return _Chosen(choice, check_startable(loaded, choice))
     except AgentctlError as error:
         return _Chosen(choice, None, error)
 
 
 def _questions(
-    loaded: Loaded, checked: Checked, chosen: _Chosen, today: date, *, offline: bool
-) -> tuple[Question, ...]:
+    loaded: Loaded, checked: SettingsCheck, chosen: _Chosen, today: date, *, offline: bool
+) -> tuple[DoctorCheck, ...]:
     settings, choice = loaded.settings, chosen.choice
     asked = [
-        Question("settings", partial(places.settings, loaded, checked.notes), _FILES_S),
-        Question("project files", partial(places.project_files, loaded, checked.notes), _FILES_S),
+        DoctorCheck("settings", partial(places.settings, loaded, checked.notes), _FILES_S),
+        DoctorCheck("project files", partial(places.project_files, loaded, checked.notes), _FILES_S),
     ]
     if choice is not None:
         asked += [
-            Question("key", partial(places.key, loaded, choice), _FILES_S),
-            Question("provider", partial(outside.provider, loaded, choice, offline=offline), _OUTSIDE_S),
+            DoctorCheck("key", partial(places.key, loaded, choice), _FILES_S),
+            DoctorCheck("provider", partial(outside.provider, loaded, choice, offline=offline), _OUTSIDE_S),
         ]
     elif chosen.error is not None and chosen.error.kind == "auth":
         error = chosen.error
-        asked.append(Question("key", lambda: (lack("key", error.message, _key_cure(error), stops=True),), _FILES_S))
+        asked.append(
+            DoctorCheck("key", lambda: (missing("key", error.message, _key_hint(error), stops=True),), _FILES_S)
+        )
     if chosen.facts is not None:
-        asked.append(Question("price", partial(money.price, chosen.facts), _FILES_S))
+        asked.append(DoctorCheck("price", partial(money.price, chosen.facts), _FILES_S))
     workspace = settings.workdir or Path.cwd()
     return (
         *asked,
-        Question("price table", partial(money.price_table, loaded, today), _OUTSIDE_S),
-        Question("limits", partial(money.limits, loaded, chosen.facts), _FILES_S),
-        Question("ledger", partial(places.ledger, settings.ledger_path), _OUTSIDE_S),
-        Question("state folder", partial(places.state_folder, settings.state_dir), _FILES_S),
-        Question("engine", partial(outside.engine, loaded, offline=offline), _OUTSIDE_S),
-        Question("sandbox", partial(outside.sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S),
+        DoctorCheck("price table", partial(money.price_table, loaded, today), _OUTSIDE_S),
+        DoctorCheck("limits", partial(money.limits, loaded, chosen.facts), _FILES_S),
+        DoctorCheck("ledger", partial(places.ledger, settings.ledger_path), _OUTSIDE_S),
+        DoctorCheck("state folder", partial(places.state_folder, settings.state_dir), _FILES_S),
+        DoctorCheck("engine", partial(outside.engine, loaded, offline=offline), _OUTSIDE_S),
+        DoctorCheck(
+            "sandbox", partial(outside.sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S
+        ),
     )
 
 
-def _key_cure(error: AgentctlError) -> str:
+def _key_hint(error: AgentctlError) -> str:
     named = [provider for provider, name in KEY_NAMES.items() if name in error.message]
     return f"agentctl providers set-key {named[0]}" if len(named) == 1 else "agentctl run --provider builtin …"
 
 
-def because(loaded: Loaded, choice: ProviderChoice) -> str:
+def choice_reason(loaded: Loaded, choice: ProviderChoice) -> str:
     """Return why this provider would answer, as the end of a sentence."""
     source = loaded.sources["llm_provider"]
     if loaded.settings.llm_provider is not None:
@@ -128,4 +132,4 @@ def _place(kind: str, detail: str) -> str:
     return kind if kind in ("environment", "flag") else f"{kind} {detail}".rstrip()
 
 
-__all__ = ["Finding", "Rehearse", "Report", "State", "because", "examine", "lack", "ok"]
+__all__ = ["DoctorReport", "Finding", "Rehearse", "State", "choice_reason", "examine", "missing", "ok"]

@@ -8,12 +8,12 @@ State = Literal["ok", "warning", "lack"]
 
 
 class Finding(NamedTuple):
-    """The answer to one question. ``cure`` is a line to paste, or ""; ``stops``: without it ``run`` could not work."""
+    """The answer to one question. ``hint`` is a line to paste, or ""; ``stops``: without it ``run`` could not work."""
 
     about: str
     state: State
     said: str
-    cure: str = ""
+    hint: str = ""
     stops: bool = False
 
 
@@ -22,22 +22,22 @@ def ok(about: str, said: str) -> Finding:
     return Finding(about, "ok", said)
 
 
-def warning(about: str, said: str, cure: str = "") -> Finding:
+def warning(about: str, said: str, hint: str = "") -> Finding:
     """Return a finding that does not stop a run."""
-    return Finding(about, "warning", said, cure)
+    return Finding(about, "warning", said, hint)
 
 
-def lack(about: str, said: str, cure: str = "", *, stops: bool = False) -> Finding:
+def missing(about: str, said: str, hint: str = "", *, stops: bool = False) -> Finding:
     """Return what is missing."""
-    return Finding(about, "lack", said, cure, stops)
+    return Finding(about, "lack", said, hint, stops)
 
 
-class Report(NamedTuple):
+class DoctorReport(NamedTuple):
     """The whole: who would answer (None: nobody, a run would not start), why, and the findings in order."""
 
     answers: str | None
     why: str
-    cure: str
+    hint: str
     findings: tuple[Finding, ...]
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from agentctl.cli.doctor.findings import Finding, lack, ok, warning
+from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.cli.ui.format import ceiling, money
 from agentctl.core.errors import LIMIT_NAMES, StateError
 from agentctl.core.limits import WINDOWS
-from agentctl.core.pricing import ModelFacts, Price, lines_to_add, to_nano
+from agentctl.core.pricing import ModelFacts, Price, price_config_lines, to_nano
 from agentctl.providers.catalog import load_catalog
 from agentctl.settings import Loaded
 
@@ -25,7 +25,7 @@ def price(facts: ModelFacts) -> tuple[Finding, ...]:
     window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
     if found is None:
         said = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
-        return (warning("price", said, f"put its prices at the end of config.toml:\n{lines_to_add(name)}"),)
+        return (warning("price", said, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
     said = f"{name} costs {_shown(found.input)} in, {_shown(found.output)} out per million tokens{window}"
@@ -43,7 +43,7 @@ def price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
     try:
         version, days = catalog.version, catalog.age_days(today)
     except StateError as error:
-        return (lack(about, error.message, error.hint),)
+        return (missing(about, error.message, error.hint),)
     own = f", and {len(loaded.settings.prices)} lines of yours" if loaded.settings.prices else ""
     if days is None:
         said = f"{version}{own}: another one than agentctl was checked with, its age is unknown"
@@ -74,7 +74,7 @@ def limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
         most = to_nano(settings.max_cost_per_hour)
         raised = f"agentctl run --max-cost-per-hour {2 * settings.max_cost_per_hour or 10:f} …"
         if used >= most:
-            return (lack("limits", f"{said}: the hour has no room left", raised, stops=True),)
+            return (missing("limits", f"{said}: the hour has no room left", raised, stops=True),)
         if used >= _WARN_SHARE * most:
             return (warning("limits", f"{said}: the hour is nearly full", raised),)
     if loaded.ci:

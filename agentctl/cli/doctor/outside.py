@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from agentctl.cli.doctor.findings import Finding, lack, ok, warning
+from agentctl.cli.doctor.findings import Finding, missing, ok, warning
 from agentctl.core.errors import EngineUnavailable
 from agentctl.providers.endpoints import base_url_of, is_own_host
 from agentctl.settings import Loaded, ProviderChoice, Settings
@@ -35,14 +35,14 @@ def provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[
         said += ["takes the key"] if found.key == "accepted" else []
         said += [f"knows {choice.model}"] if found.model_known else []
         return (ok(about, ", ".join(said)),)
-    said_so, _, cure = found.error.rpartition(": ")
+    said_so, _, hint = found.error.rpartition(": ")
     if found.status == "rate_limited":
         return (warning(about, said_so or found.error, again),)
     paste = {
         "auth": f"agentctl providers set-key {choice.provider}",
         "model_gone": f"ollama pull {choice.model}" if choice.provider == "ollama" else "agentctl providers list",
     }.get(found.status, "ollama serve" if choice.provider == "ollama" else again)
-    return (lack(about, found.error if cure != paste else said_so, paste, stops=True),)
+    return (missing(about, found.error if hint != paste else said_so, paste, stops=True),)
 
 
 def engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
@@ -57,14 +57,14 @@ def engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
             return (ok("engine", f"{address} was not asked (--offline)"),)
         version = anyio.run(_version, loaded.settings.docker_host, named_by)
     except EngineUnavailable as error:
-        return (lack("engine", f"for container tasks: {error.message}", error.hint),)
+        return (missing("engine", f"for container tasks: {error.message}", error.hint),)
     return (ok("engine", f"{version} at {address}"),)
 
 
 async def _version(docker_host: str | None, named_by: str) -> str:
-    from agentctl.tools.docker.engine import Engine
+    from agentctl.tools.docker.engine import DockerEngine
 
-    engine = Engine(docker_host, named_by=named_by, patience=PATIENCE_S)
+    engine = DockerEngine(docker_host, named_by=named_by, patience=PATIENCE_S)
     try:
         said = await engine.get("version")
     finally:
@@ -83,20 +83,20 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
         return (warning(about, said, "agentctl run --sandbox auto …"),)
     stops = settings.sandbox == "bwrap"
     try:
-        tier, reason, cure, missing = anyio.run(_boundary, workspace, settings.network)
+        tier, reason, hint, weaker = anyio.run(_sandbox_here, workspace, settings.network)
     except TimeoutError:
         return (warning(about, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
-        return (lack(about, f"{reason}; a model is offered no tool that runs commands", cure, stops=stops),)
+        return (missing(about, f"{reason}; a model is offered no tool that runs commands", hint, stops=stops),)
     network = "with" if settings.network else "without"
     said = f"{tier} holds; commands of a model run in it, {network} network"
-    return (ok(about, "; ".join((said, *missing))),)
+    return (ok(about, "; ".join((said, *weaker))),)
 
 
-async def _boundary(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
+async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
     """Return the sandbox that can be had here ("none": none), why no better one, what to do, and its missing parts."""
     from agentctl.sandbox.select import examine
 
     with anyio.fail_after(PATIENCE_S):
-        tier, reason, cure, missing = await examine(workspace, network=network)
-    return tier or "none", reason, cure, missing
+        tier, reason, hint, weaker = await examine(workspace, network=network)
+    return tier or "none", reason, hint, weaker

@@ -15,7 +15,7 @@ _LIMITS = {
     "max_calls_per_minute": "calls",
 }
 
-_TEXT = """\
+_BUDGET = """\
 What is promised: no request is sent unless, in one transaction of the ledger, what is spent + in doubt + held + the
 request's own worst case stays within every limit: its run's dollars, its run's tokens, those of each run above it, and
 the dollars of the last hour (and of any other window that is set) over all runs of this user. It assumes that the price
@@ -95,7 +95,7 @@ Where CI is set the ledger is this runner's only: the hour's limit does not see 
 """
 
 
-def text() -> str:
+def budget_text() -> str:
     """Return the topic's text."""
     defaults = Settings.model_construct()
     lines = ""
@@ -103,4 +103,4 @@ def text() -> str:
         default = getattr(defaults, field)
         value = f"unset ({unit})" if default is None else f"{default} {unit}"
         lines += f"  {field:<21} {value:<14} {flag_name(field):<23} {ENV_NAMES[field][-1]}\n"
-    return _TEXT.replace("LIMITS", lines, 1)
+    return _BUDGET.replace("LIMITS", lines, 1)

@@ -39,7 +39,7 @@ def _text(context: typer.Context, topic: str) -> str:
         from importlib import import_module
 
         module = {"setup": "topics", "environment": "reference"}.get(name, name)
-        return str(import_module(f"agentctl.cli.help.{module}").text()).rstrip()
+        return str(getattr(import_module(f"agentctl.cli.help.{module}"), f"{name}_text")()).rstrip()
     if name == "exit-codes":
         from agentctl.cli.exit_codes import table
 

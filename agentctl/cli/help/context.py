@@ -16,7 +16,7 @@ _SETTINGS = (
     "summary_tokens",
 )
 
-_TEXT = """\
+_CONTEXT = """\
 Each turn sends the model the whole conversation so far: the instructions, the task, what the model said and called,
 what the tools answered, and the schemas of the tools. All of it together stays within MAX_CONTEXT_TOKENS, or within the
 model's own window where that is smaller. What does not fit is cut, before it is sent.
@@ -63,7 +63,7 @@ counted, "reported"), and the sums below:
 """
 
 
-def text() -> str:
+def context_text() -> str:
     """Return the topic's text."""
     defaults = Settings.model_construct()
     rows = [(flag_name(field), ENV_NAMES[field][-1], getattr(defaults, field)) for field in _SETTINGS]
@@ -71,4 +71,4 @@ def text() -> str:
         f"  {flag:<33} {name:<31} {'an eighth of the context' if default is None else default}\n"
         for flag, name, default in rows
     )
-    return _TEXT.replace("SETTINGS", lines, 1)
+    return _CONTEXT.replace("SETTINGS", lines, 1)

@@ -24,7 +24,7 @@ _SCHEMAS = (
     ("agentctl.cli.doctor.command", "SCHEMA", "doctor"),
 )
 
-_TEXT = """\
+_FORMATTING = """\
 stdout holds what was asked for and nothing else: a run's answer, a list, a document. In text mode a run's stdout is
 empty unless it ended with 0; a partial answer goes to stderr. Everything else (progress, warnings, hints, the summary)
 goes to stderr, and -q leaves nothing there but errors.
@@ -66,8 +66,8 @@ reader that leaves (| head) ends a command silently. What each exit code means: 
 """
 
 
-def text() -> str:
+def formatting_text() -> str:
     """Return the topic's text."""
     rows = [(str(getattr(import_module(module), name)), what) for module, name, what in _SCHEMAS]
     width = max(len(schema) for schema, _ in rows)
-    return _TEXT.replace("SCHEMAS", "".join(f"  {schema.ljust(width)}  {what}\n" for schema, what in rows))
+    return _FORMATTING.replace("SCHEMAS", "".join(f"  {schema.ljust(width)}  {what}\n" for schema, what in rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_TEXT = """\
+_PERMISSION = """\
 Each call of a tool is one of four kinds: read, write, destructive or network. Reads run. So do changes that stay inside
 the workspace or a sandbox. Every other change (the container engine, what lies outside) asks a person; where none is
 there it is denied, the model is told why, and the run ends with 5.
@@ -96,6 +96,6 @@ nothing else, until you name it (--env-file .env) or trust it:
 """
 
 
-def text() -> str:
+def permission_text() -> str:
     """Return the topic's text."""
-    return _TEXT
+    return _PERMISSION

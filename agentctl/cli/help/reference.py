@@ -9,7 +9,7 @@ from agentctl.settings.names import PREFIX, SECRET_FIELDS
 from agentctl.settings.show import ALSO_READ, MEANINGS
 from agentctl.settings.show_ import explain
 
-_HEAD = """\
+_ENVIRONMENT = """\
 Flags are stronger than the environment; then come --env-file, the user's .env, config.toml, the defaults. Where a name
 stands without the prefix AGENTCTL_ it also works with it, and then wins. An empty value counts as not set, but an empty
 key is remembered: nothing falls through to another provider. What holds now, and where it came from:
@@ -18,9 +18,9 @@ key is remembered: nothing falls through to another provider. What holds now, an
 """
 
 
-def text() -> str:
+def environment_text() -> str:
     """Return the topic's text."""
-    return "\n".join((_HEAD, *_variables(), "", "Heeded too:", "", *_others()))
+    return "\n".join((_ENVIRONMENT, *_variables(), "", "Heeded too:", "", *_others()))
 
 
 def _variables() -> Iterator[str]:

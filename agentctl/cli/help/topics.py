@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_TEXT = """\
+_SETUP = """\
 agentctl works without setup: builtin, the provider that nobody has to configure, answers read-only questions
 about this machine and its containers. It is no language model: it matches your words to a declared list of
 lookups, sends nothing anywhere and costs nothing.
@@ -62,6 +62,6 @@ More: agentctl help budget, permission, environment, formatting, exit-codes
 """
 
 
-def text() -> str:
+def setup_text() -> str:
     """Return the topic's text."""
-    return _TEXT
+    return _SETUP

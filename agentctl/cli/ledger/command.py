@@ -29,14 +29,14 @@ def check(output: Output = None, json: Json = False) -> None:
     Shows what is held and in doubt, with the line that gives it back. Changes nothing.
     Exit 0: all is well. 74: something cannot be believed.
     """
-    from agentctl.cli.ledger.output import check_document, check_table, disbelief
+    from agentctl.cli.ledger.output import check_document, check_table, damage_error
     from agentctl.ledger.check import check as prove
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
     path = load_settings(flags={}, remember=False).settings.ledger_path
     found = prove(path)
-    error = disbelief(found, path)
+    error = damage_error(found, path)
     print(check_document(found, path, error) if as_json else check_table(found, path))
     if error is not None:
         from agentctl.cli.error_output import tell

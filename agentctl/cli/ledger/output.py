@@ -15,10 +15,10 @@ from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
 from agentctl.ledger.charges import WhyNot
-from agentctl.ledger.check import Checked, InDoubt, OpenHold, Overran, Unsettled
-from agentctl.ledger.miscount import Miscounted
+from agentctl.ledger.check import InDoubt, LedgerCheck, ModelOverrun, OpenHold, SpooledConclusion
+from agentctl.ledger.miscount import ModelMiscount
 from agentctl.ledger.reconcile import ClockReset, Reconciled
-from agentctl.ledger.substitution import Substituted
+from agentctl.ledger.substitution import ModelSubstitute
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
@@ -28,7 +28,7 @@ _STATES = {True: "living", False: "dead", None: "unknown"}
 _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file cannot be opened"}
 
 
-def disbelief(found: Checked, path: Path) -> StateError | None:
+def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
     """Return the error for a book that cannot be believed, None if it can."""
     if not found.wrong:
         return None
@@ -45,23 +45,23 @@ def _gives_back(one: InDoubt) -> str:
     return f"agentctl ledger reconcile --run {shlex.quote(one.run_id)} --actual 0"
 
 
-def _clears(one: Overran) -> str:
+def _clears(one: ModelOverrun) -> str:
     return f"agentctl ledger reconcile --clear-overrun {shlex.quote(_name(one))}"
 
 
-def _clears_substitutes(one: Substituted) -> str:
+def _clears_substitutes(one: ModelSubstitute) -> str:
     return f"agentctl ledger reconcile --clear-substitute {shlex.quote(_name(one))}"
 
 
-def _clears_miscounts(one: Miscounted) -> str:
+def _clears_miscounts(one: ModelMiscount) -> str:
     return f"agentctl ledger reconcile --clear-miscount {shlex.quote(_name(one))}"
 
 
-def _name(one: Overran | OpenHold | Substituted | Miscounted) -> str:
+def _name(one: ModelOverrun | OpenHold | ModelSubstitute | ModelMiscount) -> str:
     return f"{one.provider}/{one.model}" if one.model else one.provider
 
 
-def check_document(found: Checked, path: Path, error: StateError | None) -> str:
+def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> str:
     """Return what was found as JSON; ``admissions.wrong`` are the first sentences, ``wrong_count`` counts all."""
     return as_json(
         {
@@ -158,14 +158,14 @@ def check_document(found: Checked, path: Path, error: StateError | None) -> str:
     )
 
 
-def check_table(found: Checked, path: Path) -> str:
+def check_table(found: LedgerCheck, path: Path) -> str:
     """Return what was found for a person."""
     if not found.there:
         return f"there is no ledger yet: the first run makes {safe_text(str(path))}"
     return "\n".join(_check_lines(found))
 
 
-def _check_lines(found: Checked) -> Iterator[str]:
+def _check_lines(found: LedgerCheck) -> Iterator[str]:
     yield "the file is whole" + (", its rows and admissions can be believed" if not found.wrong else "")
     free = f", {found.free:,} free or without a limit" if found.free else ""
     kept = f", {found.kept:,} set aside for last answers" if found.kept else ""
@@ -205,7 +205,7 @@ def _local(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _answered_words(one: Substituted) -> str:
+def _answered_words(one: ModelSubstitute) -> str:
     """Return who answered in the place of whom, at what price, and what follows."""
     there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
     said = f"{_name(one)}{there} was answered by {one.answered.name}"
@@ -231,14 +231,14 @@ def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
     return [f"{counts[why]:,} {said}" for why, said in WHY_NOT.items() if counts.get(why)]
 
 
-def _unsettled(one: Unsettled) -> str:
+def _unsettled(one: SpooledConclusion) -> str:
     if one.problem:
         return f"not settled, because {one.problem}:\n  {one.file}"
     cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
     return f"the next run settles attempt {one.attempt_id} of run {one.run_id} ({cost}), from\n  {one.file}"
 
 
-def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
+def _open_cells(one: OpenHold, found: LedgerCheck) -> tuple[str, ...]:
     age = max(0.0, (found.now - one.held_at).total_seconds()) if found.now is not None else 0.0
     process = f"{one.pid} on {one.host}, {_STATES[one.living]}{_WHAT_THEN[one.living]}"
     amount = "unknown" if one.nano is None else money(one.nano)
@@ -246,7 +246,7 @@ def _open_cells(one: OpenHold, found: Checked) -> tuple[str, ...]:
     return tuple(map(safe_text, cells))
 
 
-def _doubt_cells(one: InDoubt, found: Checked) -> tuple[str, ...]:
+def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
     line = "(its process lives)" if one.living else _gives_back(one)
     if not one.living and not one.can_be_reconciled(found.now):
         line = "(its process may live; its deadline is not over)"

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import OUTPUT, By, Json, Labels, OneRun, Since, Timezone, Until, chosen, groups_of, labels_of
+from agentctl.cli.options import (
+    OUTPUT,
+    By,
+    Json,
+    Labels,
+    OneRun,
+    Since,
+    Timezone,
+    Until,
+    groups_of,
+    labels_of,
+    output_form,
+)
 
 if TYPE_CHECKING:
     from agentctl.ledger.repricing import Alternative
@@ -66,18 +78,18 @@ def reprice(
     """
     from datetime import UTC, datetime
 
-    from agentctl.cli.costs.time_window import Asked, window
+    from agentctl.cli.costs.time_window import WindowRequest, window
     from agentctl.cli.error_output import say
-    from agentctl.cli.ledger.reprice_output import RepricedView, rendered
+    from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import columns_of
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
     from agentctl.ledger.zone import zone
     from agentctl.settings import load_settings
 
-    form = chosen(output, json=json) or "table"
+    form = output_form(output, json=json) or "table"
     place = zone(timezone)
-    asked = Asked(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
+    asked = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     wanted = window(asked, now=datetime.now(UTC), zone=place)
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
@@ -88,7 +100,7 @@ def reprice(
     for note in wanted.notes:
         say(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)
-    sys.stdout.write(rendered(view, form, width=columns_of(sys.stdout)))
+    sys.stdout.write(render(view, form, width=columns_of(sys.stdout)))
 
 
 def _catalog(settings: Settings, table: str | None) -> Catalog:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentctl.cli.costs.document import csv_text, decimal, group_of
-from agentctl.cli.costs.table import heads, names_in
+from agentctl.cli.costs.table import group_names, heads
 from agentctl.cli.documents import Document, as_json, moment, usd
 from agentctl.cli.ledger.output import WHY_NOT
 from agentctl.cli.ui.format import columns, money, plural
@@ -32,7 +32,7 @@ class RepricedView(NamedTuple):
     file: str | None = None
 
 
-def rendered(view: RepricedView, form: str, *, width: int | None = None) -> str:
+def render(view: RepricedView, form: str, *, width: int | None = None) -> str:
     """Return what goes to stdout, with its last newline; ``width`` is the terminal's, None where there is none."""
     if form == "csv":
         return _csv(view)
@@ -115,7 +115,7 @@ def text(view: RepricedView, width: int | None = None) -> str:
 def _table(view: RepricedView, width: int | None) -> str:
     """Return the groups and their total; where the terminal is too narrow the tokens give way, then their count."""
     report, query = view.report, view.query
-    rows = [(names_in(row, query.by, query.zone), row) for row in report.rows]
+    rows = [(group_names(row, query.by, query.zone), row) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total))
     names = heads(query.by)

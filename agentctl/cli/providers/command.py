@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentctl.cli.options import Json, Output, wants_json
-from agentctl.cli.providers.live_test import try_out
+from agentctl.cli.providers.live_test import try_providers
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
@@ -21,7 +21,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     """List the providers: key, address, model, price; * marks the one that a run would use now."""
     from datetime import UTC, datetime
 
-    from agentctl.cli.documents import info_of
+    from agentctl.cli.documents import error_info
     from agentctl.cli.error_output import say, tell
     from agentctl.cli.providers.listing import as_document, as_table, provider_rows
     from agentctl.core.errors import AgentctlError
@@ -45,7 +45,7 @@ def list_(output: Output = None, json: Json = False) -> None:
         said: Document = {
             "providers": [as_document(row) for row in rows],
             "chosen": chosen,
-            "nobody_because": info_of(nobody)[0]._asdict() if nobody else None,
+            "nobody_because": error_info(nobody)[0]._asdict() if nobody else None,
             "ollama_models": None if unasked is None else "not asked",
         }
         _print(said)
@@ -71,7 +71,7 @@ def set_key(
     from agentctl.cli.error_output import say
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
-    from agentctl.settings.key_file import masked, outer, own_env_file, save_key
+    from agentctl.settings.key_file import environment_key, mask_key, own_env_file, save_key
     from agentctl.settings.names import KEY_NAMES
 
     as_json = wants_json(output, json=json)
@@ -91,11 +91,11 @@ def set_key(
     done = save_key(path, name, key)
     text = None if key is None else key.get_secret_value()
     if text is not None:
-        said = f"saved {variable} {masked(text)} in {path}"
+        said = f"saved {variable} {mask_key(text)} in {path}"
     else:
         said = f"removed {variable} from {path}" if done else f"{path} holds no {variable}"
     say(safe_text(said))
-    found = outer(name, text)
+    found = environment_key(name, text)
     warning = ""
     if found.wins:
         held = "another value" if text is not None else "a value"
@@ -105,12 +105,12 @@ def set_key(
     if warning:
         say(f"warning: {warning}")
     if as_json:
-        shown = None if text is None else masked(text)
+        shown = None if text is None else mask_key(text)
         fields = {"provider": name, "name": variable, "masked": shown, "path": str(path), "changed": done}
         _print({**fields, "warning": warning or None})
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_out, "set-key": set_key}
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_providers, "set-key": set_key}
 
 
 def _with_a_key(word: str) -> str:

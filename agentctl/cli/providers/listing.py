@@ -14,8 +14,8 @@ from agentctl.core.pricing import to_nano
 from agentctl.core.text import safe_text
 from agentctl.providers.endpoints import base_url_of, is_known, is_official, is_own_host
 from agentctl.settings import DEFAULT_MODELS, KEY_NAMES, KNOWN_PROVIDERS, Loaded, ProviderChoice
-from agentctl.settings.key_file import masked
-from agentctl.settings.merge import shown
+from agentctl.settings.key_file import mask_key
+from agentctl.settings.merge import format_value
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
@@ -75,9 +75,9 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         name=name,
         chosen=choice is not None,
         key_name=loaded.names.get(field, key_name),
-        key=None if key is None else masked(key.get_secret_value()),
+        key=None if key is None else mask_key(key.get_secret_value()),
         key_from="" if key is None else str(loaded.sources[field]),
-        base_url=shown(url),
+        base_url=format_value(url),
         official=is_official(name, url),
         model=model,
         is_default_model=model is not None and (choice is None or choice.default_model),

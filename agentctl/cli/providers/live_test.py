@@ -11,7 +11,7 @@ from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.runner.provider_test import Finding, Patient
+    from agentctl.runner.provider_test import ProviderTestResult, ProviderUnderTest
     from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.providers-test/1"
@@ -22,7 +22,7 @@ _HEADER = (
 )
 
 
-def try_out(
+def try_providers(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Which providers (default: all that are set up).")
     ] = None,
@@ -37,19 +37,19 @@ def try_out(
     from agentctl.cli.error_output import say, tell
     from agentctl.cli.exit_codes import named
     from agentctl.core.text import safe_text
-    from agentctl.runner.assemble import patients_of
+    from agentctl.runner.assemble import providers_under_test
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False)
     for note in loaded.notes:
         say(safe_text(note))
-    patients = patients_of(loaded, [_known(name) for name in names or ()])
+    patients = providers_under_test(loaded, [_known(name) for name in names or ()])
     say(_ceiling(patients, loaded, free=free))
     findings = _examine(patients, loaded, free=free)
-    from agentctl.runner.provider_test import verdict
+    from agentctl.runner.provider_test import overall_status
 
-    status = verdict(findings)
+    status = overall_status(findings)
     if as_json:
         _print(findings, loaded, free=free, status=status)
     else:
@@ -74,7 +74,7 @@ def _known(name: str) -> str:
     raise UsageError(safe_text(f'no provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
 
 
-def _ceiling(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> str:
+def _ceiling(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
     """Say what it can cost before anything is asked."""
     from agentctl.cli.ui.format import ceiling
     from agentctl.core.pricing import to_nano
@@ -91,14 +91,14 @@ def _ceiling(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> str:
     return f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider{whole}, through the ledger"
 
 
-def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tuple[Finding, ...]:
+def _examine(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> tuple[ProviderTestResult, ...]:
     import os
 
     import anyio
 
     from agentctl.core.limits import CostLimit
     from agentctl.ledger import SqliteLedger
-    from agentctl.runner.provider_test import examine
+    from agentctl.runner.provider_test import run_provider_tests
     from agentctl.settings.lineage import refuse_incomplete
 
     if not free:
@@ -110,11 +110,11 @@ def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tupl
         max_tokens_per_task=TOKENS,
     )
 
-    async def all_of_them() -> tuple[Finding, ...]:
+    async def all_of_them() -> tuple[ProviderTestResult, ...]:
         ledger = None if free else SqliteLedger(settings.ledger_path)
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
-            return await examine(patients, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
+            return await run_provider_tests(patients, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
         finally:
             if ledger is not None:
                 with anyio.CancelScope(shield=True):
@@ -123,13 +123,13 @@ def _examine(patients: Sequence[Patient], loaded: Loaded, *, free: bool) -> tupl
     return anyio.run(all_of_them)
 
 
-def _trouble(finding: Finding) -> tuple[str, str]:
+def _trouble(finding: ProviderTestResult) -> tuple[str, str]:
     if finding.reach.error or finding.checkup is None:
         return finding.reach.error, ""
     return finding.checkup.error, finding.checkup.hint
 
 
-def _table(findings: Sequence[Finding]) -> str:
+def _table(findings: Sequence[ProviderTestResult]) -> str:
     from agentctl.cli.ui.format import columns
     from agentctl.core.text import safe_text
 
@@ -137,7 +137,7 @@ def _table(findings: Sequence[Finding]) -> str:
     return columns(_HEADER, rows, right=frozenset({11, 12}))
 
 
-def _cells(finding: Finding) -> tuple[str, ...]:
+def _cells(finding: ProviderTestResult) -> tuple[str, ...]:
     from agentctl.cli.ui.format import money
 
     there, tried = finding.reach, finding.checkup
@@ -159,7 +159,7 @@ def _word(value: bool | None) -> str:
     return "-" if value is None else "yes" if value else "no"
 
 
-def _print(findings: Sequence[Finding], loaded: Loaded, *, free: bool, status: str) -> None:
+def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool, status: str) -> None:
     from agentctl.cli.documents import as_json, usd
     from agentctl.cli.exit_codes import named
     from agentctl.core.pricing import to_nano
@@ -180,7 +180,7 @@ def _print(findings: Sequence[Finding], loaded: Loaded, *, free: bool, status: s
     print(as_json(document))
 
 
-def _entry(finding: Finding) -> Document:
+def _entry(finding: ProviderTestResult) -> Document:
     from agentctl.cli.documents import usd
 
     there, tried = finding.reach, finding.checkup

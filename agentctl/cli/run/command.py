@@ -223,8 +223,8 @@ def run(
     Exit codes: agentctl help exit-codes
     """
     gc.disable()  # until everything is imported: collecting then costs more than it frees
-    from agentctl.cli.options import answered, chosen, labels_of
-    from agentctl.cli.run.session import Wish, perform
+    from agentctl.cli.options import approval_mode, labels_of, output_form
+    from agentctl.cli.run.session import RunRequest, perform
 
     flags: dict[str, object] = {
         "agent": agent,
@@ -256,13 +256,13 @@ def run(
         "tools": tools or None,
         "allow": allow or None,
         "deny": deny or None,
-        "approve": answered(approve, yes=yes),
+        "approve": approval_mode(approve, yes=yes),
         "sandbox": sandbox,
         "network": network,
-        "output": chosen(output, json=json),
+        "output": output_form(output, json=json),
         "color": color,
     }
-    wish = Wish(
+    request = RunRequest(
         words=tuple(task or ()),
         flags=flags,
         labels=labels_of(label),
@@ -273,4 +273,4 @@ def run(
         verbose=verbose,
         estimate=estimate,
     )
-    raise typer.Exit(perform(context.obj, wish))
+    raise typer.Exit(perform(context.obj, request))

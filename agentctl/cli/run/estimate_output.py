@@ -8,8 +8,8 @@ from decimal import ROUND_DOWN, Decimal
 from functools import partial
 from textwrap import wrap
 
-from agentctl.budget.rules import Room, Wait, Worst
-from agentctl.cli.documents import Document, as_json, breaker_document, in_unit, info_of, moment, usd
+from agentctl.budget.rules import LimitState, Wait, WorstCase
+from agentctl.cli.documents import Document, as_json, breaker_document, error_info, in_unit, moment, usd
 from agentctl.cli.error_output import tell
 from agentctl.cli.exit_codes import exit_status, named
 from agentctl.cli.invocation import Form
@@ -21,7 +21,7 @@ from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import Price
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
-from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Likeness, Percentiles
+from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Percentiles, RunStatistics
 from agentctl.runner.estimate import RUN, Estimate, left
 from agentctl.settings import Loaded, ProviderChoice
 
@@ -30,7 +30,7 @@ _NOTHING = "Nothing was sent, nothing was spent"
 _WIDTH = 66
 
 
-def foretold(
+def print_estimate(
     loaded: Loaded,
     choice: ProviderChoice,
     task: str,
@@ -46,9 +46,9 @@ def foretold(
     """
     import anyio
 
-    from agentctl.runner.assemble import foretell
+    from agentctl.runner.assemble import estimate_run
 
-    found = anyio.run(partial(foretell, loaded, choice, task, labels=labels))
+    found = anyio.run(partial(estimate_run, loaded, choice, task, labels=labels))
     if form == "text":
         print(_text(found, choice))
     else:
@@ -108,7 +108,7 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     yield from _folded("left out", safe_text(", ".join(found.left_out)))
     yield "sandbox", safe_text(found.sandbox or "")
     answer = found.outlook.answer
-    granted, held = (answer.output, answer.nano) if isinstance(answer, Worst) else (found.output.most, None)
+    granted, held = (answer.output, answer.nano) if isinstance(answer, WorstCase) else (found.output.most, None)
     yield "first call", f"about {found.likely:,} tokens in, {found.most:,} at most"
     yield "", f"{found.output.least:,} to {granted:,} tokens out" + (f"; {money(held)} is held for it" if held else "")
     yield "floor", _floor(found)
@@ -136,7 +136,7 @@ def _ceiling(found: Estimate) -> str:
     return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 
-def _alike(alike: Likeness) -> Iterator[tuple[str, str]]:
+def _alike(alike: RunStatistics) -> Iterator[tuple[str, str]]:
     few = "" if alike.tokens else f"; a guess needs {LEAST_RUNS}"
     yield "like runs", f"{alike.runs:,} of this agent and model finished in {DAYS} days{few}"
     if alike.tokens is not None:
@@ -153,7 +153,7 @@ def _headroom(found: Estimate) -> str:
     return columns(("limit", "ceiling", "spent", "in doubt", "held", "left", ""), rows, right=frozenset(range(1, 6)))
 
 
-def _room(room: Room, set_by: str | None) -> tuple[str, ...]:
+def _room(room: LimitState, set_by: str | None) -> tuple[str, ...]:
     used = (amount(value, room.unit) for value in room.amounts)
     return (
         f"{room.limit} of run {room.run_id}" if _is_above(room) else room.limit,
@@ -164,12 +164,12 @@ def _room(room: Room, set_by: str | None) -> tuple[str, ...]:
     )
 
 
-def _is_above(room: Room) -> bool:
+def _is_above(room: LimitState) -> bool:
     """Whether it is the limit of a run that this one would belong to."""
     return room.run_id not in ("", RUN)
 
 
-def _left(room: Room) -> str:
+def _left(room: LimitState) -> str:
     rest = left(room)
     if rest is None:
         return ""
@@ -195,7 +195,7 @@ def _remarks(found: Estimate) -> Iterator[str]:
 
 def _document(found: Estimate) -> Document:
     facts, outlook, cost, answer = found.facts, found.outlook, found.cost, found.outlook.answer
-    error, status = (None, "done") if found.refusal is None else info_of(found.refusal)
+    error, status = (None, "done") if found.refusal is None else error_info(found.refusal)
     above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in outlook.rooms if _is_above(one)]
     return {
         "schema": SCHEMA,
@@ -218,8 +218,8 @@ def _document(found: Estimate) -> Document:
             "most_input_tokens": found.most,
             "least_output_tokens": found.output.least,
             "most_output_tokens": found.output.most,
-            "granted_output_tokens": answer.output if isinstance(answer, Worst) else None,
-            "most_usd": usd(answer.nano) if isinstance(answer, Worst) else None,
+            "granted_output_tokens": answer.output if isinstance(answer, WorstCase) else None,
+            "most_usd": usd(answer.nano) if isinstance(answer, WorstCase) else None,
             "waits_for": "provider" if outlook.rest_s else "holds" if isinstance(answer, Wait) else None,
             "wait_s": round(outlook.rest_s, 3),
         },
@@ -256,6 +256,6 @@ def _percentiles(found: Percentiles | None, unit: Unit) -> Document | None:
     return None if found is None else {"p50": in_unit(found.p50, unit), "p90": in_unit(found.p90, unit)}
 
 
-def _limit(room: Room) -> Document:
+def _limit(room: LimitState) -> Document:
     amounts = {name: in_unit(value, room.unit) for name, value in room.amounts._asdict().items()}
     return {"limit": in_unit(room.ceiling, room.unit), **amounts, "left": in_unit(left(room), room.unit)}

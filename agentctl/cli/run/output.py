@@ -14,7 +14,7 @@ from agentctl.cli.error_output import tell
 from agentctl.cli.exit_codes import named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.colour import Paint
-from agentctl.cli.ui.lines import Line, changed_lines
+from agentctl.cli.ui.lines import ScreenLine, changed_lines
 from agentctl.cli.ui.plain import PlainScreen
 from agentctl.cli.ui.summary import retry_command, summary
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
@@ -37,11 +37,11 @@ class JsonLines:
 
     async def observe(self, record: Record) -> None:
         """Write the record, unless it is the run's end."""
-        from agentctl.journal import as_line
+        from agentctl.journal import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
         if not isinstance(record.event, RunFinished):
-            sys.stdout.write(as_json(without(as_line(record), self._secrets), line=True) + "\n")
+            sys.stdout.write(as_json(redact_document(encode_record(record), self._secrets), line=True) + "\n")
             sys.stdout.flush()
 
 
@@ -110,7 +110,7 @@ class Presenter:
 
     def warn(self, text: str) -> None:
         """Say while the run goes on what went wrong beside it."""
-        self._screen.say(Line(text, "yellow", "warning:"))
+        self._screen.say(ScreenLine(text, "yellow", "warning:"))
 
     def close(self) -> None:
         """Take away what the screen drew."""
@@ -147,10 +147,10 @@ class Presenter:
             case "text":
                 text = self._answer(result) if result.status == "done" else ""
             case "json":
-                text = as_json(without(run_document(result), self._secrets))
+                text = as_json(redact_document(run_document(result), self._secrets))
             case "jsonl":
                 document = finished_line(run_document(result), seq=self._lines.last_seq, at=self._lines.last_at)
-                text = as_json(without(document, self._secrets), line=True)
+                text = as_json(redact_document(document, self._secrets), line=True)
         aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
         if aired:
             self._write("\n")  # on one screen an answer stands by itself
@@ -166,10 +166,10 @@ class Presenter:
         capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
         if not (result.metered and capable):
             return text
-        from agentctl.cli.ui.markdown import drawn
+        from agentctl.cli.ui.markdown import render_markdown
 
         with suppress(OSError):
-            return drawn(text, width=os.get_terminal_size(sys.stdout.fileno()).columns)
+            return render_markdown(text, width=os.get_terminal_size(sys.stdout.fileno()).columns)
         return text
 
     def _hint(self, result: RunResult) -> str:
@@ -191,7 +191,7 @@ class Presenter:
         return redact(text, self._secrets)
 
 
-def without(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
+def redact_document(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
     """Return the document with secrets taken out of every text in it."""
     return {name: _without(value, secrets) for name, value in document.items()}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agentctl.cli.error_output import PLAIN, report, say
 from agentctl.cli.invocation import Form, Invocation
-from agentctl.cli.run.task_input import Data, asked, data_beside, unread_bytes, with_data
+from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.ui.colour import Paint, painter
 from agentctl.core.errors import AgentctlError, Interrupted
 from agentctl.core.text import Redactor, safe_text
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RunRequest:
     """What the command line asked of a run; ``flags`` by settings' names."""
 
     words: tuple[str, ...]
@@ -47,12 +47,12 @@ class _Known:
     paint: Paint = PLAIN
 
 
-def perform(call: Invocation, wish: Wish) -> int:
+def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; whatever fails before it begins is told in the form asked for."""
     known = _Known(call.form)
     try:
         with _sigterm_raises():
-            return _perform(call, wish, known)
+            return _perform(call, request, known)
     except AgentctlError as error:
         return report(error, form=known.form, command="run", task=known.task, paint=known.paint)
     except KeyboardInterrupt:
@@ -60,51 +60,55 @@ def perform(call: Invocation, wish: Wish) -> int:
         return report(early, form=known.form, command="run", task=known.task, paint=known.paint)
 
 
-def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
-    told = _quiet if wish.quiet else _told
-    task = known.task = asked(wish.words, input_is_stdin=wish.input == "-", say=told)
-    data = data_beside(wish.input, say=told)
+def _perform(call: Invocation, request: RunRequest, known: _Known) -> int:
+    told = _quiet if request.quiet else _say_safe
+    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=told)
+    data = read_input_data(request.input, say=told)
 
     from agentctl.cli.run.output import Presenter
-    from agentctl.providers.selection import choose_here
+    from agentctl.providers.selection import resolve_provider
     from agentctl.settings import undecided
     from agentctl.settings.lineage import refuse_incomplete
 
-    loaded = _load(wish)
+    loaded = _load(request)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
-    if not wish.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
-        from agentctl.cli.run.startup_prompts import settle
+    if not request.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
+        from agentctl.cli.run.startup_prompts import ask_open_questions
 
-        own = wish.config is None
-        loaded = settle(loaded, again=lambda: _load(wish), quiet=wish.quiet, own_config=own, say=_told)
+        own = request.config is None
+        loaded = ask_open_questions(
+            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, say=_say_safe
+        )
         known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
     for note in loaded.notes:
         told(note)
-    choice = choose_here(loaded)
+    choice = resolve_provider(loaded)
     if data is not None and choice.provider == "builtin":
         told("warning: builtin has no model to read --input with; it was left out")
         data = None
-    if wish.estimate:
-        from agentctl.cli.run.estimate_output import foretold
+    if request.estimate:
+        from agentctl.cli.run.estimate_output import print_estimate
 
-        task, data = _redacted(loaded, wish, task, data, say=_quiet)
-        asked_of = with_data(task, data)
+        task, data = _redacted(loaded, request, task, data, say=_quiet)
+        asked_of = append_data(task, data)
         again = _repeatable(call)
-        return foretold(loaded, choice, asked_of, labels=wish.labels, form=known.form, paint=known.paint, command=again)
+        return print_estimate(
+            loaded, choice, asked_of, labels=request.labels, form=known.form, paint=known.paint, command=again
+        )
     if choice.provider != "builtin":  # with a model comes what a model starts
         from agentctl.settings.key_exposure import protect_keys
 
         protect_keys()
     loaded = loaded.for_a_run()
-    task, data = _redacted(loaded, wish, task, data, say=told)
+    task, data = _redacted(loaded, request, task, data, say=told)
     known.task = task
     presenter = Presenter(
         form=known.form,
         paint=known.paint,
-        quiet=wish.quiet,
-        verbose=wish.verbose,
+        quiet=request.quiet,
+        verbose=request.verbose,
         command=_repeatable(call),
         secrets=loaded.secrets,
         term=loaded.term,
@@ -121,32 +125,34 @@ def _perform(call: Invocation, wish: Wish, known: _Known) -> int:
         loaded,
         choice,
         observers=presenter.observers,
-        labels=wish.labels,
+        labels=request.labels,
         approver=presenter.approver,
         warn=presenter.warn,
     )
-    waiting = 0 if wish.input == "-" or not wish.words else unread_bytes()
+    waiting = 0 if request.input == "-" or not request.words else unread_bytes()
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
     return _go(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
-def _load(wish: Wish) -> Loaded:
+def _load(request: RunRequest) -> Loaded:
     from agentctl.settings import load_settings
 
-    return load_settings(flags=wish.flags, env_files=wish.env_files, config=wish.config, remember=not wish.estimate)
+    return load_settings(
+        flags=request.flags, env_files=request.env_files, config=request.config, remember=not request.estimate
+    )
 
 
 def _redacted(
-    loaded: Loaded, wish: Wish, task: str, data: Data | None, *, say: Callable[[str], None]
-) -> tuple[str, Data | None]:
+    loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, say: Callable[[str], None]
+) -> tuple[str, InputData | None]:
     """Return the task and data to send, without secrets in what came from a pipe or a file; ``say`` gets the count.
 
     The words of the command line are the user's own, and stay as they are.
     """
     redactor = loaded.redactor or Redactor(loaded.secrets)
     found = also = 0
-    if not wish.words:
+    if not request.words:
         task, found = redactor.count(task)
     if data is not None:
         text, also = redactor.count(data.text)
@@ -157,23 +163,23 @@ def _redacted(
     return task, data
 
 
-def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: Data | None, *, loading: bool) -> int:
+def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: InputData | None, *, loading: bool) -> int:
     import anyio
 
-    from agentctl.cli.run.signals import drive
+    from agentctl.cli.run.signals import run_until_signal
 
     gc.set_threshold(10_000, 20, 20)  # what a run makes is freed by counting; the usual 700 costs a short run 3 %
     if not loading:  # else whoever loads does this at the end
         gc.freeze()
         gc.enable()
     try:
-        result = anyio.run(drive, orchestrator, with_data(task, data))
+        result = anyio.run(run_until_signal, orchestrator, append_data(task, data))
     finally:
         presenter.close()
     return presenter.present(replace(result, task=task))
 
 
-def _told(text: str) -> None:
+def _say_safe(text: str) -> None:
     say(safe_text(text))
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.abc
 
-from agentctl.cli.ui.terminal import owed
+from agentctl.cli.ui.terminal import restore_sequence
 
 if TYPE_CHECKING:
     from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
 
 
-async def drive(orchestrator: Orchestrator, task: str) -> RunResult:
+async def run_until_signal(orchestrator: Orchestrator, task: str) -> RunResult:
     """Run ``task`` to its end; a first signal asks it to stop, a second one ends the process."""
     ended: list[RunResult] = []
     broken: list[Exception] = []
@@ -48,5 +48,5 @@ async def _listen(orchestrator: Orchestrator, *, task_status: anyio.abc.TaskStat
 
 def leave_at_once(number: int, frame: object) -> None:
     """Give the terminal back and end; the journal is on disk up to here, and the ledger's holds outlive us."""
-    os.write(2, owed() + b"\nforced: what was sent counts as spent\n")
+    os.write(2, restore_sequence() + b"\nforced: what was sent counts as spent\n")
     os._exit(128 + number)

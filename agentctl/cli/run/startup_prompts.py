@@ -12,12 +12,14 @@ from agentctl.core.text import safe_text
 from agentctl.settings import DEFAULT_MODELS, Loaded, Source, undecided
 
 if TYPE_CHECKING:
-    from agentctl.settings.trust import Offer
+    from agentctl.settings.trust import TrustPrompt
 
 Say = Callable[[str], object]
 
 
-def settle(loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, say: Say) -> Loaded:
+def ask_open_questions(
+    loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, say: Say
+) -> Loaded:
     """Return the settings after what a person says to them, as they were where nobody can be asked.
 
     ``again`` reads the settings anew. ``own_config`` is whether the user's config.toml counts for this run.
@@ -38,11 +40,11 @@ def settle(loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_conf
 def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
     from datetime import UTC, datetime
 
-    from agentctl.settings.trust import Told
-    from agentctl.settings.trust_store import TrustBook
+    from agentctl.settings.trust import NoticeMemory
+    from agentctl.settings.trust_store import TrustStore
 
     state_dir = loaded.settings.state_dir
-    asked = Told(state_dir, "asked")
+    asked = NoticeMemory(state_dir, "asked")
     fresh = [offer for offer in loaded.offers if not asked.knows(offer.file.digest)]
     granted = []
     for offer in fresh:
@@ -51,15 +53,18 @@ def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
         else:
             asked.remember(offer.file.digest)
     if granted:
-        TrustBook(state_dir).grant(granted, now=datetime.now(UTC))
+        TrustStore(state_dir).grant(granted, now=datetime.now(UTC))
         return again()
     seen = {offer.note for offer in fresh}
     return replace(loaded, notes=tuple(note for note in loaded.notes if note not in seen))
 
 
-def _question(offer: Offer) -> str:
+def _question(offer: TrustPrompt) -> str:
     why = "has changed since you trusted it" if offer.changed else "is not trusted"
-    lines = [f"{offer.place} {why}. It would set: {', '.join(offer.names)}", *(f"  {said}" for said in offer.weighty)]
+    lines = [
+        f"{offer.place} {why}. It would set: {', '.join(offer.names)}",
+        *(f"  {said}" for said in offer.consequences),
+    ]
     return "\n".join((*lines, "Use it? y = now and from now on, n = no, and not asked again for this content"))
 
 

@@ -75,14 +75,14 @@ MEANT = {
 Say = Callable[[str], object]
 
 
-class Data(NamedTuple):
+class InputData(NamedTuple):
     """What ``--input`` brought beside the task."""
 
     name: str
     text: str
 
 
-def asked(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str:
+def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str:
     """Return the task: the words, or what a pipe brings; ``say`` gets a sentence when something was cut.
 
     Raises:
@@ -110,7 +110,7 @@ def asked(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str
     return task
 
 
-def data_beside(source: str | None, *, say: Say) -> Data | None:
+def read_input_data(source: str | None, *, say: Say) -> InputData | None:
     """Return what ``--input`` names, ``-`` for stdin, at most 1 MiB.
 
     Raises:
@@ -121,17 +121,17 @@ def data_beside(source: str | None, *, say: Say) -> Data | None:
     if source == "-":
         if sys.stdin.isatty():
             say("reading --input from the terminal; Ctrl-D ends it")
-        return Data("stdin", _from_stdin("--input", say))
+        return InputData("stdin", _from_stdin("--input", say))
     path = Path(source).expanduser()
     try:
         with path.open("rb") as file:
-            return Data(path.name, _bounded(file.read(MOST_BYTES + 1), f"--input {source}", say))
+            return InputData(path.name, _bounded(file.read(MOST_BYTES + 1), f"--input {source}", say))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "no file name"
         raise UsageError(f"--input {source} cannot be read: {said.lower()}") from error
 
 
-def with_data(task: str, data: Data | None) -> str:
+def append_data(task: str, data: InputData | None) -> str:
     """Return the task with its data behind it, marked as data."""
     if data is None:
         return task

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from agentctl.cli.options import OUTPUT, Json, Output, chosen, wants_json
+from agentctl.cli.options import OUTPUT, Json, Output, output_form, wants_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentctl.budget.rules import Amounts
     from agentctl.cli.documents import Document
     from agentctl.journal.reader import RunSummary
-    from agentctl.ledger.tree import Branch
+    from agentctl.ledger.tree import RunNode
 
 SCHEMA = "agentctl.runs/1"
 TASK_WIDTH = 80
@@ -73,7 +73,7 @@ def show(
     from agentctl.journal.reader import find_run, read_run
     from agentctl.settings import load_settings
 
-    wanted = chosen(output, json=json) or "text"
+    wanted = output_form(output, json=json) or "text"
     settings = load_settings(flags={}, remember=False).settings
     path = find_run(settings.runs_dir, run_id)
     records = read_run(path)
@@ -81,9 +81,9 @@ def show(
         _show_context(records, path.stem, wanted)
         return
     if wanted == "text":
-        from agentctl.cli.runs.transcript import story
+        from agentctl.cli.runs.transcript import transcript
 
-        for paragraph in story(records, run_id=path.stem, kept=path.with_suffix("")):
+        for paragraph in transcript(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
         if tree := _tree(settings.ledger_path, path.stem):
             print("\n" + _drawn(tree, path.stem))
@@ -101,7 +101,7 @@ def show(
     print(dumped({**document, "error": None}))
 
 
-def _tree(ledger: Path, run_id: str) -> Sequence[Branch]:
+def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
     """Return the runs around a run that has a parent or children; nothing of one that stands alone."""
     from agentctl.core.errors import StateError
     from agentctl.ledger.tree import tree_of
@@ -113,7 +113,7 @@ def _tree(ledger: Path, run_id: str) -> Sequence[Branch]:
     return tree if len(tree) > 1 else ()
 
 
-def _drawn(tree: Sequence[Branch], run_id: str) -> str:
+def _drawn(tree: Sequence[RunNode], run_id: str) -> str:
     """Draw a tree: what each run cost by itself, and with all runs below it."""
     from agentctl.cli.ui.format import columns, money
     from agentctl.core.text import safe_text
@@ -137,7 +137,7 @@ def _drawn(tree: Sequence[Branch], run_id: str) -> str:
     return columns(("run", "status", "own", "with nested runs", "limit", "task"), rows, right=frozenset({2, 3, 4}))
 
 
-def _lines_before(tree: Sequence[Branch], place: int) -> str:
+def _lines_before(tree: Sequence[RunNode], place: int) -> str:
     """Return the lines that lead to a run of the tree: ``│  └─ ``."""
     depth = tree[place].depth
     marks: list[str] = []
@@ -151,7 +151,7 @@ def _lines_before(tree: Sequence[Branch], place: int) -> str:
     return "".join(marks)
 
 
-def _node(branch: Branch) -> Document:
+def _node(branch: RunNode) -> Document:
     from agentctl.cli.documents import usd
 
     def cost(amounts: Amounts, *, unknown: bool) -> Document:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from agentctl.cli.documents import Document, usd
-from agentctl.cli.runs.filling import Charge, Filling, Turn
+from agentctl.cli.runs.filling import ContextTurn, ContextUsage, TurnCharge
 from agentctl.cli.ui.bars import bar
 from agentctl.cli.ui.cells import wrap
 from agentctl.cli.ui.format import money, plural
@@ -26,7 +26,7 @@ _MOST_WAYS = 3  # of counting: who changes it more often than that learns it at 
 _NO_END = "the run has no end: it still goes on, or its process died"
 
 
-def text(found: Filling, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
+def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
     """Yield the lines; ``width`` is the terminal's, None where there is none. The bars give way to it, figures not."""
     wide, dot = width or _WIDE, " · " if blocks else ", "
     who = f"{found.provider}/{found.model}" if found.model else found.provider
@@ -46,13 +46,13 @@ def text(found: Filling, *, run_id: str, width: int | None, blocks: bool) -> Ite
         yield from wrap(line, wide)
 
 
-def _nothing(found: Filling) -> str:
+def _nothing(found: ContextUsage) -> str:
     if not found.metered:
         return "no model was asked, so there is no context to fill"
     return "nothing was sent" if not found.turns else "its journal does not say how full the context was"
 
 
-def _turns(found: Filling, ways: Sequence[str], wide: int, *, blocks: bool) -> Iterator[str]:
+def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool) -> Iterator[str]:
     heads, rows = _columns(found.turns)
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     limits = [turn.limit for turn in found.measured]
@@ -85,7 +85,7 @@ def _turns(found: Filling, ways: Sequence[str], wide: int, *, blocks: bool) -> I
         yield f"{figures}  {drawn}{percent:>5}".rstrip()
 
 
-def _columns(turns: Sequence[Turn]) -> tuple[list[str], list[list[str]]]:
+def _columns(turns: Sequence[ContextTurn]) -> tuple[list[str], list[list[str]]]:
     """Return the figures of each turn, without columns of nothing."""
     reported = any(turn.own.input_tokens for turn in turns)
     cached = any(turn.own.cached for turn in turns)
@@ -100,11 +100,11 @@ def _columns(turns: Sequence[Turn]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _share(charge: Charge) -> str:
+def _share(charge: TurnCharge) -> str:
     return f"{100 * charge.cached // charge.input_tokens} %" if charge.input_tokens else ""
 
 
-def _totals(found: Filling, dot: str) -> Iterator[str]:
+def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
     """Yield what all turns come to."""
     cuts = found.cuts
     gone, short = sum(cut.messages_cut for cut in cuts), sum(cut.messages_shortened for cut in cuts)
@@ -134,7 +134,7 @@ def _totals(found: Filling, dot: str) -> Iterator[str]:
         yield _NO_END
 
 
-def _compared(found: Filling) -> list[tuple[int, int]]:
+def _compared(found: ContextUsage) -> list[tuple[int, int]]:
     """Return our count and the provider's, where both are known."""
     both = ((turn.tokens, turn.own.input_tokens) for turn in found.turns)
     return [(tokens, own) for tokens, own in both if tokens and own]
@@ -149,12 +149,12 @@ def _cost_of(cuts: Sequence[ContextPruned]) -> int | None:
     return sum(known) if len(known) == len(cuts) else None
 
 
-def _summed(charges: Sequence[Charge]) -> str:
+def _summed(charges: Sequence[TurnCharge]) -> str:
     nano = _cost(charges)
     return f"{plural(len(charges), 'call')}, {'cost unknown' if nano is None else money(nano)}"
 
 
-def _cost(charges: Sequence[Charge]) -> int | None:
+def _cost(charges: Sequence[TurnCharge]) -> int | None:
     known = [charge.nano for charge in charges if charge.nano is not None]
     return sum(known) if len(known) == len(charges) else None
 
@@ -165,7 +165,7 @@ def _local(at: str) -> str:
     return ""
 
 
-def document(found: Filling, *, run_id: str) -> Document:
+def document(found: ContextUsage, *, run_id: str) -> Document:
     """Return the same for scripts; what nobody knows is null."""
     cuts, largest = found.cuts, found.largest
     return {
@@ -193,7 +193,7 @@ def document(found: Filling, *, run_id: str) -> Document:
     }
 
 
-def _turn(turn: Turn) -> Document:
+def _turn(turn: ContextTurn) -> Document:
     measured, own = turn.tokens is not None, turn.own
     return {
         "turn": turn.number,

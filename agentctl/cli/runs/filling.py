@@ -14,7 +14,7 @@ from agentctl.core.events import ContextPruned
 _CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
 
 
-class Charge(NamedTuple):
+class TurnCharge(NamedTuple):
     """What the provider reports of one request; ``input_tokens`` include ``cached``. None: nobody knows."""
 
     input_tokens: int | None
@@ -22,11 +22,11 @@ class Charge(NamedTuple):
     nano: int | None
 
 
-_NO_CHARGE = Charge(None, 0, None)
+_NO_CHARGE = TurnCharge(None, 0, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ContextTurn:
     """What one turn sent, in tokens as we count them; None: that was not measured.
 
     ``cuts`` came before it was sent, and so did the requests for a summary. ``charges`` are its own requests'; what
@@ -39,11 +39,11 @@ class Turn:
     limit: int = 0
     counted_by: str = ""
     cuts: tuple[ContextPruned, ...] = ()
-    summaries: tuple[Charge, ...] = ()
-    charges: tuple[Charge, ...] = ()
+    summaries: tuple[TurnCharge, ...] = ()
+    charges: tuple[TurnCharge, ...] = ()
 
     @property
-    def own(self) -> Charge:
+    def own(self) -> TurnCharge:
         """What the provider reports of what was sent."""
         return self.charges[0] if self.charges else _NO_CHARGE
 
@@ -53,7 +53,7 @@ class Turn:
         return 0 if self.tokens is None or not self.limit else (200 * self.tokens + self.limit) // (2 * self.limit)
 
 
-class Filling(NamedTuple):
+class ContextUsage(NamedTuple):
     """The turns of a run; ``status`` is None while it has no end, ``metered`` False where no model is asked.
 
     Of ``results_cut``, the tools' answers of which a part is left out, ``results_kept`` are whole in files of the run.
@@ -63,7 +63,7 @@ class Filling(NamedTuple):
     model: str | None = None
     at: str = ""
     metered: bool = True
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[ContextTurn, ...] = ()
     results_cut: int = 0
     results_kept: int = 0
     status: str | None = None
@@ -74,24 +74,24 @@ class Filling(NamedTuple):
         return tuple(cut for turn in self.turns for cut in turn.cuts)
 
     @property
-    def summaries(self) -> tuple[Charge, ...]:
+    def summaries(self) -> tuple[TurnCharge, ...]:
         """All requests for a summary, in order."""
         return tuple(charge for turn in self.turns for charge in turn.summaries)
 
     @property
-    def measured(self) -> tuple[Turn, ...]:
+    def measured(self) -> tuple[ContextTurn, ...]:
         """The turns of which we know how much they sent."""
         return tuple(turn for turn in self.turns if turn.tokens is not None)
 
     @property
-    def largest(self) -> Turn | None:
+    def largest(self) -> ContextTurn | None:
         """The turn that sent most; the first of several."""
         return max(self.measured, key=lambda turn: turn.tokens or 0, default=None)
 
 
-def filling(records: Iterable[Fields]) -> Filling:
+def filling(records: Iterable[Fields]) -> ContextUsage:
     """Return what a journal tells; what a later version wrote and this one does not know is passed over."""
-    found, turns = Filling(), list[Turn]()
+    found, turns = ContextUsage(), list[ContextTurn]()
     for record in records:
         match record.get("event"):
             case "run_started":
@@ -103,7 +103,7 @@ def filling(records: Iterable[Fields]) -> Filling:
                     metered=record.get("metered") is not False,
                 )
             case "turn_started":
-                turns.append(Turn(number(record, "turn") or len(turns) + 1))
+                turns.append(ContextTurn(number(record, "turn") or len(turns) + 1))
             case "message_added":
                 message = mapping(record, "message")
                 mark = _CUT.search(text(message, "text")) if message.get("role") == "tool" else None
@@ -134,7 +134,7 @@ def pruned(record: Fields) -> ContextPruned:
     )
 
 
-def _advanced(turn: Turn, record: Fields) -> Turn:
+def _advanced(turn: ContextTurn, record: Fields) -> ContextTurn:
     match record.get("event"):
         case "context_pruned":
             return replace(turn, cuts=(*turn.cuts, pruned(record)))
@@ -150,7 +150,7 @@ def _advanced(turn: Turn, record: Fields) -> Turn:
             )
         case "call_settled":
             usage, nano = mapping(record, "usage"), record.get("cost_nano")
-            charge = Charge(
+            charge = TurnCharge(
                 number(usage, "input_tokens") or None,
                 number(usage, "cached_input_tokens"),
                 nano if isinstance(nano, int) else None,

@@ -11,7 +11,7 @@ from agentctl.cli.runs.context_usage import Fields, mapping, number, text
 from agentctl.cli.runs.filling import pruned
 from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.cli.ui.lines import call_text, notice_words, pruned_words
-from agentctl.context.truncation import marked
+from agentctl.context.truncation import find_mark
 from agentctl.core.errors import AgentctlError
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import FileNotice
@@ -20,7 +20,7 @@ from agentctl.core.text import safe_text
 _CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
 
 
-def story(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
+def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
     """Yield paragraphs; what a later version wrote and this one does not know is passed over.
 
     ``kept`` is the folder where results are whole that were cut.
@@ -117,13 +117,13 @@ def _finished(record: Fields) -> str:
 
 def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
     """Yield where the whole of a result is, if it was cut and kept."""
-    found = marked(text(record, "text"))
+    found = find_mark(text(record, "text"))
     if found is None or kept is None:
         return
-    from agentctl.journal.artifacts import PREFIX, open_kept
+    from agentctl.journal.artifacts import PREFIX, open_artifact
 
     with suppress(AgentctlError):
-        open_kept(kept, found.origin.path).close()  # it is there, and a file of the run
+        open_artifact(kept, found.origin.path).close()  # it is there, and a file of the run
         yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 

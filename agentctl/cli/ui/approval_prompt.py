@@ -13,7 +13,7 @@ import anyio.to_thread
 from agentctl.cli.ui.cells import cells, wrap
 from agentctl.cli.ui.colour import Paint, Style
 from agentctl.cli.ui.lines import call_text, value_text
-from agentctl.core.lookalikes import visible
+from agentctl.core.lookalikes import escape_lookalikes
 from agentctl.core.text import safe_text
 from agentctl.protocols import Approval, Question
 
@@ -111,18 +111,18 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
     said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
     bar = paint("│", style)
     yield ""
-    yield paint(f"May {visible(question.call.name)} run?", "bold")
-    action = visible(call_text(question.call, whole=True))
+    yield paint(f"May {escape_lookalikes(question.call.name)} run?", "bold")
+    action = escape_lookalikes(call_text(question.call, whole=True))
     if cells(action) <= width - 4:
         yield f"{bar}   {paint(action, style) if style == 'red' else action}"
     else:
-        yield f"{bar}   {visible(question.call.name)}"
+        yield f"{bar}   {escape_lookalikes(question.call.name)}"
         for name, value in question.call.arguments.items():
-            label = f"{visible(str(name))} = "
-            yield from _hung(f"{bar}     ", label, visible(value_text(value)), width - 6)
+            label = f"{escape_lookalikes(str(name))} = "
+            yield from _hung(f"{bar}     ", label, escape_lookalikes(value_text(value)), width - 6)
     yield bar
-    always = f"{visible(question.rule)}, until this run ends"
-    facts = (("effect", said), ("asked", visible(question.why)), ("always", always))
+    always = f"{escape_lookalikes(question.rule)}, until this run ends"
+    facts = (("effect", said), ("asked", escape_lookalikes(question.why)), ("always", always))
     for name, text in facts:
         shown = list(wrap(text, width - 12, at_spaces=False))
         for place, row in enumerate(shown):

@@ -34,18 +34,18 @@ _SHORT_NAMES: Mapping[LimitName, str] = {
 }
 
 
-class Span(NamedTuple):
+class StyledText(NamedTuple):
     """A piece of a row in one style."""
 
     text: str
     style: Style | None = None
 
 
-Row = tuple[Span, ...]
+Row = tuple[StyledText, ...]
 Clean = Callable[[str], str]
 
 
-class Gauge(NamedTuple):
+class UsageBar(NamedTuple):
     """One meter: what is used and held, of how much; ``shown`` in words."""
 
     name: str
@@ -84,7 +84,7 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
     if not meter.metered:
         return busy
     low = height < _LOW
-    figures = (*((_in_one_row(meter, width),) if low else _gauges(meter, width)), _foot(meter, now, width))
+    figures = (*((_in_one_row(meter, width),) if low else _usage_rows(meter, width)), _foot(meter, now, width))
     head = _head(meter, width, clean)[: 1 if low else None]
     room = height - len(head) - len(busy) - len(figures) - (0 if low else 4)
     if low and room < 0:
@@ -93,7 +93,7 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
     groups = [group for group in (head, answer, busy, figures) if group]
     if low:
         return tuple(row for group in groups for row in group)
-    spaced: list[Row] = [(Span("─" * min(width, _RULE), "dim"),)]
+    spaced: list[Row] = [(StyledText("─" * min(width, _RULE), "dim"),)]
     for group in groups[:-1]:
         spaced += [*group, ()]
     return (*spaced, *figures)
@@ -103,7 +103,7 @@ def _cropped(row: Row, width: int) -> Row:
     """Return a row that fits; only a terminal too narrow for any figure crops one."""
     if sum(cells(span.text) for span in row) <= width:
         return row
-    return (Span(cut("".join(span.text for span in row), width)),)
+    return (StyledText(cut("".join(span.text for span in row), width)),)
 
 
 def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
@@ -111,7 +111,7 @@ def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
     why = f" ({chosen.provider_chosen_by})" if chosen.provider_chosen_by else ""
     parts = [chosen.agent, f"{chosen.name}{why}", f"turn {meter.turn}" if meter.turn else ""]
     who = " · ".join(part for part in parts if part)
-    return ((Span(cut(clean(chosen.task), width), "bold"),), (Span(cut(clean(who), width), "dim"),))
+    return ((StyledText(cut(clean(chosen.task), width), "bold"),), (StyledText(cut(clean(who), width), "dim"),))
 
 
 def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, ...]:
@@ -121,7 +121,7 @@ def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, .
         shown = meter.running if len(meter.running) <= _MOST_TOOLS else meter.running[: _MOST_TOOLS - 1]
         found = [_work(spin, clean(call_text(each.call)), each.since, now, width) for each in shown]
         more = len(meter.running) - len(shown)
-        return (*found, *([(Span(f"  and {more} more", "dim"),)] if more else []))
+        return (*found, *([(StyledText(f"  and {more} more", "dim"),)] if more else []))
     name = meter.chosen.model or meter.chosen.provider
     doing = {"asking": f"waiting for {name}", "answering": f"{name} answers", "": "working"}.get(meter.doing)
     return (_work(spin, clean(doing or meter.doing), meter.since, now, width),)
@@ -129,7 +129,7 @@ def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, .
 
 def _work(spin: str, what: str, since: datetime | None, now: datetime, width: int) -> Row:
     time = f"  {seconds(_between(since, now))}" if since is not None else ""
-    return (Span(spin, "green"), Span(f" {cut(what, width - 2 - len(time))}"), Span(time, "dim"))
+    return (StyledText(spin, "green"), StyledText(f" {cut(what, width - 2 - len(time))}"), StyledText(time, "dim"))
 
 
 def _between(since: datetime, now: datetime) -> float:
@@ -141,24 +141,24 @@ def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...
     if most < 1 or width < 20 or not meter.answer.strip():
         return ()
     found = [row for row in wrap(clean(meter.answer).strip("\n"), width - 4) if row.strip()]
-    return tuple((Span(f"  {row}"),) for row in found[-most:])
+    return tuple((StyledText(f"  {row}"),) for row in found[-most:])
 
 
-def _gauges(meter: Meter, width: int) -> tuple[Row, ...]:
+def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
     """Return the meters, one in a row or two side by side."""
-    found = gauges(meter)
+    found = usage_bars(meter)
     if not found:
         return ()
     widest = max(cells(gauge.shown) for gauge in found)
     if width < _TWO_COLUMNS:
-        return tuple(_gauge(gauge, widest, width)[:-1] for gauge in found)
+        return tuple(_usage_row(gauge, widest, width)[:-1] for gauge in found)
     half = (width - 4) // 2
-    halves = [_gauge(gauge, widest, half) for gauge in found]
+    halves = [_usage_row(gauge, widest, half) for gauge in found]
     paired = [halves[place : place + 2] for place in range(0, len(halves), 2)]
-    return tuple((*pair[0], Span("    "), *pair[1][:-1]) if len(pair) == 2 else pair[0][:-1] for pair in paired)
+    return tuple((*pair[0], StyledText("    "), *pair[1][:-1]) if len(pair) == 2 else pair[0][:-1] for pair in paired)
 
 
-def gauges(meter: Meter) -> tuple[Gauge, ...]:
+def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
     """Return task, hour, tokens and context, as far as they are limited or known."""
     uses = {use.name: use for use in meter.limits}
     found = []
@@ -177,38 +177,38 @@ def gauges(meter: Meter) -> tuple[Gauge, ...]:
         of = "" if use.ceiling is None else f" of {limit(use.ceiling, use.unit)}"
         known = meter.cost_known or name != "max_cost_per_task"
         shown = f"{amount(used, use.unit)}{of}" if known else f"unknown{of}"
-        found.append(Gauge(_SHORT_NAMES[name], shown, used, held, use.ceiling))
+        found.append(UsageBar(_SHORT_NAMES[name], shown, used, held, use.ceiling))
     filled, most = meter.context
     if most:
-        found.append(Gauge("context", f"{filled:,} of {most:,}", filled, 0, most, alarming=False))
+        found.append(UsageBar("context", f"{filled:,} of {most:,}", filled, 0, most, alarming=False))
     return tuple(found)
 
 
-def _gauge(gauge: Gauge, widest: int, width: int) -> Row:
+def _usage_row(gauge: UsageBar, widest: int, width: int) -> Row:
     """Return one meter; the last span fills the row."""
     name, shown = f"{gauge.name:<7}  ", f"{gauge.shown:<{widest}}  "
     length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
     if gauge.ceiling is None or length < 4:
         text = cut(f"{name}{gauge.shown}", width)
-        return (Span(text), Span(" " * (width - cells(text))))
+        return (StyledText(text), StyledText(" " * (width - cells(text))))
     full = min(length, -(-length * gauge.used // gauge.ceiling)) if gauge.ceiling else (length if gauge.used else 0)
     both = min(length, -(-length * (gauge.used + gauge.held) // gauge.ceiling)) if gauge.ceiling else full
     percent = f"{min(gauge.percent, 999)} %".rjust(6)
     style = None if gauge.style == "green" else gauge.style
     rest = width - len(name) - cells(shown) - length - len(percent)
     return (
-        Span(name, "dim"),
-        Span(shown),
-        Span("━" * full, gauge.style),
-        Span("╍" * (both - full), gauge.style),
-        Span("─" * (length - both), "dim"),
-        Span(percent, style),
-        Span(" " * max(0, rest)),
+        StyledText(name, "dim"),
+        StyledText(shown),
+        StyledText("━" * full, gauge.style),
+        StyledText("╍" * (both - full), gauge.style),
+        StyledText("─" * (length - both), "dim"),
+        StyledText(percent, style),
+        StyledText(" " * max(0, rest)),
     )
 
 
 def _in_one_row(meter: Meter, width: int) -> Row:
-    return (Span(cut(" · ".join(f"{gauge.name} {gauge.shown}" for gauge in gauges(meter)), width)),)
+    return (StyledText(cut(" · ".join(f"{gauge.name} {gauge.shown}" for gauge in usage_bars(meter)), width)),)
 
 
 def _foot(meter: Meter, now: datetime, width: int) -> Row:
@@ -221,4 +221,4 @@ def _foot(meter: Meter, now: datetime, width: int) -> Row:
         parts.append(f"{money(round(spent * 60 / elapsed))}/min")
     parts += [f"{money(meter.held_nano)} held"] if meter.held_nano else []
     parts += [f"{money(meter.in_doubt_nano)} in doubt"] if meter.in_doubt_nano else []
-    return (Span(cut(" · ".join(parts), width), "dim"),)
+    return (StyledText(cut(" · ".join(parts), width), "dim"),)

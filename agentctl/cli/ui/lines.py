@@ -48,7 +48,7 @@ _LONGEST_CALL = 200
 _MOST_NOTICES = 20
 
 
-class Line(NamedTuple):
+class ScreenLine(NamedTuple):
     """One line; the style is the lead's, or the whole line's when it has none. The text may come from strangers."""
 
     text: str
@@ -104,7 +104,7 @@ def notice_words(notice: FileNotice) -> str:
     return f"{_named(notice)}{where}"
 
 
-def changed_lines(result: RunResult) -> tuple[Line, ...]:
+def changed_lines(result: RunResult) -> tuple[ScreenLine, ...]:
     """Return what a person should look at after a run: the files that it changed and that other programs obey."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
@@ -112,7 +112,7 @@ def changed_lines(result: RunResult) -> tuple[Line, ...]:
     if moved:
         lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_several(moved)}"))
         back = [notice.restore_command for notice in moved[:_MOST_NOTICES] if notice.restore_command]
-        lines += [Line("to bring one back:"), *(Line(f"  {command}") for command in back)] if back else []
+        lines += [ScreenLine("to bring one back:"), *(ScreenLine(f"  {command}") for command in back)] if back else []
     return tuple(lines)
 
 
@@ -136,11 +136,11 @@ def substituted_words(event: ModelSubstituted) -> str:
     return f"{event.asked} was answered by {event.answered}, {follows[event.costs]}"
 
 
-def _warning(text: str) -> Line:
-    return Line(text, "yellow", "warning:")
+def _warning(text: str) -> ScreenLine:
+    return ScreenLine(text, "yellow", "warning:")
 
 
-def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
     """Return the lines that ``event`` is worth; ``meter`` already counts it."""
     match event:
         case RunStarted():
@@ -150,25 +150,25 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case ToolFinished():
             return _finished(event, meter, verbose=verbose)
         case ObeyedFilesChanged():
-            return tuple(Line(f"  {notice_words(file)}", "dim") for file in event.files) if verbose else ()
+            return tuple(ScreenLine(f"  {notice_words(file)}", "dim") for file in event.files) if verbose else ()
         case ToolAllowed():
             told = verbose or meter.was_asked(event.call)
-            return (Line(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
+            return (ScreenLine(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
         case ToolDenied():
             why = " · you" if meter.was_asked(event.call) else f": {event.reason}"
-            return (Line(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
+            return (ScreenLine(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
         case Noted():
-            return (_warning(event.text) if event.level == "warning" else Line(event.text),)
+            return (_warning(event.text) if event.level == "warning" else ScreenLine(event.text),)
         case LimitWarned():
             use = event.use
             share = 100 * use.used // use.ceiling if use.ceiling else 100
             used = f"{amount(use.used, use.unit)} of {limit(use.ceiling, use.unit)}"
             return (_warning(f"{use.name}: {share} % used ({used})"),)
         case CallRetried():
-            return (Line(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
+            return (ScreenLine(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
-            return (Line(waited_words(event) + most),)
+            return (ScreenLine(waited_words(event) + most),)
         case CallUnsettled():
             wait = f"waiting up to {seconds(event.seconds)} to write what a call cost: {event.reason}"
             return (_warning(f"{wait} (Ctrl-C twice ends the wait)"),) if event.seconds else ()
@@ -178,12 +178,12 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
         case ModelSubstituted():
             return (_warning(substituted_words(event)),)
         case CallVoided():
-            return (Line(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
+            return (ScreenLine(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
         case CallHeld():
             shown = verbose and meter.metered and event.hold_nano
-            return (Line(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
+            return (ScreenLine(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
         case ContextPruned():
-            return (Line(f"context: {pruned_words(event)}"),)
+            return (ScreenLine(f"context: {pruned_words(event)}"),)
         case ContextMeasured():
             return (_near(event),) if event.near else ()
         case (
@@ -204,14 +204,14 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
             assert_never(event)
 
 
-def _started(event: RunStarted, *, verbose: bool) -> Line:
+def _started(event: RunStarted, *, verbose: bool) -> ScreenLine:
     name = f"{event.provider}/{event.model}" if event.model else event.provider
     parts = [name, event.provider_chosen_by]
     if verbose:
         parts += [f"agent {event.agent} ({event.agent_chosen_by})", event.workdir]
     if event.token_turns is not None:
         parts.append(_token_turns(event, *event.token_turns))
-    return Line(" · ".join(part for part in parts if part), "dim")
+    return ScreenLine(" · ".join(part for part in parts if part), "dim")
 
 
 def _token_turns(event: RunStarted, least: int, most: int) -> str:
@@ -221,27 +221,27 @@ def _token_turns(event: RunStarted, least: int, most: int) -> str:
     return f"{tokens:,} tokens are about {turns} with a full context"
 
 
-def _near(event: ContextMeasured) -> Line:
+def _near(event: ContextMeasured) -> ScreenLine:
     full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens are filled"
-    return Line(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
+    return ScreenLine(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
 
 
-def _answered(event: ModelAnswered, meter: Meter) -> tuple[Line, ...]:
+def _answered(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
     """Show a turn; a final answer is not shown here, because stdout has it."""
     said = event.text.strip("\n") if event.tool_calls else ""
-    lines = (Line(said),) if said else ()
+    lines = (ScreenLine(said),) if said else ()
     if not meter.metered:
         return lines
     did = ", ".join(map(call_text, event.tool_calls)) or "answer"
     spent = f" · {money(meter.cost_nano)}" if meter.cost_nano else ""
-    return (*lines, Line(f"turn {event.turn} · {did}{spent}", "dim"))
+    return (*lines, ScreenLine(f"turn {event.turn} · {did}{spent}", "dim"))
 
 
-def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Line, ...]:
+def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
     took = seconds(event.duration_s)
     if event.error is not None:
         # builtin's only call ends the run, and the run's own error line says the same.
         shown = meter.metered or verbose
-        return (Line(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
+        return (ScreenLine(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
     size = plural(event.text.count("\n") + 1 if event.text else 0, "line")
-    return (Line(f"  {call_text(event.call)} · {took} · {size}", "dim"),) if verbose else ()
+    return (ScreenLine(f"  {call_text(event.call)} · {took} · {size}", "dim"),) if verbose else ()

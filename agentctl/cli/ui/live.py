@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 from agentctl.cli.ui.cells import wrap
 from agentctl.cli.ui.colour import Paint
 from agentctl.cli.ui.layout import Row, rows
-from agentctl.cli.ui.lines import Line, lines_of
+from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import Meter, follow
-from agentctl.cli.ui.terminal import owe
+from agentctl.cli.ui.terminal import set_restore_sequence
 from agentctl.core.events import Record, RunStarted
 from agentctl.core.text import redact, safe_text
 
@@ -64,7 +64,7 @@ class LiveScreen:
         self._secrets, self._verbose, self._patience_s, self._now = tuple(secrets), verbose, patience_s, now
         self.meter = Meter()
         self._turn = threading.Condition()
-        self._lines: list[Line] = []
+        self._lines: list[ScreenLine] = []
         self._thread: threading.Thread | None = None
         self._pausing = self._paused = self._closing = self._broken = False
         self._live: Live | None = None
@@ -78,7 +78,7 @@ class LiveScreen:
         if lines or isinstance(record.event, RunStarted):  # the next frame shows all else
             self.say(*lines)
 
-    def say(self, *lines: Line) -> None:
+    def say(self, *lines: ScreenLine) -> None:
         """Hand on what is to stay, without waiting for the terminal."""
         if self._closing:
             self._write(lines)
@@ -131,7 +131,7 @@ class LiveScreen:
     def _is_called(self) -> bool:
         return bool(self._lines) or self._closing or self._pausing != self._paused
 
-    def _step(self, lines: Sequence[Line], *, show: bool) -> None:
+    def _step(self, lines: Sequence[ScreenLine], *, show: bool) -> None:
         try:
             size = self._size() if show or self._live else self._drawn_at
             drawn = self._rows(size) if show else ()
@@ -155,7 +155,7 @@ class LiveScreen:
         # One column and row less: the last cell would make some terminals wrap, a full screen would scroll.
         return rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
 
-    def _write(self, lines: Sequence[Line]) -> None:
+    def _write(self, lines: Sequence[ScreenLine]) -> None:
         if not lines:
             return
         for line in lines:
@@ -191,12 +191,12 @@ class LiveScreen:
             redirect_stderr=False,
             vertical_overflow="crop",
         )
-        owe(b"\x1b[?25h")
+        set_restore_sequence(b"\x1b[?25h")
         live.start(refresh=True)
         self._live = live
         self._owe()
 
-    def _refresh(self, live: Live, size: os.terminal_size, drawn: tuple[Row, ...], lines: Sequence[Line]) -> None:
+    def _refresh(self, live: Live, size: os.terminal_size, drawn: tuple[Row, ...], lines: Sequence[ScreenLine]) -> None:
         """Draw the region anew below ``lines``; what did not change is left alone."""
         from rich.console import ConsoleDimensions
 
@@ -230,22 +230,22 @@ class LiveScreen:
             if live is not None:
                 live.stop()
         finally:
-            owe(b"")
+            set_restore_sequence(b"")
 
     def _owe(self) -> None:
         """Say how to take the region away without us: up to its first row, erase below, show the cursor."""
         up = len(self._frame.rows) - 1
-        owe(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
+        set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
 
-    def _wrapped(self, line: Line, width: int) -> Iterator[Line]:
+    def _wrapped(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
         """Yield a line broken at its spaces, as prose is: the terminal itself would break words."""
         text = safe_text(redact(line.text, self._secrets))  # before it is broken: a secret in two is not found
         lead = f"{line.lead} " if line.lead else ""
         first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
         yield line._replace(text=first[len(lead) :])
-        yield from (Line(row, None if lead else line.style) for row in rest)
+        yield from (ScreenLine(row, None if lead else line.style) for row in rest)
 
-    def _text(self, line: Line) -> object:
+    def _text(self, line: ScreenLine) -> object:
         from rich.text import Text
 
         return Text.from_ansi(redact(line.render(self._paint), self._secrets))

@@ -36,7 +36,7 @@ _PADDING = re.compile(r"[ ]+((?:\x1b\[[0-9;]*m)*)$")
 _WORD = re.compile(r"\w+")
 
 
-def drawn(text: str, *, width: int) -> str:
+def render_markdown(text: str, *, width: int) -> str:
     """Return ``text`` (made safe before) as a terminal of ``width`` cells shows its Markdown.
 
     Without Markdown in it, or where drawing would lose a word, it comes back unchanged.
@@ -92,7 +92,7 @@ def _markdown(text: str) -> Markdown:
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             yield Padding(Text(self.text.plain.rstrip("\n"), style="cyan", overflow="fold"), (0, 0, 0, 4))
 
-    class Answer(Markdown):
+    class AnswerMarkdown(Markdown):
         elements = {  # noqa: RUF012 - rich's own shape
             **Markdown.elements,
             "heading_open": Title,
@@ -100,7 +100,7 @@ def _markdown(text: str) -> Markdown:
             "code_block": Code,
         }
 
-    answer = Answer("", hyperlinks=False)
+    answer = AnswerMarkdown("", hyperlinks=False)
     parser = MarkdownIt("commonmark", {"html": False})
     answer.parsed = parser.enable("table").disable(["image", "entity", "escape", "autolink"]).parse(text)
     for token in answer.parsed:

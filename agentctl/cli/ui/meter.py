@@ -37,7 +37,7 @@ from agentctl.core.results import LimitUse
 MOST_STREAMED = 16_000
 
 
-class Attempt(NamedTuple):
+class MeteredCall(NamedTuple):
     """One attempt: ``nano`` is its charge, or what it counts while in doubt; None: the price is unknown."""
 
     id: str
@@ -49,14 +49,14 @@ class Attempt(NamedTuple):
     held_tokens: int = 0
 
 
-class Running(NamedTuple):
+class RunningTool(NamedTuple):
     """A tool at work since then; None: nobody said when."""
 
     call: ToolCall
     since: datetime | None
 
 
-class Chosen(NamedTuple):
+class RunChoice(NamedTuple):
     """What a run was asked, and what was chosen for it and by what."""
 
     task: str = ""
@@ -71,7 +71,7 @@ class Chosen(NamedTuple):
         return f"{self.provider}/{self.model}" if self.model else self.provider
 
 
-_NOT_YET = Chosen()
+_NOT_YET = RunChoice()
 _NO_USAGE = Usage()
 
 
@@ -84,7 +84,7 @@ class Meter:
     """
 
     metered: bool = True
-    chosen: Chosen = _NOT_YET
+    chosen: RunChoice = _NOT_YET
     started_at: datetime | None = None
     turn: int = 0
     calls: int = 0
@@ -96,11 +96,11 @@ class Meter:
     held_nano: int = 0
     tokens: int = 0
     usage: Usage = _NO_USAGE
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[MeteredCall, ...] = ()
     limits: tuple[LimitUse, ...] = ()
     context: tuple[int, int] = (0, 0)
     answer: str = ""
-    running: tuple[Running, ...] = ()
+    running: tuple[RunningTool, ...] = ()
     doing: str = ""
     since: datetime | None = None
     asked: ToolCall | None = None
@@ -120,7 +120,7 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
     """Return the meter after ``event``, which happened ``at``."""
     match event:
         case RunStarted():
-            chosen = Chosen(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
+            chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
             meter = replace(meter, metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
             return _now(meter, "getting ready", at)
         case TurnStarted():
@@ -148,7 +148,7 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
         case ToolAllowed():
             return _now(meter, "", at)
         case ToolStarted():
-            return replace(meter, running=(*meter.running, Running(event.call, at)), doing="", since=at)
+            return replace(meter, running=(*meter.running, RunningTool(event.call, at)), doing="", since=at)
         case ToolFinished():
             left = _without(meter.running, event.call)
             return replace(meter, tool_calls=meter.tool_calls + 1, running=left, since=at)
@@ -173,7 +173,7 @@ def _now(meter: Meter, doing: str, at: datetime | None) -> Meter:
     return replace(meter, doing=doing, since=at)
 
 
-def _without(running: tuple[Running, ...], call: ToolCall) -> tuple[Running, ...]:
+def _without(running: tuple[RunningTool, ...], call: ToolCall) -> tuple[RunningTool, ...]:
     place = next((place for place, each in enumerate(running) if each.call == call), None)
     return running if place is None else running[:place] + running[place + 1 :]
 
@@ -184,11 +184,11 @@ def _charged(
     """Enter what an attempt does into its own row and into the totals."""
     rows = meter.attempts
     place = next((place for place in reversed(range(len(rows))) if rows[place].id == event.attempt_id), len(rows))
-    row = rows[place] if place < len(rows) else Attempt(event.attempt_id, meter.chosen.model)
+    row = rows[place] if place < len(rows) else MeteredCall(event.attempt_id, meter.chosen.model)
     let_go = (row.held_nano or 0) if row.state in ("held", "sent") and place < len(rows) else 0
     match event:
         case CallHeld():
-            row = Attempt(event.attempt_id, event.model, "held", Usage(), 0, event.hold_nano, event.hold_tokens)
+            row = MeteredCall(event.attempt_id, event.model, "held", Usage(), 0, event.hold_nano, event.hold_tokens)
             meter = replace(meter, held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
         case CallSent():
             row = row._replace(state="sent") if row.state == "held" else row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentctl.cli.ui.colour import Paint
-from agentctl.cli.ui.lines import Line, lines_of
+from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import Meter, follow
 from agentctl.core.events import Record
 
@@ -27,7 +27,7 @@ class PlainScreen:
         self.meter = follow(self.meter, record)
         self.say(*lines_of(record.event, self.meter, verbose=self._verbose))
 
-    def say(self, *lines: Line) -> None:
+    def say(self, *lines: ScreenLine) -> None:
         """Write lines, unless quiet."""
         if not self._quiet:
             for line in lines:

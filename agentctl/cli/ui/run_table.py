@@ -7,8 +7,8 @@ from datetime import datetime
 
 from agentctl.cli.ui.colour import Paint
 from agentctl.cli.ui.format import amount, columns, limit, money, plural
-from agentctl.cli.ui.meter import Attempt, Meter
-from agentctl.cli.ui.summary import short
+from agentctl.cli.ui.meter import Meter, MeteredCall
+from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
@@ -18,7 +18,7 @@ _MOST_CALLS = 20  # rows of calls: the first half of it and the last
 def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
     """Return the table, its parts a blank line apart; ``paste`` is the command with which to go on."""
     breaker = result.breaker
-    parts = [paint(tripped_words(breaker), "bold")] if breaker is not None else []
+    parts = [paint(describe_trip(breaker), "bold")] if breaker is not None else []
     if result.metered:
         parts += [_calls(result, meter)] if meter.attempts else []
         parts.append(_limits(result, breaker))
@@ -48,7 +48,7 @@ def _calls(result: RunResult, meter: Meter) -> str:
     )
 
 
-def _call(number: int, attempt: Attempt) -> tuple[str, ...]:
+def _call(number: int, attempt: MeteredCall) -> tuple[str, ...]:
     model, usage, held = safe_text(attempt.model or ""), attempt.usage, attempt.held_nano
     tokens: tuple[str, ...] = ("", "", "")
     cost = ""
@@ -77,7 +77,7 @@ def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[s
     return (use.name, limit(use.ceiling, use.unit), amount(use.used, use.unit), held, ", ".join(remarks))
 
 
-def tripped_words(breaker: BreakerInfo) -> str:
+def describe_trip(breaker: BreakerInfo) -> str:
     """Return the limit that tripped with its numbers; after an overrun also what was held and what it counts."""
     spent, held, would_be, most = (
         amount(breaker.spent, breaker.unit),
@@ -103,6 +103,6 @@ def _rest(result: RunResult, paste: str) -> Iterator[str]:
         yield f"sandbox  {safe_text(result.sandbox)}"
     yield f"agent    {safe_text(result.agent)}"
     yield f"run      {result.run_id}"
-    yield f"again    agentctl runs show {short(result.run_id)}"
+    yield f"again    agentctl runs show {short_id(result.run_id)}"
     if paste:
         yield f"hint: {safe_text(paste)}"

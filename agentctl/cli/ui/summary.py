@@ -22,11 +22,11 @@ def summary(result: RunResult, paint: Paint) -> str:
     parts = [paint(result.status.replace("_", " "), style)]
     if result.metered:
         parts += [plural(result.turns, "turn"), *_spent(result)]
-    parts += [seconds(result.duration_s), f"run {short(result.run_id)}"]
+    parts += [seconds(result.duration_s), f"run {short_id(result.run_id)}"]
     return " · ".join(parts)
 
 
-def short(run_id: str) -> str:
+def short_id(run_id: str) -> str:
     """Return how an id begins: enough to name the run again."""
     return run_id[:_SHORT]
 
@@ -66,10 +66,10 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
         if word.partition("=")[0] not in old and before not in old
     ]
     words = [word if len(word) <= _MOST_TO_PASTE else "…" for word in kept]
-    return safe_text(shlex.join([*words, flag, higher(breaker)]))
+    return safe_text(shlex.join([*words, flag, raised_limit(breaker)]))
 
 
-def higher(breaker: BreakerInfo) -> str:
+def raised_limit(breaker: BreakerInfo) -> str:
     """Return a limit that would have let the call through: twice the old one, or more where that is too little."""
     wanted = max(2 * (breaker.ceiling or 0), breaker.would_be)
     if breaker.unit != "nano_usd":

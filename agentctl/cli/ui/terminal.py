@@ -7,7 +7,7 @@ from typing import TextIO
 
 _NARROWEST = 60
 _LOWEST = 4
-_owed = b""  # a signal's handler can reach nothing else
+_restore = b""  # a signal's handler can reach nothing else
 
 
 def can_draw(stream: TextIO, term: str) -> bool:
@@ -51,12 +51,12 @@ def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
         return True
 
 
-def owe(restore: bytes) -> None:
+def set_restore_sequence(restore: bytes) -> None:
     """Remember what to write if the process must leave at once; empty: nothing."""
-    global _owed
-    _owed = restore
+    global _restore
+    _restore = restore
 
 
-def owed() -> bytes:
+def restore_sequence() -> bytes:
     """Return what gives the terminal back as it was."""
-    return _owed
+    return _restore

@@ -8,9 +8,9 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from agentctl.providers.builtin.lexicon import DAEMONS, POLITE, bag
-from agentctl.providers.builtin.lookup import quoted
-from agentctl.providers.builtin.parse import near
+from agentctl.providers.builtin.lexicon import DAEMONS, POLITE, word_set
+from agentctl.providers.builtin.lookup import quote
+from agentctl.providers.builtin.parse import is_near
 from agentctl.providers.builtin.shapes import Word, is_path, split
 from agentctl.providers.builtin.verbs import (
     ASKING,
@@ -32,12 +32,12 @@ _DEFINITION = re.compile(
     r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*"
 )  # what is docker?
 _JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # two things in one breath
-_NO_FORMS = bag("running runing swapping restarting settings setting building buildings")
-_WISHES = bag("be get got getting have having want wants need needs sure must rather like")
-_NOT_WISHED = bag("is are was were been be that which have has recently last just most lately not")
-_ENDS = bag("and then please pls now again asap immediately first thanks")
-_TRYING = bag("try by mind consider about start begin suggest avoid")
-_COMMANDS = bag(
+_NO_FORMS = word_set("running runing swapping restarting settings setting building buildings")
+_WISHES = word_set("be get got getting have having want wants need needs sure must rather like")
+_NOT_WISHED = word_set("is are was were been be that which have has recently last just most lately not")
+_ENDS = word_set("and then please pls now again asap immediately first thanks")
+_TRYING = word_set("try by mind consider about start begin suggest avoid")
+_COMMANDS = word_set(
     """
     docker rm mv cp mkdir rmdir chmod chown chgrp ln systemctl apt apt-get dnf yum pip npm git
     umount useradd userdel usermod swapoff swapon killall pkill kill truncate unzip
@@ -57,8 +57,8 @@ _ENGINE = {
     "delete": "rm",
     "rm": "rm",
 }
-_TOLD = _ENGINE.keys() | bag("reboot shutdown poweroff terminate mkdir create pull prune cleanup clean purge")
-_OTHER_OBJECTS = bag(
+_TOLD = _ENGINE.keys() | word_set("reboot shutdown poweroff terminate mkdir create pull prune cleanup clean purge")
+_OTHER_OBJECTS = word_set(
     """
     service process user server machine volume network port host package line word folder branch
     database
@@ -87,7 +87,7 @@ def _forms() -> dict[str, str]:
     return forms | {verb: verb for verb in CHANGES}
 
 
-def _described(part: str) -> str:
+def _plain_verb(part: str) -> str:
     """Return the verb behind ``stopped`` or ``paused``."""
     ways = (part[:-2], part[:-1], part[:-3])
     return next((way for way in ways if way in CHANGES), part)
@@ -147,7 +147,7 @@ def _verbs(text: str) -> tuple[str, ...]:
             before in {"be", "get"} or (wishes and is_end) or ("sure" in parts and before in {"is", "are", "stays"})
         )
         if (part == "restarting" and before in _TRYING) or (part in DESCRIBING and wished):
-            found.append(_described(part) if part in DESCRIBING else "restart")
+            found.append(_plain_verb(part) if part in DESCRIBING else "restart")
     found += [phrase for phrase in CHANGE_PHRASES if phrase in text]
     return tuple(found)
 
@@ -159,13 +159,13 @@ def misspelt_change(words: Sequence[Word]) -> str | None:
         lower = word.value.lower()
         if word.kind == "name" and len(lower) > 4 and before in {"", "and", "then", "to"}:
             for verb in sorted(CHANGES):
-                if len(verb) > 4 and near(lower, verb) and lower[:-1] != verb:
+                if len(verb) > 4 and is_near(lower, verb) and lower[:-1] != verb:
                     return verb
         before = word.text
     return None
 
 
-def by_hand(task: str, change: Change, words: Sequence[Word]) -> str | None:
+def manual_command(task: str, change: Change, words: Sequence[Word]) -> str | None:
     """Return the command that makes the change, where it can be told from the task's own words."""
     parts = task.split()
     first = parts[0].lower()
@@ -182,11 +182,11 @@ def by_hand(task: str, change: Change, words: Sequence[Word]) -> str | None:
     if verb in {"kill", "terminate"} and len(numbers) == 1 and not names:
         return f"kill {numbers[0]}"
     if verb in {"kill", "terminate"} and "process" in texts and len(names) == 1:
-        return f"pkill {quoted(names[0])}"
+        return f"pkill {quote(names[0])}"
     if verb in {"delete", "remove", "rm"} and len(files) == 1 and not names and not numbers:
-        return f"rm {'-r ' if 'folder' in texts else ''}{quoted(files[0])}"
+        return f"rm {'-r ' if 'folder' in texts else ''}{quote(files[0])}"
     if verb in {"create", "make", "mkdir"} and "folder" in texts and len(files + names) == 1:
-        return f"mkdir {quoted((files + names)[0])}"
+        return f"mkdir {quote((files + names)[0])}"
     if files or numbers or len(names) > 1:
         return None
     return _engine_command(verb, texts, names)
@@ -194,7 +194,7 @@ def by_hand(task: str, change: Change, words: Sequence[Word]) -> str | None:
 
 def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
     if verb == "pull" and "image" in texts and names:
-        return f"docker pull {quoted(names[0])}"
+        return f"docker pull {quote(names[0])}"
     if verb in {"prune", "cleanup", "clean", "purge"} and not names:
         kinds = [kind for kind in ("container", "image", "network", "volume") if kind in texts]
         return f"docker {kinds[0]} prune" if len(kinds) == 1 else None
@@ -202,11 +202,11 @@ def _engine_command(verb: str, texts: set[str], names: list[str]) -> str | None:
     if action is None or texts & _OTHER_OBJECTS:
         return None
     if "image" in texts:
-        return f"docker rmi {quoted(names[0])}" if action == "rm" and names else None
+        return f"docker rmi {quote(names[0])}" if action == "rm" and names else None
     if names and names[0].lower() in DAEMONS:
         return f"systemctl {action} {names[0]}" if action in {"restart", "start", "stop"} else None
     if names:
-        return f"docker {action} {quoted(names[0])}"
+        return f"docker {action} {quote(names[0])}"
     return (
         f"docker {action} $(docker ps -q)" if {"all", "container"} <= texts and action in {"stop", "restart"} else None
     )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from agentctl.providers.builtin.lexicon import LIGHT, POLITE
-from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.lookup import Lookup
 from agentctl.providers.builtin.shapes import Words, is_path, split
-from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.builtin.table import LOOKUPS
 
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
 _SPECIAL = frozenset("|;&<>$`")
 
 
-def match_command(task: str) -> tuple[Row, dict[str, object]] | None:
+def match_command(task: str) -> tuple[Lookup, dict[str, object]] | None:
     """Return the row and its arguments if the task is, word by word, a command line of the table."""
     words = split(task)
     if not words or len(words) > 6:
         return None
     start = words[0][0]
-    for row in ROWS:
+    for row in LOOKUPS:
         if start not in row.commands:
             continue
         for command in row.commands.split("|"):
@@ -28,7 +28,7 @@ def match_command(task: str) -> tuple[Row, dict[str, object]] | None:
     return None
 
 
-def _fit(pattern: list[str], words: Words, row: Row) -> dict[str, object] | None:
+def _fit(pattern: list[str], words: Words, row: Lookup) -> dict[str, object] | None:
     if len(pattern) != len(words):
         return None
     found: dict[str, object] = {}

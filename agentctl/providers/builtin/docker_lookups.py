@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.lookup import Lookup
 
-DOCKER_ROWS = (
-    Row(
+DOCKER_LOOKUPS = (
+    Lookup(
         "docker_ps",
         "all containers, running or not",
         "docker ps -a",
@@ -24,7 +24,7 @@ DOCKER_ROWS = (
         must=("container",),
         commands="docker ps -a | docker ps --all | docker container ls -a | docker container ls --all",
     ),
-    Row(
+    Lookup(
         "docker_ps",
         "the running containers",
         "docker ps",
@@ -40,7 +40,7 @@ DOCKER_ROWS = (
         must=("container/docker",),
         commands="docker ps | docker container ls | docker container list",
     ),
-    Row(
+    Lookup(
         "docker_ps",
         "containers in one state (exited, paused, restarting, created, dead, unhealthy)",
         "docker ps -a --filter status={state}",
@@ -56,7 +56,7 @@ DOCKER_ROWS = (
         must=("container",),
         causes="why are containers {state} | why is a container {state}",
     ),
-    Row(
+    Lookup(
         "docker_ps",
         "containers by name, and whether they run",
         "docker ps -a --filter name={name}",
@@ -82,7 +82,7 @@ DOCKER_ROWS = (
         must=("container/running/{state}",),
         commands="docker ps -a --filter name={name} | docker ps --filter name={name}",
     ),
-    Row(
+    Lookup(
         "docker_images",
         "the images on this engine",
         "docker images",
@@ -96,7 +96,7 @@ DOCKER_ROWS = (
         must=("image",),
         commands="docker images | docker image ls | docker image list | docker images -a",
     ),
-    Row(
+    Lookup(
         "docker_images",
         "images by name",
         "docker images {name}",
@@ -112,7 +112,7 @@ DOCKER_ROWS = (
         must=("image",),
         commands="docker images {name} | docker image ls {name}",
     ),
-    Row(
+    Lookup(
         "docker_logs",
         "the logs of a container, or their last lines",
         "docker logs [--since {since} ][--tail {tail} ]{name}",
@@ -168,7 +168,7 @@ DOCKER_ROWS = (
         what is the problem with the {name} container | explain the logs of {name} | explain why {name} crashed
         """,
     ),
-    Row(
+    Lookup(
         "docker_inspect",
         "the details of a container: image, ports, mounts, state",
         "docker inspect {name}",
@@ -198,7 +198,7 @@ DOCKER_ROWS = (
         ),
         commands="docker inspect {name} | docker container inspect {name}",
     ),
-    Row(
+    Lookup(
         "docker_stats",
         "CPU and memory of the running containers",
         "docker stats --no-stream",
@@ -222,7 +222,7 @@ DOCKER_ROWS = (
         commands="docker stats | docker stats --no-stream | docker container stats",
         causes="why are the containers so slow | why do the containers use so much memory",
     ),
-    Row(
+    Lookup(
         "docker_stats",
         "CPU and memory of one container",
         "docker stats --no-stream {name}",
@@ -248,7 +248,7 @@ DOCKER_ROWS = (
         why does the {name} container use so much memory | why does container {name} use so much cpu
         """,
     ),
-    Row(
+    Lookup(
         "docker_system_df",
         "the disk space that the engine uses",
         "docker system df",
@@ -267,7 +267,7 @@ DOCKER_ROWS = (
         commands="docker system df",
         causes="why does docker use so much disk space | why does docker use so much space",
     ),
-    Row(
+    Lookup(
         "docker_networks",
         "the engine's networks",
         "docker network ls",
@@ -280,7 +280,7 @@ DOCKER_ROWS = (
         must=("network",),
         commands="docker network ls | docker network list",
     ),
-    Row(
+    Lookup(
         "docker_volumes",
         "the engine's volumes",
         "docker volume ls",

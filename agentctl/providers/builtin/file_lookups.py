@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.lookup import Lookup
 
-FILE_ROWS = (
-    Row(
+FILE_LOOKUPS = (
+    Lookup(
         "list_files",
         "what is in a folder",
         "ls -A [{path}]",
@@ -34,7 +34,7 @@ FILE_ROWS = (
         dir
         """,
     ),
-    Row(
+    Lookup(
         "list_files",
         "the folders in a folder",
         "find [{path}] -maxdepth 1 -type d",
@@ -52,7 +52,7 @@ FILE_ROWS = (
         must=("folders/subfolder",),
         commands="ls -d */",
     ),
-    Row(
+    Lookup(
         "list_files",
         "files by their ending or pattern, in all folders below",
         "find {path|.} -type f -name {pattern}",
@@ -86,7 +86,7 @@ FILE_ROWS = (
         find {path} -name {pattern} | find {path} -type f -name {pattern} | ls {pattern}
         """,
     ),
-    Row(
+    Lookup(
         "list_files",
         "where a file is",
         "find {path|.} -type f -name {pattern}",
@@ -118,7 +118,7 @@ FILE_ROWS = (
         ),
         commands="find . -name {file} | find -name {file} | find {path} -name {file} | locate {file}",
     ),
-    Row(
+    Lookup(
         "list_files",
         "the biggest files",
         "find {path|.} -type f -printf '%s %p\\n' | sort -rn",
@@ -149,7 +149,7 @@ FILE_ROWS = (
         must=("file/{pattern}",),
         commands="ls -lS | ls -S",
     ),
-    Row(
+    Lookup(
         "list_files",
         "files above a size",
         "du -ah --threshold={min_size} {path|.} | sort -rh",
@@ -176,7 +176,7 @@ FILE_ROWS = (
         needs=("min_size",),
         must=("file/{pattern}",),
     ),
-    Row(
+    Lookup(
         "list_files",
         "the biggest folders",
         "du -h {path|.} | sort -rh",
@@ -205,7 +205,7 @@ FILE_ROWS = (
         must=("folder/folders/subfolder",),
         commands="du | du -sh * | du -h | du -sh | du -h {path}",
     ),
-    Row(
+    Lookup(
         "list_files",
         "the files that changed last",
         "find {path|.} -type f -printf '%T+ %p\\n' | sort -r",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-def bag(words: str) -> frozenset[str]:
+def word_set(words: str) -> frozenset[str]:
     """Return the words of a text as a set."""
     return frozenset(words.split())
 
 
 # Said around a question, and left out of it.
-POLITE = bag(
+POLITE = word_set(
     """
     please sure mind pls plz kindly can could would you u me i we us my our your the a an this that these
     those just quickly quick now currently right moment hey hi hello there thanks thank thx ok okay
@@ -21,7 +21,7 @@ POLITE = bag(
     """
 )
 # Allowed in every question, and weighed as words.
-LIGHT = bag(
+LIGHT = word_set(
     """
     of for from on in at by with to is are am be been do does have has had got it what which how all
     any some every each server host machine box computer system laptop vm here local locally as into
@@ -30,7 +30,7 @@ LIGHT = bag(
     """
 )
 # What a container, an image or a process can be like; before these words it is no name.
-ADJECTIVES = bag(
+ADJECTIVES = word_set(
     """
     dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned privileged
     unprivileged outdated stale obsolete deprecated redundant leftover important critical suspicious
@@ -41,7 +41,7 @@ ADJECTIVES = bag(
     """
 )
 # What runs on the machine itself: a question about it is about a process, not about a container of that name.
-DAEMONS = bag(
+DAEMONS = word_set(
     """
     sshd dockerd containerd systemd cron crond rsyslogd syslogd journald systemd-journald udevd
     systemd-udevd systemd-resolved systemd-networkd logind systemd-logind kubelet snapd ntpd chronyd
@@ -49,7 +49,7 @@ DAEMONS = bag(
     """
 )
 # Plain words that are never the name of a container, a process or a folder.
-PLAIN = ADJECTIVES | bag(
+PLAIN = ADJECTIVES | word_set(
     """
     not no none never nothing without except excluding but only other others another else instead
     than then also too plus and or nor both either neither whether while because although though
@@ -214,7 +214,7 @@ KINDS = {
     "perl": "*.pl",
     "ruby": "*.rb",
 }
-ENDINGS = bag(
+ENDINGS = word_set(
     """
     py pyc js ts jsx tsx json yaml yml toml ini cfg conf cnf config txt md rst log csv tsv xml html
     htm css scss sql sh bash zsh go rs c h cc cpp hpp java kt rb php pl lua r swift gz tgz tar zip
@@ -225,7 +225,7 @@ ENDINGS = bag(
     ipynb
     """
 )
-FILE_NAMES = bag(
+FILE_NAMES = word_set(
     """
     dockerfile makefile readme license licence changelog jenkinsfile vagrantfile procfile gemfile
     rakefile containerfile caddyfile authorized_keys known_hosts id_rsa id_ed25519 crontab fstab

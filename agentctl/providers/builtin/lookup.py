@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[\w./:@%+,~-]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class Lookup:
     """A lookup: ``fixed`` arguments, and ``slots`` that say which kind of word fills which argument.
 
     Kinds of words: ``name`` (a word of no other meaning), ``number``, ``path`` (with a slash), ``file``
@@ -43,11 +43,11 @@ class Row:
             return match[1] if all(name[1] in arguments for name in names) else ""
 
         def value(match: re.Match[str]) -> str:
-            return quoted(str(arguments[match[1]])) if match[1] in arguments else match[2] or ""
+            return quote(str(arguments[match[1]])) if match[1] in arguments else match[2] or ""
 
         return _ARGUMENT.sub(value, _OPTIONAL.sub(part, self.same_as)).strip()
 
 
-def quoted(value: str) -> str:
+def quote(value: str) -> str:
     """Return ``value`` as one word of a command line."""
     return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"

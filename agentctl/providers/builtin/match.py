@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agentctl.providers.builtin.commands import match_command
-from agentctl.providers.builtin.lexicon import LIGHT, PLAIN, POLITE, STATES, bag
-from agentctl.providers.builtin.lookup import Row
-from agentctl.providers.builtin.parse import Known, example_words, read, stem
+from agentctl.providers.builtin.lexicon import LIGHT, PLAIN, POLITE, STATES, word_set
+from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.parse import KnownWords, example_words, parse_words, stem
 from agentctl.providers.builtin.shapes import Word
-from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.builtin.table import LOOKUPS
 from agentctl.providers.builtin.verbs import CHANGES, DESCRIBING
 
 LEAST_SCORE = 0.55  # of 1: how like the nearest example a task must be
@@ -23,9 +23,9 @@ _LOOKED_AT = 8  # rows with the most telling words in common, when the nearest a
 _NEAR_ENOUGH = 0.2  # to be named as one of the nearest things
 _PAIR = 0.5  # the weight of two words in a row, beside that of the two words
 _CONTEXT = frozenset({"{name}", "{number}"})  # kinds that count only between words that an example has there
-_COUNTLESS = bag("any all some every each which what find have do does got anything")  # say nothing of a name
-_CAUSE = bag("why explain should worry wrong problem normal slow filling slowing")
-_COMPARING = bag("more than bigger most")  # no row is near for these words alone
+_COUNTLESS = word_set("any all some every each which what find have do does got anything")  # say nothing of a name
+_CAUSE = word_set("why explain should worry wrong problem normal slow filling slowing")
+_COMPARING = word_set("more than bigger most")  # no row is near for these words alone
 _LIGHT = frozenset(stem(word) for word in LIGHT)
 
 Sequence = tuple[str, ...]
@@ -34,24 +34,24 @@ Sequence = tuple[str, ...]
 class Match(NamedTuple):
     """A row and the arguments that the task's words give it; ``score`` is between 0 and 1."""
 
-    row: Row
+    row: Lookup
     arguments: Mapping[str, object]
     score: float
     is_cause: bool = False
 
 
-class Finding(NamedTuple):
+class LookupResult(NamedTuple):
     """What was found: the call to make if one is sure, and the nearest rows in any case."""
 
     match: Match | None
-    nearest: tuple[Row, ...]
+    nearest: tuple[Lookup, ...]
     words: tuple[Word, ...] = ()
 
 
 class _Entry(NamedTuple):
     """One row as it is searched: either its questions or, for ``is_cause``, its questions of cause."""
 
-    row: Row
+    row: Lookup
     is_cause: bool
     words: frozenset[str]
 
@@ -64,7 +64,7 @@ class _Entry(NamedTuple):
 
 class _Index(NamedTuple):
     entries: tuple[_Entry, ...]
-    known: Known
+    known: KnownWords
     weights: Mapping[str, float]  # how telling a word is: few rows have it
 
 
@@ -79,7 +79,7 @@ def _contexts(sequence: Sequence) -> Iterable[tuple[str, str, str]]:
 def _index() -> _Index:
     """Read the table (once a process)."""
     entries: list[_Entry] = []
-    for row in ROWS:
+    for row in LOOKUPS:
         for text, is_cause in ((row.examples, False), (row.causes, True)):
             if text:
                 words = frozenset(example_words(" ".join(set(text.replace("|", " ").split()))))
@@ -90,7 +90,9 @@ def _index() -> _Index:
     table = {word for word in counts if word[0] != "{"}
     plain = PLAIN | POLITE | CHANGES | DESCRIBING | STATES.keys()
     mendable = sorted(word for word in (table | _LIGHT | {"list", "show"}) - CHANGES if len(word) > 3)
-    return _Index(tuple(entries), Known(frozenset(table | _LIGHT | plain), frozenset(table), tuple(mendable)), weights)
+    return _Index(
+        tuple(entries), KnownWords(frozenset(table | _LIGHT | plain), frozenset(table), tuple(mendable)), weights
+    )
 
 
 def _vector(sequence: Sequence, weights: Mapping[str, float]) -> dict[str, float]:
@@ -144,7 +146,7 @@ def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
     return all((left, mask) in before and (mask, right) in after for left, mask, right in wanted)
 
 
-def _nearest(index: _Index, sequence: Sequence) -> tuple[Row, ...]:
+def _nearest(index: _Index, sequence: Sequence) -> tuple[Lookup, ...]:
     """Return the rows whose examples are most like the task, whether or not they can act."""
     words = {word for word in sequence if word in index.weights and word[0] != "{"} - _COMPARING
     vector = _vector(tuple(word for word in sequence if word in words), index.weights)
@@ -159,13 +161,13 @@ def _score(entry: _Entry, vector: Mapping[str, float], weights: Mapping[str, flo
     return max(_likeness(vector, _vector(example, weights)) for example in entry.sequences)
 
 
-def find(task: str) -> Finding:
+def find_lookup(task: str) -> LookupResult:
     """Return what a plain task asks for, by its words alone; the same for the same task, always."""
     line = match_command(task)
     if line is not None:
-        return Finding(Match(line[0], line[1], 1.0), (line[0],))
+        return LookupResult(Match(line[0], line[1], 1.0), (line[0],))
     index = _index()
-    words = read(task, index.known)
+    words = parse_words(task, index.known)
     sequence = tuple(word.text for word in words)
     vector = _vector(sequence, index.weights)
     matches: list[Match] = []
@@ -177,9 +179,9 @@ def find(task: str) -> Finding:
             matches.append(Match(entry.row, arguments, _score(entry, vector, index.weights), entry.is_cause))
     matches.sort(key=lambda match: -match.score)
     if not matches or matches[0].score < LEAST_SCORE:
-        return Finding(None, _nearest(index, sequence), words)
+        return LookupResult(None, _nearest(index, sequence), words)
     best = matches[0]
     rivals = (match.score for match in matches if (match.row.tool, match.arguments) != (best.row.tool, best.arguments))
     if best.score - max(rivals, default=0.0) < LEAST_MARGIN:
-        return Finding(None, _nearest(index, sequence), words)
-    return Finding(best, (best.row,), words)
+        return LookupResult(None, _nearest(index, sequence), words)
+    return LookupResult(best, (best.row,), words)

@@ -6,30 +6,30 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from agentctl.providers.builtin.lexicon import ADJECTIVES, DAEMONS, ENDINGS, KINDS, POLITE, SAME, STATES, bag
+from agentctl.providers.builtin.lexicon import ADJECTIVES, DAEMONS, ENDINGS, KINDS, POLITE, SAME, STATES, word_set
 from agentctl.providers.builtin.shapes import Word, Words, kind_of, since_at, size_at, split
 
 _NAME = re.compile(r"\w[\w.@:-]*")
-_BELOW = bag("under below beneath less smaller fewer most to")
-_SEARCH = bag(
+_BELOW = word_set("under below beneath less smaller fewer most to")
+_SEARCH = word_set(
     """
     search grep find word text string phrase term expression pattern contain contains occurrences
     occurrence
     """
 )
-_NO_TEXT = bag(
+_NO_TEXT = word_set(
     """
     file files folder folders directory directories container containers image images process
     processes port ports line lines here disk memory it them this that all any the a an for in
     """
 )
-_QUOTED = bag("line lines where which mentioned uses")
-_AFTER_QUOTE = bag("in inside within anywhere")
-_NO_TEXT_AFTER = bag("file files called named folder directory in inside under of container")
-_AFTER_TEXT = bag("in inside within under across ignoring case ignore regardless used mentioned defined")
+_QUOTED = word_set("line lines where which mentioned uses")
+_AFTER_QUOTE = word_set("in inside within anywhere")
+_NO_TEXT_AFTER = word_set("file files called named folder directory in inside under of container")
+_AFTER_TEXT = word_set("in inside within under across ignoring case ignore regardless used mentioned defined")
 
 
-class Known(NamedTuple):
+class KnownWords(NamedTuple):
     """What is no name: all words (the ``table``'s among them); ``mendable`` are those that a slip is mended to."""
 
     words: frozenset[str]
@@ -58,7 +58,7 @@ def example_words(example: str) -> tuple[str, ...]:
     return tuple(word for word in words if word not in POLITE)
 
 
-def near(word: str, known: str) -> bool:
+def is_near(word: str, known: str) -> bool:
     """Whether one letter more, less, other or swapped makes ``word`` the ``known`` one."""
     if word == known:
         return True
@@ -74,7 +74,7 @@ def near(word: str, known: str) -> bool:
     return rest[1:] == other[1:] or (rest[:2] == other[1::-1] and rest[2:] == other[2:])
 
 
-def _text_at(words: Words, at: int, known: Known) -> bool:
+def _text_at(words: Words, at: int, known: KnownWords) -> bool:
     """Whether the word at ``at`` is what a search looks for: ``search for WORD in …``."""
     lowers = [word.lower() for word, _ in words]
     before = lowers[at - 1] if at else ""
@@ -102,7 +102,7 @@ def _text_at(words: Words, at: int, known: Known) -> bool:
     return following in _AFTER_TEXT and (before != "find" or at + 1 < len(lowers))
 
 
-def read(task: str, known: Known) -> tuple[Word, ...]:
+def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
     """Return the words of a plain task that matter, by the table's ``known`` words.
 
     A word that the table does not know is mended if one letter is wrong, or is a ``name``.
@@ -130,7 +130,7 @@ def _below(words: Words, at: int, word: Word) -> Word:
     return Word("{ceiling}", word.value, "ceiling") if word.kind == "size" and before & _BELOW else word
 
 
-def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, following: str, known: Known) -> Word:
+def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, following: str, known: KnownWords) -> Word:
     """Return the meaning of one word at its place."""
     shape = None if is_quoted and " " in word else kind_of(word, lower)
     if not word.isprintable():
@@ -181,7 +181,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
 
 def _is_slip(word: str, known: str) -> bool:
     """Whether ``word`` is ``known`` with a slip of the finger; of four letters only two swapped."""
-    if word[:-1] == known or not near(word, known):  # sshd is no misspelt ssh
+    if word[:-1] == known or not is_near(word, known):  # sshd is no misspelt ssh
         return False
     return len(word) > 4 < len(known) or sorted(word) == sorted(known)
 

@@ -9,14 +9,14 @@ from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.text import safe_text
 from agentctl.providers.base import LLMProvider
-from agentctl.providers.builtin.change_requests import by_hand, find_change, misspelt_change, needs_thought
-from agentctl.providers.builtin.lookup import Row
-from agentctl.providers.builtin.match import Match, find
-from agentctl.providers.builtin.shapes import plain
-from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
+from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.match import Match, find_lookup
+from agentctl.providers.builtin.shapes import normalize
+from agentctl.providers.builtin.table import LOOKUPS
 
 MOST_CHARACTERS = 600  # what is longer is a text, not a question
-CURE = "set up a model: agentctl help setup"
+HINT = "set up a model: agentctl help setup"
 NEEDS_A_MODEL = "These are the facts; explaining them needs a model: agentctl help setup"
 ABOUT = "about 40 read-only questions answered without a model"
 
@@ -49,59 +49,59 @@ class BuiltinProvider(LLMProvider):
             yield Completion(text=last.text)
             return
         task = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
-        match = choose(task)
+        match = choose_lookup(task)
         offered = {tool.name for tool in request.tools}
         if offered and match.row.tool not in offered:
             raise TaskFailed(
-                f"The lookup for this is {shown(match)}, and {match.row.tool} is not among the tools of this run.",
+                f"The lookup for this is {describe(match)}, and {match.row.tool} is not among the tools of this run.",
                 hint="leave out --tools, or choose another --agent",
             )
         call = ToolCall("builtin-1", match.row.tool, match.arguments)
-        yield Completion(text=announced(match), tool_calls=(call,), stop="tool_calls")
+        yield Completion(text=announce(match), tool_calls=(call,), stop="tool_calls")
 
 
-def choose(task: str) -> Match:
+def choose_lookup(task: str) -> Match:
     """Return the lookup that ``task`` asks for; nothing but its words decides.
 
     Raises:
         ActionDenied: it asks for a change.
         TaskFailed: it is not sure.
     """
-    words = plain(task)
+    words = normalize(task)
     change = find_change(words[: 4 * MOST_CHARACTERS])
     if len(words) > MOST_CHARACTERS:
         raise _denied(None) if change and change.is_asked and not change.is_quoted else _unsure(words, ())
-    finding = find(words)
-    misspelt = misspelt_change(finding.words)
+    result = find_lookup(words)
+    misspelt = misspelt_change(result.words)
     if change is None and misspelt is not None:
         raise _denied(None)
-    if change is not None and not (change.is_quoted and finding.match and finding.match.row.tool == "search_files"):
+    if change is not None and not (change.is_quoted and result.match and result.match.row.tool == "search_files"):
         if change.is_asked and not change.is_quoted:
-            raise _denied(by_hand(words, change, finding.words))
-        raise _unsure(words, finding.nearest)
-    if finding.match is None or needs_thought(words):
-        raise _unsure(words, finding.nearest)
-    return finding.match
+            raise _denied(manual_command(words, change, result.words))
+        raise _unsure(words, result.nearest)
+    if result.match is None or needs_thought(words):
+        raise _unsure(words, result.nearest)
+    return result.match
 
 
-def announced(match: Match) -> str:
+def announce(match: Match) -> str:
     """Return the sentence that says what was understood."""
-    sentence = f"No model is set up. Matched your words to a read-only lookup: {shown(match)}."
+    sentence = f"No model is set up. Matched your words to a read-only lookup: {describe(match)}."
     return f"{sentence}\n{NEEDS_A_MODEL}" if match.is_cause else sentence
 
 
-def shown(match: Match) -> str:
+def describe(match: Match) -> str:
     """Return a match as a call and as the command line that shows the same."""
-    written = ", ".join(f"{name}={_written(value)}" for name, value in match.arguments.items())
+    written = ", ".join(f"{name}={_format_value(value)}" for name, value in match.arguments.items())
     return f'{match.row.tool}({written}), same as "{safe_text(match.row.command(match.arguments))}"'
 
 
-def questions() -> tuple[Row, ...]:
+def questions() -> tuple[Lookup, ...]:
     """Return the table, for the help: each row has ``about``, ``examples`` and ``same_as``."""
-    return ROWS
+    return LOOKUPS
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return '"' + safe_text(value).replace('"', '\\"') + '"' if isinstance(value, str) else str(value)
@@ -109,17 +109,17 @@ def _written(value: object) -> str:
 
 def _denied(command: str | None) -> AgentctlError:
     if command is None:
-        return ActionDenied("builtin only reads; it cannot change anything.", hint=CURE)
-    return ActionDenied(f"builtin only reads. By hand: {safe_text(command)}", hint=CURE)
+        return ActionDenied("builtin only reads; it cannot change anything.", hint=HINT)
+    return ActionDenied(f"builtin only reads. By hand: {safe_text(command)}", hint=HINT)
 
 
-def _unsure(task: str, nearest: tuple[Row, ...]) -> AgentctlError:
+def _unsure(task: str, nearest: tuple[Lookup, ...]) -> AgentctlError:
     words = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
-    rows = nearest or tuple(row for name in _FIRST_QUESTIONS for row in ROWS if row.tool == name)[:3]
+    rows = nearest or tuple(row for name in _FIRST_QUESTIONS for row in LOOKUPS if row.tool == name)[:3]
     can = "; ".join(f"{row.about} ({_bare(row)})" for row in rows)
-    return TaskFailed(f"Not sure what to look up for: {words}", hint=f"The nearest things it can do: {can}; or {CURE}")
+    return TaskFailed(f"Not sure what to look up for: {words}", hint=f"The nearest things it can do: {can}; or {HINT}")
 
 
-def _bare(row: Row) -> str:
+def _bare(row: Lookup) -> str:
     sample: Mapping[str, str] = {name: name.upper() for name in row.needs}
     return row.command({**row.fixed, **sample})

@@ -6,9 +6,9 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from agentctl.providers.builtin.lexicon import ENDINGS, FILE_NAMES, NUMBERS, bag
+from agentctl.providers.builtin.lexicon import ENDINGS, FILE_NAMES, NUMBERS, word_set
 
-_SHORT = bag("what how where who that there it which")  # what's: what is
+_SHORT = word_set("what how where who that there it which")  # what's: what is
 _TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")
 _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | dict.fromkeys("\u2018\u2019\u00b4", "'"))
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.ASCII)
@@ -40,7 +40,7 @@ class Word(NamedTuple):
     kind: str = ""
 
 
-def plain(task: str) -> str:
+def normalize(task: str) -> str:
     """Return the task with straight quotes, composed letters and single spaces."""
     return " ".join(unicodedata.normalize("NFKC", task.translate(_QUOTES)).split())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.lookup import Lookup
 
 _NAMED = """
     is {name} running as a process | find {name} processes | find processes named {name} |
@@ -18,8 +18,8 @@ _NAMED = """
     how many {name} processes are running | is the {name} daemon running
 """
 
-SYSTEM_ROWS = (
-    Row(
+SYSTEM_LOOKUPS = (
+    Lookup(
         "system_disks",
         "free and used space of the disks, or of the one that holds a path",
         "df -h[ {path}]",
@@ -57,7 +57,7 @@ SYSTEM_ROWS = (
         why is {path} full
         """,
     ),
-    Row(
+    Lookup(
         "system_memory",
         "memory and swap",
         "free -h",
@@ -86,7 +86,7 @@ SYSTEM_ROWS = (
         should I worry about memory usage | explain the memory usage
         """,
     ),
-    Row(
+    Lookup(
         "system_load",
         "load averages and CPU use",
         "uptime",
@@ -109,7 +109,7 @@ SYSTEM_ROWS = (
         should I worry about the load | explain the load | is the load normal | is the load too high
         """,
     ),
-    Row(
+    Lookup(
         "system_info",
         "how long this machine has been up",
         "uptime -p",
@@ -127,7 +127,7 @@ SYSTEM_ROWS = (
         must=("uptime/long/boot/since",),
         commands="uptime | uptime -p | uptime -s",
     ),
-    Row(
+    Lookup(
         "system_processes",
         "the processes that use the most CPU",
         "ps aux --sort=-%cpu",
@@ -156,7 +156,7 @@ SYSTEM_ROWS = (
         commands="ps | ps aux | ps -ef | ps -aux | top | htop",
         causes="why is the cpu so busy | what is slowing down this machine",
     ),
-    Row(
+    Lookup(
         "system_processes",
         "the processes that use the most memory",
         "ps aux --sort=-%mem",
@@ -184,7 +184,7 @@ SYSTEM_ROWS = (
         must=("memory/process",),
         commands="ps aux --sort=-%mem",
     ),
-    Row(
+    Lookup(
         "system_processes",
         "the processes by name",
         "ps -e --sort=comm",
@@ -195,7 +195,7 @@ SYSTEM_ROWS = (
         fixed={"sort": "name"},
         must=("process",),
     ),
-    Row(
+    Lookup(
         "system_processes",
         "processes with a name",
         "pgrep -a {name}",
@@ -208,7 +208,7 @@ SYSTEM_ROWS = (
         must=("process/daemon/{daemon}",),
         commands="pgrep {name} | pgrep -a {name} | pidof {name}",
     ),
-    Row(
+    Lookup(
         "system_ports",
         "who listens on a port",
         "ss -tulpn 'sport = :{port}'",
@@ -235,7 +235,7 @@ SYSTEM_ROWS = (
         commands="lsof -i :{number} | lsof -i:{number} | lsof -i tcp:{number} | fuser {number}/tcp",
         causes="why is port {number} used | why is port {number} in use | why is port {number} taken",
     ),
-    Row(
+    Lookup(
         "system_ports",
         "all listening ports",
         "ss -tulpn",
@@ -258,7 +258,7 @@ SYSTEM_ROWS = (
         netstat -plnt | netstat -tuln | lsof -i
         """,
     ),
-    Row(
+    Lookup(
         "system_info",
         "the operating system, its kernel and this machine's name",
         "uname -a",
@@ -281,7 +281,7 @@ SYSTEM_ROWS = (
         uname | uname -a | uname -r | hostname | cat /etc/os-release | lsb_release -a | hostnamectl
         """,
     ),
-    Row(
+    Lookup(
         "system_info",
         "who you are on this machine",
         "id",
@@ -295,7 +295,7 @@ SYSTEM_ROWS = (
         must=("am/user/username/whoami/group/uid/whom",),
         commands="whoami | id | groups | id -un",
     ),
-    Row(
+    Lookup(
         "system_info",
         "this machine's addresses",
         "ip address",
@@ -314,7 +314,7 @@ SYSTEM_ROWS = (
         must=("ip/address/interface",),
         commands="ip a | ip addr | ip address | ip -br a | ifconfig | hostname -I | ipconfig",
     ),
-    Row(
+    Lookup(
         "system_info",
         "all about this machine",
         "hostnamectl",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.docker_lookups import DOCKER_ROWS
-from agentctl.providers.builtin.file_lookups import FILE_ROWS
-from agentctl.providers.builtin.lookup import Row
-from agentctl.providers.builtin.system_lookups import SYSTEM_ROWS
-from agentctl.providers.builtin.text_lookups import TEXT_ROWS
+from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
+from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
+from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
+from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
 
-ROWS: tuple[Row, ...] = DOCKER_ROWS + SYSTEM_ROWS + FILE_ROWS + TEXT_ROWS
+LOOKUPS: tuple[Lookup, ...] = DOCKER_LOOKUPS + SYSTEM_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS

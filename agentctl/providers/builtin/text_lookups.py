@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.lookup import Row
+from agentctl.providers.builtin.lookup import Lookup
 
-TEXT_ROWS = (
-    Row(
+TEXT_LOOKUPS = (
+    Lookup(
         "read_file",
         "what is in a file",
         "cat {path}",
@@ -23,7 +23,7 @@ TEXT_ROWS = (
         needs=("path",),
         commands="cat {path} | cat {file} | less {path} | less {file} | more {file} | more {path}",
     ),
-    Row(
+    Lookup(
         "read_file",
         "the first lines of a file",
         "head -n {first} {path}",
@@ -49,7 +49,7 @@ TEXT_ROWS = (
         head -n {number} {file} | head -n {number} {path} | head -{number} {file} | head -{number} {path}
         """,
     ),
-    Row(
+    Lookup(
         "read_file",
         "the beginning of a file",
         "head {path}",
@@ -64,7 +64,7 @@ TEXT_ROWS = (
         must=("first/head/top/beginning/begin",),
         commands="head {file} | head {path}",
     ),
-    Row(
+    Lookup(
         "read_file",
         "the last lines of a file",
         "tail -n {last} {path}",
@@ -94,7 +94,7 @@ TEXT_ROWS = (
         tail -n {number} {file} | tail -n {number} {path} | tail -{number} {file} | tail -{number} {path}
         """,
     ),
-    Row(
+    Lookup(
         "read_file",
         "the end of a file",
         "tail {path}",
@@ -112,7 +112,7 @@ TEXT_ROWS = (
         must=("tail/end/last/bottom/latest/newest/recent",),
         commands="tail {file} | tail {path}",
     ),
-    Row(
+    Lookup(
         "read_file",
         "how many lines a file has",
         "wc -l {path}",
@@ -135,7 +135,7 @@ TEXT_ROWS = (
         must=("line/long",),
         commands="wc -l {file} | wc -l {path}",
     ),
-    Row(
+    Lookup(
         "search_files",
         "where a text occurs in files",
         "grep -rn[ --include={pattern}] {text} {path|.}",
@@ -193,7 +193,7 @@ TEXT_ROWS = (
         grep -nr {text} {where} | grep -R {text} {where} | rg {text} | rg {text} {where}
         """,
     ),
-    Row(
+    Lookup(
         "search_files",
         "where a text occurs, upper or lower case",
         "grep -rni[ --include={pattern}] {text} {path|.}",
@@ -221,7 +221,7 @@ TEXT_ROWS = (
         grep -i {text} {where} | grep -ri {text} | grep -ri {text} {where} | grep -rni {text} {where}
         """,
     ),
-    Row(
+    Lookup(
         "git_status",
         "the state of a git work tree",
         "git [-C {path} ]status",

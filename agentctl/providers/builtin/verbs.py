@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.providers.builtin.lexicon import bag
+from agentctl.providers.builtin.lexicon import word_set
 
 # Verbs of change: a task with one of them never becomes a call.
-CHANGES = bag(
+CHANGES = word_set(
     """
     restart bump close reboot stop start kill terminate remove delete del rm rmi rmdir create make
     mkdir write install uninstall reinstall set unset move mv rename chmod chown chgrp prune update
@@ -71,30 +71,30 @@ CHANGE_PHRASES = (
     ">>",
 )
 # What was done to something: these describe files and containers, the others ask for a deed.
-DESCRIBING = bag(
+DESCRIBING = word_set(
     """
     stopped paused created changed modified updated edited touched mounted linked attached published
     archived installed rebooted started
     """
 )
-IRREGULAR = bag(
+IRREGULAR = word_set(
     """
     written rewritten overwritten built rebuilt sent shrunk frozen thrown torn begun undone reset
     put gone
     """
 )
-ASKING = bag(
+ASKING = word_set(
     """
     why how what which when who where whose should shall did does do is are was were has had explain
     if
     """
 )
 # What one shows: a verb of change behind it, in the same breath, is what one asks about (the install log).
-SHOWING = bag("show list display print view count find which")
+SHOWING = word_set("show list display print view count find which")
 # Behind a verb of change: then it is a noun (the restart count, the start time).
-NOUNS = bag("count counts time times policy policies date dates")
+NOUNS = word_set("count counts time times policy policies date dates")
 # The second word of a command line that only reads: apt list, systemctl status.
-READING = bag(
+READING = word_set(
     """
     list list-units list-timers list-unit-files ls status show info search outdated is-active is-enabled is-failed
     """
@@ -138,7 +138,7 @@ THOUGHTS = (
     "and also ",
     "and then ",
 )
-MADE_UP = bag(
+MADE_UP = word_set(
     """
     script program code function loop poem haiku joke story song essay query regex article letter
     list

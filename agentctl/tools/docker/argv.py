@@ -44,7 +44,7 @@ def shell_note(words: list[str]) -> str:
     return "note: no shell ran this, so its signs were plain words; for a shell write sh -c '…'"
 
 
-class Written:
+class CommandOutput:
     """stdout and stderr of a command, apart; head and tail are kept, ``more`` of them where a run keeps the whole."""
 
     def __init__(self, *, more: bool = False) -> None:
@@ -76,4 +76,4 @@ class Written:
         return "\n".join(filter(None, (frames_note(escaped), *shown))) or "It wrote nothing."
 
 
-__all__ = ["MOST_COMMAND", "Written", "shell_note", "split_command"]
+__all__ = ["MOST_COMMAND", "CommandOutput", "shell_note", "split_command"]

@@ -49,19 +49,19 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
         return Address(shown, url=f"http://{f'[{host}]' if ':' in host else host}:{port}", named_by=named_by)
     if found and scheme in ("ssh", "https", "npipe", "fd"):
         what = {"ssh": "ssh", "https": "TLS", "npipe": "Windows pipes", "fd": "handed-down sockets"}[scheme]
-        cure = (
+        hint = (
             f"ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock {rest} &   then: export {named_by}=unix:///tmp/docker.sock"
             if scheme == "ssh"
             else f"export {named_by}={DEFAULT_HOST}"
         )
-        raise EngineUnavailable(f"{named_by} is {shown}; engines over {what} are not supported yet.", hint=cure)
-    cure = (
+        raise EngineUnavailable(f"{named_by} is {shown}; engines over {what} are not supported yet.", hint=hint)
+    hint = (
         f"unix://{shown}" if shown.startswith("/") else f"tcp://{shown}" if ":" in shown and not found else DEFAULT_HOST
     )
-    raise _malformed(shown, named_by, "it must begin with unix:// or tcp://", cure)
+    raise _malformed(shown, named_by, "it must begin with unix:// or tcp://", hint)
 
 
-def _malformed(shown: str, named_by: str, why: str, cure: str) -> EngineUnavailable:
+def _malformed(shown: str, named_by: str, why: str, hint: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={cure}"
+        f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={hint}"
     )

@@ -90,7 +90,7 @@ def environment(env: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in env.items()]
 
 
-def mountable(workspace: Path, sockets: Sequence[Path], private: Sequence[Path] = ()) -> Path:
+def mountable_workspace(workspace: Path, sockets: Sequence[Path], private: Sequence[Path] = ()) -> Path:
     """Return the real path of the workspace, if mounting it hands out no engine's socket and nothing ``private``.
 
     A read-only mount does not stop a connection to a socket that lies in it.
@@ -118,4 +118,4 @@ def mountable(workspace: Path, sockets: Sequence[Path], private: Sequence[Path] 
     return folder
 
 
-__all__ = ["CPUS", "MOST_PROCESSES", "environment", "host_config", "mountable", "port_bindings"]
+__all__ = ["CPUS", "MOST_PROCESSES", "environment", "host_config", "mountable_workspace", "port_bindings"]

@@ -12,14 +12,14 @@ from pydantic.json_schema import SkipJsonSchema
 from agentctl.core.errors import EngineUnavailable
 from agentctl.core.framing import escape_frames
 from agentctl.core.targets import Subject, Target, fits
-from agentctl.tools.docker.containers import CONTAINER, OnContainer, the_container, the_very
-from agentctl.tools.docker.engine import NotThere
+from agentctl.tools.docker.containers import CONTAINER, OnContainer, inspect_resolved, resolve_container
+from agentctl.tools.docker.engine import EngineNotFound
 from agentctl.tools.docker.logs import KEPT_BYTES, MORE_KEPT_BYTES, LastLines, LogStream, parse_since
 from agentctl.tools.docker.responses import Doc, document, documents, fields, many, names_of, number, text
 from agentctl.tools.docker.summary import name_of, summary
 from agentctl.tools.tables import cell, counted, size, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 
 class Logs(OnContainer):
@@ -40,53 +40,53 @@ class OneOrAll(Arguments):
     id: SkipJsonSchema[str | None] = None
 
 
-async def one_or_all(bench: Bench, arguments: OneOrAll) -> OneOrAll:
+async def resolve_one_or_all(context: ToolContext, arguments: OneOrAll) -> OneOrAll:
     """Return the arguments with the true name and id of the container, if one is named.
 
     Raises:
-        EngineUnavailable, ToolError: as ``the_container``.
+        EngineUnavailable, ToolError: as ``resolve_container``.
     """
     if arguments.name is None:
         return arguments
-    found = await the_container(bench, OnContainer(name=arguments.name, id=arguments.id))
+    found = await resolve_container(context, OnContainer(name=arguments.name, id=arguments.id))
     return arguments.model_copy(update={"name": found.name, "id": found.id})
 
 
-@typed(Logs, resolve=the_container, target=CONTAINER)
-async def docker_logs(bench: Bench, arguments: Logs) -> str:
+@define_tool(Logs, resolve=resolve_container, target=CONTAINER)
+async def docker_logs(context: ToolContext, arguments: Logs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
-    since = parse_since(arguments.since, bench.now())
-    known = await the_very(bench, arguments)
+    since = parse_since(arguments.since, context.now())
+    known = await inspect_resolved(context, arguments)
     asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
-    lines = await last_lines(bench, known, asked)
+    lines = await last_lines(context, known, asked)
     if not lines.kept:
         newer = f" since {cell(arguments.since)}" if arguments.since else ""
         return f"{name_of(known)} has written nothing{newer}."
-    head = f"… {counted(lines.lost, 'earlier line')} left out (the most is {most_kept(bench) // 1024:,} KB) …\n"
+    head = f"… {counted(lines.lost, 'earlier line')} left out (the most is {log_capacity(context) // 1024:,} KB) …\n"
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
-@typed(One, resolve=the_container, target=CONTAINER)
-async def docker_inspect(bench: Bench, arguments: One) -> str:
+@define_tool(One, resolve=resolve_container, target=CONTAINER)
+async def docker_inspect(context: ToolContext, arguments: One) -> str:
     """Show how a container is set up and fares: state, exit code, health, command, ports, mounts, networks, limits."""
-    return summary(await the_very(bench, arguments), bench.now())
+    return summary(await inspect_resolved(context, arguments), context.now())
 
 
-@typed(OneOrAll, resolve=one_or_all, target=CONTAINER)
-async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
+@define_tool(OneOrAll, resolve=resolve_one_or_all, target=CONTAINER)
+async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
     """Show what running containers use now: CPU, memory, network, disk, processes."""
     left_out = 0
     if arguments.name is None:
         running = [
-            (names_of(entry)[0], text(entry, "Id")) for entry in documents(await bench.engine.get("containers/json"))
+            (names_of(entry)[0], text(entry, "Id")) for entry in documents(await context.engine.get("containers/json"))
         ]
         if not running:
             return "No containers are running."
-        allowed = [pair for pair in running if not _is_restricted(bench, *pair)]
+        allowed = [pair for pair in running if not _is_restricted(context, *pair)]
         left_out = len(running) - len(allowed)
         running = allowed
     else:
-        known = await the_very(bench, OnContainer(name=arguments.name, id=arguments.id))
+        known = await inspect_resolved(context, OnContainer(name=arguments.name, id=arguments.id))
         if not fields(known, "State").get("Running"):
             return f"{name_of(known)} is not running (state: {cell(text(known, 'State', 'Status'))})."
         running = [(name_of(known), text(known, "Id"))]
@@ -98,9 +98,9 @@ async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
         async with turn:
             try:
                 found[identity] = document(
-                    await bench.engine.get(f"containers/{quote(identity)}/stats", stream="false")
+                    await context.engine.get(f"containers/{quote(identity)}/stats", stream="false")
                 )
-            except NotThere:
+            except EngineNotFound:
                 return  # it ended in between
             except EngineUnavailable as error:
                 failed.append(error)
@@ -118,26 +118,26 @@ async def docker_stats(bench: Bench, arguments: OneOrAll) -> str:
     return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
 
 
-def _is_restricted(bench: Bench, name: str, identity: str) -> bool:
+def _is_restricted(context: ToolContext, name: str, identity: str) -> bool:
     """Say whether a deny or ask rule is about this container's use: a call that names none must not show it."""
     subject = Subject({"name": name}, {"name": Target("container", (name,), identity)})
-    return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in bench.restricting)
+    return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
 
 
-def most_kept(bench: Bench) -> int:
+def log_capacity(context: ToolContext) -> int:
     """Return how many bytes of a log are kept: more where a run cuts it for the model, and has the whole in a file."""
-    return KEPT_BYTES if bench.kept is None else MORE_KEPT_BYTES
+    return KEPT_BYTES if context.kept is None else MORE_KEPT_BYTES
 
 
-async def last_lines(bench: Bench, known: Doc, asked: Mapping[str, str]) -> LastLines:
+async def last_lines(context: ToolContext, known: Doc, asked: Mapping[str, str]) -> LastLines:
     """Return the lines of a container's log that ``asked`` (``tail``, ``since``) chooses, as many as may be kept.
 
     Raises:
         EngineUnavailable: the log cannot be read.
     """
-    lines, stream = LastLines(most_kept(bench)), LogStream(framed=fields(known, "Config").get("Tty") is not True)
+    lines, stream = LastLines(log_capacity(context)), LogStream(framed=fields(known, "Config").get("Tty") is not True)
     path = f"containers/{quote(text(known, 'Id'))}/logs"
-    async with bench.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
+    async with context.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
         async for chunk in chunks:
             for line in stream.feed(chunk):
                 lines.add(escape_frames(line)[0])

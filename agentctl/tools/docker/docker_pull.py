@@ -14,8 +14,8 @@ from agentctl.tools.docker.images import Reference, parse_reference
 from agentctl.tools.docker.images_ import find_image, identity_of, spellings, target_of
 from agentctl.tools.docker.responses import Doc, number, text, texts
 from agentctl.tools.tables import cell, size
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, TargetOf, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, TargetLookup, define_tool
 
 _SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
 _MOST_LINE = 1024 * 1024
@@ -31,7 +31,7 @@ class Pull(Arguments):
     image: str = Field(description="like redis:7")
 
 
-async def the_name(_: Bench, arguments: Pull) -> Pull:
+async def resolve_reference(_: ToolContext, arguments: Pull) -> Pull:
     """Return the image's familiar name: without ``docker.io/``, ``library/`` and ``:latest``; a digest stays.
 
     Raises:
@@ -40,27 +40,27 @@ async def the_name(_: Bench, arguments: Pull) -> Pull:
     return arguments.model_copy(update={"image": str(parse_reference(arguments.image))})
 
 
-async def _names(bench: Bench, arguments: Pull) -> Target:
+async def _names(context: ToolContext, arguments: Pull) -> Target:
     """Return all names of the image to fetch; a digest that is not here may be any tag of its repository."""
     wanted = parse_reference(arguments.image)
     names = spellings(arguments.image)
     if not wanted.digest:
         return Target("image", names)
     try:
-        known = target_of(await find_image(bench, str(wanted)))
+        known = target_of(await find_image(context, str(wanted)))
     except EngineUnavailable:
         return Target("image", names, repository=f"{wanted.domain}/{wanted.path}")
     return known._replace(names=(*names, *known.names), repository=f"{wanted.domain}/{wanted.path}")
 
 
-@typed(Pull, effect="network", resolve=the_name, target=TargetOf("image", "image", _names))
-async def docker_pull(bench: Bench, arguments: Pull) -> str:
+@define_tool(Pull, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
+async def docker_pull(context: ToolContext, arguments: Pull) -> str:
     """Fetch an image from its registry."""
     wanted = parse_reference(arguments.image)
     asked = {"fromImage": f"{wanted.domain}/{wanted.path}", "tag": wanted.digest or wanted.tag}
     last = ""
     try:
-        async with bench.engine.asking(
+        async with context.engine.asking(
             "POST", "images/create", asked, patience=_SILENCE_S, silence_only=True
         ) as answer:
             async for line in progress(answer.pieces):
@@ -69,7 +69,7 @@ async def docker_pull(bench: Bench, arguments: Pull) -> str:
                 last = text(line, "status") or last
     except EngineRefused as error:
         raise _failed(wanted, error.said) from error
-    known = await find_image(bench, str(wanted))
+    known = await find_image(context, str(wanted))
     digests = [digest for digest in texts(known, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
     digest = digests[0].partition("@")[2] if digests else "none"
     deed = "was already up to date" if "up to date" in last else "was pulled"
@@ -130,4 +130,4 @@ def _failed(wanted: Reference, said: str) -> ToolError:
     return ToolError(f"{wanted} was not pulled: {why}")
 
 
-__all__ = ["docker_pull", "progress", "the_name"]
+__all__ = ["docker_pull", "progress", "resolve_reference"]

@@ -31,18 +31,18 @@ class EngineRefused(EngineUnavailable):
         self.code, self.said = code, said
 
 
-class NotThere(EngineRefused):
+class EngineNotFound(EngineRefused):
     """The engine answers, but knows no such thing (404)."""
 
 
-class Answer(NamedTuple):
+class EngineResponse(NamedTuple):
     """An answer under way: its status (below 300, or 304: nothing had to be changed) and its pieces."""
 
     status: int
     pieces: AsyncIterator[bytes]
 
 
-class Engine:
+class DockerEngine:
     """Speaks to one container engine; the client is opened in the loop of the first call. Close it."""
 
     def __init__(self, docker_host: str | None, *, named_by: str = "DOCKER_HOST", patience: float = 10.0) -> None:
@@ -72,7 +72,8 @@ class Engine:
         """Return the parsed answer to one read.
 
         Raises:
-            EngineUnavailable: the engine cannot be asked, or its answer is not believable; ``NotThere`` for a 404.
+            EngineUnavailable: the engine cannot be asked, or its answer is not believable.
+            EngineNotFound: it answers 404.
         """
         async with self.asking("GET", path, params) as answer:
             return self._parsed(await self._body(answer))
@@ -118,7 +119,7 @@ class Engine:
         body: Mapping[str, object] | None = None,
         patience: float | None = None,
         silence_only: bool = False,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[EngineResponse]:
         """Ask, and hand out the answer; ``patience`` counts from the last piece if ``silence_only``, else in all.
 
         Raises:
@@ -137,7 +138,9 @@ class Engine:
                 ) as answer:
                     if answer.status >= 300 and answer.status != 304:
                         raise _refusal(answer.status, await _whole(answer.content, 4096), address)
-                    yield Answer(answer.status, _pieces(answer.content, scope, patience if silence_only else None))
+                    yield EngineResponse(
+                        answer.status, _pieces(answer.content, scope, patience if silence_only else None)
+                    )
         except TimeoutError as exc:
             raise EngineUnavailable(
                 f"The container engine at {address} did not answer within {patience:g} s.{doubt}",
@@ -155,7 +158,7 @@ class Engine:
         except library.ClientError as exc:
             raise self._strange(type(exc).__name__) from exc
 
-    async def _body(self, answer: Answer) -> bytes:
+    async def _body(self, answer: EngineResponse) -> bytes:
         body = bytearray()
         async for piece in answer.pieces:
             body += piece
@@ -263,7 +266,7 @@ def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
         )
     if status == 404:
         what = f"The container engine at {address} knows nothing of this: {said or status}."
-        return NotThere(what, code=status, said=said)
+        return EngineNotFound(what, code=status, said=said)
     return EngineRefused(
         f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
         code=status,

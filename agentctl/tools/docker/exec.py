@@ -12,14 +12,14 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
-from agentctl.tools.docker.argv import Written, shell_note, split_command
-from agentctl.tools.docker.containers import CONTAINER, OnContainer, path_of, the_container, the_very
+from agentctl.tools.docker.argv import CommandOutput, shell_note, split_command
+from agentctl.tools.docker.containers import CONTAINER, OnContainer, inspect_resolved, path_of, resolve_container
 from agentctl.tools.docker.engine import EngineRefused
 from agentctl.tools.docker.responses import document, fields, number, text
 from agentctl.tools.docker.summary import name_of
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import define_tool
 
 _LOOK_AGAIN_S = 0.2
 _GRACE_S = 1.0
@@ -45,7 +45,7 @@ class Exec(OnContainer):
     timeout: int = Field(60, ge=1, le=600, description="seconds")
 
 
-async def checked(bench: Bench, arguments: Exec) -> Exec:
+async def resolve_exec(context: ToolContext, arguments: Exec) -> Exec:
     """Return the arguments with the container's true name and id; whatever else is wrong is said now, too.
 
     Raises:
@@ -55,32 +55,36 @@ async def checked(bench: Bench, arguments: Exec) -> Exec:
     for word in (arguments.user, arguments.workdir):
         if word is not None and not (word.isprintable() and 0 < len(word) <= 4000):
             raise ToolError(f'docker_exec: "user" or "workdir" is {cell(word, 60)!r}', hint="leave it out, or name one")
-    return await the_container(bench, arguments)
+    return await resolve_container(context, arguments)
 
 
-@typed(Exec, effect="destructive", resolve=checked, target=CONTAINER)
-async def docker_exec(bench: Bench, arguments: Exec) -> str:
+@define_tool(Exec, effect="destructive", resolve=resolve_exec, target=CONTAINER)
+async def docker_exec(context: ToolContext, arguments: Exec) -> str:
     """Run a command inside a running container; tell exit code, stdout and stderr."""
-    known = await the_very(bench, arguments)
+    known = await inspect_resolved(context, arguments)
     name, words = name_of(known), split_command("docker_exec", arguments.command)
     if fields(known, "State").get("Running") is not True:
         raise ToolError(f"{name} is not running", hint="docker_start it first")
-    mark, began, written = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time(), Written(more=bench.kept is not None)
+    mark, began, written = (
+        f"{_MARK}={secrets.token_hex(8)}",
+        anyio.current_time(),
+        CommandOutput(more=context.kept is not None),
+    )
     who = {"User": arguments.user} if arguments.user else {}
     where = {"WorkingDir": arguments.workdir} if arguments.workdir else {}
-    identity = await _made(bench, path_of(known, "exec"), words, {"Env": [mark], **who, **where})
+    identity = await _create(context, path_of(known, "exec"), words, {"Env": [mark], **who, **where})
     try:
         with anyio.move_on_after(arguments.timeout) as limit:
-            code, held = await _followed(bench, identity, written, arguments.timeout)
+            code, held = await _follow(context, identity, written, arguments.timeout)
     except EngineRefused as error:
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.said, 250)}") from error
     except BaseException as error:
-        left = await _ended(bench, path_of(known, "exec"), identity, mark, who)
+        left = await _end(context, path_of(known, "exec"), identity, mark, who)
         if left and isinstance(error, AgentctlError):
             error.hint = f"{error.hint}; {left}".removeprefix("; ")
         raise
     if limit.cancelled_caught:
-        left = await _ended(bench, path_of(known, "exec"), identity, mark, who)
+        left = await _end(context, path_of(known, "exec"), identity, mark, who)
         how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
     if code in (126, 127) and written.said.startswith("OCI runtime exec failed"):
@@ -90,15 +94,15 @@ async def docker_exec(bench: Bench, arguments: Exec) -> str:
     return "\n".join(filter(None, (head, shell_note(words), str(written))))
 
 
-async def _made(bench: Bench, path: str, words: Sequence[str], more: Mapping[str, object]) -> str:
+async def _create(context: ToolContext, path: str, words: Sequence[str], more: Mapping[str, object]) -> str:
     body = {"AttachStdout": True, "AttachStderr": True, "Privileged": False, "Tty": False, "Cmd": list(words), **more}
-    _, answer = await bench.engine.change("POST", path, body=body)
+    _, answer = await context.engine.change("POST", path, body=body)
     if not (identity := text(document(answer), "Id")):
         raise EngineUnavailable("The container engine made a command and did not say which.")
     return quote(identity, safe="")
 
 
-async def _followed(bench: Bench, identity: str, written: Written, patience: float) -> tuple[int, bool]:
+async def _follow(context: ToolContext, identity: str, written: CommandOutput, patience: float) -> tuple[int, bool]:
     """Read what a command writes until it has ended; return its exit code, and whether its output is still held open.
 
     Raises:
@@ -109,7 +113,7 @@ async def _followed(bench: Bench, identity: str, written: Written, patience: flo
 
     async def watch(group: anyio.abc.TaskGroup) -> None:
         try:
-            code = await _code(bench, identity)
+            code = await _code(context, identity)
         except EngineUnavailable:
             return  # who reads will see it, too
         await anyio.sleep(_GRACE_S)
@@ -118,7 +122,7 @@ async def _followed(bench: Bench, identity: str, written: Written, patience: flo
 
     async with anyio.create_task_group() as group:
         try:
-            asked = bench.engine.asking(
+            asked = context.engine.asking(
                 "POST", f"exec/{identity}/start", {}, body={"Detach": False, "Tty": False}, patience=patience + 30
             )
             async with asked as answer:
@@ -131,26 +135,26 @@ async def _followed(bench: Bench, identity: str, written: Written, patience: flo
         raise broken[0]
     if ends:
         return ends[0], True
-    return await _code(bench, identity), False
+    return await _code(context, identity), False
 
 
-async def _code(bench: Bench, identity: str) -> int:
+async def _code(context: ToolContext, identity: str) -> int:
     """Wait until a command has ended and return its exit code."""
     while True:
-        code = (await _state(bench, identity)).code
+        code = (await _state(context, identity)).code
         if code is not None:
             return code
         await anyio.sleep(_LOOK_AGAIN_S)
 
 
-async def _state(bench: Bench, identity: str) -> _State:
-    known = document(await bench.engine.get(f"exec/{identity}/json"))
+async def _state(context: ToolContext, identity: str) -> _State:
+    known = document(await context.engine.get(f"exec/{identity}/json"))
     running = known.get("Running") is not False
     ended = not running and known.get("ExitCode") is not None
     return _State(running, number(known, "ExitCode") if ended else None, number(known, "Pid"))
 
 
-async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping[str, object]) -> str:
+async def _end(context: ToolContext, path: str, identity: str, mark: str, who: Mapping[str, object]) -> str:
     """End a command and what it started, by a mark in their environment; return what could not be ended, or nothing.
 
     It needs a shell and grep in the container; the command's own user can see and end what is his.
@@ -159,10 +163,10 @@ async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping
     with anyio.move_on_after(_ENDING_S, shield=True):
         for signal in ("TERM", "KILL", "KILL"):
             with suppress(EngineUnavailable):
-                killer = await _made(bench, path, ["sh", "-c", _KILL, "sh", mark, signal], who)
+                killer = await _create(context, path, ["sh", "-c", _KILL, "sh", mark, signal], who)
                 with anyio.move_on_after(_GRACE_S):
-                    await _followed(bench, killer, Written(), _GRACE_S)
-            state = await _settled(bench, identity)
+                    await _follow(context, killer, CommandOutput(), _GRACE_S)
+            state = await _wait_until_stopped(context, identity)
             if signal == "KILL" and not state.running:
                 return ""
     if not state.running:
@@ -171,16 +175,16 @@ async def _ended(bench: Bench, path: str, identity: str, mark: str, who: Mapping
     return f"the command could not be ended and may still run in the container{where}; docker_restart would end it"
 
 
-async def _settled(bench: Bench, identity: str) -> _State:
+async def _wait_until_stopped(context: ToolContext, identity: str) -> _State:
     """Return how a command stands as soon as it does not run, after a second in any case."""
     until = anyio.current_time() + _GRACE_S
     state = _State(running=True)
     while True:
         with suppress(EngineUnavailable):
-            state = await _state(bench, identity)
+            state = await _state(context, identity)
         if not state.running or anyio.current_time() > until:
             return state
         await anyio.sleep(0.1)
 
 
-__all__ = ["checked", "docker_exec"]
+__all__ = ["docker_exec", "resolve_exec"]

@@ -58,7 +58,7 @@ def parse_reference(text: str) -> Reference:
     return Reference(domain, path, "" if match["digest"] else match["tag"] or "latest", match["digest"] or "")
 
 
-def familiar(text: str) -> str:
+def familiar_name(text: str) -> str:
     """Return an image's name as people write it, or ``text`` itself if it is none."""
     try:
         return str(parse_reference(text))
@@ -71,4 +71,4 @@ def is_identity(text: str) -> bool:
     return _IDENTITY.fullmatch(text) is not None
 
 
-__all__ = ["Reference", "familiar", "is_identity", "parse_reference"]
+__all__ = ["Reference", "familiar_name", "is_identity", "parse_reference"]

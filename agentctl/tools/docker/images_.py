@@ -10,12 +10,12 @@ from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.core.targets import Target, image_spellings
-from agentctl.tools.docker.engine import EngineRefused, NotThere
-from agentctl.tools.docker.images import familiar, is_identity, parse_reference
+from agentctl.tools.docker.engine import EngineNotFound, EngineRefused
+from agentctl.tools.docker.images import familiar_name, is_identity, parse_reference
 from agentctl.tools.docker.responses import Doc, document, documents, nearest, text, texts
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, TargetOf, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, TargetLookup, define_tool
 
 _PATIENCE_S = 60.0
 
@@ -36,7 +36,7 @@ class RemoveImage(OnImage):
 M = TypeVar("M", bound=OnImage)
 
 
-async def the_image(bench: Bench, arguments: M) -> M:
+async def resolve_image(context: ToolContext, arguments: M) -> M:
     """Return the arguments with the image's familiar name and the first 12 characters of its id.
 
     Familiar: without ``docker.io/``, ``library/`` and ``:latest`` (``nginx``, ``redis:7``, ``ghcr.io/owner/app:1.2``).
@@ -46,21 +46,21 @@ async def the_image(bench: Bench, arguments: M) -> M:
         EngineUnavailable: there is none of this name, with the nearest one, or the engine cannot be asked.
         ToolError: this is no image's name, an id of several tags, or an ``id`` was given that is not this image's.
     """
-    known = await find_image(bench, arguments.image)
+    known = await find_image(context, arguments.image)
     identity = identity_of(known)
     if arguments.id is not None and arguments.id != identity:
         raise ToolError(f"{cell(arguments.image, 80)} has the id {identity}", hint="leave the id out")
     return arguments.model_copy(update={"image": _called(known, arguments.image), "id": identity})
 
 
-async def the_very_image(bench: Bench, arguments: OnImage) -> Doc:
+async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Doc:
     """Return what the engine knows about the image that was looked at.
 
     Raises:
         EngineUnavailable: there is none, or the engine cannot be asked.
         ToolError: its name means another image by now.
     """
-    known = await find_image(bench, arguments.image)
+    known = await find_image(context, arguments.image)
     if arguments.id is not None and arguments.id != identity_of(known):
         raise ToolError(
             f"{cell(arguments.image, 80)} is another image now ({identity_of(known)}, not {cell(arguments.id, 20)})",
@@ -69,7 +69,7 @@ async def the_very_image(bench: Bench, arguments: OnImage) -> Doc:
     return known
 
 
-async def find_image(bench: Bench, image: str) -> Doc:
+async def find_image(context: ToolContext, image: str) -> Doc:
     """Return what the engine knows about an image.
 
     Raises:
@@ -78,11 +78,11 @@ async def find_image(bench: Bench, image: str) -> Doc:
     """
     wanted = image if is_identity(image) else str(parse_reference(image))
     try:
-        return document(await bench.engine.get(f"images/{quote(wanted)}/json"))
-    except NotThere:
+        return document(await context.engine.get(f"images/{quote(wanted)}/json"))
+    except EngineNotFound:
         pass
-    listed = documents(await bench.engine.get("images/json"))
-    names = sorted({familiar(tag) for entry in listed for tag in texts(entry, "RepoTags")})
+    listed = documents(await context.engine.get("images/json"))
+    names = sorted({familiar_name(tag) for entry in listed for tag in texts(entry, "RepoTags")})
     near = nearest(wanted, names)
     there = f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "there are none"
     raise EngineUnavailable(
@@ -109,16 +109,16 @@ def target_of(known: Doc) -> Target:
     return Target("image", names, text(known, "Id").removeprefix("sha256:"))
 
 
-async def names_here(bench: Bench, arguments: OnImage) -> Target:
+async def look_up_image(context: ToolContext, arguments: OnImage) -> Target:
     """Return all names of an image that was resolved.
 
     Raises:
         EngineUnavailable: it is gone, or the engine cannot be asked.
     """
-    return target_of(await find_image(bench, arguments.image))
+    return target_of(await find_image(context, arguments.image))
 
 
-IMAGE = TargetOf("image", "image", names_here)
+IMAGE = TargetLookup("image", "image", look_up_image)
 
 
 def identity_of(known: Doc) -> str:
@@ -126,20 +126,20 @@ def identity_of(known: Doc) -> str:
     return text(known, "Id").removeprefix("sha256:")[:12]
 
 
-@typed(RemoveImage, effect="destructive", resolve=the_image, target=IMAGE)
-async def docker_rmi(bench: Bench, arguments: RemoveImage) -> str:
+@define_tool(RemoveImage, effect="destructive", resolve=resolve_image, target=IMAGE)
+async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     """Remove an image."""
-    await the_very_image(bench, arguments)
+    await inspect_resolved_image(context, arguments)
     path = f"images/{quote(arguments.image)}"
     try:
-        _, answer = await bench.engine.change("DELETE", path, patience=_PATIENCE_S, force=str(int(arguments.force)))
-    except NotThere:
+        _, answer = await context.engine.change("DELETE", path, patience=_PATIENCE_S, force=str(int(arguments.force)))
+    except EngineNotFound:
         return f"{arguments.image} is gone: somebody else removed it."
     except EngineRefused as error:
         if error.code != 409:
             raise
-        cure = "docker_ps(all=true) shows who uses it; docker_rm that first"
-        raise ToolError(f"{arguments.image} was not removed: {cell(error.said, 250)}", hint=cure) from error
+        hint = "docker_ps(all=true) shows who uses it; docker_rm that first"
+        raise ToolError(f"{arguments.image} was not removed: {cell(error.said, 250)}", hint=hint) from error
     entries = documents(answer)
     deleted = sum(1 for entry in entries if text(entry, "Deleted"))
     if not deleted:
@@ -148,8 +148,8 @@ async def docker_rmi(bench: Bench, arguments: RemoveImage) -> str:
 
 
 def _called(known: Doc, given: str) -> str:
-    tags = [familiar(tag) for tag in texts(known, "RepoTags")]
-    asked = familiar(given)
+    tags = [familiar_name(tag) for tag in texts(known, "RepoTags")]
+    asked = familiar_name(given)
     if asked in tags:
         return asked
     if not is_identity(given) and "@" in asked:
@@ -167,8 +167,8 @@ __all__ = [
     "docker_rmi",
     "find_image",
     "identity_of",
+    "inspect_resolved_image",
+    "resolve_image",
     "spellings",
     "target_of",
-    "the_image",
-    "the_very_image",
 ]

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import anyio
 
 from agentctl.core.errors import EngineUnavailable
-from agentctl.tools.docker.engine import NotThere
+from agentctl.tools.docker.engine import EngineNotFound
 from agentctl.tools.docker.responses import documents, text
-from agentctl.tools.tool import Bench
+from agentctl.tools.tool import ToolContext
 
 RUN = "agentctl.run"
 CALL = "agentctl.call"
@@ -23,7 +23,7 @@ _CLEANUP_S = 10.0
 _APPEARS_S = 2.0
 
 
-def owner() -> str:
+def process_identity() -> str:
     """Return what identifies this process among all of this machine: boot, PID namespace, pid, start; or nothing."""
     place, (_, started) = _place(), _stat(os.getpid())
     return f"{place} pid={os.getpid()}@{started}" if place and started else ""
@@ -48,7 +48,7 @@ def is_gone(label: str) -> bool:
     return began != "" and (began != started or state in ("Z", "X"))
 
 
-async def sweep(bench: Bench) -> None:
+async def remove_orphans(context: ToolContext) -> None:
     """Remove the containers that an agentctl left which was killed in the middle of a docker_run.
 
     Those of a living agentctl, and those that were asked to stay (detach=true), are never touched.
@@ -57,17 +57,17 @@ async def sweep(bench: Bench) -> None:
         EngineUnavailable: the engine cannot be asked.
     """
     chosen = json.dumps({"label": [f"{RUN}=wait"]})
-    for entry in documents(await bench.engine.get("containers/json", all="1", filters=chosen)):
+    for entry in documents(await context.engine.get("containers/json", all="1", filters=chosen)):
         if is_gone(text(entry, "Labels", OWNER)):
-            await remove(bench, text(entry, "Id"))
+            await remove_container(context, text(entry, "Id"))
 
 
-async def remove(bench: Bench, identity: str) -> str:
+async def remove_container(context: ToolContext, identity: str) -> str:
     """Kill and remove one container of ours, also while being cancelled; return why it could not be, or nothing."""
     with anyio.move_on_after(_CLEANUP_S, shield=True):
         try:
-            await bench.engine.change("DELETE", f"containers/{quote(identity)}", force="1", v="1")
-        except NotThere:
+            await context.engine.change("DELETE", f"containers/{quote(identity)}", force="1", v="1")
+        except EngineNotFound:
             return ""
         except EngineUnavailable as error:
             return error.message
@@ -75,17 +75,17 @@ async def remove(bench: Bench, identity: str) -> str:
     return f"the engine did not answer within {_CLEANUP_S:g} s"
 
 
-async def remove_unknown(bench: Bench, call: str) -> None:
+async def remove_unconfirmed(context: ToolContext, call: str) -> None:
     """Remove the container of one call whose making was broken off, whether or not the engine had made it yet."""
     chosen = json.dumps({"label": [f"{CALL}={call}"]})
     with anyio.move_on_after(_APPEARS_S, shield=True):
         while True:
             try:
-                found = documents(await bench.engine.get("containers/json", all="1", filters=chosen))
+                found = documents(await context.engine.get("containers/json", all="1", filters=chosen))
             except EngineUnavailable:
                 return
             for entry in found:
-                await remove(bench, text(entry, "Id"))
+                await remove_container(context, text(entry, "Id"))
             if found:
                 return
             await anyio.sleep(0.1)
@@ -107,4 +107,13 @@ def _stat(pid: int) -> tuple[str, str]:
         return "", ""
 
 
-__all__ = ["CALL", "OWNER", "RUN", "is_gone", "owner", "remove", "remove_unknown", "sweep"]
+__all__ = [
+    "CALL",
+    "OWNER",
+    "RUN",
+    "is_gone",
+    "process_identity",
+    "remove_container",
+    "remove_orphans",
+    "remove_unconfirmed",
+]

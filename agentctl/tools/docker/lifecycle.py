@@ -10,13 +10,13 @@ from pydantic import Field
 
 from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.tools.docker.container import last_lines
-from agentctl.tools.docker.containers import CONTAINER, OnContainer, path_of, the_container, the_very
-from agentctl.tools.docker.engine import EngineRefused, NotThere
+from agentctl.tools.docker.containers import CONTAINER, OnContainer, inspect_resolved, path_of, resolve_container
+from agentctl.tools.docker.engine import EngineNotFound, EngineRefused
 from agentctl.tools.docker.responses import Doc, document, fields, many, number, text
 from agentctl.tools.docker.summary import bindings_of, health_of, name_of, state_of
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import define_tool
 
 WATCHED_S = 1.0
 _LOOK_AGAIN_S = 0.1
@@ -42,53 +42,55 @@ class Remove(OnContainer):
     volumes: bool = Field(False, description="its anonymous volumes too")
 
 
-@typed(Start, effect="write", resolve=the_container, target=CONTAINER)
-async def docker_start(bench: Bench, arguments: Start) -> str:
+@define_tool(Start, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_start(context: ToolContext, arguments: Start) -> str:
     """Start a stopped container."""
-    before = await the_very(bench, arguments)
-    since = await _log_end(bench, before)
-    status, _ = await bench.engine.change("POST", path_of(before, "start"), patience=_PATIENCE_S)
+    before = await inspect_resolved(context, arguments)
+    since = await _log_end(context, before)
+    status, _ = await context.engine.change("POST", path_of(before, "start"), patience=_PATIENCE_S)
     if status == 304:
-        return f"{name_of(before)} is already running: nothing was changed.\n{standing(before, bench)}"
-    return await _watched(bench, before, "started", since)
+        return f"{name_of(before)} is already running: nothing was changed.\n{describe_state(before, context)}"
+    return await _report_start(context, before, "started", since)
 
 
-@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
-async def docker_restart(bench: Bench, arguments: Stop) -> str:
+@define_tool(Stop, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_restart(context: ToolContext, arguments: Stop) -> str:
     """Restart a container (or start it) and tell how it fares a second later."""
-    before = await the_very(bench, arguments)
-    since = await _log_end(bench, before)
+    before = await inspect_resolved(context, arguments)
+    since = await _log_end(context, before)
     patience = arguments.timeout + _PATIENCE_S
-    await bench.engine.change("POST", path_of(before, "restart"), patience=patience, t=str(arguments.timeout))
-    return await _watched(bench, before, "restarted", since)
+    await context.engine.change("POST", path_of(before, "restart"), patience=patience, t=str(arguments.timeout))
+    return await _report_start(context, before, "restarted", since)
 
 
-@typed(Stop, effect="write", resolve=the_container, target=CONTAINER)
-async def docker_stop(bench: Bench, arguments: Stop) -> str:
+@define_tool(Stop, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_stop(context: ToolContext, arguments: Stop) -> str:
     """Stop a container."""
-    before = await the_very(bench, arguments)
+    before = await inspect_resolved(context, arguments)
     name, patience = name_of(before), arguments.timeout + _PATIENCE_S
-    status, _ = await bench.engine.change("POST", path_of(before, "stop"), patience=patience, t=str(arguments.timeout))
+    status, _ = await context.engine.change(
+        "POST", path_of(before, "stop"), patience=patience, t=str(arguments.timeout)
+    )
     if status == 304:
-        return f"{name} is not running: nothing was changed.\n{standing(before, bench)}"
+        return f"{name} is not running: nothing was changed.\n{describe_state(before, context)}"
     try:
-        after = document(await bench.engine.get(path_of(before, "json")))
-    except NotThere:
+        after = document(await context.engine.get(path_of(before, "json")))
+    except EngineNotFound:
         return f"{name} was stopped, and removed as it was started with --rm."
     code = number(after, "State", "ExitCode")
     killed = f" (killed: it did not end by itself within {arguments.timeout} s)" if code == 137 else ""
     return f"{name} was stopped: exit code {code}{killed}."
 
 
-@typed(Remove, effect="destructive", resolve=the_container, target=CONTAINER)
-async def docker_rm(bench: Bench, arguments: Remove) -> str:
+@define_tool(Remove, effect="destructive", resolve=resolve_container, target=CONTAINER)
+async def docker_rm(context: ToolContext, arguments: Remove) -> str:
     """Remove a container for good."""
-    before = await the_very(bench, arguments)
+    before = await inspect_resolved(context, arguments)
     name = name_of(before)
     force, volumes = str(int(arguments.force)), str(int(arguments.volumes))
     try:
-        await bench.engine.change("DELETE", path_of(before), patience=_PATIENCE_S, force=force, v=volumes)
-    except NotThere:
+        await context.engine.change("DELETE", path_of(before), patience=_PATIENCE_S, force=force, v=volumes)
+    except EngineNotFound:
         return f"{name} is gone: somebody else removed it."
     except EngineRefused as error:
         if error.code == 409 and not arguments.force and fields(before, "State").get("Running") is True:
@@ -103,10 +105,10 @@ async def docker_rm(bench: Bench, arguments: Remove) -> str:
     return f"{name} was removed (it was {cell(text(before, 'State', 'Status'))}).{left}"
 
 
-def standing(known: Doc, bench: Bench) -> str:
+def describe_state(known: Doc, context: ToolContext) -> str:
     """Return how a container stands: its state and since when, its exit code or health, its ports."""
     state = fields(known, "State")
-    said = [f"state: {state_of(state, bench.now())}"]
+    said = [f"state: {state_of(state, context.now())}"]
     if state.get("Running") is not True:
         said.append(f"exit code: {number(state, 'ExitCode')}")
     if health := health_of(state):
@@ -116,14 +118,14 @@ def standing(known: Doc, bench: Bench) -> str:
     return "\n".join(said)
 
 
-async def fate(bench: Bench, before: Doc) -> tuple[Doc | None, bool]:
+async def watch_start(context: ToolContext, before: Doc) -> tuple[Doc | None, bool]:
     """Watch a container for its first second; return it and whether it still runs, None if it removed itself."""
     began = anyio.current_time()
     while True:
         await anyio.sleep(_LOOK_AGAIN_S)
         try:
-            after = document(await bench.engine.get(path_of(before, "json")))
-        except NotThere:
+            after = document(await context.engine.get(path_of(before, "json")))
+        except EngineNotFound:
             return None, False
         state = fields(after, "State")
         again = state.get("Restarting") is True or number(after, "RestartCount") > 0  # a start by hand makes it 0
@@ -133,7 +135,7 @@ async def fate(bench: Bench, before: Doc) -> tuple[Doc | None, bool]:
             return after, True
 
 
-async def death(bench: Bench, after: Doc, since: str | None = None) -> str:
+async def describe_exit(context: ToolContext, after: Doc, since: str | None = None) -> str:
     """Return how a container ended that was just started: its exit code, the reason, its last lines ``since`` then."""
     state = fields(after, "State")
     said = [f"exit code: {number(state, 'ExitCode')}"]
@@ -145,7 +147,7 @@ async def death(bench: Bench, after: Doc, since: str | None = None) -> str:
         said.append(cell(error, 300))
     asked = {"tail": str(_LAST_LINES)} | ({} if since is None else {"since": since})
     try:
-        lines = await last_lines(bench, after, asked)
+        lines = await last_lines(context, after, asked)
     except EngineUnavailable as error:
         return "\n".join([*said, f"its log cannot be read: {error.message}"])
     if not lines.kept:
@@ -153,23 +155,23 @@ async def death(bench: Bench, after: Doc, since: str | None = None) -> str:
     return "\n".join([*said, f"the last {counted(len(lines.kept), 'line')} that it wrote:", *lines.kept])
 
 
-async def _watched(bench: Bench, before: Doc, deed: str, since: str | None) -> str:
+async def _report_start(context: ToolContext, before: Doc, deed: str, since: str | None) -> str:
     name = name_of(before)
-    after, alive = await fate(bench, before)
+    after, alive = await watch_start(context, before)
     if after is None:
         return f"{name} was {deed}, ended at once and was removed, as it was made with --rm."
     if alive:
-        return f"{name} was {deed}.\n{standing(after, bench)}"
-    return f"{name} was {deed}, but it ended within a second.\n{await death(bench, after, since)}"
+        return f"{name} was {deed}.\n{describe_state(after, context)}"
+    return f"{name} was {deed}, but it ended within a second.\n{await describe_exit(context, after, since)}"
 
 
-async def _log_end(bench: Bench, known: Doc) -> str | None:
+async def _log_end(context: ToolContext, known: Doc) -> str | None:
     """Return the moment just after a log's latest line, in seconds since 1970 with nine decimals; None without a line.
 
     stdout and stderr are noted side by side: the last line need not be the latest.
     """
     try:
-        lines = await last_lines(bench, known, {"tail": str(_LAST_LINES), "timestamps": "1"})
+        lines = await last_lines(context, known, {"tail": str(_LAST_LINES), "timestamps": "1"})
     except EngineUnavailable:
         return None
     stamps = [
@@ -184,4 +186,12 @@ def _is_anonymous(volume: str) -> bool:
     return len(volume) == 64 and all(letter in "0123456789abcdef" for letter in volume)
 
 
-__all__ = ["death", "docker_restart", "docker_rm", "docker_start", "docker_stop", "fate", "standing"]
+__all__ = [
+    "describe_exit",
+    "describe_state",
+    "docker_restart",
+    "docker_rm",
+    "docker_start",
+    "docker_stop",
+    "watch_start",
+]

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agentctl.tools.docker.responses import Doc, document, documents, many, moment, names_of, number, text, texts
 from agentctl.tools.tables import counted, size, span, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 MOST_ROWS = 500
 State = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
@@ -30,14 +30,14 @@ class Named(Arguments):
     name: str | None = Field(None, description="part of the name")
 
 
-class Nothing(Arguments):
+class _NoArguments(Arguments):
     """No arguments."""
 
 
-@typed(Ps)
-async def docker_ps(bench: Bench, arguments: Ps) -> str:
+@define_tool(Ps)
+async def docker_ps(context: ToolContext, arguments: Ps) -> str:
     """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
-    everything = documents(await bench.engine.get("containers/json", all="1"))
+    everything = documents(await context.engine.get("containers/json", all="1"))
     named = [entry for entry in everything if _named(entry, arguments.name)]
     if arguments.state:
         shown = [entry for entry in named if _in_state(entry, arguments.state)]
@@ -61,22 +61,22 @@ async def docker_ps(bench: Bench, arguments: Ps) -> str:
                 _image(text(entry, "Image")),
                 text(entry, "Status") or text(entry, "State"),
                 ports(many(entry, "Ports")),
-                ago(moment(entry, "Created"), bench.now()),
+                ago(moment(entry, "Created"), context.now()),
             )
             for entry in shown[:MOST_ROWS]
         ],
         most=80,
     )
-    return _ended(listed, len(shown), "" if arguments.state else more)
+    return _with_count(listed, len(shown), "" if arguments.state else more)
 
 
-@typed(Named)
-async def docker_images(bench: Bench, arguments: Named) -> str:
+@define_tool(Named)
+async def docker_images(context: ToolContext, arguments: Named) -> str:
     """List images: tag, id, size, age."""
     wanted = (arguments.name or "").lower()
     rows = [
         (tag, identity, size(number(entry, "Size")), moment(entry, "Created"))
-        for entry in documents(await bench.engine.get("images/json"))
+        for entry in documents(await context.engine.get("images/json"))
         for identity in (text(entry, "Id").removeprefix("sha256:")[:12],)
         for tag in texts(entry, "RepoTags") or [f"{_repository(entry)}:<none>"]
         if wanted in tag.lower() or (wanted and identity.startswith(wanted))
@@ -84,14 +84,14 @@ async def docker_images(bench: Bench, arguments: Named) -> str:
     rows.sort(key=lambda row: row[0])
     if not rows:
         return f'No images match "{arguments.name}".' if wanted else "There are no images."
-    shown = [(*row[:3], ago(row[3], bench.now())) for row in rows[:MOST_ROWS]]
-    return _ended(table(("image", "id", ">size", "created"), shown), len(rows))
+    shown = [(*row[:3], ago(row[3], context.now())) for row in rows[:MOST_ROWS]]
+    return _with_count(table(("image", "id", ">size", "created"), shown), len(rows))
 
 
-@typed(Nothing)
-async def docker_networks(bench: Bench, _: Nothing) -> str:
+@define_tool(_NoArguments)
+async def docker_networks(context: ToolContext, _: _NoArguments) -> str:
     """List the engine's networks: name, driver, scope, subnets."""
-    found = sorted(documents(await bench.engine.get("networks")), key=lambda entry: text(entry, "Name"))
+    found = sorted(documents(await context.engine.get("networks")), key=lambda entry: text(entry, "Name"))
     rows = [
         (
             text(entry, "Name"),
@@ -104,30 +104,34 @@ async def docker_networks(bench: Bench, _: Nothing) -> str:
         for entry in found[:MOST_ROWS]
     ]
     header = ("network", "id", "driver", "scope", "subnet", "internal")
-    return _ended(table(header, rows), len(found)) if rows else "There are no networks."
+    return _with_count(table(header, rows), len(found)) if rows else "There are no networks."
 
 
-@typed(Nothing)
-async def docker_volumes(bench: Bench, _: Nothing) -> str:
+@define_tool(_NoArguments)
+async def docker_volumes(context: ToolContext, _: _NoArguments) -> str:
     """List the engine's volumes: name, driver, age, where they lie."""
-    answer = document(await bench.engine.get("volumes"))
+    answer = document(await context.engine.get("volumes"))
     found = sorted(many(answer, "Volumes"), key=lambda entry: text(entry, "Name"))
     rows = [
         (
             text(entry, "Name"),
             text(entry, "Driver"),
-            ago(moment(entry, "CreatedAt"), bench.now()),
+            ago(moment(entry, "CreatedAt"), context.now()),
             text(entry, "Mountpoint"),
         )
         for entry in found[:MOST_ROWS]
     ]
-    return _ended(table(("volume", "driver", "created", "path"), rows), len(found)) if rows else "There are no volumes."
+    return (
+        _with_count(table(("volume", "driver", "created", "path"), rows), len(found))
+        if rows
+        else "There are no volumes."
+    )
 
 
-@typed(Nothing)
-async def docker_system_df(bench: Bench, _: Nothing) -> str:
+@define_tool(_NoArguments)
+async def docker_system_df(context: ToolContext, _: _NoArguments) -> str:
     """Show the disk space that images, containers, volumes and the build cache use, and what could be freed."""
-    answer = document(await bench.engine.get("system/df"))
+    answer = document(await context.engine.get("system/df"))
     images, containers = many(answer, "Images"), many(answer, "Containers")
     volumes, cache = many(answer, "Volumes"), many(answer, "BuildCache")
     layers = number(answer, "LayersSize")
@@ -196,7 +200,7 @@ def _freed(entries: list[Doc], kept: list[Doc], *path: str) -> int:
     return _sum(entries, *path) - _sum(kept, *path)
 
 
-def _ended(listed: str, found: int, more: str = "") -> str:
+def _with_count(listed: str, found: int, more: str = "") -> str:
     if found > MOST_ROWS:
         more = f"{MOST_ROWS} of {found} shown. {more}".strip()
     return f"{listed}\n{more}" if more else listed

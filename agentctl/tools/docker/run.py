@@ -11,18 +11,26 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
-from agentctl.tools.docker.argv import Written, shell_note, split_command
-from agentctl.tools.docker.confined import environment, host_config, mountable, port_bindings
+from agentctl.tools.docker.argv import CommandOutput, shell_note, split_command
+from agentctl.tools.docker.confined import environment, host_config, mountable_workspace, port_bindings
 from agentctl.tools.docker.containers import path_of
 from agentctl.tools.docker.engine import EngineRefused
-from agentctl.tools.docker.images_ import IMAGE, OnImage, the_image, the_very_image
-from agentctl.tools.docker.leftovers import CALL, OWNER, RUN, owner, remove, remove_unknown, sweep
-from agentctl.tools.docker.lifecycle import death, fate, standing
+from agentctl.tools.docker.images_ import IMAGE, OnImage, inspect_resolved_image, resolve_image
+from agentctl.tools.docker.leftovers import (
+    CALL,
+    OWNER,
+    RUN,
+    process_identity,
+    remove_container,
+    remove_orphans,
+    remove_unconfirmed,
+)
+from agentctl.tools.docker.lifecycle import describe_exit, describe_state, watch_start
 from agentctl.tools.docker.responses import Doc, document, fields, number, text, texts
 from agentctl.tools.docker.summary import name_of
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import define_tool
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
 _CREATE_S = 20.0
@@ -31,7 +39,7 @@ _MEGABYTE = 1024 * 1024
 _SOCKETS = (Path("/run/docker.sock"), Path("/run/containerd/containerd.sock"), Path("/run/podman/podman.sock"))
 
 
-class Run(OnImage):
+class RunContainer(OnImage):
     """What to run, for how long, with what."""
 
     command: str | None = Field(None, description="words, no shell: for one write sh -c '…'")
@@ -46,53 +54,53 @@ class Run(OnImage):
     memory_mb: int = Field(512, ge=16, le=8192)
 
 
-async def checked(bench: Bench, arguments: Run) -> Run:
+async def resolve_run(context: ToolContext, arguments: RunContainer) -> RunContainer:
     """Return the arguments with the image's familiar name and id; whatever else is wrong is said now, too.
 
     Raises:
         ToolError: a wrong argument; EngineUnavailable: no such image, or the engine cannot be asked.
     """
-    request(bench, arguments, call="")
-    return await the_image(bench, arguments)
+    create_request(context, arguments, call="")
+    return await resolve_image(context, arguments)
 
 
-@typed(Run, effect="write", resolve=checked, target=IMAGE)
-async def docker_run(bench: Bench, arguments: Run) -> str:
+@define_tool(RunContainer, effect="write", resolve=resolve_run, target=IMAGE)
+async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
     """Run a new container without network or privileges; wait for its end, tell exit code and output, remove it."""
-    await sweep(bench)
-    await the_very_image(bench, arguments)
+    await remove_orphans(context)
+    await inspect_resolved_image(context, arguments)
     call = secrets.token_hex(8)
     try:
         with anyio.CancelScope(shield=True):  # broken off, a busy engine would make it when nobody looks any more
-            identity, warnings = await _made(bench, arguments, call)
+            identity, warnings = await _create(context, arguments, call)
     except (EngineRefused, ToolError):
         raise
     except BaseException:  # the engine went silent: nobody knows whether it was made
-        await remove_unknown(bench, call)
+        await remove_unconfirmed(context, call)
         raise
     stays = False
     try:
-        known = document(await bench.engine.get(f"containers/{identity}/json"))
+        known = document(await context.engine.get(f"containers/{identity}/json"))
         if arguments.id is not None and not text(known, "Image").removeprefix("sha256:").startswith(arguments.id):
             raise ToolError(
                 f"{cell(arguments.image, 80)} has become another image since this was asked", hint="ask again"
             )
-        await _started(bench, known, arguments)
+        await _start(context, known, arguments)
         if arguments.detach:
-            said, stays = await _left_running(bench, known), True
+            said, stays = await _leave_running(context, known), True
         else:
-            said = await _to_its_end(bench, known, arguments)
+            said = await _wait_for_exit(context, known, arguments)
     except BaseException as error:
-        why = await remove(bench, identity)
+        why = await remove_container(context, identity)
         if why and isinstance(error, AgentctlError):
             error.hint = f"{error.hint}; its container is still there: docker rm -f {identity[:12]}".removeprefix("; ")
         raise
-    if not stays and (why := await remove(bench, identity)):
+    if not stays and (why := await remove_container(context, identity)):
         said = f"{said}\nIts container could not be removed ({why}): docker rm -f {identity[:12]}"
     return "\n".join([said, *(f"note: the engine says: {cell(warning, 200)}" for warning in warnings)])
 
 
-def request(bench: Bench, arguments: Run, *, call: str) -> dict[str, object]:
+def create_request(context: ToolContext, arguments: RunContainer, *, call: str) -> dict[str, object]:
     """Return what the engine is asked to make.
 
     Raises:
@@ -103,13 +111,13 @@ def request(bench: Bench, arguments: Run, *, call: str) -> dict[str, object]:
             f"docker_run: {cell(arguments.name, 80)!r} is no container's name", hint="letters, digits, _ . - (2 to 63)"
         )
     ports = port_bindings(arguments.ports or (), network=arguments.network)
-    workspace = _workspace(bench) if arguments.workspace else None
+    workspace = _workspace(context) if arguments.workspace else None
     command = None if arguments.command is None else split_command("docker_run", arguments.command)
     made: dict[str, object] = {
         "Image": arguments.image,
         "Env": environment(arguments.env or {}),
         "ExposedPorts": {port: {} for port in ports},
-        "Labels": {RUN: "detach" if arguments.detach else "wait", OWNER: owner(), CALL: call},
+        "Labels": {RUN: "detach" if arguments.detach else "wait", OWNER: process_identity(), CALL: call},
         "HostConfig": host_config(
             memory=arguments.memory_mb * _MEGABYTE,
             network=arguments.network,
@@ -127,28 +135,28 @@ def request(bench: Bench, arguments: Run, *, call: str) -> dict[str, object]:
     return made
 
 
-def _workspace(bench: Bench) -> Path:
-    address = bench.engine.address
+def _workspace(context: ToolContext) -> Path:
+    address = context.engine.address
     if address.path is None:
         raise ToolError(
             f"docker_run: the engine at {address} may be another machine, which does not have the workspace",
             hint="leave workspace out",
         )
-    if bench.denied is not None and (found := bench.denied.find().places):
+    if context.denied is not None and (found := context.denied.find().places):
         # A container may go on for long, and could not be kept from what a rule hides: so it gets no workspace at all.
         raise ToolError(
             f"docker_run: the workspace holds {counted(len(found), 'file or folder', 'files or folders')} that a deny "
             "rule hides, and cannot be mounted",
             hint="leave workspace out",
         )
-    return mountable(bench.workspace, (Path(address.path), *_SOCKETS), bench.private)
+    return mountable_workspace(context.workspace, (Path(address.path), *_SOCKETS), context.private)
 
 
-async def _made(bench: Bench, arguments: Run, call: str) -> tuple[str, list[str]]:
-    body = request(bench, arguments, call=call)
+async def _create(context: ToolContext, arguments: RunContainer, call: str) -> tuple[str, list[str]]:
+    body = create_request(context, arguments, call=call)
     name = arguments.name or f"agentctl-{call[:8]}"
     try:
-        _, answer = await bench.engine.change("POST", "containers/create", body=body, patience=_CREATE_S, name=name)
+        _, answer = await context.engine.change("POST", "containers/create", body=body, patience=_CREATE_S, name=name)
     except EngineRefused as error:
         if error.code == 409:
             raise ToolError(
@@ -161,9 +169,9 @@ async def _made(bench: Bench, arguments: Run, call: str) -> tuple[str, list[str]
     return identity, texts(made, "Warnings")
 
 
-async def _started(bench: Bench, known: Doc, arguments: Run) -> None:
+async def _start(context: ToolContext, known: Doc, arguments: RunContainer) -> None:
     try:
-        await bench.engine.change("POST", path_of(known, "start"), patience=_START_S)
+        await context.engine.change("POST", path_of(known, "start"), patience=_START_S)
     except EngineRefused as error:
         said = " ".join(error.said.split())
         if "docker-init" in said:
@@ -178,26 +186,27 @@ async def _started(bench: Bench, known: Doc, arguments: Run) -> None:
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error
 
 
-async def _left_running(bench: Bench, known: Doc) -> str:
-    after, alive = await fate(bench, known)
+async def _leave_running(context: ToolContext, known: Doc) -> str:
+    after, alive = await watch_start(context, known)
     if after is None:
         raise ToolError(f"{name_of(known)} was started, and somebody removed it at once")
     if not alive:
-        how = await death(bench, after)
+        how = await describe_exit(context, after)
         raise ToolError(f"{name_of(known)} ended within a second, and was removed again.\n{how}")
-    return f"{name_of(after)} was started and keeps running (docker_stop, docker_rm end it).\n{standing(after, bench)}"
+    state = describe_state(after, context)
+    return f"{name_of(after)} was started and keeps running (docker_stop, docker_rm end it).\n{state}"
 
 
-async def _to_its_end(bench: Bench, known: Doc, arguments: Run) -> str:
+async def _wait_for_exit(context: ToolContext, known: Doc, arguments: RunContainer) -> str:
     began = anyio.current_time()
     with anyio.move_on_after(arguments.timeout) as limit:
-        await bench.engine.change("POST", path_of(known, "wait"), patience=arguments.timeout + 30)
+        await context.engine.change("POST", path_of(known, "wait"), patience=arguments.timeout + 30)
     took = anyio.current_time() - began
     if limit.cancelled_caught:
-        await bench.engine.change("POST", path_of(known, "stop"), patience=30, t="2")
-    after = document(await bench.engine.get(path_of(known, "json")))
-    written = Written(more=bench.kept is not None)
-    async with bench.engine.reading(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
+        await context.engine.change("POST", path_of(known, "stop"), patience=30, t="2")
+    after = document(await context.engine.get(path_of(known, "json")))
+    written = CommandOutput(more=context.kept is not None)
+    async with context.engine.reading(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
         await written.take(pieces)
     code = number(after, "State", "ExitCode")
     head = f"exit code {code} after {took:.1f} s; the container was removed"
@@ -209,4 +218,4 @@ async def _to_its_end(bench: Bench, known: Doc, arguments: Run) -> str:
     return "\n".join(filter(None, (head, note, str(written))))
 
 
-__all__ = ["checked", "docker_run", "request"]
+__all__ = ["create_request", "docker_run", "resolve_run"]

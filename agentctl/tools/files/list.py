@@ -14,11 +14,11 @@ from pydantic import Field
 
 from agentctl.core.errors import ToolError
 from agentctl.tools.files.paths import real_relative
-from agentctl.tools.files.private import PATH, hidden_now, identities, refuse_private
-from agentctl.tools.files.walk import SKIPPED, Entry, Walk
+from agentctl.tools.files.private import PATH, find_hidden, identities, refuse_private
+from agentctl.tools.files.walk import SKIPPED, FileEntry, Walk
 from agentctl.tools.tables import cell, counted, parse_size, size, table
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 
 class ListFiles(Arguments):
@@ -36,7 +36,7 @@ class ListFiles(Arguments):
 P = TypeVar("P", bound=Arguments)
 
 
-async def really(bench: Bench, arguments: P) -> P:
+async def resolve_path(context: ToolContext, arguments: P) -> P:
     """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
 
     Raises:
@@ -45,21 +45,21 @@ async def really(bench: Bench, arguments: P) -> P:
     if "path" not in arguments.model_fields_set:
         return arguments
     path: str = arguments.path  # type: ignore[attr-defined]
-    real = await anyio.to_thread.run_sync(real_relative, bench.workspace, path)
-    refuse_private(bench.workspace, bench.private, real)
+    real = await anyio.to_thread.run_sync(real_relative, context.workspace, path)
+    refuse_private(context.workspace, context.private, real)
     return arguments.model_copy(update={"path": real})
 
 
-@typed(ListFiles, resolve=really, target=PATH)
-async def list_files(bench: Bench, arguments: ListFiles) -> str:
+@define_tool(ListFiles, resolve=resolve_path, target=PATH)
+async def list_files(context: ToolContext, arguments: ListFiles) -> str:
     """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
 
     Folders like .git and node_modules are only looked into when sizes are asked for.
     """
-    return await anyio.to_thread.run_sync(_list, bench, arguments)
+    return await anyio.to_thread.run_sync(_list, context, arguments)
 
 
-def matcher(pattern: str) -> Callable[[Entry], bool]:
+def matcher(pattern: str) -> Callable[[FileEntry], bool]:
     """Return what says whether an entry's name (with a slash in the pattern: its path) fits; ``**/`` is any depth."""
     if pattern in ("", "*", "**", "**/*"):
         return lambda _: True
@@ -70,7 +70,7 @@ def matcher(pattern: str) -> Callable[[Entry], bool]:
     return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
 
 
-def _list(bench: Bench, wanted: ListFiles) -> str:
+def _list(context: ToolContext, wanted: ListFiles) -> str:
     least = parse_size(wanted.min_size) if wanted.min_size is not None else 0
     if least is None:
         raise ToolError(
@@ -79,25 +79,25 @@ def _list(bench: Bench, wanted: ListFiles) -> str:
     weighed = wanted.sort == "size" or wanted.min_size is not None
     totals = wanted.kind == "folder" and weighed
     walk = Walk(
-        bench.workspace,
+        context.workspace,
         wanted.path,
         recursive=wanted.recursive or totals,
         skipped=frozenset() if weighed else SKIPPED,
-        private=identities(bench.private),
-        hidden=hidden_now(bench),
+        private=identities(context.private),
+        hidden=find_hidden(context),
         tick=anyio.from_thread.check_cancelled,
     )
     fits = matcher(wanted.pattern)
     count = weight = 0
 
-    def found() -> Iterator[tuple[Entry, int]]:
+    def found() -> Iterator[tuple[FileEntry, int]]:
         nonlocal count, weight
         for entry, amount in _folders(walk, wanted.recursive) if totals else _plain(walk, wanted.kind):
             if amount >= least and fits(entry):
                 count, weight = count + 1, weight + amount
                 yield entry, amount
 
-    orders: dict[str, Callable[[tuple[Entry, int]], tuple[object, ...]]] = {
+    orders: dict[str, Callable[[tuple[FileEntry, int]], tuple[object, ...]]] = {
         "name": lambda pair: (pair[0].path,),
         "size": lambda pair: (-pair[1], pair[0].path),
         "modified": lambda pair: (-pair[0].status.st_mtime, pair[0].path),
@@ -118,15 +118,15 @@ def _list(bench: Bench, wanted: ListFiles) -> str:
     return table((">size", "modified", wanted.kind), rows, most=300) + "\n" + "; ".join([tail, *walk.notes()])
 
 
-def _plain(walk: Walk, kind: str) -> Iterator[tuple[Entry, int]]:
+def _plain(walk: Walk, kind: str) -> Iterator[tuple[FileEntry, int]]:
     for entry in walk:
         if kind == "any" or entry.is_folder == (kind == "folder"):
             yield entry, 0 if entry.is_folder else entry.status.st_size
 
 
-def _folders(walk: Walk, nested: bool) -> Iterator[tuple[Entry, int]]:
+def _folders(walk: Walk, nested: bool) -> Iterator[tuple[FileEntry, int]]:
     """Yield folders with the size of everything below; a file with several names counts once."""
-    folders: dict[str, Entry] = {}
+    folders: dict[str, FileEntry] = {}
     totals: dict[str, int] = {}
     linked: set[tuple[int, int]] = set()
     depth: int | None = None
@@ -149,12 +149,12 @@ def _folders(walk: Walk, nested: bool) -> Iterator[tuple[Entry, int]]:
         yield folder, totals.get(path, 0)
 
 
-def _when(entry: Entry) -> str:
+def _when(entry: FileEntry) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.status.st_mtime))
     except (ValueError, OverflowError, OSError):
         return "?"
 
 
-def _shown(entry: Entry) -> str:
+def _shown(entry: FileEntry) -> str:
     return entry.path + ("/" if entry.is_folder else "@" if entry.is_link else "")

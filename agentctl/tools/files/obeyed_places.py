@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.core.autorun import Obeyed, obeyed_by
+from agentctl.core.autorun import AutorunFile, find_autorun
 from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.sandbox.select import configured_paths_in
 
-_GIT = Obeyed("never", "git")
+_GIT = AutorunFile("never", "git")
 _GIT_PARTS = ("HEAD", "commondir", "objects", "refs")
 _SEVERITY = {"never": 2, "asks": 1, "reported": 0}
 _MOST_LINKS = 200
 
 
-def obeyed_in(workspace: Path, path: str) -> Obeyed | None:
+def obeyed_in(workspace: Path, path: str) -> AutorunFile | None:
     """Return who would obey a file written at ``path``, or None.
 
     ``path`` is relative to ``workspace``, the links on its way followed.
@@ -30,9 +30,11 @@ def obeyed_in(workspace: Path, path: str) -> Obeyed | None:
     root = os.path.realpath(workspace)
     if _is_in_git_folder(root, path):
         return _GIT
-    found = [obeyed_by(path, also=configured_paths_in(workspace))]
+    found = [find_autorun(path, also=configured_paths_in(workspace))]
     if is_importable(path, import_folders(workspace)):
-        found.append(Obeyed("asks", "agentctl itself"))  # its next import of that name runs it, outside of the sandbox
+        found.append(
+            AutorunFile("asks", "agentctl itself")
+        )  # its next import of that name runs it, outside of the sandbox
     found += _by_links(root, path)
     return max(filter(None, found), key=lambda one: _SEVERITY[one.obeyed_class], default=None)
 
@@ -42,7 +44,7 @@ def _is_in_git_folder(root: str, path: str) -> bool:
 
     git finds a bare repository by what lies in it, whatever its name is, and runs what its configuration names.
     """
-    above = obeyed_by(root.lstrip("/"))
+    above = find_autorun(root.lstrip("/"))
     if above == _GIT:
         return True
     folder = root
@@ -55,7 +57,7 @@ def _is_in_git_folder(root: str, path: str) -> bool:
     return False
 
 
-def _by_links(root: str, path: str) -> Iterator[Obeyed]:
+def _by_links(root: str, path: str) -> Iterator[AutorunFile]:
     """Yield who obeys ``path`` because a link with an obeyed name leads to it, or to a folder around it.
 
     Links are looked for in the workspace's top folder, and in the obeyed folders there.
@@ -63,7 +65,7 @@ def _by_links(root: str, path: str) -> Iterator[Obeyed]:
     real = f"{root}/{path}"
     count = 0
     for name, link in _links(root):
-        obeyed = obeyed_by(name)
+        obeyed = find_autorun(name)
         if obeyed is None or obeyed.obeyed_class == "reported":
             continue
         count += 1
@@ -80,7 +82,7 @@ def _links(root: str) -> Iterator[tuple[str, str]]:
         for entry in entries:
             if entry.is_symlink():
                 yield entry.name, entry.path
-            elif entry.is_dir() and obeyed_by(entry.name) is not None:
+            elif entry.is_dir() and find_autorun(entry.name) is not None:
                 with suppress(OSError), os.scandir(entry.path) as inner:
                     yield from ((f"{entry.name}/{one.name}", one.path) for one in inner if one.is_symlink())
 

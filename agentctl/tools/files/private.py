@@ -14,11 +14,11 @@ from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
 from agentctl.sandbox.import_path import own_program
 from agentctl.tools.files.paths import real_relative, resolve_relative
-from agentctl.tools.typed import TargetOf
+from agentctl.tools.typed import TargetLookup
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied_paths import Found
-    from agentctl.tools.tool import Bench
+    from agentctl.sandbox.denied_paths import HiddenPaths
+    from agentctl.tools.tool import ToolContext
 
 Identities: TypeAlias = frozenset[tuple[int, int]]
 """Device and inode of each folder: what it is, whatever its name."""
@@ -49,12 +49,12 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
             raise ToolError(f"{relative} is agentctl's own", hint="do without it")
 
 
-def hidden_now(bench: Bench) -> Found | None:
+def find_hidden(context: ToolContext) -> HiddenPaths | None:
     """Return what deny rules hide in the workspace at this moment, None where none is about paths."""
-    return None if bench.denied is None else bench.denied.find()
+    return None if context.denied is None else context.denied.find()
 
 
-def refuse_denied(found: Found | None, path: str, descriptor: int | None = None) -> None:
+def refuse_denied(found: HiddenPaths | None, path: str, descriptor: int | None = None) -> None:
     """Refuse a path of the workspace, its links followed, or the open file there, where a deny rule hides it.
 
     Rules have judged the call before; this looks again at what is really there, as it may have been swapped since.
@@ -69,7 +69,7 @@ def refuse_denied(found: Found | None, path: str, descriptor: int | None = None)
         raise ToolError(f"{path} is denied by a rule of the user", hint="do without it")
 
 
-async def path_names(bench: Bench, arguments: Any) -> Target:  # noqa: ANN401 - any tool's, with a path
+async def path_names(context: ToolContext, arguments: Any) -> Target:  # noqa: ANN401 - any tool's, with a path
     """Return the names of a file or folder for rules: where it is, and what rules call it.
 
     A hard link, a bind mount or the target of a link has a second name, by which a rule may mean it.
@@ -77,15 +77,15 @@ async def path_names(bench: Bench, arguments: Any) -> Target:  # noqa: ANN401 - 
     path: str = arguments.path
     if path.startswith("run:"):
         return Target("text", (path,))
-    return await anyio.to_thread.run_sync(_path_names, bench, path)
+    return await anyio.to_thread.run_sync(_path_names, context, path)
 
 
-def _path_names(bench: Bench, path: str) -> Target:
-    roots = tuple(dict.fromkeys((os.path.abspath(bench.workspace), os.path.realpath(bench.workspace))))  # noqa: PTH100
+def _path_names(context: ToolContext, path: str) -> Target:
+    roots = tuple(dict.fromkeys((os.path.abspath(context.workspace), os.path.realpath(context.workspace))))  # noqa: PTH100
     names = [path]
     with suppress(ToolError):
-        names += [resolve_relative(bench.workspace, path), real := real_relative(bench.workspace, path)]
-        if (found := hidden_now(bench)) is not None:
+        names += [resolve_relative(context.workspace, path), real := real_relative(context.workspace, path)]
+        if (found := find_hidden(context)) is not None:
             status = None
             with suppress(OSError):
                 status = os.stat(os.path.join(roots[-1], real))  # noqa: PTH116, PTH118
@@ -93,12 +93,12 @@ def _path_names(bench: Bench, path: str) -> Target:
     return Target("path", tuple(dict.fromkeys(names)), roots=roots)
 
 
-PATH = TargetOf("path", "path", path_names)
+PATH = TargetLookup("path", "path", path_names)
 
 
-def program_in(workspace: Path) -> tuple[Path, ...]:
+def own_program_in(workspace: Path) -> tuple[Path, ...]:
     """Return where agentctl itself is installed below ``workspace``: what is written there would run unbounded."""
     return tuple(map(Path, own_program(workspace)))
 
 
-__all__ = ["PATH", "Identities", "hidden_now", "identities", "program_in", "refuse_denied", "refuse_private"]
+__all__ = ["PATH", "Identities", "find_hidden", "identities", "own_program_in", "refuse_denied", "refuse_private"]

@@ -11,16 +11,16 @@ import anyio
 import anyio.to_thread
 from pydantic import Field
 
-from agentctl.context.truncation import Excerpt, Origin, Parted, end_of_character, parted
+from agentctl.context.truncation import Excerpt, Origin, SplitText, end_of_character, parted
 from agentctl.core.errors import ToolError
-from agentctl.journal.artifacts import PREFIX, open_kept
+from agentctl.journal.artifacts import PREFIX, open_artifact
 from agentctl.sandbox.output import looks_binary
-from agentctl.tools.files.list import really
-from agentctl.tools.files.private import PATH, hidden_now
-from agentctl.tools.files.walk import opened
+from agentctl.tools.files.list import resolve_path
+from agentctl.tools.files.private import PATH, find_hidden
+from agentctl.tools.files.walk import open_for_reading
 from agentctl.tools.tables import cell, counted, size
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 SHOWN_BYTES = 60 * 1024
 _BLOCK = 1024 * 1024
@@ -41,7 +41,7 @@ class ReadFile(Arguments):
     count_lines: bool = Field(False, description="only the number of lines")
 
 
-async def _resolved(bench: Bench, arguments: ReadFile) -> ReadFile:
+async def _resolved(context: ToolContext, arguments: ReadFile) -> ReadFile:
     """Return the arguments with the path that theirs leads to; a file of the run is named as it is.
 
     Raises:
@@ -49,17 +49,17 @@ async def _resolved(bench: Bench, arguments: ReadFile) -> ReadFile:
     """
     if arguments.path.startswith(PREFIX):
         return arguments
-    real = await really(bench, arguments)
+    real = await resolve_path(context, arguments)
     if real.path.startswith(PREFIX):  # a file of the workspace, whatever its name
         return real.model_copy(update={"path": f"./{real.path}"})
     return real
 
 
-@typed(ReadFile, resolve=_resolved, target=PATH)
-async def read_file(bench: Bench, arguments: ReadFile) -> str:
+@define_tool(ReadFile, resolve=_resolved, target=PATH)
+async def read_file(context: ToolContext, arguments: ReadFile) -> str:
     """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
     _refuse_nonsense(arguments)
-    return await anyio.to_thread.run_sync(_read, bench, arguments)
+    return await anyio.to_thread.run_sync(_read, context, arguments)
 
 
 def _refuse_nonsense(wanted: ReadFile) -> None:
@@ -80,17 +80,17 @@ def _refuse_nonsense(wanted: ReadFile) -> None:
 
 
 @contextmanager
-def _opened(bench: Bench, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+def _opened(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
     if not path.startswith(PREFIX):
-        with opened(bench.workspace, path, hidden_now(bench)) as found:
+        with open_for_reading(context.workspace, path, find_hidden(context)) as found:
             yield found
         return
-    with open_kept(bench.kept, path) as handle:
+    with open_artifact(context.kept, path) as handle:
         yield handle, os.fstat(handle.fileno())
 
 
-def _read(bench: Bench, wanted: ReadFile) -> str:
-    with _opened(bench, wanted.path) as (handle, status):
+def _read(context: ToolContext, wanted: ReadFile) -> str:
+    with _opened(context, wanted.path) as (handle, status):
         if wanted.count_lines:
             lines = count_lines(handle)
             return f"{counted(lines, 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
@@ -183,7 +183,7 @@ def _ends(handle: BufferedReader, path: str, total: int) -> str:
     raw = len(head) + len(tail)
     head, tail = (part.decode("utf-8", "backslashreplace").encode() for part in (head, tail))
     byte = None if head.endswith(b"\n") or len(head) + len(tail) > raw else len(head)
-    found = Parted(head, tail, Origin(path), characters, before + 1, to, lines, byte, begun)
+    found = SplitText(head, tail, Origin(path), characters, before + 1, to, lines, byte, begun)
     shown = found._replace(span=max(1, before)).cut(SHOWN_BYTES + _MARK_BYTES)  # to read on by as much as is shown
     return Excerpt.of(shown.removesuffix("\n"), found.origin, found)
 

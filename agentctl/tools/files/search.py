@@ -19,16 +19,16 @@ from agentctl.core.errors import ToolError
 from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.output import looks_binary
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.tools.files.list import matcher, really
+from agentctl.tools.files.list import matcher, resolve_path
 from agentctl.tools.files.paths import resolve_relative
 from agentctl.tools.files.private import PATH, identities, refuse_denied
 from agentctl.tools.files.walk import Walk, open_regular
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, capped, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, cut_middle, define_tool
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied_paths import Found
+    from agentctl.sandbox.denied_paths import HiddenPaths
 
 _LONGEST_LINE = 64 * 1024
 _PATIENCE_S = 15
@@ -68,13 +68,13 @@ class _Wanted:
     hidden: Sequence[str] = ()
 
 
-@typed(SearchFiles, resolve=really, target=PATH)
-async def search_files(bench: Bench, arguments: SearchFiles) -> str:
+@define_tool(SearchFiles, resolve=resolve_path, target=PATH)
+async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
     """Find text in the files of the workspace: path, line number and line of each match."""
-    hidden = () if bench.denied is None else bench.denied.hidden_texts
-    wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(bench.private))), hidden=hidden)
+    hidden = () if context.denied is None else context.denied.hidden_texts
+    wanted = _Wanted(**arguments.model_dump(), private=tuple(sorted(identities(context.private))), hidden=hidden)
     if not wanted.regex:
-        return await anyio.to_thread.run_sync(_search_here, bench.workspace, wanted)
+        return await anyio.to_thread.run_sync(_search_here, context.workspace, wanted)
     try:
         re.compile(wanted.text)
     except (re.error, RecursionError, OverflowError) as exc:
@@ -84,8 +84,8 @@ async def search_files(bench: Bench, arguments: SearchFiles) -> str:
     # A pattern like (a+)+$ can take for ever and cannot be interrupted: it gets a process of its own, with an end.
     # Nothing of the workspace is on its path: a model's anyio.py there would run outside of the sandbox. -S: an
     # editable install names the workspace in a .pth file, and then site imports its sitecustomize.py.
-    imports = await anyio.to_thread.run_sync(child_imports, bench.workspace)
-    asked = {"import_from": imports.path, "package": imports.package, "workspace": str(bench.workspace)}
+    imports = await anyio.to_thread.run_sync(child_imports, context.workspace)
+    asked = {"import_from": imports.path, "package": imports.package, "workspace": str(context.workspace)}
     argv = [sys.executable, "-I", "-S", "-c", _APART, json.dumps(asked | asdict(wanted))]
     answer = await run_process(argv, timeout=_PATIENCE_S, env=child_environment(), cwd=Path("/"))
     if answer.timed_out:
@@ -104,7 +104,7 @@ async def search_files(bench: Bench, arguments: SearchFiles) -> str:
 def search_apart(asked: dict[str, Any]) -> int:
     """Search as the child that ``_APART`` starts: the text on stdout, or a ToolError's two lines and ``_TOLD``."""
     try:
-        text, code = capped(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
+        text, code = cut_middle(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
     except ToolError as error:
         text, code = f"{error.message}\n{error.hint}", _TOLD
     sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
@@ -157,7 +157,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     return "\n".join([*lines, "; ".join([words, looked, *walk.notes()])])
 
 
-def _hidden(workspace: Path, patterns: Sequence[str]) -> Found | None:
+def _hidden(workspace: Path, patterns: Sequence[str]) -> HiddenPaths | None:
     """Return what deny rules hide: found anew, as the search may run in a process of its own."""
     if not patterns:
         return None

@@ -22,7 +22,7 @@ from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspa
 from agentctl.tools.files.private import Identities, refuse_denied
 
 if TYPE_CHECKING:
-    from agentctl.sandbox.denied_paths import Found
+    from agentctl.sandbox.denied_paths import HiddenPaths
 
 SKIPPED = frozenset(
     {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", ".tox", ".cache", ".hypothesis"}
@@ -42,7 +42,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """Something found on a walk; ``path`` is relative to the workspace."""
 
     path: str
@@ -66,7 +66,9 @@ class Entry:
 
 
 @contextmanager
-def opened(workspace: Path, path: str, hidden: Found | None = None) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+def open_for_reading(
+    workspace: Path, path: str, hidden: HiddenPaths | None = None
+) -> Iterator[tuple[BufferedReader, os.stat_result]]:
     """Open a regular file of the workspace for reading; a pipe or a device is refused without touching it.
 
     Raises:
@@ -159,7 +161,7 @@ class Walk:
         recursive: bool = True,
         skipped: frozenset[str] = SKIPPED,
         private: Identities = frozenset(),
-        hidden: Found | None = None,
+        hidden: HiddenPaths | None = None,
         entries: int = MOST_ENTRIES,
         seconds: float = MOST_SECONDS,
         tick: Callable[[], None] = lambda: None,
@@ -173,7 +175,7 @@ class Walk:
         self._devices: dict[int, bool] = {}
         self._skipped, self._left, self._seconds, self._tick = skipped, entries, seconds, tick
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[FileEntry]:
         """Yield what is there. ``tick`` is called between folders and may raise to end the walk.
 
         Raises:
@@ -208,7 +210,7 @@ class Walk:
             said.append(f"{self.denied} left out by a deny rule of the user")
         return [*said, *([f"incomplete: {self.cut}"] if self.cut else [])]
 
-    def _below(self, root: int, start: str) -> Iterator[Entry]:
+    def _below(self, root: int, start: str) -> Iterator[FileEntry]:
         pending = [start]
         while pending and not self.over():
             self._tick()
@@ -247,7 +249,7 @@ class Walk:
             self._devices[status.st_dev] = is_kernel_file(folder, status)
         return self._devices[status.st_dev]
 
-    def _listed(self, root: int, folder: str) -> list[Entry]:
+    def _listed(self, root: int, folder: str) -> list[FileEntry]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
         handle = open_beneath(root, folder, flags)
         try:
@@ -268,7 +270,7 @@ class Walk:
                         self.unreadable += 1
                         continue
                     path = one.name if folder == "." else f"{folder}/{one.name}"
-                    entries.append(Entry(path, one.name, status))
+                    entries.append(FileEntry(path, one.name, status))
                 return sorted(entries, key=lambda entry: entry.name)
         finally:
             os.close(handle)

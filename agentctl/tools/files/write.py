@@ -13,23 +13,23 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.core.errors import ToolError, UsageError
-from agentctl.core.files import put_whole
+from agentctl.core.files import write_atomically
 from agentctl.core.framing import unescape_notices
 from agentctl.core.text import Redactor, safe_text
 from agentctl.protocols import FileNotice, Reply
 from agentctl.sandbox.mount_table import is_kernel_file
-from agentctl.sandbox.select import is_a_projects_folder
+from agentctl.sandbox.select import is_project_folder
 from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
-from agentctl.tools.files.private import PATH, hidden_now, program_in, refuse_denied, refuse_private
+from agentctl.tools.files.private import PATH, find_hidden, own_program_in, refuse_denied, refuse_private
 from agentctl.tools.files.walk import open_regular
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 _MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import Obeyed
+    from agentctl.core.autorun import AutorunFile
 
 
 class WriteFile(Arguments):
@@ -44,48 +44,48 @@ class _Written(NamedTuple):
     old_bytes: int | None
 
 
-async def _where(bench: Bench, arguments: WriteFile) -> WriteFile:
-    real = await anyio.to_thread.run_sync(_target, bench.workspace, arguments.path)
-    refuse_private(bench.workspace, (*bench.private, *program_in(bench.workspace)), real)
+async def _where(context: ToolContext, arguments: WriteFile) -> WriteFile:
+    real = await anyio.to_thread.run_sync(_target, context.workspace, arguments.path)
+    refuse_private(context.workspace, (*context.private, *own_program_in(context.workspace)), real)
     arguments = arguments.model_copy(update={"path": real})
-    await anyio.to_thread.run_sync(_restored, bench, arguments)  # nobody is asked about what will be refused
+    await anyio.to_thread.run_sync(_restored, context, arguments)  # nobody is asked about what will be refused
     return arguments
 
 
-def _contained(bench: Bench) -> bool:
+def _contained(context: ToolContext) -> bool:
     """Whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
-    return is_a_projects_folder(bench.workspace)
+    return is_project_folder(context.workspace)
 
 
-async def _obeyed(bench: Bench, arguments: WriteFile) -> Obeyed | None:
+async def _obeyed(context: ToolContext, arguments: WriteFile) -> AutorunFile | None:
     from agentctl.tools.files.obeyed_places import obeyed_in  # noqa: PLC0415 - a long table, needed when something is written
 
-    return await anyio.to_thread.run_sync(obeyed_in, bench.workspace, arguments.path)
+    return await anyio.to_thread.run_sync(obeyed_in, context.workspace, arguments.path)
 
 
-@typed(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
-async def write_file(bench: Bench, arguments: WriteFile) -> str:
+@define_tool(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
+async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made.
 
     Keep [redacted:...] marks as read: the secrets of that file are put back.
     """
-    text = await anyio.to_thread.run_sync(_restored, bench, arguments)
-    written = await anyio.to_thread.run_sync(_write_allowed, bench, arguments, text)
+    text = await anyio.to_thread.run_sync(_restored, context, arguments)
+    written = await anyio.to_thread.run_sync(_write_allowed, context, arguments, text)
     lines = text.count("\n") + (not text.endswith("\n") and text != "")
     was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
     size = counted(len(text.encode()), "byte")
     said = f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
-    obeyed = await _obeyed(bench, arguments)
+    obeyed = await _obeyed(context, arguments)
     return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
 
 
-def _write_allowed(bench: Bench, arguments: WriteFile, text: str) -> _Written:
-    if bench.denied is not None:
-        refuse_denied(hidden_now(bench), _target(bench.workspace, arguments.path))
-    return _write(arguments.path, text, bench.workspace)
+def _write_allowed(context: ToolContext, arguments: WriteFile, text: str) -> _Written:
+    if context.denied is not None:
+        refuse_denied(find_hidden(context), _target(context.workspace, arguments.path))
+    return _write(arguments.path, text, context.workspace)
 
 
-def _restored(bench: Bench, arguments: WriteFile) -> str:
+def _restored(context: ToolContext, arguments: WriteFile) -> str:
     """Return what is written: the text, with the secrets of the file that it replaces in place of their marks.
 
     Raises:
@@ -94,8 +94,8 @@ def _restored(bench: Bench, arguments: WriteFile) -> str:
     text = arguments.text
     if "[" not in text and "\\" not in text:
         return text
-    original = _original(bench.workspace, arguments.path)
-    restored = (bench.redactor or Redactor()).restore(text, original)
+    original = _original(context.workspace, arguments.path)
+    restored = (context.redactor or Redactor()).restore(text, original)
     return unescape_notices(restored, original)
 
 
@@ -210,7 +210,7 @@ def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result 
                 os.fchown(new, old.st_uid, old.st_gid)
             os.fchmod(new, stat.S_IMODE(old.st_mode))
 
-    put_whole(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
+    write_atomically(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
     os.fsync(folder)
     return old
 

@@ -55,12 +55,12 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
 
 
 async def test_what_root_learns_of_a_models_counting_is_the_users(home: Path) -> None:
-    from agentctl.context.calibration import Line
+    from agentctl.context.calibration import Calibration
 
-    await LearnedCounts(home / ".cache" / "agentctl").remember("p", "m", {"bytes": Line(1.0, 2.0)})
+    await LearnedCounts(home / ".cache" / "agentctl").remember("p", "m", {"bytes": Calibration(1.0, 2.0)})
     assert not_of_user(home) == {}
     with as_user():
-        assert LearnedCounts(home / ".cache" / "agentctl").known("p", "m") == {"bytes": Line(1.0, 2.0)}
+        assert LearnedCounts(home / ".cache" / "agentctl").known("p", "m") == {"bytes": Calibration(1.0, 2.0)}
 
 
 def test_a_folder_of_roots_own_stays_roots(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.condition import condition
-from agentctl.ledger.database import Store
+from agentctl.ledger.database import Database
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
 from tests.support.ledger.puppet import Puppet, puppet
@@ -170,7 +170,7 @@ def test_a_commit_that_failed_and_stands_after_a_crash_is_taken_for_what_it_is(t
 
 def refused(path: Path) -> StateError:
     with pytest.raises(StateError) as caught:
-        Store(path)
+        Database(path)
     return caught.value
 
 
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(disk: Path) ->
     with filled(disk):
         error = refused(disk / "ledger.db")
         assert "free some space" in error.hint
-    Store(disk / "ledger.db").close()
+    Database(disk / "ledger.db").close()
 
 
 @root_only
@@ -194,7 +194,7 @@ def test_a_disk_without_inodes_has_a_cure_of_its_own(tmp_path: Path) -> None:
 def test_a_ledger_on_a_read_only_disk_is_read_and_not_written(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
-        book = Book(Store(path), owner_id="me", pid=os.getpid())
+        book = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
         book.open_run("run", CostLimit(), task="", agent="", labels={})
         book.reserve(ask("a", tokens=100))
         book.mark_sent("a")
@@ -238,7 +238,7 @@ def as_nobody() -> Iterator[Path]:
 
 
 def begin(path: Path) -> None:
-    book = Book(Store(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    book = LedgerSession(Database(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
     book.open_run("run", CostLimit(), task="", agent="", labels={})
     book.close()
 
@@ -262,7 +262,7 @@ def test_what_may_not_be_written_is_told_with_the_cure_and_stays(as_nobody: Path
 @pytest.mark.parametrize("free", [0, 1, 2])
 def test_without_enough_descriptors_the_cure_is_more_of_them(tmp_path: Path, free: int) -> None:
     path = tmp_path / "ledger.db"
-    Store(path).close()
+    Database(path).close()
     with puppet(path) as worker:
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (64, 64))
         worker.do("use_up_files", free)
@@ -272,7 +272,7 @@ def test_without_enough_descriptors_the_cure_is_more_of_them(tmp_path: Path, fre
 
 def test_a_ledger_cut_in_the_middle_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    Store(path).close()
+    Database(path).close()
     path.write_bytes(path.read_bytes()[: 4096 * 5])
     before = path.read_bytes()
     error = refused(path)
@@ -309,7 +309,7 @@ def test_a_log_that_is_left_alone_is_kept_and_its_cure_leads_to_a_new_ledger(tmp
     assert "is gone, but it has been used" in error.message
     subprocess.run(error.hint.partition(": ")[2], shell=True, check=True)  # noqa: S602 - what a person would paste
     assert (tmp_path / "ledger.db.damaged-wal").stat().st_size
-    Store(path).close()
+    Database(path).close()
 
 
 @pytest.mark.parametrize("log", ["lost", "empty"])
@@ -333,7 +333,7 @@ def test_without_its_log_a_ledger_keeps_what_had_reached_the_file(tmp_path: Path
 
 def test_a_ledger_whose_tables_are_missing_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    Store(path).close()
+    Database(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("DROP TABLE clock")
     with puppet(path) as worker:
@@ -343,7 +343,7 @@ def test_a_ledger_whose_tables_are_missing_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_keeps_no_write_ahead_log_is_given_one(tmp_path: Path) -> None:
-    Store(tmp_path / "first.db").close()
+    Database(tmp_path / "first.db").close()
     with closing(sqlite3.connect(tmp_path / "first.db")) as db:
         db.execute(f"VACUUM INTO '{tmp_path / 'ledger.db'}'")
     with puppet(tmp_path / "ledger.db") as worker:
@@ -373,8 +373,8 @@ def test_a_ledger_that_was_taken_away_while_in_use_takes_nothing_more(tmp_path: 
 def test_two_ledgers_of_one_process_keep_their_locks_when_a_stranger_comes_and_goes(tmp_path: Path) -> None:
     """Opening and closing the file itself would end SQLite's locks, and the next to leave would remove the log."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
-    first = Store(path)
-    second = Store(path)
+    first = Database(path)
+    second = Database(path)
     same = log.stat().st_ino
     with puppet(path) as stranger:
         stranger.do("open", "run")

@@ -13,8 +13,8 @@ import pytest
 
 from agentctl.cli.ledger.output import check_document, check_table
 from agentctl.core.errors import ActionDenied, StateError
-from agentctl.ledger.check import Checked, check
-from agentctl.ledger.database import Store
+from agentctl.ledger.check import LedgerCheck, check
+from agentctl.ledger.database import Database
 from agentctl.ledger.locks import is_dead, liveness
 from agentctl.ledger.reconcile import MAY_LIVE, reconcile
 from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
@@ -80,7 +80,7 @@ def phases(path: Path) -> dict[str, str]:
     return dict(rows(path, "SELECT id, phase FROM attempts WHERE run_id = 'root''s'"))
 
 
-def looked_at(path: Path, clock: HandClock) -> Checked:
+def looked_at(path: Path, clock: HandClock) -> LedgerCheck:
     with as_user():
         return check(path, clock=clock)
 
@@ -108,7 +108,7 @@ def test_what_root_makes_beside_a_users_ledger_in_a_folder_of_roots_is_the_users
     shared.chmod(0o1777)
     path = shared / "ledger.db"
     with as_user():
-        Store(path, clock=clock).close()
+        Database(path, clock=clock).close()
         (shared / "ledger.queue").unlink()
     with puppet(path, clock=clock) as root:
         root.do("open", "run")
@@ -116,7 +116,7 @@ def test_what_root_makes_beside_a_users_ledger_in_a_folder_of_roots_is_the_users
 
 
 def test_root_keeps_its_own_files_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    Store(tmp_path / "state" / "ledger.db").close()
+    Database(tmp_path / "state" / "ledger.db").close()
     assert {one.lstat().st_uid for one in (tmp_path / "state").rglob("*")} == {0}
 
 

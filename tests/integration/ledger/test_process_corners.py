@@ -17,9 +17,9 @@ import pytest
 from agentctl.budget.rules import Hold
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.database import Store
-from agentctl.ledger.locks import turn
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.database import Database
+from agentctl.ledger.locks import queue_lock
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 from tests.support.ledger.puppet import Puppet, puppet
 
@@ -134,10 +134,10 @@ def test_a_queue_that_moves_is_waited_for_however_long_it_is(path: Path) -> None
     got = threading.Event()
 
     def wait() -> None:
-        with suppress(StateError), turn(queue, patience_s=patience_s):
+        with suppress(StateError), queue_lock(queue, patience_s=patience_s):
             got.set()
 
-    with turn(queue):
+    with queue_lock(queue):
         waiting = threading.Thread(target=wait)
         waiting.start()
         began = last = time.monotonic()
@@ -202,7 +202,7 @@ def test_in_two_namespaces_with_the_same_numbers_the_lock_says_who_lives(path: P
 
 
 def test_a_fork_that_ends_takes_nothing_of_its_parents_with_it(path: Path) -> None:
-    book = Book(Store(path), owner_id="parent", pid=os.getpid())
+    book = LedgerSession(Database(path), owner_id="parent", pid=os.getpid())
     book.open_run("run", CostLimit(), task="", agent="", labels={})
     assert isinstance(book.reserve(ask("a", tokens=1)), Hold)
     child = os.fork()

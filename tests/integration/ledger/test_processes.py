@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.errors import StateError
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.worker import book
 
 ROOT = Path(__file__).parents[3]
@@ -90,9 +90,9 @@ def test_a_stopped_process_that_holds_the_queue_is_named_and_nothing_is_spent(tm
     with start("pause", path, bills, "stopped", "settling") as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        impatient = Store(path, patience_s=0.3)
+        impatient = Database(path, patience_s=0.3)
         with pytest.raises(StateError, match=f"process {worker.pid} holds it"):
-            Book(impatient, owner_id="me", pid=os.getpid()).close_run("stopped", "done")
+            LedgerSession(impatient, owner_id="me", pid=os.getpid()).close_run("stopped", "done")
         worker.kill()
     patient = book(path)
     patient.close_run("stopped", "done")

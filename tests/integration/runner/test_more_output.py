@@ -10,7 +10,7 @@ import pytest
 
 from agentctl.context.measure import PLAIN
 from agentctl.core.events import ToolFinished
-from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.large_results import House
 from tests.support.loop import asks, call, says
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 def shell(house: House, *, kept: bool = True) -> LazyToolbox:
-    return toolbox(workspace=house.work, sandbox=NoSandbox(house.work), kept=house.kept if kept else None)
+    return toolbox(workspace=house.work, sandbox=Unsandboxed(house.work), kept=house.kept if kept else None)
 
 
 async def test_the_middle_of_a_command_s_output_can_be_read(house: House) -> None:

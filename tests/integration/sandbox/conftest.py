@@ -57,7 +57,7 @@ class Inside:
 
 
 @pytest.fixture
-def ground() -> Iterator[Path]:
+def config() -> Iterator[Path]:
     """A folder that all users may enter, below /tmp; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="ground-", dir="/tmp"))
     folder.chmod(0o755)
@@ -66,9 +66,9 @@ def ground() -> Iterator[Path]:
 
 
 @pytest.fixture(params=["self", "nobody"] if os.geteuid() == 0 else ["self"])
-def inside(request: pytest.FixtureRequest, ground: Path) -> Inside:
+def inside(request: pytest.FixtureRequest, config: Path) -> Inside:
     uid = os.geteuid() if request.param == "self" else NOBODY
-    workspace = ground / "work"
+    workspace = config / "work"
     workspace.mkdir()
     if uid != os.geteuid():
         os.chown(workspace, uid, uid)
@@ -76,8 +76,8 @@ def inside(request: pytest.FixtureRequest, ground: Path) -> Inside:
 
 
 @pytest.fixture
-def own(ground: Path) -> Inside:
+def own(config: Path) -> Inside:
     """As the one who runs the tests only: where it makes no difference who it is."""
-    workspace = ground / "work"
+    workspace = config / "work"
     workspace.mkdir()
     return Inside(workspace, os.geteuid())

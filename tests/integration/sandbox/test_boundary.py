@@ -38,8 +38,8 @@ def reached(ear: socket.socket) -> bool:
     return True
 
 
-def test_only_the_workspace_can_be_written(inside: Inside, ground: Path) -> None:
-    places = ["/", "/etc", "/usr/bin", "/var/lib", "/var/tmp", "/tmp", "/run", "/dev/shm", str(ground), "~"]
+def test_only_the_workspace_can_be_written(inside: Inside, config: Path) -> None:
+    places = ["/", "/etc", "/usr/bin", "/var/lib", "/var/tmp", "/tmp", "/run", "/dev/shm", str(config), "~"]
     script = "; ".join(f"echo x > {place}/made-inside" for place in places)
     (answer,) = inside(f"{script}; echo mine > here; cat here")
     assert answer["stdout"] == "mine\n"
@@ -56,12 +56,12 @@ def test_a_read_only_run_changes_nothing(inside: Inside) -> None:
     assert names(inside.workspace) == ["old"]
 
 
-def test_hidden_folders_and_files_are_empty(inside: Inside, ground: Path) -> None:
-    for place in (ground / "state", inside.workspace / "state"):
+def test_hidden_folders_and_files_are_empty(inside: Inside, config: Path) -> None:
+    for place in (config / "state", inside.workspace / "state"):
         place.mkdir()
         (place / "ledger").write_text("secret")
     (inside.workspace / "keys").write_text("secret")
-    hidden = [ground / "state", inside.workspace / "state", inside.workspace / "keys"]
+    hidden = [config / "state", inside.workspace / "state", inside.workspace / "keys"]
     places = " ".join(map(str, hidden))
     (answer,) = inside(f"ls -A {places}; cat keys state/ledger; echo x > state/ledger", hidden=hidden)
     assert "secret" not in answer["stdout"]
@@ -79,10 +79,10 @@ def test_no_home_can_be_seen(inside: Inside) -> None:
 
 
 @pytest.mark.parametrize("place", ["tmp", "outside", "workspace"])
-def test_no_socket_can_be_called_whether_it_was_named_or_not(inside: Inside, ground: Path, place: str) -> None:
+def test_no_socket_can_be_called_whether_it_was_named_or_not(inside: Inside, config: Path, place: str) -> None:
     """A read-only mount does not stop connect(): the engine's socket, an ssh agent, a bus."""
-    outside = Path("/opt") if os.geteuid() == 0 else ground
-    path = {"tmp": ground, "outside": outside, "workspace": inside.workspace}[place] / f"{os.getpid()}.sock"
+    outside = Path("/opt") if os.geteuid() == 0 else config
+    path = {"tmp": config, "outside": outside, "workspace": inside.workspace}[place] / f"{os.getpid()}.sock"
     for hidden in ([path], []):
         with listening(path) as ear:
             told = subprocess.run(["sh", "-c", CALL.format(path)], capture_output=True, check=True)
@@ -92,7 +92,7 @@ def test_no_socket_can_be_called_whether_it_was_named_or_not(inside: Inside, gro
             assert ("reached" in answer["stdout"], reached(ear)) == (False, False)
 
 
-def test_the_engines_socket_is_hidden_also_when_nobody_listens_here(own: Inside, ground: Path) -> None:
+def test_the_engines_socket_is_hidden_also_when_nobody_listens_here(own: Inside, config: Path) -> None:
     """An engine of another network namespace stands in no list of this one: DOCKER_HOST names it."""
     path = own.workspace / "engine.sock"
     with socket.socket(socket.AF_UNIX) as bound:
@@ -139,7 +139,7 @@ def test_there_are_no_privileges_and_no_way_to_more(inside: Inside) -> None:
 
 
 @ROOT
-def test_root_reads_no_more_than_others_may(own: Inside, ground: Path) -> None:
+def test_root_reads_no_more_than_others_may(own: Inside, config: Path) -> None:
     folder = Path("/opt", f"only-root-{os.getpid()}")
     folder.mkdir(mode=0o700)
     key = Path("/etc", f"key-{os.getpid()}")

@@ -13,7 +13,7 @@ import pytest
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.bwrap import Bwrap
 from agentctl.sandbox.disk import LEAST_FREE_BYTES, Space, floor_of
-from agentctl.sandbox.mount_plan import Ground
+from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.resource_limits import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, data_bound, memory_bound
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
@@ -26,8 +26,8 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and gi
 
 async def sandbox(workspace: Path, user: tuple[int, int] | None = None, **given: Any) -> Bwrap:  # noqa: ANN401
     program = find_bwrap(str(workspace))
-    ground = Ground(str(workspace), str(workspace), user=user)
-    return Bwrap(program, await options_of(program), ground, **given)
+    config = SandboxConfig(str(workspace), str(workspace), user=user)
+    return Bwrap(program, await options_of(program), config, **given)
 
 
 def test_every_folder_in_memory_that_can_be_written_has_a_size(inside: Inside) -> None:
@@ -55,9 +55,9 @@ ALLOCATE = "python3 -c 'x = bytearray({})'"
 
 @pytest.mark.parametrize("command", [ALLOCATE.format(6 << 30), "head -c 300M /dev/zero >/tmp/x; tail -c 1 /tmp/x"])
 @pytest.mark.parametrize("owner", [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()])
-async def test_the_memory_of_a_command_is_bounded(ground: Path, owner: int, command: str) -> None:
+async def test_the_memory_of_a_command_is_bounded(config: Path, owner: int, command: str) -> None:
     """By a control group; where none can be had, which is said, by the data of each process."""
-    workspace = ground / "work"
+    workspace = config / "work"
     workspace.mkdir()
     os.chown(workspace, owner, -1)
     user = (owner, owner) if owner != os.geteuid() else None
@@ -92,8 +92,8 @@ async def test_a_group_is_had_wherever_one_can_be_made(tmp_path: Path) -> None:
 
 
 @ROOT
-def test_without_a_group_the_data_of_each_process_is_bounded(ground: Path) -> None:
-    workspace = ground / "work"
+def test_without_a_group_the_data_of_each_process_is_bounded(config: Path) -> None:
+    workspace = config / "work"
     workspace.mkdir()
     os.chown(workspace, NOBODY, NOBODY)
     limit, large, small = Inside(workspace, NOBODY)("ulimit -d", ALLOCATE.format(12 << 30), ALLOCATE.format(1 << 28))
@@ -107,13 +107,13 @@ def test_the_kernel_would_end_a_command_before_others(inside: Inside) -> None:
 
 
 @ROOT
-async def test_a_command_for_another_user_has_his_rights_and_no_groups(ground: Path) -> None:
-    (ground / "work").mkdir()
-    os.chown(ground / "work", NOBODY, NOBODY)
-    inside = await sandbox(ground / "work", (NOBODY, NOBODY))
+async def test_a_command_for_another_user_has_his_rights_and_no_groups(config: Path) -> None:
+    (config / "work").mkdir()
+    os.chown(config / "work", NOBODY, NOBODY)
+    inside = await sandbox(config / "work", (NOBODY, NOBODY))
     result = await inside.run("id -u; id -g; id -G; grep -E 'CapEff|NoNewPrivs' /proc/self/status; touch x", timeout=20)
     assert result.stdout.split() == ["65534", "65534", "65534", "CapEff:", "0" * 16, "NoNewPrivs:", "1"]
-    assert (ground / "work/x").stat().st_uid == NOBODY
+    assert (config / "work/x").stat().st_uid == NOBODY
 
 
 async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> No
     assert (tmp_path / "deep/x").stat().st_size == 48 * MIB
 
 
-async def test_what_others_write_to_the_same_disk_does_not_count(ground: Path) -> None:
-    workspace = ground / "work"
+async def test_what_others_write_to_the_same_disk_does_not_count(config: Path) -> None:
+    workspace = config / "work"
     workspace.mkdir()
     (workspace / "old").write_bytes(bytes(64 * MIB))
     inside = await sandbox(workspace, most_growth=32 * MIB)
@@ -140,16 +140,16 @@ async def test_what_others_write_to_the_same_disk_does_not_count(ground: Path) -
         tasks.start_soon(run)
         while not (workspace / "began").exists():  # noqa: ASYNC110 - another process makes it
             await anyio.sleep(0.01)
-        (ground / "other").write_bytes(bytes(96 * MIB))
+        (config / "other").write_bytes(bytes(96 * MIB))
     assert results == [CommandResult(0, "done\n", "")]
 
 
-async def test_a_command_that_fills_its_copy_of_the_git_folder_is_ended(ground: Path) -> None:
-    workspace = ground / "work"
+async def test_a_command_that_fills_its_copy_of_the_git_folder_is_ended(config: Path) -> None:
+    workspace = config / "work"
     workspace.mkdir()
     await anyio.run_process(["git", "init", "-q", str(workspace)])
-    files = ground / "files"
-    guard = WorkspaceGuard(Ground(str(workspace), str(workspace)), files)
+    files = config / "files"
+    guard = WorkspaceGuard(SandboxConfig(str(workspace), str(workspace)), files)
     inside = await sandbox(workspace, guard=guard, most_growth=32 * MIB)
     with anyio.fail_after(60):
         result = await inside.run("head -c 48M /dev/zero >.git/x; sleep 100", timeout=100)
@@ -159,8 +159,8 @@ async def test_a_command_that_fills_its_copy_of_the_git_folder_is_ended(ground: 
 
 
 @pytest.fixture
-def disk(ground: Path) -> Iterator[Path]:
-    with small_disk(ground / "work", "size=64M") as workspace:
+def disk(config: Path) -> Iterator[Path]:
+    with small_disk(config / "work", "size=64M") as workspace:
         yield workspace
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from agentctl.core.errors import ToolError
 from agentctl.sandbox.process_guard import BesideGuard
-from agentctl.sandbox.process_tree import MARKER, Family
+from agentctl.sandbox.process_tree import MARKER, ProcessTree
 from agentctl.tools.shell import run_shell_async
 from tests.support.command_line import Commands, agentctl
 
@@ -172,7 +172,7 @@ async def test_a_search_by_the_mark_alone_finds_what_runs_one_program_after_anot
         mark = f"{trace.token}{number}"
         ended = orphaned(["sh", str(again), trace.token], {"PATH": os.defpath, **trace.env, MARKER: mark})
         if by == "agentctl":
-            await Family(ended, mark).end()
+            await ProcessTree(ended, mark).end()
         else:
             with BesideGuard(mark):
                 pass  # it is not dismissed

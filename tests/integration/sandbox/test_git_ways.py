@@ -12,7 +12,7 @@ import pytest
 
 from agentctl.protocols import Sandbox
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.mount_plan import Ground
+from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.select import open_sandbox
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.git_ways import WAYS, Way
@@ -65,7 +65,7 @@ async def attacked(way: Way, folder: Path, *, guarded: bool) -> bool:
         sandbox = await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False, files=folder / "run")
     else:
         program = find_bwrap(str(workspace))
-        sandbox = Bwrap(program, await options_of(program), Ground(str(workspace), str(workspace)))
+        sandbox = Bwrap(program, await options_of(program), SandboxConfig(str(workspace), str(workspace)))
     with git_at_work(workspace, environment):
         inside = f"MARK={mark}; C='{environment['C']}'; {way.command}; sleep 0.15"
         result = await sandbox.run(inside, timeout=30)

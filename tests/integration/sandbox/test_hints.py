@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.self_test import IN_CONTAINER, cure_of
+from agentctl.sandbox.self_test import IN_CONTAINER, hint_for
 
 SWITCHES = {
     "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -45,12 +45,12 @@ def test_the_line_for_each_switch_runs_and_turns_the_switch(name: str, machine: 
     forbids, allows = SWITCHES[name]
     switch = machine / "proc/sys" / name.replace(".", "/")
     switch.write_text(f"{forbids}\n")
-    hint = cure_of("setting up uid map: Permission denied", machine)
+    hint = hint_for("setting up uid map: Permission denied", machine)
     assert hint == f"sudo sysctl -w {name}={allows}"
     env = {"PATH": f"{machine.parent / 'programs'}:/usr/bin:/bin", "ROOT": str(machine)}
     done = subprocess.run(["/bin/sh", "-c", hint], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stderr, switch.read_text()) == (0, "", f"{allows}\n")
-    assert "sysctl" not in cure_of("setting up uid map: Permission denied", machine)
+    assert "sysctl" not in hint_for("setting up uid map: Permission denied", machine)
 
 
 REAL = """
@@ -86,7 +86,7 @@ def test_in_a_container_no_wall_of_the_container_is_taken_down(mark: str, machin
     (machine / mark).touch()
     (machine / "proc/sys/user/max_user_namespaces").write_text("0\n")
     for message in ("No permissions to create new namespace", "Can't mount proc on /newroot/proc"):
-        assert cure_of(message, machine) == IN_CONTAINER
+        assert hint_for(message, machine) == IN_CONTAINER
 
 
 def test_no_hint_of_the_package_takes_down_a_wall_of_a_container() -> None:
@@ -97,5 +97,5 @@ def test_no_hint_of_the_package_takes_down_a_wall_of_a_container() -> None:
 
 
 def test_a_machine_without_the_switches_gets_no_command(tmp_path: Path) -> None:
-    assert cure_of("No permissions to create new namespace", tmp_path) == "allow unprivileged user namespaces"
-    assert cure_of("Can't mount proc on /newroot/proc", tmp_path) == f"in a container, {IN_CONTAINER}"
+    assert hint_for("No permissions to create new namespace", tmp_path) == "allow unprivileged user namespaces"
+    assert hint_for("Can't mount proc on /newroot/proc", tmp_path) == f"in a container, {IN_CONTAINER}"

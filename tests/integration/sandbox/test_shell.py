@@ -13,9 +13,9 @@ import pytest
 
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import CommandResult
-from agentctl.sandbox.output import Output, Spool
+from agentctl.sandbox.output import Output, OutputFile
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.settings.lineage import is_inside_a_run
 from agentctl.tools.shell import run_shell_async
 
@@ -157,7 +157,7 @@ def test_a_character_is_never_cut_in_two(size: int) -> None:
 
 
 async def test_a_spool_takes_everything_up_to_its_cap(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", cap=300_000)
+    spool = OutputFile(tmp_path / "spool", cap=300_000)
     await run_process(["seq", "1", "100000"], timeout=20, env=child_environment(), spool=spool)
     spool.close()
     kept = spool.path.read_bytes()
@@ -215,7 +215,7 @@ async def test_a_command_without_a_sandbox_gets_what_its_run_hands_out_and_tells
     tmp_path: Path,
 ) -> None:
     secret = "0123456789abcdef" * 4
-    shell = NoSandbox(tmp_path, environment={"AGENTCTL_PARENT_CAPABILITY": secret}, secrets=(secret,))
+    shell = Unsandboxed(tmp_path, environment={"AGENTCTL_PARENT_CAPABILITY": secret}, secrets=(secret,))
     said = await shell.run("env | grep PARENT; printenv AGENTCTL_PARENT_CAPABILITY | base64 -w 0 >&2", timeout=20)
     assert said.stdout == "AGENTCTL_PARENT_CAPABILITY=[redacted]\n"
     assert "[redacted]" in said.stderr

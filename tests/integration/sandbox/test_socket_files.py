@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.socket_files import Mount, is_bound, translated
+from agentctl.sandbox.socket_files import MountEntry, is_bound, translated
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 
 LISTEN = """
@@ -91,8 +91,8 @@ def test_a_socket_that_no_list_shows_is_found_by_a_walk(own: Inside) -> None:
     assert '"stdout": ""' in done.stdout
 
 
-def test_asking_whether_a_socket_is_bound_disturbs_nobody(ground: Path) -> None:
-    path, other = str(ground / "x"), str(ground / "y")
+def test_asking_whether_a_socket_is_bound_disturbs_nobody(config: Path) -> None:
+    path, other = str(config / "x"), str(config / "y")
     answers = []
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
         with socket.socket(socket.AF_UNIX, kind) as bound:
@@ -147,8 +147,12 @@ def test_sockets_that_come_and_go_do_not_stop_a_command(own: Inside) -> None:
 
 
 def test_a_name_of_another_mount_namespace_is_translated() -> None:
-    theirs = (Mount("8:1", "/", "/"), Mount("8:1", "/srv/data", "/data"), Mount("0:50", "/", "/data/tmp"))
-    ours = (Mount("8:1", "/", "/"), Mount("8:1", "/srv", "/mnt/srv"), Mount("0:51", "/", "/tmp"))
+    theirs = (
+        MountEntry("8:1", "/", "/"),
+        MountEntry("8:1", "/srv/data", "/data"),
+        MountEntry("0:50", "/", "/data/tmp"),
+    )
+    ours = (MountEntry("8:1", "/", "/"), MountEntry("8:1", "/srv", "/mnt/srv"), MountEntry("0:51", "/", "/tmp"))
     told = {name: sorted(translated(name, theirs, ours)) for name in ("/data/x", "/x", "/data/tmp/x", "/data")}
     assert told == {
         "/data/x": ["/mnt/srv/data/x", "/srv/data/x"],

@@ -20,7 +20,7 @@ import pytest
 
 from agentctl.sandbox.bwrap import Bwrap
 from agentctl.sandbox.confinement import NO_FILTER, NO_KEYRING, Launcher
-from agentctl.sandbox.mount_plan import Ground
+from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.seccomp import MACHINES, program
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
@@ -105,7 +105,7 @@ def test_without_bubblewraps_own_switch_the_filter_forbids_user_namespaces(name:
 async def test_an_older_bubblewrap_gives_no_user_namespace_either(tmp_path: Path) -> None:
     bwrap = find_bwrap(str(tmp_path))
     known = await options_of(bwrap) - {"--disable-userns"}
-    inside = Bwrap(bwrap, known, Ground(str(tmp_path), str(tmp_path)))
+    inside = Bwrap(bwrap, known, SandboxConfig(str(tmp_path), str(tmp_path)))
     threads = "import threading; threading.Thread(target=print, args=['thread']).start()"
     result = await inside.run(
         f"unshare -U true; echo $?; /usr/bin/python3 -c \"{threads}\"; sh -c 'echo child'", timeout=20

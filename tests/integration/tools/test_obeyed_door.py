@@ -13,14 +13,14 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.api.docker_agent import _Said
-from agentctl.cli.runs.transcript import story
+from agentctl.api.docker_agent import _LogObserver
+from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.lines import changed_lines
 from agentctl.core.events import ObeyedFilesChanged, Record
 from agentctl.core.messages import Completion, ToolCall
 from agentctl.core.results import FileNotice
 from agentctl.permissions.decision import Decision, Permissions
-from agentctl.protocols import Writing
+from agentctl.protocols import AutorunAware
 from agentctl.tools.toolbox import toolbox
 from tests.integration.sandbox.test_kit_wired import Told
 from tests.support.scripted_cli import USED, answer
@@ -133,7 +133,7 @@ def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
 async def refused(workspace: Path, path: str) -> Decision:
     """Return what is decided about writing ``path``, without anything else to know of."""
     tool = toolbox(workspace=workspace).get("write_file")
-    assert isinstance(tool, Writing)
+    assert isinstance(tool, AutorunAware)
     arguments = await tool.prepare({"path": path, "text": "x"})
     obeyed = await tool.obeyed(arguments)
     return Permissions().decide("write_file", "write", arguments, contained=True, obeyed=obeyed)
@@ -194,7 +194,7 @@ def test_the_story_of_a_run_names_changed_files() -> None:
         {"path": ".envrc", "obeyed_by": "direnv", "moved_to": "/run/files/1"},
         "strange",
     ]
-    lines = list(story([{"event": "obeyed_files_changed", "files": files}], run_id="x"))
+    lines = list(transcript([{"event": "obeyed_files_changed", "files": files}], run_id="x"))
     assert lines[:2] == [
         "  changed, and run later by other programs: Make\\x1bfile (make)",
         "  obeyed by other programs: .envrc (direnv), moved to /run/files/1",
@@ -206,7 +206,7 @@ async def test_an_agent_of_python_logs_changed_files(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     event = ObeyedFilesChanged(None, (FileNotice("Makefile", "make"), FileNotice(".envrc", "direnv", "/run/1")))
-    await _Said(()).observe(Record("r1", 1, datetime.now(UTC), event))
+    await _LogObserver(()).observe(Record("r1", 1, datetime.now(UTC), event))
     assert [record.getMessage() for record in caplog.records] == [
         "Makefile was changed; make runs or obeys it (run r1)",
         ".envrc was moved to /run/1; direnv runs or obeys it (run r1)",

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.tools.docker.engine import Engine
+from agentctl.tools.docker.engine import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _as_nobody() -> Iterator[None]:
 async def test_without_permission_for_the_socket_the_cure_is_a_line_to_paste(docker_host: str) -> None:
     if os.geteuid() != 0:
         pytest.fail("needs root, to become someone else")
-    engine = Engine(docker_host)
+    engine = DockerEngine(docker_host)
     with _as_nobody(), pytest.raises(EngineUnavailable) as caught:
         await engine.get("containers/json")
     await engine.aclose()
@@ -253,8 +253,8 @@ async def test_an_engine_that_goes_away_is_said_with_the_cure(private_engine: Pr
 
 
 async def test_an_engine_that_hangs_and_dies_in_the_middle_of_a_call_ends_it(private_engine: PrivateEngine) -> None:
-    engine = Engine(private_engine.host, patience=0.5)
-    patient = Engine(private_engine.host, patience=60)
+    engine = DockerEngine(private_engine.host, patience=0.5)
+    patient = DockerEngine(private_engine.host, patience=60)
     assert await patient.get("containers/sample-web/json")
     [pid] = private_engine.processes()
     os.kill(pid, signal.SIGSTOP)

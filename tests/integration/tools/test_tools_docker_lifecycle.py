@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.tools.docker.engine import Engine
+from agentctl.tools.docker.engine import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import Docker, Make, act, command_line, inspected
 
@@ -53,10 +53,10 @@ async def test_one_that_does_not_end_by_itself_is_killed_after_its_grace_time(bo
 async def test_a_grace_time_beyond_the_patience_of_reads_is_waited_for(docker_host: str, make: Make) -> None:
     name = make(command=("sh", "-c", 'trap "" TERM; while :; do sleep 0.1; done'))
     async with toolbox(workspace=Path("/"), docker_host=docker_host) as box:
-        bench = box.get("docker_stop").bench  # type: ignore[attr-defined]
-        bench = bench._replace(engine=Engine(docker_host, patience=1))
-        told = await box.get("docker_stop").tool.at(bench)({"name": name, "timeout": 2})  # type: ignore[attr-defined]
-        await bench.engine.aclose()
+        context = box.get("docker_stop").context  # type: ignore[attr-defined]
+        context = context._replace(engine=DockerEngine(docker_host, patience=1))
+        told = await box.get("docker_stop").tool.at(context)({"name": name, "timeout": 2})  # type: ignore[attr-defined]
+        await context.engine.aclose()
     assert "exit code 137" in told
 
 

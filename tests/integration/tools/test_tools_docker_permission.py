@@ -16,7 +16,7 @@ from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approval, Question
-from agentctl.runner.tool_calls import Dispatch, Result
+from agentctl.runner.tool_calls import Result, ToolDispatcher
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import Docker, Make, inspected
 
@@ -58,7 +58,7 @@ class Door:
             emit=self._emit,
             approver=person,
         )
-        self.dispatch = Dispatch(toolbox=box, admission=admission, emit=self._emit, limits=LoopLimits())
+        self.dispatch = ToolDispatcher(toolbox=box, admission=admission, emit=self._emit, limits=LoopLimits())
 
     async def _emit(self, event: Event) -> None:
         self.events.append(event)

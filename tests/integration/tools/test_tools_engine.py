@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agentctl.core.errors import EngineUnavailable
 from agentctl.tools.docker.client import Address, parse_address
 from agentctl.tools.docker.container import use
-from agentctl.tools.docker.engine import Engine, EngineRefused
+from agentctl.tools.docker.engine import DockerEngine, EngineRefused
 from agentctl.tools.docker.summary import summary
 from agentctl.tools.toolbox import toolbox
 
@@ -217,7 +217,7 @@ async def test_silence_is_given_up_after_the_engines_patience() -> None:
         await anyio.sleep_forever()
 
     async with _server(serve) as host:
-        engine = Engine(host, patience=0.2)
+        engine = DockerEngine(host, patience=0.2)
         with pytest.raises(EngineUnavailable, match=r"did not answer within 0\.2 s"):
             await engine.get("containers/json")
         await engine.aclose()
@@ -242,7 +242,7 @@ async def test_a_change_without_an_answer_is_a_doubt_and_never_sent_twice() -> N
 
     for serve, said in ((silent, r"did not answer within 0\.3 s"), (hangs_up, "went away in the middle")):
         async with _server(serve) as host:
-            engine = Engine(host)
+            engine = DockerEngine(host)
             with pytest.raises(EngineUnavailable, match=said) as caught:
                 await engine.change("POST", "containers/x/stop", patience=0.3, t="1")
             await engine.aclose()
@@ -252,7 +252,7 @@ async def test_a_change_without_an_answer_is_a_doubt_and_never_sent_twice() -> N
 
 async def test_a_refused_change_carries_the_engines_reason() -> None:
     async with _server(_answers(other=_http(b'{"message": "name is  taken\\n"}', "409 Conflict"))) as host:
-        engine = Engine(host)
+        engine = DockerEngine(host)
         with pytest.raises(EngineRefused, match="refused with 409: name is taken") as caught:
             await engine.change("POST", "containers/create", body={"Image": "x"})
         await engine.aclose()
@@ -273,12 +273,12 @@ async def test_progress_may_last_longer_than_its_silence_but_silence_may_not() -
             await anyio.sleep(0.2)
         await anyio.sleep_forever()
 
-    async def listen(engine: Engine) -> None:
+    async def listen(engine: DockerEngine) -> None:
         async with engine.asking("POST", "images/create", {}, patience=1, silence_only=True) as answer:
             assert [piece async for piece in answer.pieces]
 
     async with _server(serve) as host:
-        engine = Engine(host)
+        engine = DockerEngine(host)
         with pytest.raises(EngineUnavailable, match="did not answer within 1 s"):
             await listen(engine)
         await engine.aclose()

@@ -66,7 +66,7 @@ async def test_what_a_command_may_do_without_a_question_depends_on_its_boundary(
         kinds[name] = (
             tool.effect,
             decision.kind,
-            Permissions(read_only=True).withheld("run_shell", tool.effect) is None,
+            Permissions(read_only=True).why_withheld("run_shell", tool.effect) is None,
         )
     assert kinds == {
         "bwrap": ("write", "allow", False),

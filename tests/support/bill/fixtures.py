@@ -29,7 +29,7 @@ def _collector() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def litellm_is_loaded() -> None:
     """Load it before a test whose times are short."""
-    anyio.run(door.ready)
+    anyio.run(door.wait_for_litellm)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Seen, Settlement, Spend, Wait
+from agentctl.budget.rules import Amounts, Ask, Charge, Hold, PeakUsage, Settlement, Spend, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.transactions import PAUSE_S
@@ -155,7 +155,7 @@ class Beside(RuleBasedStateMachine):
         assert said == Settlement("settled", charge.nano, used.total_tokens, overrun=overrun)
         self.expected.end(name, "settled", charge.nano or 0, used.total_tokens)
         if overrun:
-            self.expected.overrun(item.provider, Seen(used.input_tokens, used.output_tokens, charge.nano or 0))
+            self.expected.overrun(item.provider, PeakUsage(used.input_tokens, used.output_tokens, charge.nano or 0))
 
     def leave_in_doubt(self, name: str, *, fault: bool, ceiling: bool) -> None:
         process = self.owner_of(name)

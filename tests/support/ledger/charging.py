@@ -12,7 +12,7 @@ from agentctl.budget.rules import Charge, Hold, dearest_charge
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.substitution import is_unpriced
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import ask
 from tests.unit.budget.test_charge import Table, price_shapes, tables
 from tests.unit.core.test_pricing import usages
@@ -60,7 +60,7 @@ def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
     return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer, draw(st.booleans()))
 
 
-def settle(book: Book, name: str, call: Call, run: str = "run") -> Charge | None:
+def settle(book: LedgerSession, name: str, call: Call, run: str = "run") -> Charge | None:
     """Hold, send and conclude a call at an address of its own; return its charge, None where it was left in doubt.
 
     Who answered one of them says nothing of the price of the others.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, Seen
+from agentctl.budget.rules import Ask, PeakUsage
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger.clock import Reading
+from agentctl.ledger.clock import ClockReading
 from tests.support.ledger.oracle import (
     INPUT_NANO,
     OUTPUT_NANO,
@@ -70,14 +70,14 @@ class Expected(Oracle):
 
     pause_us: int = 0
     now_us: int = 0
-    last: Reading | None = None
+    last: ClockReading | None = None
     reached_us: int = 0
     open_runs: list[str] = field(default_factory=list)
     waiters: dict[str, Waiter] = field(default_factory=dict)
-    overran: dict[str, Seen] = field(default_factory=dict)
+    overran: dict[str, PeakUsage] = field(default_factory=dict)
     ceilings: dict[str, tuple[int, int]] = field(default_factory=dict)
 
-    def time_at(self, reading: Reading) -> int:
+    def time_at(self, reading: ClockReading) -> int:
         """Return the ledger's time at a reading: on by the slower clock, never back.
 
         Across a boot it steps by what the wall clock is beyond what a right one has reached already.
@@ -89,7 +89,7 @@ class Expected(Oracle):
             passed = min(reading.wall_us - self.last.wall_us, reading.boot_us - self.last.boot_us)
         return self.now_us + max(passed, 0)
 
-    def tell(self, reading: Reading) -> None:
+    def tell(self, reading: ClockReading) -> None:
         """Go on to a reading that was written down."""
         before_us, self.now_us = self.now_us, self.time_at(reading)
         passed = 0 if self.last is None else self.now_us - before_us
@@ -172,14 +172,14 @@ class Expected(Oracle):
         under_way = [i for i in self.items.values() if i.provider == provider and i.phase in ("held", "sent")]
         return "busy" if under_way else "probe"
 
-    def overrun(self, provider: str, seen: Seen | None = None) -> None:
+    def overrun(self, provider: str, seen: PeakUsage | None = None) -> None:
         """Remember that a provider broke its clamp, and what it reported then; None: nothing above its ceilings."""
-        before, now = self.overran.get(provider, Seen(0, 0, 0)), seen or Seen(0, 0, 0)
-        self.overran[provider] = Seen(*map(max, before, now))
+        before, now = self.overran.get(provider, PeakUsage(0, 0, 0)), seen or PeakUsage(0, 0, 0)
+        self.overran[provider] = PeakUsage(*map(max, before, now))
 
     @staticmethod
-    def _at_ceiling(bound: int, output: int, seen: Seen | None) -> tuple[int, int]:
-        seen = seen or Seen(0, 0, 0)
+    def _at_ceiling(bound: int, output: int, seen: PeakUsage | None) -> tuple[int, int]:
+        seen = seen or PeakUsage(0, 0, 0)
         most_in = max(bound, CEILING_INPUT, seen.input_tokens)
         most_out = max(output, CEILING_OUTPUT, seen.output_tokens)
         return max(cost(most_in, most_out), seen.nano), most_in + most_out

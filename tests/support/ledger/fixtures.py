@@ -10,7 +10,7 @@ import pytest
 
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.hands import opened
 from tests.support.ledger.parts import HandClock
 
@@ -34,11 +34,11 @@ async def ledger(path: Path, clock: HandClock) -> AsyncIterator[SqliteLedger]:
 
 
 @pytest.fixture
-def owner(path: Path, clock: HandClock) -> Iterator[Callable[[str], Book]]:
+def owner(path: Path, clock: HandClock) -> Iterator[Callable[[str], LedgerSession]]:
     """Open the ledger as an owner of that name: each is a process that can die."""
-    books: dict[str, Book] = {}
+    books: dict[str, LedgerSession] = {}
 
-    def book(name: str) -> Book:
+    def book(name: str) -> LedgerSession:
         if name not in books:
             books[name] = opened(path, clock, owner=name)
         return books[name]

@@ -11,24 +11,26 @@ from typing import Any
 from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import ReadClock
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import ask
 
 CALL = 256_000_000
 NO_LIMITS = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
 
 
-def opened(path: Path, clock: ReadClock | None = None, *, owner: str = "") -> Book:
+def opened(path: Path, clock: ReadClock | None = None, *, owner: str = "") -> LedgerSession:
     """Open the ledger as one more owner."""
-    return Book(Store(path, clock=clock), owner_id=owner or os.urandom(8).hex(), pid=os.getpid(), pause_s=0.0)
+    return LedgerSession(
+        Database(path, clock=clock), owner_id=owner or os.urandom(8).hex(), pid=os.getpid(), pause_s=0.0
+    )
 
 
-def begin(book: Book, run: str, limits: CostLimit = NO_LIMITS) -> None:
+def begin(book: LedgerSession, run: str, limits: CostLimit = NO_LIMITS) -> None:
     book.open_run(run, limits, task="t", agent="a", labels={})
 
 
-def send(book: Book, name: str, run: str = "run", **changes: object) -> Hold:
+def send(book: LedgerSession, name: str, run: str = "run", **changes: object) -> Hold:
     """Hold the worst case of a call, $0.256, and mark it sent."""
     hold = book.reserve(ask(name, run, **changes))  # type: ignore[arg-type]
     assert isinstance(hold, Hold), hold
@@ -46,7 +48,7 @@ def left_in_doubt(path: Path, *names: str, run: str = "run", clock: ReadClock | 
     book.close()
 
 
-def dies(book: Book, path: Path, owner: str) -> None:
+def dies(book: LedgerSession, path: Path, owner: str) -> None:
     """End an owner as kill -9 would: nobody holds its lock, and nothing was written."""
     (path.with_suffix(".owners") / owner).unlink()
 

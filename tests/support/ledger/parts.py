@@ -14,7 +14,7 @@ import pytest
 
 from agentctl.budget.rules import Ask
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger.clock import Reading
+from agentctl.ledger.clock import ClockReading
 
 DOLLAR = 1_000_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(0), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)
@@ -29,8 +29,8 @@ class HandClock:
     boot_s: float = 100.0
     boot_id: str = "boot-1"
 
-    def __call__(self) -> Reading:
-        return Reading(int(self.wall_s * 1_000_000), int(self.boot_s * 1_000_000), self.boot_id)
+    def __call__(self) -> ClockReading:
+        return ClockReading(int(self.wall_s * 1_000_000), int(self.boot_s * 1_000_000), self.boot_id)
 
     def pass_by(self, seconds: float) -> None:
         """Let both clocks run."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.ledger.clock import Reading
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.clock import ClockReading
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.oracle import SECOND_US
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no machine fails here: no disk is needed
@@ -25,17 +25,17 @@ class TickingClock:
 
     def __init__(self) -> None:
         self.wall_us, self.boot_us, self.boot_id = 1_800_000_000 * SECOND_US, 100 * SECOND_US, "boot-1"
-        self.taken: Reading | None = None
+        self.taken: ClockReading | None = None
         self.amid: Callable[[], None] | None = None
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> ClockReading:
         self.pass_by(0.000001)
         if self.amid is not None:
             amid, self.amid = self.amid, None
             amid()
             self.amid = amid
             self.pass_by(0.000001)
-        self.taken = Reading(self.wall_us, self.boot_us, self.boot_id)
+        self.taken = ClockReading(self.wall_us, self.boot_us, self.boot_id)
         return self.taken
 
     def pass_by(self, seconds: float) -> None:
@@ -55,8 +55,8 @@ class Process:
     def __init__(self, path: Path, clock: TickingClock, hour: int | None) -> None:
         self.owner, self.hour = os.urandom(8).hex(), hour
         self._lock = path.with_suffix(".owners") / self.owner
-        self._store = Store(path, clock=clock)
-        self.book = Book(self._store, owner_id=self.owner, pid=os.getpid())
+        self._store = Database(path, clock=clock)
+        self.book = LedgerSession(self._store, owner_id=self.owner, pid=os.getpid())
 
     @property
     def locked(self) -> bool:

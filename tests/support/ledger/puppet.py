@@ -16,9 +16,9 @@ from agentctl.budget.rules import Charge, Hold
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger.clock import Reading
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.clock import ClockReading
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 
 ROOT = Path(__file__).parents[3]
@@ -70,15 +70,15 @@ class Strings:
 
     def __init__(self, path: Path, clock: HandClock | None) -> None:
         self._path, self._clock = path, clock
-        self._opened: Book | None = None
+        self._opened: LedgerSession | None = None
         self._syncs: Any = None
         self.patience_s = 30.0
 
     @property
-    def _book(self) -> Book:
+    def _book(self) -> LedgerSession:
         if self._opened is None:
-            store = Store(self._path, clock=self._clock, patience_s=self.patience_s)
-            self._opened = Book(store, owner_id=os.urandom(8).hex(), pid=os.getpid())
+            store = Database(self._path, clock=self._clock, patience_s=self.patience_s)
+            self._opened = LedgerSession(store, owner_id=os.urandom(8).hex(), pid=os.getpid())
         return self._opened
 
     def pid(self) -> int:
@@ -136,7 +136,7 @@ class Strings:
         """Stop the world with the queue in hand; whoever hears the answer finds it there."""
         clock = self._book._store._clock
 
-        def hanging() -> Reading:
+        def hanging() -> ClockReading:
             print(json.dumps("in the queue"), flush=True)
             sys.stdin.readline()
             return clock()

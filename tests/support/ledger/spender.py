@@ -19,9 +19,9 @@ from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price, to_usd
-from agentctl.ledger.clock import Reading
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.clock import ClockReading
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 
 INPUT_NANO, OUTPUT_NANO = 1_000, 1_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=10_000, output_ceiling=10_000)
@@ -80,12 +80,12 @@ class RunningClock:
         self.last_us = 0
         self.stall: Callable[[], None] | None = None
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> ClockReading:
         self.looks += 1
         if self.stall is not None:
             self.stall()
         self.last_us = self.now_us()
-        return Reading(self.last_us + 10**15, self.last_us, "one boot")
+        return ClockReading(self.last_us + 10**15, self.last_us, "one boot")
 
     def now_us(self) -> int:
         """Return microseconds, also for the provider's books."""
@@ -99,8 +99,8 @@ class Spender:
         self.folder, self.plan, self.tell = folder, plan, tell
         self.clock = RunningClock(plan.speed)
         self.dice = random.Random(plan.run)
-        store = Store(folder / "ledger.db", clock=self.clock, patience_s=120)
-        self.book = Book(store, owner_id=os.urandom(8).hex(), pid=os.getpid(), pause_s=0.05)
+        store = Database(folder / "ledger.db", clock=self.clock, patience_s=120)
+        self.book = LedgerSession(store, owner_id=os.urandom(8).hex(), pid=os.getpid(), pause_s=0.05)
         self.run, self.runs, self.made, self.doubted = plan.run, 0, 0, 0
 
     def reached(self, point: str) -> None:

@@ -13,8 +13,8 @@ from agentctl.budget.rules import Ask, Charge, Hold, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.audit import Bill, dearest_window
 from tests.support.ledger.process import IN_MEMORY, TickingClock
 from tests.support.ledger.spender import BOUND, FACTS, LEAST, MOST, OUTPUT_NANO
@@ -37,8 +37,8 @@ class Hours:
         self.calls = self.refused = self.early = 0
         self.books = []
         for n in range(processes):
-            store = Store(folder / "ledger.db", clock=self.clock)
-            book = Book(store, owner_id=f"process-{n}", pid=os.getpid())
+            store = Database(folder / "ledger.db", clock=self.clock)
+            book = LedgerSession(store, owner_id=f"process-{n}", pid=os.getpid())
             book.open_run(f"run-{n}", FREE_HAND, task="", agent="", labels={})
             self.books.append(book)
 
@@ -75,7 +75,7 @@ class Hours:
         least = self.dice.choice([LEAST, MOST // 2])
         return Ask(os.urandom(8).hex(), run, FACTS, BOUND, least, MOST, self.hour_nano, deadline_s=MOST_S)
 
-    def call(self, book: Book, hold: Hold) -> Iterator[float]:
+    def call(self, book: LedgerSession, hold: Hold) -> Iterator[float]:
         """Send, be billed at any moment, and settle."""
         dice = self.dice
         held_s = self.now_s

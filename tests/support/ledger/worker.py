@@ -19,9 +19,9 @@ from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger.clock import Reading, system_clock
-from agentctl.ledger.database import Store
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.clock import ClockReading, system_clock
+from agentctl.ledger.database import Database
+from agentctl.ledger.transactions import LedgerSession
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)
 
@@ -32,9 +32,9 @@ def bill(path: Path, nano: int) -> None:
         file.write(f"{nano}\n")
 
 
-def book(path: Path, clock: object = None) -> Book:
+def book(path: Path, clock: object = None) -> LedgerSession:
     """Open the ledger as a process of its own."""
-    return Book(Store(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())  # type: ignore[arg-type]
+    return LedgerSession(Database(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())  # type: ignore[arg-type]
 
 
 def ask(run: str, hour: Decimal) -> Ask:
@@ -73,7 +73,7 @@ class Stall:
         self.readings = 0
         self.real = system_clock()
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> ClockReading:
         self.readings += 1
         if self.readings == self.at:
             wait_to_be_killed("in the transaction")

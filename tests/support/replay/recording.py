@@ -16,7 +16,7 @@ from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolS
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import Kit
+from agentctl.protocols import RunTools
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.agents import load_agents
 from agentctl.runner.orchestrator import Orchestrator
@@ -87,8 +87,8 @@ async def record(folder: Path, turns: int, size: Size) -> Recording:
     provider, diary = ScriptedProvider(script, facts=model), Diary()
     ledger = SqliteLedger(folder / "ledger.db")
 
-    async def equip(names: Sequence[str] | None, most: int) -> Kit:
-        return Kit(toolbox(workspace=folder, names=NAMES))
+    async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+        return RunTools(toolbox(workspace=folder, names=NAMES))
 
     orchestrator = Orchestrator(
         plan=Plan(

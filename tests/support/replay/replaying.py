@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from agentctl.context.digest import retold
-from agentctl.context.economics import Economy, cut_size
+from agentctl.context.digest import replace_notes
+from agentctl.context.economics import CacheEconomics, cut_size
 from agentctl.context.measure import Measure
 from agentctl.context.pruning import PLAIN
-from agentctl.context.units import units_of
+from agentctl.context.units import group_turns
 from agentctl.core.events import ContextPruned, Event
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano
@@ -101,7 +101,7 @@ def _windowed(recording: Recording, price: Price, limit: int, marks: Marks | Non
     for added in recording.turns:
         before = len(said)
         while PLAIN.conversation(said) > room:
-            oldest = units_of(said)[len(recording.head)]
+            oldest = group_turns(said)[len(recording.head)]
             said = tuple(one for at, one in enumerate(said) if at not in oldest.places)
         cuts += len(said) != before
         till.take(said, _output(added))
@@ -115,7 +115,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     facts = ModelFacts("recorded", "recorded", price=price)
     fit = partial(Plan(max_context_tokens=limit, **plan).fit, facts)  # type: ignore[arg-type]
     fit_spared = partial(Plan(max_context_tokens=limit - SUMMARY - REQUEST, **plan).fit, facts)  # type: ignore[arg-type]
-    economy = Economy(price=price, most_turns=len(recording.turns))
+    economy = CacheEconomics(price=price, most_turns=len(recording.turns))
     sent: tuple[Message, ...] = ()
     asked = 0
     events: list[Event] = []
@@ -132,7 +132,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
             till.take((*sent, Message("user", "x" * 4 * REQUEST)), SUMMARY, followed=False)
             asked += 1
             room = limit - SUMMARY - REQUEST - measure.beside(tools)
-            fitted = retold(fitted, _SUMMARY_TEXT, room=room, measure=measure) or fitted
+            fitted = replace_notes(fitted, _SUMMARY_TEXT, room=room, measure=measure) or fitted
         else:  # where none pays, nothing is spared for one
             fitted = fit(messages, tools, measure=measure)
             if fitted is messages:

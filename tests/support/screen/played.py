@@ -17,9 +17,9 @@ from agentctl.core.errors import ToolError
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.protocols import Tool
-from agentctl.tools.docker.engine import Engine
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
 PACE = float(os.environ.get("STORY_PACE", "0"))
 FACTS = ModelFacts(
@@ -57,30 +57,30 @@ class Named(Arguments):
     name: str
 
 
-@typed(Look)
-async def docker_ps(bench: Bench, given: Look) -> str:
+@define_tool(Look)
+async def docker_ps(context: ToolContext, given: Look) -> str:
     """List containers."""
     await anyio.sleep(20 * PACE)
     return "NAME  STATE\nweb   running (unhealthy)\ndb    running (healthy)"
 
 
-@typed(Named, effect="write")
-async def docker_restart(bench: Bench, given: Named) -> str:
+@define_tool(Named, effect="write")
+async def docker_restart(context: ToolContext, given: Named) -> str:
     """Restart a container."""
     await anyio.sleep(20 * PACE)
-    (bench.workspace / "restarted").touch()
+    (context.workspace / "restarted").touch()
     return f"{given.name} restarted"
 
 
-@typed(Named, effect="destructive")
-async def docker_rm(bench: Bench, given: Named) -> str:
+@define_tool(Named, effect="destructive")
+async def docker_rm(context: ToolContext, given: Named) -> str:
     """Remove a container."""
-    (bench.workspace / "removed").touch()
+    (context.workspace / "removed").touch()
     return f"{given.name} removed"
 
 
-@typed(Look)
-async def wait(bench: Bench, given: Look) -> str:
+@define_tool(Look)
+async def wait(context: ToolContext, given: Look) -> str:
     """Wait until somebody makes the file ``go``."""
     await until_let_on()
     return "waited"
@@ -110,9 +110,9 @@ class Box:
     """A toolbox of these."""
 
     def __init__(self, workspace: Path) -> None:
-        bench = Bench(workspace, Engine(None, named_by="DOCKER_HOST"), lambda: datetime.now(UTC))
+        context = ToolContext(workspace, DockerEngine(None, named_by="DOCKER_HOST"), lambda: datetime.now(UTC))
         tools = (docker_ps, docker_restart, docker_rm, wait)
-        self._tools: dict[str, Tool] = {tool.name: tool.at(bench) for tool in tools}
+        self._tools: dict[str, Tool] = {tool.name: tool.at(context) for tool in tools}
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from agentctl.__main__ import main
 from agentctl.journal import Journal
 from agentctl.ledger import SqliteLedger
-from agentctl.protocols import Approver, Kit, Observer
+from agentctl.protocols import Approver, Observer, RunTools
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.agents import load_agents
 from agentctl.runner.assemble import plan_of
@@ -41,8 +41,8 @@ def playing(story: str) -> Callable[..., Orchestrator]:
         ledger = SqliteLedger(loaded.settings.ledger_path)
         journal = Journal(loaded.settings.runs_dir, run_id, secrets=loaded.secrets)
 
-        async def equip(names: Sequence[str] | None, most: int) -> Kit:
-            return Kit(Box(Path(plan.workdir)))
+        async def equip(names: Sequence[str] | None, most: int) -> RunTools:
+            return RunTools(Box(Path(plan.workdir)))
 
         return Orchestrator(
             plan=plan,

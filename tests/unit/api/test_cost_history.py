@@ -19,7 +19,7 @@ from agentctl import CostTracker, DockerAgent, ScriptedProvider
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.events import CallSettled, Record
 from agentctl.journal.cost_history import MOST_RECORDS, CostHistory
-from agentctl.ledger.locks import turn
+from agentctl.ledger.locks import queue_lock
 from agentctl.providers.scripted import Step
 from tests.support.command_line import Commands
 from tests.support.face import COST, PRICED, USED, says
@@ -164,7 +164,7 @@ async def test_what_could_not_be_written_is_tried_again_when_the_run_ends(path: 
 
 async def test_a_held_lock_is_not_waited_for_without_end(path: Path) -> None:
     said: list[str] = []
-    with turn(path.with_name(f"{path.name}.lock")):
+    with queue_lock(path.with_name(f"{path.name}.lock")):
         await CostHistory(path, warn=said.append, patience_s=0.05).observe(settled("run", 1))
     (text,) = said
     assert f"another process holds {path.name}.lock" in text

@@ -19,7 +19,7 @@ from agentctl.core.errors import ProviderUnavailable, UsageError
 from agentctl.core.messages import Completion, Request, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, to_nano
 from agentctl.providers.catalog import ROUTER, SEARCH
-from agentctl.providers.priced import Priced
+from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.scripted import Step
 from agentctl.runner.assemble import make_provider
 from agentctl.settings import ProviderChoice, load_settings
@@ -87,7 +87,7 @@ def test_one_price_alone_is_refused() -> None:
 
 
 def facts_at(facts: ModelFacts) -> ModelFacts:
-    return Priced(ScriptedProvider([], facts=facts), Price(Decimal(1), Decimal(2))).facts
+    return FixedPriceProvider(ScriptedProvider([], facts=facts), Price(Decimal(1), Decimal(2))).facts
 
 
 def test_the_price_replaces_what_is_known_unknown_or_free_but_not_what_has_no_tokens() -> None:
@@ -96,9 +96,9 @@ def test_the_price_replaces_what_is_known_unknown_or_free_but_not_what_has_no_to
     assert facts_at(ModelFacts("a", "b", price=FREE)).price == mine
     assert facts_at(ModelFacts("a", "b", unbounded=SEARCH)).unbounded is None
     assert facts_at(ModelFacts("a", "b", unbounded=ROUTER)).unbounded == ROUTER
-    assert Priced(BuiltinProvider(), mine).facts == BuiltinProvider().facts
-    assert Priced(BuiltinProvider(), mine).price_of("another") is None
-    own = Priced(ScriptedProvider([], facts=ModelFacts("a", "b")), mine)
+    assert FixedPriceProvider(BuiltinProvider(), mine).facts == BuiltinProvider().facts
+    assert FixedPriceProvider(BuiltinProvider(), mine).price_of("another") is None
+    own = FixedPriceProvider(ScriptedProvider([], facts=ModelFacts("a", "b")), mine)
     assert (own.price_of("b"), own.price_of("b", tier="priority"), own.price_of("another")) == (mine, mine, mine)
 
 

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import FIXED, Known, bound, learn, message_bytes, plain_bound, tool_bytes
+from agentctl.budget.input_bound import (
+    FIXED,
+    SettledRequest,
+    accept_report,
+    bound,
+    message_bytes,
+    plain_bound,
+    tool_bytes,
+)
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 
 texts = st.text(max_size=200)
@@ -48,11 +56,11 @@ def test_a_schema_that_refers_to_itself_is_bound_all_the_same() -> None:
     assert plain_bound(Request("m", (), (ToolSpec("t", "does", schema),))) > FIXED
 
 
-def known_turn() -> tuple[Known, Request]:
+def known_turn() -> tuple[SettledRequest, Request]:
     asked = Request("m", (Message("system", "be brief " * 100), Message("user", "list " * 2000)))
     call = ToolCall("1", "docker_ps", {"all": True})
     answer = Completion("", (call,), Usage(2_500, 12))
-    known = learn(None, asked, answer, Usage(2_500, 12))
+    known = accept_report(None, asked, answer, Usage(2_500, 12))
     assert known is not None
     told = Message("tool", "web up 3 days", tool_call_id="1")
     return known, Request("m", (*asked.messages, answer.as_message(), told))
@@ -76,11 +84,11 @@ def test_another_model_other_tools_or_a_changed_prefix_fall_back_to_the_plain_bo
 
 def test_a_report_that_is_not_plausible_is_no_ground_to_build_on() -> None:
     asked = Request("m", (Message("user", "x" * 16_000),))
-    assert learn(None, asked, Completion("hi"), Usage(900, 1)) is None
-    known = learn(None, asked, Completion("hi"), Usage(4_000, 1))
+    assert accept_report(None, asked, Completion("hi"), Usage(900, 1)) is None
+    known = accept_report(None, asked, Completion("hi"), Usage(4_000, 1))
     longer = Request("m", (*asked.messages, Message("assistant", "hi"), Message("user", "and?")))
     assert known is not None
-    assert learn(known, longer, Completion("so"), Usage(3_999, 1)) is None
+    assert accept_report(known, longer, Completion("so"), Usage(3_999, 1)) is None
 
 
 @given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 4))
@@ -93,14 +101,14 @@ def test_the_tight_bound_holds_for_a_tokenizer_of_any_steady_rate(parts: list[st
         )
         return 40 + -(-size // rate) + 4 * len(request.messages)
 
-    known: Known | None = None
+    known: SettledRequest | None = None
     history: tuple[Message, ...] = (Message("system", "you are brief"),)
     for text in parts:
         request = Request("m", (*history, Message("user", text)))
         assert true_input(request) <= bound(request, known)
         answer = Completion(text[::-1])
         usage = Usage(true_input(request), -(-len(text.encode("utf-8", "surrogatepass")) // rate) + 7)
-        known = learn(known, request, answer, usage)
+        known = accept_report(known, request, answer, usage)
         history = (*request.messages, answer.as_message())
 
 

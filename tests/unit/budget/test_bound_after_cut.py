@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import JOINT, PER_PART, Known, bound, message_bytes, plain_bound, weight
+from agentctl.budget.input_bound import JOINT, PER_PART, SettledRequest, bound, message_bytes, plain_bound, weight
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.providers import vocabulary
 
@@ -104,7 +104,7 @@ def test_what_is_left_of_a_request_is_never_above_its_bound(
 ) -> None:
     earlier, answer, request = cut
     said = -(-len(answer.text.encode("utf-8", "surrogatepass")) // template.rate)
-    known = Known(earlier, answer.as_message(), Usage(template.count(earlier), said + thoughts + 40))
+    known = SettledRequest(earlier, answer.as_message(), Usage(template.count(earlier), said + thoughts + 40))
     assert template.count(request) <= bound(request, known)
 
 
@@ -149,14 +149,14 @@ def test_real_tokenizers_find_no_more_in_what_is_left(
     def tokens(asked: Request) -> int:
         return count(marker.join(message.text for message in asked.messages))
 
-    known = Known(earlier, Message("assistant", "ok"), Usage(tokens(earlier), 1))
+    known = SettledRequest(earlier, Message("assistant", "ok"), Usage(tokens(earlier), 1))
     assert tokens(request) <= bound(request, known)
 
 
 LOG = "2026-11-24T10:00:07Z web[12]: GET /health 200 in 3 ms, upstream db answered after a retry\n"
 
 
-def run_of(turns: int) -> tuple[Known, tuple[Message, ...]]:
+def run_of(turns: int) -> tuple[SettledRequest, tuple[Message, ...]]:
     """Return a conversation as it was reported, at four bytes a token, and what came after it."""
     said = [Message("system", "be brief " * 50), Message("user", f"Why?\n{LOG * 20}")]
     for number in range(turns):
@@ -165,7 +165,7 @@ def run_of(turns: int) -> tuple[Known, tuple[Message, ...]]:
     call = ToolCall("new", "look", {"at": "new"})
     answer = Completion("I look.", (call,))
     request = Request("m", tuple(said), TOOLS)
-    known = Known(request, answer.as_message(), Usage(sum(map(message_bytes, said)) // 4, 30))
+    known = SettledRequest(request, answer.as_message(), Usage(sum(map(message_bytes, said)) // 4, 30))
     return known, (answer.as_message(), Message("tool", LOG * 5, tool_call_id="new"))
 
 
@@ -193,16 +193,16 @@ def test_a_result_that_was_cut_shorter_counts_from_where_it_differs() -> None:
     assert bound(request, known) == bound(whole, known) + weight(MARK + result.text[-50:]) + JOINT
 
 
-def without_system(known: Known) -> tuple[Message, ...]:
+def without_system(known: SettledRequest) -> tuple[Message, ...]:
     return known.request.messages[1:]
 
 
-def another_order(known: Known) -> tuple[Message, ...]:
+def another_order(known: SettledRequest) -> tuple[Message, ...]:
     system, task, *rest = known.request.messages
     return system, task, *reversed(rest)
 
 
-def without_the_last_question(known: Known) -> tuple[Message, ...]:
+def without_the_last_question(known: SettledRequest) -> tuple[Message, ...]:
     return tuple(message for message in known.request.messages if message.text != "And now?")
 
 

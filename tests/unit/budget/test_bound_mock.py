@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import Ground, bound, plain_bound
+from agentctl.budget.input_bound import BoundBasis, bound, plain_bound
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, contradiction
 
@@ -112,7 +112,7 @@ def test_the_true_input_is_never_above_the_bound(
 
     What is left out of a report shows while it is more than what came new: the system message is longer than that.
     """
-    ground, switched = Ground(), False
+    ground, switched = BoundBasis(), False
     caches: dict[int, int] = {}  # of a prompt that begins with such tools, until the conversation is cut
     history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
     for number, (step, said, told, calls, thought) in enumerate(story):
@@ -149,7 +149,7 @@ LOG = "2026-11-24T10:00:{:02d} web[12]: GET /health 200 in 3 ms, upstream db ans
 
 @pytest.mark.parametrize("thoughts", [0, 60])
 def test_from_the_third_turn_on_the_bound_is_at_most_twice_the_truth_of_an_honest_server(thoughts: int) -> None:
-    server, ground = Server(rate=4, preamble=346), Ground()
+    server, ground = Server(rate=4, preamble=346), BoundBasis()
     history: tuple[Message, ...] = (
         Message("system", "You look after machines, and say only what you saw. " * 40),
         Message("user", "Why does the web container restart every night?"),
@@ -168,14 +168,14 @@ def test_from_the_third_turn_on_the_bound_is_at_most_twice_the_truth_of_an_hones
         history = (*history, answer.as_message(), Message("tool", told, tool_call_id=f"c{number}"))
 
 
-def turn(ground: Ground, reported: int, *, model: str = "m", more: int = 0) -> Ground:
+def turn(ground: BoundBasis, reported: int, *, model: str = "m", more: int = 0) -> BoundBasis:
     """Report a turn of one conversation; ``more`` messages longer each time."""
     said = (Message("user", "x" * 4000), *[Message("assistant", "hi"), Message("user", "on")] * more)
     return ground.after(Request("m", said), Completion("hi", model=model), Usage(reported, 1))
 
 
 def test_who_once_reported_too_little_is_never_built_on_again() -> None:
-    good = turn(Ground(), 1000)
+    good = turn(BoundBasis(), 1000)
     assert good.known is not None
     less = turn(good, 700, more=1)
     assert (less.known, less.lost) == (None, True)
@@ -183,20 +183,20 @@ def test_who_once_reported_too_little_is_never_built_on_again() -> None:
 
 
 def test_after_an_attempt_without_a_report_the_last_one_still_says_what_is_plausible() -> None:
-    shaken = turn(Ground(), 1000).shaken()
+    shaken = turn(BoundBasis(), 1000).shaken()
     assert shaken.known is None
     assert turn(shaken, 700, more=1).known is None
     assert turn(shaken, 1003, more=1).known is not None
 
 
 def test_what_another_model_counted_is_never_built_on() -> None:
-    good = turn(Ground(), 1000)
+    good = turn(BoundBasis(), 1000)
     assert turn(good, 1500, model="other", more=1).known is None
     assert turn(turn(good, 1500, model="other", more=1), 2000, model="other", more=2).known is None
 
 
 def test_a_name_of_its_own_for_the_asked_model_is_no_other_model() -> None:
-    dated = turn(Ground(), 1000, model="m-2026-11-01")
+    dated = turn(BoundBasis(), 1000, model="m-2026-11-01")
     assert turn(dated, 1010, model="m-2026-11-01", more=1).known is not None
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentctl.budget.breaker import breaker_info, tripped
+from agentctl.budget.breaker import breaker_info, refusal_error
 from agentctl.core.errors import BudgetExceeded, LimitName, Unit, Verdict
 from agentctl.core.pricing import ModelFacts
 from agentctl.core.results import BreakerInfo
@@ -47,7 +47,7 @@ def test_a_window_says_on_which_day_and_when_there_is_room_again() -> None:
     hint = "agentctl run --max-cost-per-hour 20.00 go   (or wait until 2026-11-22 13:05:07 UTC)"
     assert info == BreakerInfo("max_cost_per_hour", "nano_usd", 10**10, 10**10, 0, 10**10 + 5, at, hint)
     verdict = Verdict("max_cost_per_month", "nano_usd", 10**10, 10**10, 0, 0, 10**10 + 5, free_at=at)
-    assert tripped(verdict, ModelFacts("p", "m")).hint.endswith("or wait until 2026-11-22 13:05:07 UTC")
+    assert refusal_error(verdict, ModelFacts("p", "m")).hint.endswith("or wait until 2026-11-22 13:05:07 UTC")
 
 
 @pytest.mark.parametrize("task", ["x" * 201, "two\nlines", "\x1b[2J"])

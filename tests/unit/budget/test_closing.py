@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import plain_bound
-from agentctl.budget.last_answer import Closing, last_request, summary
-from agentctl.budget.output_range import Wish
-from agentctl.budget.remaining import Remaining
-from agentctl.budget.rules import Keep
+from agentctl.budget.last_answer import LastAnswerPlanner, last_request, summary
+from agentctl.budget.output_range import OutputRange
+from agentctl.budget.remaining import BudgetNotices
+from agentctl.budget.rules import AnswerReserve
 from agentctl.context.digest import Digest
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message, Request, ToolCall, Usage
@@ -30,8 +30,8 @@ def turn(number: int, result: str) -> tuple[Message, ...]:
     return Message("assistant", f"Looking at {number}.", (asked,)), Message("tool", result, tool_call_id=asked.id)
 
 
-def closing(facts: ModelFacts = FACTS, **limits: object) -> Closing:
-    return Closing(facts=facts, limits=CostLimit(**limits), wanted=Wish(256, 4096))  # type: ignore[arg-type]
+def closing(facts: ModelFacts = FACTS, **limits: object) -> LastAnswerPlanner:
+    return LastAnswerPlanner(facts=facts, limits=CostLimit(**limits), wanted=OutputRange(256, 4096))  # type: ignore[arg-type]
 
 
 texts = st.text(max_size=2_000) | st.text(alphabet='\ufdfa\ud800é\n"x', max_size=400)
@@ -84,7 +84,7 @@ def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dear
     end.learn(Usage(most_in, 3))
     end.learn(Usage(7, most_out))
     kept = end.keep(messages)
-    if kept == Keep(0, 0):
+    if kept == AnswerReserve(0, 0):
         return
     assert worst_nano(PRICE, input_tokens=kept.input_bound, output_tokens=kept.output) * 8 <= dollars * 10**9
     assert (kept.input_bound + kept.output) * 8 <= tokens
@@ -97,7 +97,7 @@ def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
     end = closing(max_cost_per_task=Decimal("0.10"))
     assert end.keep(messages).output == 256
     end.learn(Usage(4_000, 1_000))
-    assert end.keep(messages) == Keep(0, 0)
+    assert end.keep(messages) == AnswerReserve(0, 0)
     assert end.request(messages) is None
 
 
@@ -107,9 +107,9 @@ def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
     small = end.keep(messages)
     assert small.input_bound < 9_000
     end.learn(Usage(9_000, 700))
-    assert end.keep(messages) == Keep(9_000, 700)
+    assert end.keep(messages) == AnswerReserve(9_000, 700)
     end.learn(Usage(60_000, 700))
-    assert end.keep(messages) == Keep(0, 0)
+    assert end.keep(messages) == AnswerReserve(0, 0)
 
 
 def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None:
@@ -141,7 +141,7 @@ def use(used: int, name: str = "max_cost_per_task", unit: str = "nano_usd") -> L
 
 
 def test_a_model_is_told_once_at_half_and_once_at_four_fifths() -> None:
-    left = Remaining()
+    left = BudgetNotices()
     assert left.notice([use(249_999_999)]) == ""
     assert left.notice([use(250_000_000)]) == (
         "[Budget: 50 % of max_cost_per_task is used, $0.25 of $0.50; $0.25 left. Plan for what is left of it.]"
@@ -154,4 +154,4 @@ def test_a_model_is_told_once_at_half_and_once_at_four_fifths() -> None:
 @pytest.mark.parametrize("used", [0, 600_000_000])
 def test_limits_of_calls_and_limits_that_are_not_set_are_no_news(used: int) -> None:
     silent = LimitUse("max_cost_per_day", "nano_usd", None, used)
-    assert Remaining().notice([silent, use(used, "max_calls_per_minute", "calls")]) == ""
+    assert BudgetNotices().notice([silent, use(used, "max_calls_per_minute", "calls")]) == ""

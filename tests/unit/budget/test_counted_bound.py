@@ -13,12 +13,21 @@ import tiktoken.model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import FIXED, PER_PART, Known, Weighing, bound, message_bytes, plain_bound, weigh_by
+from agentctl.budget.input_bound import (
+    FIXED,
+    PER_PART,
+    SettledRequest,
+    TokenWeights,
+    bound,
+    message_bytes,
+    plain_bound,
+    vocabulary_weights,
+)
 from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
 from agentctl.providers import vocabulary
 from agentctl.providers.factory import OpenAIProvider
-from agentctl.providers.priced import Priced
+from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tokenizers import published_vocabulary
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns
@@ -46,8 +55,8 @@ def vocabulary_of(name: str) -> vocabulary.Vocabulary:
     return found
 
 
-def by(name: str) -> Weighing:
-    return weigh_by(vocabulary_of(name).at_most)
+def by(name: str) -> TokenWeights:
+    return vocabulary_weights(vocabulary_of(name).at_most)
 
 
 @st.composite
@@ -94,7 +103,7 @@ def test_what_openai_counts_of_a_conversation_that_goes_on_is_never_above_the_co
     earlier = Request("m", tuple(before), TOOLS)
     usage = Usage(truth(name, earlier.messages, TOOLS), vocabulary_of(name)(answer.text) + thoughts)
     request = Request("m", (*said[:2], *before[2:][left:], answer, *more[2:]), TOOLS)
-    known = Known(earlier, answer, usage)
+    known = SettledRequest(earlier, answer, usage)
     assert truth(name, request.messages, TOOLS) <= bound(request, known, weighing=by(name))
 
 
@@ -121,9 +130,9 @@ def test_a_counted_bound_of_a_first_request_is_a_third_of_that_of_its_bytes() ->
 
 def test_new_messages_are_counted_behind_a_report() -> None:
     said = turns([TEXTS["code"][:3_000]])
-    known = Known(Request("m", said[:2], TOOLS), said[2], Usage(900, 30))
+    known = SettledRequest(Request("m", said[:2], TOOLS), said[2], Usage(900, 30))
     by_bytes, counted = (
-        bound(Request("m", said, TOOLS), known, weighing=one) for one in (Weighing(), by("cl100k_base"))
+        bound(Request("m", said, TOOLS), known, weighing=one) for one in (TokenWeights(), by("cl100k_base"))
     )
     assert 900 < counted < 900 + (by_bytes - 900) / 2
 
@@ -240,7 +249,10 @@ def test_a_vocabulary_is_sure_at_openais_own_address_only() -> None:
 
 def test_a_price_of_ones_own_does_not_change_the_vocabulary() -> None:
     found, price = providers(), Price(Decimal(1), Decimal(1))
-    assert (Priced(found["official"], price).vocabulary, Priced(found["proxy"], price).vocabulary) == (
+    assert (
+        FixedPriceProvider(found["official"], price).vocabulary,
+        FixedPriceProvider(found["proxy"], price).vocabulary,
+    ) == (
         "o200k_base",
         None,
     )

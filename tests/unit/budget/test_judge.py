@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.output_range import Wish, wish
-from agentctl.budget.rules import Amounts, Ask, Room, Wait, Worst, judge, warned, worst_case
+from agentctl.budget.output_range import OutputRange, choose_output
+from agentctl.budget.rules import Amounts, Ask, LimitState, Wait, WorstCase, is_warning_due, judge, worst_case
 from agentctl.core.errors import UsageError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
@@ -24,37 +24,37 @@ ceilings = st.none() | st.integers(0, 200_000_000)
 
 
 @st.composite
-def some_rooms(draw: st.DrawFn) -> tuple[Room, ...]:
+def some_rooms(draw: st.DrawFn) -> tuple[LimitState, ...]:
     made = []
     for limit, unit in (("max_cost_per_task", "nano_usd"), ("max_cost_per_hour", "nano_usd")):
         stands = draw(amounts)
         moves = draw(st.integers(0, stands.held))
-        made.append(Room(limit, unit, draw(ceilings), stands, moves, draw(st.integers(0, 10**6))))  # type: ignore[arg-type]
+        made.append(LimitState(limit, unit, draw(ceilings), stands, moves, draw(st.integers(0, 10**6))))  # type: ignore[arg-type]
     tokens = draw(st.builds(Amounts, *[st.integers(0, 5_000)] * 3))
-    made.append(Room("max_tokens_per_task", "tokens", draw(st.none() | st.integers(0, 20_000)), tokens))
+    made.append(LimitState("max_tokens_per_task", "tokens", draw(st.none() | st.integers(0, 20_000)), tokens))
     return tuple(made)
 
 
-def fits(room: Room, worst: Worst, *, but: int = 0) -> bool:
+def fits(room: LimitState, worst: WorstCase, *, but: int = 0) -> bool:
     """Say independently of the code whether ``worst`` stays within ``room``."""
     own = worst.tokens if room.unit == "tokens" else worst.nano or 0
     return room.ceiling is None or room.amounts.total - but + own <= room.ceiling
 
 
 @given(some_rooms())
-def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[Room, ...]) -> None:
+def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[LimitState, ...]) -> None:
     answer = judge(ASK, rooms)
-    if isinstance(answer, Worst):
+    if isinstance(answer, WorstCase):
         assert ASK.least <= answer.output <= ASK.most
         assert all(fits(room, answer) for room in rooms)
 
 
 @given(some_rooms())
-def test_nothing_is_refused_without_need(rooms: tuple[Room, ...]) -> None:
+def test_nothing_is_refused_without_need(rooms: tuple[LimitState, ...]) -> None:
     answer, least = judge(ASK, rooms), worst_case(ASK, ASK.least)
     crowded = any(not fits(room, least, but=-room.queued) for room in rooms)
     doubted = any(r.ceiling and r.amounts.in_doubt * 2 >= r.ceiling and r.limit != "max_cost_per_hour" for r in rooms)
-    if isinstance(answer, Worst):
+    if isinstance(answer, WorstCase):
         return
     assert crowded or doubted
     if isinstance(answer, Wait):
@@ -64,15 +64,15 @@ def test_nothing_is_refused_without_need(rooms: tuple[Room, ...]) -> None:
 
 
 @given(some_rooms())
-def test_the_grant_is_the_most_that_fits(rooms: tuple[Room, ...]) -> None:
+def test_the_grant_is_the_most_that_fits(rooms: tuple[LimitState, ...]) -> None:
     answer = judge(ASK, rooms)
-    if isinstance(answer, Worst) and answer.output < ASK.most:
+    if isinstance(answer, WorstCase) and answer.output < ASK.most:
         more = worst_case(ASK, answer.output + 1)
         assert any(not fits(room, more, but=-room.queued) for room in rooms)
 
 
-def room(ceiling: int | None, **stands: int) -> Room:
-    return Room("max_cost_per_task", "nano_usd", ceiling, Amounts(**stands))
+def room(ceiling: int | None, **stands: int) -> LimitState:
+    return LimitState("max_cost_per_task", "nano_usd", ceiling, Amounts(**stands))
 
 
 def test_a_limit_may_be_reached_exactly_and_not_passed_by_one() -> None:
@@ -98,27 +98,29 @@ def test_doubt_is_named_as_the_cause_when_it_is() -> None:
 
 def test_tokens_bind_what_is_free() -> None:
     free = replace(ASK, facts=replace(FACTS, price=FREE))
-    tokens = Room("max_tokens_per_task", "tokens", 1_300, Amounts())
-    assert judge(free, (room(0), tokens)) == Worst(300, 0, 1_300)
+    tokens = LimitState("max_tokens_per_task", "tokens", 1_300, Amounts())
+    assert judge(free, (room(0), tokens)) == WorstCase(300, 0, 1_300)
     assert isinstance(judge(free, (room(0), replace(tokens, ceiling=1_255))), Verdict)
 
 
 def test_reasoning_is_bound_at_its_own_price_where_that_is_dearer() -> None:
     dear = replace(ASK, facts=replace(FACTS, price=Price(Decimal(2), Decimal(10), reasoning=Decimal(40))))
-    assert judge(dear, (room(None),)) == Worst(4_096, 1_000 * 2_000 + 4_096 * 40_000, 5_096)
+    assert judge(dear, (room(None),)) == WorstCase(4_096, 1_000 * 2_000 + 4_096 * 40_000, 5_096)
 
 
 def test_a_model_that_broke_its_clamp_is_held_at_its_ceilings() -> None:
     worst = judge(ASK, (room(None),), at_ceiling=True)
-    assert worst == Worst(4_096, 100_000 * 2_000 + 8_000 * 10_000, 108_000)
+    assert worst == WorstCase(4_096, 100_000 * 2_000 + 8_000 * 10_000, 108_000)
     assert isinstance(judge(ASK, (room(279_999_999),), at_ceiling=True), Verdict)
 
 
 def test_the_wish_stays_within_the_models_ceiling() -> None:
-    assert wish(FACTS) == Wish(256, 4_096)
-    assert wish(replace(FACTS, output_ceiling=100)) == Wish(100, 100)
-    assert wish(replace(FACTS, reasoning=True, output_ceiling=None)) == Wish(2_048, 16_384)
-    assert wish(replace(FACTS, thinking_budget=8_000, least_thinking_budget=1_024)) == Wish(1_280, 4_096)
+    assert choose_output(FACTS) == OutputRange(256, 4_096)
+    assert choose_output(replace(FACTS, output_ceiling=100)) == OutputRange(100, 100)
+    assert choose_output(replace(FACTS, reasoning=True, output_ceiling=None)) == OutputRange(2_048, 16_384)
+    assert choose_output(replace(FACTS, thinking_budget=8_000, least_thinking_budget=1_024)) == OutputRange(
+        1_280, 4_096
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,9 +147,9 @@ def test_usage_that_does_not_contradict_itself_is_charged_however_large_it_is() 
 
 
 def test_the_warning_counts_what_is_spent_and_in_doubt_but_not_holds() -> None:
-    assert warned(Amounts(spent=70, in_doubt=10), 100)
-    assert not warned(Amounts(spent=79, held=21), 100)
-    assert not warned(Amounts(spent=79), None)
+    assert is_warning_due(Amounts(spent=70, in_doubt=10), 100)
+    assert not is_warning_due(Amounts(spent=79, held=21), 100)
+    assert not is_warning_due(Amounts(spent=79), None)
 
 
 @pytest.mark.parametrize("wrong", ["-0.01", "NaN", "Infinity", "1e-12"])

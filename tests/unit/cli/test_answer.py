@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cells
-from agentctl.cli.ui.markdown import drawn
+from agentctl.cli.ui.markdown import render_markdown
 from agentctl.core.text import safe_text
 
 
 def plain(text: str, width: int = 60) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", drawn(text, width=width))
+    return re.sub(r"\x1b\[[0-9;]*m", "", render_markdown(text, width=width))
 
 
 def test_headings_lists_tables_and_code_are_drawn() -> None:
@@ -33,7 +33,7 @@ def test_headings_lists_tables_and_code_are_drawn() -> None:
         "",
         "    ls -la",
     ]
-    assert "\x1b[1mweb\x1b[0m is \x1b[36mdown\x1b[0m:" in drawn(text, width=60)
+    assert "\x1b[1mweb\x1b[0m is \x1b[36mdown\x1b[0m:" in render_markdown(text, width=60)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_headings_lists_tables_and_code_are_drawn() -> None:
     ],
 )
 def test_what_is_no_markdown_or_would_lose_something_stays_as_it_is(text: str) -> None:
-    assert drawn(text, width=60) == text
+    assert render_markdown(text, width=60) == text
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_words_of_the_trade_are_no_markup(kept: str) -> None:
 
 
 def test_links_are_text_and_hide_nothing() -> None:
-    found = drawn("**see** [https://good.example](https://evil.example/x)", width=80)
+    found = render_markdown("**see** [https://good.example](https://evil.example/x)", width=80)
     assert "https://good.example (" in re.sub(r"\x1b\[[0-9;]*m", "", found)
     assert "https://evil.example/x" in found
     assert "\x1b]8" not in found
@@ -78,7 +78,7 @@ def test_links_are_text_and_hide_nothing() -> None:
 @given(st.text(st.characters() | st.sampled_from("*_`#|-[]()<>\n 1.~\\&")), st.integers(1, 100))
 def test_every_letter_is_still_there_and_nothing_but_styles_is_added(text: str, width: int) -> None:
     text = safe_text("**a** " + text)
-    found = drawn(text, width=width)
+    found = render_markdown(text, width=width)
     bare = re.sub(r"\x1b\[[0-9;]*m", "", found)
     assert "\x1b" not in bare
     assert [c for c in set(filter(str.isalnum, text)) if c not in bare] == []

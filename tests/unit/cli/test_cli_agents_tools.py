@@ -6,14 +6,14 @@ import pytest
 
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec, load_agents
 from agentctl.runner.routing import ranked_tools, route
-from agentctl.runner.toolset import NEED_A_BOUNDARY
+from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.integration.cli.test_cli_weight import loaded_by
 from tests.support.command_line import Commands, Here
 
 AGENTS = load_agents()
 TARGET = arguments_of("docker_logs")[0]
-LOOKUP = next(name for name in TOOLS if name not in NEED_A_BOUNDARY)
+LOOKUP = next(name for name in TOOLS if name not in NEED_SANDBOX)
 
 
 def test_agents_list_has_a_line_for_each(here: Here) -> None:

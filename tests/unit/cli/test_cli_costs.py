@@ -16,11 +16,11 @@ import anyio
 import pytest
 
 from agentctl.cli.costs.table import _cells
-from agentctl.cli.costs.time_window import Asked, Window, window
+from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, window
 from agentctl.cli.ui.bars import bar, has_blocks, sparkline
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.grouping import Slot
-from agentctl.ledger.zone import Zone, zone
+from agentctl.ledger.zone import TimeZone, zone
 from tests.integration.cli.test_cli_pipes import into_a_closed_pipe
 from tests.support.command_line import Commands, Ended
 from tests.support.ledger.parts import read_only
@@ -273,31 +273,38 @@ def test_wrong_words_are_refused_with_what_is_allowed(here: Here, words: list[st
 @pytest.mark.parametrize(
     ("asked", "since", "until", "title"),
     [
-        (Asked(), "2026-11-24T23:00", None, "today (Europe/Berlin)"),
-        (Asked(last_hour=True), "2026-11-25T10:30", None, "the last hour"),
-        (Asked(this_month=True), "2026-10-31T23:00", None, "this month (Europe/Berlin)"),
-        (Asked(since="1h30m"), "2026-11-25T10:00", None, "the last 1h30m (Europe/Berlin)"),
+        (WindowRequest(), "2026-11-24T23:00", None, "today (Europe/Berlin)"),
+        (WindowRequest(last_hour=True), "2026-11-25T10:30", None, "the last hour"),
+        (WindowRequest(this_month=True), "2026-10-31T23:00", None, "this month (Europe/Berlin)"),
+        (WindowRequest(since="1h30m"), "2026-11-25T10:00", None, "the last 1h30m (Europe/Berlin)"),
         (
-            Asked(since="2026-11-01", until="2026-11-01"),
+            WindowRequest(since="2026-11-01", until="2026-11-01"),
             *("2026-10-31T23:00", "2026-11-01T23:00", "since 2026-11-01 until the end of 2026-11-01 (Europe/Berlin)"),
         ),
         (
-            Asked(since="2026-11-01T14:00", until="2026-11-01T14:00Z"),
+            WindowRequest(since="2026-11-01T14:00", until="2026-11-01T14:00Z"),
             *("2026-11-01T13:00", "2026-11-01T14:00"),
             "since 2026-11-01T14:00 until 2026-11-01T14:00Z (Europe/Berlin)",
         ),
-        (Asked(since="2026-11-01 14:00:30+05:30"), "2026-11-01T08:30:30", None, None),
-        (Asked(until="2h"), None, "2026-11-25T09:30", "until 2h ago (Europe/Berlin)"),
-        (Asked(whole=True), None, None, "in all"),
-        (Asked(whole=True, today=True), "2026-11-24T23:00", None, "today (Europe/Berlin)"),
-        (Asked(today=True, until="2h"), "2026-11-24T23:00", "2026-11-25T09:30", "today until 2h ago (Europe/Berlin)"),
+        (WindowRequest(since="2026-11-01 14:00:30+05:30"), "2026-11-01T08:30:30", None, None),
+        (WindowRequest(until="2h"), None, "2026-11-25T09:30", "until 2h ago (Europe/Berlin)"),
+        (WindowRequest(whole=True), None, None, "in all"),
+        (WindowRequest(whole=True, today=True), "2026-11-24T23:00", None, "today (Europe/Berlin)"),
+        (
+            WindowRequest(today=True, until="2h"),
+            "2026-11-24T23:00",
+            "2026-11-25T09:30",
+            "today until 2h ago (Europe/Berlin)",
+        ),
     ],
 )
-def test_words_become_two_moments(asked: Asked, since: str | None, until: str | None, title: str | None) -> None:
+def test_words_become_two_moments(
+    asked: WindowRequest, since: str | None, until: str | None, title: str | None
+) -> None:
     now = datetime(2026, 11, 25, 11, 30, tzinfo=UTC)
     found = window(asked, now=now, zone=zone("Europe/Berlin"))
     moments = [None if text is None else datetime.fromisoformat(f"{text}+00:00") for text in (since, until)]
-    assert found == Window(moments[0], moments[1], found.title if title is None else title)
+    assert found == TimeWindow(moments[0], moments[1], found.title if title is None else title)
 
 
 def test_a_time_that_no_clock_shows_or_that_comes_twice_is_told(here: Here) -> None:
@@ -372,7 +379,7 @@ def test_the_line_over_time_has_a_fair_number_of_cells_and_loses_nothing(hours: 
     since = datetime(2026, 11, 1, tzinfo=UTC)
     until = since + timedelta(hours=hours)
     slots = [Slot(since + at * (until - since) / 7, 10**at) for at in range(7)]
-    found, cells = _cells(since, until, slots, Zone("UTC", UTC))
+    found, cells = _cells(since, until, slots, TimeZone("UTC", UTC))
     assert (found, len(cells), sum(cell.nano for cell in cells)) == (unit, count, 1_111_111)
     assert cells[0] == Slot(since, cells[0].nano)
 

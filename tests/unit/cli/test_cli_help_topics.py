@@ -11,8 +11,8 @@ import typer  # noqa: TID251 - its parser is what reads the lines
 from agentctl.cli.app import build
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.command import _TOPICS
-from agentctl.cli.options import answered
-from agentctl.cli.run.task_input import MEANT, asked
+from agentctl.cli.options import approval_mode
+from agentctl.cli.run.task_input import MEANT, read_task
 from agentctl.core.errors import UsageError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
@@ -68,7 +68,7 @@ def test_every_line_to_type_parses(here: Here) -> None:
         given = parsed(words)
         for rule in (*(given.get("allow") or ()), *(given.get("deny") or ())):  # type: ignore[misc]
             assert parse_rule(str(rule))
-        answered(given.get("approve"), yes=bool(given.get("yes")))  # type: ignore[arg-type]
+        approval_mode(given.get("approve"), yes=bool(given.get("yes")))  # type: ignore[arg-type]
 
 
 def test_what_does_not_parse_is_noticed() -> None:
@@ -154,7 +154,7 @@ def test_no_lone_command_becomes_a_task() -> None:
     words += [f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", ())]
     for word in words:
         with pytest.raises(UsageError, match="is a command, not a task"):
-            asked([word], input_is_stdin=False, say=print)
+            read_task([word], input_is_stdin=False, say=print)
 
 
 def test_what_is_meant_is_a_command() -> None:

@@ -68,11 +68,11 @@ def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
     from agentctl.budget.rules import Amounts
     from agentctl.cli.runs.command import _drawn
-    from agentctl.ledger.tree import Branch
+    from agentctl.ledger.tree import RunNode
 
-    def branch(name: str, parent: str | None, depth: int, **more: object) -> Branch:
+    def branch(name: str, parent: str | None, depth: int, **more: object) -> RunNode:
         nothing = (Amounts(), Amounts(), False, False)
-        return Branch(name, parent, depth, "t", "a", "done", None, *nothing)._replace(**more)  # type: ignore[arg-type]
+        return RunNode(name, parent, depth, "t", "a", "done", None, *nothing)._replace(**more)  # type: ignore[arg-type]
 
     tree = [
         branch("a", None, 0, whole_unknown=True),

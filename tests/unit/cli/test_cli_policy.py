@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.runner.toolset import NEED_A_BOUNDARY
+from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.support.command_line import Here
 
 TARGET = arguments_of("docker_logs")[0]
 LOGS = f"docker_logs({TARGET}=web)"
-SHELLS = [name for name in NEED_A_BOUNDARY if name in TOOLS]
+SHELLS = [name for name in NEED_SANDBOX if name in TOOLS]
 
 
 def test_a_read_runs(here: Here) -> None:

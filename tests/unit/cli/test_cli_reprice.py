@@ -19,7 +19,7 @@ from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from agentctl.providers.catalog import load_catalog
 from agentctl.providers.tables import _installed
 from tests.support.command_line import Ended
@@ -34,7 +34,7 @@ GPT_4O = 30_000_000
 GPT_4O_MINI = 1_800_000
 
 
-def call(book: Book, name: str, run: str, asked: str, **answer: Any) -> None:  # noqa: ANN401
+def call(book: LedgerSession, name: str, run: str, asked: str, **answer: Any) -> None:  # noqa: ANN401
     """Settle a call at today's prices, as a run does."""
     catalog = load_catalog()
     facts = catalog.facts("openai", asked)

@@ -12,8 +12,8 @@ import pytest
 
 from agentctl.cli.doctor import checks as places
 from agentctl.cli.doctor import money, outside
-from agentctl.cli.doctor.abreast import Question, answers
-from agentctl.cli.doctor.examination import because, examine
+from agentctl.cli.doctor.abreast import DoctorCheck, answers
+from agentctl.cli.doctor.examination import choice_reason, examine
 from agentctl.cli.doctor.findings import Finding, ok
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, ModelFacts, Price
@@ -39,7 +39,7 @@ def test_questions_are_asked_side_by_side_and_answered_in_order() -> None:
         meeting.wait()  # one after the other, this would never end
         return [ok(name, "met")]
 
-    questions = [Question(name, lambda name=name: ask(name), 30.0) for name in ("one", "two")]  # type: ignore[misc]
+    questions = [DoctorCheck(name, lambda name=name: ask(name), 30.0) for name in ("one", "two")]  # type: ignore[misc]
     assert answers(questions) == (ok("one", "met"), ok("two", "met"))
 
 
@@ -50,7 +50,7 @@ def test_what_hangs_is_left_behind_and_said() -> None:
         never.wait(20)
         return [ok("hung", "after all")]
 
-    found = answers([Question("hung", hang, 0.05), Question("well", lambda: [ok("well", "here")], 30.0)])
+    found = answers([DoctorCheck("hung", hang, 0.05), DoctorCheck("well", lambda: [ok("well", "here")], 30.0)])
     assert found == (Finding("hung", "warning", "no answer within 0.05 s"), ok("well", "here"))
     never.set()
 
@@ -63,7 +63,11 @@ def test_what_fails_is_a_finding_and_silences_nobody() -> None:
         raise ZeroDivisionError("by zero")
 
     first, second, third = answers(
-        [Question("a", refuse, 30.0), Question("b", break_down, 30.0), Question("c", lambda: [ok("c", "here")], 30.0)]
+        [
+            DoctorCheck("a", refuse, 30.0),
+            DoctorCheck("b", break_down, 30.0),
+            DoctorCheck("c", lambda: [ok("c", "here")], 30.0),
+        ]
     )
     assert first == Finding("a", "lack", "wrong", "do it right")
     assert (second.state, second.said) == ("warning", "could not be looked at: ZeroDivisionError: by zero")
@@ -83,19 +87,19 @@ def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
 def test_a_state_folder_that_others_may_look_into_gets_the_line_that_closes_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (found,) = places.state_folder(tmp_path)
-    assert (found.state, found.cure, found.stops) == ("warning", f"chmod 700 {tmp_path}", False)
+    assert (found.state, found.hint, found.stops) == ("warning", f"chmod 700 {tmp_path}", False)
 
 
 def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (found,) = places.state_folder(tmp_path / "file")
-    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
 
 
 def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
     with served(tmp_path / "remote") as point:
         (found,) = places.state_folder(point)
-    assert (found.state, found.stops, found.cure) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
     assert "network file system (fuse.sshfs)" in found.said
 
 
@@ -106,7 +110,7 @@ def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
         "OPENAI_API_KEY is set (environment)",
         "GROQ_API_KEY is set but empty",
     ]
-    assert found[1].cure == "unset GROQ_API_KEY"
+    assert found[1].hint == "unset GROQ_API_KEY"
 
 
 def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> N
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o777)
     found = places.key(loaded, ProviderChoice("builtin", None, "no key"))
-    assert [(finding.state, finding.cure) for finding in found[1:]] == [("warning", f"chmod 700 {folder}")]
+    assert [(finding.state, finding.hint) for finding in found[1:]] == [("warning", f"chmod 700 {folder}")]
 
 
 def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
     assert checked.loaded is not None
     first, second = places.project_files(checked.loaded, checked.notes)
     assert first.said == "./.env is not trusted; ignored: OPENAI_API_KEY"
-    assert first.cure == checked.loaded.ignored[0].remedy
+    assert first.hint == checked.loaded.ignored[0].remedy
     assert second.said == "max_cost_per_task is lowered to $0.10 by ./.env"
     assert [finding.state for finding in places.settings(checked.loaded, checked.notes)] == ["ok"]
 
@@ -145,7 +149,7 @@ def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, said: str) ->
 
 def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
     (found,) = money.price(ModelFacts("openai", "new"))
-    assert (found.state, found.cure) == (
+    assert (found.state, found.hint) == (
         "warning",
         'put its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
     )
@@ -156,7 +160,7 @@ def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
     (new,) = money.price_table(loaded, date(2026, 11, 24))
     (old,) = money.price_table(loaded, date(2028, 1, 1))
     assert (new.state, old.state) == ("ok", "warning")
-    assert old.cure
+    assert old.hint
 
 
 def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_an_hour_without_room_stops_a_run_that_costs(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, MAX_COST_PER_HOUR="0").load()
     (found,) = money.limits(loaded, PAID)
     assert (found.state, found.stops) == ("lack", True)
-    assert found.cure.startswith("agentctl run --max-cost-per-hour ")
+    assert found.hint.startswith("agentctl run --max-cost-per-hour ")
     assert money.limits(loaded, ModelFacts("ollama", "m", price=FREE))[0].state == "ok"
 
 
@@ -225,7 +229,7 @@ def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
 def test_why_is_the_end_of_a_sentence(
     tmp_path: Path, environ: dict[str, str], choice: ProviderChoice, why: str
 ) -> None:
-    assert because(desk_with(tmp_path, **environ).load(), choice) == why
+    assert choice_reason(desk_with(tmp_path, **environ).load(), choice) == why
 
 
 def test_wrong_settings_are_told_one_by_one_and_nothing_is_asked(tmp_path: Path) -> None:
@@ -235,10 +239,10 @@ def test_wrong_settings_are_told_one_by_one_and_nothing_is_asked(tmp_path: Path)
     def never(*_: object) -> ModelFacts:
         raise AssertionError("nobody is chosen")
 
-    report = examine(checked, rehearse=never, here=(), today=date(2026, 1, 1))
+    report = examine(checked, check_startable=never, here=(), today=date(2026, 1, 1))
     assert (report.answers, report.runs) == (None, False)
     assert report.headline.startswith('`run` would not start: max_cost_per_task cannot be "much"')
-    assert sorted(finding.cure for finding in report.findings) == [
+    assert sorted(finding.hint for finding in report.findings) == [
         "unset AGENTCTL_MAX_TURNS",
         "unset MAX_COST_PER_TASK",
     ]

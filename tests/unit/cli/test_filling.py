@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.cli.runs.context_chart import SCHEMA, document, text
-from agentctl.cli.runs.filling import Charge, Filling, filling
+from agentctl.cli.runs.filling import ContextUsage, TurnCharge, filling
 from agentctl.cli.ui.cells import cells
 from agentctl.cli.ui.lines import lines_of, pruned_words
 from agentctl.cli.ui.meter import Meter
@@ -41,7 +41,7 @@ def shown(records: list[Fields], *, width: int | None = None, blocks: bool = Tru
     return list(text(filling(records), run_id="7f3a", width=width, blocks=blocks))
 
 
-def told(found: Filling) -> dict[str, Any]:
+def told(found: ContextUsage) -> dict[str, Any]:
     """Return the document as a script reads it."""
     read = json.loads(json.dumps(document(found, run_id="7f3a"), allow_nan=False))
     assert isinstance(read, dict)
@@ -53,8 +53,8 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
     asked = {"event": "call_settled", "usage": {"input_tokens": 18_000}, "cost_nano": 12_000_000}
     second.insert(1, asked)
     found = filling([STARTED, *turn(1, 9000), *second, ENDED])
-    assert found.turns[1].summaries == (Charge(18_000, 0, 12_000_000),)
-    assert found.turns[1].own == Charge(10_000, 5000, 1_000_000)
+    assert found.turns[1].summaries == (TurnCharge(18_000, 0, 12_000_000),)
+    assert found.turns[1].own == TurnCharge(10_000, 5000, 1_000_000)
     said = shown([STARTED, *turn(1, 9000), *second, ENDED], width=140)
     assert (
         "      6 messages cut, about 9,000 tokens to 4,000, summed up by the model; costs about $0.008, "
@@ -179,7 +179,7 @@ EVENTS = st.sampled_from(
 def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
     events: list[tuple[str, Fields]], width: int
 ) -> None:
-    found: Filling = filling({**fields, "event": event} for event, fields in events)
+    found: ContextUsage = filling({**fields, "event": event} for event, fields in events)
     assert list(text(found, run_id="7f3a", width=width, blocks=False))
     assert told(found)["schema"] == SCHEMA
 

@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 from agentctl.cli.ui.colour import painter
-from agentctl.cli.ui.lines import Line
+from agentctl.cli.ui.lines import ScreenLine
 from agentctl.cli.ui.live import LiveScreen
-from agentctl.cli.ui.terminal import owed
+from agentctl.cli.ui.terminal import restore_sequence
 from agentctl.core.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import LimitUse
@@ -89,7 +89,7 @@ async def test_lines_stay_and_the_region_goes() -> None:
     assert " ".join(found[3:]).split() == ["third", *["word"] * 40]
     assert all(len(row) <= 80 for row in found)
     assert file.getvalue().count("\x1b[?25l") == file.getvalue().count("\x1b[?25h")
-    assert owed() == b""
+    assert restore_sequence() == b""
 
 
 async def test_a_run_does_not_wait_for_a_terminal_that_is_stuck() -> None:
@@ -242,10 +242,10 @@ def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -
 async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
     file = io.StringIO()
     screen = opened(file)
-    screen.say(Line("before"))
+    screen.say(ScreenLine("before"))
     await tell(screen, STARTED)
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
-    screen.say(Line("meanwhile", "yellow", "warning:"))
+    screen.say(ScreenLine("meanwhile", "yellow", "warning:"))
     screen.close()
-    screen.say(Line("after"))
+    screen.say(ScreenLine("after"))
     assert lasting(file.getvalue()) == ["before", "openai/gpt · key", "warning: meanwhile", "after"]

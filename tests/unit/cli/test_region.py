@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cells, cut, wrap
-from agentctl.cli.ui.layout import Row, gauges, rows
-from agentctl.cli.ui.lines import Line, lines_of
+from agentctl.cli.ui.layout import Row, rows, usage_bars
+from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import MOST_STREAMED, Meter, follow, waited_words
 from agentctl.core.events import (
     AnswerStreamed,
@@ -65,11 +65,13 @@ def test_a_wait_names_what_is_waited_for() -> None:
     there = " waiting for openai/gpt-4o-mini at http://box:4000/v1 to recover from failed calls"
     assert [line[1:] for line in shown(after(recovers), width=120) if there in line] == [f"{there}  9.0 s"]
     told = lines_of(recovers, Meter(), verbose=False)
-    assert told == (Line(f"{there.lstrip()}, 10 min 00 s at most"),)
+    assert told == (ScreenLine(f"{there.lstrip()}, 10 min 00 s at most"),)
     assert waited_words(recovers._replace(base_url="", model=None)) == "waiting for openai to recover from failed calls"
     holds = CallWaited("holds", 0.1, "openai", "gpt-4o-mini", at_most_s=60.0)
     assert any("waiting for the holds of other runs" in line for line in shown(after(holds)))
-    assert lines_of(holds, Meter(), verbose=False) == (Line("waiting for the holds of other runs, 1 min 00 s at most"),)
+    assert lines_of(holds, Meter(), verbose=False) == (
+        ScreenLine("waiting for the holds of other runs, 1 min 00 s at most"),
+    )
 
 
 def test_a_run_on_its_way_shows_who_works_on_what_for_how_much() -> None:
@@ -107,12 +109,12 @@ def test_money_in_doubt_and_the_rate_of_spending_are_told() -> None:
         LimitsMeasured((TASK, HOUR, TOKENS)),
     )
     assert shown(meter)[-1] == "5,000 in (1,024 cached) · 200 out · 10.0 s · $0.60/min · $0.04 in doubt"
-    assert next((gauge.name, gauge.used) for gauge in gauges(meter)) == ("task", 100_000_000)
+    assert next((gauge.name, gauge.used) for gauge in usage_bars(meter)) == ("task", 100_000_000)
 
 
 def test_the_bars_turn_yellow_at_80_percent_and_red_near_the_end() -> None:
     def style(used: int) -> str | None:
-        return gauges(after(LimitsMeasured((LimitUse("max_cost_per_task", "nano_usd", 100, used),))))[0].style
+        return usage_bars(after(LimitsMeasured((LimitUse("max_cost_per_task", "nano_usd", 100, used),))))[0].style
 
     assert [style(used) for used in (0, 79, 80, 94, 95, 200)] == ["green", "green", "yellow", "yellow", "red", "red"]
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.cli.runs.transcript import story
+from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.colour import painter
 from agentctl.cli.ui.format import ceiling, columns, money, plural, seconds
 from agentctl.cli.ui.lines import call_text, lines_of
-from agentctl.cli.ui.meter import Attempt, Meter, advance
+from agentctl.cli.ui.meter import Meter, MeteredCall, advance
 from agentctl.cli.ui.run_table import details
-from agentctl.cli.ui.summary import higher, retry_command, summary
+from agentctl.cli.ui.summary import raised_limit, retry_command, summary
 from agentctl.core.events import (
     ApprovalAsked,
     CallDoubted,
@@ -202,10 +202,10 @@ def test_the_table_names_what_was_denied_left_out_and_the_boundary() -> None:
 
 
 def test_the_line_to_paste_raises_the_limit_that_tripped() -> None:
-    assert higher(BREAKER) == "1.00"
-    assert higher(replace(BREAKER, ceiling=0, would_be=1)) == "0.01"
-    assert higher(replace(BREAKER, unit="tokens", ceiling=1000, would_be=5000)) == "5000"
-    assert higher(replace(BREAKER, limit="max_calls_per_minute", unit="calls", ceiling=0, would_be=1)) == "1"
+    assert raised_limit(BREAKER) == "1.00"
+    assert raised_limit(replace(BREAKER, ceiling=0, would_be=1)) == "0.01"
+    assert raised_limit(replace(BREAKER, unit="tokens", ceiling=1000, would_be=5000)) == "5000"
+    assert raised_limit(replace(BREAKER, limit="max_calls_per_minute", unit="calls", ceiling=0, would_be=1)) == "1"
     assert retry_command(["agentctl", "run", "it's"], BREAKER) == """agentctl run 'it'"'"'s' --max-cost-per-task 1.00"""
     for old in (["--max-cost", "0.5"], ["--max-cost=0.5"], ["--max-cost-per-task", "0.5", "--max-cost-per-task=0.4"]):
         again = retry_command(["agentctl", "run", *old, "-m", "x", "look"], BREAKER)
@@ -277,8 +277,8 @@ def test_the_meter_is_a_fold_over_the_events() -> None:
     assert counted == (1, 2, 1, 1)
     assert (meter.cost_nano, meter.in_doubt_nano, meter.tokens, meter.usage) == (7, 3, 35, Usage(10, 5))
     assert meter.attempts == (
-        Attempt("a", state="settled", usage=Usage(10, 5), nano=7),
-        Attempt("b", state="in doubt", nano=3),
+        MeteredCall("a", state="settled", usage=Usage(10, 5), nano=7),
+        MeteredCall("b", state="in doubt", nano=3),
     )
 
 
@@ -304,7 +304,7 @@ def test_paint_follows_the_choice_and_the_terminal(choice: str, terminal: bool, 
 def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
     call = {"id": "1", "name": "docker_restart", "arguments": {"name": "w\x1beb"}}
     asked = {"event": "approval_asked", "call": call, "effect": "write", "why": "it changes", "rule": "r"}
-    told = story(
+    told = transcript(
         [
             asked,
             {"event": "tool_allowed", "call": call, "effect": "write", "by": "you"},
@@ -338,7 +338,7 @@ def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> 
     (line,) = lines_of(ContextPruned(9000, 4000, gone, shortened), Meter(), verbose=False)
     assert line.text == f"context: {said}, about 9,000 tokens to 4,000"
     record = {"event": "context_pruned", "messages_cut": gone, "messages_shortened": shortened}
-    assert f"context: {said}" in "\n".join(story([record], run_id="7f3a"))
+    assert f"context: {said}" in "\n".join(transcript([record], run_id="7f3a"))
 
 
 def test_the_summary_of_a_run_tells_what_its_nested_runs_cost() -> None:

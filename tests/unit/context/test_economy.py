@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.context.economics import CutSize, Economy, Weighed, cut_size
+from agentctl.context.economics import CacheEconomics, CutBalance, CutSize, cut_size
 from agentctl.context.pruning import PLAIN
 from agentctl.core.events import ContextPruned
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
@@ -25,21 +25,21 @@ CUT = CutSize(before=8_000, after=4_000, again=3_000, fresh=500)
 CACHED = Usage(7_500, 100, cached_input_tokens=7_000)
 
 
-def after(price: Price | None, *usages: Usage | None, most_turns: int = 0) -> Economy:
+def after(price: Price | None, *usages: Usage | None, most_turns: int = 0) -> CacheEconomics:
     """Return what is known of a run after its answers."""
-    known = Economy(price=price, most_turns=most_turns)
+    known = CacheEconomics(price=price, most_turns=most_turns)
     for usage in usages:
         known = known.after(usage)
     return known
 
 
 def test_a_cut_costs_what_is_read_anew_and_saves_what_is_no_longer_sent() -> None:
-    assert after(CLAUDE, *[CACHED] * 9).weigh(CUT) == Weighed(3_000 * 3_450, 4_000 * 300, 9)
-    assert after(GPT, *[CACHED] * 9).weigh(CUT) == Weighed(3_000 * 1_250, 4_000 * 1_250, 9)
+    assert after(CLAUDE, *[CACHED] * 9).weigh(CUT) == CutBalance(3_000 * 3_450, 4_000 * 300, 9)
+    assert after(GPT, *[CACHED] * 9).weigh(CUT) == CutBalance(3_000 * 1_250, 4_000 * 1_250, 9)
 
 
 def test_without_a_cache_a_cut_costs_nothing_and_saves_the_full_price() -> None:
-    assert after(PLAIN_PRICE, *[CACHED] * 9).weigh(CUT) == Weighed(0, 4_000 * 2_500, 9)
+    assert after(PLAIN_PRICE, *[CACHED] * 9).weigh(CUT) == CutBalance(0, 4_000 * 2_500, 9)
 
 
 def test_a_provider_caches_if_its_reports_say_so_and_before_the_second_if_its_price_does() -> None:
@@ -65,7 +65,7 @@ def test_as_many_turns_are_expected_as_there_were_and_never_more_than_may_be() -
 
 def test_an_unknown_price_has_an_unknown_cost_and_asks_for_no_summary() -> None:
     known = after(None, *[CACHED] * 9)
-    assert known.weigh(CUT) == Weighed(None, None, 9)
+    assert known.weigh(CUT) == CutBalance(None, None, 9)
     assert not known.summary_pays(CUT._replace(written=500))
     assert not after(FREE, *[CACHED] * 99).summary_pays(CUT._replace(written=500))
 
@@ -117,7 +117,7 @@ async def test_each_cut_is_told_with_its_dollars() -> None:
     talk = Conversation(
         prune=lambda *said, **more: plan.fit(facts, *said, **more),
         emit=diary.emit,
-        economy=Economy(price=GPT, most_turns=30),
+        economy=CacheEconomics(price=GPT, most_turns=30),
     )
     for message in (SYSTEM, TASK):
         await talk.add(message)

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from agentctl.context.calibration import Expected, Line
-from agentctl.context.counter import Count, Gauge, Load, Yardstick
+from agentctl.context.calibration import Calibration, CalibrationPrior
+from agentctl.context.counter import Count, CountingMethod, Load, TokenCounter
 from agentctl.context.measure import Measure
 from agentctl.context.tokens import estimate_tokens
 from agentctl.core.errors import ContextOverflow
@@ -16,8 +16,10 @@ from agentctl.core.messages import Message, ToolSpec, Usage
 from agentctl.runner.conversation import Conversation
 from tests.support.counting import TOOLS
 
-ROUGH = Yardstick("rough", Expected(Line(1.0, 0.0), 0.3, 300.0, least=1.0, least_fixed=0.0), 0.6, 0.6)
-EXACT = Yardstick("exact", Expected(Line(1.0, 0.0), 0.2, 300.0), 0.3, 0.2)
+ROUGH = CountingMethod(
+    "rough", CalibrationPrior(Calibration(1.0, 0.0), 0.3, 300.0, least=1.0, least_fixed=0.0), 0.6, 0.6
+)
+EXACT = CountingMethod("exact", CalibrationPrior(Calibration(1.0, 0.0), 0.2, 300.0), 0.3, 0.2)
 LIMIT = 1000
 
 
@@ -39,8 +41,8 @@ class Vocabulary:
         return lambda text: -(-len(text) // 3)
 
 
-def gauge(load: Load, **more: Line) -> Gauge:
-    return Gauge(ROUGH, estimate_tokens, exact=EXACT, load=load, known=more)
+def gauge(load: Load, **more: Calibration) -> TokenCounter:
+    return TokenCounter(ROUGH, estimate_tokens, exact=EXACT, load=load, known=more)
 
 
 async def unheard(event: Event) -> None:
@@ -118,7 +120,7 @@ async def test_what_is_not_believed_teaches_nothing() -> None:
 
 
 async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
-    one = gauge(Vocabulary().load, rough=Line(1.5, 100.0))
+    one = gauge(Vocabulary().load, rough=Calibration(1.5, 100.0))
     measure = await one.ready(said(100), TOOLS, LIMIT)
     assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
     own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)

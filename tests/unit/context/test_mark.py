@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.measure import PLAIN
-from agentctl.context.truncation import Excerpt, Origin, marked, parted
+from agentctl.context.truncation import Excerpt, Origin, find_mark, parted
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=40)
 TEXT = st.builds(
@@ -28,7 +28,7 @@ def number(digits: str) -> int:
 
 def reads_on_where_it_stops(text: str, cut: str) -> None:
     """Check a cut text against the whole: what stands before the mark, and what the mark says comes next."""
-    found = marked(cut)
+    found = find_mark(cut)
     assert found is not None
     assert found.origin == Origin(PATH)
     data, head = text.encode(), found.head
@@ -92,7 +92,7 @@ def test_a_text_cut_twice_tells_the_lines_of_the_second_cut() -> None:
     text = "".join(f"line {n}\n" for n in range(1, 5001))
     once = parted(text, Origin(PATH)).cut(1200)
     twice = PLAIN.cut_middle(once, 120)
-    found = marked(twice)
+    found = find_mark(twice)
     assert found is not None
     assert f"line {(found.line or 0) - 1}\n[... " in twice
     assert f"...]\nline {found.to + 1}\n" in twice
@@ -102,7 +102,7 @@ def test_a_text_cut_twice_tells_the_lines_of_the_second_cut() -> None:
 def test_a_notice_behind_the_text_does_not_spoil_the_numbers() -> None:
     text = "".join(f"line {n}\n" for n in range(1, 5001))
     once = parted(text, Origin(PATH)).cut(1200) + "\n\n[Half of the budget is used.]"
-    found = marked(PLAIN.cut_middle(once, 200))
+    found = find_mark(PLAIN.cut_middle(once, 200))
     assert found is not None
     assert found.tail.startswith(f"line {found.to + 1}\n".encode())
 
@@ -112,7 +112,7 @@ def test_what_was_asked_for_onward_is_cut_at_its_end_each_time() -> None:
     cut = parted(text, Origin(PATH, 41, 280, onward=True, last=1999)).cut(1000)
     for most in (1000, 700, 400):
         cut = PLAIN.cut_middle(cut, most // 4)
-        found = marked(cut)
+        found = find_mark(cut)
         assert found is not None
         assert text.encode().startswith(found.head)
         assert (found.line, found.tail) == (41 + found.head.count(b"\n"), b"")
@@ -122,7 +122,7 @@ def test_what_was_asked_for_onward_is_cut_at_its_end_each_time() -> None:
 def test_a_path_with_quotes_comes_back_as_it_was() -> None:
     path = 'lögs/"a\\b".txt'
     cut = parted("x\n" * 5000, Origin(path)).cut(600)
-    found = marked(PLAIN.cut_middle(cut, 120))
+    found = find_mark(PLAIN.cut_middle(cut, 120))
     assert found is not None
     assert found.origin.path == path
 
@@ -138,14 +138,14 @@ def test_a_mark_that_the_text_quotes_is_not_taken_for_its_own() -> None:
     text = f"line\n{quoted}" * 3 + "line\n" * 5000 + quoted + "end\n"
     once = parted(text, Origin(PATH)).cut(1600)
     for cut in (once, PLAIN.cut_middle(once, 380)):
-        found = marked(cut)
+        found = find_mark(cut)
         assert found is not None
         assert found.origin.path == PATH
 
 
 def test_a_text_without_a_mark_has_none() -> None:
     for text in ("", "plain", "[... ", "[... 12 characters: the middle is cut here; ask for less ...]"):
-        assert marked(text) is None
+        assert find_mark(text) is None
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_text_without_a_mark_has_none() -> None:
 )
 def test_a_forged_mark_that_cannot_be_read_is_text_like_any_other(forged: str) -> None:
     text = "a\n" * 500 + forged + "\n" + "b\n" * 500
-    assert marked(text) is None
+    assert find_mark(text) is None
     assert PLAIN.text(PLAIN.cut_middle(text, 100)) <= 100
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from agentctl.context.digest import split
 from agentctl.context.manager import ContextManager
 from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import Known
+from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import prune
-from agentctl.context.units import units_of
+from agentctl.context.units import group_turns
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall
 from agentctl.providers import litellm_loader as door
@@ -42,7 +42,7 @@ SUMMARIES = (
 def test_a_cut_keeps_its_promises_however_it_is_counted(
     messages: Talk, limit: int, user: int, assistant: int, tools: int, measure: Measure, summary: str, percent: int
 ) -> None:
-    def pruned(given: Talk, known: Known | None = None) -> Talk:
+    def pruned(given: Talk, known: MessageCache | None = None) -> Talk:
         return prune(
             given,
             max_tokens=limit,
@@ -55,7 +55,7 @@ def test_a_cut_keeps_its_promises_however_it_is_counted(
             known=known,
         )
 
-    known = Known()
+    known = MessageCache()
     try:
         kept = pruned(messages)
     except ContextOverflow:
@@ -75,7 +75,7 @@ def test_a_cut_keeps_its_promises_however_it_is_counted(
     left = [m.text for m in bare(kept) if m.role == "user"]
     assert left[:1] == own[:1], "the task, to its last word"
     assert left[max(0, len(left) - user) :] == own[max(0, len(own) - user) :], "the last of the user"
-    sound = [messages[place] for unit in units_of(messages) if unit.sound for place in unit.places]
+    sound = [messages[place] for unit in group_turns(messages) if unit.sound for place in unit.places]
     asked = [m.tool_calls for m in sound if m.role == "assistant"]
     still = [m.tool_calls for m in kept if m.role == "assistant"]
     assert still[max(0, len(still) - assistant) :] == asked[max(0, len(asked) - assistant) :], (
@@ -101,7 +101,7 @@ def test_a_conversation_cut_many_times_keeps_them_all_and_its_task(
     turns: list[tuple[str, str, int]], task: str, summary: str, measure: Measure
 ) -> None:
     messages: Talk = (SYSTEM, Message("user", task))
-    cold, known, cuts = messages, Known(), 0
+    cold, known, cuts = messages, MessageCache(), 0
     for number, (kind, text, calls) in enumerate(turns):
         messages, cold = (grown(one, number, kind, text, calls) for one in (messages, cold))
         before = messages
@@ -155,7 +155,7 @@ def ollama(messages: Talk) -> list[dict[str, object]]:
 
 def finished(messages: Talk) -> Talk:
     """Return a conversation without calls that still wait for answers: nobody would send those."""
-    last = units_of(messages)[-1].places
+    last = group_turns(messages)[-1].places
     whole = len(last) == 1 + len(messages[last[0]].tool_calls)
     return messages if whole else messages[: last[0]]
 
@@ -175,7 +175,7 @@ def test_what_is_left_of_a_valid_conversation_is_valid_for_each_provider(message
 
 
 async def test_what_litellm_makes_of_it_for_anthropic_is_valid() -> None:
-    await door.ready()
+    await door.wait_for_litellm()
     from litellm.litellm_core_utils.prompt_templates import factory
 
     for kind in KINDS.values():
@@ -239,10 +239,10 @@ def test_of_what_is_as_relevant_the_newer_stays() -> None:
 
 
 def test_a_message_that_was_replaced_is_looked_at_again() -> None:
-    def fit(messages: Talk, known: Known | None) -> Talk:
+    def fit(messages: Talk, known: MessageCache | None) -> Talk:
         return prune(messages, max_tokens=1_000, keep_user=1, keep_assistant=1, known=known)
 
-    known = Known()
+    known = MessageCache()
     messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", "x" * 300) for _ in range(9)))
     assert fit(messages, known) is messages
     longer = (*messages[:-1], replace(messages[-1], text="x" * 3_000))
@@ -250,7 +250,7 @@ def test_a_message_that_was_replaced_is_looked_at_again() -> None:
 
 
 def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
-    known = Known()
+    known = MessageCache()
     sent: list[Talk] = [(SYSTEM, Message("user", task)) for task in ("why is web slow?", "is the disk full?")]
     cold = list(sent)
     for number in range(40):
@@ -265,10 +265,10 @@ def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
 
 
 def test_another_conversation_of_the_same_length_is_looked_at() -> None:
-    def fit(messages: Talk, max_tokens: int, known: Known | None = None) -> Talk:
+    def fit(messages: Talk, max_tokens: int, known: MessageCache | None = None) -> Talk:
         return prune(messages, max_tokens=max_tokens, keep_user=0, keep_assistant=0, known=known)
 
-    known, opening = Known(), (SYSTEM, Message("user", "why do logins fail?"))
+    known, opening = MessageCache(), (SYSTEM, Message("user", "why do logins fail?"))
     one = (*opening, *(Message("assistant", f"logins {n} fail " + "x " * 160) for n in range(8)))
     other = (*opening, *(m for n in range(4) for m in turn(n, f"note {n} " + "y " * 160)), *turn(9, "logins fail"))
     assert fit(one, 1_000, known) is one
@@ -282,7 +282,7 @@ def test_a_factor_that_is_learned_counts_no_text_again() -> None:
         counted.append(text)
         return len(text)
 
-    known, measure = Known(), Measure(count=count)
+    known, measure = MessageCache(), Measure(count=count)
     messages: Talk = (SYSTEM, Message("user", "why?"), *turn(1, "x" * 99), *turn(2, "y" * 100, calls=3))
     assert known.sizes(messages, measure) == list(map(measure.message, messages))
     for factor in (1.37, 0.6, 1.0, 2.5):
@@ -297,7 +297,7 @@ class Text(str):
 
 
 def test_what_was_cut_is_not_held_on_to() -> None:
-    known, texts = Known(), [Text(f"{n} " + "x" * 400) for n in range(30)]
+    known, texts = MessageCache(), [Text(f"{n} " + "x" * 400) for n in range(30)]
     watched = [weakref.ref(text) for text in texts]
     messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", text) for text in texts))
     prune(messages[:20], max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
@@ -309,7 +309,7 @@ def test_what_was_cut_is_not_held_on_to() -> None:
 
 @pytest.mark.parametrize("most", [0, 1, 7])
 def test_little_memory_changes_no_answer(most: int) -> None:
-    known = Known(most)
+    known = MessageCache(most)
     messages: Talk = (SYSTEM, Message("user", "why is web slow?"))
     cold = messages
     for number in range(60):

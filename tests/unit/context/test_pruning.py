@@ -16,7 +16,7 @@ from agentctl.context.pruning import (
     prune,
     schema_tokens,
 )
-from agentctl.context.units import units_of
+from agentctl.context.units import group_turns
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall, ToolSpec
 from tests.support.context.parts import (
@@ -197,7 +197,7 @@ def promises(
     assert taken_by_a_provider(kept)
     shapes = iter([(m.role, m.tool_calls, m.tool_call_id) for m in messages])
     assert all((m.role, m.tool_calls, m.tool_call_id) in shapes for m in kept), "the order is kept"
-    sound = [messages[place] for unit in units_of(messages) if unit.sound for place in unit.places]
+    sound = [messages[place] for unit in group_turns(messages) if unit.sound for place in unit.places]
     assert [m for m in kept if m.role == "system"] == [m for m in messages if m.role == "system"]
     users = [m for m in messages if m.role == "user"]
     left = [m for m in bare(kept) if m.role == "user"]
@@ -231,7 +231,7 @@ def test_pruning_keeps_its_promises_in_a_conversation_that_no_provider_would_tak
 @settings(deadline=None)
 @given(conversations())
 def test_a_sound_conversation_has_only_sound_units(messages: tuple[Message, ...]) -> None:
-    units = units_of(messages)
+    units = group_turns(messages)
     assert all(unit.sound for unit in units)
     assert sorted(place for unit in units for place in unit.places) == list(range(len(messages)))
 
@@ -239,14 +239,14 @@ def test_a_sound_conversation_has_only_sound_units(messages: tuple[Message, ...]
 def test_answers_without_ids_belong_to_the_calls_before_them_in_their_order() -> None:
     asked = Message("assistant", "", (ToolCall("", "one", {}), ToolCall("", "two", {})))
     answer = Message("tool", "fine")
-    assert [(u.places, u.sound) for u in units_of((TASK, asked, answer, answer, answer, TASK))] == [
+    assert [(u.places, u.sound) for u in group_turns((TASK, asked, answer, answer, answer, TASK))] == [
         ((0,), True),
         ((1, 2, 3), True),
         ((4,), False),
         ((5,), True),
     ]
-    assert [u.sound for u in units_of((asked, answer, TASK))] == [False, True]
-    assert [u.sound for u in units_of((asked, answer))] == [True]
+    assert [u.sound for u in group_turns((asked, answer, TASK))] == [False, True]
+    assert [u.sound for u in group_turns((asked, answer))] == [True]
 
 
 def test_ten_thousand_messages_are_cut_to_what_fits() -> None:

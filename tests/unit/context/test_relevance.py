@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.relevance import best_first, look, passage, relevances, words, worth_of
+from agentctl.context.relevance import extract_features, passage, rank_groups, relevances, word_weights, words
 from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import ANY_TEXT
 
@@ -15,8 +15,8 @@ TASK = Message("user", "Find out why the payments database refuses logins")
 
 def scored(groups: list[list[Message]], latest: list[Message] | None = None, task: Message = TASK) -> tuple[float, ...]:
     """Return the relevance of each group, none of them newer than the others."""
-    looks = [look(group) for group in groups]
-    return relevances(looks, worth_of(looks, task=[task], latest=latest or []), recent=0)
+    looks = [extract_features(group) for group in groups]
+    return relevances(looks, word_weights(looks, task=[task], latest=latest or []), recent=0)
 
 
 def plain(text: str) -> list[Message]:
@@ -46,16 +46,16 @@ def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly:
 
 def test_of_two_that_are_alike_the_newer_counts_more_and_what_the_task_asks_for_more_than_that() -> None:
     said = ["payments has logins", "the cache is up", "the cache is up", "the disk is full"]
-    looks = [look(plain(text)) for text in said]
-    asked, older, newer, newest = relevances(looks, worth_of(looks, task=[TASK], latest=[]))
+    looks = [extract_features(plain(text)) for text in said]
+    asked, older, newer, newest = relevances(looks, word_weights(looks, task=[TASK], latest=[]))
     assert asked > newest > newer > older
     assert newest <= 0.2
 
 
 def test_words_that_are_everywhere_and_words_that_bind_sentences_tell_nothing() -> None:
     groups = [plain(f"payments row {n} and the rest") for n in range(9)]
-    looks = [look(group) for group in groups]
-    worth = worth_of(looks, task=[Message("user", "and why does the payments row 3 lack logins")], latest=[])
+    looks = [extract_features(group) for group in groups]
+    worth = word_weights(looks, task=[Message("user", "and why does the payments row 3 lack logins")], latest=[])
     assert worth.keys() == {"3", "lack", "logins"}
     assert worth["logins"] > worth["3"] > 0
     assert all(type(value) is int for value in worth.values()), "their sum is the same in any order"
@@ -63,7 +63,9 @@ def test_words_that_are_everywhere_and_words_that_bind_sentences_tell_nothing() 
 
 def test_what_was_heard_last_counts_together_as_a_few_words_of_the_task() -> None:
     heard = [Message("tool", " ".join(f"word{n}" for n in range(300)))]
-    worth = worth_of([look(plain("payments")), *[look(plain("other"))] * 9], task=[TASK], latest=heard)
+    worth = word_weights(
+        [extract_features(plain("payments")), *[extract_features(plain("other"))] * 9], task=[TASK], latest=heard
+    )
     assert sum(value for word, value in worth.items() if word.startswith("word")) < 5 * worth["logins"]
 
 
@@ -94,8 +96,8 @@ def test_a_passage_of_any_text_is_one_line_of_its_length(text: str, most: int) -
 
 
 def test_lines_that_tell_something_new_come_before_lines_that_tell_it_again() -> None:
-    looks = [look(plain(text)) for text in ("old images none", "old images none", "registry token is 7")]
-    order = list(best_first(looks, {"old": 5, "images": 5, "registry": 4}))
+    looks = [extract_features(plain(text)) for text in ("old images none", "old images none", "registry token is 7")]
+    order = list(rank_groups(looks, {"old": 5, "images": 5, "registry": 4}))
     assert order == [1, 2, 0]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.digest import Digest, joined, notes, retold, split
+from agentctl.context.digest import Digest, extend_digest, notes, replace_notes, split
 from agentctl.context.measure import Measure
 from agentctl.context.pruning import PLAIN, prune
 from agentctl.core.errors import ContextOverflow
@@ -20,7 +20,9 @@ MARKS = ("]", "\n]", "> ", "\n> ", "\n- ", "[Cut here to save room: ", FORM, FOR
 ODD = st.sampled_from((*BREAKS, *MARKS, "\n[... 9 characters: the middle is cut here; ask for less ...]\n", "é"))
 SAID = st.lists(ODD | ANY_TEXT, max_size=12).map("".join)
 LONG = SAID.flatmap(lambda said: st.sampled_from([said, said * 40, said * 400]))
-LINES = st.lists(ANY_TEXT, max_size=6).map(lambda texts: joined(Digest(), [[Message("user", t)] for t in texts]).lines)
+LINES = st.lists(ANY_TEXT, max_size=6).map(
+    lambda texts: extend_digest(Digest(), [[Message("user", t)] for t in texts]).lines
+)
 
 
 @settings(deadline=None)
@@ -74,7 +76,7 @@ def test_the_task_is_never_lost_over_cuts_with_and_without_a_summary(
         except ContextOverflow:
             return
         if summary is not None and fitted != before:
-            told = retold(fitted, summary, room=limit)
+            told = replace_notes(fitted, summary, room=limit)
             assert told is None or [one.role for one in told] == [one.role for one in fitted]
             assert told is None or notes(told)[1] == Digest(notes(fitted)[1].messages, (), notes(told)[1].summary)
             fitted = told or fitted
@@ -89,7 +91,7 @@ def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -
     long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
     first = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1)
     summary = "The disk is full.\nNothing was changed. " + "Looked everywhere. " * 30
-    told = retold(first, summary, room=2_000)
+    told = replace_notes(first, summary, room=2_000)
     assert told is not None
     again = prune(
         (*told, *(one for n in range(12, 20) for one in turn(n, "y" * 800))),
@@ -107,17 +109,17 @@ def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart()
     seams = Measure(count=lambda text: len(text) // 4 + 5 * text.count(":\n>"), way="seams")
     long = (SYSTEM, TASK, *(one for n in range(12) for one in turn(n, "x" * 800)))
     fitted = prune(long, max_tokens=2_000, keep_user=1, keep_assistant=1, measure=seams)
-    whole = retold(fitted, "The disk is full. " * 40, room=2_000, measure=seams)
+    whole = replace_notes(fitted, "The disk is full. " * 40, room=2_000, measure=seams)
     assert whole is not None
     for room in range(seams.conversation(whole) - 12, seams.conversation(whole) + 3):
-        told = retold(fitted, "The disk is full. " * 40, room=room, measure=seams)
+        told = replace_notes(fitted, "The disk is full. " * 40, room=room, measure=seams)
         assert told is not None
         assert seams.conversation(told) <= room
 
 
 def test_where_nothing_was_cut_or_there_is_no_task_nothing_is_told_anew() -> None:
-    assert retold((SYSTEM, TASK, *turn(0, "ok")), "words", room=8_000) is None
-    assert retold((SYSTEM, *turn(0, "ok")), "words", room=8_000) is None
+    assert replace_notes((SYSTEM, TASK, *turn(0, "ok")), "words", room=8_000) is None
+    assert replace_notes((SYSTEM, *turn(0, "ok")), "words", room=8_000) is None
     cut = (SYSTEM, replace(TASK, text=TASK.text + FORM), *turn(0, "ok"))
-    assert retold(cut, "", room=8_000) is None
-    assert retold(cut, "words", room=PLAIN.conversation(cut) - PLAIN.text(FORM)) is None
+    assert replace_notes(cut, "", room=8_000) is None
+    assert replace_notes(cut, "words", room=PLAIN.conversation(cut) - PLAIN.text(FORM)) is None

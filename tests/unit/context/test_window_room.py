@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.input_bound import Known, about
-from agentctl.budget.output_range import Wish, within
+from agentctl.budget.input_bound import SettledRequest, estimate_input
+from agentctl.budget.output_range import OutputRange, fit_window
 from agentctl.context.pruning import conversation_tokens
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import Event, Noted
@@ -19,7 +19,7 @@ from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 
 FACTS = ModelFacts("p", "m", FREE, context_window=8_192, output_ceiling=8_192)
@@ -27,7 +27,7 @@ LONG = (Message("system", "You help."), Message("user", "What is it? " * 1_000))
 CUT = Completion("half an", usage=Usage(3_100, 3_675), model="m", stop="length")
 WHOLE = Completion("a whole answer", usage=Usage(3_100, 900), model="m")
 
-Asking = Callable[..., tuple[Calls, ScriptedProvider]]
+Asking = Callable[..., tuple[ModelCalls, ScriptedProvider]]
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     async def emit(_: Event) -> None:
         pass
 
-    def make(*script: Step, facts: ModelFacts = FACTS, **more: int) -> tuple[Calls, ScriptedProvider]:
+    def make(*script: Step, facts: ModelFacts = FACTS, **more: int) -> tuple[ModelCalls, ScriptedProvider]:
         provider = ScriptedProvider(script, facts=facts)
-        made = Calls(
+        made = ModelCalls(
             provider=provider,
             ledger=ledger,
             run_id="run",
@@ -62,7 +62,7 @@ def clamps(provider: ScriptedProvider) -> list[int | None]:
 async def test_a_clamp_is_what_the_window_has_left_beside_the_prompt(asking: Asking) -> None:
     calls, provider = asking(WHOLE)
     await calls.ask(LONG)
-    assert clamps(provider) == [8_192 - about(Request("m", LONG))] == [3_675]
+    assert clamps(provider) == [8_192 - estimate_input(Request("m", LONG))] == [3_675]
 
 
 async def test_where_no_window_is_known_nothing_is_taken_off(asking: Asking) -> None:
@@ -109,20 +109,23 @@ async def test_a_window_that_a_refusal_named_bounds_what_comes_after(asking: Ask
     with pytest.raises(ContextOverflow):
         await calls.ask(LONG)
     await calls.ask((LONG[0], Message("user", "What is it? " * 500)))
-    assert clamps(provider) == [4_096, 4_096 - about(Request("m", (LONG[0], Message("user", "What is it? " * 500))))]
+    assert clamps(provider) == [
+        4_096,
+        4_096 - estimate_input(Request("m", (LONG[0], Message("user", "What is it? " * 500)))),
+    ]
 
 
 def test_what_was_reported_is_only_gone_on_from() -> None:
-    known = Known(Request("m", LONG), WHOLE.as_message(), Usage(6_000, 9))
-    assert about(Request("m", (*LONG, known.answer, Message("user", "x" * 400))), known) == 6_000 + 168
-    assert about(Request("m", LONG[:1]), known) < 30
-    assert about(Request("m", LONG[:1])) < 30
+    known = SettledRequest(Request("m", LONG), WHOLE.as_message(), Usage(6_000, 9))
+    assert estimate_input(Request("m", (*LONG, known.answer, Message("user", "x" * 400))), known) == 6_000 + 168
+    assert estimate_input(Request("m", LONG[:1]), known) < 30
+    assert estimate_input(Request("m", LONG[:1])) < 30
 
 
 def test_a_wish_is_never_below_its_least() -> None:
-    assert within(Wish(256, 4_096), None) == Wish(256, 4_096)
-    assert within(Wish(256, 4_096), 1_000) == Wish(256, 1_000)
-    assert within(Wish(256, 4_096), -5_000) == Wish(256, 256)
+    assert fit_window(OutputRange(256, 4_096), None) == OutputRange(256, 4_096)
+    assert fit_window(OutputRange(256, 4_096), 1_000) == OutputRange(256, 1_000)
+    assert fit_window(OutputRange(256, 4_096), -5_000) == OutputRange(256, 256)
 
 
 class TestRefused:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.approval_prompt import question_rows
-from agentctl.core.lookalikes import visible
+from agentctl.core.lookalikes import escape_lookalikes
 from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
 
@@ -65,7 +65,7 @@ POSING = {
 
 @pytest.mark.parametrize(("name", "shown"), POSING.values(), ids=POSING)
 def test_what_poses_as_another_name_is_an_escape(name: str, shown: str) -> None:
-    assert visible(name) == shown
+    assert escape_lookalikes(name) == shown
     assert asked(name).count(shown) == 3
 
 
@@ -87,12 +87,12 @@ def test_what_poses_as_another_name_is_an_escape(name: str, shown: str) -> None:
     ],
 )  # fmt: skip
 def test_ordinary_names_of_any_language_stay_readable(name: str) -> None:
-    assert visible(name) == name
+    assert escape_lookalikes(name) == name
     assert asked(name).count(name) == 3
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=40))
 def test_what_is_shown_stays_as_it_is(text: str) -> None:
-    once = visible(text)
+    once = escape_lookalikes(text)
     assert "\n" not in once
-    assert visible(once) == once
+    assert escape_lookalikes(once) == once

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.help.permission import text
-from agentctl.core.autorun import Obeyed, is_obeyed_name, obeyed_by, rows
+from agentctl.cli.help.permission import permission_text
+from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name, rows
 
 SETTINGS = ("core.hooksPath", "include.path")
 NEVER = """
@@ -48,7 +48,7 @@ git/config x.gitx .gitx .environment build/x.o configure/x.py conftest.py/x mypt
 
 
 def class_of(path: str, also: Collection[str] = ()) -> str | None:
-    obeyed = obeyed_by(path, also=also)
+    obeyed = find_autorun(path, also=also)
     return None if obeyed is None else obeyed.obeyed_class
 
 
@@ -63,9 +63,9 @@ def test_each_path_is_in_its_class_at_any_depth(obeyed_class: str | None, listed
 
 
 def test_the_program_that_obeys_is_named() -> None:
-    assert obeyed_by("src/.vscode/tasks.json") == obeyed_by("src/.vscode") == Obeyed("asks", "VS Code")
-    assert obeyed_by(".envrc") == Obeyed("asks", "direnv")
-    assert obeyed_by(".github/workflows/x.yml") == Obeyed("reported", "GitHub Actions")
+    assert find_autorun("src/.vscode/tasks.json") == find_autorun("src/.vscode") == AutorunFile("asks", "VS Code")
+    assert find_autorun(".envrc") == AutorunFile("asks", "direnv")
+    assert find_autorun(".github/workflows/x.yml") == AutorunFile("reported", "GitHub Actions")
 
 
 @pytest.mark.parametrize(
@@ -83,47 +83,51 @@ def test_a_name_that_some_file_system_takes_for_the_same_is_the_same(path: str) 
 
 
 def test_the_most_severe_class_wins() -> None:
-    assert obeyed_by(".github/workflows/.git/config") == Obeyed("never", "git")
-    assert obeyed_by(".vscode/Makefile") == Obeyed("asks", "VS Code")
-    assert obeyed_by(".circleci/.envrc") == Obeyed("asks", "direnv")
+    assert find_autorun(".github/workflows/.git/config") == AutorunFile("never", "git")
+    assert find_autorun(".vscode/Makefile") == AutorunFile("asks", "VS Code")
+    assert find_autorun(".circleci/.envrc") == AutorunFile("asks", "direnv")
 
 
 @pytest.mark.parametrize("folder", ["node_modules/left-pad", "lib/site-packages/x", "vendor/x", ".tox/py311"])
 def test_installed_packages_are_not_reported_but_ask(folder: str) -> None:
-    assert obeyed_by(f"{folder}/package.json") is obeyed_by(f"{folder}/Makefile") is None
-    assert obeyed_by(f"{folder}/.npmrc") == Obeyed("asks", "npm")
-    assert obeyed_by(f"{folder}/.git/config") == Obeyed("never", "git")
+    assert find_autorun(f"{folder}/package.json") is find_autorun(f"{folder}/Makefile") is None
+    assert find_autorun(f"{folder}/.npmrc") == AutorunFile("asks", "npm")
+    assert find_autorun(f"{folder}/.git/config") == AutorunFile("never", "git")
 
 
 def test_what_the_caller_names_asks_with_all_below_it() -> None:
     also = ["tools/hooks", "conf/Git.inc", "Makefile"]
     for path in ("tools/hooks", "tools/hooks/pre-commit", "TOOLS/Hooks/x/y", "conf/git.inc", "Makefile"):
         assert class_of(path, also) == "asks", path
-    assert obeyed_by("tools/hooksmith", also=also) is obeyed_by("a/tools/hooks/x", also=also) is None
-    assert obeyed_by("x/y.py", also={"x": "python"}) == Obeyed("asks", "python")
-    assert obeyed_by("x/.git", also=["x"]) == Obeyed("never", "git")
-    assert obeyed_by("x", also=["", "."]) is None
+    assert find_autorun("tools/hooksmith", also=also) is find_autorun("a/tools/hooks/x", also=also) is None
+    assert find_autorun("x/y.py", also={"x": "python"}) == AutorunFile("asks", "python")
+    assert find_autorun("x/.git", also=["x"]) == AutorunFile("never", "git")
+    assert find_autorun("x", also=["", "."]) is None
 
 
 def test_the_cheap_check_passes_the_last_name_of_every_row() -> None:
     for _, _, pattern in rows():
-        assert is_obeyed_name(pattern.rstrip("/").rpartition("/")[2].replace("*", "x")), pattern
-    assert all(map(is_obeyed_name, (".ENVRC", ".envrc. ", "\uff0eenv")))
+        assert is_autorun_name(pattern.rstrip("/").rpartition("/")[2].replace("*", "x")), pattern
+    assert all(map(is_autorun_name, (".ENVRC", ".envrc. ", "\uff0eenv")))
     plain = ["main.py", "README.md", "a", "", "...", "src", "x.mkd", "lib.c", "node_modules", "\udcff"]
-    assert [name for name in plain if is_obeyed_name(name)] == []
+    assert [name for name in plain if is_autorun_name(name)] == []
 
 
 def test_a_row_is_written_in_the_form_in_which_names_are_compared() -> None:
     written = [pattern for _, _, pattern in rows()]
     assert [pattern for pattern in written if pattern != pattern.lower() or pattern.count("*") > 1] == []
     assert sorted({pattern for pattern in written if written.count(pattern) > 1}) == []
-    assert [pattern for pattern in written if obeyed_by(pattern.rstrip("/").replace("*", "x")) is None] == []
+    assert [pattern for pattern in written if find_autorun(pattern.rstrip("/").replace("*", "x")) is None] == []
 
 
 @pytest.mark.parametrize("source", ["help", "README"])
 def test_the_short_tables_agree_with_the_list(source: str) -> None:
     if source == "help":
-        table = text().partition("Files that other programs run or obey have a class")[2].partition("No tool writes")[0]
+        table = (
+            permission_text()
+            .partition("Files that other programs run or obey have a class")[2]
+            .partition("No tool writes")[0]
+        )
         rows_of = {part.split()[0]: part for part in re.split(r"\n  (?=[a-z])", table)[1:]}
     else:
         readme = (Path(__file__).parents[3] / "README.md").read_text()

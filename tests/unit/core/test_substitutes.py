@@ -134,6 +134,6 @@ def test_what_has_no_tokens_has_no_substitute() -> None:
 
 
 def test_a_substitute_is_priced_by_the_table_of_today_where_it_knows_one() -> None:
-    assert Substitute("gpt-4o", None).repriced(price_of).price is DEAR
-    assert Substitute("mystery", CHEAP).repriced(price_of).price is CHEAP
-    assert Substitute("mystery", None).repriced(price_of).price is None
+    assert Substitute("gpt-4o", None).reprice(price_of).price is DEAR
+    assert Substitute("mystery", CHEAP).reprice(price_of).price is CHEAP
+    assert Substitute("mystery", None).reprice(price_of).price is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.core.targets import Subject, Target, canonical, fits, frozen_pattern, hidden_pattern
+from agentctl.core.targets import Subject, Target, canonical_path, fits, frozen_pattern, hidden_pattern
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.decision import Permissions
 
@@ -172,4 +172,4 @@ def test_an_allow_rule_looks_at_the_true_name_alone() -> None:
 
 @given(st.text("aB\u00e9\u0301/.", min_size=1, max_size=30))
 def test_the_form_that_paths_are_compared_in_is_its_own_form(text: str) -> None:
-    assert canonical(canonical(text)) == canonical(text)
+    assert canonical_path(canonical_path(text)) == canonical_path(text)

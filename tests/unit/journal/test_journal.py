@@ -29,7 +29,7 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import Message, ToolCall
-from agentctl.journal import Journal, as_line
+from agentctl.journal import Journal, encode_record
 from agentctl.journal.reader import list_runs, read_run
 
 REPOSITORY = Path(__file__).parents[3]
@@ -59,7 +59,7 @@ async def test_each_record_is_one_line_on_disk_when_observe_returns(tmp_path: Pa
         for number, each in enumerate(records, start=1):
             await journal.observe(each)
             lines = (tmp_path / "r1.jsonl").read_bytes().splitlines(keepends=True)
-            assert [json.loads(line) for line in lines] == [as_line(each) for each in records[:number]]
+            assert [json.loads(line) for line in lines] == [encode_record(each) for each in records[:number]]
             assert all(line.isascii() and line.endswith(b"\n") for line in lines)
 
 

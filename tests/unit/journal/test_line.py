@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agentctl.core.events import BreakerTripped, CallSettled, Event, MessageAdded, Record, ToolStarted
 from agentctl.core.messages import Message, ToolCall, Usage
 from agentctl.core.results import BreakerInfo
-from agentctl.journal import as_line
+from agentctl.journal import encode_record
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=9))])
@@ -59,7 +59,7 @@ NOON = datetime(2026, 11, 22, 12, 0, 0, 5000, UTC)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RECORDS)
 def test_every_event_survives_the_way_through_json(record: Record) -> None:
-    line = as_line(record)
+    line = encode_record(record)
     written = json.dumps(line, allow_nan=False)
     assert written.isascii()
     assert "\n" not in written
@@ -72,12 +72,14 @@ def test_every_event_survives_the_way_through_json(record: Record) -> None:
 @settings(max_examples=1, deadline=None)
 @given(st.data())
 def test_every_kind_of_event_has_a_name_of_its_own_in_the_past_tense(data: st.DataObject) -> None:
-    assert len({as_line(Record("r", 1, NOON, data.draw(anything(kind))))["event"] for kind in KINDS}) == len(KINDS)
+    assert len({encode_record(Record("r", 1, NOON, data.draw(anything(kind))))["event"] for kind in KINDS}) == len(
+        KINDS
+    )
 
 
 def test_a_line_says_what_when_and_where() -> None:
     event = CallSettled("a1", Usage(10, 5), cost_nano=12_300)
-    assert as_line(Record("7f3a", 4, NOON.astimezone(timezone(timedelta(hours=1))), event)) == {
+    assert encode_record(Record("7f3a", 4, NOON.astimezone(timezone(timedelta(hours=1))), event)) == {
         "event": "call_settled",
         "run_id": "7f3a",
         "seq": 4,
@@ -97,7 +99,7 @@ def test_a_line_says_what_when_and_where() -> None:
 
 def test_tuples_and_what_is_inside_them_become_lists_and_objects() -> None:
     call = ToolCall("c1", "docker_ps", {"all": True, "price": Decimal("0.10"), "odd": float("nan")})
-    line = as_line(Record("r", 1, NOON, MessageAdded(Message("assistant", "", (call,)))))
+    line = encode_record(Record("r", 1, NOON, MessageAdded(Message("assistant", "", (call,)))))
     arguments = {"all": True, "price": "0.10", "odd": None}
     assert line["message"] == {
         "role": "assistant",
@@ -105,11 +107,11 @@ def test_tuples_and_what_is_inside_them_become_lists_and_objects() -> None:
         "tool_calls": [{"id": "c1", "name": "docker_ps", "arguments": arguments}],
         "tool_call_id": None,
     }
-    assert as_line(Record("r", 1, NOON, ToolStarted(call)))["event"] == "tool_started"
+    assert encode_record(Record("r", 1, NOON, ToolStarted(call)))["event"] == "tool_started"
 
 
 def test_a_time_inside_an_event_is_written_like_that_of_the_record() -> None:
     breaker = BreakerInfo("max_cost_per_hour", "nano_usd", 5, 4, 0, 6, NOON, "wait")
-    line = as_line(Record("r", 1, NOON, BreakerTripped(breaker)))
+    line = encode_record(Record("r", 1, NOON, BreakerTripped(breaker)))
     assert isinstance(line["breaker"], dict)
     assert line["breaker"]["free_at"] == line["at"] == "2026-11-22T12:00:00.005000Z"

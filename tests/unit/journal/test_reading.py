@@ -16,7 +16,7 @@ from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import Noted, Record, RunFinished, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.results import RunResult
-from agentctl.journal import Journal, as_line
+from agentctl.journal import Journal, encode_record
 from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -39,7 +39,7 @@ def finished(run_id: str = "r1", answer: str = "hi") -> RunFinished:
 
 def write(folder: Path, run_id: str, *events: RunStarted | Noted | RunFinished, at: datetime = NOON) -> Path:
     path = folder / f"{run_id}.jsonl"
-    lines = (json.dumps(as_line(Record(run_id, seq, at, event))) for seq, event in enumerate(events, start=1))
+    lines = (json.dumps(encode_record(Record(run_id, seq, at, event))) for seq, event in enumerate(events, start=1))
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
 

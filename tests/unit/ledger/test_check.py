@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Charge, Hold, Keep
+from agentctl.budget.rules import AnswerReserve, Charge, Hold
 from agentctl.cli.ledger.output import check_table
 from agentctl.core.errors import LimitName, StateError
 from agentctl.core.limits import FURTHER, WINDOWS, CostLimit
 from agentctl.core.messages import Usage
-from agentctl.ledger.audit import Replay, Step
-from agentctl.ledger.check import Checked, check
+from agentctl.ledger.audit import HistoryEntry, Replay
+from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.reconcile import reconcile
 from tests.support.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
@@ -121,7 +121,7 @@ def test_a_book_is_right_after_hours_of_doubt_late_usage_and_reconciling(path: P
 
 
 def test_where_no_ledger_is_none_is_made(path: Path) -> None:
-    assert check(path) == Checked(there=False)
+    assert check(path) == LedgerCheck(there=False)
     assert not path.parent.exists()
 
 
@@ -198,7 +198,9 @@ class History:
         self._number += 1
         admitted = str({limit: [*pair] for limit, pair in limits.items()}).replace("'", '"').replace("None", "null")
         self.replay.take(
-            Step(self._number, name, self.at_us, phase, nano, 1, "run", admitted, nano, 1, self.at_us + 600_000_000)
+            HistoryEntry(
+                self._number, name, self.at_us, phase, nano, 1, "run", admitted, nano, 1, self.at_us + 600_000_000
+            )
         )
 
     def end(self) -> list[str]:
@@ -232,14 +234,14 @@ def test_what_is_kept_for_a_last_answer_is_replayed_from_its_first_size_to_its_e
         begin(book, run, DOLLAR)
     calls = (("a", "mine", 200, 100), ("b", "mine", 200, 250), ("c", "yours", 300, 100), ("d", "mine", 200, 90))
     for name, run, tokens, keep in calls:
-        send(book, name, run, tokens=tokens, hour=hour, keep=Keep(10, keep))
+        send(book, name, run, tokens=tokens, hour=hour, keep=AnswerReserve(10, keep))
         book.settle(name, Charge(Usage(10, tokens - 50), (tokens - 50) * 1_000_000, "m"))
         assert check(path, clock=clock).wrong == ()
         clock.pass_by(1)
-    send(book, "e", "yours", tokens=700, hour=hour, keep=Keep(10, 50))  # for which mine gives up what it kept
+    send(book, "e", "yours", tokens=700, hour=hour, keep=AnswerReserve(10, 50))  # for which mine gives up what it kept
     assert rows(path, "SELECT count(*) FROM attempts WHERE phase = 'kept'") == [(1,)]
     book.settle("e", Charge(Usage(10, 100), 100_000_000, "m"))
-    send(book, "f", "yours", tokens=50, hour=hour, purpose="answer", keep=Keep(10, 50))
+    send(book, "f", "yours", tokens=50, hour=hour, purpose="answer", keep=AnswerReserve(10, 50))
     book.settle("f", Charge(Usage(10, 50), 50_000_000, "m"))
     book.close_run("mine", "done")
     book.close()

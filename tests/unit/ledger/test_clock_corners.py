@@ -22,10 +22,10 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import advance
-from agentctl.ledger.database import Store
+from agentctl.ledger.database import Database
 from agentctl.ledger.reconcile import ClockReset, reset_clock
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.hands import rows
 from tests.support.ledger.parts import HandClock, ask
 
@@ -34,9 +34,9 @@ SPENT = 900_000_000
 
 
 @contextmanager
-def opened(path: Path, clock: HandClock, *, run: str = "run") -> Iterator[Book]:
+def opened(path: Path, clock: HandClock, *, run: str = "run") -> Iterator[LedgerSession]:
     """Open a book with a run that only the hour binds."""
-    book = Book(Store(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    book = LedgerSession(Database(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())
     no_limit = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
     book.open_run(run, no_limit, task="", agent="", labels={})
     yield book
@@ -44,34 +44,34 @@ def opened(path: Path, clock: HandClock, *, run: str = "run") -> Iterator[Book]:
 
 
 @pytest.fixture
-def book(path: Path, clock: HandClock) -> Iterator[Book]:
+def book(path: Path, clock: HandClock) -> Iterator[LedgerSession]:
     with opened(path, clock) as book:
         yield book
 
 
-def send(book: Book, name: str, tokens: int = 900) -> None:
+def send(book: LedgerSession, name: str, tokens: int = 900) -> None:
     assert isinstance(book.reserve(ask(name, tokens=tokens)), Hold)
     assert book.mark_sent(name)
 
 
-def spend(book: Book, name: str = "a") -> None:
+def spend(book: LedgerSession, name: str = "a") -> None:
     send(book, name)
     book.settle(name, Charge(Usage(10, 900), SPENT, "m"))
 
 
-def write(book: Book) -> None:
+def write(book: LedgerSession) -> None:
     """Let the ledger look at the clocks, as any deed does."""
     book.leave_queue("nobody")
 
 
-def in_the_hour(book: Book) -> int:
+def in_the_hour(book: LedgerSession) -> int:
     return book.spend("run").hour_nano.total
 
 
 # --- suspend --------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(book: Book, clock: HandClock) -> None:
+def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(book: LedgerSession, clock: HandClock) -> None:
     book.reserve(ask("a", tokens=900))
     clock.pass_by(3 * HOUR_S)
     assert not book.mark_sent("a")
@@ -79,7 +79,7 @@ def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(book: Book, cl
 
 
 def test_a_call_that_was_asleep_counts_all_the_time_and_an_hour_from_when_it_is_settled(
-    book: Book, clock: HandClock
+    book: LedgerSession, clock: HandClock
 ) -> None:
     send(book, "a")
     clock.pass_by(3 * HOUR_S)
@@ -92,7 +92,7 @@ def test_a_call_that_was_asleep_counts_all_the_time_and_an_hour_from_when_it_is_
 
 
 def test_a_call_that_was_asleep_and_whose_answer_is_lost_is_in_doubt_for_an_hour_from_then(
-    book: Book, clock: HandClock
+    book: LedgerSession, clock: HandClock
 ) -> None:
     send(book, "a")
     clock.pass_by(3 * HOUR_S)
@@ -103,7 +103,7 @@ def test_a_call_that_was_asleep_and_whose_answer_is_lost_is_in_doubt_for_an_hour
     assert in_the_hour(book) == 0
 
 
-def test_where_no_clock_counts_a_suspend_it_frees_nothing(book: Book, clock: HandClock) -> None:
+def test_where_no_clock_counts_a_suspend_it_frees_nothing(book: LedgerSession, clock: HandClock) -> None:
     spend(book)
     book.reserve(ask("held", tokens=1))
     clock.wall_s += 3 * HOUR_S
@@ -112,7 +112,7 @@ def test_where_no_clock_counts_a_suspend_it_frees_nothing(book: Book, clock: Han
     assert book.mark_sent("held"), "the ledger's time stood still, and so did its deadline"
 
 
-def test_a_boot_clock_that_leaps_frees_nothing_early(book: Book, clock: HandClock) -> None:
+def test_a_boot_clock_that_leaps_frees_nothing_early(book: LedgerSession, clock: HandClock) -> None:
     """A machine that is thawed elsewhere, or a namespace with a clock of its own: the lesser of both clocks counts."""
     spend(book)
     clock.boot_s += 3 * HOUR_S
@@ -128,7 +128,7 @@ JUMPS = [2 * HOUR_S, -2 * HOUR_S, DAY_S, -DAY_S]
 @pytest.mark.parametrize("back", [True, False], ids=["and back", "for good"])
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_clock_that_is_set_frees_nothing_early_and_keeps_nothing_for_ever(
-    book: Book, clock: HandClock, jump: float, back: bool
+    book: LedgerSession, clock: HandClock, jump: float, back: bool
 ) -> None:
     spend(book)
     clock.wall_s += jump
@@ -145,7 +145,7 @@ def test_a_clock_that_is_set_frees_nothing_early_and_keeps_nothing_for_ever(
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_a_clock_that_is_set_lets_no_deadline_pass_early(book: Book, clock: HandClock, jump: float) -> None:
+def test_a_clock_that_is_set_lets_no_deadline_pass_early(book: LedgerSession, clock: HandClock, jump: float) -> None:
     book.reserve(ask("a", tokens=1))
     clock.wall_s += jump
     clock.pass_by(599)
@@ -154,7 +154,7 @@ def test_a_clock_that_is_set_lets_no_deadline_pass_early(book: Book, clock: Hand
 
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_refusal_says_by_the_clock_of_the_day_when_the_hour_is_free(
-    book: Book, clock: HandClock, jump: float
+    book: LedgerSession, clock: HandClock, jump: float
 ) -> None:
     spend(book)
     clock.wall_s += jump
@@ -167,7 +167,7 @@ def test_a_refusal_says_by_the_clock_of_the_day_when_the_hour_is_free(
 
 
 def test_a_start_with_yesterdays_clock_that_is_then_put_right_costs_no_more_than_the_time_it_was_off(
-    book: Book, clock: HandClock
+    book: LedgerSession, clock: HandClock
 ) -> None:
     spend(book)
     clock.wall_s, clock.boot_s, clock.boot_id = clock.wall_s + 600 - DAY_S, 5.0, "boot-2"
@@ -197,7 +197,7 @@ def time_of(path: Path) -> float:
 @pytest.mark.parametrize("boots", [1, 2, 3])
 @pytest.mark.parametrize("behind_s", [60.0, DAY_S, 400 * DAY_S])
 def test_a_clock_that_was_behind_for_some_boots_counts_the_time_that_passed_and_no_more(
-    path: Path, book: Book, clock: HandClock, behind_s: float, boots: int
+    path: Path, book: LedgerSession, clock: HandClock, behind_s: float, boots: int
 ) -> None:
     """One day behind and right again after 120 s was 86,460 s more."""
     write(book)
@@ -214,7 +214,7 @@ def test_a_clock_that_was_behind_for_some_boots_counts_the_time_that_passed_and_
     assert time_of(path) - began_s == 90 + 30 * boots
 
 
-def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(book: Book, clock: HandClock) -> None:
+def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(book: LedgerSession, clock: HandClock) -> None:
     spend(book)
     start_again(clock, wrong_by_s=-DAY_S)
     write(book)
@@ -249,7 +249,7 @@ def test_a_ledger_of_the_first_schema_that_is_migrated_while_the_clock_is_behind
 
 @pytest.mark.parametrize("ids", [("", ""), ("", "known"), ("known", "")])
 def test_without_a_boot_id_the_wall_clock_counts_beyond_what_it_has_reached(
-    path: Path, book: Book, clock: HandClock, ids: tuple[str, str]
+    path: Path, book: LedgerSession, clock: HandClock, ids: tuple[str, str]
 ) -> None:
     write(book)
     began_s = time_of(path)

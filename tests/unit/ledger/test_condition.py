@@ -11,7 +11,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.condition import Condition, condition
+from agentctl.ledger.condition import LedgerStatus, condition
 
 
 async def opened(path: Path) -> None:
@@ -25,7 +25,7 @@ async def opened(path: Path) -> None:
 
 
 def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert condition(tmp_path / "state" / "ledger.db") == Condition(there=False)
+    assert condition(tmp_path / "state" / "ledger.db") == LedgerStatus(there=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -34,7 +34,7 @@ async def test_a_sound_ledger_is_sound_and_nothing_is_written(tmp_path: Path) ->
     await opened(path)
     with closing(sqlite3.connect(path)) as witness:  # it is told of every commit of another
         before = witness.execute("PRAGMA data_version").fetchone()
-        assert condition(path) == Condition(there=True)
+        assert condition(path) == LedgerStatus(there=True)
         assert witness.execute("PRAGMA data_version").fetchone() == before
 
 

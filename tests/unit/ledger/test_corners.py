@@ -19,8 +19,8 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import to_nano
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.clock import Reading
-from agentctl.ledger.database import Store
+from agentctl.ledger.clock import ClockReading
+from agentctl.ledger.database import Database
 from agentctl.ledger.sums_ import limits_of
 from tests.support.ledger.parts import HandClock, ask
 
@@ -160,7 +160,7 @@ async def test_an_overrun_that_was_cleared_is_forgotten(ledger: SqliteLedger, pa
 
 
 async def test_after_an_overrun_the_ceiling_may_reach_the_limit_exactly(ledger: SqliteLedger, path: Path) -> None:
-    with Store(path).write() as tick:
+    with Database(path).write() as tick:
         (room, *_) = limits_of(tick, ask("a"))
     needs = worst_case(ask("a"), 256, at_ceiling=True).nano
     assert needs is not None
@@ -176,7 +176,7 @@ async def test_after_an_overrun_the_ceiling_may_reach_the_limit_exactly(ledger: 
 def test_a_commit_is_on_disk_and_the_write_lock_is_taken_before_anything_is_read(path: Path) -> None:
     refused: list[str] = []
 
-    def clock() -> Reading:
+    def clock() -> ClockReading:
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
             try:
                 db.execute("BEGIN IMMEDIATE")
@@ -184,7 +184,7 @@ def test_a_commit_is_on_disk_and_the_write_lock_is_taken_before_anything_is_read
                 refused.append(str(error))
         return HandClock()()
 
-    store = Store(path, clock=clock)
+    store = Database(path, clock=clock)
     with store.write() as tick:
         assert refused == ["database is locked"]
         assert tick.db.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -192,7 +192,7 @@ def test_a_commit_is_on_disk_and_the_write_lock_is_taken_before_anything_is_read
 
 
 def test_a_writer_queues_before_it_begins(path: Path) -> None:
-    store = Store(path)
+    store = Database(path)
     with store.write():
         fd = os.open(path.with_suffix(".queue"), os.O_RDWR)
         with pytest.raises(BlockingIOError):

@@ -15,9 +15,9 @@ import pytest
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.grouping import SQL, CostRow, Sums
-from agentctl.ledger.report import CostQuery, CostReport, RunStanding, costs_report, costs_window
-from agentctl.ledger.zone import MACHINE, Zone, zone
+from agentctl.ledger.grouping import SQL, CostRow, CostSums
+from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
+from agentctl.ledger.zone import MACHINE_ZONE, TimeZone, zone
 from tests.support.ledger.spending import Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
@@ -96,13 +96,13 @@ async def test_the_bounds_are_wall_time_also_after_the_clock_was_set_back(spende
     assert report(spender, CostQuery(since=now - timedelta(hours=1))).total_nano == 110_000_000
 
 
-@pytest.mark.parametrize("rules", [BERLIN, MACHINE], ids=["named", "the machine's"])
+@pytest.mark.parametrize("rules", [BERLIN, MACHINE_ZONE], ids=["named", "the machine's"])
 @pytest.mark.usefixtures("machine_in_berlin")
 @pytest.mark.parametrize(
     ("first", "hours"), [(datetime(2026, 10, 24, 22, tzinfo=UTC), 25), (datetime(2026, 3, 28, 23, tzinfo=UTC), 23)]
 )
 async def test_a_day_has_25_or_23_hours_where_the_clocks_change(
-    path: Path, rules: Zone, first: datetime, hours: int
+    path: Path, rules: TimeZone, first: datetime, hours: int
 ) -> None:
     spender = Spender(path, first - HOUR)
     await spender.run("r")
@@ -120,8 +120,8 @@ async def test_a_day_has_25_or_23_hours_where_the_clocks_change(
 
 
 @pytest.mark.usefixtures("machine_in_berlin")
-@pytest.mark.parametrize("rules", [BERLIN, MACHINE], ids=["named", "the machine's"])
-def test_a_doubled_time_is_the_first_and_a_missing_one_is_moved_on(rules: Zone) -> None:
+@pytest.mark.parametrize("rules", [BERLIN, MACHINE_ZONE], ids=["named", "the machine's"])
+def test_a_doubled_time_is_the_first_and_a_missing_one_is_moved_on(rules: TimeZone) -> None:
     doubled, missing = datetime(2026, 10, 25, 2, 30), datetime(2026, 3, 29, 2, 30)
     assert (rules.doubt(doubled), rules.moment(doubled)) == ("doubled", datetime(2026, 10, 25, 0, 30, tzinfo=UTC))
     assert (rules.doubt(missing), rules.moment(missing)) == ("missing", datetime(2026, 3, 29, 1, 30, tzinfo=UTC))
@@ -155,7 +155,7 @@ def test_an_unknown_zone_is_refused_with_the_nearest_one(name: str, hint: str) -
     with pytest.raises(UsageError, match="there is no time zone") as caught:
         zone(name)
     assert caught.value.hint.startswith(hint)
-    assert zone("utc") == zone("Z") == Zone("UTC", UTC)
+    assert zone("utc") == zone("Z") == TimeZone("UTC", UTC)
 
 
 async def test_labels_must_all_match_and_are_a_group_of_their_own(spender: Spender) -> None:
@@ -190,7 +190,7 @@ async def test_the_groups_add_up_to_the_total_whatever_they_are(spender: Spender
         await spender.call("b", 5, model="two", priced=False)
     await spender.call("b", 9, end="sent")
     found = report(spender, CostQuery(by=by))
-    expected = Sums(
+    expected = CostSums(
         calls=10,
         unknown_calls=3,
         input_tokens=60,
@@ -201,7 +201,7 @@ async def test_the_groups_add_up_to_the_total_whatever_they_are(spender: Spender
         held_nano=9_000_000,
     )
     assert (found.total, found.runs) == (expected, 2)
-    for field in Sums.__dataclass_fields__:
+    for field in CostSums.__dataclass_fields__:
         assert sum(getattr(row, field) for row in found.rows) == getattr(expected, field)
     assert sum(slot.nano for slot in found.slots) == expected.counted_nano
 
@@ -232,8 +232,8 @@ async def test_a_run_is_found_by_how_its_id_begins_and_stands_with_its_own_limit
     found = report(spender, CostQuery(run="7f3b"))
     assert (found.since, found.total_nano, found.runs) == (NOON, 100_000_000, 1), "however long ago"
     spent = Amounts(spent=100_000_000)
-    assert found.run == RunStanding("7f3b", 500_000_000, None, spent, Amounts(spent=110))
-    assert report(spender, CostQuery(run="7f3a", since=NOON + HOUR)).total == Sums()
+    assert found.run == RunBudget("7f3b", 500_000_000, None, spent, Amounts(spent=110))
+    assert report(spender, CostQuery(run="7f3a", since=NOON + HOUR)).total == CostSums()
     whole = report(spender, CostQuery(run="7f")).run
     assert whole is not None
     assert whole.run_id == "7f", "one that is named in full is meant"

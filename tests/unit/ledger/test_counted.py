@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Ask, Charge, Hold, Keep, Wait
+from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold, Wait
 from agentctl.core.errors import UsageError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
@@ -229,7 +229,9 @@ async def test_a_bound_that_would_take_what_another_run_keeps_is_counted_first(l
     hour = 10_000_000
     for run in ("keeps", "asks"):
         await opened(ledger, 100_000, run)
-    kept = asking("a", bound=100, run="keeps", hour_limit_nano=hour, least=100, most=100, keep=Keep(2_000, 100))
+    kept = asking(
+        "a", bound=100, run="keeps", hour_limit_nano=hour, least=100, most=100, keep=AnswerReserve(2_000, 100)
+    )
     await charged(ledger, await ledger.reserve(kept), 100)
     asked = asking("b", run="asks", hour_limit_nano=hour)
     assert await ledger.reserve(asked) == Wait("bound", 0.0)

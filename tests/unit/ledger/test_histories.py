@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Ask, Charge, Hold, Keep
+from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold
 from agentctl.core.errors import AgentctlError, LimitName
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.hands import change, dies, opened
 from tests.support.ledger.parts import DOLLAR, HandClock
 
@@ -50,7 +50,7 @@ class History:
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.clock, self.dice = path, HandClock(), random.Random(seed)
         self.count = 0
-        self.owners: dict[str, Book] = {}
+        self.owners: dict[str, LedgerSession] = {}
         self.runs: dict[str, tuple[str, ModelFacts, dict[LimitName, int], int | None]] = {}
         self.holds: dict[str, tuple[str, Hold, ModelFacts]] = {}
         self.sent: dict[str, tuple[str, Hold, ModelFacts]] = {}
@@ -83,7 +83,7 @@ class History:
         if not facts.metered:
             asked = replace(asked, input_bound=0)
         elif self.dice.random() < 0.7:
-            asked = replace(asked, keep=Keep(self.dice.choice((10, 200)), self.dice.choice((0, 60, 120, 250))))
+            asked = replace(asked, keep=AnswerReserve(self.dice.choice((10, 200)), self.dice.choice((0, 60, 120, 250))))
             if asked.keep is not None and asked.keep.output and self.dice.random() < 0.2:
                 asked = replace(asked, purpose="answer", least=asked.keep.output, most=asked.keep.output)
         asked = replace(asked, further=further, deadline_s=self.dice.choice((30.0, 600.0)))

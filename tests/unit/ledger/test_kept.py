@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Keep, Wait
+from agentctl.budget.rules import Amounts, AnswerReserve, Ask, Charge, Hold, Wait
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
@@ -24,11 +24,11 @@ FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
 
 def keeping(name: str, tokens: int, keep: int, run: str = "run", *, hour: Decimal | None = None) -> Ask:
     """Ask for exactly ``tokens``, and for ``keep`` beside them."""
-    return replace(ask(name, run, tokens=tokens, hour=hour), keep=Keep(10, keep))
+    return replace(ask(name, run, tokens=tokens, hour=hour), keep=AnswerReserve(10, keep))
 
 
 def answer(name: str, tokens: int, run: str = "run", *, hour: Decimal | None = None) -> Ask:
-    return replace(ask(name, run, tokens=tokens, hour=hour), purpose="answer", keep=Keep(10, tokens))
+    return replace(ask(name, run, tokens=tokens, hour=hour), purpose="answer", keep=AnswerReserve(10, tokens))
 
 
 async def opened(ledger: SqliteLedger, run: str = "mine", dollars: str | None = "1") -> None:
@@ -154,7 +154,7 @@ async def test_it_ends_with_its_run_and_with_its_process(ledger: SqliteLedger, p
 async def test_nothing_more_is_kept_when_it_would_be_too_little(ledger: SqliteLedger) -> None:
     await opened(ledger)
     await settled(ledger, await ledger.reserve(keeping("one", 100, 100, "mine")), 100)
-    assert isinstance(await ledger.reserve(replace(ask("two", "mine", tokens=100), keep=Keep(0, 0))), Hold)
+    assert isinstance(await ledger.reserve(replace(ask("two", "mine", tokens=100), keep=AnswerReserve(0, 0))), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=100_000_000, held=100_000_000)
 
 
@@ -236,7 +236,7 @@ async def test_what_is_kept_for_free_is_not_taken_for_another_runs_dollars(ledge
 async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn(ledger: SqliteLedger) -> None:
     """Fewer tokens, as the conversation was cut, and more dollars, as an answer was long: what was kept does."""
     await opened(ledger)
-    first = replace(keeping("one", 500, 100, "mine"), keep=Keep(1_000, 100))
+    first = replace(keeping("one", 500, 100, "mine"), keep=AnswerReserve(1_000, 100))
     await settled(ledger, await ledger.reserve(first), 500)
     assert isinstance(await ledger.reserve(keeping("two", 400, 300, "mine")), Hold)
     assert (await ledger.spend("mine")).run_nano == Amounts(spent=500_000_000, held=DOLLAR // 2)

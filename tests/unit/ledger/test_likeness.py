@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.ledger import SqliteLedger, likeness
-from agentctl.ledger.forecast import outlook
-from agentctl.ledger.likeness import Likeness, Percentiles, percentiles
+from agentctl.ledger.forecast import forecast_first_call
+from agentctl.ledger.likeness import Percentiles, RunStatistics, percentiles
 from tests.support.estimate import FREE_HAND, spend
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
@@ -25,8 +25,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-def alike(path: Path, clock: HandClock) -> Likeness:
-    return outlook(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).alike
+def alike(path: Path, clock: HandClock) -> RunStatistics:
+    return forecast_first_call(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).alike
 
 
 async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> None:
@@ -39,7 +39,7 @@ async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> Non
         await spend(book, f"model {number}", tokens=5000, facts=OTHER)
         await spend(book, f"failed {number}", tokens=5000, status="failed")
         await spend(book, f"open {number}", tokens=5000, status=None)
-    assert alike(path, clock) == Likeness(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
+    assert alike(path, clock) == RunStatistics(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
     await book.aclose()
 
 
@@ -48,7 +48,7 @@ async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: 
     book = SqliteLedger(path, clock=clock)
     for number in range(4):
         await spend(book, f"run {number}")
-    assert alike(path, clock) == Likeness(4)
+    assert alike(path, clock) == RunStatistics(4)
     await spend(book, "run 4")
     assert alike(path, clock).nano == Percentiles(100 * MILLI, 100 * MILLI)
     await book.aclose()
@@ -62,7 +62,7 @@ async def test_what_is_older_than_90_days_is_no_guide(path: Path) -> None:
     clock.pass_by(89 * 86_400)
     assert alike(path, clock).runs == 5
     clock.pass_by(2 * 86_400)
-    assert alike(path, clock) == Likeness()
+    assert alike(path, clock) == RunStatistics()
     await book.aclose()
 
 
@@ -71,7 +71,7 @@ async def test_runs_of_unknown_cost_tell_of_tokens_only(path: Path) -> None:
     book = SqliteLedger(path, clock=clock)
     for number in range(5):
         await spend(book, f"run {number}", facts=UNPRICED)
-    assert alike(path, clock) == Likeness(5, None, Percentiles(110, 110))
+    assert alike(path, clock) == RunStatistics(5, None, Percentiles(110, 110))
     await book.aclose()
 
 

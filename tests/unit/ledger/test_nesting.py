@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Keep, Wait
+from agentctl.budget.rules import Amounts, AnswerReserve, Ask, Charge, Hold, Wait
 from agentctl.core.errors import ActionDenied, LimitName, UnknownPrice
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger.check import check
 from agentctl.ledger.runs import MOST_DEPTH
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.hands import NO_LIMITS, change, dies, rows
 from tests.support.ledger.kin import CAPABILITY, Open, begin, dollars, family, held, refused, spent
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
@@ -205,7 +205,7 @@ def test_runs_are_nested_sixteen_deep_and_no_deeper(owner: Open) -> None:
 # --- once a run above has ended -------------------------------------------------------------------------------------
 
 
-def ends(a: Book, path: Path, how: str) -> None:
+def ends(a: LedgerSession, path: Path, how: str) -> None:
     if how == "closes":
         a.close_run("a", "done")
     else:
@@ -328,10 +328,10 @@ def test_where_nobody_can_tell_whether_a_process_above_lives_nothing_is_sent_and
 
 
 def keeping(name: str, run: str, tokens: int, keep: int) -> Ask:
-    return replace(ask(name, run, tokens=tokens), keep=Keep(10, keep))
+    return replace(ask(name, run, tokens=tokens), keep=AnswerReserve(10, keep))
 
 
-def keeps(book: Book, run: str, keep: int) -> None:
+def keeps(book: LedgerSession, run: str, keep: int) -> None:
     """Let a run have spent a token, and keep something for its last answer."""
     answer = book.reserve(keeping(f"of {run}", run, 1, keep))
     assert isinstance(answer, Hold), answer
@@ -348,7 +348,7 @@ def test_what_a_sibling_keeps_makes_way_in_the_limit_of_the_parent(owner: Open, 
     begin(b, "sibling", below="a")
     keeps(b, "sibling", 100)
     keeps(c, "c", 100)
-    held(c, "1", "c", 850, keep=Keep(10, 100))
+    held(c, "1", "c", 850, keep=AnswerReserve(10, 100))
     assert kept(path) == {"c"}
     assert a.spend("a").run_nano.total == 952_000_000
     assert not check(path).wrong
@@ -379,7 +379,7 @@ def test_what_a_run_keeps_elsewhere_stays_where_it_is_in_nobodys_way(owner: Open
 
 def test_a_child_keeps_something_only_where_every_run_above_has_room_for_both(owner: Open, path: Path) -> None:
     _, _, c = family(owner, dollars("1"))
-    held(c, "1", "c", 950, keep=Keep(10, 100))
+    held(c, "1", "c", 950, keep=AnswerReserve(10, 100))
     assert kept(path) == set()
     assert not check(path).wrong
 

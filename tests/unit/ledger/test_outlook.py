@@ -13,13 +13,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget.rules import Amounts, Charge, Hold, Keep, Wait, Worst
+from agentctl.budget.rules import Amounts, AnswerReserve, Charge, Hold, Wait, WorstCase
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.clock import Reading
-from agentctl.ledger.forecast import Outlook, outlook
+from agentctl.ledger.clock import ClockReading
+from agentctl.ledger.forecast import Forecast, forecast_first_call
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.estimate import FREE_HAND, as_it_stands, dollars, hold, spend
 from tests.support.ledger.parts import DOLLAR, HandClock, ask
@@ -39,17 +39,17 @@ def clock() -> HandClock:
 
 def look(
     path: Path, clock: HandClock, limits: CostLimit | None = None, *, least: int = 256, most: int = 256
-) -> Outlook:
+) -> Forecast:
     """Ask as a run with these limits would."""
     limits = limits or dollars("1")
     wanted = replace(ask("estimate", "estimate", hour=limits.max_cost_per_hour), least=least, most=most)
-    return outlook(path, wanted, limits, agent="a", clock=clock)
+    return forecast_first_call(path, wanted, limits, agent="a", clock=clock)
 
 
 def test_without_a_ledger_everything_is_left_and_none_is_made(path: Path, clock: HandClock) -> None:
     found = look(path, clock)
     assert [room.amounts for room in found.rooms] == [Amounts()] * len(found.rooms)
-    assert found.answer == Worst(256, 256 * DOLLAR // 1000, 266)
+    assert found.answer == WorstCase(256, 256 * DOLLAR // 1000, 266)
     assert found.as_of.timestamp() == clock.wall_s
     assert not path.parent.exists()
 
@@ -91,7 +91,7 @@ async def test_it_answers_as_the_book_does(path: Path, clock: HandClock, spent: 
     await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
     real = await book.reserve(replace(ask("real", "real", hour=HOUR), most=most))
     if isinstance(real, Hold):
-        assert isinstance(found, Worst)
+        assert isinstance(found, WorstCase)
         assert (found.output, found.nano, found.tokens) == (real.granted_output, real.nano, real.tokens)
     else:
         assert isinstance(real, Verdict)
@@ -124,13 +124,13 @@ async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_bo
 ) -> None:
     book = SqliteLedger(path, clock=clock)
     await book.open_run("other", FREE_HAND, task="t", agent="a", labels={})
-    held = await book.reserve(ask("one", "other", tokens=100, keep=Keep(10, 700)))
+    held = await book.reserve(ask("one", "other", tokens=100, keep=AnswerReserve(10, 700)))
     assert isinstance(held, Hold)
     assert await book.mark_sent(held.id)
     await book.settle(held.id, Charge(Usage(10, 100), 100 * DOLLAR // 1000, "m"))
     found = look(path, clock)
     assert {room.limit: room.amounts.held for room in found.rooms}["max_cost_per_hour"] == 700 * DOLLAR // 1000
-    assert found.answer == Worst(256, 256 * DOLLAR // 1000, 266)
+    assert found.answer == WorstCase(256, 256 * DOLLAR // 1000, 266)
     await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
     assert isinstance(await book.reserve(ask("real", "real", hour=HOUR)), Hold)
     await book.aclose()
@@ -143,7 +143,7 @@ async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: H
         await book.doubt(held.id, "cut")
     found = look(path, clock, FREE_HAND, most=1000)
     assert found.rest_s == 2.0
-    assert isinstance(found.answer, Worst)
+    assert isinstance(found.answer, WorstCase)
     assert found.answer.output == 256
     clock.pass_by(5)
     assert look(path, clock, FREE_HAND, most=1000).rest_s == 0
@@ -164,11 +164,11 @@ def test_a_count_is_asked_for_where_the_book_would_ask_for_it(path: Path, clock:
     limits = CostLimit(max_cost_per_task=None, max_tokens_per_task=300)
     asked = ask("estimate", "estimate", input_bound=200, least=10, most=256, can_count=True)
     seen = [
-        outlook(path, one, limits, agent="a", clock=clock)
+        forecast_first_call(path, one, limits, agent="a", clock=clock)
         for one in (asked, replace(asked, counted_bound=40), replace(asked, input_bound=44, counted_bound=40))
     ]
     assert [one.answer for one in seen[:1]] == [Wait("bound", 0.0)]
-    assert [(one.answer.output, one.input_bound) for one in seen[1:] if isinstance(one.answer, Worst)] == [
+    assert [(one.answer.output, one.input_bound) for one in seen[1:] if isinstance(one.answer, WorstCase)] == [
         (256, 40),
         (256, 44),
     ]
@@ -204,13 +204,13 @@ def test_what_is_written_while_it_reads_is_seen(path: Path, clock: HandClock) ->
     anyio.run(partial(spend, books[0], "before", tokens=100))
     anyio.run(books[0].aclose)
 
-    def interrupted() -> Reading:
+    def interrupted() -> ClockReading:
         if len(books) == 1:
             books.append(SqliteLedger(path, clock=clock))
             anyio.run(partial(spend, books[1], "meanwhile", tokens=200))
         return clock()
 
-    found = outlook(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=interrupted)
+    found = forecast_first_call(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=interrupted)
     anyio.run(books[1].aclose)
     assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
 
@@ -226,7 +226,7 @@ async def test_what_is_no_ledger_of_ours_is_said_and_left(path: Path, clock: Han
     with pytest.raises(StateError, match="cannot be used"):
         look(path, clock)
     path.write_bytes(b"")
-    assert isinstance(look(path, clock).answer, Worst)
+    assert isinstance(look(path, clock).answer, WorstCase)
     assert set(as_it_stands(path.parent)) == set(before)
 
 
@@ -238,7 +238,7 @@ def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock:
             db.executescript(script)
         db.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}")
     before = as_it_stands(path.parent)
-    assert isinstance(look(path, clock).answer, Worst)
+    assert isinstance(look(path, clock).answer, WorstCase)
     assert as_it_stands(path.parent) == before
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError
-from agentctl.ledger.database import Store
-from agentctl.ledger.place import file_system, is_networked, kind_in
+from agentctl.ledger.database import Database
+from agentctl.ledger.place import file_system, find_kind, is_networked
 from tests.support.ledger.served import served
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"
@@ -51,10 +51,10 @@ def test_a_local_or_an_unknown_kind_passes(kind: str) -> None:
 
 def test_the_deepest_and_last_mount_counts() -> None:
     mounts = "\n".join([ROOT, line("/home", "xfs"), line("/home/me/a b", "ext4"), line("/home/me/a b", "nfs4"), "junk"])
-    assert kind_in(mounts, Path("/home/me/a b/state")) == "nfs4"
-    assert kind_in(mounts, Path("/home/me/a")) == "xfs"
-    assert kind_in(mounts, Path("/homestead")) == "ext4"
-    assert kind_in("", Path("/home")) == ""
+    assert find_kind(mounts, Path("/home/me/a b/state")) == "nfs4"
+    assert find_kind(mounts, Path("/home/me/a")) == "xfs"
+    assert find_kind(mounts, Path("/homestead")) == "ext4"
+    assert find_kind("", Path("/home")) == ""
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, max_size=3), NAMES)
@@ -63,13 +63,13 @@ def test_whatever_a_mount_is_called_it_is_found_from_below_and_not_from_beside(
 ) -> None:
     point = "/" + "/".join(above)
     mounts = f"{ROOT}\n{line(point, 'nfs4')}"
-    assert kind_in(mounts, Path(point, *below)) == "nfs4"
-    assert kind_in(mounts, Path(point + other, *below)) == "ext4"
+    assert find_kind(mounts, Path(point, *below)) == "nfs4"
+    assert find_kind(mounts, Path(point + other, *below)) == "ext4"
 
 
 @given(st.text())
 def test_no_text_breaks_the_reading(text: str) -> None:
-    assert isinstance(kind_in(text, Path("/a/b")), str)
+    assert isinstance(find_kind(text, Path("/a/b")), str)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux lists its mounts there")
@@ -92,6 +92,6 @@ def served_folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_ledger_on_what_a_program_serves_is_refused_and_nothing_is_made_there(served_folder: Path) -> None:
     assert file_system(served_folder) == "fuse.sshfs"
     with pytest.raises(StateError, match=r"network file system \(fuse.sshfs\)") as caught:
-        Store(served_folder / "state" / "ledger.db")
+        Database(served_folder / "state" / "ledger.db")
     assert caught.value.hint == "put it on a disk of this machine: AGENTCTL_STATE_DIR=/a/local/folder"
     assert not (served_folder / "state").exists()

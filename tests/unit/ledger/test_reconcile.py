@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.breaker import SoFar, tripped
+from agentctl.budget.breaker import RefusalContext, refusal_error
 from agentctl.budget.rules import Charge, Hold, Wait
 from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.database import Store
+from agentctl.ledger.database import Database
 from agentctl.ledger.provider_health import provider_health
-from agentctl.ledger.reconcile import By, Correction, Left, Reconciled, clear_overrun, reconcile
+from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciled, clear_overrun, reconcile
 from tests.support.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
@@ -81,7 +81,7 @@ def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
         with pytest.raises(ActionDenied, match="lives"):
             gives_back(path, by, value)  # type: ignore[arg-type]
     found = gives_back(path, "provider", "p")
-    assert found == Reconciled((was("a"),), (Left("b", "other", LIVES), Left("c", "other", LIVES)))
+    assert found == Reconciled((was("a"),), (LeftInDoubt("b", "other", LIVES), LeftInDoubt("c", "other", LIVES)))
     assert [row[:2] for row in rows(path)] == [("a", "settled"), ("b", "doubt"), ("c", "sent")]
     book.close()
     assert [one.attempt_id for one in gives_back(path, "run", "other").done] == ["b", "c"]
@@ -182,7 +182,7 @@ def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, cl
     left_in_doubt(path, "a", "b", "c", clock=clock)
     clock.pass_by(1)
     gives_back(path, "attempt", "a", 7, clock=clock)
-    store = Store(path, clock=clock)
+    store = Database(path, clock=clock)
     with store.read() as tick:
         assert isinstance(provider_health(tick, FACTS, pause_s=2.0), Wait)
     store.close()
@@ -212,9 +212,9 @@ def test_the_hint_names_the_run_where_its_own_doubt_refuses_and_the_way_to_the_o
     wanted = ask("d", "next", hour=Decimal(1))
     refused = book.reserve(wanted)
     assert isinstance(refused, Verdict)
-    own = tripped(refused, FACTS, SoFar("next", 3 * CALL)).hint
+    own = refusal_error(refused, FACTS, RefusalContext("next", 3 * CALL)).hint
     assert own.endswith("; if p shows that nothing was billed: agentctl ledger reconcile --run next --actual 0")
-    others = tripped(refused, FACTS, SoFar("next", CALL)).hint
+    others = refusal_error(refused, FACTS, RefusalContext("next", CALL)).hint
     assert "; agentctl ledger check   lists what other runs have in doubt; if p, at any address, billed" in others
     assert others.endswith("agentctl ledger reconcile --provider p --actual 0")
     gives_back(path, "provider", "p")

@@ -19,11 +19,11 @@ from agentctl.core.errors import InternalError, StateError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.database import Store, translated
-from agentctl.ledger.locks import is_dead, turn
+from agentctl.ledger.database import Database, translate_errors
+from agentctl.ledger.locks import is_dead, queue_lock
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.sums_ import WAITER_SILENCE_US
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
@@ -217,7 +217,7 @@ def test_processes_that_make_the_ledger_at_once_do_not_take_it_for_anothers(path
 
     def make(number: int, start: Barrier) -> None:
         start.wait()
-        Store(path.with_name(f"{number}.db")).close()
+        Database(path.with_name(f"{number}.db")).close()
 
     with ThreadPoolExecutor(at_once) as pool:
         for number in range(60):
@@ -247,24 +247,24 @@ async def test_the_lock_files_of_the_dead_are_removed_by_the_next_to_come(path: 
 
 
 def test_a_ledger_that_cannot_be_written_at_the_end_still_lets_its_lock_go(path: Path) -> None:
-    book = Book(Store(path, patience_s=0), owner_id="me", pid=os.getpid())
+    book = LedgerSession(Database(path, patience_s=0), owner_id="me", pid=os.getpid())
     book.open_run("run", CostLimit(), task="", agent="", labels={})
     assert not is_dead(path.with_suffix(".owners"), "me")
-    with turn(path.with_suffix(".queue")), pytest.raises(StateError, match="has not moved"):
+    with queue_lock(path.with_suffix(".queue")), pytest.raises(StateError, match="has not moved"):
         book.close()
     assert list(path.with_suffix(".owners").iterdir()) == []
 
 
 def test_a_child_that_was_forked_in_the_midst_of_writing_does_not_keep_the_queue(tmp_path: Path) -> None:
     queue, (out, into) = tmp_path / "queue", os.pipe()
-    with turn(queue):
+    with queue_lock(queue):
         child = os.fork()
         if child == 0:
             os.close(into)
             os.read(out, 1)  # until the parent is done
             os._exit(0)
     try:
-        with turn(queue, patience_s=0):
+        with queue_lock(queue, patience_s=0):
             pass
     finally:
         os.close(into)
@@ -273,7 +273,7 @@ def test_a_child_that_was_forked_in_the_midst_of_writing_does_not_keep_the_queue
 
 
 def test_a_ledger_is_not_read_after_a_fork(path: Path) -> None:
-    book = Book(Store(path), owner_id="me", pid=os.getpid())
+    book = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
     book.open_run("run", CostLimit(), task="", agent="", labels={})
     child = os.fork()
     if child == 0:
@@ -287,7 +287,7 @@ def test_a_ledger_is_not_read_after_a_fork(path: Path) -> None:
 
 
 def test_a_disk_without_space_for_the_queue_has_the_cure_of_a_full_disk(path: Path) -> None:
-    with pytest.raises(StateError) as caught, translated(path):
+    with pytest.raises(StateError) as caught, translate_errors(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "free some space" in caught.value.hint
 

@@ -25,8 +25,8 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import system_clock
 from agentctl.ledger.condition import condition
-from agentctl.ledger.database import Store
-from agentctl.ledger.forecast import outlook
+from agentctl.ledger.database import Database
+from agentctl.ledger.forecast import forecast_first_call
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
@@ -40,11 +40,11 @@ LATEST = len(MIGRATIONS)
 
 
 def look_ahead(path: Path) -> None:
-    outlook(path, ask("first"), CostLimit(), agent="a")
+    forecast_first_call(path, ask("first"), CostLimit(), agent="a")
 
 
 OPENERS: dict[str, Callable[[Path], object]] = {
-    "run": Store,
+    "run": Database,
     "costs": lambda path: costs_window(path, seconds=60),
     "check": check,
     "doctor": condition,
@@ -102,13 +102,13 @@ def test_a_rebuilt_ledger_is_refused_by_all_in_the_same_words_until_the_hint_is_
     for look in OPENERS.values():
         look(path)
     assert costs_window(path, seconds=10**8).total == spent
-    Store(path).close()
+    Database(path).close()
     assert (version_of(path), check(path).wrong) == (LATEST, ())
 
 
 @pytest.mark.parametrize("lost", ["DROP TRIGGER attempts_counted", "DROP INDEX attempts_run", "DROP TABLE widths"])
 def test_a_rebuilt_ledger_without_all_of_its_tables_is_moved_aside(path: Path, lost: str) -> None:
-    Store(path).close()
+    Database(path).close()
     change(path, lost)
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA application_id=0; PRAGMA user_version=0")
@@ -124,7 +124,7 @@ def test_a_rebuilt_ledger_without_all_of_its_tables_is_moved_aside(path: Path, l
 
 @pytest.mark.parametrize("numbers", [(0, LATEST), (APPLICATION_ID, 0)])
 def test_a_rebuilt_ledger_with_one_of_its_numbers_is_refused_too(path: Path, numbers: tuple[int, int]) -> None:
-    Store(path).close()
+    Database(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.executescript(f"PRAGMA application_id={numbers[0]}; PRAGMA user_version={numbers[1]}")
     for look in OPENERS.values():
@@ -185,7 +185,7 @@ def test_an_older_ledger_that_nobody_may_write_is_read(older: Path) -> None:
         assert (check(older).attempts, check(older).wrong) == (ROWS, ())
         look_ahead(older)
         with pytest.raises(StateError, match="cannot be used"):
-            Store(older)
+            Database(older)
 
 
 # --- the migration --------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_an_older_ledger_that_nobody_may_write_is_read(older: Path) -> None:
 
 def test_a_migrated_ledger_says_the_same_as_before(older: Path) -> None:
     before = costs_window(older, seconds=10**8)
-    Store(older).close()
+    Database(older).close()
     after = costs_window(older, seconds=10**8)
     assert (after.rows, after.hour) == (before.rows, before.hour)
     assert (version_of(older), check(older).wrong, check(older).attempts) == (LATEST, (), ROWS)
@@ -234,7 +234,7 @@ def test_processes_that_open_an_older_ledger_at_once_go_on_together(older: Path)
 
 def test_a_step_that_another_has_done_meanwhile_is_left_out(older: Path) -> None:
     with closing(sqlite3.connect(older, isolation_level=None)) as late:
-        Store(older).close()
+        Database(older).close()
         migrate(late, 1)
     assert (version_of(older), check(older).wrong) == (LATEST, ())
 
@@ -256,7 +256,7 @@ def test_a_process_killed_in_the_midst_of_migrating_leaves_the_older_ledger_whol
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert (version_of(long), rows(long, "PRAGMA integrity_check")) == (1, [("ok",)])
-    Store(long).close()
+    Database(long).close()
     assert (version_of(long), rows(long, "SELECT count(*) FROM attempts")) == (LATEST, [(60_000,)])
 
 
@@ -270,7 +270,7 @@ def test_a_migration_shows_those_who_wait_that_the_queue_moves(long: Path) -> No
 
     watching = threading.Thread(target=watch)
     watching.start()
-    Store(long).close()
+    Database(long).close()
     done.set()
     watching.join()
     assert len(moments) > 1
@@ -319,11 +319,11 @@ def test_a_ledger_whose_schema_is_put_back_is_written_no_more(path: Path, clock:
 
 
 def test_the_hint_of_a_rebuilt_ledger_is_one_command(path: Path) -> None:
-    Store(path).close()
+    Database(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA application_id=0; PRAGMA user_version=0")
     with pytest.raises(StateError) as refused:
-        Store(path)
+        Database(path)
     assert shlex.split(refused.value.hint.partition(": ")[2]) == [
         "sqlite3",
         os.fspath(path),

@@ -22,10 +22,10 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, Tier
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.check import check
-from agentctl.ledger.database import Store
+from agentctl.ledger.database import Database
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.spool import MOST_BYTES, SCHEMA, Spool
-from agentctl.ledger.transactions import Book, settle_spooled
+from agentctl.ledger.transactions import LedgerSession, settle_spooled
 from tests.integration.ledger.test_disk import filled, root_only
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
@@ -36,8 +36,8 @@ CHARGE = Charge(Usage(10, 40), 40_000_000, "m")
 PRICED_TOKENS = 10 + 40
 
 
-def book_at(path: Path, owner: str = "") -> Book:
-    return Book(Store(path), owner_id=owner or os.urandom(8).hex(), pid=os.getpid())
+def book_at(path: Path, owner: str = "") -> LedgerSession:
+    return LedgerSession(Database(path), owner_id=owner or os.urandom(8).hex(), pid=os.getpid())
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sent(path: Path) -> Book:
+def sent(path: Path) -> LedgerSession:
     """A process that has sent attempt ``a``."""
     book = book_at(path, "first")
     start(book, "run")
@@ -55,7 +55,7 @@ def sent(path: Path) -> Book:
     return book
 
 
-def start(book: Book, run: str) -> None:
+def start(book: LedgerSession, run: str) -> None:
     book.open_run(run, CostLimit(), task="", agent="", labels={})
 
 
@@ -210,7 +210,7 @@ ENDS = [
 @pytest.mark.parametrize(("conclusion", "ends"), ENDS)
 @pytest.mark.parametrize("state", ["its process lives", "its process has ended"])
 def test_the_next_process_applies_it_once(
-    sent: Book, path: Path, conclusion: Conclusion, ends: tuple[object, ...], state: str
+    sent: LedgerSession, path: Path, conclusion: Conclusion, ends: tuple[object, ...], state: str
 ) -> None:
     if state == "its process has ended":
         sent.close()
@@ -245,7 +245,7 @@ def test_a_process_killed_before_it_can_remove_the_file_is_charged_once(path: Pa
 
 
 def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies_it_no_second_time(
-    sent: Book, path: Path
+    sent: LedgerSession, path: Path
 ) -> None:
     file = Path(sent.spool("a", CHARGE))
     data = file.read_bytes()
@@ -255,7 +255,7 @@ def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies
     assert (steps(path), file.exists()) == (["held", "sent", "settled"], False)
 
 
-def test_many_processes_that_start_at_once_apply_it_once(sent: Book, path: Path) -> None:
+def test_many_processes_that_start_at_once_apply_it_once(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
     books = [book_at(path) for _ in range(8)]
     threads = [threading.Thread(target=start, args=(book, f"run-{number}")) for number, book in enumerate(books)]
@@ -296,13 +296,13 @@ def test_it_is_stored_as_if_the_ledger_had_taken_it_at_once(path: Path, tmp_path
     assert tuple(found[0][name] for name in names) == ("priority", 45_000_000, "answered")
 
 
-def test_its_own_process_removes_what_it_could_write_after_all(sent: Book, path: Path) -> None:
+def test_its_own_process_removes_what_it_could_write_after_all(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
     assert sent.conclude("a", CHARGE).phase == "settled"
     assert [name for name in files(path) if name.endswith(".json")] == []
 
 
-def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: Book, path: Path) -> None:
+def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: LedgerSession, path: Path) -> None:
     sent.close()
     sent._spool.put("a", CHARGE)
     with pytest.raises(UsageError, match="settled by the usage that its provider reported"):
@@ -310,7 +310,7 @@ def test_a_charge_in_the_spool_is_believed_over_what_a_person_says(sent: Book, p
     assert row(path) == ("settled", 40_000_000)
 
 
-def test_it_is_settled_at_once_or_left(sent: Book, path: Path) -> None:
+def test_it_is_settled_at_once_or_left(sent: LedgerSession, path: Path) -> None:
     """So that costs shows it; who only looks makes no ledger, and waits for nobody."""
     settle_spooled(path.with_name("none.db"))
     assert not path.with_name("none.db").exists()
@@ -323,14 +323,14 @@ def test_it_is_settled_at_once_or_left(sent: Book, path: Path) -> None:
     assert (row(path), "a.json" in files(path)) == (("settled", 40_000_000), False)
 
 
-def test_a_void_gives_back_only_what_is_in_doubt_for_want_of_its_process(sent: Book, path: Path) -> None:
+def test_a_void_gives_back_only_what_is_in_doubt_for_want_of_its_process(sent: LedgerSession, path: Path) -> None:
     sent.doubt("a", "the answer broke off", ceiling=False, provider_fault=True)
     sent.spool("a", Void("refused"))
     next_start(path)
     assert row(path) == ("doubt", HELD)
 
 
-def test_nothing_in_the_spool_changes_a_charge(sent: Book, path: Path) -> None:
+def test_nothing_in_the_spool_changes_a_charge(sent: LedgerSession, path: Path) -> None:
     sent.settle("a", CHARGE)
     for end in (CHARGE._replace(nano=1), Doubt("cut", ceiling=True), Void("refused")):
         sent.spool("a", end)
@@ -338,9 +338,9 @@ def test_nothing_in_the_spool_changes_a_charge(sent: Book, path: Path) -> None:
         assert row(path) == ("settled", 40_000_000)
 
 
-def test_a_lock_at_the_start_leaves_the_spool_as_it_is(sent: Book, path: Path) -> None:
+def test_a_lock_at_the_start_leaves_the_spool_as_it_is(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
-    book = Book(Store(path, busy_s=0.02), owner_id="me", pid=os.getpid())
+    book = LedgerSession(Database(path, busy_s=0.02), owner_id="me", pid=os.getpid())
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StateError, match="locked"):
@@ -381,7 +381,9 @@ UNREADABLE: dict[str, object] = {
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_what_cannot_be_read_is_no_error_of_a_run_and_stays_where_it_is(sent: Book, path: Path, content: str) -> None:
+def test_what_cannot_be_read_is_no_error_of_a_run_and_stays_where_it_is(
+    sent: LedgerSession, path: Path, content: str
+) -> None:
     file = put(path, UNREADABLE[content])
     before = file.read_bytes()
     next_start(path)
@@ -412,7 +414,7 @@ def odd(request: pytest.FixtureRequest, path: Path) -> Path:
     return file
 
 
-def test_what_is_no_file_is_left_alone(sent: Book, path: Path, odd: Path) -> None:
+def test_what_is_no_file_is_left_alone(sent: LedgerSession, path: Path, odd: Path) -> None:
     next_start(path)
     assert row(path) == ("sent", HELD)
     (found,) = check(path).unsettled
@@ -420,7 +422,7 @@ def test_what_is_no_file_is_left_alone(sent: Book, path: Path, odd: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["../a.json", "a b.json", "é.json", f"{'x' * 101}.json", "a.json.json"])
-def test_a_name_that_is_no_attempts_is_named_by_check(sent: Book, path: Path, name: str) -> None:
+def test_a_name_that_is_no_attempts_is_named_by_check(sent: LedgerSession, path: Path, name: str) -> None:
     file = put(path, document(), name=name.replace("..", "__").replace("/", " "))
     next_start(path)
     assert row(path) == ("sent", HELD)
@@ -428,7 +430,9 @@ def test_a_name_that_is_no_attempts_is_named_by_check(sent: Book, path: Path, na
     assert file.exists()
 
 
-def test_an_attempt_of_another_ledger_and_one_that_was_never_sent_are_named_by_check(sent: Book, path: Path) -> None:
+def test_an_attempt_of_another_ledger_and_one_that_was_never_sent_are_named_by_check(
+    sent: LedgerSession, path: Path
+) -> None:
     sent.reserve(ask("b", tokens=100))
     put(path, document() | {"attempt_id": "b"}, "b.json")
     put(path, document() | {"attempt_id": "c"}, "c.json")
@@ -440,14 +444,14 @@ def test_an_attempt_of_another_ledger_and_one_that_was_never_sent_are_named_by_c
     assert row(path, "b") == ("held", HELD)
 
 
-def test_one_that_cannot_be_read_does_not_keep_the_others_back(sent: Book, path: Path) -> None:
+def test_one_that_cannot_be_read_does_not_keep_the_others_back(sent: LedgerSession, path: Path) -> None:
     put(path, "{", "A.json")
     put(path, document())
     next_start(path)
     assert (row(path), files(path)) == (("settled", 40_000_000), ["A.json", "first.spare"])
 
 
-def test_check_tells_what_the_next_run_settles_and_changes_nothing(sent: Book, path: Path) -> None:
+def test_check_tells_what_the_next_run_settles_and_changes_nothing(sent: LedgerSession, path: Path) -> None:
     file = sent.spool("a", CHARGE)
     (found,) = check(path).unsettled
     assert (found.attempt_id, found.run_id, str(found.file)) == ("a", "run", file)
@@ -455,7 +459,7 @@ def test_check_tells_what_the_next_run_settles_and_changes_nothing(sent: Book, p
     assert (row(path), "a.json" in files(path)) == (("sent", HELD), True)
 
 
-def test_a_field_that_an_older_agentctl_did_not_write_has_its_default(sent: Book, path: Path) -> None:
+def test_a_field_that_an_older_agentctl_did_not_write_has_its_default(sent: LedgerSession, path: Path) -> None:
     put(path, document() | {"charge": {"usage": USAGE, "nano": 40_000_000}})
     next_start(path)
     assert row(path, columns="phase, nano, answered_model") == ("settled", 40_000_000, None)

@@ -19,7 +19,7 @@ from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, no_price, wo
 from agentctl.core.substitutes import Substitute, dearest_of
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
-from agentctl.ledger.forecast import outlook
+from agentctl.ledger.forecast import forecast_first_call
 from agentctl.ledger.reconcile import clear_substitutes
 from tests.support.ledger.parts import HandClock, ask
 
@@ -227,15 +227,15 @@ async def test_an_estimate_is_judged_at_the_dearest_price_and_refused_where_it_i
 ) -> None:
     await answer(ledger, "a", "big", price_of=table(big=DEAR))
     limits = CostLimit(max_cost_per_task=Decimal(1))
-    seen = outlook(path, wanted("b", run="new"), limits, agent="a", clock=clock)
+    seen = forecast_first_call(path, wanted("b", run="new"), limits, agent="a", clock=clock)
     assert (seen.price, getattr(seen.answer, "nano", None)) == (
         replace(DEAR, source="dear", version="1", digest="d"),
         worst(DEAR),
     )
     await answer(ledger, "c", "mystery", price_of=table(big=DEAR))
     with pytest.raises(UnknownPrice):
-        outlook(path, wanted("b", run="new"), limits, agent="a", clock=clock)
-    assert outlook(path, wanted("b", run="new"), NO_DOLLARS, agent="a", clock=clock).price is None
+        forecast_first_call(path, wanted("b", run="new"), limits, agent="a", clock=clock)
+    assert forecast_first_call(path, wanted("b", run="new"), NO_DOLLARS, agent="a", clock=clock).price is None
 
 
 async def test_a_record_that_cannot_be_read_is_of_unknown_price(ledger: SqliteLedger, path: Path) -> None:

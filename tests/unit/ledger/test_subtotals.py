@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge, Hold, Keep
+from agentctl.budget.rules import AnswerReserve, Charge, Hold
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
-from agentctl.ledger.database import Store, Tick
+from agentctl.ledger.database import Database, Transaction
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, drifted, run_amounts, time_of
-from agentctl.ledger.transactions import Book
+from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, find_drift, run_amounts, time_of
+from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.many_rows import BIG, fill
 from tests.support.ledger.parts import FACTS, HandClock, ask
@@ -31,15 +31,15 @@ DAY_US = WIDTHS_US[-1]
 
 
 @pytest.fixture
-def tick() -> Iterator[Tick]:
+def tick() -> Iterator[Transaction]:
     """An empty ledger in memory."""
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
         db.execute("INSERT INTO scopes (id, kind, opened_us) VALUES ('run', 'run', 0)")
         db.execute("INSERT INTO owners (id, pid, host, boot_id, started_us) VALUES ('owner', 1, '', '', 0)")
-        yield Tick(db, 0, 0)
+        yield Transaction(db, 0, 0)
 
 
-def put(tick: Tick, number: int, leaves_us: int | None, nano: int, phase: str = "settled") -> None:
+def put(tick: Transaction, number: int, leaves_us: int | None, nano: int, phase: str = "settled") -> None:
     tick.db.execute(
         "INSERT INTO attempts (id, run_id, owner_id, purpose, phase, provider, input_bound, granted_output,"
         " hold_tokens, ceiling_tokens, nano, tokens, admitted, held_us, deadline_us, leaves_hour_us)"
@@ -48,7 +48,7 @@ def put(tick: Tick, number: int, leaves_us: int | None, nano: int, phase: str = 
     )
 
 
-def test_the_widths_are_those_that_the_triggers_keep(tick: Tick) -> None:
+def test_the_widths_are_those_that_the_triggers_keep(tick: Transaction) -> None:
     assert tick.db.execute("SELECT width_us FROM widths ORDER BY width_us").fetchall() == [
         (0,),
         *((w,) for w in WIDTHS_US),
@@ -73,7 +73,7 @@ def test_a_window_and_when_it_is_free_are_those_of_the_rows(
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
         db.execute("INSERT INTO scopes (id, kind, opened_us) VALUES ('run', 'run', 0)")
         db.execute("INSERT INTO owners (id, pid, host, boot_id, started_us) VALUES ('owner', 1, '', '', 0)")
-        tick = Tick(db, 0, 0)
+        tick = Transaction(db, 0, 0)
         for number, (leaves_us, amount, phase) in enumerate(found):
             put(tick, number, leaves_us, amount, phase)
         put(tick, -1, None, 5, "sent")
@@ -89,7 +89,7 @@ def test_a_window_and_when_it_is_free_are_those_of_the_rows(
                 freed_us = leaves
                 break
         assert time_of(tick, after_us, nano) == freed_us
-        assert drifted(tick) == ()
+        assert find_drift(tick) == ()
         counted = sum(amount for _, amount, phase in found if phase == "settled")
         assert run_amounts(tick, "run", "tokens")[0].spent == counted
 
@@ -153,31 +153,31 @@ LIMITS: dict[LimitName, int] = {
 KEEPERS, KEPT = 4, 5_000_000
 
 
-def held(book: Book, name: str, **changes: object) -> object:
+def held(book: LedgerSession, name: str, **changes: object) -> object:
     return book.reserve(ask(name, BIG, tokens=1, hour=Decimal(10**6), further=LIMITS, **changes))
 
 
-def reserve(book: Book, name: str) -> None:
+def reserve(book: LedgerSession, name: str) -> None:
     assert isinstance(held(book, name), Hold)
 
 
-def keep(book: Book, name: str) -> None:
-    assert isinstance(held(book, name, keep=Keep(10, 5)), Hold)
+def keep(book: LedgerSession, name: str) -> None:
+    assert isinstance(held(book, name, keep=AnswerReserve(10, 5)), Hold)
 
 
-def mark(book: Book, name: str) -> None:
+def mark(book: LedgerSession, name: str) -> None:
     assert book.mark_sent(name)
 
 
-def settle(book: Book, name: str) -> None:
+def settle(book: LedgerSession, name: str) -> None:
     book.settle(name, Charge(Usage(10, 1), 1_000_000, "m"))
 
 
-def spend(book: Book, name: str) -> None:
+def spend(book: LedgerSession, name: str) -> None:
     book.spend(BIG, tuple(LIMITS))
 
 
-def trip(book: Book, name: str) -> None:
+def trip(book: LedgerSession, name: str) -> None:
     """Ask for more than a month has room for before half of it has left."""
     for held_before in ("first", "b"):  # for what may move it would wait
         book.void(held_before, "refused")
@@ -189,12 +189,12 @@ def trip(book: Book, name: str) -> None:
     assert refused.free_at is not None
 
 
-def close(book: Book, name: str) -> None:
+def close(book: LedgerSession, name: str) -> None:
     book.close_run("other", "done")
 
 
 @contextmanager
-def steps_counted(book: Book) -> Iterator[list[int]]:
+def steps_counted(book: LedgerSession) -> Iterator[list[int]]:
     """Count the steps of SQLite's machine, in tens."""
     count = [0]
 
@@ -214,9 +214,9 @@ def steps(path: Path, amount: int, settled_by: str) -> dict[str, int]:
     others = [opened(path, clock) for _ in range(KEEPERS)]
     for number, other in enumerate(others):
         begin(other, f"keeper {number}")
-        other.reserve(ask(f"k{number}", f"keeper {number}", keep=Keep(10, 5)))
+        other.reserve(ask(f"k{number}", f"keeper {number}", keep=AnswerReserve(10, 5)))
         other.void(f"k{number}", "refused")
-    book = Book(Store(path, clock=clock), owner_id="me", pid=os.getpid(), pause_s=0.0)
+    book = LedgerSession(Database(path, clock=clock), owner_id="me", pid=os.getpid(), pause_s=0.0)
     begin(book, "other", CostLimit(max_cost_per_task=None, max_tokens_per_task=None))
     reserve(book, "first")
     taken = {}

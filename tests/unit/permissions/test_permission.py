@@ -87,9 +87,9 @@ def test_an_allowance_looks_only_at_what_is_meant() -> None:
 
 def test_only_what_may_never_run_is_withheld() -> None:
     permissions = Permissions(deny=rules("rm(name=web)", "rmi"), read_only=False)
-    assert permissions.withheld("rm", "destructive") is None
-    assert permissions.withheld("rmi", "destructive") is not None
-    assert Permissions(read_only=True).withheld("rm", "destructive") is not None
+    assert permissions.why_withheld("rm", "destructive") is None
+    assert permissions.why_withheld("rmi", "destructive") is not None
+    assert Permissions(read_only=True).why_withheld("rm", "destructive") is not None
 
 
 TOOLS = st.sampled_from(["ps", "rm", "run"])

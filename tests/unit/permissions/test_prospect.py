@@ -14,21 +14,21 @@ from agentctl.core.errors import SandboxUnavailable, UsageError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.preview import (
-    Prospect,
-    Written,
+    CallPreview,
+    WrittenCall,
     allowing_rule,
-    as_arguments,
     example_rule,
-    foresee,
-    read_call,
+    parse_call,
+    preview_call,
     rules_about,
+    typed_arguments,
 )
 from agentctl.protocols import Tool
-from agentctl.tools.docker.engine import Engine
-from agentctl.tools.tool import Bench
-from agentctl.tools.typed import Arguments, typed
+from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.tool import ToolContext
+from agentctl.tools.typed import Arguments, define_tool
 
-BENCH = Bench(Path("/"), Engine(None), lambda: datetime.now(UTC))
+BENCH = ToolContext(Path("/"), DockerEngine(None), lambda: datetime.now(UTC))
 
 
 class Fell(Arguments):
@@ -40,20 +40,20 @@ class Fell(Arguments):
     tools: tuple[str, ...] = ()
 
 
-@typed(Fell, effect="destructive")
-async def tree_fell(bench: Bench, arguments: Fell) -> str:
+@define_tool(Fell, effect="destructive")
+async def tree_fell(context: ToolContext, arguments: Fell) -> str:
     """Fell a tree."""
     raise AssertionError("nothing is done")
 
 
-@typed(Fell, effect="write", contained=True)
-async def tree_draw(bench: Bench, arguments: Fell) -> str:
+@define_tool(Fell, effect="write", contained=True)
+async def tree_draw(context: ToolContext, arguments: Fell) -> str:
     """Draw a tree."""
     raise AssertionError("nothing is done")
 
 
-@typed(Fell)
-async def tree_count(bench: Bench, arguments: Fell) -> str:
+@define_tool(Fell)
+async def tree_count(context: ToolContext, arguments: Fell) -> str:
     """Count trees."""
     raise AssertionError("nothing is done")
 
@@ -76,44 +76,44 @@ def rules(*texts: str) -> Permissions:
     ],
 )
 def test_the_kind_of_a_tool_says_what_happens_where_no_rule_does(tool: Tool, outcome: str, why: str) -> None:
-    found = foresee(Permissions(), "ask", tool, OAK)
+    found = preview_call(Permissions(), "ask", tool, OAK)
     assert (found.outcome, found.why) == (outcome, why)
     assert bool(found.hint) == (outcome == "asks")
 
 
 def test_a_question_is_answered_as_approve_says() -> None:
-    assert foresee(Permissions(), "all", FELL, OAK).outcome == "runs"
-    denied = foresee(Permissions(), "deny", FELL, OAK)
+    assert preview_call(Permissions(), "all", FELL, OAK).outcome == "runs"
+    denied = preview_call(Permissions(), "deny", FELL, OAK)
     assert (denied.outcome, denied.hint) == ("denied", "agentctl run --allow 'tree_fell(tree=oak)' …")
-    assert foresee(Permissions(), "deny", COUNT, OAK).outcome == "runs"
+    assert preview_call(Permissions(), "deny", COUNT, OAK).outcome == "runs"
 
 
 def test_approve_all_never_touches_what_is_denied() -> None:
     deny = Permissions(deny=(parse_rule("tree_fell(tree=oak)"),))
-    assert foresee(deny, "all", FELL, OAK).outcome == "denied"
-    assert foresee(deny, "all", FELL, {"tree": "elm"}).outcome == "runs"
-    assert foresee(Permissions(read_only=True), "all", DRAW, OAK).outcome == "denied"
-    assert foresee(Permissions(only=("tree_count",)), "all", FELL, OAK).outcome == "denied"
+    assert preview_call(deny, "all", FELL, OAK).outcome == "denied"
+    assert preview_call(deny, "all", FELL, {"tree": "elm"}).outcome == "runs"
+    assert preview_call(Permissions(read_only=True), "all", DRAW, OAK).outcome == "denied"
+    assert preview_call(Permissions(only=("tree_count",)), "all", FELL, OAK).outcome == "denied"
 
 
 def test_the_rule_that_is_hinted_at_lets_the_call_run() -> None:
-    hint = foresee(Permissions(), "ask", FELL, OAK).hint
+    hint = preview_call(Permissions(), "ask", FELL, OAK).hint
     assert hint == "agentctl run --allow 'tree_fell(tree=oak)' …"
-    assert foresee(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, OAK).outcome == "runs"
-    assert foresee(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, {"tree": "elm"}).outcome == "asks"
+    assert preview_call(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, OAK).outcome == "runs"
+    assert preview_call(rules(allowing_rule(FELL.spec, OAK)), "ask", FELL, {"tree": "elm"}).outcome == "asks"
 
 
 def test_a_tool_without_its_boundary_is_left_out_unless_it_is_denied_anyway() -> None:
     missing = SandboxUnavailable("no boundary here", hint="install one")
-    assert foresee(Permissions(), "all", FELL, OAK, missing=missing) == Prospect(
+    assert preview_call(Permissions(), "all", FELL, OAK, missing=missing) == CallPreview(
         "left_out", "no boundary here", "install one"
     )
-    assert foresee(Permissions(read_only=True), "all", FELL, OAK, missing=missing).outcome == "denied"
+    assert preview_call(Permissions(read_only=True), "all", FELL, OAK, missing=missing).outcome == "denied"
 
 
 def test_without_arguments_rules_about_arguments_do_not_count_but_are_named() -> None:
     permissions = rules("tree_fell(tree=oak)", "other_*")
-    assert foresee(permissions, "ask", FELL).outcome == "asks"
+    assert preview_call(permissions, "ask", FELL).outcome == "asks"
     assert [(setting, str(rule)) for setting, rule in rules_about(permissions, "tree_fell")] == [
         ("allow", "tree_fell(tree=oak)")
     ]
@@ -124,7 +124,7 @@ def test_without_arguments_rules_about_arguments_do_not_count_but_are_named() ->
     "text", ["ls", "ls -la", "echo $(date)", "tree_fell oak", "(cd /; ls)", 'grep "a(b)" x', "a|b"]
 )
 def test_what_is_no_tools_call_is_a_command(text: str) -> None:
-    assert read_call(text, KNOWN) is None
+    assert parse_call(text, KNOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -141,35 +141,35 @@ def test_what_is_no_tools_call_is_a_command(text: str) -> None:
 )
 def test_what_is_nearly_a_call_is_refused_with_a_hint(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read_call(text, KNOWN)
+        parse_call(text, KNOWN)
     assert said in caught.value.message
     assert caught.value.hint
 
 
 def test_a_misspelt_tool_is_no_command_and_gets_the_nearest_name() -> None:
     with pytest.raises(UsageError) as caught:
-        read_call("tree_fel", KNOWN)
+        parse_call("tree_fel", KNOWN)
     assert caught.value.hint == 'did you mean "tree_fell"?'
 
 
 def test_values_get_the_types_of_the_schema_and_a_star_is_a_star() -> None:
-    found = read_call(r'tree_fell(tree="o\*k, (old)", times=3, gently=true, tools=[])', KNOWN)
+    found = parse_call(r'tree_fell(tree="o\*k, (old)", times=3, gently=true, tools=[])', KNOWN)
     assert found is not None
-    assert as_arguments(FELL.spec, found.arguments) == {
+    assert typed_arguments(FELL.spec, found.arguments) == {
         "tree": "o*k, (old)",
         "times": 3,
         "gently": True,
         "tools": [],
     }
-    assert read_call("tree_count", KNOWN) == Written("tree_count")
-    assert as_arguments(FELL.spec, (("times", "many"), ("unknown", "1"))) == {"times": "many", "unknown": "1"}
+    assert parse_call("tree_count", KNOWN) == WrittenCall("tree_count")
+    assert typed_arguments(FELL.spec, (("times", "many"), ("unknown", "1"))) == {"times": "many", "unknown": "1"}
 
 
 @given(tree=st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=40))
 def test_the_rule_for_a_call_reads_back_as_that_call(tree: str) -> None:
-    written = read_call(allowing_rule(FELL.spec, {"tree": tree}), KNOWN)
-    assert written == Written("tree_fell", (("tree", tree),))
-    assert foresee(rules(allowing_rule(FELL.spec, {"tree": tree})), "ask", FELL, {"tree": tree}).outcome == "runs"
+    written = parse_call(allowing_rule(FELL.spec, {"tree": tree}), KNOWN)
+    assert written == WrittenCall("tree_fell", (("tree", tree),))
+    assert preview_call(rules(allowing_rule(FELL.spec, {"tree": tree})), "ask", FELL, {"tree": tree}).outcome == "runs"
 
 
 @given(text=st.text(max_size=60))
@@ -179,7 +179,7 @@ def test_every_text_is_a_call_a_command_or_a_refusal_with_a_hint(text: str) -> N
 
 def outcome_of(text: str) -> str:
     try:
-        found = read_call(text, KNOWN)
+        found = parse_call(text, KNOWN)
     except UsageError as error:
         return error.hint
     return "command" if found is None else found.name

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.tables import TABLE
+from agentctl.providers.tables import TABLE_FILE
 from agentctl.settings import PriceLine
 
 CHAT: Mapping[str, object] = {
@@ -22,7 +22,7 @@ CHAT: Mapping[str, object] = {
 
 def write_table(folder: Path, rows: Mapping[str, object], version: str = "1.105.3") -> Path:
     """Lay the table where an installer would lay it, its version beside it."""
-    path = folder / "litellm" / TABLE
+    path = folder / "litellm" / TABLE_FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(rows))
     (folder / f"litellm-{version}.dist-info").mkdir(exist_ok=True)

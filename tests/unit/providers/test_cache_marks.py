@@ -11,9 +11,9 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message, Request, ToolCall
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.providers.cache_marks import marked, takes_marks
+from agentctl.providers.cache_marks import allows_cache_marks, marked
 from agentctl.providers.chat_format import as_messages
-from agentctl.providers.priced import Priced
+from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 from tests.support.bill.book import book_of
@@ -59,11 +59,11 @@ def test_the_conversation_itself_is_left_as_it_is() -> None:
 
 def test_only_claude_takes_marks_and_only_where_the_price_of_a_write_is_known() -> None:
     unknown = Price(Decimal(1), Decimal(5))
-    assert takes_marks("anthropic", "claude-haiku-4-5", WRITES)
-    assert takes_marks("openrouter", "anthropic/claude-sonnet-4.5", None)
-    assert not takes_marks("openrouter", "openai/gpt-4o", WRITES)
-    assert not takes_marks("openai", "gpt-4o", WRITES)
-    assert not takes_marks("anthropic", "claude-haiku-4-5", unknown)
+    assert allows_cache_marks("anthropic", "claude-haiku-4-5", WRITES)
+    assert allows_cache_marks("openrouter", "anthropic/claude-sonnet-4.5", None)
+    assert not allows_cache_marks("openrouter", "openai/gpt-4o", WRITES)
+    assert not allows_cache_marks("openai", "gpt-4o", WRITES)
+    assert not allows_cache_marks("anthropic", "claude-haiku-4-5", unknown)
 
 
 async def bill_of(wire: Wire, folder: Path, *, marks: bool) -> tuple[int, list[int]]:
@@ -145,7 +145,7 @@ async def test_at_a_price_of_ones_own_that_knows_no_writes_none_is_asked_for(
     provider = provider_of(server, "anthropic")
     assert provider.facts.price is not None
     assert provider.facts.price.cache_write is not None
-    result, _ = await run_of(ledger, Priced(provider, Price(Decimal(1), Decimal(5))), tools(8))
+    result, _ = await run_of(ledger, FixedPriceProvider(provider, Price(Decimal(1), Decimal(5))), tools(8))
     await provider.aclose()
     assert result.status == "done"
     assert [marks_in(heard.raw) for heard in server.books.chat_requests] == [0] * 7

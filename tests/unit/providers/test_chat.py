@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from agentctl.core.messages import Completion, Message, ToolCall, Usage
-from agentctl.providers.chat_format import Answer, as_messages
+from agentctl.providers.chat_format import CompletionBuilder, as_messages
 
 
 def piece(**delta: object) -> SimpleNamespace:
@@ -21,42 +21,40 @@ def end(reason: str) -> SimpleNamespace:
 
 
 def test_an_answer_that_fills_its_clamp_letter_by_letter_did_not_run_past_it() -> None:
-    answer = Answer()
+    answer = CompletionBuilder()
     for letter in "letters " * 100:  # at most 100 tokens of eight letters
-        assert answer.take(piece(content=letter)) == letter
+        assert answer.add(piece(content=letter)) == letter
     assert answer.size < 100 * 256
 
 
 def test_a_flood_of_empty_calls_is_no_small_answer() -> None:
-    answer = Answer()
+    answer = CompletionBuilder()
     for number in range(1000):
-        answer.take(piece(tool_calls=[part(number, f"c{number}", "f", "")]))
+        answer.add(piece(tool_calls=[part(number, f"c{number}", "f", "")]))
     assert answer.size > 1000 * 4 * 256
 
 
 def test_pieces_of_calls_are_put_together_by_place_and_by_id() -> None:
-    answer = Answer()
-    answer.take(piece(content="Looking."))
-    answer.take(piece(tool_calls=[part(0, "a", "first", '{"x":')]))
-    answer.take(piece(tool_calls=[part(0, None, None, " 1}"), part(1, "b", "second", "{}")]))
-    answer.take(piece(tool_calls=[part(0, "c", "third", "not json")]))
-    answer.take(end("tool_calls"))
+    answer = CompletionBuilder()
+    answer.add(piece(content="Looking."))
+    answer.add(piece(tool_calls=[part(0, "a", "first", '{"x":')]))
+    answer.add(piece(tool_calls=[part(0, None, None, " 1}"), part(1, "b", "second", "{}")]))
+    answer.add(piece(tool_calls=[part(0, "c", "third", "not json")]))
+    answer.add(end("tool_calls"))
     calls = (
         ToolCall("a", "first", {"x": 1}),
         ToolCall("b", "second", {}),
         ToolCall("c", "third", {"no_json_object": "not json"}),
     )
-    assert answer.completion(usage=Usage(1, 2), model="m") == Completion(
-        "Looking.", calls, Usage(1, 2), "m", "tool_calls"
-    )
+    assert answer.build(usage=Usage(1, 2), model="m") == Completion("Looking.", calls, Usage(1, 2), "m", "tool_calls")
 
 
 def test_a_piece_without_a_choice_is_nothing_and_a_thought_is_a_piece_without_text() -> None:
-    answer = Answer()
-    assert answer.take(SimpleNamespace(choices=[])) is None
-    assert answer.take(piece(content=None)) is None
-    assert answer.take(piece(content=None, reasoning_content="hm")) == ""
-    assert answer.completion(usage=None, model=None).text == ""
+    answer = CompletionBuilder()
+    assert answer.add(SimpleNamespace(choices=[])) is None
+    assert answer.add(piece(content=None)) is None
+    assert answer.add(piece(content=None, reasoning_content="hm")) == ""
+    assert answer.build(usage=None, model=None).text == ""
 
 
 def test_a_conversation_keeps_every_letter() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.errors import UsageError
-from agentctl.providers.selection import choose_here
+from agentctl.providers.selection import resolve_provider
 from agentctl.settings import ProviderChoice, load_settings
 from tests.support.probe_host import Host, page
 
@@ -19,7 +19,7 @@ def an_ollama(*names: str) -> Host:
 
 def chosen(folder: Path, environ: Mapping[str, str]) -> ProviderChoice:
     environ = {"AGENTCTL_CONFIG_DIR": str(folder), **environ}
-    return choose_here(load_settings(flags={}, environ=environ, cwd=folder, remember=False), patience_s=10.0)
+    return resolve_provider(load_settings(flags={}, environ=environ, cwd=folder, remember=False), patience_s=10.0)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from agentctl.context.calibration import Line
+from agentctl.context.calibration import Calibration
 from agentctl.context.measure import PLAIN, Measure
 from agentctl.context.tokens import rough_tokens
 from agentctl.core.messages import Message, ToolSpec, Usage
 from agentctl.providers import vocabulary
-from agentctl.providers.tokenizers import family_of, gauge_for, measure_for
+from agentctl.providers.tokenizers import counter_for, measure_for, profile_of
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns
 
 Truth = Callable[[Sequence[Message], Sequence[ToolSpec]], int]
@@ -56,12 +56,12 @@ def test_newer_claude_models_make_more_tokens_of_a_text(name: str, factor: float
 
 def test_what_has_no_tokens_has_no_vocabulary() -> None:
     assert measure_for("builtin", None) is PLAIN
-    assert gauge_for("scripted", "scripted") is None
-    assert family_of("ollama", None) is not None
+    assert counter_for("scripted", "scripted") is None
+    assert profile_of("ollama", None) is not None
 
 
 def test_what_was_learned_replaces_what_was_expected() -> None:
-    measure = measure_for("ollama", "llama3.1", known={"cl100k_base, approximate": Line(1.3, 40.2)})
+    measure = measure_for("ollama", "llama3.1", known={"cl100k_base, approximate": Calibration(1.3, 40.2)})
     assert (measure.factor, measure.fixed, measure.way) == (1.3, 41, "cl100k_base, approximate, calibrated")
     assert measure.margin < measure_for("ollama", "llama3.1").margin
 
@@ -98,7 +98,7 @@ async def test_a_count_is_never_below_the_providers_by_more_than_its_margin(prov
     model, make = PROVIDERS[provider]
     truth, dice = make(), random.Random(3)
     for _ in range(12):
-        gauge, texts = gauge_for("anywhere", model), []
+        gauge, texts = counter_for("anywhere", model), []
         assert gauge is not None
         for _ in range(6):
             texts.append(TEXTS[dice.choice(list(TEXTS))][: dice.choice((150, 800, 2500))])
@@ -111,7 +111,7 @@ async def test_a_count_is_never_below_the_providers_by_more_than_its_margin(prov
 
 
 async def test_prose_teaches_nothing_that_a_dense_text_would_break() -> None:
-    truth, gauge = PROVIDERS["OpenAI's own formula"][1](), gauge_for("openai", "gpt-4o")
+    truth, gauge = PROVIDERS["OpenAI's own formula"][1](), counter_for("openai", "gpt-4o")
     assert gauge is not None
     for size in range(1000, 9000, 1000):
         said = turns([TEXTS["prose"][:size]])

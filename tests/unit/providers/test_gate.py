@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from agentctl.core.errors import Rejected
-from agentctl.providers.http_gate import Attempt, Gate, Pledge
+from agentctl.providers.http_gate import Attempt, Gate, RequestTerms
 from agentctl.providers.stream_readers import OpenAIReader
 from tests.support.formats import Wire
 from tests.support.wire.server import Answer
@@ -32,7 +32,7 @@ async def post(attempt: Attempt, url: str, said: object) -> httpx.Response:
 
 
 def attempt_at(url: str, most_bytes: int = 5000) -> Attempt:
-    return Attempt(Pledge(50, most_bytes, url, asks_for_usage=True), OpenAIReader())
+    return Attempt(RequestTerms(50, most_bytes, url, asks_for_usage=True), OpenAIReader())
 
 
 async def test_what_holds_to_its_pledge_passes_once(wire: Wire) -> None:

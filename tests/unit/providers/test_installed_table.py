@@ -18,7 +18,7 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import charge_nano, worst_nano
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.price_table import price_of
-from agentctl.providers.tables import OWN, TABLE, Table, read_own, read_table
+from agentctl.providers.tables import OWN_PRICES_FILE, TABLE_FILE, PriceTable, read_own_prices, read_table
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 
 CHECKED_ON = date(2026, 11, 22)  # move it with the defaults
@@ -42,7 +42,7 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="module")
-def table() -> Table:
+def table() -> PriceTable:
     return read_table()
 
 
@@ -55,7 +55,7 @@ def _package() -> Path:
 
 @pytest.mark.parametrize("provider", [name for name in KNOWN_PROVIDERS if name not in ("builtin", "ollama")])
 def test_every_default_model_is_priced_has_tools_and_is_not_going_away(
-    catalog: Catalog, table: Table, provider: str
+    catalog: Catalog, table: PriceTable, provider: str
 ) -> None:
     model = DEFAULT_MODELS[provider]
     assert model is not None
@@ -78,14 +78,14 @@ def test_the_other_defaults_are_declared_free(catalog: Catalog) -> None:
         assert price.is_free
 
 
-def test_our_file_was_checked_with_this_version(catalog: Catalog, table: Table) -> None:
-    assert read_own().checked == table.version
-    assert catalog.age_days(CHECKED_ON) == (CHECKED_ON - read_own().released).days
-    for name in read_own().lines:
-        assert name not in table.rows, f"{name} is in litellm's table now: take it out of {OWN.name}"
+def test_our_file_was_checked_with_this_version(catalog: Catalog, table: PriceTable) -> None:
+    assert read_own_prices().checked == table.version
+    assert catalog.age_days(CHECKED_ON) == (CHECKED_ON - read_own_prices().released).days
+    for name in read_own_prices().lines:
+        assert name not in table.rows, f"{name} is in litellm's table now: take it out of {OWN_PRICES_FILE.name}"
 
 
-def test_the_other_providers_are_litellms(table: Table) -> None:
+def test_the_other_providers_are_litellms(table: PriceTable) -> None:
     tree = ast.parse((_package() / "types" / "utils.py").read_text())
     enum = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "LlmProviders")
     known = {
@@ -114,17 +114,21 @@ def test_no_chat_model_is_free_and_every_price_bounds_its_charges(catalog: Catal
     assert priced > 2000
 
 
-def test_every_price_is_the_tables_to_the_last_digit(catalog: Catalog, table: Table) -> None:
+def test_every_price_is_the_tables_to_the_last_digit(catalog: Catalog, table: PriceTable) -> None:
     for provider in ("openai", "anthropic", "mistral", "groq", "deepseek", "xai"):
         for model in catalog.models(provider):
             price = catalog.price_of(provider, model)
             row = table.rows.get(f"{provider}/{model}") or table.rows.get(model, {})
-            if price is not None and "tiered_pricing" not in row and f"{provider}/{model}" not in read_own().lines:
+            if (
+                price is not None
+                and "tiered_pricing" not in row
+                and f"{provider}/{model}" not in read_own_prices().lines
+            ):
                 assert price.input == Decimal(str(row["input_cost_per_token"])) * 10**6
                 assert price.output == Decimal(str(row["output_cost_per_token"])) * 10**6
 
 
-def test_a_row_of_the_table_in_another_unit_is_unknown_and_no_other_is(catalog: Catalog, table: Table) -> None:
+def test_a_row_of_the_table_in_another_unit_is_unknown_and_no_other_is(catalog: Catalog, table: PriceTable) -> None:
     """Its prices lie between those of a cached token of a small model and of an answer of the dearest."""
     absurd = {
         name
@@ -189,4 +193,4 @@ def test_without_litellm_the_cure_is_said(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     said = "litellm is not installed, and with it the price table is missing\nTrue\n"
     assert (done.stdout, done.stderr) == (said, "")
-    assert TABLE.endswith(".json")
+    assert TABLE_FILE.endswith(".json")

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from agentctl.core.messages import Usage
 from agentctl.providers.stream_readers import (
     MOST_LINE_BYTES,
+    AnswerTooLong,
     AnthropicReader,
     GeminiReader,
     OllamaReader,
     OpenAIReader,
     OpenRouterReader,
-    Reader,
-    TooLong,
+    UsageReader,
 )
 
 
@@ -70,7 +70,7 @@ STREAMS = {
 }
 
 
-def read(kind: type[Reader], data: bytes, cuts: list[int] | None = None) -> Reader:
+def read(kind: type[UsageReader], data: bytes, cuts: list[int] | None = None) -> UsageReader:
     reader, start = kind(), 0
     for cut in [*sorted(cut % (len(data) + 1) for cut in cuts or []), len(data)]:
         reader.feed(data[start:cut])
@@ -81,14 +81,14 @@ def read(kind: type[Reader], data: bytes, cuts: list[int] | None = None) -> Read
 
 @pytest.mark.parametrize("kind", STREAMS)
 @given(cuts=st.lists(st.integers(0, 2000), max_size=12))
-def test_the_report_is_the_same_however_the_bytes_arrive(kind: type[Reader], cuts: list[int]) -> None:
+def test_the_report_is_the_same_however_the_bytes_arrive(kind: type[UsageReader], cuts: list[int]) -> None:
     data, usage, model = STREAMS[kind]
     reader = read(kind, data, cuts)
     assert (reader.usage, reader.model, reader.finished, reader.error) == (usage, model, True, None)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_nothing(kind: type[Reader]) -> None:
+def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_nothing(kind: type[UsageReader]) -> None:
     data, _, _ = STREAMS[kind]
     lines = data.splitlines(keepends=True)
     marks = (b"finish_reason", b"stop_reason", b'"done":true', b"finishReason")
@@ -100,7 +100,7 @@ def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_n
 
 @given(data=st.binary(max_size=400))
 @pytest.mark.parametrize("kind", STREAMS)
-def test_garbage_is_read_without_a_word(kind: type[Reader], data: bytes) -> None:
+def test_garbage_is_read_without_a_word(kind: type[UsageReader], data: bytes) -> None:
     reader = read(kind, data + b"\n[1]\nnull\n" + data)
     assert reader.usage is None
 
@@ -117,7 +117,7 @@ json_values = st.recursive(
     value=json_values,
     place=st.sampled_from(["usage", "choices", "message", "delta", "candidates", "usageMetadata"]),
 )
-def test_no_shape_of_an_event_breaks_a_reader(kind: type[Reader], value: object, place: str) -> None:
+def test_no_shape_of_an_event_breaks_a_reader(kind: type[UsageReader], value: object, place: str) -> None:
     for event in ({"type": "message_start", place: value}, {"type": "message_delta", place: value, "done": True}):
         reader = kind()
         reader.feed(json.dumps(event).encode() + b"\n")
@@ -155,7 +155,7 @@ def test_the_classes_of_a_report_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_an_error_in_the_stream_is_kept(kind: type[Reader]) -> None:
+def test_an_error_in_the_stream_is_kept(kind: type[UsageReader]) -> None:
     event = b'data: {"type":"error","error":{"type":"overloaded_error"}}'
     assert read(kind, event).error == {"type": "overloaded_error"}
     assert read(kind, b'{"error":"it broke"}\n').error == {"message": "it broke"}
@@ -164,5 +164,5 @@ def test_an_error_in_the_stream_is_kept(kind: type[Reader]) -> None:
 def test_a_line_without_an_end_is_given_up() -> None:
     reader = OpenAIReader()
     reader.feed(b"x" * MOST_LINE_BYTES)
-    with pytest.raises(TooLong):
+    with pytest.raises(AnswerTooLong):
         reader.feed(b"x")

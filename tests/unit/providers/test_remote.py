@@ -22,7 +22,7 @@ from agentctl.core.errors import (
 from agentctl.core.messages import Message, Request, ToolCall, Usage
 from agentctl.core.pricing import FREE, contradiction
 from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
-from agentctl.providers.priced import Priced
+from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from tests.support.formats import FORMATS, IMAGES, KEY, MODELS, PS, Wire, answer_of, asked, open_provider, provider_at
 from tests.support.wire.server import Answer, Call, Fault
@@ -308,7 +308,7 @@ async def test_credentials_in_an_address_are_neither_in_the_facts_nor_in_an_erro
         place = f"127.0.0.1:{closed.getsockname()[1]}/v1"
     provider = OpenAIProvider("gpt-4o", api_key=KEY, base_url=f"HTTP://me:secret@{place}/")
     assert provider.facts.base_url == f"http://{place}"
-    assert Priced(provider, FREE).facts.name_and_address == f"openai/gpt-4o at http://{place}"
+    assert FixedPriceProvider(provider, FREE).facts.name_and_address == f"openai/gpt-4o at http://{place}"
     with pytest.raises(ProviderUnavailable, match=f"cannot be reached at http://{place}: ") as caught:
         await answer_of(provider, asked())
     assert "secret" not in f"{caught.value.message} {caught.value.hint}"

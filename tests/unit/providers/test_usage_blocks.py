@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.messages import Usage
-from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, Reader
+from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, UsageReader
 from tests.unit.providers.test_readers import chunk, read, sse
 
 Event = Mapping[str, object]
@@ -50,7 +50,7 @@ def ollama(text: str = "", *, done: bool = False, **counts: object) -> Event:
 class Stream(NamedTuple):
     """The events of one answer, what its usage is, and whether a block said less than an earlier one."""
 
-    reader: type[Reader]
+    reader: type[UsageReader]
     events: tuple[Event, ...]
     usage: Usage | None
     fell: bool = False
@@ -286,9 +286,9 @@ def test_no_block_is_worth_more_than_what_is_read_in_the_end(found: list[dict[st
 
 
 @pytest.mark.parametrize("kind", [OpenAIReader, AnthropicReader, OllamaReader, GeminiReader])
-def test_what_was_reported_before_a_stream_is_cut_stays_known(kind: type[Reader]) -> None:
+def test_what_was_reported_before_a_stream_is_cut_stays_known(kind: type[UsageReader]) -> None:
     """The input at least; no usage is charged from it."""
-    begun: Mapping[type[Reader], Event] = {
+    begun: Mapping[type[UsageReader], Event] = {
         OpenAIReader: said(counted(1000, 2)),
         AnthropicReader: claude_start(input_tokens=1000, output_tokens=2),
         OllamaReader: ollama("a", prompt_eval_count=1000, eval_count=2),

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.output_range import Wish, wish, wish_after_cut, wish_for_turn
+from agentctl.budget.output_range import OutputRange, choose_output, choose_retry_output, choose_turn_output
 from agentctl.core.errors import BudgetExceeded, ProviderUnavailable
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, charge_nano
 from agentctl.ledger import SqliteLedger
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from tests.unit.runner.test_calls import FACTS, HELLO, PRICE, Desk
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object"}),)
@@ -36,7 +36,7 @@ def looks(output: int, *, stop: str = "tool_calls") -> Completion:
     return Completion("I look", calls, Usage(100, output), "m", stop)  # type: ignore[arg-type]
 
 
-async def converse(calls: Calls, turns: int) -> Completion:
+async def converse(calls: ModelCalls, turns: int) -> Completion:
     """Ask for so many turns; return the last answer."""
     messages: tuple[Message, ...] = HELLO
     for _ in range(turns):
@@ -140,7 +140,7 @@ all_facts = st.builds(
 def test_a_turns_wish_lies_between_its_floor_and_the_usual_wish(
     facts: ModelFacts, own: int | None, dearest: int | None
 ) -> None:
-    usual, wanted = wish(facts, own), wish_for_turn(facts, own, dearest)
+    usual, wanted = choose_output(facts, own), choose_turn_output(facts, own, dearest)
     assert wanted.least == usual.least <= wanted.most <= usual.most
     floor = max(usual.least, 4_096 if facts.reasoning else 1_024, 4 * (dearest or 0))
     assert wanted.most >= min(usual.most, floor)
@@ -154,10 +154,10 @@ def test_an_answer_gets_as_much_room_as_without_an_adapted_clamp(
 ) -> None:
     """Where no limit binds: what the usual wish and its double would have brought whole, the adapted one does, too."""
 
-    def reach(wanted: Wish) -> int:
-        again = wish_after_cut(facts, own, wanted=wanted, granted=wanted.most)
+    def reach(wanted: OutputRange) -> int:
+        again = choose_retry_output(facts, own, wanted=wanted, granted=wanted.most)
         assert again is None or wanted.most < again.least <= again.most
         return wanted.most if needed <= wanted.most or again is None else again.most
 
-    usual, adapted = reach(wish(facts, own)), reach(wish_for_turn(facts, own, dearest))
+    usual, adapted = reach(choose_output(facts, own)), reach(choose_turn_output(facts, own, dearest))
     assert (needed <= adapted) == (needed <= usual)

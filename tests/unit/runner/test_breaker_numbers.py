@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget.breaker import breaker_info, tripped
+from agentctl.budget.breaker import breaker_info, refusal_error
 from agentctl.cli.documents import breaker_document
-from agentctl.cli.ui.run_table import tripped_words
+from agentctl.cli.ui.run_table import describe_trip
 from agentctl.core.errors import BudgetExceeded, LimitName, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Usage
@@ -130,7 +130,7 @@ async def test_an_overrun_in_dollars_has_the_runs_limit_and_names_hold_and_charg
     set_to = f"{limit} is not set" if ceiling is None else f"{limit} is $0.01"
     assert f"$0.03 for a call that ${hold / 10**9:f}".rstrip("0") in error.message
     assert error.message.endswith(f"; {set_to}, and $0.03 counts as spent")
-    said = tripped_words(breaker_info(error, task="go"))
+    said = describe_trip(breaker_info(error, task="go"))
     assert said.startswith(f"{limit} is {'none' if ceiling is None else '$0.01'}: $0.03 spent, $0 held; $0.03 of it")
 
 
@@ -158,5 +158,9 @@ def test_what_is_above_a_limit_by_a_fraction_of_a_millionth_does_not_read_like_t
     just_above = Verdict("max_cost_per_task", "nano_usd", CENT, 0, 0, 0, would_be=CENT + 1)
     odd = Verdict("max_cost_per_task", "nano_usd", 2_706_901, 0, 0, 0, would_be=2_706_902)
 
-    assert tripped(just_above, FACTS).message == "max_cost_per_task is $0.01; the next call could make it $0.010001"
-    assert tripped(odd, FACTS).message == "max_cost_per_task is $0.002706901; the next call could make it $0.002707"
+    assert (
+        refusal_error(just_above, FACTS).message == "max_cost_per_task is $0.01; the next call could make it $0.010001"
+    )
+    assert (
+        refusal_error(odd, FACTS).message == "max_cost_per_task is $0.002706901; the next call could make it $0.002707"
+    )

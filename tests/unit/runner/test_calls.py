@@ -31,7 +31,7 @@ from agentctl.core.messages import Completion, Delta, Message, Request, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, charge_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 
 PRICE = Price(Decimal(1), Decimal(10))
 FACTS = ModelFacts("p", "m", PRICE, context_window=128_000, output_ceiling=16_384)
@@ -56,13 +56,13 @@ class Desk:
 
     async def calls(
         self, *script: Step, facts: ModelFacts = FACTS, limits: CostLimit | None = None, **more: object
-    ) -> Calls:
+    ) -> ModelCalls:
         self.provider = ScriptedProvider(script, facts=facts)
         limits, run = limits or CostLimit(), f"run-{random.getrandbits(64):x}"
         await self.ledger.open_run(run, limits, task="t", agent="a", labels={})
         self.run = run
         settings: dict[str, object] = {"first_pause_s": 0.001, **more}
-        return Calls(
+        return ModelCalls(
             provider=self.provider,
             ledger=self.ledger,
             run_id=run,
@@ -278,7 +278,7 @@ async def test_others_holds_are_waited_for_and_then_the_breaker_trips(desk: Desk
     async with anyio.create_task_group() as group:
         group.start_soon(calls.ask, HELLO)
         await under_way.wait()
-        impatient = Calls(
+        impatient = ModelCalls(
             provider=desk.provider,
             ledger=desk.ledger,
             run_id=desk.run,
@@ -351,7 +351,7 @@ async def test_a_ledger_that_cannot_be_written_lets_nothing_out(tmp_path: Path) 
         heard.append(event)
 
     broken = SqliteLedger(tmp_path / "file" / "ledger.db")
-    calls = Calls(provider=provider, ledger=broken, run_id="r", limits=CostLimit(), emit=emit)
+    calls = ModelCalls(provider=provider, ledger=broken, run_id="r", limits=CostLimit(), emit=emit)
     with pytest.raises(StateError):
         await calls.ask(HELLO)
     assert (provider.heard, heard) == ([], [])

@@ -14,7 +14,15 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
 from agentctl.providers.create import create_llm_provider
 from agentctl.providers.probe import Reach
-from agentctl.runner.provider_test import CALLS, Checkup, Finding, Patient, check_up, examine, verdict
+from agentctl.runner.provider_test import (
+    CALLS,
+    ModelTestResult,
+    ProviderTestResult,
+    ProviderUnderTest,
+    overall_status,
+    run_model_test,
+    run_provider_tests,
+)
 from agentctl.settings import load_settings
 from tests.support.formats import FORMATS, KEY, MODELS, Wire, provider_at
 from tests.support.wire.server import Answer, Call, Fault, Rates, WireRequest, WireServer
@@ -56,9 +64,9 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
     rates = Rates(Decimal("2.5"), Decimal(10)) if format == "openai" else Rates(Decimal(1), Decimal(5))
     server = wire(good, rates=Rates(Decimal(0), Decimal(0)) if format == "ollama" else rates, keys=[KEY])
     provider = provider_at(server, format)
-    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
-    assert replace(found, ms=None) == Checkup(
+    assert replace(found, ms=None) == ModelTestResult(
         provider=format,
         model=MODELS[format],
         answers=True,
@@ -76,7 +84,7 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
 async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
     server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
     provider = provider_at(server, "openai")
-    await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     report = costs_window(tmp_path / "ledger.db", seconds=3600)
     assert (report.total_nano, report.rows[0].agent) == (server.books.billed_nano, "providers test")
@@ -88,11 +96,11 @@ async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once
     server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
     provider, parent = provider_at(server, "openai"), Parent("outer", "secret")
     await ledger.open_run("outer", LIMITS, task="t", agent="a", labels={}, capability="secret")
-    await check_up(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
+    await run_model_test(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
     assert (await ledger.spend("outer")).run_nano.spent == server.books.billed_nano > 0
     await ledger.close_run("outer", "done")
     asked = len(server.books.chat_requests)
-    found = await check_up(provider, ledger, run_id="r2", limits=LIMITS, parent=parent)
+    found = await run_model_test(provider, ledger, run_id="r2", limits=LIMITS, parent=parent)
     await provider.aclose()
     assert (found.status, "run outer" in found.error) == ("denied", True)
     assert len(server.books.chat_requests) == asked
@@ -101,7 +109,7 @@ async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once
 async def test_a_dearer_model_that_answers_is_charged_at_its_own_price(wire: Wire, ledger: SqliteLedger) -> None:
     server = wire(without(model="gpt-4o"), rates=Rates(Decimal("2.5"), Decimal(10)))
     provider = provider_at(server, "openai", model="gpt-4o-mini")
-    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     assert found.cost_nano == sum(entry.nano for entry in server.books.entries[: len(server.books.chat_requests)])
 
@@ -117,7 +125,7 @@ WRONG = {
 async def test_what_an_agent_could_not_work_with_is_named(wire: Wire, ledger: SqliteLedger, case: str) -> None:
     mind, field, said = WRONG[case]
     provider = provider_at(wire(mind), "openai")
-    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     assert getattr(found, field) is False
     assert (found.status, said in found.error) == ("unavailable", True)
@@ -126,7 +134,7 @@ async def test_what_an_agent_could_not_work_with_is_named(wire: Wire, ledger: Sq
 
 async def test_a_server_that_ignores_the_clamp_is_found_out(wire: Wire, ledger: SqliteLedger) -> None:
     provider = provider_at(wire(without(obeys=False)), "openai")
-    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     assert found.keeps_to_clamp is False
     assert found.status in ("budget", "unavailable")
@@ -135,7 +143,7 @@ async def test_a_server_that_ignores_the_clamp_is_found_out(wire: Wire, ledger: 
 async def test_a_dear_model_is_not_tried_beyond_the_limit(wire: Wire, ledger: SqliteLedger) -> None:
     server = wire(good)
     provider = provider_at(server, "openai")
-    found = await check_up(provider, ledger, run_id="r1", limits=CostLimit(max_cost_per_task=Decimal("0.0001")))
+    found = await run_model_test(provider, ledger, run_id="r1", limits=CostLimit(max_cost_per_task=Decimal("0.0001")))
     await provider.aclose()
     assert (found.status, found.answers, len(server.books.chat_requests)) == ("budget", None, 0)
 
@@ -146,15 +154,15 @@ FAULTS = {"auth": Fault(401), "rate_limited": Fault(429), "unavailable": Fault(5
 @pytest.mark.parametrize("status", FAULTS)
 async def test_a_failure_has_the_status_that_a_run_would_have(wire: Wire, ledger: SqliteLedger, status: str) -> None:
     provider = provider_at(wire(FAULTS[status]), "openai")
-    found = await check_up(provider, ledger, run_id="r1", limits=LIMITS)
+    found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
     assert (found.status, found.answers) == (status, None)
 
 
-def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> Patient:
+def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> ProviderUnderTest:
     environ = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": server.openai_url}
     settings = load_settings(flags={}, environ=environ, remember=False).settings
-    return Patient(
+    return ProviderUnderTest(
         "openai", model, server.openai_url, key, lambda: create_llm_provider("openai", model, settings=settings)
     )
 
@@ -164,15 +172,15 @@ async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_no
 ) -> None:
     fine, locked = wire(good, keys=[KEY]), wire(good, keys=["another"])
     ids = iter(("a", "b"))
-    found = await examine([patient(fine), patient(locked)], ledger, limits=LIMITS, new_id=lambda: next(ids))
+    found = await run_provider_tests([patient(fine), patient(locked)], ledger, limits=LIMITS, new_id=lambda: next(ids))
     assert [finding.status for finding in found] == ["done", "auth"]
     assert (len(fine.books.chat_requests), len(locked.books.chat_requests)) == (CALLS, 0)
-    assert verdict(found) == "auth"
+    assert overall_status(found) == "auth"
 
 
 async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
     server = wire(good, keys=[KEY])
-    (found,) = await examine([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
+    (found,) = await run_provider_tests([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
     assert (found.status, found.checkup, found.reach.key) == ("done", None, "accepted")
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
@@ -180,9 +188,9 @@ async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
 def test_one_kind_of_failure_is_the_verdict_and_a_mixture_is_unavailable() -> None:
     blank = Reach("openai", "", True, "accepted", None, (), 1.0, "", "done")
 
-    def found(*statuses: str) -> list[Finding]:
-        return [Finding(blank._replace(status=status), "m") for status in statuses]
+    def found(*statuses: str) -> list[ProviderTestResult]:
+        return [ProviderTestResult(blank._replace(status=status), "m") for status in statuses]
 
-    assert verdict(found("done", "done")) == "done"
-    assert verdict(found("done", "auth", "auth")) == "auth"
-    assert verdict(found("auth", "rate_limited", "done")) == "unavailable"
+    assert overall_status(found("done", "done")) == "done"
+    assert overall_status(found("done", "auth", "auth")) == "auth"
+    assert overall_status(found("auth", "rate_limited", "done")) == "unavailable"

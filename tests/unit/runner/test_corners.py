@@ -11,7 +11,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget.input_bound import FIXED, JOINT, PER_PART, Known, bound, message_bytes, plain_bound, tool_bytes
+from agentctl.budget.input_bound import (
+    FIXED,
+    JOINT,
+    PER_PART,
+    SettledRequest,
+    bound,
+    message_bytes,
+    plain_bound,
+    tool_bytes,
+)
 from agentctl.budget.rules import Amounts, Ask, Charge, Hold
 from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
@@ -166,7 +175,7 @@ def test_the_tight_bound_is_the_designs_formula(output: int) -> None:
     before = (Message("system", "word " * 10_000),)
     answer = Message("assistant", "so it is " * 30, (ToolCall("1", "f", {}),))
     new = (Message("tool", "done", tool_call_id="1"), Message("user", "and?"))
-    known = Known(Request("m", before), answer, Usage(12_000, output))
+    known = SettledRequest(Request("m", before), answer, Usage(12_000, output))
     said = max(output, message_bytes(answer))
     after = sum(map(message_bytes, new)) + JOINT + PER_PART * 4  # the answer, its call, and two new messages
     assert bound(Request("m", (*before, answer, *new)), known) == 12_000 + said + after

@@ -8,15 +8,15 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Amounts, Ask, Room, Worst, judge
+from agentctl.budget.rules import Amounts, Ask, LimitState, WorstCase, judge
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.runner.estimate import Cost, cost_of, left
 from tests.support.ledger.parts import DOLLAR
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(3)))
-TASK = Room("max_cost_per_task", "nano_usd", DOLLAR // 2, Amounts())
-HOUR = Room("max_cost_per_hour", "nano_usd", 10 * DOLLAR, Amounts(9 * DOLLAR, 400_000_000, 500_000_000))
-TOKENS = Room("max_tokens_per_task", "tokens", 1_000_000, Amounts())
+TASK = LimitState("max_cost_per_task", "nano_usd", DOLLAR // 2, Amounts())
+HOUR = LimitState("max_cost_per_hour", "nano_usd", 10 * DOLLAR, Amounts(9 * DOLLAR, 400_000_000, 500_000_000))
+TOKENS = LimitState("max_tokens_per_task", "tokens", 1_000_000, Amounts())
 
 
 def test_the_floor_is_one_call_and_the_ceiling_the_least_that_is_left() -> None:
@@ -32,9 +32,9 @@ def test_a_limit_of_tokens_is_one_of_money_too_at_the_dearest_price() -> None:
 
 
 def test_a_window_that_moves_on_while_a_run_does_is_no_ceiling() -> None:
-    minute = Room("max_cost_per_minute", "nano_usd", 1000, Amounts())
-    calls = Room("max_calls_per_minute", "calls", 1, Amounts())
-    month = Room("max_cost_per_month", "nano_usd", 2000, Amounts(500))
+    minute = LimitState("max_cost_per_minute", "nano_usd", 1000, Amounts())
+    calls = LimitState("max_calls_per_minute", "calls", 1, Amounts())
+    month = LimitState("max_cost_per_month", "nano_usd", 2000, Amounts(500))
     assert cost_of(FACTS, (TASK, minute, calls), likely=1, least=1).ceiling_by == "max_cost_per_task"
     assert cost_of(FACTS, (TASK, minute, month), likely=1, least=1) == Cost(4000, 1500, "max_cost_per_month")
 
@@ -62,7 +62,7 @@ def test_whatever_call_is_let_through_costs_no_more_than_the_ceiling(
     asked = Ask("a", "r", facts, input_bound=bound, least=256, most=4096, hour_limit_nano=None)
     answer = judge(asked, rooms)
     ceiling = cost_of(facts, rooms, likely=bound, least=256).ceiling
-    if isinstance(answer, Worst):
+    if isinstance(answer, WorstCase):
         assert answer.nano is not None
         assert ceiling is not None
         assert answer.nano <= ceiling

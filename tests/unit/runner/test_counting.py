@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.input_bound import bound, plain_bound, weigh_by
+from agentctl.budget.input_bound import bound, plain_bound, vocabulary_weights
 from agentctl.core.errors import BudgetExceeded
 from agentctl.core.events import CallHeld, CallWaited
 from agentctl.core.limits import CostLimit
@@ -58,7 +58,7 @@ async def ask(desk: Desk, loading: Loading, dollars: str, *script: Step) -> Comp
 def counted() -> int:
     found = vocabulary.load("o200k_base")
     assert found is not None
-    return bound(REQUEST, weighing=weigh_by(found.at_most))
+    return bound(REQUEST, weighing=vocabulary_weights(found.at_most))
 
 
 def attempts(desk: Desk) -> list[tuple[object, ...]]:

@@ -19,7 +19,7 @@ from agentctl.core.events import Noted, ToolDenied, ToolFinished
 from agentctl.core.messages import Completion, Request, ToolCall
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.tool_rules import parse_rule
-from agentctl.journal.artifacts import Annex, open_kept
+from agentctl.journal.artifacts import ArtifactFolder, open_artifact
 from agentctl.permissions.decision import Permissions
 from agentctl.runner.plan import Plan
 from tests.support.disks import small_disk
@@ -268,7 +268,9 @@ async def test_secrets_are_not_kept_and_the_lines_in_the_mark_are_those_of_the_f
     pem = "-----BEGIN PRIVATE KEY-----\n" + "abcd\n" * 20 + "-----END PRIVATE KEY-----\n"
     text = f"{pem}password=hunter2hunter2\n{NUMBERED}"
     model = Reader(call("env"), most=1)
-    await house.run(model.script(), Deed("env", lambda _: text), annex=Annex(house.kept, secrets=["hunter2hunter2"]))
+    await house.run(
+        model.script(), Deed("env", lambda _: text), annex=ArtifactFolder(house.kept, secrets=["hunter2hunter2"])
+    )
     kept = (house.kept / "1-env.txt").read_text()
     marked = re.fullmatch(rf"\[redacted:private-key:[0-9a-f]{{6}}\]\npassword=\[redacted\]\n{NUMBERED}", kept)
     assert marked is not None
@@ -406,7 +408,7 @@ def test_no_half_file_ever_has_its_name_and_kill_9_leaves_none(tmp_path: Path) -
     assert {file.stat().st_size for file in files} == {whole}
     for half in folder.glob(".*"):
         with pytest.raises(ToolError):
-            open_kept(folder, f"run:{half.name}")
+            open_artifact(folder, f"run:{half.name}")
 
 
 def test_a_limit_on_file_sizes_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -433,7 +435,7 @@ async def test_a_full_or_read_only_disk_costs_a_name_and_one_warning_but_not_the
 
 
 async def test_a_run_keeps_no_more_than_it_may(house: House) -> None:
-    annex = Annex(house.kept, most_bytes=150_000)
+    annex = ArtifactFolder(house.kept, most_bytes=150_000)
     script = [*(asks(call("big", str(n), n=n)) for n in range(3)), says("done")]
     await house.run(script, Deed("big", lambda _: NUMBERED), annex=annex)
     assert ["run:" in event.text for event in house.diary.of(ToolFinished)] == [True, False, False]

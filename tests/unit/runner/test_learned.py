@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.calibration import Line
+from agentctl.context.calibration import Calibration
 from agentctl.runner.learned_counts import FILE, LearnedCounts
 
 ROOT = Path(__file__).parents[3]
-NEWS = {"o200k_base": Line(1.02, -310.0)}
+NEWS = {"o200k_base": Calibration(1.02, -310.0)}
 
 
 async def test_what_is_remembered_is_known_to_the_next_run(tmp_path: Path) -> None:
     book = LearnedCounts(tmp_path / "cache")
     assert book.known("openai", "gpt-4o") == {}
     await book.remember("openai", "gpt-4o", NEWS)
-    await book.remember("openai", "gpt-4o", {"rough": Line(1.5, 0.0)})
+    await book.remember("openai", "gpt-4o", {"rough": Calibration(1.5, 0.0)})
     await book.remember("ollama", "qwen2.5:7b", NEWS)
     again = LearnedCounts(tmp_path / "cache")
-    assert again.known("openai", "gpt-4o") == {**NEWS, "rough": Line(1.5, 0.0)}
+    assert again.known("openai", "gpt-4o") == {**NEWS, "rough": Calibration(1.5, 0.0)}
     assert again.known("ollama", "qwen2.5:7b") == NEWS
     assert again.known("openai", "gpt-4") == {}
 

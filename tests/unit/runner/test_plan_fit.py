@@ -100,10 +100,10 @@ def test_the_token_limit_is_told_in_turns_where_it_stops_a_run_first(
 
 def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:
     said = "the window of small is 2,000 tokens: at most 1,744 are sent, not the 8,000 of max_context_tokens"
-    assert Plan().narrowed(SMALL) == said
-    assert Plan(max_context_tokens=2_000).narrowed(SMALL) == ""
-    assert Plan().narrowed(replace(SMALL, context_window=None)) == ""
-    assert Plan().narrowed(BUILTIN) == ""
+    assert Plan().window_note(SMALL) == said
+    assert Plan(max_context_tokens=2_000).window_note(SMALL) == ""
+    assert Plan().window_note(replace(SMALL, context_window=None)) == ""
+    assert Plan().window_note(BUILTIN) == ""
 
 
 def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> None:

@@ -24,10 +24,10 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Delta, Request, Usage
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.clock import Reading, system_clock
+from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.protocols import LLMProvider
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.streaming import HANG_UP_S
 from tests.unit.runner.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
@@ -42,11 +42,11 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await ledger.aclose()
 
 
-async def calls_of(desk: Desk, provider: LLMProvider, *, emit: Emit | None = None, **more: float) -> Calls:
+async def calls_of(desk: Desk, provider: LLMProvider, *, emit: Emit | None = None, **more: float) -> ModelCalls:
     """Open a run whose provider and emit are handed in; nothing is tried again."""
     limits = CostLimit()
     await desk.calls(limits=limits)
-    return Calls(
+    return ModelCalls(
         provider=provider,
         ledger=desk.ledger,
         run_id=desk.run,
@@ -192,7 +192,7 @@ async def impatient_and_patient(desk: Desk, ledger: SqliteLedger, *, patience_s:
 
     tight = CostLimit(max_cost_per_task=Decimal("0.006"))
     first = await desk.calls(slow, ANSWER, limits=tight)
-    second = Calls(
+    second = ModelCalls(
         provider=desk.provider,
         ledger=ledger,
         run_id=desk.run,
@@ -249,7 +249,7 @@ class Gate:
         self.reached = threading.Event()
         self.open()
 
-    def __call__(self) -> Reading:
+    def __call__(self) -> ClockReading:
         if not self._open.is_set():
             self.reached.set()
         assert self._open.wait(30)

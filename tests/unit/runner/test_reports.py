@@ -23,7 +23,7 @@ from agentctl.core.messages import Completion, Delta, Message, Reported, Request
 from agentctl.core.pricing import FREE, MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
-from agentctl.ledger.forecast import outlook
+from agentctl.ledger.forecast import forecast_first_call
 from agentctl.ledger.likeness import Percentiles
 from agentctl.ledger.report import CostQuery, costs_report
 from tests.unit.runner.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
@@ -348,7 +348,7 @@ async def test_sums_of_the_largest_amounts_are_exact_wherever_they_are_shown(des
     settled = [event for event in desk.events if isinstance(event, CallSettled)]
     assert [event.usage for event in settled] == [Usage(MOST_AMOUNT, MOST_AMOUNT)] * 10
     asked = Ask("next", "none", FACTS, input_bound=1, least=1, most=1, hour_limit_nano=None)
-    alike = outlook(desk.ledger.path, asked, FREE_HAND, agent="a").alike
+    alike = forecast_first_call(desk.ledger.path, asked, FREE_HAND, agent="a").alike
     assert alike.nano == alike.tokens == Percentiles(4 * MOST_AMOUNT, 4 * MOST_AMOUNT)
 
 

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from agentctl.budget.breaker import RanPast
+from agentctl.budget.breaker import ClampExceeded
 from agentctl.budget.rules import Amounts, Charge, Settlement
 from agentctl.core.errors import AuthFailed, LedgerBusy, ProviderUnavailable, StateError
 from agentctl.core.events import CallHeld, CallSettled, CallUnsettled, Event
@@ -23,10 +23,10 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.clock import Reading, system_clock
-from agentctl.ledger.locks import turn
+from agentctl.ledger.clock import ClockReading, system_clock
+from agentctl.ledger.locks import queue_lock
 from agentctl.providers.scripted import Step
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from tests.unit.runner.test_calls import ANSWER, COST, FACTS, HELLO, Desk
 
 WAIT_S = 0.3
@@ -73,7 +73,7 @@ async def stranger(desk: Desk) -> AsyncIterator[Stranger]:
     other.unlock()
 
 
-async def calls_of(desk: Desk, *script: Step, **more: object) -> Calls:
+async def calls_of(desk: Desk, *script: Step, **more: object) -> ModelCalls:
     return await desk.calls(*script, **{"retries": 0, "settle_wait_s": WAIT_S, **more})  # type: ignore[arg-type]
 
 
@@ -159,7 +159,7 @@ async def test_an_answer_that_cannot_be_written_in_time_is_spooled_and_settled_b
 
 
 async def test_a_queue_that_does_not_move_is_waited_for_like_a_lock(desk: Desk, stranger: Stranger) -> None:
-    taken = turn(desk.ledger.path.with_suffix(".queue"))
+    taken = queue_lock(desk.ledger.path.with_suffix(".queue"))
 
     def take(_: Request) -> None:
         taken.__enter__()
@@ -177,7 +177,7 @@ ENDS: dict[str, tuple[Step, str, str, object]] = {  # what comes; how it ends; w
     "no usage": (replace(ANSWER, usage=None), "doubt", "at most;", None),
     "a cut": ([Delta("h"), DOWN], "doubt", "at most;", None),
     "an error": (DOWN, "doubt", "at most;", None),
-    "past its clamp": ([Delta("h"), RanPast("it went on")], "doubt", "at most;", 16_384 * 10_000 + 128_000_000),
+    "past its clamp": ([Delta("h"), ClampExceeded("it went on")], "doubt", "at most;", 16_384 * 10_000 + 128_000_000),
     "a refusal": (KEY, "void", "cost nothing;", 0),
 }
 
@@ -303,7 +303,7 @@ async def test_an_answer_is_kept_though_the_journal_cannot_say_that_it_was_charg
 async def test_what_is_used_cannot_be_read_after_a_charge_and_the_answer_stands(tmp_path: Path) -> None:
     read, broken = system_clock(), list[str]()
 
-    def clock() -> Reading:
+    def clock() -> ClockReading:
         if broken:
             raise OSError(5, broken.pop())
         return read()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import JOINT, PER_PART, Ground, bound, message_bytes, plain_bound
-from agentctl.budget.output_range import Wish, wish_for_summary
-from agentctl.budget.rules import Amounts, Ask, Keep, Room, Worst, judge, worst_case
+from agentctl.budget.input_bound import JOINT, PER_PART, BoundBasis, bound, message_bytes, plain_bound
+from agentctl.budget.output_range import OutputRange, choose_summary_output
+from agentctl.budget.rules import Amounts, AnswerReserve, Ask, LimitState, WorstCase, judge, worst_case
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
@@ -20,16 +20,16 @@ from tests.unit.budget.test_judge import some_rooms
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_nano=None, purpose="summary")
-ASK = replace(ASK, then=Keep(800, 256))
+ASK = replace(ASK, then=AnswerReserve(800, 256))
 
 
 @settings(deadline=None)
 @given(some_rooms(), st.booleans())
 def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_request_its_room(
-    rooms: tuple[Room, ...], at_ceiling: bool
+    rooms: tuple[LimitState, ...], at_ceiling: bool
 ) -> None:
     answer = judge(ASK, rooms, at_ceiling=at_ceiling)
-    assert isinstance(answer, (Worst, Verdict)), "it never waits"
+    assert isinstance(answer, (WorstCase, Verdict)), "it never waits"
     if isinstance(answer, Verdict):
         return
     behind = worst_case(replace(ASK, input_bound=800), 256, at_ceiling=at_ceiling)
@@ -44,31 +44,31 @@ def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_requ
 
 @pytest.mark.parametrize(("ceiling", "let"), [(5 * 1_500, True), (5 * 1_500 - 1, False)])
 def test_a_fifth_exactly_will_do(ceiling: int, let: bool) -> None:
-    room = Room("max_tokens_per_task", "tokens", 10_000 + ceiling, Amounts(7_000, 1_000, 2_000))
-    assert isinstance(judge(ASK, (room,)), Worst) is let
+    room = LimitState("max_tokens_per_task", "tokens", 10_000 + ceiling, Amounts(7_000, 1_000, 2_000))
+    assert isinstance(judge(ASK, (room,)), WorstCase) is let
 
 
 def test_a_next_request_that_needs_more_than_is_left_forbids_it() -> None:
-    room = Room("max_tokens_per_task", "tokens", 10_000, Amounts())
-    assert isinstance(judge(replace(ASK, then=Keep(8_244, 256)), (room,)), Worst)
-    assert isinstance(judge(replace(ASK, then=Keep(8_245, 256)), (room,)), Verdict)
+    room = LimitState("max_tokens_per_task", "tokens", 10_000, Amounts())
+    assert isinstance(judge(replace(ASK, then=AnswerReserve(8_244, 256)), (room,)), WorstCase)
+    assert isinstance(judge(replace(ASK, then=AnswerReserve(8_245, 256)), (room,)), Verdict)
 
 
 def test_of_five_calls_a_minute_one_may_be_a_summary() -> None:
-    def room(spent: int) -> Room:
-        return Room("max_calls_per_minute", "calls", 10, Amounts(spent))
+    def room(spent: int) -> LimitState:
+        return LimitState("max_calls_per_minute", "calls", 10, Amounts(spent))
 
-    assert isinstance(judge(ASK, (room(5),)), Worst)
+    assert isinstance(judge(ASK, (room(5),)), WorstCase)
     assert isinstance(judge(ASK, (room(6),)), Verdict)
 
 
 def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts_on_top() -> None:
-    assert wish_for_summary(FACTS, 500) == Wish(500, 500)
-    assert wish_for_summary(FACTS, 500, 300) == Wish(300, 300)
-    assert wish_for_summary(replace(FACTS, reasoning=True), 500) == Wish(2_548, 2_548)
-    assert wish_for_summary(replace(FACTS, reasoning=True, output_ceiling=2_100), 500) == Wish(2_100, 2_100)
+    assert choose_summary_output(FACTS, 500) == OutputRange(500, 500)
+    assert choose_summary_output(FACTS, 500, 300) == OutputRange(300, 300)
+    assert choose_summary_output(replace(FACTS, reasoning=True), 500) == OutputRange(2_548, 2_548)
+    assert choose_summary_output(replace(FACTS, reasoning=True, output_ceiling=2_100), 500) == OutputRange(2_100, 2_100)
     budgeted = replace(FACTS, thinking_budget=4_000, least_thinking_budget=1_024)
-    assert wish_for_summary(budgeted, 500) == Wish(1_780, 1_780)
+    assert choose_summary_output(budgeted, 500) == OutputRange(1_780, 1_780)
 
 
 @settings(deadline=None, max_examples=60)
@@ -76,7 +76,7 @@ def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts
 def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above_the_bound(
     server: Server, story: list[tuple[str, str, int]], request: str, fails: bool
 ) -> None:
-    ground = Ground()
+    ground = BoundBasis()
     history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
 
     def ask(messages: tuple[Message, ...], said: str, thought: int, number: int) -> Completion:
@@ -102,7 +102,7 @@ def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above
 
 def test_a_request_that_goes_on_without_the_answer_is_bounded_by_the_report_before_it() -> None:
     asked = Request("m", (Message("system", "be brief " * 100), Message("user", "list " * 2000)), TOOLS)
-    ground = Ground().after(asked, Completion("x" * 4_000, model="m"), Usage(2_500, 1_000))
+    ground = BoundBasis().after(asked, Completion("x" * 4_000, model="m"), Usage(2_500, 1_000))
     more = Message("user", "sum it up")
     summary = replace(asked, messages=(*asked.messages, more))
     assert bound(summary, ground.known) == 2_500 + message_bytes(more) + JOINT + PER_PART

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from agentctl.budget.last_answer import last_request, summary
-from agentctl.budget.rules import Ask, Hold, Keep
+from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.context.digest import notes, split
-from agentctl.context.economics import Economy
+from agentctl.context.economics import CacheEconomics
 from agentctl.context.manager import ContextManager
 from agentctl.context.measure import Measure
 from agentctl.context.pruning import PLAIN
@@ -27,9 +27,9 @@ from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.summaries import Cutting, Summaries, summaries_of
+from agentctl.runner.summaries import PendingCut, Summarizer, summaries_of
 from tests.support.context.parts import SYSTEM, TASK, turn
 from tests.support.loop import Diary
 from tests.unit.context.test_summaries_digest import FORM
@@ -60,11 +60,11 @@ class Talk:
         self.diary, self.plan, self._said, self._asked = Diary(), plan, said, 0
         self.provider = ScriptedProvider([self._step] * 400, facts=facts)
         self.ledger = ledger
-        self.summaries: Summaries | None = None
+        self.summaries: Summarizer | None = None
 
-    async def begin(self, economy: Economy | None = None) -> None:
+    async def begin(self, economy: CacheEconomics | None = None) -> None:
         await self.ledger.open_run("run", self.plan.limits, task="t", agent="a", labels={})
-        self.calls = Calls(
+        self.calls = ModelCalls(
             provider=self.provider, ledger=self.ledger, run_id="run", limits=self.plan.limits, emit=self.diary.emit
         )
         self.summaries = summaries_of(self.plan, self.calls, self.diary.emit)
@@ -153,7 +153,7 @@ async def test_a_cut_right_behind_a_cut_gets_no_summary_of_its_own(ledger: Sqlit
 async def test_a_summary_is_asked_for_where_it_pays(ledger: SqliteLedger, output: str, pays: bool) -> None:
     price = Price(Decimal(1), Decimal(output))
     told = talk(ledger, plan=AUTO, facts=replace(FACTS, price=price))
-    await told.begin(Economy(price))
+    await told.begin(CacheEconomics(price))
     await told.turns(30, result="x" * 800)
     assert bool(told.asked) is pays
     assert set(told.cuts) == ({"model"} if pays else {"lines"})
@@ -208,7 +208,7 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
     assert told.summaries is not None
     before = (SYSTEM, TASK, *(one for number in range(9) for one in turn(number, RESULT)))
     fitted = PLAN.fit(FACTS, before, (), most=told.summaries.room(PLAIN))
-    cutting = Cutting(before[:-2], (), before, fitted)
+    cutting = PendingCut(before[:-2], (), before, fitted)
     for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
         told.summaries = summaries_of(PLAN, told.calls, told.diary.emit)
         assert told.summaries is not None
@@ -251,7 +251,7 @@ async def test_a_provider_in_doubt_is_neither_waited_for_nor_probed_with_a_summa
     await told.begin()
     await told.turns(3)
     fails = ProviderUnavailable("p: overloaded", billed="unknown")
-    other = Calls(
+    other = ModelCalls(
         provider=ScriptedProvider([fails, fails], facts=FACTS),
         ledger=ledger,
         run_id="run",
@@ -275,7 +275,16 @@ async def test_for_a_summary_no_other_run_gives_up_its_last_answer(ledger: Sqlit
     await ledger.open_run("other", CostLimit(), task="t", agent="a", labels={})
     await ledger.open_run("run", CostLimit(), task="t", agent="a", labels={})
     hour = 100_000_000
-    ask = Ask("a", "other", FACTS, input_bound=1_000, least=256, most=256, hour_limit_nano=hour, keep=Keep(70_000, 256))
+    ask = Ask(
+        "a",
+        "other",
+        FACTS,
+        input_bound=1_000,
+        least=256,
+        most=256,
+        hour_limit_nano=hour,
+        keep=AnswerReserve(70_000, 256),
+    )
     assert isinstance(await ledger.reserve(ask), Hold)
     wanted = replace(ask, attempt_id="s", run_id="run", input_bound=10_000, keep=None, purpose="summary")
     assert isinstance(await ledger.reserve(wanted), Verdict)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import UsageError
-from agentctl.settings.labels import MOST_VALUE, attributed, checked, git_labels, kept, ref_of, repo_of
+from agentctl.settings.labels import MOST_VALUE, check_labels, clean_labels, git_labels, ref_of, repo_of, run_labels
 
 REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
 
@@ -107,7 +107,7 @@ def test_what_stands_before_the_last_at_is_in_no_name(user: str, path: str, sche
 
 @given(st.text())
 def test_no_address_and_no_branch_breaks_it(text: str) -> None:
-    labels = kept({"repo": repo_of(text), "ref": ref_of(text)})
+    labels = clean_labels({"repo": repo_of(text), "ref": ref_of(text)})
     assert all(value.isprintable() and 0 < len(value) <= MOST_VALUE for value in labels.values())
 
 
@@ -173,7 +173,7 @@ def test_only_the_remote_called_origin_counts(tmp_path: Path) -> None:
 
 def test_a_key_in_a_name_is_redacted_before_it_is_a_label(tmp_path: Path) -> None:
     key = "sk-0123456789abcdef"
-    found = attributed({}, workdir=str(tmp_path / key), job={"ref": f"leak/{key}"}, secrets=(key,))
+    found = run_labels({}, workdir=str(tmp_path / key), job={"ref": f"leak/{key}"}, secrets=(key,))
     assert found == {"workdir": f"{tmp_path}/[redacted]", "ref": "leak/[redacted]"}
 
 
@@ -192,9 +192,9 @@ def test_a_key_in_a_name_is_redacted_before_it_is_a_label(tmp_path: Path) -> Non
 )
 def test_a_label_that_cannot_be_kept_is_refused(labels: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        checked(labels)
+        check_labels(labels)
 
 
 def test_a_label_that_can_be_kept_is_kept_as_it_is() -> None:
     labels = {"team": "web & db", "pr": "17", "a.b-c_d": "", "ort": "Zürich"}
-    assert checked(labels) == labels
+    assert check_labels(labels) == labels

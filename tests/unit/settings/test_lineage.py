@@ -10,7 +10,13 @@ import pytest
 from agentctl.core.errors import ActionDenied
 from agentctl.core.limits import Parent
 from agentctl.settings import load_settings
-from agentctl.settings.lineage import handed_on, handed_out, is_inside_a_run, parent_in, refuse_incomplete
+from agentctl.settings.lineage import (
+    child_variables,
+    find_parent,
+    inherited_variables,
+    is_inside_a_run,
+    refuse_incomplete,
+)
 from agentctl.settings.show_ import explain
 
 RUN, CAPABILITY, MARK = "AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY", "AGENTCTL_CHILD"
@@ -37,7 +43,7 @@ BOTH = {RUN: "a1b2", CAPABILITY: SECRET}
     ],
 )
 def test_whose_child_a_process_is(environ: Mapping[str, str], parent: Parent | None) -> None:
-    assert parent_in(environ) == parent
+    assert find_parent(environ) == parent
     assert is_inside_a_run(environ) == (parent is not None)
     if parent is None or (parent.run_id and parent.capability):
         refuse_incomplete(parent)
@@ -79,9 +85,9 @@ def test_each_run_has_a_capability_of_256_bits_of_its_own(tmp_path: Path) -> Non
 
 
 def test_what_is_handed_out_makes_a_child_of_whoever_gets_it_and_is_handed_on_as_it_is() -> None:
-    handed = handed_out("a1b2", SECRET, Path("/state"))
+    handed = child_variables("a1b2", SECRET, Path("/state"))
     assert handed == {**BOTH, "AGENTCTL_STATE_DIR": "/state"}
-    assert parent_in(handed) == Parent("a1b2", SECRET)
-    assert handed_on({**handed, "OTHER": "x", MARK: "0a0b"}) == BOTH
-    assert handed_on({RUN: "a1b2"}) == {RUN: "a1b2"}, "half of it stays half of it, and is refused"
-    assert handed_on({}) == {}
+    assert find_parent(handed) == Parent("a1b2", SECRET)
+    assert inherited_variables({**handed, "OTHER": "x", MARK: "0a0b"}) == BOTH
+    assert inherited_variables({RUN: "a1b2"}) == {RUN: "a1b2"}, "half of it stays half of it, and is refused"
+    assert inherited_variables({}) == {}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from agentctl.settings.key_file import Outer, masked, outer, own_env_file, with_key
+from agentctl.settings.key_file import EnvironmentKey, environment_key, mask_key, own_env_file, with_key
 from agentctl.settings.sources import from_dotenv
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
@@ -93,18 +93,18 @@ def test_a_quote_without_its_pair_swallows_nothing() -> None:
     [("sk-abcdefgh123456", "sk-…3456"), ("twelve-chars", "twe…hars"), ("eleven-char", "********"), ("x", "********")],
 )
 def test_a_mask_shows_only_a_part_of_what_is_long(key: str, shown: str) -> None:
-    assert masked(key) == shown
+    assert mask_key(key) == shown
 
 
 def test_the_environment_is_looked_at_for_what_wins() -> None:
-    assert outer("openai", "k", {}) == Outer()
-    assert outer("openai", "k", {"OPENAI_API_KEY": "k"}) == Outer()
-    assert outer("openai", "k", {"OPENAI_API_KEY": "other"}) == Outer(wins="OPENAI_API_KEY")
+    assert environment_key("openai", "k", {}) == EnvironmentKey()
+    assert environment_key("openai", "k", {"OPENAI_API_KEY": "k"}) == EnvironmentKey()
+    assert environment_key("openai", "k", {"OPENAI_API_KEY": "other"}) == EnvironmentKey(wins="OPENAI_API_KEY")
     both = {"OPENAI_API_KEY": "k", "AGENTCTL_OPENAI_API_KEY": "other"}
-    assert outer("openai", "k", both) == Outer(wins="AGENTCTL_OPENAI_API_KEY")
-    assert outer("openai", "k", {"OPENAI_API_KEY": " "}) == Outer(empty="OPENAI_API_KEY")
-    assert outer("openai", None, {"OPENAI_API_KEY": "other"}) == Outer(wins="OPENAI_API_KEY")
-    assert outer("openai", "k", {"GROQ_API_KEY": "other"}) == Outer()
+    assert environment_key("openai", "k", both) == EnvironmentKey(wins="AGENTCTL_OPENAI_API_KEY")
+    assert environment_key("openai", "k", {"OPENAI_API_KEY": " "}) == EnvironmentKey(empty="OPENAI_API_KEY")
+    assert environment_key("openai", None, {"OPENAI_API_KEY": "other"}) == EnvironmentKey(wins="OPENAI_API_KEY")
+    assert environment_key("openai", "k", {"GROQ_API_KEY": "other"}) == EnvironmentKey()
 
 
 def test_the_file_lies_in_the_config_folder_whatever_else_is_wrong(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, TOML_FIELDS, load_settings
-from agentctl.settings.config_file import default_text, field_named, save_value, start_file
+from agentctl.settings.config_file import default_text, find_field, save_value, start_file
 from agentctl.settings.own_toml import with_value
 from tests.support.desk import Desk
 
@@ -193,19 +193,19 @@ def test_a_file_that_is_there_is_not_started_anew_unless_forced(tmp_path: Path) 
 @pytest.mark.parametrize("field", [*ENV_NAMES, *TABLE_FIELDS])
 def test_a_setting_is_known_by_each_of_its_names(field: str) -> None:
     for name in (field, field.upper(), f"--{field.replace('_', '-')}", *ENV_NAMES.get(field, ())):
-        assert field_named(name) == field
+        assert find_field(name) == field
 
 
 def test_a_setting_is_known_by_its_flag_too_and_a_key_is_no_name() -> None:
-    assert [field_named(word) for word in ("--max-cost", "model", "provider")] == [
+    assert [find_field(word) for word in ("--max-cost", "model", "provider")] == [
         "max_cost_per_task", "llm_model", "llm_provider",
     ]  # fmt: skip
     with pytest.raises(UsageError) as caught:
-        field_named("max_truns")
+        find_field("max_truns")
     assert caught.value.hint == 'did you mean "max_turns"?'
     for key in ("sk-not-to-be-seen-1234567890", "x" * 50):
         with pytest.raises(UsageError) as caught:
-            field_named(key)
+            find_field(key)
         assert key not in caught.value.message
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.settings import PriceLine, Settings, Source
-from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, WrongUnit, meant, per_million, price_lines
-from agentctl.settings.show_ import Row, explain
+from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, WrongUnit, per_million, price_hint, price_lines
+from agentctl.settings.show_ import SettingRow, explain
 from tests.support.desk import Desk
 
 NAME_ALLOWED = "a name without blanks or control characters"
@@ -67,7 +67,7 @@ def test_they_are_shown_with_their_origin(tmp_path: Path) -> None:
     )
     rows = {row.name: row for row in explain(desk.load())}
     said = "a/b: input 1, output 2.50, output_ceiling 9; c: input 0, output 0"
-    assert rows["prices"] == Row("prices", said, f"user config {toml}")
+    assert rows["prices"] == SettingRow("prices", said, f"user config {toml}")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_price_that_is_out_by_a_million_is_never_taken(price: Decimal) -> None
     for slip in (price.scaleb(-6), price.scaleb(6)):
         with pytest.raises(WrongUnit):
             per_million(f"{slip:f}" if slip < 1 else slip)
-        asked = meant(slip)
+        asked = price_hint(slip)
         assert not asked or f"{price.normalize():f}" in asked or not Decimal("0.01") <= price <= 200
 
 
@@ -253,7 +253,7 @@ def test_a_price_that_is_out_by_a_million_is_never_taken(price: Decimal) -> None
     ],
 )
 def test_what_was_probably_meant_is_asked(slip: str, asked: str) -> None:
-    assert meant(Decimal(slip)) == asked
+    assert price_hint(Decimal(slip)) == asked
 
 
 def test_longer_requests_have_a_line_within_the_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, Settings
-from agentctl.settings.show_ import Place, Row, explain, paths
+from agentctl.settings.show_ import Place, SettingRow, explain, paths
 from tests.support.desk import Desk
 
 
@@ -14,13 +14,15 @@ def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
     desk.user_toml('deny = ["docker_logs", "read_file"]\nmax_cost_per_hour = "none"')
     rows = {row.name: row for row in explain(desk.load({"MAX_COST_PER_TASK": "0.000000001"}, flags={"timeout": "90"}))}
     assert set(rows) == {*ENV_NAMES, *TABLE_FIELDS} == set(Settings.model_fields)
-    assert rows["max_cost_per_task"] == Row("max_cost_per_task", "0.000000001", "environment MAX_COST_PER_TASK")
-    assert rows["max_cost_per_hour"] == Row("max_cost_per_hour", "none", f"user config {desk.config / 'config.toml'}")
-    assert rows["timeout"] == Row("timeout", "90 s", "flag --timeout")
+    assert rows["max_cost_per_task"] == SettingRow("max_cost_per_task", "0.000000001", "environment MAX_COST_PER_TASK")
+    assert rows["max_cost_per_hour"] == SettingRow(
+        "max_cost_per_hour", "none", f"user config {desk.config / 'config.toml'}"
+    )
+    assert rows["timeout"] == SettingRow("timeout", "90 s", "flag --timeout")
     assert rows["deny"].value == "docker_logs, read_file"
-    assert rows["llm_model"] == Row("llm_model", "", "default")
-    assert rows["read_only"] == Row("read_only", "false", "default")
-    assert rows["state_dir"] == Row("state_dir", str(desk.state), "environment AGENTCTL_STATE_DIR")
+    assert rows["llm_model"] == SettingRow("llm_model", "", "default")
+    assert rows["read_only"] == SettingRow("read_only", "false", "default")
+    assert rows["state_dir"] == SettingRow("state_dir", str(desk.state), "environment AGENTCTL_STATE_DIR")
 
 
 def test_no_key_and_no_password_is_ever_shown(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.settings import Source
-from agentctl.settings.trust import MOST_REMEMBERED, Told, read_project_file
+from agentctl.settings.trust import MOST_REMEMBERED, NoticeMemory, read_project_file
 from tests.support.desk import Desk
 
 
@@ -268,7 +268,7 @@ def test_a_file_of_exactly_64_kib_is_read(tmp_path: Path) -> None:
 
 
 def test_what_was_told_is_kept_for_the_user_alone(tmp_path: Path) -> None:
-    told = Told(tmp_path / "state")
+    told = NoticeMemory(tmp_path / "state")
     assert told.knows("a") is False
     told.remember("a")
     told.remember("b")
@@ -279,7 +279,7 @@ def test_what_was_told_is_kept_for_the_user_alone(tmp_path: Path) -> None:
 
 
 def test_the_memory_does_not_grow_without_end(tmp_path: Path) -> None:
-    told = Told(tmp_path)
+    told = NoticeMemory(tmp_path)
     for number in range(MOST_REMEMBERED + 5):
         told.remember(f"{number:064d}")
     assert len((tmp_path / "told").read_text().split()) == MOST_REMEMBERED
@@ -295,5 +295,5 @@ def test_a_memory_that_cannot_be_kept_is_no_error(tmp_path: Path) -> None:
     assert len(desk.load().notes) == 1
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "told").mkdir()
-    Told(tmp_path / "other").remember("a")
+    NoticeMemory(tmp_path / "other").remember("a")
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["told"]

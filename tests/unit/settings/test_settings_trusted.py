@@ -17,7 +17,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.settings import Source
 from agentctl.settings.trust import ProjectFile, read_project_file
-from agentctl.settings.trust_store import Record, TrustBook, real, standing
+from agentctl.settings.trust_store import TrustRecord, TrustStore, real, trust_state
 from tests.support.desk import Desk
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def found(path: Path) -> ProjectFile:
 
 
 def trust(desk: Desk, *paths: Path) -> None:
-    TrustBook(desk.state).grant([found(path) for path in paths], now=NOW)
+    TrustStore(desk.state).grant([found(path) for path in paths], now=NOW)
 
 
 def test_a_trusted_file_takes_its_place_in_the_order(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_changed_file_is_untrusted_again_and_told_as_changed(tmp_path: Path) -
     assert note.startswith("./.env has changed since it was trusted, so this was ignored: LLM_PROVIDER, OPENAI_BASE_")
     (offer,) = loaded.offers
     assert (offer.changed, offer.names) == (True, ("LLM_PROVIDER", "OPENAI_BASE_URL"))
-    assert offer.weighty == ("OPENAI_BASE_URL decides where tasks and keys are sent",)
+    assert offer.consequences == ("OPENAI_BASE_URL decides where tasks and keys are sent",)
     desk.project_env("LLM_PROVIDER=openai\n")
     assert desk.load().settings.llm_provider == "openai"
 
@@ -90,7 +90,7 @@ def test_the_same_content_elsewhere_is_not_trusted(tmp_path: Path) -> None:
     (desk.cwd / "sub").mkdir()
     path = desk.file("sub/.env", "LLM_PROVIDER=openai\n")
     assert desk.load(flags={"workdir": "sub"}).settings.llm_provider is None
-    assert standing(found(path), TrustBook(desk.state).records()) == "unknown"
+    assert trust_state(found(path), TrustStore(desk.state).records()) == "unknown"
 
 
 def test_the_way_to_the_folder_does_not_matter_but_where_it_leads_does(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_is_swapped_after_it_was_shown_is_not_trusted(tmp_path: Path) -> No
     desk = Desk(tmp_path)
     shown = found(desk.project_env("LLM_PROVIDER=openai\n"))
     desk.project_env("OPENAI_BASE_URL=http://evil\n")
-    TrustBook(desk.state).grant([shown], now=NOW)
+    TrustStore(desk.state).grant([shown], now=NOW)
     loaded = desk.load()
     assert loaded.settings.openai_base_url is None
     assert "has changed since it was trusted" in loaded.notes[0]
@@ -144,7 +144,7 @@ def test_what_others_may_write_to_is_not_trusted_even_if_it_was(tmp_path: Path, 
     loaded = desk.load()
     assert (loaded.settings.llm_provider, loaded.offers) == (None, ())
     assert loaded.notes[0].startswith("./.env is not trusted any more, since others may write to it")
-    assert found(path).cure == f"chmod go-w {path if mode != 0o644 else desk.cwd}"
+    assert found(path).hint == f"chmod go-w {path if mode != 0o644 else desk.cwd}"
 
 
 def test_a_file_of_another_user_is_not_trusted(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_list_is_the_users_alone(tmp_path: Path) -> None:
     trust(desk, path)
     assert [stat.S_IMODE(one.stat().st_mode) for one in (desk.state, desk.state / "trusted.json")] == [0o700, 0o600]
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert TrustBook(desk.state).records() == {path: Record(path, sha256, "2026-11-24T12:00:00Z")}
+    assert TrustStore(desk.state).records() == {path: TrustRecord(path, sha256, "2026-11-24T12:00:00Z")}
 
 
 def _damaged(path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_list_that_cannot_be_believed_trusts_nothing_and_says_so(tmp_path: Pat
     with pytest.raises(StateError, match="is not used") as caught:
         trust(desk, path)
     assert caught.value.hint.startswith("agentctl trust --revoke --all")
-    assert TrustBook(desk.state).revoke(None) == ()
+    assert TrustStore(desk.state).revoke(None) == ()
     trust(desk, path)
     assert desk.load().settings.llm_provider == "openai"
 
@@ -238,7 +238,7 @@ def test_revoking_knows_folders_that_are_gone(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     env, toml = desk.project_env("A=1\n"), desk.project_toml("max_turns = 3")
     trust(desk, env, toml)
-    book = TrustBook(desk.state)
+    book = TrustStore(desk.state)
     assert book.revoke(tmp_path) == ()
     assert book.revoke(env) == (env,)
     toml.unlink()
@@ -256,7 +256,7 @@ def test_a_state_folder_that_cannot_be_written_trusts_nothing(as_nobody: Path) -
     as_nobody.chmod(0o500)
     try:
         with pytest.raises(StateError, match="cannot be written: permission denied") as caught:
-            TrustBook(as_nobody).grant([file], now=NOW)
+            TrustStore(as_nobody).grant([file], now=NOW)
     finally:
         as_nobody.chmod(0o700)
     assert caught.value.hint == "nothing was changed"
@@ -295,6 +295,6 @@ def test_several_processes_at_once_lose_no_trust(tmp_path: Path) -> None:
         writer.stdin.flush()
     for writer in writers:
         assert writer.communicate(timeout=120)[1] == b""
-    records = TrustBook(tmp_path / "state").records()
+    records = TrustStore(tmp_path / "state").records()
     assert set(records) == {real(tmp_path / name / str(turn) / ".env") for name in names for turn in range(10)}
     assert {record.state for record in records.values()} == {"trusted"}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agentctl.settings import Settings
 from agentctl.settings.parsers import (
     address,
+    boolean,
     count,
     dollars,
     duration,
@@ -21,7 +22,6 @@ from agentctl.settings.parsers import (
     provider,
     secret,
     word,
-    yes,
 )
 
 
@@ -209,11 +209,11 @@ def test_a_key_loses_the_newline_that_was_pasted_with_it() -> None:
 def test_words_choices_and_truth() -> None:
     assert word(" gpt-4o ") == "gpt-4o"
     assert one_of("text", "json")("JSON") == "json"
-    assert [yes(value) for value in ("1", "on", "Yes", True)] == [True] * 4
-    assert [yes(value) for value in ("0", "off", "no", False)] == [False] * 4
+    assert [boolean(value) for value in ("1", "on", "Yes", True)] == [True] * 4
+    assert [boolean(value) for value in ("0", "off", "no", False)] == [False] * 4
     for wrong in ("maybe", 1, None):
         with pytest.raises(ValueError, match="true or false"):
-            yes(wrong)
+            boolean(wrong)
     for bad in ("two words", "", "x" * 201, "a\x1b"):
         with pytest.raises(ValueError, match="a name"):
             word(bad)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.truncation import marked
+from agentctl.context.truncation import find_mark
 from agentctl.core.errors import ToolError
 from agentctl.tools.toolbox import toolbox
 
@@ -77,7 +77,7 @@ async def test_what_is_too_long_to_show_says_how_to_go_on_and_going_on_reads_all
     for _ in range(20):
         said = await read(tmp_path, "a", **wanted)
         assert len(said.encode()) <= 60 * 1024
-        mark = marked(said)
+        mark = find_mark(said)
         if mark is None:
             found += said.encode()
             break
@@ -93,7 +93,7 @@ async def test_a_file_without_its_middle_says_by_which_lines_to_read_on_whatever
     count = 100 * 1024 // len(line)
     (tmp_path / "a").write_bytes(line * count)
     said = await read(tmp_path, "a")
-    found = marked(said)
+    found = find_mark(said)
     assert found is not None
     assert found.line is not None
     assert len(said.encode()) <= 62 * 1024
@@ -105,7 +105,7 @@ async def test_a_file_without_its_middle_says_by_which_lines_to_read_on_whatever
 
 async def test_an_endless_line_without_its_middle_is_read_on_by_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("界" * 60_000)
-    found = marked(await read(tmp_path, "a"))
+    found = find_mark(await read(tmp_path, "a"))
     assert found is not None
     assert found.head.decode() + "界" * found.characters + found.tail.decode() == "界" * 60_000
     onward = await read(tmp_path, "a", from_byte=found.byte)

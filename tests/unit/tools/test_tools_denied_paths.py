@@ -15,13 +15,13 @@ from agentctl.core.messages import ToolCall
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
-from agentctl.permissions.preview import foresee
+from agentctl.permissions.preview import preview_call
 from agentctl.permissions.rulebook import permissions_of
 from agentctl.runner.equipment import equipment
 from agentctl.sandbox.denied_paths import DeniedPaths
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import load_settings
-from agentctl.tools.docker.run import Run, request
+from agentctl.tools.docker.run import RunContainer, create_request
 from agentctl.tools.toolbox import TOOLS, toolbox
 
 pytestmark = pytest.mark.anyio
@@ -161,13 +161,13 @@ async def test_a_hard_link_that_is_made_later_is_denied_too(workspace: Path) -> 
 
 async def test_a_workspace_with_something_denied_is_not_mounted_into_a_container(workspace: Path) -> None:
     rules = tuple(map(parse_rule, DENY))
-    wanted = Run.model_validate({"image": "busybox:local", "workspace": True})
+    wanted = RunContainer.model_validate({"image": "busybox:local", "workspace": True})
     async with toolbox(workspace=workspace, denied=DeniedPaths(workspace, rules)) as box:
         with pytest.raises(ToolError, match="that a deny rule hides, and cannot be mounted"):
-            request(box.get("docker_run").bench, wanted, call="")  # type: ignore[attr-defined]
+            create_request(box.get("docker_run").context, wanted, call="")  # type: ignore[attr-defined]
     other = (parse_rule("read_file(path=nothing/*)"),)
     async with toolbox(workspace=workspace, denied=DeniedPaths(workspace, other)) as box:
-        assert request(box.get("docker_run").bench, wanted, call="")["WorkingDir"] == "/workspace"  # type: ignore[attr-defined]
+        assert create_request(box.get("docker_run").context, wanted, call="")["WorkingDir"] == "/workspace"  # type: ignore[attr-defined]
 
 
 async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
@@ -226,5 +226,5 @@ def test_what_would_happen_to_a_call_is_told_with_its_defaults_and_by_any_spelli
     box = toolbox(workspace=workspace)
     permissions = Permissions(deny=(parse_rule("list_files(path=.)"), parse_rule("read_file(path=secrets/*)")))
     for tool, arguments in (("list_files", {}), ("search_files", {"path": "./secrets//x", "text": "a"})):
-        assert foresee(permissions, "ask", box.get(tool), arguments).outcome == "denied"
-    assert foresee(permissions, "ask", box.get("list_files"), {"path": "src"}).outcome == "runs"
+        assert preview_call(permissions, "ask", box.get(tool), arguments).outcome == "denied"
+    assert preview_call(permissions, "ask", box.get("list_files"), {"path": "src"}).outcome == "runs"

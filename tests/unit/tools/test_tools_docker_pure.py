@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from agentctl.core.errors import ToolError
 from agentctl.tools.docker.argv import split_command
-from agentctl.tools.docker.confined import host_config, mountable, port_bindings
-from agentctl.tools.docker.engine import Engine
-from agentctl.tools.docker.images import familiar, is_identity, parse_reference
-from agentctl.tools.docker.leftovers import is_gone, owner
-from agentctl.tools.docker.run import Run, request
-from agentctl.tools.tool import Bench
+from agentctl.tools.docker.confined import host_config, mountable_workspace, port_bindings
+from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.docker.images import familiar_name, is_identity, parse_reference
+from agentctl.tools.docker.leftovers import is_gone, process_identity
+from agentctl.tools.docker.run import RunContainer, create_request
+from agentctl.tools.tool import ToolContext
 
 PARTS = st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?", fullmatch=True)
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}", fullmatch=True)
@@ -50,7 +50,7 @@ def test_the_familiar_form_of_an_image(given: str, name: str) -> None:
 def test_the_familiar_form_means_the_same_image(path: str, tag: str) -> None:
     once = parse_reference(f"{path}:{tag}")
     assert parse_reference(str(once)) == once
-    assert familiar(str(once)) == str(once)
+    assert familiar_name(str(once)) == str(once)
     assert parse_reference(f"{once.domain}/{once.path}:{once.tag}") == once
 
 
@@ -116,10 +116,10 @@ def test_a_link_to_a_folder_with_the_socket_is_seen_through(tmp_path: Path) -> N
     socket = tmp_path / "link" / "engine.sock"
     for folder in (tmp_path, tmp_path / "real", tmp_path / "link"):
         with pytest.raises(ToolError, match="holds the container engine's socket"):
-            mountable(folder, (socket,))
-    assert mountable(tmp_path / "other", (socket,)) == tmp_path / "other"
+            mountable_workspace(folder, (socket,))
+    assert mountable_workspace(tmp_path / "other", (socket,)) == tmp_path / "other"
     with pytest.raises(ToolError, match="cannot be mounted"):
-        mountable(Path("/"), ())
+        mountable_workspace(Path("/"), ())
 
 
 @contextmanager
@@ -134,22 +134,25 @@ def _as_nobody() -> Iterator[None]:
 
 
 def test_with_a_workspace_it_runs_as_the_user_who_can_read_it(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Engine("unix:///nowhere.sock"), lambda: datetime.now(UTC))
+    context = ToolContext(tmp_path, DockerEngine("unix:///nowhere.sock"), lambda: datetime.now(UTC))
     with _as_nobody():
-        assert "User" not in request(bench, Run.model_validate({"image": "x"}), call="c")
-        bench = bench._replace(workspace=Path("/tmp/agentctl-none"))
-        assert request(bench, Run.model_validate({"image": "x", "workspace": True}), call="c")["User"] == "65534:65534"
+        assert "User" not in create_request(context, RunContainer.model_validate({"image": "x"}), call="c")
+        context = context._replace(workspace=Path("/tmp/agentctl-none"))
+        assert (
+            create_request(context, RunContainer.model_validate({"image": "x", "workspace": True}), call="c")["User"]
+            == "65534:65534"
+        )
 
 
 def test_a_living_owner_is_never_gone() -> None:
-    assert owner()
-    assert not is_gone(owner())
+    assert process_identity()
+    assert not is_gone(process_identity())
 
 
 def test_a_dead_owner_is_gone_and_in_doubt_it_lives() -> None:
     with subprocess.Popen(["true"]) as process:
         pid = process.pid
-    place, _, _ = owner().rpartition(" pid=")
+    place, _, _ = process_identity().rpartition(" pid=")
     assert is_gone(f"{place} pid={pid}@1")
     assert is_gone(f"{place} pid={os.getpid()}@1")  # the number was given to another process
     for label in ("", "x", f"other-boot pid={pid}@1", f"{place} pid=-1@1", f"{place} pid=x@1", f"{place} pid=@"):

@@ -11,7 +11,7 @@ from agentctl.core.errors import ToolError
 from agentctl.permissions.decision import Permissions
 from agentctl.runner.equipment import equipment
 from agentctl.settings import load_settings
-from agentctl.tools.docker.confined import mountable
+from agentctl.tools.docker.confined import mountable_workspace
 from agentctl.tools.toolbox import toolbox
 
 pytestmark = pytest.mark.anyio
@@ -71,8 +71,8 @@ async def test_a_new_file_beside_it_is_written(home: Path) -> None:
 
 def test_a_workspace_that_holds_it_is_mounted_nowhere(home: Path) -> None:
     with pytest.raises(ToolError, match="holds agentctl's own"):
-        mountable(home, (), (home / "link",))
-    assert mountable(home / "own", (), (home / "elsewhere",)) == home / "own"
+        mountable_workspace(home, (), (home / "link",))
+    assert mountable_workspace(home / "own", (), (home / "elsewhere",)) == home / "own"
 
 
 async def test_a_run_takes_its_own_folders_out_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from agentctl.protocols import Tool, Toolbox
 from agentctl.tools.tables import cell, facts, parse_size, size, span, table
 from agentctl.tools.tool import MOST_BYTES
 from agentctl.tools.toolbox import TOOLS, toolbox
-from agentctl.tools.typed import capped
+from agentctl.tools.typed import cut_middle
 
 
 def _box(*names: str) -> Toolbox:
@@ -124,7 +124,7 @@ def test_a_light_tool_loads_nothing_heavy() -> None:
 
 @given(st.text(max_size=3000), st.integers(200, 2000))
 def test_what_is_cut_never_passes_the_cap_by_more_than_its_mark(text: str, most: int) -> None:
-    shown = capped(text, most)
+    shown = cut_middle(text, most)
     if len(text.encode(errors="backslashreplace")) <= most:
         assert shown == text
     else:
@@ -134,7 +134,7 @@ def test_what_is_cut_never_passes_the_cap_by_more_than_its_mark(text: str, most:
 
 def test_a_long_text_keeps_its_head_and_its_tail() -> None:
     text = "\n".join(f"line {number}" for number in range(20_000))
-    shown = capped(text)
+    shown = cut_middle(text)
     assert len(shown.encode()) <= MOST_BYTES + 100
     assert shown.startswith("line 0\nline 1\n")
     assert shown.endswith("\nline 19999")

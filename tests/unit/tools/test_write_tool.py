@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.core.autorun import Obeyed
+from agentctl.core.autorun import AutorunFile
 from agentctl.core.errors import ToolError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.decision import Permissions
@@ -98,7 +98,7 @@ def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(
 
 
 def test_what_a_program_is_set_up_to_use_asks_as_well() -> None:
-    named = Obeyed("asks", "git")
+    named = AutorunFile("asks", "git")
     for path in ("hooks/pre-push", "Makefile"):
         decision = Permissions().decide("write_file", "write", {"path": path}, contained=True, obeyed=named)
         assert decision == ("ask", f"git runs or obeys {path}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from agentctl.core.errors import ActionDenied, TaskFailed
-from agentctl.providers.builtin.provider import choose
+from agentctl.providers.builtin.provider import choose_lookup
 
 HERE = Path(__file__).parent
 # What an argument means when it is left out; leaving it out and giving this are the same call.
@@ -96,7 +96,7 @@ def load(name: str) -> tuple[Labelled, ...]:
 def outcome(task: str) -> Outcome:
     """Ask builtin."""
     try:
-        match = choose(task)
+        match = choose_lookup(task)
     except ActionDenied:
         return Outcome("deny")
     except TaskFailed:

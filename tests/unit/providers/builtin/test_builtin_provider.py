@@ -13,7 +13,7 @@ from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.protocols import LLMProvider
-from agentctl.providers.builtin.provider import BuiltinProvider, choose, questions
+from agentctl.providers.builtin.provider import BuiltinProvider, choose_lookup, questions
 from agentctl.providers.builtin.verbs import CHANGES
 from tests.unit.providers.builtin.labelled import load
 
@@ -86,7 +86,7 @@ def test_it_is_free_and_no_language_model() -> None:
 )
 def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: str) -> None:
     with pytest.raises(ActionDenied) as denied:
-        choose(task)
+        choose_lookup(task)
     assert denied.value.message == f"builtin only reads. By hand: {command}"
     assert "agentctl help setup" in denied.value.hint
 
@@ -96,12 +96,12 @@ def test_a_change_is_denied_with_the_way_to_do_it_by_hand(task: str, command: st
 )
 def test_a_change_whose_command_cannot_be_told_is_denied_all_the_same(task: str) -> None:
     with pytest.raises(ActionDenied, match="only reads; it cannot change anything"):
-        choose(task)
+        choose_lookup(task)
 
 
 def test_unsure_names_the_nearest_things() -> None:
     with pytest.raises(TaskFailed) as failed:
-        choose("containers using more than 1GB")
+        choose_lookup("containers using more than 1GB")
     assert failed.value.message == "Not sure what to look up for: containers using more than 1GB"
     assert failed.value.hint.startswith("The nearest things it can do: ")
     assert failed.value.hint.endswith("; or set up a model: agentctl help setup")
@@ -111,20 +111,20 @@ def test_unsure_names_the_nearest_things() -> None:
 @pytest.mark.parametrize("task", ["", "   ", "\n\t", "???", "…"])
 def test_an_empty_task_is_not_sure_and_still_says_what_there_is(task: str) -> None:
     with pytest.raises(TaskFailed, match="Not sure what to look up for") as failed:
-        choose(task)
+        choose_lookup(task)
     assert "df -h" in failed.value.hint
 
 
 def test_control_characters_are_shown_and_never_sent_to_the_screen() -> None:
     with pytest.raises(TaskFailed) as failed:
-        choose("show \x1b]0;title\x07 \x9b31m of zork\u202e")
+        choose_lookup("show \x1b]0;title\x07 \x9b31m of zork\u202e")
     assert failed.value.message.isprintable()
 
 
 @pytest.mark.parametrize("task", ["show logs of web " * 700, "a" * 10_000, '"' * 10_000, "' " * 5_000, "ﷺ" * 3_000])
 def test_a_very_long_task_is_no_question(task: str) -> None:
     with pytest.raises(AgentctlError) as failed:
-        choose(task)
+        choose_lookup(task)
     assert len(failed.value.message) < 400
 
 
@@ -139,8 +139,8 @@ def test_a_very_long_task_is_no_question(task: str) -> None:
     ],
 )
 def test_case_blanks_quotes_and_slips_of_the_finger_do_not_matter(one: str, same: str) -> None:
-    assert choose(one).row.tool == choose(same).row.tool
-    assert choose(one).arguments == choose(same).arguments
+    assert choose_lookup(one).row.tool == choose_lookup(same).row.tool
+    assert choose_lookup(one).arguments == choose_lookup(same).arguments
 
 
 def test_every_question_of_the_help_has_words_for_people() -> None:
@@ -155,7 +155,7 @@ def test_every_question_of_the_help_has_words_for_people() -> None:
 def test_any_text_ends_in_a_call_or_an_honest_no_and_always_the_same(text: str) -> None:
     def tried() -> object:
         try:
-            match = choose(text)
+            match = choose_lookup(text)
         except (TaskFailed, ActionDenied) as error:
             return type(error), error.message, error.hint
         return match.row.about, dict(match.arguments)
@@ -169,13 +169,13 @@ def test_a_verb_of_change_anywhere_outside_quotes_never_yields_a_call(task: str,
     words = task.split()
     words.insert(place % (len(words) + 1), verb)
     with pytest.raises((ActionDenied, TaskFailed)):
-        choose(" ".join(words))
+        choose_lookup(" ".join(words))
 
 
 def test_a_verb_of_change_in_quotes_can_be_searched_for_and_nothing_else() -> None:
-    assert choose('search for "restart" in app.log').row.tool == "search_files"
+    assert choose_lookup('search for "restart" in app.log').row.tool == "search_files"
     with pytest.raises(AgentctlError):
-        choose('"restart" web and list containers')
+        choose_lookup('"restart" web and list containers')
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

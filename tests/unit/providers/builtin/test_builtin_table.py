@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from agentctl.providers.builtin.change_requests import find_change
-from agentctl.providers.builtin.lookup import Row
-from agentctl.providers.builtin.provider import choose
-from agentctl.providers.builtin.table import ROWS
+from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.provider import choose_lookup
+from agentctl.providers.builtin.table import LOOKUPS
 from agentctl.tools.toolbox import toolbox
 
 KINDS = {
@@ -29,21 +29,21 @@ KINDS = {
 TYPES = {str: "string", int: "integer", bool: "boolean"}
 
 
-def _properties(row: Row) -> Mapping[str, Mapping[str, object]]:
+def _properties(row: Lookup) -> Mapping[str, Mapping[str, object]]:
     spec = toolbox(workspace=Path()).get(row.tool).spec
     properties = spec.parameters["properties"]
     assert isinstance(properties, dict)
     return properties
 
 
-def _required(row: Row) -> list[str]:
+def _required(row: Lookup) -> list[str]:
     required = toolbox(workspace=Path()).get(row.tool).spec.parameters.get("required", [])
     assert isinstance(required, list)
     return required
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
-def test_every_row_fits_its_tool(row: Row) -> None:
+@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
+def test_every_row_fits_its_tool(row: Lookup) -> None:
     properties = _properties(row)
     for name, value in row.fixed.items():
         assert properties[name]["type"] == TYPES[type(value)]
@@ -57,8 +57,8 @@ def test_every_row_fits_its_tool(row: Row) -> None:
     )
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
-def test_no_example_speaks_of_a_change(row: Row) -> None:
+@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
+def test_no_example_speaks_of_a_change(row: Lookup) -> None:
     for example in (row.examples + "|" + row.causes).split("|"):
         assert find_change(re.sub(r"\{\w+\}", "zork", example.strip())) is None, example
 
@@ -67,13 +67,13 @@ def _filled(example: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda mask: KINDS[mask[1]][1], " ".join(example.split()))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.about)
-def test_almost_every_example_is_answered_by_its_own_tool(row: Row) -> None:
+@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
+def test_almost_every_example_is_answered_by_its_own_tool(row: Lookup) -> None:
     examples = [example for example in row.examples.split("|") if example.strip()]
     missed: list[str] = []
     for example in examples:
         try:
-            if choose(_filled(example)).row.tool != row.tool:
+            if choose_lookup(_filled(example)).row.tool != row.tool:
                 missed.append(example.strip())
         except Exception:  # noqa: BLE001 - which error it was does not matter here
             missed.append(example.strip())
@@ -81,11 +81,11 @@ def test_almost_every_example_is_answered_by_its_own_tool(row: Row) -> None:
 
 
 def test_the_table_is_about_forty_questions_and_names_a_command_for_each() -> None:
-    assert 38 <= len(ROWS) <= 55
-    assert all(row.command({**row.fixed, **dict.fromkeys(row.needs, "X")}) for row in ROWS)
-    assert len({row.about for row in ROWS}) == len(ROWS)
+    assert 38 <= len(LOOKUPS) <= 55
+    assert all(row.command({**row.fixed, **dict.fromkeys(row.needs, "X")}) for row in LOOKUPS)
+    assert len({row.about for row in LOOKUPS}) == len(LOOKUPS)
 
 
 def test_a_command_is_quoted_so_that_it_can_be_pasted() -> None:
-    row = next(row for row in ROWS if row.tool == "search_files")
+    row = next(row for row in LOOKUPS if row.tool == "search_files")
     assert row.command({"text": "a 'b' $c"}) == "grep -rn 'a '\\''b'\\'' $c' ."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl.core.errors import ActionDenied, TaskFailed
-from agentctl.providers.builtin.provider import choose
+from agentctl.providers.builtin.provider import choose_lookup
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from agentctl.providers.builtin.provider import choose
 )
 def test_a_question_with_a_verb_of_change_in_it_is_not_answered_with_that_change(task: str) -> None:
     with pytest.raises(TaskFailed):
-        choose(task)
+        choose_lookup(task)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_question_with_a_verb_of_change_in_it_is_not_answered_with_that_change
 )
 def test_a_change_beside_a_question_is_still_denied(task: str) -> None:
     with pytest.raises(ActionDenied):
-        choose(task)
+        choose_lookup(task)
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,21 @@ def test_a_change_beside_a_question_is_still_denied(task: str) -> None:
 )
 def test_what_a_thing_is_like_is_not_its_name(task: str) -> None:
     with pytest.raises(TaskFailed):
-        choose(task)
+        choose_lookup(task)
 
 
 @pytest.mark.parametrize("task", ["is sshd running?", "is sshd up", "pid of sshd", "is sshd running on this machine"])
 def test_a_daemon_of_the_machine_is_sought_among_its_processes(task: str) -> None:
-    match = choose(task)
+    match = choose_lookup(task)
     assert (match.row.tool, dict(match.arguments)) == ("system_processes", {"name": "sshd"})
 
 
 def test_a_container_may_have_such_a_name_all_the_same() -> None:
     for task, name in (("is the container sshd running", "sshd"), ("is container idle up", "idle")):
-        match = choose(task)
+        match = choose_lookup(task)
         assert (match.row.tool, match.arguments["name"]) == ("docker_ps", name)
 
 
 def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
     with pytest.raises(ActionDenied, match="By hand: systemctl restart sshd"):
-        choose("restart sshd")
+        choose_lookup("restart sshd")

@@ -20,9 +20,9 @@ from agentctl.protocols import Approver
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import Loop
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.tool_calls import Dispatch
+from agentctl.runner.tool_calls import ToolDispatcher
 from tests.support.loop import Box, Deed, Diary
 
 UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)
@@ -69,8 +69,10 @@ async def stage(ledger: SqliteLedger, diary: Diary) -> Stage:
 
         fit = partial(Plan(max_context_tokens=max_tokens).fit, provider.facts)
         loop = Loop(
-            calls=Calls(provider=provider, ledger=ledger, run_id="run", limits=CostLimit(), emit=diary.emit, retries=0),
-            dispatch=Dispatch(
+            calls=ModelCalls(
+                provider=provider, ledger=ledger, run_id="run", limits=CostLimit(), emit=diary.emit, retries=0
+            ),
+            dispatch=ToolDispatcher(
                 toolbox=Box(*deeds),
                 admission=Admission(
                     permissions=permissions or Permissions(deny=tuple(map(parse_rule, denied))),

@@ -29,8 +29,8 @@ from agentctl.core.results import ErrorInfo, ToolCount
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
-from agentctl.runner.loop import Outcome
-from agentctl.runner.tool_calls import Dispatch
+from agentctl.runner.loop import LoopOutcome
+from agentctl.runner.tool_calls import ToolDispatcher
 from tests.support.loop import USED, Act, Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import Stage
 
@@ -38,7 +38,7 @@ from tests.unit.runner.loop.conftest import Stage
 async def test_a_task_is_asked_acted_on_and_answered(stage: Stage, diary: Diary) -> None:
     loop, provider = stage([asks(call("load")), says("It is idle.")], Deed("load", lambda _: "0.1"))
     outcome = await loop.run("Be brief.", "Is it busy?")
-    assert outcome == Outcome("done", "It is idle.", True, 2, None, (ToolCount("load", 1, 0),), ())
+    assert outcome == LoopOutcome("done", "It is idle.", True, 2, None, (ToolCount("load", 1, 0),), ())
     conversation = (
         Message("system", "Be brief."),
         Message("user", "Is it busy?"),
@@ -301,7 +301,7 @@ async def test_changes_of_one_turn_happen_one_by_one_in_order(stage: Stage) -> N
         return "r"
 
     box = Box(Deed("write", slow, effect="write"), Deed("read", quick))
-    dispatch = Dispatch(toolbox=box, admission=open_door(), emit=Diary().emit, limits=LoopLimits())
+    dispatch = ToolDispatcher(toolbox=box, admission=open_door(), emit=Diary().emit, limits=LoopLimits())
     assert await dispatch.run([call("write"), call("read"), call("write", "again")], {}) == ["w", "r", "w"]
     assert done == ["write", "read", "write"]
 
@@ -320,7 +320,7 @@ async def test_an_observer_that_cannot_go_on_stops_the_tools_with_its_own_error(
         return "never"
 
     box = Box(Deed("ok", lambda _: "fine"), Deed("hang", forever))
-    dispatch = Dispatch(toolbox=box, admission=open_door(), emit=emit, limits=LoopLimits())
+    dispatch = ToolDispatcher(toolbox=box, admission=open_door(), emit=emit, limits=LoopLimits())
     with anyio.fail_after(10), pytest.raises(StateError) as caught:
         await dispatch.run([call("hang"), call("ok")], {})
     assert caught.value is full

@@ -33,10 +33,10 @@ from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.core.results import ErrorInfo, LimitUse, RunResult, ToolCount
 from agentctl.core.tool_rules import parse_rule
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.clock import Reading, system_clock
+from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import Kit
+from agentctl.protocols import RunTools
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
 from agentctl.runner.agents import MOST_TOOLS, load_agents
 from agentctl.runner.orchestrator import Orchestrator
@@ -80,9 +80,9 @@ class House:
     ) -> tuple[Orchestrator, ScriptedProvider]:
         provider = provider or ScriptedProvider(script)
 
-        async def equip(names: Sequence[str] | None, most: int) -> Kit:
+        async def equip(names: Sequence[str] | None, most: int) -> RunTools:
             self.asked_for.append(None if names is None else tuple(names[:most]))
-            return Kit(self.box)
+            return RunTools(self.box)
 
         def now() -> datetime:
             self.ticks += 1
@@ -518,7 +518,7 @@ async def test_a_run_is_closed_though_what_it_used_cannot_be_read(tmp_path: Path
     """What it keeps for a last answer would count against everyone as long as its process lives."""
     read, broken = system_clock(), list[str]()
 
-    def clock() -> Reading:
+    def clock() -> ClockReading:
         if broken:
             raise OSError(errno.EIO, broken.pop())
         return read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec, load_agents
-from agentctl.runner.routing import Routed, ranked_tools, route
+from agentctl.runner.routing import RoutingResult, ranked_tools, route
 
 TASKS = {
     "docker": (
@@ -79,13 +79,13 @@ def test_nine_of_ten_labelled_tasks_reach_their_agent() -> None:
 
 @pytest.mark.parametrize("task", ["", "   ", "the of and", "zzyzx frobnicate", "\x00\x1b[31m"])
 def test_a_task_without_a_known_word_goes_to_the_machine(task: str) -> None:
-    assert route(task, load_agents()) == Routed("system", 0.0, "docker")
+    assert route(task, load_agents()) == RoutingResult("system", 0.0, "docker")
 
 
 def test_a_tie_goes_to_the_machine() -> None:
     same = ("look around",)
     agents = (AgentSpec("docker", "x", "i", same), AgentSpec("system", "x", "i", same))
-    assert route("look around", agents) == Routed("system", 0.5, "docker")
+    assert route("look around", agents) == RoutingResult("system", 0.5, "docker")
 
 
 def test_the_order_of_the_agents_does_not_matter() -> None:
