@@ -9,15 +9,14 @@ if TYPE_CHECKING:
     from agentctl.api.cost_tracker import CostTracker
     from agentctl.api.docker_agent import DockerAgent
     from agentctl.context.manager import ContextManager
-    from agentctl.context.measure import Measure
+    from agentctl.context.tokens import Measure
     from agentctl.core.errors import AgentctlError, BudgetExceeded
     from agentctl.core.limits import CostLimit
     from agentctl.core.results import RunResult
     from agentctl.protocols import CommandResult
     from agentctl.providers.base import LLMProvider
     from agentctl.providers.builtin.provider import BuiltinProvider
-    from agentctl.providers.create import create_llm_provider
-    from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
+    from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider, create_llm_provider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.providers.tokenizers import measure_for
     from agentctl.tools.files.write import write_file_async
@@ -34,12 +33,12 @@ _HOME = {
     "CostTracker": "agentctl.api.cost_tracker",
     "DockerAgent": "agentctl.api.docker_agent",
     "LLMProvider": "agentctl.providers.base",
-    "Measure": "agentctl.context.measure",
+    "Measure": "agentctl.context.tokens",
     "OllamaProvider": "agentctl.providers.factory",
     "OpenAIProvider": "agentctl.providers.factory",
     "RunResult": "agentctl.core.results",
     "ScriptedProvider": "agentctl.providers.scripted",
-    "create_llm_provider": "agentctl.providers.create",
+    "create_llm_provider": "agentctl.providers.factory",
     "measure_for": "agentctl.providers.tokenizers",
     "run_shell_async": "agentctl.tools.shell",
     "write_file_async": "agentctl.tools.files.write",

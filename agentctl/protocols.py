@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from agentctl.budget.rules import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
-from agentctl.context.measure import Measure
+from agentctl.context.tokens import Measure
 from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.core.events import Record
 from agentctl.core.limits import CostLimit, Parent

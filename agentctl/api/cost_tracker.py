@@ -15,7 +15,7 @@ from agentctl.core.events import LimitWarned, Record
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, to_usd
-from agentctl.journal.expenses import Expense, ExpenseCollector
+from agentctl.journal.cost_history import Expense, ExpenseCollector
 from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE
 
 MOST_RECORDS: Final = 1000

@@ -1,32 +1,40 @@
-"""The public door: an agent to call from Python, with everything else chosen as the command line does."""
+"""The public door: an agent to call from Python, with everything else chosen as the command line does.
+
+A provider lent to several runs lets go of its connections when the last of them has ended.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from agentctl.api.cost_tracker import CostTracker
-from agentctl.api.lending import shared_provider
 from agentctl.context.manager import ContextManager
 from agentctl.core.background import run_apart
 from agentctl.core.errors import UsageError
 from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
 from agentctl.core.results import RunResult
 from agentctl.core.text import redact, safe_text
-from agentctl.providers.priced import FixedPriceProvider
+from agentctl.protocols import LLMProvider
+from agentctl.providers.factory import FixedPriceProvider
 from agentctl.settings.labels import check_labels
 
 if TYPE_CHECKING:
-    from agentctl.protocols import Approver, LLMProvider, Observer
+    from agentctl.protocols import Approver, Observer
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.runner.plan import Plan
+
 
 _LOG = logging.getLogger("agentctl")
 
@@ -261,3 +269,24 @@ def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
         hasattr(kind, one) or one in getattr(value, "__dict__", ()) for one in wanted
     ):
         raise UsageError(f"{name} is {value!r}", hint=f"give {give}")
+
+
+CLOSING_S = 5.0
+_USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
+
+
+@asynccontextmanager
+async def shared_provider(provider: LLMProvider) -> AsyncIterator[None]:
+    """Close the provider's connections in this event loop when the last run that uses them here has ended."""
+    users = _USERS.get(Counter())
+    _USERS.set(users)
+    users[id(provider)] += 1
+    try:
+        yield
+    finally:
+        users[id(provider)] -= 1
+        if users[id(provider)] == 0:
+            del users[id(provider)]
+            if (close := getattr(provider, "aclose", None)) is not None:
+                with anyio.move_on_after(CLOSING_S, shield=True), suppress(Exception):
+                    await close()

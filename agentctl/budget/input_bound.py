@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import NamedTuple
 
-from agentctl.context.measure import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 
 FIXED = 1024

@@ -53,7 +53,7 @@ def show(
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
     if name is None:
-        from agentctl.runner.routing import route
+        from agentctl.runner.agents import route
 
         name = route(task or "", agents).agent
     agent = find_agent(name, agents)
@@ -82,10 +82,9 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
 
     from agentctl.cli.error_output import say
     from agentctl.core.text import safe_text
-    from agentctl.permissions.rulebook import permissions_of
-    from agentctl.runner.agents import MOST_TOOLS
-    from agentctl.runner.equipment import equipment
-    from agentctl.runner.routing import ranked_tools
+    from agentctl.permissions.decision import permissions_of
+    from agentctl.runner.agents import MOST_TOOLS, ranked_tools
+    from agentctl.runner.toolset import equipment
     from agentctl.settings import load_settings
 
     loaded = load_settings(flags={}, remember=False)

@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperOption
 
 from agentctl.cli.invocation import Assemble, Invocation
-from agentctl.cli.options import canonical
-from agentctl.cli.params import Command, Group
+from agentctl.cli.options import Command, Group, canonical
 from agentctl.cli.run.command import run
 from agentctl.core.errors import AgentctlError
 
@@ -130,8 +129,7 @@ def build(*, only_run: bool = False) -> typer.Typer:
         return _group(_HELP, _root, {"run": run}, kind=_Root)
     from agentctl.cli.costs.command import costs
     from agentctl.cli.doctor.command import doctor
-    from agentctl.cli.help.command import help
-    from agentctl.cli.help.completion import completion
+    from agentctl.cli.help.command import completion, help
     from agentctl.cli.trust import trust
 
     app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)

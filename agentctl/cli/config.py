@@ -20,7 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As config show, the e
 def show(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """Show each value and where it came from; keys are masked."""
     from agentctl.settings import load_settings
-    from agentctl.settings.show_ import explain
+    from agentctl.settings.show import explain
 
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
@@ -39,7 +39,7 @@ def show(config: Config = None, env_file: EnvFile = None, output: Output = None,
 def path(output: Output = None, json: Json = False) -> None:
     """Show where the files lie."""
     from agentctl.settings import load_settings
-    from agentctl.settings.show_ import paths
+    from agentctl.settings.show import paths
 
     as_json = wants_json(output, json=json)
     places = paths(load_settings(flags={}, remember=False))
@@ -95,7 +95,7 @@ def get(name: Name, config: Config = None, env_file: EnvFile = None, output: Out
     from agentctl.settings import load_settings
     from agentctl.settings.config_file import find_field
     from agentctl.settings.names import SECRET_FIELDS
-    from agentctl.settings.show_ import format_for_set
+    from agentctl.settings.show import format_for_set
 
     as_json = wants_json(output, json=json)
     field = find_field(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from agentctl.cli.documents import Document, as_json, error_document, error_info, finished_line, unstarted_document
 from agentctl.cli.exit_codes import named
 from agentctl.cli.invocation import Form
-from agentctl.cli.ui.colour import Paint, painter
+from agentctl.cli.ui.format import Paint, painter
 from agentctl.core.errors import AgentctlError, InternalError
 from agentctl.core.files import hand_over, make_folder
 from agentctl.core.text import redact, safe_text

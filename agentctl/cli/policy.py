@@ -11,7 +11,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, approval_mode, w
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.cli.outfit import ToolCatalog
+    from agentctl.cli.tools import ToolCatalog
     from agentctl.core.messages import ToolCall
     from agentctl.permissions.preview import CallPreview
     from agentctl.protocols import Tool
@@ -61,7 +61,7 @@ def check(
     """
     from agentctl.cli.error_output import say
     from agentctl.cli.exit_codes import named
-    from agentctl.cli.outfit import outfit
+    from agentctl.cli.tools import outfit
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings

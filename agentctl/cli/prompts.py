@@ -1,12 +1,18 @@
-"""Questions to a person at a terminal: shown on stderr, answered by one line, and never put where nobody is."""
+"""Questions to a person at a terminal: shown on stderr, answered by one line, and never put where nobody is.
+
+A key from a person or from a pipe: one line, shown nowhere.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from agentctl.core.errors import Interrupted, UsageError
 from agentctl.core.text import safe_text
 
 _TRIES = 3
@@ -72,3 +78,74 @@ def _forget_what_was_typed(number: int) -> None:
 
     with contextlib.suppress(termios.error):
         termios.tcflush(number, termios.TCIFLUSH)
+
+
+LONGEST = 16 * 1024
+_PATIENCE_S = 2.0
+
+
+def secret_line(what: str, *, say: Callable[[str], object]) -> str:
+    """Return the line that stdin brings, without the blanks around it; on a terminal it is asked for, unseen.
+
+    Raises:
+        UsageError: nobody can be asked, nothing came, or it goes on and on.
+        Interrupted: SIGTERM came first.
+    """
+    if not sys.stdin.isatty():
+        line = _line(sys.stdin.fileno(), lambda: say(f"still waiting for {what} on stdin"))
+    elif not sys.stderr.isatty():
+        raise UsageError(
+            f"{what} is asked for only where stderr is a terminal", hint="or give it on stdin, from a file"
+        )
+    else:
+        with _unseen():
+            sys.stderr.write(f"{what} (not shown): ")
+            sys.stderr.flush()
+            try:
+                line = _line(sys.stdin.fileno())
+            finally:
+                sys.stderr.write("\n")
+    text = line.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+    if not text:
+        raise UsageError(f"no {what} came; nothing was changed", hint="give it on stdin, or type it when asked")
+    return text
+
+
+def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
+    """Read up to the first newline or the end, without a buffer that could hold on to what was read."""
+    line = b""
+    try:
+        while b"\n" not in line:
+            if late is not None and not select.select([number], [], [], _PATIENCE_S)[0]:
+                late()
+                late = None
+            piece = os.read(number, 4096)
+            line += piece
+            if not piece:
+                break
+            if len(line) > LONGEST:
+                raise UsageError("what stdin brings is too long to be a key; nothing was changed")
+    except OSError as error:
+        raise UsageError(f"stdin cannot be read: {(error.strerror or 'closed').lower()}") from error
+    return line.partition(b"\n")[0]
+
+
+@contextlib.contextmanager
+def _unseen() -> Iterator[None]:
+    """Keep the terminal from showing what is typed, and make it show again whatever happens."""
+    import termios
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted("terminated; nothing was changed", terminated=True)
+
+    number = sys.stdin.fileno()
+    before = termios.tcgetattr(number)
+    quiet = [*before]
+    quiet[3] = before[3] & ~termios.ECHO
+    listened = signal.signal(signal.SIGTERM, stop)
+    try:
+        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # what was typed before the question is no answer
+        yield
+    finally:
+        termios.tcsetattr(number, termios.TCSAFLUSH, before)
+        signal.signal(signal.SIGTERM, listened)

@@ -8,11 +8,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from agentctl.context.digest import Digest, extend_digest, split
-from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import MessageCache
+from agentctl.context.message_cache import MessageCache, TurnGroup
 from agentctl.context.relevance import extract_features, rank_groups, relevances, word_weights
-from agentctl.context.tokens import LEAST_LEFT
-from agentctl.context.units import TurnGroup
+from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens

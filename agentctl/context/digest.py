@@ -12,9 +12,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.context.measure import PLAIN, Measure
 from agentctl.context.relevance import passage
-from agentctl.context.tokens import LEAST_LEFT, as_json
+from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure, as_json
 from agentctl.core.messages import Message, ToolCall
 
 _FORM = (

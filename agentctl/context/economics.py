@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal, localcontext
 from typing import NamedTuple
 
-from agentctl.context.measure import Measure
+from agentctl.context.tokens import Measure
 from agentctl.core.messages import Message, Usage
 from agentctl.core.pricing import Price
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
-from agentctl.context.formats import Part, read_tools, write_back
-from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.formats import ParseCache, Part, read_tools, write_back
 from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import suggest_limit, would_fewer_fit
-from agentctl.context.reading import ParseCache
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agentctl.context.measure import PLAIN, Measure
 from agentctl.context.message_cache import MessageCache
-from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, estimate_tokens
+from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, PLAIN, Measure, estimate_tokens
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
 

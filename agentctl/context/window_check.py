@@ -28,8 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from agentctl.context.measure import PLAIN
-from agentctl.context.tokens import as_json
+from agentctl.context.tokens import PLAIN, as_json
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import ModelFacts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentctl.journal.line import encode_record
-from agentctl.journal.writer import Journal
+from agentctl.journal.writer import Journal, encode_record
 
 __all__ = ["Journal", "encode_record"]

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.journal.failures import state_error
-from agentctl.journal.writer import ENDING
+from agentctl.journal.writer import ENDING, state_error
 
 _BLOCK = 16 * 1024
 

@@ -1,21 +1,30 @@
-"""Writing a journal: each record is on disk before the next step."""
+"""Writing a journal: each record is on disk before the next step.
+
+How an event becomes one line of a journal.
+
+What a disk refuses, told with the cure.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import json
+import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 import anyio
 import anyio.to_thread
 
-from agentctl.core.errors import UsageError
+from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import (
     AnswerStreamed,
     BreakerTripped,
@@ -27,8 +36,7 @@ from agentctl.core.events import (
     ToolStarted,
 )
 from agentctl.core.files import hand_over, make_folder, sync_folder
-from agentctl.journal.failures import state_error
-from agentctl.journal.line import encode_record, redact_value
+from agentctl.core.text import redact
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -120,3 +128,73 @@ class Journal:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def encode_record(record: Record) -> dict[str, object]:
+    """Return a record as a JSON object: event, run_id, seq, at, then the event's own fields.
+
+    Times are UTC with a Z, Decimals are strings, what is no finite number is null.
+    """
+    kind: type = type(record.event)
+    event = _encoded(record.event)
+    assert isinstance(event, dict)  # noqa: S101 - every event has fields
+    return {
+        "event": _past_tense(kind),
+        "run_id": record.run_id,
+        "seq": record.seq,
+        "at": _encoded(record.at),
+        **event,
+    }
+
+
+@cache
+def _past_tense(kind: type) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).removeprefix("_")
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    named: tuple[str, ...] | None = getattr(kind, "_fields", None)
+    return tuple(field.name for field in fields(kind)) if named is None else named
+
+
+def _encoded(value: object) -> object:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        at = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if is_dataclass(value) or hasattr(value, "_fields"):
+        kind: type = type(value)
+        return {name: _encoded(getattr(value, name)) for name in _field_names(kind)}
+    if isinstance(value, Mapping):
+        return {str(key): _encoded(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return [_encoded(item) for item in value]
+    return str(value)  # Decimal, Path
+
+
+def redact_value(value: object, secrets: tuple[str, ...]) -> object:
+    """Take secrets out of every text in an encoded value; before it is JSON, where their spelling is another."""
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, dict):
+        return {redact(key, secrets): redact_value(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redact_value(item, secrets) for item in value]
+    return value
+
+
+def state_error(error: OSError, what: str) -> StateError:
+    hints = {
+        errno.ENOSPC: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
+        errno.EDQUOT: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
+        errno.EFBIG: "raise `ulimit -f`",
+        errno.EEXIST: "what is in the way is no folder or no journal of ours: move it, or set AGENTCTL_STATE_DIR",
+        errno.ENOENT: "agentctl runs list   shows what is there",
+    }
+    reason = (error.strerror or str(error)).lower()
+    hint = hints.get(error.errno or 0, "set AGENTCTL_STATE_DIR to a folder of yours that can be written")
+    return StateError(f"{what}: {reason}", hint=hint)

@@ -12,16 +12,14 @@ from typing import NamedTuple
 
 from agentctl.budget.rules import Charge, Conclusion, Void, kind_of
 from agentctl.core.errors import StateError
-from agentctl.ledger.audit import NAMES, HistoryEntry, Replay, RunCeilings
-from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot, disagreement
+from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction, translate_errors
 from agentctl.ledger.errors import aside
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.locks import liveness
-from agentctl.ledger.miscount import ModelMiscount, uncleared_miscounts
+from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncleared_miscounts, uncleared_substitutes
 from agentctl.ledger.spool import Spool, Spooled
-from agentctl.ledger.substitution import ModelSubstitute, uncleared_substitutes
 from agentctl.ledger.sums import exact_sum, find_drift, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log

@@ -1,11 +1,34 @@
-"""Whom not to trust now: providers in doubt get a pause and one probe, a model that broke its clamp its ceiling."""
+"""Whom not to trust now: providers in doubt get a pause and one probe, a model that broke its clamp its ceiling.
+
+Models that reported more input than their published vocabulary counts: their bounds are of bytes from then on.
+
+A miscount is an attempt whose bound was counted and whose report is above it. That is seen in the attempts themselves,
+however they ended, in every process and for good, until a person clears it. A report above a bound by bytes says
+nothing of a vocabulary.
+
+Models that answered in the place of others: recorded with their price, and held from then on where that is dearer.
+
+A gateway may answer with another model than was asked, and bills that one. Nothing tells so before the first answer;
+from that answer on, each hold for the same provider, address and model name is at the dearest price seen there, in
+every process, until a person clears the record.
+"""
 
 from __future__ import annotations
 
-from agentctl.budget.rules import Ask, PeakUsage, Wait
-from agentctl.core.pricing import ModelFacts
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from agentctl.budget.breaker import unpriced_error
+from agentctl.budget.rules import Ask, Charge, PeakUsage, Settlement, Wait
+from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, Price
+from agentctl.core.substitutes import Substitute, dearest_of
+from agentctl.ledger import attempts as rows
 from agentctl.ledger.attempts import plain
+from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.database import Transaction
+from agentctl.ledger.sums import limits_of
 
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
@@ -51,3 +74,186 @@ def uncleared_overrun(tx: Transaction, ask: Ask) -> PeakUsage | None:
         (plain(ask.facts.provider), plain(ask.facts.model or "")),
     ).fetchone()
     return PeakUsage(*seen) if found else None
+
+
+# What an attempt reported stands in its own row where it was charged, and in its overrun where it is in doubt.
+_MISCOUNTED = """
+SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
+FROM attempts AS a WHERE a.counted = 1 AND a.input_tokens > a.input_bound
+UNION SELECT a.id, a.provider, a.base_url, coalesce(a.model, ''), a.ended_us, a.miscount_cleared_us
+FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
+WHERE a.counted = 1 AND o.input_tokens > a.input_bound
+"""
+_MISCOUNTS_OF_ONE = """
+SELECT 1 FROM attempts AS a WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+    AND a.counted = 1 AND a.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
+UNION ALL SELECT 1 FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
+    WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+    AND a.counted = 1 AND o.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
+UNION ALL SELECT 1 FROM substitutes
+    WHERE provider = ?1 AND base_url = ?2 AND model = ?3 AND cleared_us IS NULL
+LIMIT 1
+"""
+
+
+class ModelMiscount(NamedTuple):
+    """A model whose bounds are not counted any more; ``base_url`` "" is the provider's own address."""
+
+    provider: str
+    base_url: str
+    model: str
+    attempts: int
+    last_at: datetime
+
+
+def may_count(tx: Transaction, facts: ModelFacts) -> bool:
+    """Whether a bound may be counted by the vocabulary that this model is known for.
+
+    Not after a report above such a bound, until it is cleared, and not where another model has answered.
+    """
+    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
+    return tx.db.execute(_MISCOUNTS_OF_ONE, asked).fetchone() is None
+
+
+def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
+    """Return the models of which a miscount stands that nobody has cleared."""
+    found = tx.db.execute(
+        "SELECT provider, base_url, model, count(*), max(ended_us)"  # noqa: S608 - our own words
+        f" FROM ({_MISCOUNTED}) WHERE miscount_cleared_us IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 3, 2"
+    )
+    return tuple(
+        ModelMiscount(provider, base_url, model, count, as_datetime(at_us))
+        for provider, base_url, model, count, at_us in found
+    )
+
+
+def miscounts(tx: Transaction) -> list[tuple[str, str, str, bool]]:
+    """Return each miscount: the attempt's id, provider and model, and whether it stands."""
+    sql = f"SELECT id, provider, model, miscount_cleared_us IS NULL FROM ({_MISCOUNTED})"  # noqa: S608 - our own words
+    return [(attempt_id, provider, model, bool(stands)) for attempt_id, provider, model, stands in tx.db.execute(sql)]
+
+
+_RECORD = """
+INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices, price_source, price_version,
+    price_digest, attempt_id, at_us)
+SELECT provider, base_url, coalesce(model, ''), :answered, :tier, :prices, :source, :version, :digest, id, :now
+FROM attempts WHERE id = :attempt
+ON CONFLICT DO UPDATE SET prices = excluded.prices, price_source = excluded.price_source,
+    price_version = excluded.price_version, price_digest = excluded.price_digest, attempt_id = excluded.attempt_id,
+    at_us = iif(cleared_us IS NULL, at_us, excluded.at_us), cleared_us = NULL
+WHERE cleared_us IS NOT NULL OR prices IS NOT excluded.prices
+"""
+_SUBSTITUTES_OF_ONE = """
+SELECT answered_model, tier, prices, price_source, price_version, price_digest FROM substitutes
+WHERE provider = ? AND base_url = ? AND model = ? AND cleared_us IS NULL ORDER BY at_us, answered_model
+"""
+_ALL = """
+SELECT provider, base_url, model, answered_model, tier, prices, at_us FROM substitutes
+WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_model
+"""
+
+
+class ModelSubstitute(NamedTuple):
+    """A record that stands: ``answered`` is who answered for ``model``; ``price`` None: it is unknown.
+
+    ``base_url`` "" is the provider's own address.
+    """
+
+    provider: str
+    base_url: str
+    model: str
+    answered: Substitute
+    since: datetime
+
+
+def record(tx: Transaction, attempt_id: str, substitute: Substitute | None) -> None:
+    """Keep who answered in the place of the model that an attempt asked (None: nobody), again once it was cleared."""
+    if substitute is None:
+        return
+    price = substitute.price
+    tx.db.execute(
+        _RECORD,
+        {
+            "answered": plain(substitute.model),
+            "tier": plain(substitute.tier),
+            "prices": None if price is None else json.dumps(price.as_row()),
+            "source": None if price is None else price.source,
+            "version": None if price is None else price.version,
+            "digest": None if price is None else price.digest,
+            "attempt": attempt_id,
+            "now": tx.now_us,
+        },
+    )
+
+
+def is_unpriced(charge: Charge) -> bool:
+    """Whether a model of unknown price answered: then the amount, by the asked price, is only the least it cost."""
+    return charge.substitute is not None and charge.substitute.price is None
+
+
+def settle(tx: Transaction, attempt_id: str, row: rows.AttemptRow, charge: Charge) -> Settlement:
+    """Conclude an attempt with what its usage cost, and record who answered it.
+
+    Where a model of unknown price answered, it stays in doubt at its hold, or at what the usage costs by the asked
+    price if that is more; where nothing was held in dollars, its cost is unknown.
+    """
+    record(tx, attempt_id, charge.substitute)
+    if not is_unpriced(charge):
+        return rows.settle(tx, attempt_id, row, charge)
+    if row.hold_nano is None:
+        unpriced_charge = charge._replace(nano=None, by=None, price=None, priced_model=None)
+        return rows.settle(tx, attempt_id, row, unpriced_charge)
+    nano, tokens = max(charge.nano or 0, row.hold_nano), min(charge.usage.total_tokens, MOST_AMOUNT)
+    said = "answered by a model whose price is unknown"
+    rows.doubt(tx, attempt_id, nano, tokens, said, provider_fault=False)
+    rows.record_charge(tx, attempt_id, charge, settled_by=None)
+    overrun = row.is_exceeded_by(charge)
+    if overrun:
+        rows.record_overrun(tx, attempt_id, row, charge)
+    return Settlement("doubt", nano, tokens, overrun=overrun)
+
+
+def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
+    """Return the ask at the dearest of its own price and those seen in its place; unknown (None) if one of them is.
+
+    A price is what the caller's table says today, else what it was when it was recorded.
+
+    Raises:
+        UnknownPrice: the price of one of them is unknown, and the ask falls under a limit in dollars.
+    """
+    facts = ask.facts
+    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
+    seen = [
+        Substitute(model, _price_in(*price), tier).reprice(ask.price_of)
+        for model, tier, *price in tx.db.execute(_SUBSTITUTES_OF_ONE, asked)
+    ]
+    if not seen or facts.price is None:
+        return ask
+    unknown = next((one for one in seen if one.price is None), None)
+    if unknown is None:
+        price = dearest_of((facts.price, *(one.price for one in seen if one.price is not None)))
+        return replace(ask, facts=replace(facts, price=price))
+    in_dollars = [room.limit for room in limits_of(tx, ask) if room.unit == "nano_usd" and room.ceiling is not None]
+    if in_dollars:
+        raise unpriced_error(facts, unknown, in_dollars)
+    return replace(ask, facts=replace(facts, price=None))
+
+
+def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
+    """Return the records that nobody has cleared."""
+    return tuple(
+        ModelSubstitute(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
+        for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_ALL)
+    )
+
+
+def _price_in(
+    prices: str | None, source: str | None = None, version: str | None = None, digest: str | None = None
+) -> Price | None:
+    """Return a price as it was recorded; what cannot be read is unknown."""
+    if prices is None:
+        return None
+    try:
+        return Price.from_row(json.loads(prices), source=source or "", version=version or "", digest=digest or "")
+    except (ValueError, AttributeError, RecursionError):
+        return None

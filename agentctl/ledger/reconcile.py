@@ -18,7 +18,7 @@ from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Database, Transaction, translate_errors
 from agentctl.ledger.inspection import reading
 from agentctl.ledger.locks import liveness, owner_ids
-from agentctl.ledger.miscount import miscounts
+from agentctl.ledger.provider_health import miscounts
 from agentctl.ledger.transactions import LedgerSession
 
 By = Literal["attempt", "run", "provider"]

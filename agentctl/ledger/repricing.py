@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from agentctl.budget.rules import Charge, dearest_charge
 from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, PriceOf
-from agentctl.ledger.charges import COLUMNS, ChargeRow, WhyNot
+from agentctl.ledger.audit import COLUMNS, ChargeRow, WhyNot
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction
 from agentctl.ledger.grouping import (
@@ -31,8 +31,8 @@ from agentctl.ledger.grouping import (
     with_answers,
 )
 from agentctl.ledger.inspection import reading
+from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.report import CostQuery, no_run, run_named, span_of, window_start
-from agentctl.ledger.substitution import is_unpriced
 
 #: Why a call is not repriced; ``unknown_price``: by the prices that are asked for. ``open``: it is still under way.
 NotRepriced = WhyNot | Literal["open"]

@@ -27,7 +27,8 @@ from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateEr
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger import attempts as rows
-from agentctl.ledger import kept, substitution
+from agentctl.ledger import provider_health as substitution
+from agentctl.ledger import reserve as kept
 from agentctl.ledger import runs as nesting
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.database import Database, Transaction, retry_failed_commit
@@ -35,8 +36,7 @@ from agentctl.ledger.locks import OwnerLock
 from agentctl.ledger.provider_health import provider_health, uncleared_overrun
 from agentctl.ledger.reserve import add_free_time, judge_by_count
 from agentctl.ledger.spool import Spool
-from agentctl.ledger.sums import run_amounts
-from agentctl.ledger.sums_ import calls_a_minute, limits_of, window_amounts
+from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
 
 PAUSE_S = 2.0
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import SplitResult, urlsplit
 
 from agentctl.settings import Settings
-from agentctl.settings.network import is_loopback
+from agentctl.settings.host import is_loopback
 
 #: Where a provider is reached when nobody names another address: what its paths are put behind.
 BASE_URLS: Mapping[str, str] = MappingProxyType(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
-from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.catalog import Catalog, PriceTable, load_catalog, read_own_prices
 from agentctl.providers.price_table import price_of
-from agentctl.providers.tables import PriceTable, read_own_prices
 from agentctl.settings import PriceLine, Source
 from agentctl.settings.merge import validate
 from agentctl.settings.sources import SettingEntry

@@ -1,4 +1,9 @@
-"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and what it reports is read on the wire."""
+"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and what it reports is read on the wire.
+
+Which way litellm takes to each provider: its name there, and the format of the answer.
+
+Only ways on which every request passes our gate are here; a test sends each of them against a closed one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,22 +28,28 @@ from agentctl.core.text import did_you_mean, redact
 from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader as door
 from agentctl.providers.base import LLMProvider
-from agentctl.providers.cache_marks import allows_cache_marks, marked
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat_format import CompletionBuilder, as_messages, as_tools
+from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, as_messages, as_tools, marked
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
-from agentctl.providers.routes import ROUTES, Route
-from agentctl.providers.stream_readers import OpenAIReader
+from agentctl.providers.stream_readers import (
+    AnthropicReader,
+    GeminiReader,
+    OllamaReader,
+    OpenAIReader,
+    OpenRouterReader,
+    UsageReader,
+)
 from agentctl.providers.tokenizers import published_vocabulary
 from agentctl.settings import PriceLine
+from agentctl.settings.host import proxy_for
 from agentctl.settings.names import DEFAULT_MODELS, KEY_NAMES
-from agentctl.settings.network import proxy_for
 
 if TYPE_CHECKING:
     import httpx
 
     from agentctl.providers.error_mapping import ErrorContext
     from agentctl.providers.http_gate import Attempt
+
 
 HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
@@ -311,3 +322,38 @@ class RemoteProvider(LLMProvider):
             near=partial(self.catalog.near, self.provider, self.model),
             key=self._api_key or "",
         )
+
+
+class Route(NamedTuple):
+    """``prefix`` is litellm's name of the provider; ``extra`` goes into each request."""
+
+    prefix: str
+    reader: type[UsageReader] = OpenAIReader
+    asks_for_usage: bool = True
+    extra: Mapping[str, object] = MappingProxyType({})
+
+
+_OWN = {
+    "openai": Route("openai", extra=MappingProxyType({"service_tier": "default"})),
+    "anthropic": Route(
+        "anthropic",
+        AnthropicReader,
+        asks_for_usage=False,
+        extra=MappingProxyType({"service_tier": "standard_only", "allowed_openai_params": ["service_tier"]}),
+    ),
+    "ollama": Route("ollama_chat", OllamaReader, asks_for_usage=False),
+    "gemini": Route("gemini", GeminiReader, asks_for_usage=False),
+    "openrouter": Route("openrouter", OpenRouterReader),
+    "mistral": Route("mistral", asks_for_usage=False),  # reports it unasked
+}
+
+_IN_THE_CHAT_FORMAT = (
+    "ai21", "baseten", "cerebras", "codestral", "cometapi", "compactifai", "custom_openai", "dashscope",
+    "databricks", "deepinfra", "deepseek", "docker_model_runner", "edenai", "empower", "fireworks_ai", "friendliai",
+    "galadriel", "github", "groq", "heroku", "hosted_vllm", "huggingface", "hyperbolic", "inception", "lambda_ai",
+    "lemonade", "litellm_proxy", "llamafile", "lm_studio", "meta_llama", "minimax", "modelscope", "moonshot", "nebius",
+    "novita", "nvidia_nim", "ovhcloud", "sail", "tencent", "together_ai", "vercel_ai_gateway",
+    "volcengine", "wandb", "xai", "zai",
+)  # fmt: skip
+
+ROUTES: Mapping[str, Route] = MappingProxyType({**{name: Route(name) for name in _IN_THE_CHAT_FORMAT}, **_OWN})

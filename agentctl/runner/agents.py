@@ -1,14 +1,26 @@
-"""The kinds of worker there are: each a TOML file here, read once a run."""
+"""The kinds of worker there are: each a TOML file here, read once a run.
+
+Which agent fits a task, by the words they share. Pure.
+
+Each agent's examples, description and name are small documents. A word speaks for an agent by the share of its
+documents that hold it (naive Bayes, smoothed); words that nobody knows say nothing. On a tie, and for a task
+without one known word, the answer is ``system``: it looks at the machine itself and needs no engine.
+
+Who takes a task, with which tools to choose from, and what it is told first: the same for a run and its estimate.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import did_you_mean, safe_text
+from agentctl.runner.plan import Plan
 
 MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
@@ -106,3 +118,106 @@ def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]
     if not isinstance(found, dict):
         raise UsageError(f"{file}: more is not a table of tools, each with its words")
     return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})
+
+
+FALLBACK = "system"
+_SMOOTHING = 0.25
+_SILENT = frozenset((
+    "a", "about", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does",
+    "did", "each", "for", "from", "give", "had", "has", "have", "how", "i", "in", "is", "it", "its", "list",
+    "many", "me", "more", "most", "much", "my", "of", "on", "one", "or", "our", "please", "s", "show", "so",
+    "some", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to",
+    "up", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you",
+    "your",
+))  # fmt: skip
+
+
+class RoutingResult(NamedTuple):
+    """The chosen agent's name; ``score`` is its share of the belief from 0 to 1, 0 when no word was known."""
+
+    agent: str
+    score: float
+    runner_up: str | None = None
+    chosen_by: str = "task words"
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the telling words of a text: lower case, singular, without those that stand in any question."""
+    plain = "".join(c if c.isalnum() else " " for c in text.lower())
+    return frozenset(_singular(word) for word in plain.split() if word not in _SILENT)
+
+
+def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
+    """Return the agent whose examples sound most like ``task``; at least one agent is needed."""
+    counts = {agent.name: _count(agent) for agent in agents}
+    known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
+    belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
+    ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
+    best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
+    if not known:
+        return RoutingResult(best, 0.0, runner_up)
+    total = sum(math.exp(value - belief[best]) for value in belief.values())
+    return RoutingResult(best, 1 / total, runner_up)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _count(agent: AgentSpec) -> tuple[dict[str, int], int]:
+    documents = [*agent.examples, agent.description, agent.name]
+    count: dict[str, int] = {}
+    for document in documents:
+        for word in words(document):
+            count[word] = count.get(word, 0) + 1
+    return count, len(documents)
+
+
+def _log_share(word: str, count: dict[str, int], documents: int) -> float:
+    return math.log((count.get(word, 0) + _SMOOTHING) / (documents + 2 * _SMOOTHING))
+
+
+def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
+    """Return the agent's tools, the most needed first: those always there, then those that the task's words bring.
+
+    A model is offered the first few of them; what no word brings stands in the agent's own order.
+    """
+    said = words(task)
+    brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
+    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: the agent's own order where they are even
+    return tuple(dict.fromkeys((*agent.tools, *rest)))
+
+
+def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[AgentSpec, str]:
+    """Return the agent that the plan names, else the one that fits the task, and what decided it.
+
+    Raises:
+        UsageError: there is no task, or no such agent.
+    """
+    if not task.strip():
+        raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
+    if plan.agent is not None:
+        return find_agent(plan.agent, agents), plan.agent_chosen_by
+    routed = route(task, agents)
+    return find_agent(routed.agent, agents), routed.chosen_by
+
+
+def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
+    """Return the tools to choose from, the most needed first; None: all, for what is no language model.
+
+    Raises:
+        UsageError: more are named than a model is offered.
+    """
+    if not metered:
+        return None
+    names = plan.permissions.only
+    if names is None:
+        return ranked_tools(agent, task)
+    if len(names) > MOST_TOOLS:
+        raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
+    return names
+
+
+def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
+    """Return what the model is told before the task."""
+    return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import LIMIT_NAMES, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
@@ -16,14 +16,14 @@ from agentctl.core.version import __version__
 from agentctl.journal import Journal
 from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.ledger import SqliteLedger
+from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
-from agentctl.permissions.rulebook import permissions_of
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.runner.agents import find_agent, load_agents
-from agentctl.runner.equipment import equipment
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
+from agentctl.runner.toolset import equipment
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
@@ -55,11 +55,11 @@ def make_provider(
 
 def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None) -> LLMProvider:
     from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - not for builtin
-    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
+    from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
     if price is not None:
-        from agentctl.providers.priced import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
+        from agentctl.providers.factory import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
 
         provider = FixedPriceProvider(provider, price)
     refuse_unbounded(provider.facts, limits, near=provider.near())
@@ -156,7 +156,7 @@ def _load_count(provider: LLMProvider) -> Load | None:
         return None
 
     def load() -> Callable[[str], int] | None:
-        from agentctl.providers import vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
+        from agentctl.providers import tokenizers as vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
 
         found = vocabulary.load(name)
         return None if found is None else found.at_most
@@ -289,8 +289,8 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
     Raises:
         UsageError: no such provider, or none is set up.
     """
-    from agentctl.providers.create import create_llm_provider  # noqa: PLC0415
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
+    from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
     from agentctl.runner.provider_test import ProviderUnderTest  # noqa: PLC0415 - one command only
 
     settings = loaded.settings

@@ -22,8 +22,7 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_pr
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec
-from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.orchestrator import Equip
 from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import InputCounter

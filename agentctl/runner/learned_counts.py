@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from agentctl.context.calibration import Calibration
+from agentctl.context.counter import Calibration
 from agentctl.core.files import make_folder
 from agentctl.settings.own_files import write_atomically
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.budget.breaker import Overrun
-from agentctl.budget.last_answer import summary
-from agentctl.budget.remaining import BudgetNotices
+from agentctl.budget.last_answer import BudgetNotices, summary
 from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,

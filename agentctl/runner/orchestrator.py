@@ -14,8 +14,8 @@ from agentctl.budget.breaker import breaker_info, limit_uses
 from agentctl.budget.rules import Amounts, Spend, further
 from agentctl.context.counter import Load, TokenCounter
 from agentctl.context.economics import CacheEconomics
-from agentctl.context.measure import PLAIN
 from agentctl.context.message_cache import MessageCache
+from agentctl.context.tokens import PLAIN
 from agentctl.context.window_check import TruncationDetector
 from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, Interrupted, RunTimeout, StateError
 from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
@@ -26,8 +26,7 @@ from agentctl.core.text import Redactor
 from agentctl.journal.recorder import Recorder, as_agentctl_error, error_info
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec
-from agentctl.runner.briefing import choose_agent, choose_tools, system_prompt
+from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls

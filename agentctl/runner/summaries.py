@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from agentctl.budget.input_bound import plain_bound
 from agentctl.context.digest import notes, replace_notes
-from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.tokens import BYTES_PER_TOKEN
+from agentctl.context.tokens import BYTES_PER_TOKEN, PLAIN, Measure
 from agentctl.core.errors import ProviderError
 from agentctl.core.events import Emit, Noted
 from agentctl.core.messages import Completion, Message, Request, ToolSpec

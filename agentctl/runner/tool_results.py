@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agentctl.context.measure import Measure
-from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT
+from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT, Measure
 from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, parted
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Emit, Noted

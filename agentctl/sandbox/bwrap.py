@@ -14,19 +14,20 @@ import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult, FileNotice
-from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher
-from agentctl.sandbox.disk import MOST_GROWTH_BYTES, mebibytes, until_full
+from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher, machine_here, program
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.resource_limits import (
+    MOST_GROWTH_BYTES,
     MOST_PROCESSES,
     NO_MEMORY_GROUP,
     ControlGroup,
     control_group,
     data_bound,
+    mebibytes,
     memory_bound,
+    until_full,
 )
-from agentctl.sandbox.seccomp import machine_here, program
 from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 

@@ -1,13 +1,25 @@
-"""Why there is no boundary here, and the line to paste that brings one."""
+"""Why there is no boundary here, and the line to paste that brings one.
+
+Trying what must fail inside a boundary, and what must work: a boundary is believed only after that.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
+import socket
+import stat
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.sandbox.mount_plan import is_beneath
+from agentctl.sandbox.mount_plan import SandboxConfig, exposed_paths, is_beneath
 from agentctl.sandbox.process import run_process
 
 _NEEDED = frozenset(
@@ -95,3 +107,136 @@ def _how_to_install() -> str:
         if any(os.access(os.path.join(folder, installer), os.X_OK) for folder in ("/usr/bin", "/sbin", "/bin")):  # noqa: PTH118
             return line
     return "install bubblewrap by your system's packages"
+
+
+_NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
+_OUTSIDE = ("/", "/etc", "/usr", "/var")
+_ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
+_MOST_PROCESSES = 12
+
+_ASK = """
+name=$1 gone=$2 && shift 2
+ls -l /proc/self/ns/ 2>/dev/null
+while read -r key value _; do case $key in CapEff:|NoNewPrivs:) echo "$key $value";; esac; done </proc/self/status
+while read -r face _; do echo "route $face"; done </proc/net/route
+ls -d /proc/[0-9]* | while read -r _; do echo process; done
+while [ "$gone" -gt 0 ]; do [ -e "$1" ] && echo "seen $1"; shift; gone=$((gone - 1)); done
+for place; do (: >"$place/$name") 2>/dev/null && echo "written $place"; done
+(: >"$name") 2>/dev/null && rm -f "./$name" && echo inside
+echo end
+"""
+
+
+class Decoys(NamedTuple):
+    """What is put out for a probe: its name for new files, what must be gone, where nothing may be written."""
+
+    name: str
+    gone: tuple[str, ...]
+    outside: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The probe, for a shell inside."""
+        words = shlex.join([self.name, str(len(self.gone)), *self.gone, *self.outside])
+        return f"set -- {words}\n{_ASK}"
+
+
+@contextmanager
+def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
+    """Put out a secret file and a socket that answers, where anyone outside can reach them; remove them after.
+
+    Raises:
+        OSError: no such folder can be made.
+    """
+    _sweep(Path(_shared(config)))
+    folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(config))
+    name = f".{os.path.basename(folder)}"  # noqa: PTH119
+    Path(folder).chmod(0o755)  # what hides it must be the boundary
+    secret, called = Path(folder, "secret"), Path(folder, "socket")
+    ear = socket.socket(socket.AF_UNIX)
+    try:
+        secret.write_text("not for you", encoding="utf-8")
+        ear.bind(str(called))
+        ear.listen()
+        gone = (str(secret), str(called), *_ENGINES, *_samples(config))
+        around = os.path.dirname(config.workspace)  # noqa: PTH120
+        outside = dict.fromkeys((*_OUTSIDE, around, folder))
+        yield Decoys(name, gone, tuple(outside))
+    finally:
+        ear.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            Path(config.workspace, name).unlink()
+
+
+def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
+    """Return what of a probe's answer shows that the boundary does not hold, or None. Looks outside for traces, too."""
+    lines = said.splitlines()
+    if "end" not in lines:
+        return "a command does not come to its end in it"
+    facts = {key: value for key, _, value in (line.partition(" ") for line in lines)}
+    for kind in _NAMESPACES:
+        inside = re.search(rf"{kind}:\[\d+\]", said)
+        shared = kind == "net" and config.network
+        if inside is None or (inside[0] == os.readlink(f"/proc/self/ns/{kind}")) is not shared:  # noqa: PTH115
+            return f"the {kind} namespace is {'not ' if shared else ''}the one outside"
+    if int(facts.get("CapEff:", "1"), 16) or facts.get("NoNewPrivs:") != "1":
+        return "a command keeps privileges in it"
+    if lines.count("process") > _MOST_PROCESSES:
+        return "the processes outside can be seen from it"
+    if not config.network and any(line.startswith("route ") and line != "route Iface" for line in lines):
+        return "the network can be reached from it"
+    for line in lines:
+        if line.startswith("seen "):
+            return f"{line[5:]} can be seen from it"
+    return _wrote(lines, decoys, config)
+
+
+def _wrote(lines: Sequence[str], decoys: Decoys, config: SandboxConfig) -> str | None:
+    for place in decoys.outside:
+        trace = Path(place, decoys.name)
+        if os.path.lexists(trace):
+            with suppress(OSError):
+                trace.unlink()
+            return f"{place} can be written from it"
+    writable = not config.read_only and _writable(config.workspace)
+    if ("inside" in lines) is not writable:
+        return f"the workspace {config.workspace} can{'not' if writable else ''} be written from it"
+    return None
+
+
+def _sweep(shared: Path) -> None:
+    """Remove what a probe left that was killed in the middle."""
+    for folder in shared.glob("agentctl-probe-*-*"):
+        owner = folder.name.split("-")[2]
+        if owner.isdigit() and not Path("/proc", owner).exists() and folder.lstat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _writable(workspace: str) -> bool:
+    """Whether commands should be able to write there: root's privileges are not there inside, but it is the owner."""
+    if os.geteuid() == 0:
+        return bool(os.stat(workspace).st_mode & stat.S_IWUSR)  # noqa: PTH116
+    return os.access(workspace, os.W_OK)
+
+
+def _shared(config: SandboxConfig) -> str:
+    """Return a folder that is empty inside and can be written outside."""
+    places = ("/tmp", "/var/tmp", *config.hidden)  # noqa: S108 - the folder made in it is new and private
+    return next((place for place in places if os.path.isdir(place) and os.access(place, os.W_OK)), places[0])  # noqa: PTH112
+
+
+def _samples(config: SandboxConfig) -> Iterator[str]:
+    """Yield something that is there in each hidden place, and is not the way to the workspace."""
+    ways = exposed_paths(config)
+    for place in map(os.path.realpath, (*config.homes, *config.hidden)):
+        if not os.path.isdir(place):  # noqa: PTH112
+            continue
+        with suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                on_the_way = any(is_beneath(way, entry.path) for way in ways) or is_beneath(
+                    entry.path, config.workspace
+                )
+                if not on_the_way and "\n" not in entry.path:
+                    yield entry.path
+                    break

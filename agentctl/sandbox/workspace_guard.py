@@ -27,8 +27,7 @@ from agentctl.sandbox.git_files import configured_paths, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
 from agentctl.sandbox.mount_plan import SandboxConfig, is_beneath
-from agentctl.sandbox.quarantine import Quarantine
-from agentctl.sandbox.stand_in import Placeholder
+from agentctl.sandbox.quarantine import Placeholder, Quarantine
 
 _MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
 _MOST_NAMED = 20

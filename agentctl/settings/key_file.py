@@ -13,13 +13,12 @@ from pydantic import SecretStr
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import safe_text
-from agentctl.settings.files import is_there, read_own_file
 from agentctl.settings.merge import absolute
 from agentctl.settings.model import default_folder
 from agentctl.settings.names import ENV_NAMES, KEY_NAMES
 from agentctl.settings.own_files import file_lock, read_exact, write_atomically
-from agentctl.settings.show_ import MASK
-from agentctl.settings.sources import Problem, from_dotenv, from_environment
+from agentctl.settings.show import MASK
+from agentctl.settings.sources import Problem, from_dotenv, from_environment, is_there, read_own_file
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import safe_text
-from agentctl.settings.files import is_folder, is_there, read_own_file
 from agentctl.settings.host import current_engine
-from agentctl.settings.job import job_labels
+from agentctl.settings.labels import job_labels
 from agentctl.settings.lineage import find_parent
-from agentctl.settings.loaded import Loaded
 from agentctl.settings.merge import Merged, absolute, format_value, merge, secret_texts, validate
-from agentctl.settings.model import Settings, default_folder
+from agentctl.settings.model import Loaded, Settings, default_folder
 from agentctl.settings.own_folders import folder_problems
 from agentctl.settings.project_files import (
     FoundProjectFile,
@@ -33,6 +31,9 @@ from agentctl.settings.sources import (
     from_environment,
     from_flags,
     from_toml,
+    is_folder,
+    is_there,
+    read_own_file,
 )
 
 MOST_PROBLEMS = 10

@@ -13,8 +13,7 @@ from pathlib import Path
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.files import hand_over, make_folder, open_lock, sync_folder
 from agentctl.core.text import safe_text
-from agentctl.settings.files import is_there, read_own_file
-from agentctl.settings.sources import Problem
+from agentctl.settings.sources import Problem, is_there, read_own_file
 
 PATIENCE_S = 10.0  # for another process that writes the same file
 

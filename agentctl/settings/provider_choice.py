@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from agentctl.core.errors import AuthFailed, UsageError
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.settings.loaded import Loaded
+from agentctl.settings.host import is_loopback
+from agentctl.settings.model import Loaded
 from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
-from agentctl.settings.network import is_loopback
 
 
 class ProviderChoice(NamedTuple):

@@ -1,11 +1,23 @@
-"""What each setting is for, in a few words: beside the tables of names, for whoever lists them."""
+"""What each setting is for, in a few words: beside the tables of names, for whoever lists them.
+
+What ``config show`` and ``config path`` print: every value, where it came from, and never a key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
-from agentctl.settings.names import KEY_NAMES
+from pydantic import SecretStr
+
+from agentctl.settings.merge import format_value
+from agentctl.settings.model import Loaded
+from agentctl.settings.names import ENV_NAMES, KEY_NAMES, TABLE_FIELDS
+from agentctl.settings.sources import is_there
 
 #: Field -> its meaning; every field that a variable can hold has one (a test holds that).
 MEANINGS: Mapping[str, str] = MappingProxyType(
@@ -74,3 +86,79 @@ ALSO_READ: Mapping[str, str] = MappingProxyType(
         "TOGETHERAI_API_KEY and the like": "keys of litellm's other providers, under litellm's own names",
     }
 )
+
+
+MASK = "********"
+_LIFTED = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task")
+
+
+class SettingRow(NamedTuple):
+    """One setting: its name, its value as it may be shown ("" if unset), and where it came from."""
+
+    name: str
+    value: str
+    source: str
+
+
+class Place(NamedTuple):
+    """One file or folder of ours, and whether it is there."""
+
+    name: str
+    path: Path
+    exists: bool
+
+
+def explain(loaded: Loaded) -> tuple[SettingRow, ...]:
+    """Return every setting in the order of the documentation; keys are masked."""
+    return tuple(
+        SettingRow(name, _value(name, getattr(loaded.settings, name)), str(loaded.sources[name]))
+        for name in (*ENV_NAMES, *TABLE_FIELDS)
+    )
+
+
+def _value(name: str, value: object) -> str:
+    if value is None:
+        return "none" if name in _LIFTED else ""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, float):
+        return f"{value:g} s" if value < 1e6 else f"{value:.0f} s"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {line}" for name, line in value.items())
+    return str(value) if isinstance(value, Path) else format_value(value)
+
+
+def format_for_set(name: str, value: object) -> str | None:
+    """Return a value as ``config set`` takes it, whole; None if it is unset. Passwords in addresses are masked."""
+    if value is None and name not in _LIFTED:
+        return None
+    if isinstance(value, float):
+        return f"{value:g}" if value < 1e6 else f"{value:.0f}"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, str):
+        return re.sub(r"//\S*@", "//***@", value)
+    return _value(name, value)
+
+
+def paths(loaded: Loaded) -> Sequence[Place]:
+    """Return where everything lies, there or not."""
+    settings = loaded.settings
+    return tuple(
+        Place(name, path, is_there(path))
+        for name, path in (
+            ("config file", loaded.config_file),
+            (".env", settings.config_dir / ".env"),
+            ("config folder", settings.config_dir),
+            ("state folder", settings.state_dir),
+            ("ledger", settings.ledger_path),
+            ("runs", settings.runs_dir),
+            ("cache", settings.cache_dir),
+        )
+    )

@@ -19,11 +19,11 @@ from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.files.list import resolve_path
-from agentctl.tools.files.private import PATH, find_hidden, refuse_denied
+from agentctl.tools.files.paths import PATH, find_hidden, refuse_denied
 from agentctl.tools.files.walk import real_folder
 from agentctl.tools.tables import cell, counted, table
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import HiddenPaths

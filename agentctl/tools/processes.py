@@ -12,8 +12,8 @@ from pydantic import Field
 
 from agentctl.core.errors import ToolError
 from agentctl.tools.tables import counted, size, table
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
     import psutil

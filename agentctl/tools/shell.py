@@ -14,8 +14,8 @@ from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
 from agentctl.core.framing import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
 from agentctl.tools.tables import cell
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, cut_middle, define_tool
+from agentctl.tools.tool import Arguments, cut_middle, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 _OF_STDOUT, _OF_STDERR = 40 * 1024, 16 * 1024  # bytes of each that a model may see
 _MOST_MOVED = 20

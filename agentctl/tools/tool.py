@@ -1,44 +1,265 @@
-"""What tools work with: the folder, the engine, the clock, the sandbox."""
+"""A tool from a function: a pydantic model checks its arguments, its docstring is what the model reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from agentctl.tools.docker.engine import DockerEngine
+import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agentctl.core.errors import ToolError
+from agentctl.core.messages import ToolSpec
+from agentctl.core.targets import Kind, Subject, Target
+from agentctl.core.text import did_you_mean, safe_text
+from agentctl.protocols import Reply
+from agentctl.tools.toolbox import MOST_BYTES
 
 if TYPE_CHECKING:
-    from agentctl.core.text import Redactor
-    from agentctl.core.tool_rules import Rule
-    from agentctl.protocols import Sandbox
-    from agentctl.sandbox.denied_paths import DeniedPaths
+    from agentctl.core.autorun import AutorunFile
+    from agentctl.protocols import Effect
+    from agentctl.tools.toolbox import ToolContext
 
 
-MOST_BYTES = 64 * 1024
-MOST_KEPT_BYTES = 16 * 1024 * 1024
+class Arguments(BaseModel):
+    """What a tool may be given: known names only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
 
-class ToolContext(NamedTuple):
-    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+A = TypeVar("A", bound=Arguments)
 
-    ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
-    things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model reads in
-    place of secrets.
+
+class TargetLookup(NamedTuple):
+    """The argument that names what a tool's calls are about, and what looks up all names of it."""
+
+    argument: str
+    kind: Kind
+    look: Callable[[ToolContext, Any], Awaitable[Target]]
+
+
+@dataclass(frozen=True, slots=True)
+class TypedTool(Generic[A]):
+    """A tool as written down; ``at`` puts it to work on a bench.
+
+    ``effect`` may depend on the bench. ``contained`` says whether its changes stay inside the workspace or a sandbox.
+    ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
+    ``obeyed`` returns who obeys the file that a call writes. ``target`` gives rules all names of what a call is about.
     """
 
-    workspace: Path
-    engine: DockerEngine
-    now: Callable[[], datetime]
-    sandbox: Sandbox | None = None
-    private: tuple[Path, ...] = ()
-    kept: Path | None = None
-    restricting: tuple[Rule, ...] = ()
-    denied: DeniedPaths | None = None
-    redactor: Redactor | None = None
+    name: str
+    description: str
+    arguments: type[A]
+    act: Callable[[ToolContext, A], Awaitable[str]]
+    effect: Effect | Callable[[ToolContext], Effect]
+    contained: bool | Callable[[ToolContext], bool] = False
+    resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None
+    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None
+    target: TargetLookup | None = None
+
+    def at(self, context: ToolContext) -> BoundTool[A]:
+        """Return the tool that acts with what lies on ``context``."""
+        return BoundTool(self, context)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTool(Generic[A]):
+    """A tool at its bench: the ``Tool`` of the protocols."""
+
+    tool: TypedTool[A]
+    context: ToolContext
 
     @property
-    def most_bytes(self) -> int:
-        """How long a tool's text may be: longer where a run cuts it for the model and keeps it."""
-        return MOST_BYTES if self.kept is None else MOST_KEPT_BYTES
+    def spec(self) -> ToolSpec:
+        """What the model reads."""
+        return ToolSpec(self.tool.name, self.tool.description, schema_of(self.tool.arguments))
+
+    @property
+    def effect(self) -> Effect:
+        """What kind of mark a call leaves."""
+        effect = self.tool.effect
+        return effect(self.context) if callable(effect) else effect
+
+    @property
+    def contained(self) -> bool:
+        """Whether its changes stay inside the workspace or a sandbox."""
+        contained = self.tool.contained
+        return contained(self.context) if callable(contained) else contained
+
+    async def prepare(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the arguments as they will be acted on; those that were not given stay out.
+
+        Raises:
+            ToolError: wrong arguments, or nothing of that name, in safe words.
+        """
+        async with self._in_safe_words():
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+            if self.tool.resolve is None:
+                return arguments
+            return (await self.tool.resolve(self.context, checked)).model_dump(mode="json", exclude_unset=True)
+
+    async def obeyed(self, arguments: Mapping[str, object]) -> AutorunFile | None:
+        """Return who obeys the file that a prepared call writes, or None.
+
+        Raises:
+            ToolError: it cannot be found out, in safe words.
+        """
+        if self.tool.obeyed is None:
+            return None
+        async with self._in_safe_words():
+            return await self.tool.obeyed(self.context, check(self.tool.name, self.tool.arguments, arguments))
+
+    def subject(self, arguments: Mapping[str, object]) -> Subject:
+        """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given.
+
+        Wrong arguments stay as they are: the call fails on its own.
+        """
+        try:
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+        except ToolError:
+            return Subject(arguments)
+        found = {name: value for name, value in checked.model_dump(mode="json").items() if value is not None}
+        target = self.tool.target
+        if target is None or not isinstance(given := found.get(target.argument), str):
+            return Subject(found)
+        roots = (str(self.context.workspace),) if target.kind == "path" else ()
+        return Subject(found, {target.argument: Target(target.kind, (given,), roots=roots)})
+
+    async def look_up(self, subject: Subject) -> Subject:
+        """Return the ``subject`` of a prepared call with all names of its target.
+
+        Raises:
+            ToolError: the target cannot be looked up, in safe words.
+        """
+        target = self.tool.target
+        if target is None or target.argument not in subject.targets:
+            return subject
+        async with self._in_safe_words():
+            checked = check(self.tool.name, self.tool.arguments, subject.arguments)
+            found = await target.look(self.context, checked)
+        known = subject.targets[target.argument]
+        return subject._replace(targets={target.argument: found._replace(names=(*known.names, *found.names))})
+
+    async def __call__(self, arguments: Mapping[str, object]) -> str:
+        """Check the arguments, act, and return safe text of at most ``context.most_bytes`` bytes.
+
+        Raises:
+            ToolError: wrong arguments or a failure, in safe words.
+        """
+        async with self._in_safe_words():
+            checked = check(self.tool.name, self.tool.arguments, arguments)
+            said = await self.tool.act(self.context, checked)
+            notices = said.notices if isinstance(said, Reply) else ()
+            if len(said) > MOST_BYTES:
+                text = await anyio.to_thread.run_sync(safe_text, said)
+            else:
+                text = safe_text(said)
+            text = cut_middle(text, self.context.most_bytes)
+            if notices:
+                return Reply.of(text, notices)  # whatever became of the text
+            return said if text == said else text  # an excerpt stays one where nothing had to be changed
+
+    @asynccontextmanager
+    async def _in_safe_words(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except ToolError as error:
+            error.message, error.hint = safe_text(error.message), safe_text(error.hint)
+            error.args = (error.message,)
+            raise
+        except OSError as error:
+            raise ToolError(f"{self.tool.name}: {safe_text((error.strerror or str(error)).lower())}") from error
+
+
+def define_tool(
+    arguments: type[A],
+    *,
+    effect: Effect | Callable[[ToolContext], Effect] = "read",
+    contained: bool | Callable[[ToolContext], bool] = False,
+    resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None,
+    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
+    target: TargetLookup | None = None,
+) -> Callable[[Callable[[ToolContext, A], Awaitable[str]]], TypedTool[A]]:
+    """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
+
+    def make(act: Callable[[ToolContext, A], Awaitable[str]]) -> TypedTool[A]:
+        said = cleandoc(act.__doc__ or "")
+        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, obeyed, target)
+
+    return make
+
+
+def check(tool: str, model: type[A], arguments: Mapping[str, object]) -> A:
+    """Return the checked arguments; None counts as not given.
+
+    Raises:
+        ToolError: names the argument and what is allowed.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if not given and not any(field.is_required() for field in model.model_fields.values()):
+        return model.model_construct()  # defaults are right as they are, and to build what checks takes 15 ms
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        sentences = [_sentence(tool, model, dict(entry), arguments) for entry in wrong[:3]]
+        takes = ", ".join(f"{name} ({_allowed(entry)})" for name, entry in schema_of(model)["properties"].items())
+        raise ToolError("; ".join(sentences), hint=f"{tool} takes: {takes or 'no arguments'}") from error
+
+
+def _sentence(tool: str, model: type[Arguments], wrong: dict[str, Any], given: Mapping[str, object]) -> str:
+    name = str(wrong["loc"][0]) if wrong["loc"] else ""
+    if wrong["type"] == "extra_forbidden":
+        near = did_you_mean(name, model.model_fields)
+        return f'{tool} has no argument "{name[:60]}"' + (f", {near}" if near else "")
+    if wrong["type"] == "missing":
+        return f'{tool} needs "{name}"'
+    if not name:
+        return f"{tool}: {wrong['msg'].removeprefix('Value error, ')}"
+    allowed = _allowed(schema_of(model)["properties"].get(name, {}))
+    return f'{tool}: "{name}" must be {allowed}, not {str(given.get(name))[:60]!r}'
+
+
+_WORDS = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+
+
+def _allowed(entry: Mapping[str, Any]) -> str:
+    if "enum" in entry:
+        return " or ".join(f'"{choice}"' for choice in entry["enum"])
+    words = _WORDS.get(entry.get("type", ""), "a value")
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if low is not None:
+        words += f" from {low}" + (f" to {high}" if high is not None else "")
+    return words
+
+
+@cache
+def schema_of(model: type[Arguments]) -> dict[str, Any]:
+    """Return the model's JSON schema in short: no titles, and "or null" left out, as None is never needed."""
+    full = model.model_json_schema()
+    properties = {name: _short(entry) for name, entry in full.get("properties", {}).items()}
+    required = {"required": full["required"]} if full.get("required") else {}
+    return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+
+
+def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {key: value for key, value in entry.items() if key != "title" and (key, value) != ("default", None)}
+    choices = [choice for choice in entry.pop("anyOf", []) if choice.get("type") != "null"]
+    return {**choices[0], **entry} if len(choices) == 1 else entry
+
+
+def cut_middle(text: str, most: int = MOST_BYTES) -> str:
+    """Return ``text``, its middle cut if it is longer than ``most`` bytes, with a line that says so."""
+    data = text.encode(errors="backslashreplace")
+    if len(data) <= most:
+        return text
+    head, tail = data[: most // 2], data[-(most // 2) :]
+    head = head[: head.rfind(b"\n") + 1] or head
+    tail = tail[tail.find(b"\n") + 1 :] or tail
+    left = len(data) - len(head) - len(tail)
+    mark = f"… {left:,} bytes in the middle left out (the most is {most:,}) …"
+    return f"{head.decode(errors='ignore').rstrip()}\n{mark}\n{tail.decode(errors='ignore')}"

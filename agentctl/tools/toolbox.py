@@ -1,4 +1,7 @@
-"""The tools, by name: what exists is declared here, nothing is loaded before it is asked for."""
+"""What tools work with: the folder, the engine, the clock, the sandbox.
+
+The tools, by name: what exists is declared here, nothing is loaded before it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.text import did_you_mean
-from agentctl.tools.docker.engine import DockerEngine
-from agentctl.tools.tool import ToolContext
+from agentctl.tools.docker.client import DockerEngine
 
 if TYPE_CHECKING:
     from agentctl.core.text import Redactor
@@ -20,13 +22,42 @@ if TYPE_CHECKING:
     from agentctl.protocols import Sandbox, Tool
     from agentctl.sandbox.denied_paths import DeniedPaths
 
+
+MOST_BYTES = 64 * 1024
+MOST_KEPT_BYTES = 16 * 1024 * 1024
+
+
+class ToolContext(NamedTuple):
+    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+
+    ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
+    things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model reads in
+    place of secrets.
+    """
+
+    workspace: Path
+    engine: DockerEngine
+    now: Callable[[], datetime]
+    sandbox: Sandbox | None = None
+    private: tuple[Path, ...] = ()
+    kept: Path | None = None
+    restricting: tuple[Rule, ...] = ()
+    denied: DeniedPaths | None = None
+    redactor: Redactor | None = None
+
+    @property
+    def most_bytes(self) -> int:
+        """How long a tool's text may be: longer where a run cuts it for the model and keeps it."""
+        return MOST_BYTES if self.kept is None else MOST_KEPT_BYTES
+
+
 TOOLS: Mapping[str, str] = {
     "system_disks": "agentctl.tools.system:system_disks",
     "system_memory": "agentctl.tools.system:system_memory",
     "system_load": "agentctl.tools.system:system_load",
     "system_processes": "agentctl.tools.processes:system_processes",
     "system_ports": "agentctl.tools.processes:system_ports",
-    "system_info": "agentctl.tools.machine:system_info",
+    "system_info": "agentctl.tools.system:system_info",
     "read_file": "agentctl.tools.files.read:read_file",
     "list_files": "agentctl.tools.files.list:list_files",
     "search_files": "agentctl.tools.files.search:search_files",
@@ -35,9 +66,9 @@ TOOLS: Mapping[str, str] = {
     "git_status": "agentctl.tools.git:git_status",
     "docker_ps": "agentctl.tools.docker.listings:docker_ps",
     "docker_images": "agentctl.tools.docker.listings:docker_images",
-    "docker_logs": "agentctl.tools.docker.container:docker_logs",
-    "docker_inspect": "agentctl.tools.docker.container:docker_inspect",
-    "docker_stats": "agentctl.tools.docker.container:docker_stats",
+    "docker_logs": "agentctl.tools.docker.containers:docker_logs",
+    "docker_inspect": "agentctl.tools.docker.containers:docker_inspect",
+    "docker_stats": "agentctl.tools.docker.containers:docker_stats",
     "docker_system_df": "agentctl.tools.docker.listings:docker_system_df",
     "docker_networks": "agentctl.tools.docker.listings:docker_networks",
     "docker_volumes": "agentctl.tools.docker.listings:docker_volumes",
@@ -46,9 +77,9 @@ TOOLS: Mapping[str, str] = {
     "docker_restart": "agentctl.tools.docker.lifecycle:docker_restart",
     "docker_run": "agentctl.tools.docker.run:docker_run",
     "docker_exec": "agentctl.tools.docker.exec:docker_exec",
-    "docker_pull": "agentctl.tools.docker.docker_pull:docker_pull",
+    "docker_pull": "agentctl.tools.docker.images:docker_pull",
     "docker_rm": "agentctl.tools.docker.lifecycle:docker_rm",
-    "docker_rmi": "agentctl.tools.docker.images_:docker_rmi",
+    "docker_rmi": "agentctl.tools.docker.images:docker_rmi",
 }
 """Name to ``module:attribute``; the attribute is a ``TypedTool``."""
 
@@ -139,7 +170,7 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
     Raises:
         ToolError: names the argument and what is allowed.
     """
-    from agentctl.tools.typed import check  # noqa: PLC0415 - a run has it already
+    from agentctl.tools.tool import check  # noqa: PLC0415 - a run has it already
 
     module, _, attribute = TOOLS[name].partition(":")
     check(name, getattr(import_module(module), attribute).arguments, arguments)
@@ -147,6 +178,3 @@ def check_arguments(name: str, arguments: Mapping[str, object]) -> None:
 
 def _near(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
     return did_you_mean(name, known) or f"there are: {', '.join(known)}"
-
-
-__all__ = ["TOOLS", "LazyToolbox", "arguments_of", "check_arguments", "toolbox"]

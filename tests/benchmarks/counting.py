@@ -17,7 +17,7 @@ import anyio
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.context.measure import PLAIN, ROUGH, Measure  # noqa: E402
+from agentctl.context.tokens import PLAIN, ROUGH, Measure  # noqa: E402
 from agentctl.core.events import Event  # noqa: E402
 from agentctl.core.messages import Completion, Message, ToolCall, Usage  # noqa: E402
 from agentctl.core.pricing import ModelFacts  # noqa: E402

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from agentctl.context.counter import Count  # noqa: E402
-from agentctl.context.measure import Measure  # noqa: E402
+from agentctl.context.tokens import Measure  # noqa: E402
 from agentctl.core.events import CallHeld, CallSettled, ContextPruned, Event, MessageAdded, RunFinished  # noqa: E402
 from agentctl.core.limits import CostLimit  # noqa: E402
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage  # noqa: E402
@@ -47,14 +47,17 @@ from agentctl.core.pricing import ModelFacts, charge_nano, to_nano, to_usd, wors
 from agentctl.core.results import RunResult  # noqa: E402
 from agentctl.ledger import SqliteLedger  # noqa: E402
 from agentctl.protocols import RunTools  # noqa: E402
-from agentctl.providers import vocabulary  # noqa: E402
+from agentctl.providers import tokenizers as vocabulary  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
 from agentctl.providers.scripted import ScriptedProvider  # noqa: E402
 from agentctl.providers.tokenizers import counter_for, measure_for, published_vocabulary  # noqa: E402
-from agentctl.runner.agents import find_agent, load_agents  # noqa: E402 - the tests are no package of the path
+from agentctl.runner.agents import (  # noqa: E402 - the tests are no package of the path
+    find_agent,
+    load_agents,
+    ranked_tools,
+)
 from agentctl.runner.orchestrator import Orchestrator  # noqa: E402
 from agentctl.runner.plan import Plan  # noqa: E402
-from agentctl.runner.routing import ranked_tools  # noqa: E402
 from agentctl.tools.toolbox import toolbox  # noqa: E402
 from tests.support.loop import Box, Deed, Diary  # noqa: E402
 

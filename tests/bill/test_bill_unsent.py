@@ -26,8 +26,8 @@ from agentctl.core.messages import Completion, Delta, Message, Request
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import LLMProvider
+from agentctl.providers.factory import FixedPriceProvider
 from agentctl.providers.http_gate import Attempt, Gate, NetworkTransport, RequestTerms
-from agentctl.providers.priced import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.providers.stream_readers import OpenAIReader
@@ -484,7 +484,7 @@ UNLOADED = """
 import sys, anyio
 from decimal import Decimal
 from pathlib import Path
-from agentctl.runner.model_calls import Calls
+from agentctl.runner.model_calls import ModelCalls
 from agentctl.ledger import SqliteLedger
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message
@@ -495,7 +495,7 @@ async def main():
     ledger, limits = SqliteLedger(Path(sys.argv[1])), CostLimit()
     await ledger.open_run("r", limits, task="t", agent="a", labels={})
     provider = RemoteProvider("openai", "gpt-4-turbo", api_key="sk-x", base_url=sys.argv[2])
-    calls = Calls(provider=provider, ledger=ledger, run_id="r", limits=limits, emit=emit)
+    calls = ModelCalls(provider=provider, ledger=ledger, run_id="r", limits=limits, emit=emit)
     with anyio.move_on_after(0.05):
         await calls.ask((Message("user", "hello"),))
     assert "litellm.main" not in sys.modules

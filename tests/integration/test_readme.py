@@ -154,7 +154,7 @@ def test_the_readmes_exit_codes_are_the_programs() -> None:
 
 
 def test_the_readme_counts_the_lookups_that_there_are() -> None:
-    from agentctl.providers.builtin.table import LOOKUPS
+    from agentctl.providers.builtin.match import LOOKUPS
 
     assert textwrap.dedent(README).count("about 40 read-only") == 1
     assert 35 <= len(LOOKUPS) <= 70

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.limits import CostLimit
 from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.ledger import SqliteLedger

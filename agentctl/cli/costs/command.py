@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from agentctl.cli.costs.cost_output import CostView
     from agentctl.cli.costs.document import LimitStatus, SpendGate
-    from agentctl.cli.costs.output import CostView
     from agentctl.ledger.grouping import CostSums
     from agentctl.ledger.report import CostReport
     from agentctl.settings import Settings
@@ -86,11 +86,11 @@ def costs(
     """
     from datetime import UTC, datetime
 
-    from agentctl.cli.costs.output import CostView, show
+    from agentctl.cli.costs.cost_output import CostView, show
     from agentctl.cli.costs.time_window import WindowRequest, window
     from agentctl.core.limits import WINDOWS
+    from agentctl.ledger.grouping import zone
     from agentctl.ledger.report import CostQuery, costs_report
-    from agentctl.ledger.zone import zone
     from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"
@@ -117,7 +117,7 @@ def costs(
         return CostView(report, query, wanted.title, wanted.notes, _limit_statuses(settings, report), gate)
 
     if watch:
-        from agentctl.cli.costs.cost_watch import watch_costs
+        from agentctl.cli.costs.cost_output import watch_costs
 
         code = watch_costs(look, form)
     else:

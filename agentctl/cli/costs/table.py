@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from decimal import ROUND_DOWN
 
 from agentctl.cli.costs.document import LimitStatus
-from agentctl.cli.ui.bars import bar, sparkline
+from agentctl.cli.ui.cells import bar, sparkline
 from agentctl.cli.ui.format import amount, columns, money, plural
 from agentctl.cli.ui.format import limit as shown_limit
 from agentctl.core.text import safe_text
-from agentctl.ledger.grouping import LABEL, CostRow, CostSums, Slot
+from agentctl.ledger.grouping import LABEL, CostRow, CostSums, Slot, TimeZone
 from agentctl.ledger.report import CostQuery, CostReport
-from agentctl.ledger.zone import TimeZone
 
 _WIDEST_BAR, _NARROWEST_BAR = 20, 4
 _MOST_CELLS = 48

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
-from agentctl.ledger.zone import TimeZone
+from agentctl.ledger.grouping import TimeZone
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 _ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2026-11-01T14:00 (with Z or +02:00, too)"

@@ -1,4 +1,9 @@
-"""Questions about files: the settings, the keys, what lies in the working directory, the state folder, the ledger."""
+"""Questions about files: the settings, the keys, what lies in the working directory, the state folder, the ledger.
+
+Questions to others: the provider, the container engine, the sandbox. None of them costs anything.
+
+Questions about money: what the model costs, how old the prices are, what the limits leave.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +13,21 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import anyio
+
 from agentctl.cli.doctor.findings import Finding, missing, ok, warning
-from agentctl.core.errors import StateError
-from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice
-from agentctl.settings.files import is_there
+from agentctl.cli.ui.format import ceiling, money
+from agentctl.core.errors import LIMIT_NAMES, EngineUnavailable, StateError
+from agentctl.core.limits import WINDOWS
+from agentctl.core.pricing import ModelFacts, Price, price_config_lines, to_nano
+from agentctl.providers.catalog import load_catalog
+from agentctl.providers.endpoints import base_url_of, is_own_host
+from agentctl.settings import KEY_NAMES, Loaded, ProviderChoice, Settings
+from agentctl.settings.sources import is_there
 
 PROJECT_FILES = (".env", ".agentctl.toml")
 LITTLE_SPACE = 100 * 1024**2
@@ -80,7 +94,7 @@ def _open_to_others(folder: Path, about: str, bits: int, said: str) -> tuple[Fin
 
 def state_folder(folder: Path) -> tuple[Finding, ...]:
     """Try to write where ledger and journals lie, or will; nothing stays behind."""
-    from agentctl.ledger.place import file_system, is_networked
+    from agentctl.ledger.database import file_system, is_networked
 
     about = "state folder"
     there = _nearest(folder)
@@ -118,7 +132,7 @@ def _nearest(folder: Path) -> Path:
 
 def ledger(path: Path) -> tuple[Finding, ...]:
     """Open the ledger, check it as far as a second goes, try to write to it, say what it last took."""
-    from agentctl.ledger.condition import condition
+    from agentctl.ledger.inspection import condition
 
     about = "ledger"
     try:
@@ -137,3 +151,181 @@ def ledger(path: Path) -> tuple[Finding, ...]:
         return (warning(about, f"{path} is being written by another process; {last}", "agentctl doctor"),)
     checked = "sound" if found.checked else "too large to be checked in a second"
     return (ok(about, f"{path} opens, is {checked}, can be written; {last}"),)
+
+
+PATIENCE_S = 2.0
+
+
+def provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[Finding, ...]:
+    """Ask whether the provider is there, takes the key and knows the model; a free question, never a paid call."""
+    about = "provider"
+    if choice.provider == "builtin":
+        return (ok(about, "builtin answers in this process"),)
+    url = base_url_of(loaded.settings, choice.provider)
+    again = f"agentctl providers test --free {choice.provider}"
+    if offline and not is_own_host(url):
+        return (ok(about, f"{choice.provider} was not asked (--offline)"),)
+    from agentctl.providers.probe import reach
+
+    stored = loaded.settings.key_of(choice.provider)
+    key = None if stored is None else stored.get_secret_value()
+    found = reach(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
+    if found.reachable is None:
+        return (ok(about, f"{choice.provider} cannot be asked for nothing: only a call would tell"),)
+    if found.status == "done":
+        said = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
+        said += ["takes the key"] if found.key == "accepted" else []
+        said += [f"knows {choice.model}"] if found.model_known else []
+        return (ok(about, ", ".join(said)),)
+    said_so, _, hint = found.error.rpartition(": ")
+    if found.status == "rate_limited":
+        return (warning(about, said_so or found.error, again),)
+    paste = {
+        "auth": f"agentctl providers set-key {choice.provider}",
+        "model_gone": f"ollama pull {choice.model}" if choice.provider == "ollama" else "agentctl providers list",
+    }.get(found.status, "ollama serve" if choice.provider == "ollama" else again)
+    return (missing(about, found.error if hint != paste else said_so, paste, stops=True),)
+
+
+def engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
+    """Ask the container engine for its version."""
+    from agentctl.tools.docker.client import parse_address
+
+    source = loaded.sources["docker_host"]
+    named_by = str(source) if source.kind == "docker context" else "DOCKER_HOST"
+    try:
+        address = parse_address(loaded.settings.docker_host, named_by)
+        if offline and address.url and not is_own_host(address.url):
+            return (ok("engine", f"{address} was not asked (--offline)"),)
+        version = anyio.run(_version, loaded.settings.docker_host, named_by)
+    except EngineUnavailable as error:
+        return (missing("engine", f"for container tasks: {error.message}", error.hint),)
+    return (ok("engine", f"{version} at {address}"),)
+
+
+async def _version(docker_host: str | None, named_by: str) -> str:
+    from agentctl.tools.docker.client import DockerEngine
+
+    engine = DockerEngine(docker_host, named_by=named_by, patience=PATIENCE_S)
+    try:
+        said = await engine.get("version")
+    finally:
+        await engine.aclose()
+    fields = said if isinstance(said, dict) else {}
+    platform = fields.get("Platform")
+    name = platform.get("Name") if isinstance(platform, dict) else None
+    return f"{name or 'an engine'} {fields.get('Version', '?')}, API {fields.get('ApiVersion', '?')}"
+
+
+def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
+    """Try out the boundary of shell commands, as a run would get it."""
+    about = "sandbox"
+    if settings.sandbox == "none":
+        said = f"sandbox is none ({source}): commands of a model run without a boundary"
+        return (warning(about, said, "agentctl run --sandbox auto …"),)
+    stops = settings.sandbox == "bwrap"
+    try:
+        tier, reason, hint, weaker = anyio.run(_sandbox_here, workspace, settings.network)
+    except TimeoutError:
+        return (warning(about, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
+    if tier == "none":
+        return (missing(about, f"{reason}; a model is offered no tool that runs commands", hint, stops=stops),)
+    network = "with" if settings.network else "without"
+    said = f"{tier} holds; commands of a model run in it, {network} network"
+    return (ok(about, "; ".join((said, *weaker))),)
+
+
+async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
+    """Return the sandbox that can be had here ("none": none), why no better one, what to do, and its missing parts."""
+    from agentctl.sandbox.select import examine
+
+    with anyio.fail_after(PATIENCE_S):
+        tier, reason, hint, weaker = await examine(workspace, network=network)
+    return tier or "none", reason, hint, weaker
+
+
+OLD_DAYS = 180
+_WARN_SHARE = Decimal("0.8")
+
+
+def price(facts: ModelFacts) -> tuple[Finding, ...]:
+    """Say what the model costs, or that nobody knows; under a dollar limit a run has refused that before."""
+    if not facts.metered:
+        return (ok("price", f"{facts.provider} costs nothing"),)
+    name, found = f"{facts.provider}/{facts.model}", facts.price
+    window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
+    if found is None:
+        said = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
+        return (warning("price", said, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
+    if _is_free(found):
+        return (ok("price", f"{name} is free{window}"),)
+    said = f"{name} costs {_shown(found.input)} in, {_shown(found.output)} out per million tokens{window}"
+    return (ok("price", f"{said} ({found.source})"),)
+
+
+def _is_free(found: Price) -> bool:
+    return not (found.input or found.output)
+
+
+def price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
+    """Say which price table is read, and how old it is."""
+    catalog = load_catalog(loaded.settings.prices)
+    about = "price table"
+    try:
+        version, days = catalog.version, catalog.age_days(today)
+    except StateError as error:
+        return (missing(about, error.message, error.hint),)
+    own = f", and {len(loaded.settings.prices)} lines of yours" if loaded.settings.prices else ""
+    if days is None:
+        said = f"{version}{own}: another one than agentctl was checked with, its age is unknown"
+        return (warning(about, said, "install agentctl again with what it pins"),)
+    if days > OLD_DAYS:
+        said = f"{version}, {days} days old{own}: prices may have changed"
+        return (warning(about, said, "upgrade agentctl, or put prices into config.toml: agentctl help setup"),)
+    return (ok(about, f"{version}, {days} days old{own}"),)
+
+
+def limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
+    """Say which limits hold, who lowered one, and whether the hour has room."""
+    settings = loaded.settings
+    used = _hour_used(loaded)
+    task, hour = _dollars(settings.max_cost_per_task), _dollars(settings.max_cost_per_hour)
+    tokens = "none" if settings.max_tokens_per_task is None else f"{settings.max_tokens_per_task:,}"
+    spent = "" if used is None or used == 0 else f" ({money(used)} of it used)"
+    others = {name.rpartition("_")[2]: getattr(settings, name) for name in WINDOWS if name != "max_cost_per_hour"}
+    more = "".join(f", {name} {_shown(most)}" for name, most in others.items() if most is not None)
+    said = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
+    set_by = [f"{name} by {loaded.tightened[name]}" for name in LIMIT_NAMES if name in loaded.tightened]
+    said += f"; lowered: {', '.join(set_by)}" if set_by else ""
+    costs = facts is not None and facts.metered and not (facts.price is not None and _is_free(facts.price))
+    dollars = (settings.max_cost_per_task, settings.max_cost_per_hour, *others.values())
+    if costs and all(most is None for most in dollars):
+        return (warning("limits", f"{said}: nothing bounds what it costs", "agentctl run --max-cost 0.50 …"),)
+    if settings.max_cost_per_hour is not None and used is not None and costs:
+        most = to_nano(settings.max_cost_per_hour)
+        raised = f"agentctl run --max-cost-per-hour {2 * settings.max_cost_per_hour or 10:f} …"
+        if used >= most:
+            return (missing("limits", f"{said}: the hour has no room left", raised, stops=True),)
+        if used >= _WARN_SHARE * most:
+            return (warning("limits", f"{said}: the hour is nearly full", raised),)
+    if loaded.ci:
+        return (ok("limits", f"{said}; CI is set: the hour is this runner's only"),)
+    return (ok("limits", said),)
+
+
+def _dollars(value: Decimal | None) -> str:
+    return "none" if value is None else ceiling(to_nano(value))
+
+
+def _shown(value: Decimal) -> str:
+    return ceiling(to_nano(value))
+
+
+def _hour_used(loaded: Loaded) -> int | None:
+    """Return what counts against the hour, in nano-dollars; None if the ledger does not say (its own question does)."""
+    from agentctl.ledger.report import costs_window
+
+    try:
+        return costs_window(loaded.settings.ledger_path, seconds=3600).hour.total
+    except StateError:
+        return None

@@ -12,7 +12,7 @@ from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 if TYPE_CHECKING:
     from agentctl.cli.doctor.examination import DoctorReport, Finding, State
     from agentctl.cli.documents import Document
-    from agentctl.cli.ui.colour import Paint, Style
+    from agentctl.cli.ui.format import Paint, Style
     from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.doctor/1"
@@ -35,7 +35,7 @@ def doctor(
     from datetime import UTC, datetime
 
     from agentctl.cli.doctor.examination import examine
-    from agentctl.cli.ui.colour import painter
+    from agentctl.cli.ui.format import painter
     from agentctl.runner.assemble import check_startable
     from agentctl.settings import check_settings
 
@@ -49,7 +49,7 @@ def doctor(
     secrets = () if loaded is None else loaded.secrets
     if as_json:
         from agentctl.cli.documents import as_json as dumped
-        from agentctl.cli.run.output import redact_document
+        from agentctl.cli.run.run_output import redact_document
 
         print(dumped(redact_document(_document(report), secrets)))
     else:
@@ -113,7 +113,7 @@ def _terminal(loaded: Loaded | None) -> Finding:
     import sys
 
     from agentctl.cli.doctor.examination import ok
-    from agentctl.settings.terminal import is_dumb
+    from agentctl.settings.host import is_dumb
 
     asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
     questions = "a person can be asked" if asks else "nobody can be asked: what needs a person is denied"

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.cli.doctor import checks as money
+from agentctl.cli.doctor import checks as outside
 from agentctl.cli.doctor import checks as places
-from agentctl.cli.doctor import money, outside
-from agentctl.cli.doctor.abreast import GRACE_S, DoctorCheck, answers
-from agentctl.cli.doctor.findings import DoctorReport, Finding, State, missing, ok
+from agentctl.cli.doctor.findings import GRACE_S, DoctorCheck, DoctorReport, Finding, State, answers, missing, ok
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.selection import resolve_provider

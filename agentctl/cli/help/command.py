@@ -1,8 +1,11 @@
-"""``agentctl help``: what does not fit behind a flag."""
+"""``agentctl help``: what does not fit behind a flag.
+
+``agentctl completion``: the script that teaches a shell our words.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,10 +39,10 @@ def _text(context: typer.Context, topic: str) -> str:
 
     name = topic.lower().replace("_", "-")
     if name in _TOPICS and name != "exit-codes":
-        from importlib import import_module
+        from agentctl.cli.help import reference, topics
 
-        module = {"setup": "topics", "environment": "reference"}.get(name, name)
-        return str(getattr(import_module(f"agentctl.cli.help.{module}"), f"{name}_text")()).rstrip()
+        module = reference if name in ("environment", "formatting") else topics
+        return str(getattr(module, f"{name}_text")()).rstrip()
     if name == "exit-codes":
         from agentctl.cli.exit_codes import table
 
@@ -50,3 +53,18 @@ def _text(context: typer.Context, topic: str) -> str:
         inner = typer.Context(commands[name], info_name=name, parent=context.find_root())
         return str(inner.get_help())
     raise UsageError(f'no help topic "{topic}"', hint=did_you_mean(name, [*_TOPICS, *commands]) or "agentctl help")
+
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def completion(
+    context: typer.Context, shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell to teach.")]
+) -> None:
+    """Print a shell's completion script.
+
+    For bash: source <(agentctl completion bash)
+    """
+    from typer.completion import shell_complete
+
+    shell_complete(context.find_root().command, {}, "agentctl", "_AGENTCTL_COMPLETE", f"source_{shell}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from agentctl.cli.ledger.output import Clearable
+    from agentctl.cli.ledger.ledger_output import Clearable
     from agentctl.ledger.reconcile import By, Reconciled
 
 WHAT = "What"
@@ -29,7 +29,7 @@ def check(output: Output = None, json: Json = False) -> None:
     Shows what is held and in doubt, with the line that gives it back. Changes nothing.
     Exit 0: all is well. 74: something cannot be believed.
     """
-    from agentctl.cli.ledger.output import check_document, check_table, damage_error
+    from agentctl.cli.ledger.ledger_output import check_document, check_table, damage_error
     from agentctl.ledger.check import check as prove
     from agentctl.settings import load_settings
 
@@ -133,7 +133,7 @@ def reconcile(
     only: Collection[str] | None = None
     if not dry_run and not yes:
         only = _agreed(deed)
-    from agentctl.cli.ledger.output import reconcile_document, reconcile_table
+    from agentctl.cli.ledger.ledger_output import reconcile_document, reconcile_table
 
     found = deed(dry_run, only)
     print(reconcile_document(found, dry_run=dry_run) if as_json else reconcile_table(found, dry_run=dry_run))
@@ -271,7 +271,7 @@ def _agreed(deed: _Deed) -> Collection[str] | None:
 
 
 def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bool) -> None:
-    from agentctl.cli.ledger.output import cleared_document
+    from agentctl.cli.ledger.ledger_output import cleared_document
     from agentctl.core.text import safe_text
     from agentctl.ledger.reconcile import clear_miscounts, clear_overrun, clear_substitutes
 
@@ -292,7 +292,7 @@ def _clear(path: Path, what: Clearable, name: str, *, dry_run: bool, as_json: bo
 
 
 def _reset_clock(path: Path, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    from agentctl.cli.ledger.output import clock_document, clock_table
+    from agentctl.cli.ledger.ledger_output import clock_document, clock_table
     from agentctl.cli.prompts import ask_yes_no, can_ask
     from agentctl.core.errors import ActionDenied
     from agentctl.ledger.reconcile import reset_clock

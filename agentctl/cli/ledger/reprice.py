@@ -82,9 +82,9 @@ def reprice(
     from agentctl.cli.error_output import say
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import columns_of
+    from agentctl.ledger.grouping import zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
-    from agentctl.ledger.zone import zone
     from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"

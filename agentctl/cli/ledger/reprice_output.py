@@ -8,7 +8,7 @@ from typing import NamedTuple
 from agentctl.cli.costs.document import csv_text, decimal, group_of
 from agentctl.cli.costs.table import group_names, heads
 from agentctl.cli.documents import Document, as_json, moment, usd
-from agentctl.cli.ledger.output import WHY_NOT
+from agentctl.cli.ledger.ledger_output import WHY_NOT
 from agentctl.cli.ui.format import columns, money, plural
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__

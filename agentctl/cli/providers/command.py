@@ -80,7 +80,7 @@ def set_key(
     name = _with_a_key(provider)
     variable, key = KEY_NAMES[name], None
     if not remove:
-        from agentctl.cli.secret import secret_line
+        from agentctl.cli.prompts import secret_line
         from agentctl.settings.parsers import secret
 
         try:

@@ -13,15 +13,14 @@ from agentctl.cli.documents import Document, as_json, breaker_document, error_in
 from agentctl.cli.error_output import tell
 from agentctl.cli.exit_codes import exit_status, named
 from agentctl.cli.invocation import Form
-from agentctl.cli.ui.colour import Paint
-from agentctl.cli.ui.format import amount, columns, limit, money, seconds
+from agentctl.cli.ui.format import Paint, amount, columns, limit, money, seconds
 from agentctl.cli.ui.summary import retry_command
 from agentctl.core.errors import Unit
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import Price
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
-from agentctl.ledger.likeness import DAYS, LEAST_RUNS, Percentiles, RunStatistics
+from agentctl.ledger.forecast import DAYS, LEAST_RUNS, Percentiles, RunStatistics
 from agentctl.runner.estimate import RUN, Estimate, left
 from agentctl.settings import Loaded, ProviderChoice
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from agentctl.cli.error_output import PLAIN, report, say
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
-from agentctl.cli.ui.colour import Paint, painter
+from agentctl.cli.ui.format import Paint, painter
 from agentctl.core.errors import AgentctlError, Interrupted
 from agentctl.core.text import Redactor, safe_text
 
 if TYPE_CHECKING:
-    from agentctl.cli.run.output import Presenter
+    from agentctl.cli.run.run_output import Presenter
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.settings import Loaded
 
@@ -65,7 +65,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Known) -> int:
     task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=told)
     data = read_input_data(request.input, say=told)
 
-    from agentctl.cli.run.output import Presenter
+    from agentctl.cli.run.run_output import Presenter
     from agentctl.providers.selection import resolve_provider
     from agentctl.settings import undecided
     from agentctl.settings.lineage import refuse_incomplete

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentctl.budget.rules import Amounts
     from agentctl.cli.documents import Document
     from agentctl.journal.reader import RunSummary
-    from agentctl.ledger.tree import RunNode
+    from agentctl.ledger.report import RunNode
 
 SCHEMA = "agentctl.runs/1"
 TASK_WIDTH = 80
@@ -104,7 +104,7 @@ def show(
 def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
     """Return the runs around a run that has a parent or children; nothing of one that stands alone."""
     from agentctl.core.errors import StateError
-    from agentctl.ledger.tree import tree_of
+    from agentctl.ledger.report import tree_of
 
     try:
         tree = tree_of(ledger, run_id)
@@ -179,7 +179,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         UsageError: as lines of JSON, which are the records themselves.
     """
     from agentctl.cli.runs.context_chart import document, text
-    from agentctl.cli.runs.filling import filling
+    from agentctl.cli.runs.context_usage import filling
 
     if wanted == "jsonl":
         from agentctl.core.errors import UsageError
@@ -192,7 +192,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         return
     import sys
 
-    from agentctl.cli.ui.bars import has_blocks
+    from agentctl.cli.ui.cells import has_blocks
     from agentctl.cli.ui.terminal import columns_of
 
     width, blocks = columns_of(sys.stdout), has_blocks(sys.stdout.encoding)

@@ -7,9 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from agentctl.cli.documents import Document, usd
-from agentctl.cli.runs.filling import ContextTurn, ContextUsage, TurnCharge
-from agentctl.cli.ui.bars import bar
-from agentctl.cli.ui.cells import wrap
+from agentctl.cli.runs.context_usage import ContextTurn, ContextUsage, TurnCharge
+from agentctl.cli.ui.cells import bar, wrap
 from agentctl.cli.ui.format import money, plural
 from agentctl.cli.ui.lines import cut_words, pruned_words
 from agentctl.core.events import ContextPruned

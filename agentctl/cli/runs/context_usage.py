@@ -1,8 +1,16 @@
-"""What a line of a journal holds, as far as it can be believed: a later or an earlier version may have written it."""
+"""What a line of a journal holds, as far as it can be believed: a later or an earlier version may have written it.
+
+How the context of a run filled and was cut, turn by turn: a fold over the lines of its journal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from agentctl.core.events import ContextPruned
 
 Fields = Mapping[str, object]
 
@@ -23,3 +31,153 @@ def number(record: Fields, name: str) -> int:
     """Return a whole number of a record; 0 where there is none."""
     value = record.get(name)
     return value if isinstance(value, int) else 0
+
+
+#: How a tool's answer says that a part of it is left out, and that a file of the run has all of it.
+_CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
+
+
+class TurnCharge(NamedTuple):
+    """What the provider reports of one request; ``input_tokens`` include ``cached``. None: nobody knows."""
+
+    input_tokens: int | None
+    cached: int
+    nano: int | None
+
+
+_NO_CHARGE = TurnCharge(None, 0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTurn:
+    """What one turn sent, in tokens as we count them; None: that was not measured.
+
+    ``cuts`` came before it was sent, and so did the requests for a summary. ``charges`` are its own requests'; what
+    follows the first of them says nothing more of the context.
+    """
+
+    number: int
+    messages: int = 0
+    tokens: int | None = None
+    limit: int = 0
+    counted_by: str = ""
+    cuts: tuple[ContextPruned, ...] = ()
+    summaries: tuple[TurnCharge, ...] = ()
+    charges: tuple[TurnCharge, ...] = ()
+
+    @property
+    def own(self) -> TurnCharge:
+        """What the provider reports of what was sent."""
+        return self.charges[0] if self.charges else _NO_CHARGE
+
+    @property
+    def percent(self) -> int:
+        """How full it was, rounded."""
+        return 0 if self.tokens is None or not self.limit else (200 * self.tokens + self.limit) // (2 * self.limit)
+
+
+class ContextUsage(NamedTuple):
+    """The turns of a run; ``status`` is None while it has no end, ``metered`` False where no model is asked.
+
+    Of ``results_cut``, the tools' answers of which a part is left out, ``results_kept`` are whole in files of the run.
+    """
+
+    provider: str = ""
+    model: str | None = None
+    at: str = ""
+    metered: bool = True
+    turns: tuple[ContextTurn, ...] = ()
+    results_cut: int = 0
+    results_kept: int = 0
+    status: str | None = None
+
+    @property
+    def cuts(self) -> tuple[ContextPruned, ...]:
+        """All cuts, in order."""
+        return tuple(cut for turn in self.turns for cut in turn.cuts)
+
+    @property
+    def summaries(self) -> tuple[TurnCharge, ...]:
+        """All requests for a summary, in order."""
+        return tuple(charge for turn in self.turns for charge in turn.summaries)
+
+    @property
+    def measured(self) -> tuple[ContextTurn, ...]:
+        """The turns of which we know how much they sent."""
+        return tuple(turn for turn in self.turns if turn.tokens is not None)
+
+    @property
+    def largest(self) -> ContextTurn | None:
+        """The turn that sent most; the first of several."""
+        return max(self.measured, key=lambda turn: turn.tokens or 0, default=None)
+
+
+def filling(records: Iterable[Fields]) -> ContextUsage:
+    """Return what a journal tells; what a later version wrote and this one does not know is passed over."""
+    found, turns = ContextUsage(), list[ContextTurn]()
+    for record in records:
+        match record.get("event"):
+            case "run_started":
+                model = record.get("model")
+                found = found._replace(
+                    provider=text(record, "provider"),
+                    model=model if isinstance(model, str) else None,
+                    at=text(record, "at"),
+                    metered=record.get("metered") is not False,
+                )
+            case "turn_started":
+                turns.append(ContextTurn(number(record, "turn") or len(turns) + 1))
+            case "message_added":
+                message = mapping(record, "message")
+                mark = _CUT.search(text(message, "text")) if message.get("role") == "tool" else None
+                if mark is not None:
+                    kept = found.results_kept + (mark[1] is not None)
+                    found = found._replace(results_cut=found.results_cut + 1, results_kept=kept)
+            case "run_finished":
+                found = found._replace(status=text(mapping(record, "result"), "status"))
+            case _ if turns:
+                turns[-1] = _advanced(turns[-1], record)
+            case _:
+                pass
+    return found._replace(turns=tuple(turns))
+
+
+def pruned(record: Fields) -> ContextPruned:
+    """Return a cut as a journal has it; what an older version did not write is left at nothing."""
+    cost, saves = record.get("cost_nano"), record.get("saves_nano")
+    return ContextPruned(
+        number(record, "tokens_before"),
+        number(record, "tokens_after"),
+        number(record, "messages_cut"),
+        number(record, "messages_shortened"),
+        "model" if record.get("summary") == "model" else "lines",
+        cost if isinstance(cost, int) else None,
+        saves if isinstance(saves, int) else None,
+        number(record, "turns"),
+    )
+
+
+def _advanced(turn: ContextTurn, record: Fields) -> ContextTurn:
+    match record.get("event"):
+        case "context_pruned":
+            return replace(turn, cuts=(*turn.cuts, pruned(record)))
+        case "context_measured":
+            return replace(
+                turn,
+                messages=number(record, "messages"),
+                tokens=number(record, "tokens"),
+                limit=number(record, "limit"),
+                counted_by=text(record, "counted_by"),
+                summaries=(*turn.summaries, *turn.charges),  # what was asked before this was measured, to be cut
+                charges=(),
+            )
+        case "call_settled":
+            usage, nano = mapping(record, "usage"), record.get("cost_nano")
+            charge = TurnCharge(
+                number(usage, "input_tokens") or None,
+                number(usage, "cached_input_tokens"),
+                nano if isinstance(nano, int) else None,
+            )
+            return replace(turn, charges=(*turn.charges, charge))
+        case _:
+            return turn

@@ -7,8 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from agentctl.cli.runs.context_usage import Fields, mapping, number, text
-from agentctl.cli.runs.filling import pruned
+from agentctl.cli.runs.context_usage import Fields, mapping, number, pruned, text
 from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.cli.ui.lines import call_text, notice_words, pruned_words
 from agentctl.context.truncation import find_mark

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from agentctl.cli.ui.cells import cells, wrap
-from agentctl.cli.ui.colour import Paint, Style
+from agentctl.cli.ui.format import Paint, Style
 from agentctl.cli.ui.lines import call_text, value_text
 from agentctl.core.lookalikes import escape_lookalikes
 from agentctl.core.text import safe_text

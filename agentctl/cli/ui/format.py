@@ -1,9 +1,13 @@
-"""Amounts, times and tables as people read them; nothing is ever cut."""
+"""Amounts, times and tables as people read them; nothing is ever cut.
+
+Whether to paint, and with what.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_UP, Decimal
+from typing import Literal
 
 from agentctl.core.pricing import to_usd
 
@@ -68,3 +72,16 @@ def columns(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: froz
         ).rstrip()
         for line in lines
     )
+
+
+Style = Literal["bold", "dim", "red", "green", "yellow"]
+Paint = Callable[[str, Style], str]
+
+_CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+
+def painter(choice: Literal["auto", "always", "never"], *, terminal: bool) -> Paint:
+    """Return what puts a style around a text, or leaves it alone; ``choice`` already knows NO_COLOR and its like."""
+    if choice == "always" or (choice == "auto" and terminal):
+        return lambda text, style: f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+    return lambda text, style: text

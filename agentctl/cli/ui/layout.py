@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from agentctl.cli.ui.cells import cells, cut, wrap
-from agentctl.cli.ui.colour import Style
-from agentctl.cli.ui.format import amount, limit, money, seconds
+from agentctl.cli.ui.format import Style, amount, limit, money, seconds
 from agentctl.cli.ui.lines import call_text
 from agentctl.cli.ui.meter import Meter
 from agentctl.core.errors import LimitName

@@ -1,14 +1,16 @@
-"""Each event as the plain lines that a person reads, or as none."""
+"""Each event as the plain lines that a person reads, or as none.
+
+The screen without a terminal's tricks: plain lines, one for each thing worth a line.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
-from agentctl.cli.ui.colour import Paint, Style
-from agentctl.cli.ui.format import amount, limit, money, plural, seconds
-from agentctl.cli.ui.meter import Meter, waited_words
+from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
+from agentctl.cli.ui.meter import Meter, follow, waited_words
 from agentctl.core.events import (
     AnswerStreamed,
     ApprovalAsked,
@@ -32,6 +34,7 @@ from agentctl.core.events import (
     ModelSubstituted,
     Noted,
     ObeyedFilesChanged,
+    Record,
     RunFinished,
     RunStarted,
     ToolAllowed,
@@ -245,3 +248,36 @@ def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Scre
         return (ScreenLine(f"{call_text(event.call)}: {event.error.message}", "yellow", "failed:"),) if shown else ()
     size = plural(event.text.count("\n") + 1 if event.text else 0, "line")
     return (ScreenLine(f"  {call_text(event.call)} · {took} · {size}", "dim"),) if verbose else ()
+
+
+class PlainScreen:
+    """Writes each record's lines; quiet writes none. ``meter`` is what it has counted so far."""
+
+    def __init__(
+        self, *, write: Callable[[str], object], paint: Paint, verbose: bool = False, quiet: bool = False
+    ) -> None:
+        self._write = write
+        self._paint = paint
+        self._verbose = verbose
+        self._quiet = quiet
+        self.meter = Meter()
+
+    async def observe(self, record: Record) -> None:
+        """Count the record and write what it is worth."""
+        self.meter = follow(self.meter, record)
+        self.say(*lines_of(record.event, self.meter, verbose=self._verbose))
+
+    def say(self, *lines: ScreenLine) -> None:
+        """Write lines, unless quiet."""
+        if not self._quiet:
+            for line in lines:
+                self._write(line.render(self._paint) + "\n")
+
+    def pause(self) -> None:
+        """Step aside for a question: lines never stand in its way."""
+
+    def resume(self) -> None:
+        """Go on after it."""
+
+    def close(self) -> None:
+        """Nothing is kept back."""

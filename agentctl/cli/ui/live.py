@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from agentctl.cli.ui.cells import wrap
-from agentctl.cli.ui.colour import Paint
+from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.layout import Row, rows
 from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import Meter, follow

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from agentctl.cli.ui.colour import Paint
-from agentctl.cli.ui.format import amount, columns, limit, money, plural
+from agentctl.cli.ui.format import Paint, amount, columns, limit, money, plural
 from agentctl.cli.ui.meter import Meter, MeteredCall
 from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult

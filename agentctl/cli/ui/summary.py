@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Sequence
 from decimal import ROUND_UP, Decimal
 
-from agentctl.cli.ui.colour import Paint, Style
-from agentctl.cli.ui.format import amount, limit, money, plural, seconds
+from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
 from agentctl.core.pricing import to_usd
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text

@@ -8,24 +8,25 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from agentctl.providers.builtin.lexicon import DAEMONS, POLITE, word_set
-from agentctl.providers.builtin.lookup import quote
-from agentctl.providers.builtin.parse import is_near
-from agentctl.providers.builtin.shapes import Word, is_path, split
-from agentctl.providers.builtin.verbs import (
+from agentctl.providers.builtin.lexicon import (
     ASKING,
     CHANGE_PHRASES,
     CHANGES,
+    DAEMONS,
     DESCRIBING,
     HARMLESS,
     INDIRECT,
     IRREGULAR,
     MADE_UP,
     NOUNS,
+    POLITE,
     READING,
     SHOWING,
     THOUGHTS,
+    word_set,
 )
+from agentctl.providers.builtin.lookup import quote
+from agentctl.providers.builtin.parse import Word, is_near, is_path, split
 
 _PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _DEFINITION = re.compile(

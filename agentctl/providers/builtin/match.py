@@ -1,4 +1,9 @@
-"""Which row of the table a task asks for: TF-IDF over words and pairs, and no word left over."""
+"""Which row of the table a task asks for: TF-IDF over words and pairs, and no word left over.
+
+Command lines that mean one of the lookups: ``docker ps -a``, ``tail -n 30 app.log``.
+
+The table of all lookups: about 40 read-only questions that are answered without a model.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,13 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from agentctl.providers.builtin.commands import match_command
-from agentctl.providers.builtin.lexicon import LIGHT, PLAIN, POLITE, STATES, word_set
+from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
+from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
+from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, word_set
 from agentctl.providers.builtin.lookup import Lookup
-from agentctl.providers.builtin.parse import KnownWords, example_words, parse_words, stem
-from agentctl.providers.builtin.shapes import Word
-from agentctl.providers.builtin.table import LOOKUPS
-from agentctl.providers.builtin.verbs import CHANGES, DESCRIBING
+from agentctl.providers.builtin.parse import KnownWords, Word, Words, example_words, is_path, parse_words, split, stem
+from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
+from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
 
 LEAST_SCORE = 0.55  # of 1: how like the nearest example a task must be
 LEAST_MARGIN = 0.03  # how much nearer than the nearest example of another call
@@ -185,3 +190,57 @@ def find_lookup(task: str) -> LookupResult:
     if best.score - max(rivals, default=0.0) < LEAST_MARGIN:
         return LookupResult(None, _nearest(index, sequence), words)
     return LookupResult(best, (best.row,), words)
+
+
+_NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
+_SPECIAL = frozenset("|;&<>$`")
+
+
+def match_command(task: str) -> tuple[Lookup, dict[str, object]] | None:
+    """Return the row and its arguments if the task is, word by word, a command line of the table."""
+    words = split(task)
+    if not words or len(words) > 6:
+        return None
+    start = words[0][0]
+    for row in LOOKUPS:
+        if start not in row.commands:
+            continue
+        for command in row.commands.split("|"):
+            pattern = command.split()
+            found = _fit(pattern, words, row) if pattern[0] == start else None
+            if found is not None:
+                return row, {**row.fixed, **found}
+    return None
+
+
+def _fit(pattern: list[str], words: Words, row: Lookup) -> dict[str, object] | None:
+    if len(pattern) != len(words):
+        return None
+    found: dict[str, object] = {}
+    for wanted, (given, is_quoted) in zip(pattern, words, strict=True):
+        head, brace, rest = wanted.partition("{")
+        if not brace:
+            if wanted != given or is_quoted:
+                return None
+            continue
+        kind, _, tail = rest.partition("}")
+        value = given.removeprefix(head).removesuffix(tail)
+        if not given.startswith(head) or not given.endswith(tail) or not _is_kind(kind, value, is_quoted=is_quoted):
+            return None
+        name = "path" if kind == "where" else row.slots[kind]
+        found[name] = int(value) if kind == "number" else value
+    return found
+
+
+def _is_kind(kind: str, value: str, *, is_quoted: bool) -> bool:
+    """Whether a word of a command line can be what the pattern wants there."""
+    if not is_quoted and (not value or value[0] == "-" or _SPECIAL & set(value) or value.lower() in _NO_VALUE):
+        return False
+    if kind == "number":
+        return value.isascii() and value.isdigit() and len(value) < 10
+    if kind == "pattern":
+        return bool(set("*?") & set(value))
+    return is_quoted or kind not in {"file", "path"} or is_path(value)
+
+
+LOOKUPS: tuple[Lookup, ...] = DOCKER_LOOKUPS + SYSTEM_LOOKUPS + FILE_LOOKUPS + TEXT_LOOKUPS

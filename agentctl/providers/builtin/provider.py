@@ -11,9 +11,8 @@ from agentctl.core.text import safe_text
 from agentctl.providers.base import LLMProvider
 from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
 from agentctl.providers.builtin.lookup import Lookup
-from agentctl.providers.builtin.match import Match, find_lookup
-from agentctl.providers.builtin.shapes import normalize
-from agentctl.providers.builtin.table import LOOKUPS
+from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup
+from agentctl.providers.builtin.parse import normalize
 
 MOST_CHARACTERS = 600  # what is longer is a text, not a question
 HINT = "set up a model: agentctl help setup"

@@ -1,11 +1,26 @@
-"""Where a container engine listens, as DOCKER_HOST says it."""
+"""Where a container engine listens, as DOCKER_HOST says it.
+
+The container engine at the other end of a socket: one client, bounded answers, errors with the cure.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import errno
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import anyio
+
 from agentctl.core.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    import aiodocker
+    import aiohttp
+
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
@@ -64,4 +79,260 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
 def _malformed(shown: str, named_by: str, why: str, hint: str) -> EngineUnavailable:
     return EngineUnavailable(
         f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={hint}"
+    )
+
+
+MOST_ANSWER = 32 * 1024 * 1024
+_START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
+
+
+class EngineRefused(EngineUnavailable):
+    """The engine answers, and says no: its ``code`` (as of HTTP) and what it ``said``, in one line."""
+
+    def __init__(self, message: str, *, code: int, said: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code, self.said = code, said
+
+
+class EngineNotFound(EngineRefused):
+    """The engine answers, but knows no such thing (404)."""
+
+
+class EngineResponse(NamedTuple):
+    """An answer under way: its status (below 300, or 304: nothing had to be changed) and its pieces."""
+
+    status: int
+    pieces: AsyncIterator[bytes]
+
+
+class DockerEngine:
+    """Speaks to one container engine; the client is opened in the loop of the first call. Close it."""
+
+    def __init__(self, docker_host: str | None, *, named_by: str = "DOCKER_HOST", patience: float = 10.0) -> None:
+        self._given, self._named_by, self._patience = docker_host, named_by, patience
+        self._client: aiodocker.Docker | None = None
+        self._connector: aiohttp.BaseConnector | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where it listens.
+
+        Raises:
+            EngineUnavailable: the address that was given is none.
+        """
+        return parse_address(self._given, self._named_by)
+
+    async def aclose(self) -> None:
+        """Close the client and its connections, also while being cancelled; a later read opens a new one."""
+        client, connector, self._client, self._connector = self._client, self._connector, None, None
+        with anyio.move_on_after(2, shield=True):
+            if client is not None:
+                await client.close()
+            if connector is not None:
+                await connector.close()
+
+    async def get(self, path: str, **params: str) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
+        """Return the parsed answer to one read.
+
+        Raises:
+            EngineUnavailable: the engine cannot be asked, or its answer is not believable.
+            EngineNotFound: it answers 404.
+        """
+        async with self.asking("GET", path, params) as answer:
+            return self._parsed(await self._body(answer))
+
+    async def change(
+        self,
+        method: Literal["POST", "DELETE"],
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        patience: float | None = None,
+        **params: str,
+    ) -> tuple[int, Any]:
+        """Ask for one change (a POST is never sent twice); return the status (304: it was so already) and the answer.
+
+        ``patience`` is in seconds. After silence or a lost connection nobody knows whether the change was made, and
+        the error says so.
+
+        Raises:
+            EngineUnavailable: as ``get``; ``EngineRefused`` with the engine's reason.
+        """
+        async with self.asking(method, path, params, body=body, patience=patience) as answer:
+            whole = await self._body(answer)
+            return answer.status, self._parsed(whole) if whole.strip() else None
+
+    @asynccontextmanager
+    async def reading(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Ask, and hand out the answer in pieces, for as long as the engine's patience lasts.
+
+        Raises:
+            EngineUnavailable: as ``get``.
+        """
+        async with self.asking("GET", path, params) as answer:
+            yield answer.pieces
+
+    @asynccontextmanager
+    async def asking(
+        self,
+        method: Literal["GET", "POST", "DELETE"],
+        path: str,
+        params: Mapping[str, str],
+        *,
+        body: Mapping[str, object] | None = None,
+        patience: float | None = None,
+        silence_only: bool = False,
+    ) -> AsyncIterator[EngineResponse]:
+        """Ask, and hand out the answer; ``patience`` counts from the last piece if ``silence_only``, else in all.
+
+        Raises:
+            EngineUnavailable: as ``get``.
+        """
+        library = await anyio.to_thread.run_sync(_aiohttp)  # 0.3 s: in a thread, the screen stays alive
+        address = self.address
+        patience = self._patience if patience is None else patience
+        doubt = "" if method == "GET" else " Whether the change was made is not known: look with docker_ps(all=true)."
+        try:
+            with anyio.fail_after(patience) as scope:
+                client = await self._open(library, address)
+                url = f"{client.docker_host}/{client.api_version}/{path}"
+                async with client.session.request(
+                    method, url, params=params, json=body, allow_redirects=False
+                ) as answer:
+                    if answer.status >= 300 and answer.status != 304:
+                        raise _refusal(answer.status, await _whole(answer.content, 4096), address)
+                    yield EngineResponse(
+                        answer.status, _pieces(answer.content, scope, patience if silence_only else None)
+                    )
+        except TimeoutError as exc:
+            raise EngineUnavailable(
+                f"The container engine at {address} did not answer within {patience:g} s.{doubt}",
+                hint="is it overloaded or hung? sudo systemctl restart docker",
+            ) from exc
+        except library.ClientConnectorDNSError as exc:
+            host = urlsplit(address.url or "").hostname
+            raise EngineUnavailable(f"{address}: no machine is called {host}.", hint=_other(address)) from exc
+        except library.ClientConnectorError as exc:
+            raise _unconnected(exc.os_error, address) from exc
+        except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
+            raise EngineUnavailable(
+                f"The container engine at {address} went away in the middle of its answer.{doubt}", hint=_START
+            ) from exc
+        except library.ClientError as exc:
+            raise self._strange(type(exc).__name__) from exc
+
+    async def _body(self, answer: EngineResponse) -> bytes:
+        body = bytearray()
+        async for piece in answer.pieces:
+            body += piece
+            if len(body) > MOST_ANSWER:
+                raise self._strange(f"more than {MOST_ANSWER // 1024**2} MB")
+        return bytes(body)
+
+    def _parsed(self, body: bytes) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
+        try:
+            return json.loads(body)
+        except ValueError as exc:
+            raise self._strange(f"not JSON ({body[:40]!r})") from exc
+
+    async def _open(self, library: ModuleType, address: Address) -> aiodocker.Docker:
+        if self._client is None:
+            import aiodocker
+
+            # A connector of ours, as the client's own would read DOCKER_TLS_VERIFY from the environment.
+            self._connector = library.UnixConnector(address.path) if address.path else library.TCPConnector()
+            self._client = aiodocker.Docker(
+                address.url or "unix://localhost", connector=self._connector, timeout=library.ClientTimeout()
+            )
+        client = self._client
+        if client.api_version == "auto":
+            async with client.session.get(f"{client.docker_host}/version", allow_redirects=False) as answer:
+                body = await _whole(answer.content, 64 * 1024)
+                if answer.status != 200:
+                    raise _refusal(answer.status, body, address)
+            try:
+                version = json.loads(body)["ApiVersion"]
+            except (ValueError, KeyError, TypeError) as exc:
+                raise self._strange("no version") from exc
+            client.api_version = f"v{version}"
+        return client
+
+    def _strange(self, what: str) -> EngineUnavailable:
+        address = self.address
+        return EngineUnavailable(
+            f"What listens at {address} does not answer like a container engine: {what}.", hint=_other(address)
+        )
+
+
+async def _pieces(
+    content: aiohttp.StreamReader, scope: anyio.CancelScope, silence: float | None
+) -> AsyncIterator[bytes]:
+    async for piece in content.iter_chunked(64 * 1024):
+        if silence is not None:
+            scope.deadline = anyio.current_time() + silence
+        yield piece
+
+
+async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_chunked(4096):
+        body += chunk
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
+def _aiohttp() -> ModuleType:
+    import aiodocker  # noqa: F401 - loads the other; both are slow
+    import aiohttp
+
+    return aiohttp
+
+
+def _other(address: Address) -> str:
+    if address.named_by is None:
+        return _START
+    return f"unset {address.named_by}   (uses {DEFAULT_HOST}), or give the right address"
+
+
+def _unconnected(cause: OSError, address: Address) -> EngineUnavailable:
+    code = cause.errno
+    if code in (errno.EACCES, errno.EPERM):
+        return EngineUnavailable(
+            f"No permission for the container engine's socket {address.path}.",
+            hint='sudo usermod -aG docker "$USER"   then log in again (at once, for one command: sudo agentctl …)',
+        )
+    if code in (errno.ENOENT, errno.ENOTDIR) and address.path:
+        there = f"{address} does not exist" if address.named_by else f"there is no socket {address.path}"
+        return EngineUnavailable(f"No container engine is running: {there}.", hint=_cure(address))
+    if code in (errno.ECONNREFUSED, errno.ENOTSOCK) and address.path:
+        return EngineUnavailable(f"No container engine is running: nobody answers at {address}.", hint=_cure(address))
+    why = (cause.strerror or str(cause)).lower()
+    if code == errno.ECONNREFUSED or "refused" in why:
+        why = "nobody listens there"
+    return EngineUnavailable(f"No container engine can be reached at {address}: {why}.", hint=_cure(address))
+
+
+def _cure(address: Address) -> str:
+    return _START if address.named_by is None else f"{_START}; or {_other(address)}"
+
+
+def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = body.decode(errors="replace").strip()
+    said = " ".join(said.split())[:300]
+    if "HTTP request to an HTTPS server" in said:
+        return EngineUnavailable(
+            f"The engine at {address} speaks TLS, which is not supported yet.", hint=_other(address)
+        )
+    if status == 404:
+        what = f"The container engine at {address} knows nothing of this: {said or status}."
+        return EngineNotFound(what, code=status, said=said)
+    return EngineRefused(
+        f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
+        code=status,
+        said=said,
+        hint="look at its log: sudo journalctl -u docker -n 50" if status >= 500 else "",
     )

@@ -1,12 +1,28 @@
-"""An image's name, long or familiar: ``docker.io/library/nginx:latest`` is ``nginx``. Pure."""
+"""An image's name, long or familiar: ``docker.io/library/nginx:latest`` is ``nginx``. Pure.
+
+Which image is meant, and its removal.
+
+An image fetched from its registry: progress read with bounds, failures told with their cure.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from collections.abc import AsyncIterator
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
 
-from agentctl.core.errors import ToolError
-from agentctl.tools.tables import cell
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from agentctl.core.errors import EngineUnavailable, ToolError
+from agentctl.core.targets import Target, image_spellings
+from agentctl.tools.docker.client import EngineNotFound, EngineRefused
+from agentctl.tools.docker.responses import Doc, document, documents, nearest, number, text, texts
+from agentctl.tools.tables import cell, counted, size
+from agentctl.tools.tool import Arguments, TargetLookup, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 _HUB = "docker.io"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -71,4 +87,258 @@ def is_identity(text: str) -> bool:
     return _IDENTITY.fullmatch(text) is not None
 
 
-__all__ = ["Reference", "familiar_name", "is_identity", "parse_reference"]
+_PATIENCE_S = 60.0
+
+
+class OnImage(Arguments):
+    """Which image. ``id`` is ours, not the model's: what ``image`` meant when the call was looked at."""
+
+    image: str = Field(description="name or id")
+    id: SkipJsonSchema[str | None] = None
+
+
+class RemoveImage(OnImage):
+    """Which image."""
+
+    force: bool = Field(False, description="also while containers use it")
+
+
+M = TypeVar("M", bound=OnImage)
+
+
+async def resolve_image(context: ToolContext, arguments: M) -> M:
+    """Return the arguments with the image's familiar name and the first 12 characters of its id.
+
+    Familiar: without ``docker.io/``, ``library/`` and ``:latest`` (``nginx``, ``redis:7``, ``ghcr.io/owner/app:1.2``).
+    An id becomes the image's tag; an image without any tag is named by the first 12 characters of its id.
+
+    Raises:
+        EngineUnavailable: there is none of this name, with the nearest one, or the engine cannot be asked.
+        ToolError: this is no image's name, an id of several tags, or an ``id`` was given that is not this image's.
+    """
+    known = await find_image(context, arguments.image)
+    identity = identity_of(known)
+    if arguments.id is not None and arguments.id != identity:
+        raise ToolError(f"{cell(arguments.image, 80)} has the id {identity}", hint="leave the id out")
+    return arguments.model_copy(update={"image": _called(known, arguments.image), "id": identity})
+
+
+async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Doc:
+    """Return what the engine knows about the image that was looked at.
+
+    Raises:
+        EngineUnavailable: there is none, or the engine cannot be asked.
+        ToolError: its name means another image by now.
+    """
+    known = await find_image(context, arguments.image)
+    if arguments.id is not None and arguments.id != identity_of(known):
+        raise ToolError(
+            f"{cell(arguments.image, 80)} is another image now ({identity_of(known)}, not {cell(arguments.id, 20)})",
+            hint="nothing was done; look with docker_images, and ask again",
+        )
+    return known
+
+
+async def find_image(context: ToolContext, image: str) -> Doc:
+    """Return what the engine knows about an image.
+
+    Raises:
+        EngineUnavailable: there is none of this name; or the engine cannot be asked.
+        ToolError: this is no image's name.
+    """
+    wanted = image if is_identity(image) else str(parse_reference(image))
+    try:
+        return document(await context.engine.get(f"images/{quote(wanted)}/json"))
+    except EngineNotFound:
+        pass
+    listed = documents(await context.engine.get("images/json"))
+    names = sorted({familiar_name(tag) for entry in listed for tag in texts(entry, "RepoTags")})
+    near = nearest(wanted, names)
+    there = f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "there are none"
+    raise EngineUnavailable(
+        f"No such image here: {cell(wanted, 80)}." + (f" D{near[1:]}" if near else ""),
+        hint=f"to fetch it: docker_pull(image={cell(wanted, 80)}); {there}",
+    )
+
+
+def spellings(reference: str) -> tuple[str, ...]:
+    """Return every way to write an image's name: with and without ``docker.io/``, ``library/`` and ``:latest``."""
+    try:
+        parsed = parse_reference(reference)
+    except ToolError:
+        return (reference,)
+    if not parsed.digest:
+        return image_spellings(parsed.domain, parsed.path, parsed.tag)
+    return tuple(f"{name}@{parsed.digest}" for name in image_spellings(parsed.domain, parsed.path, ""))
+
+
+def target_of(known: Doc) -> Target:
+    """Return all names of an image that is here: its tags and digests, its id."""
+    references = (*texts(known, "RepoTags"), *texts(known, "RepoDigests"))
+    names = tuple(name for reference in references for name in spellings(reference))
+    return Target("image", names, text(known, "Id").removeprefix("sha256:"))
+
+
+async def look_up_image(context: ToolContext, arguments: OnImage) -> Target:
+    """Return all names of an image that was resolved.
+
+    Raises:
+        EngineUnavailable: it is gone, or the engine cannot be asked.
+    """
+    return target_of(await find_image(context, arguments.image))
+
+
+IMAGE = TargetLookup("image", "image", look_up_image)
+
+
+def identity_of(known: Doc) -> str:
+    """Return the first 12 characters of an image's id."""
+    return text(known, "Id").removeprefix("sha256:")[:12]
+
+
+@define_tool(RemoveImage, effect="destructive", resolve=resolve_image, target=IMAGE)
+async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
+    """Remove an image."""
+    await inspect_resolved_image(context, arguments)
+    path = f"images/{quote(arguments.image)}"
+    try:
+        _, answer = await context.engine.change("DELETE", path, patience=_PATIENCE_S, force=str(int(arguments.force)))
+    except EngineNotFound:
+        return f"{arguments.image} is gone: somebody else removed it."
+    except EngineRefused as error:
+        if error.code != 409:
+            raise
+        hint = "docker_ps(all=true) shows who uses it; docker_rm that first"
+        raise ToolError(f"{arguments.image} was not removed: {cell(error.said, 250)}", hint=hint) from error
+    entries = documents(answer)
+    deleted = sum(1 for entry in entries if text(entry, "Deleted"))
+    if not deleted:
+        return f"The name {arguments.image} was removed; the image stays, as another name or a container holds it."
+    return f"{arguments.image} was removed, with {counted(deleted, 'layer')}."
+
+
+def _called(known: Doc, given: str) -> str:
+    tags = [familiar_name(tag) for tag in texts(known, "RepoTags")]
+    asked = familiar_name(given)
+    if asked in tags:
+        return asked
+    if not is_identity(given) and "@" in asked:
+        return asked
+    if len(tags) > 1:
+        raise ToolError(
+            f"{cell(given, 80)} is an image of {len(tags)} names: {', '.join(tags[:10])}", hint="give one of the names"
+        )
+    return tags[0] if tags else identity_of(known)
+
+
+_SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
+_MOST_LINE = 1024 * 1024
+_NOT_REACHED = (
+    *("no such host", "dial tcp", "i/o timeout", "network is unreachable", "connection refused", "server misbehaving"),
+    *("temporary failure", "handshake timeout", "context deadline", "client.timeout", "no route to host", "eof"),
+)
+
+
+class Pull(Arguments):
+    """Which image."""
+
+    image: str = Field(description="like redis:7")
+
+
+async def resolve_reference(_: ToolContext, arguments: Pull) -> Pull:
+    """Return the image's familiar name: without ``docker.io/``, ``library/`` and ``:latest``; a digest stays.
+
+    Raises:
+        ToolError: this is no image's name.
+    """
+    return arguments.model_copy(update={"image": str(parse_reference(arguments.image))})
+
+
+async def _names(context: ToolContext, arguments: Pull) -> Target:
+    """Return all names of the image to fetch; a digest that is not here may be any tag of its repository."""
+    wanted = parse_reference(arguments.image)
+    names = spellings(arguments.image)
+    if not wanted.digest:
+        return Target("image", names)
+    try:
+        known = target_of(await find_image(context, str(wanted)))
+    except EngineUnavailable:
+        return Target("image", names, repository=f"{wanted.domain}/{wanted.path}")
+    return known._replace(names=(*names, *known.names), repository=f"{wanted.domain}/{wanted.path}")
+
+
+@define_tool(Pull, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
+async def docker_pull(context: ToolContext, arguments: Pull) -> str:
+    """Fetch an image from its registry."""
+    wanted = parse_reference(arguments.image)
+    asked = {"fromImage": f"{wanted.domain}/{wanted.path}", "tag": wanted.digest or wanted.tag}
+    last = ""
+    try:
+        async with context.engine.asking(
+            "POST", "images/create", asked, patience=_SILENCE_S, silence_only=True
+        ) as answer:
+            async for line in progress(answer.pieces):
+                if said := text(line, "error") or text(line, "errorDetail", "message"):
+                    raise _failed(wanted, said)
+                last = text(line, "status") or last
+    except EngineRefused as error:
+        raise _failed(wanted, error.said) from error
+    known = await find_image(context, str(wanted))
+    digests = [digest for digest in texts(known, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
+    digest = digests[0].partition("@")[2] if digests else "none"
+    deed = "was already up to date" if "up to date" in last else "was pulled"
+    return f"{wanted} {deed}.\ndigest: {digest}\nid: {identity_of(known)}\nsize: {size(number(known, 'Size'))}"
+
+
+async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
+    """Yield the objects of a stream of lines; what is none becomes an empty one.
+
+    Raises:
+        EngineUnavailable: a line has no end.
+    """
+    held = bytearray()
+    async for piece in pieces:
+        held += piece
+        *whole, rest = bytes(held).split(b"\n")
+        held = bytearray(rest)
+        if len(held) > _MOST_LINE:
+            raise EngineUnavailable("The container engine's progress is not understood (a line without an end).")
+        for line in whole:
+            yield _parsed(line)
+    yield _parsed(bytes(held))
+
+
+def _parsed(line: bytes) -> Doc:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _failed(wanted: Reference, said: str) -> ToolError:
+    """Return what went wrong and the cure, from the engine's own words."""
+    words, why = said.lower(), cell(" ".join(said.split()), 250)
+    if "toomanyrequests" in words or "rate limit" in words:
+        return ToolError(
+            f"{wanted} was not pulled: {wanted.domain} refuses for now: {why}", hint="wait, or docker login"
+        )
+    if "no matching manifest" in words:
+        return ToolError(f"{wanted} does not exist for this machine: {why}", hint="choose another tag or image")
+    if "no space left" in words:
+        return ToolError(
+            f"{wanted} was not pulled: the disk is full", hint="docker_system_df shows what could be freed"
+        )
+    if any(reason in words for reason in ("denied", "unauthorized", "authentication required", "no basic auth")):
+        return ToolError(
+            f"{wanted} was not pulled: {wanted.domain} has no such public image, or wants a login: {why}",
+            hint=f"check the name; for a private one, by hand: docker login {wanted.domain} && docker pull {wanted}",
+        )
+    if "manifest unknown" in words or "not found" in words or "does not exist" in words:
+        return ToolError(f"{wanted.domain} has no image {wanted}: {why}", hint="check the name and the tag")
+    if any(reason in words for reason in _NOT_REACHED):
+        return ToolError(
+            f"{wanted} was not pulled: the engine does not reach {wanted.domain}: {why}",
+            hint="check the machine's network, DNS and the engine's proxy; docker_images shows what is here already",
+        )
+    return ToolError(f"{wanted} was not pulled: {why}")

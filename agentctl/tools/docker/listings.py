@@ -9,8 +9,8 @@ from pydantic import Field
 
 from agentctl.tools.docker.responses import Doc, document, documents, many, moment, names_of, number, text, texts
 from agentctl.tools.tables import counted, size, span, table
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
 State = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]

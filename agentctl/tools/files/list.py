@@ -13,12 +13,11 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.files.paths import real_relative
-from agentctl.tools.files.private import PATH, find_hidden, identities, refuse_private
+from agentctl.tools.files.paths import PATH, find_hidden, identities, real_relative, refuse_private
 from agentctl.tools.files.walk import SKIPPED, FileEntry, Walk
 from agentctl.tools.tables import cell, counted, parse_size, size, table
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 
 class ListFiles(Arguments):

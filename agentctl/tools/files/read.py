@@ -16,11 +16,11 @@ from agentctl.core.errors import ToolError
 from agentctl.journal.artifacts import PREFIX, open_artifact
 from agentctl.sandbox.output import looks_binary
 from agentctl.tools.files.list import resolve_path
-from agentctl.tools.files.private import PATH, find_hidden
+from agentctl.tools.files.paths import PATH, find_hidden
 from agentctl.tools.files.walk import open_for_reading
 from agentctl.tools.tables import cell, counted, size
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 SHOWN_BYTES = 60 * 1024
 _BLOCK = 1024 * 1024

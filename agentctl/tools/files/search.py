@@ -20,12 +20,11 @@ from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.output import looks_binary
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.tools.files.list import matcher, resolve_path
-from agentctl.tools.files.paths import resolve_relative
-from agentctl.tools.files.private import PATH, identities, refuse_denied
+from agentctl.tools.files.paths import PATH, identities, refuse_denied, resolve_relative
 from agentctl.tools.files.walk import Walk, open_regular
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, cut_middle, define_tool
+from agentctl.tools.tool import Arguments, cut_middle, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import HiddenPaths

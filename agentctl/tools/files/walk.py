@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING
 from agentctl.core.errors import ToolError
 from agentctl.core.text import did_you_mean
 from agentctl.sandbox.mount_table import is_kernel_file
-from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
-from agentctl.tools.files.private import Identities, refuse_denied
+from agentctl.tools.files.paths import (
+    Identities,
+    as_tool_error,
+    open_beneath,
+    open_workspace,
+    real_relative,
+    refuse_denied,
+    resolve_relative,
+)
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import HiddenPaths

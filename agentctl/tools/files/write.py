@@ -19,12 +19,22 @@ from agentctl.core.text import Redactor, safe_text
 from agentctl.protocols import FileNotice, Reply
 from agentctl.sandbox.mount_table import is_kernel_file
 from agentctl.sandbox.select import is_project_folder
-from agentctl.tools.files.paths import as_tool_error, open_beneath, open_workspace, real_relative, resolve_relative
-from agentctl.tools.files.private import PATH, find_hidden, own_program_in, refuse_denied, refuse_private
+from agentctl.tools.files.paths import (
+    PATH,
+    as_tool_error,
+    find_hidden,
+    open_beneath,
+    open_workspace,
+    own_program_in,
+    real_relative,
+    refuse_denied,
+    refuse_private,
+    resolve_relative,
+)
 from agentctl.tools.files.walk import open_regular
 from agentctl.tools.tables import cell, counted
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 _MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentctl.cli.ui.approval_prompt import question_rows
 from agentctl.cli.ui.cells import cells
-from agentctl.cli.ui.colour import painter
+from agentctl.cli.ui.format import painter
 from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
 from tests.support.screen.terminals import Person, until

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agentctl.cli.help.context import _SETTINGS
+from agentctl.cli.help.topics import _SETTINGS
 from agentctl.settings import ENV_NAMES, Settings
 from agentctl.settings.names import flag_name
 from tests.support.command_line import ROOT, Commands, Ended, Here

@@ -55,7 +55,7 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
 
 
 async def test_what_root_learns_of_a_models_counting_is_the_users(home: Path) -> None:
-    from agentctl.context.calibration import Calibration
+    from agentctl.context.counter import Calibration
 
     await LearnedCounts(home / ".cache" / "agentctl").remember("p", "m", {"bytes": Calibration(1.0, 2.0)})
     assert not_of_user(home) == {}

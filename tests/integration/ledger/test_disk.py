@@ -18,8 +18,8 @@ import pytest
 
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.condition import condition
 from agentctl.ledger.database import Database
+from agentctl.ledger.inspection import condition
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.disks import small_disk

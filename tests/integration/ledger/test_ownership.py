@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.ledger.output import check_document, check_table
+from agentctl.cli.ledger.ledger_output import check_document, check_table
 from agentctl.core.errors import ActionDenied, StateError
 from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.database import Database
@@ -358,7 +358,8 @@ def test_an_owner_with_a_path_for_a_name_leads_root_nowhere(users: Path, secret:
 def test_the_state_folder_and_those_made_for_it_are_on_disk_when_the_ledger_is(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.support.ledger.kernel import Syncs; syncs = Syncs();"
-        "from agentctl.ledger.database import Store; Store(Path(sys.argv[1])).close(); print(*syncs.paths, sep='\\n')"
+        "from agentctl.ledger.database import Database; Database(Path(sys.argv[1])).close();"
+        "print(*syncs.paths, sep='\\n')"
     )
     path = tmp_path / "a" / "b" / "ledger.db"
     done = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.events import ContextMeasured
-from agentctl.providers import vocabulary
+from agentctl.providers import tokenizers as vocabulary
 from tests.support.bill.parts import FORMATS, PAID, Here, reaching
 from tests.support.command_line import Commands
 from tests.support.loop import Diary

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.measure import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.events import ToolFinished
 from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.tools.toolbox import LazyToolbox, toolbox
@@ -53,15 +53,15 @@ async def test_without_a_run_that_keeps_it_a_tool_is_as_brief_as_ever(house: Hou
 MEMORY = """
 import sys, anyio
 from pathlib import Path
-from agentctl.journal.artifacts import Annex
-from agentctl.sandbox.unsandboxed import NoSandbox
+from agentctl.journal.artifacts import ArtifactFolder
+from agentctl.sandbox.unsandboxed import Unsandboxed
 from agentctl.tools.toolbox import toolbox
 
 async def main():
     work, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
-    run_shell = toolbox(workspace=work, sandbox=NoSandbox(work), kept=kept).get("run_shell")
+    run_shell = toolbox(workspace=work, sandbox=Unsandboxed(work), kept=kept).get("run_shell")
     said = await run_shell({"command": "yes 'a line of some length' | head -c 1G; yes error | head -c 32M >&2"})
-    print((await Annex(kept).keep(1, "run_shell", said)).path, len(said) // 1024 // 1024)
+    print((await ArtifactFolder(kept).keep(1, "run_shell", said)).path, len(said) // 1024 // 1024)
     status = Path("/proc/self/status").read_text()
     print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 

@@ -12,9 +12,16 @@ import pytest
 
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.disk import LEAST_FREE_BYTES, Space, floor_of
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.resource_limits import MOST_MEMORY_BYTES, NO_MEMORY_GROUP, data_bound, memory_bound
+from agentctl.sandbox.resource_limits import (
+    LEAST_FREE_BYTES,
+    MOST_MEMORY_BYTES,
+    NO_MEMORY_GROUP,
+    Space,
+    data_bound,
+    floor_of,
+    memory_bound,
+)
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
 from tests.integration.sandbox.conftest import NOBODY, Inside

@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.confinement import NO_FILTER, NO_KEYRING, Launcher
+from agentctl.sandbox.confinement import MACHINES, NO_FILTER, NO_KEYRING, Launcher, program
 from agentctl.sandbox.mount_plan import SandboxConfig
-from agentctl.sandbox.seccomp import MACHINES, program
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 

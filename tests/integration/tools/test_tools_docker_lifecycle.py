@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.docker.client import DockerEngine
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import Docker, Make, act, command_line, inspected
 

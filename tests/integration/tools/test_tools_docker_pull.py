@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.tools.docker.docker_pull import progress
+from agentctl.tools.docker.images import progress
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.docker_parts import act, command_line
 from tests.support.registry import GOOD, digest_of

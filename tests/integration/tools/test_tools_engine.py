@@ -14,10 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import EngineUnavailable
-from agentctl.tools.docker.client import Address, parse_address
-from agentctl.tools.docker.container import use
-from agentctl.tools.docker.engine import DockerEngine, EngineRefused
-from agentctl.tools.docker.summary import summary
+from agentctl.tools.docker.client import Address, DockerEngine, EngineRefused, parse_address
+from agentctl.tools.docker.containers import summary, use
 from agentctl.tools.toolbox import toolbox
 
 JSON = st.recursive(

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agentctl.context.measure import PLAIN
 from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN
 from agentctl.core.messages import Message, ToolCall
 
 TURNS = 60

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentctl.budget.rules import Charge, Hold, dearest_charge
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger.substitution import is_unpriced
+from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import ask
 from tests.unit.budget.test_charge import Table, price_shapes, tables

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from agentctl.context.digest import replace_notes
 from agentctl.context.economics import CacheEconomics, cut_size
-from agentctl.context.measure import Measure
+from agentctl.context.message_cache import group_turns
 from agentctl.context.pruning import PLAIN
-from agentctl.context.units import group_turns
+from agentctl.context.tokens import Measure
 from agentctl.core.events import ContextPruned, Event
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano
-from agentctl.providers.cache_marks import marked
-from agentctl.providers.chat_format import as_messages
+from agentctl.providers.chat_format import as_messages, marked
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.plan import Plan
 from tests.support.replay.recording import Recording

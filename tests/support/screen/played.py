@@ -17,9 +17,9 @@ from agentctl.core.errors import ToolError
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.protocols import Tool
-from agentctl.tools.docker.engine import DockerEngine
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.docker.client import DockerEngine
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 PACE = float(os.environ.get("STORY_PACE", "0"))
 FACTS = ModelFacts(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import JOINT, PER_PART, SettledRequest, bound, message_bytes, plain_bound, weight
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.providers import vocabulary
+from agentctl.providers import tokenizers as vocabulary
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object", "properties": {"at": {"type": "string"}}}),)
 NOTES = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n- look(at=a) -> b\n]"

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import plain_bound
-from agentctl.budget.last_answer import LastAnswerPlanner, last_request, summary
+from agentctl.budget.last_answer import BudgetNotices, LastAnswerPlanner, last_request, summary
 from agentctl.budget.output_range import OutputRange
-from agentctl.budget.remaining import BudgetNotices
 from agentctl.budget.rules import AnswerReserve
 from agentctl.context.digest import Digest
 from agentctl.core.limits import CostLimit

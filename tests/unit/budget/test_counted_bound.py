@@ -25,9 +25,8 @@ from agentctl.budget.input_bound import (
 )
 from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
-from agentctl.providers import vocabulary
-from agentctl.providers.factory import OpenAIProvider
-from agentctl.providers.priced import FixedPriceProvider
+from agentctl.providers import tokenizers as vocabulary
+from agentctl.providers.factory import FixedPriceProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tokenizers import published_vocabulary
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns

@@ -17,10 +17,9 @@ import pytest
 
 from agentctl.cli.costs.table import _cells
 from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, window
-from agentctl.cli.ui.bars import bar, has_blocks, sparkline
+from agentctl.cli.ui.cells import bar, has_blocks, sparkline
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.grouping import Slot
-from agentctl.ledger.zone import TimeZone, zone
+from agentctl.ledger.grouping import Slot, TimeZone, zone
 from tests.integration.cli.test_cli_pipes import into_a_closed_pipe
 from tests.support.command_line import Commands, Ended
 from tests.support.ledger.parts import read_only

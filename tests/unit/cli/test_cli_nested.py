@@ -68,7 +68,7 @@ def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
     from agentctl.budget.rules import Amounts
     from agentctl.cli.runs.command import _drawn
-    from agentctl.ledger.tree import RunNode
+    from agentctl.ledger.report import RunNode
 
     def branch(name: str, parent: str | None, depth: int, **more: object) -> RunNode:
         nothing = (Amounts(), Amounts(), False, False)

@@ -20,8 +20,7 @@ from agentctl.core.pricing import Price
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
 from agentctl.ledger.transactions import LedgerSession
-from agentctl.providers.catalog import load_catalog
-from agentctl.providers.tables import _installed
+from agentctl.providers.catalog import _installed, load_catalog
 from tests.support.command_line import Ended
 from tests.support.ledger.hands import NO_LIMITS, begin, opened, send
 from tests.support.ledger.parts import ask

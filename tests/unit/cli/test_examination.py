@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.cli.doctor import checks as money
+from agentctl.cli.doctor import checks as outside
 from agentctl.cli.doctor import checks as places
-from agentctl.cli.doctor import money, outside
-from agentctl.cli.doctor.abreast import DoctorCheck, answers
 from agentctl.cli.doctor.examination import choice_reason, examine
-from agentctl.cli.doctor.findings import Finding, ok
+from agentctl.cli.doctor.findings import DoctorCheck, Finding, answers, ok
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
-from agentctl.settings.terminal import is_dumb
+from agentctl.settings.host import is_dumb
 from tests.support.desk import Desk
 from tests.support.ledger.served import served
 

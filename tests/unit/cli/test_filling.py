@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.cli.runs.context_chart import SCHEMA, document, text
-from agentctl.cli.runs.filling import ContextUsage, TurnCharge, filling
+from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, filling
 from agentctl.cli.ui.cells import cells
 from agentctl.cli.ui.lines import lines_of, pruned_words
 from agentctl.cli.ui.meter import Meter

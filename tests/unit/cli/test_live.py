@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from agentctl.cli.ui.colour import painter
+from agentctl.cli.ui.format import painter
 from agentctl.cli.ui.lines import ScreenLine
 from agentctl.cli.ui.live import LiveScreen
 from agentctl.cli.ui.terminal import restore_sequence

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.cli.runs.transcript import transcript
-from agentctl.cli.ui.colour import painter
-from agentctl.cli.ui.format import ceiling, columns, money, plural, seconds
+from agentctl.cli.ui.format import ceiling, columns, money, painter, plural, seconds
 from agentctl.cli.ui.lines import call_text, lines_of
 from agentctl.cli.ui.meter import Meter, MeteredCall, advance
 from agentctl.cli.ui.run_table import details

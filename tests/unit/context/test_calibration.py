@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.calibration import Calibration, CalibrationPrior, CountSample, fit_calibration, is_believable
+from agentctl.context.counter import Calibration, CalibrationPrior, CountSample, fit_calibration, is_believable
 
 EXPECTED = CalibrationPrior(Calibration(1.1, 0.0), 0.22, 300.0, least=0.825)
 OWN = st.integers(100, 200_000)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from agentctl import ContextManager
 from agentctl.context import manager as context_manager
 from agentctl.context.manager import ContextStats, ContextWarning
-from agentctl.context.measure import PLAIN, Measure
 from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message, ToolCall, ToolSpec
 from agentctl.core.pricing import FREE, ModelFacts

@@ -6,10 +6,8 @@ import threading
 
 import pytest
 
-from agentctl.context.calibration import Calibration, CalibrationPrior
-from agentctl.context.counter import Count, CountingMethod, Load, TokenCounter
-from agentctl.context.measure import Measure
-from agentctl.context.tokens import estimate_tokens
+from agentctl.context.counter import Calibration, CalibrationPrior, Count, CountingMethod, Load, TokenCounter
+from agentctl.context.tokens import Measure, estimate_tokens
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import Event
 from agentctl.core.messages import Message, ToolSpec, Usage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.measure import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.context.truncation import Excerpt, Origin, find_mark, parted
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=40)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import agentctl
 from agentctl.context.formats import read_tools
-from agentctl.context.measure import PLAIN, ROUGH, Measure
+from agentctl.context.tokens import PLAIN, ROUGH, Measure
 from agentctl.core.messages import Message
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.tokenizers import measure_for

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from agentctl.context.digest import split
 from agentctl.context.manager import ContextManager
-from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.message_cache import MessageCache
+from agentctl.context.message_cache import MessageCache, group_turns
 from agentctl.context.pruning import prune
-from agentctl.context.units import group_turns
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall
 from agentctl.providers import litellm_loader as door

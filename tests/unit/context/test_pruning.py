@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentctl.context.message_cache import group_turns
 from agentctl.context.pruning import (
     conversation_tokens,
     cut_middle,
@@ -16,7 +17,6 @@ from agentctl.context.pruning import (
     prune,
     schema_tokens,
 )
-from agentctl.context.units import group_turns
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall, ToolSpec
 from tests.support.context.parts import (

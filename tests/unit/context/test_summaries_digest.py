@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.digest import Digest, extend_digest, notes, replace_notes, split
-from agentctl.context.measure import Measure
 from agentctl.context.pruning import PLAIN, prune
+from agentctl.context.tokens import Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
 from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.help.permission import permission_text
+from agentctl.cli.help.topics import permission_text
 from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name, rows
 
 SETTINGS = ("core.hooksPath", "include.path")

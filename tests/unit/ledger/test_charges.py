@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentctl.budget.rules import Charge
-from agentctl.cli.ledger.output import check_document, check_table
+from agentctl.cli.ledger.ledger_output import check_document, check_table
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price, Tier
-from agentctl.ledger.charges import COLUMNS, ChargeRow, disagreement
+from agentctl.ledger.audit import COLUMNS, ChargeRow, disagreement
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS

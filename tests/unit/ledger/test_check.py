@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.budget.rules import AnswerReserve, Charge, Hold
-from agentctl.cli.ledger.output import check_table
+from agentctl.cli.ledger.ledger_output import check_table
 from agentctl.core.errors import LimitName, StateError
 from agentctl.core.limits import FURTHER, WINDOWS, CostLimit
 from agentctl.core.messages import Usage

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.budget.rules import Charge, Hold
-from agentctl.cli.ledger.output import RESET_CLOCK, check_document, check_table
+from agentctl.cli.ledger.ledger_output import RESET_CLOCK, check_document, check_table
 from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

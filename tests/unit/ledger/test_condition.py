@@ -11,7 +11,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.condition import LedgerStatus, condition
+from agentctl.ledger.inspection import LedgerStatus, condition
 
 
 async def opened(path: Path) -> None:

@@ -21,7 +21,7 @@ from agentctl.core.pricing import to_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.database import Database
-from agentctl.ledger.sums_ import limits_of
+from agentctl.ledger.sums import limits_of
 from tests.support.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

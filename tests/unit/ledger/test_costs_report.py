@@ -15,9 +15,8 @@ import pytest
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.grouping import SQL, CostRow, CostSums
+from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, zone
 from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
-from agentctl.ledger.zone import MACHINE_ZONE, TimeZone, zone
 from tests.support.ledger.spending import Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.ledger import SqliteLedger, likeness
-from agentctl.ledger.forecast import forecast_first_call
-from agentctl.ledger.likeness import Percentiles, RunStatistics, percentiles
+from agentctl.ledger import SqliteLedger
+from agentctl.ledger import forecast as likeness
+from agentctl.ledger.forecast import Percentiles, RunStatistics, forecast_first_call, percentiles
 from tests.support.estimate import FREE_HAND, spend
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError
-from agentctl.ledger.database import Database
-from agentctl.ledger.place import file_system, find_kind, is_networked
+from agentctl.ledger.database import Database, file_system, find_kind, is_networked
 from tests.support.ledger.served import served
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"

@@ -22,7 +22,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.database import Database, translate_errors
 from agentctl.ledger.locks import is_dead, queue_lock
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.sums_ import WAITER_SILENCE_US
+from agentctl.ledger.sums import WAITER_SILENCE_US
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 

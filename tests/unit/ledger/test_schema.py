@@ -24,10 +24,9 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import system_clock
-from agentctl.ledger.condition import condition
 from agentctl.ledger.database import Database
 from agentctl.ledger.forecast import forecast_first_call
-from agentctl.ledger.inspection import reading
+from agentctl.ledger.inspection import condition, reading
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
 from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
@@ -248,7 +247,7 @@ def long(path: Path) -> Path:
 
 def test_a_process_killed_in_the_midst_of_migrating_leaves_the_older_ledger_whole(long: Path) -> None:
     log = long.with_name(f"{long.name}-wal")
-    code = f"from pathlib import Path; from agentctl.ledger.database import Store; Store(Path({str(long)!r}))"
+    code = f"from pathlib import Path; from agentctl.ledger.database import Database; Database(Path({str(long)!r}))"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
         while not (log.exists() and log.stat().st_size > 2**20):  # what does not fit its memory
             assert process.poll() is None

@@ -9,8 +9,7 @@ import pytest
 
 from agentctl.budget.rules import Amounts, Charge, Hold
 from agentctl.core.messages import Usage
-from agentctl.ledger.report import CostQuery, costs_report, costs_window
-from agentctl.ledger.tree import tree_of
+from agentctl.ledger.report import CostQuery, costs_report, costs_window, tree_of
 from tests.support.ledger.hands import dies
 from tests.support.ledger.kin import Open, begin, dollars, spent
 from tests.support.ledger.parts import FACTS, HandClock, ask

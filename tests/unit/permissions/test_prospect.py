@@ -24,9 +24,9 @@ from agentctl.permissions.preview import (
     typed_arguments,
 )
 from agentctl.protocols import Tool
-from agentctl.tools.docker.engine import DockerEngine
-from agentctl.tools.tool import ToolContext
-from agentctl.tools.typed import Arguments, define_tool
+from agentctl.tools.docker.client import DockerEngine
+from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.toolbox import ToolContext
 
 BENCH = ToolContext(Path("/"), DockerEngine(None), lambda: datetime.now(UTC))
 

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.tables import TABLE_FILE
+from agentctl.providers.catalog import TABLE_FILE, Catalog, load_catalog
 from agentctl.settings import PriceLine
 
 CHAT: Mapping[str, object] = {

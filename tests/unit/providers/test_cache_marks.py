@@ -11,9 +11,8 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message, Request, ToolCall
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.providers.cache_marks import allows_cache_marks, marked
-from agentctl.providers.chat_format import as_messages
-from agentctl.providers.priced import FixedPriceProvider
+from agentctl.providers.chat_format import allows_cache_marks, as_messages, marked
+from agentctl.providers.factory import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 from tests.support.bill.book import book_of

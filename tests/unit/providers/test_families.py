@@ -8,11 +8,10 @@ from functools import partial
 
 import pytest
 
-from agentctl.context.calibration import Calibration
-from agentctl.context.measure import PLAIN, Measure
-from agentctl.context.tokens import rough_tokens
+from agentctl.context.counter import Calibration
+from agentctl.context.tokens import PLAIN, Measure, rough_tokens
 from agentctl.core.messages import Message, ToolSpec, Usage
-from agentctl.providers import vocabulary
+from agentctl.providers import tokenizers as vocabulary
 from agentctl.providers.tokenizers import counter_for, measure_for, profile_of
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns
 

@@ -16,9 +16,16 @@ import pytest
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import charge_nano, worst_nano
-from agentctl.providers.catalog import Catalog, load_catalog
+from agentctl.providers.catalog import (
+    OWN_PRICES_FILE,
+    TABLE_FILE,
+    Catalog,
+    PriceTable,
+    load_catalog,
+    read_own_prices,
+    read_table,
+)
 from agentctl.providers.price_table import price_of
-from agentctl.providers.tables import OWN_PRICES_FILE, TABLE_FILE, PriceTable, read_own_prices, read_table
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, OTHER_PROVIDERS
 
 CHECKED_ON = date(2026, 11, 22)  # move it with the defaults

@@ -10,9 +10,8 @@ import pytest
 
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, Price, Tier
-from agentctl.providers.catalog import load_catalog
+from agentctl.providers.catalog import TABLE_FILE, _installed, load_catalog
 from agentctl.providers.price_file import catalog_with
-from agentctl.providers.tables import TABLE_FILE, _installed
 from agentctl.settings import PriceLine
 from tests.unit.providers.tables import CHAT
 

@@ -13,8 +13,7 @@ import pytest
 
 from agentctl.core.errors import ProviderUnavailable, UsageError
 from agentctl.providers import litellm_loader as door
-from agentctl.providers.remote import RemoteProvider
-from agentctl.providers.routes import ROUTES
+from agentctl.providers.remote import ROUTES, RemoteProvider
 from tests.support.bill.bodies import spoken
 from tests.support.formats import PS, answer_of, asked
 

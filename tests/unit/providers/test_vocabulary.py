@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.tokens import rough_tokens
-from agentctl.providers import vocabulary
+from agentctl.providers import tokenizers as vocabulary
 from tests.support.counting import TEXTS
 
 ROOT = Path(__file__).parents[3]

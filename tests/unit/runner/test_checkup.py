@@ -12,7 +12,7 @@ import pytest
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
-from agentctl.providers.create import create_llm_provider
+from agentctl.providers.factory import create_llm_provider
 from agentctl.providers.probe import Reach
 from agentctl.runner.provider_test import (
     CALLS,

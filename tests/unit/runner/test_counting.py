@@ -18,7 +18,7 @@ from agentctl.core.events import CallHeld, CallWaited
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.providers import vocabulary
+from agentctl.providers import tokenizers as vocabulary
 from agentctl.providers.scripted import Step
 from tests.unit.runner.test_calls import FACTS, Desk
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.measure import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import ToolError
 from agentctl.core.events import Noted, ToolDenied, ToolFinished
 from agentctl.core.messages import Completion, Request, ToolCall
@@ -366,7 +366,7 @@ async def test_the_mark_in_a_file_that_is_too_long_to_show_counts_all_of_it(hous
 WRITER = """
 import sys, anyio, resource
 from pathlib import Path
-from agentctl.journal.artifacts import Annex
+from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.core.errors import StateError
 from tests.support.disks import small_disk
 
@@ -374,7 +374,7 @@ async def main():
     folder, limit = Path(sys.argv[1]), int(sys.argv[2])
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2)
-    annex = Annex(folder, most_bytes=10**12)
+    annex = ArtifactFolder(folder, most_bytes=10**12)
     for number in range(1, 100_000):
         try:
             await annex.keep(number, "t", "whole\\n" * 200_000 + "end")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.calibration import Calibration
+from agentctl.context.counter import Calibration
 from agentctl.runner.learned_counts import FILE, LearnedCounts
 
 ROOT = Path(__file__).parents[3]
@@ -111,11 +111,11 @@ async def test_only_the_latest_models_are_kept(tmp_path: Path) -> None:
 
 def test_runs_that_end_at_once_leave_a_whole_file(tmp_path: Path) -> None:
     script = (
-        "import sys, anyio\nfrom pathlib import Path\nfrom agentctl.context.calibration import Line\n"
+        "import sys, anyio\nfrom pathlib import Path\nfrom agentctl.context.counter import Calibration\n"
         "from agentctl.runner.learned_counts import LearnedCounts\nbook = LearnedCounts(Path(sys.argv[1]))\n"
         "for n in range(20):\n"
-        "    anyio.run(book.remember, 'openai', f'model {sys.argv[2]}.{n}', {'way': Line(1.0, n)})\n"
-        "    assert book.known('openai', f'model {sys.argv[2]}.{n}') in ({}, {'way': Line(1.0, n)})\n"
+        "    anyio.run(book.remember, 'openai', f'model {sys.argv[2]}.{n}', {'way': Calibration(1.0, n)})\n"
+        "    assert book.known('openai', f'model {sys.argv[2]}.{n}') in ({}, {'way': Calibration(1.0, n)})\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     runs = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(3)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl import ContextManager
-from agentctl.context.measure import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.events import ContextMeasured, ContextPruned
 from agentctl.ledger import SqliteLedger
 from tests.support.economy import looking, provider_of, run_of, tools

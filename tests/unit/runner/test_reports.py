@@ -23,8 +23,7 @@ from agentctl.core.messages import Completion, Delta, Message, Reported, Request
 from agentctl.core.pricing import FREE, MOST_AMOUNT, ModelFacts, Price, charge_nano, worst_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
-from agentctl.ledger.forecast import forecast_first_call
-from agentctl.ledger.likeness import Percentiles
+from agentctl.ledger.forecast import Percentiles, forecast_first_call
 from agentctl.ledger.report import CostQuery, costs_report
 from tests.unit.runner.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 

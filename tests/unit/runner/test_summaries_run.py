@@ -17,8 +17,8 @@ from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.context.digest import notes, split
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.manager import ContextManager
-from agentctl.context.measure import Measure
 from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import Measure
 from agentctl.core.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
 from agentctl.core.events import CallWaited, ContextPruned, Noted
 from agentctl.core.limits import CostLimit

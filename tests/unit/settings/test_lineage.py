@@ -17,7 +17,7 @@ from agentctl.settings.lineage import (
     is_inside_a_run,
     refuse_incomplete,
 )
-from agentctl.settings.show_ import explain
+from agentctl.settings.show import explain
 
 RUN, CAPABILITY, MARK = "AGENTCTL_PARENT_RUN", "AGENTCTL_PARENT_CAPABILITY", "AGENTCTL_CHILD"
 SECRET = "0123456789abcdef" * 4

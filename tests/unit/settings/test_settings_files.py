@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings.show_ import paths
+from agentctl.settings.show import paths
 from tests.support.desk import Desk
 
 

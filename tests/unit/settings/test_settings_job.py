@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.settings.job import job_labels
+from agentctl.settings.labels import job_labels
 from tests.support.desk import Desk
 
 GITHUB = {

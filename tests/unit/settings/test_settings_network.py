@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.settings.network import proxy_for
+from agentctl.settings.host import proxy_for
 
 API = "https://api.openai.com/v1"
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, TOML_FIELDS, load_settings
-from agentctl.settings.config_file import default_text, find_field, save_value, start_file
-from agentctl.settings.own_toml import with_value
+from agentctl.settings.config_file import default_text, find_field, save_value, start_file, with_value
 from tests.support.desk import Desk
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentctl.settings import PriceLine, Settings, Source
 from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, WrongUnit, per_million, price_hint, price_lines
-from agentctl.settings.show_ import SettingRow, explain
+from agentctl.settings.show import SettingRow, explain
 from tests.support.desk import Desk
 
 NAME_ALLOWED = "a name without blanks or control characters"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentctl.settings import ENV_NAMES, TABLE_FIELDS, Settings
-from agentctl.settings.show_ import Place, SettingRow, explain, paths
+from agentctl.settings.show import Place, SettingRow, explain, paths
 from tests.support.desk import Desk
 
 

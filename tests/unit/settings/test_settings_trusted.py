@@ -266,7 +266,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agentctl.settings.trust_store import TrustBook
+from agentctl.settings.trust_store import TrustStore
 from agentctl.settings.trust import read_project_file
 state, folder = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
@@ -274,7 +274,7 @@ for turn in range(10):
     own = folder / str(turn)
     own.mkdir(parents=True)
     (own / ".env").write_text("A=1")
-    TrustBook(state).grant([read_project_file(own / ".env")], now=datetime.now(UTC))
+    TrustStore(state).grant([read_project_file(own / ".env")], now=datetime.now(UTC))
 """
 
 

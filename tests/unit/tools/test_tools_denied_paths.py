@@ -14,10 +14,9 @@ from agentctl.core.events import Event
 from agentctl.core.messages import ToolCall
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
-from agentctl.permissions.decision import Permissions
+from agentctl.permissions.decision import Permissions, permissions_of
 from agentctl.permissions.preview import preview_call
-from agentctl.permissions.rulebook import permissions_of
-from agentctl.runner.equipment import equipment
+from agentctl.runner.toolset import equipment
 from agentctl.sandbox.denied_paths import DeniedPaths
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import load_settings

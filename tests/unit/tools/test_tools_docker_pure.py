@@ -15,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.docker.argv import split_command
-from agentctl.tools.docker.confined import host_config, mountable_workspace, port_bindings
-from agentctl.tools.docker.engine import DockerEngine
+from agentctl.tools.docker.client import DockerEngine
+from agentctl.tools.docker.exec import split_command
 from agentctl.tools.docker.images import familiar_name, is_identity, parse_reference
-from agentctl.tools.docker.leftovers import is_gone, process_identity
-from agentctl.tools.docker.run import RunContainer, create_request
-from agentctl.tools.tool import ToolContext
+from agentctl.tools.docker.lifecycle import is_gone, process_identity
+from agentctl.tools.docker.run import RunContainer, create_request, host_config, mountable_workspace, port_bindings
+from agentctl.tools.toolbox import ToolContext
 
 PARTS = st.from_regex(r"[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?", fullmatch=True)
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}", fullmatch=True)

@@ -9,9 +9,9 @@ import pytest
 
 from agentctl.core.errors import ToolError
 from agentctl.permissions.decision import Permissions
-from agentctl.runner.equipment import equipment
+from agentctl.runner.toolset import equipment
 from agentctl.settings import load_settings
-from agentctl.tools.docker.confined import mountable_workspace
+from agentctl.tools.docker.run import mountable_workspace
 from agentctl.tools.toolbox import toolbox
 
 pytestmark = pytest.mark.anyio

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.protocols import Tool, Toolbox
 from agentctl.tools.tables import cell, facts, parse_size, size, span, table
-from agentctl.tools.tool import MOST_BYTES
-from agentctl.tools.toolbox import TOOLS, toolbox
-from agentctl.tools.typed import cut_middle
+from agentctl.tools.tool import cut_middle
+from agentctl.tools.toolbox import MOST_BYTES, TOOLS, toolbox
 
 
 def _box(*names: str) -> Toolbox:

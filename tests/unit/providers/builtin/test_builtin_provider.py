@@ -13,8 +13,8 @@ from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.protocols import LLMProvider
+from agentctl.providers.builtin.lexicon import CHANGES
 from agentctl.providers.builtin.provider import BuiltinProvider, choose_lookup, questions
-from agentctl.providers.builtin.verbs import CHANGES
 from tests.unit.providers.builtin.labelled import load
 
 READS = sorted({task.task for task in load("tuning") if task.kind == "read"})

@@ -10,8 +10,8 @@ import pytest
 
 from agentctl.providers.builtin.change_requests import find_change
 from agentctl.providers.builtin.lookup import Lookup
+from agentctl.providers.builtin.match import LOOKUPS
 from agentctl.providers.builtin.provider import choose_lookup
-from agentctl.providers.builtin.table import LOOKUPS
 from agentctl.tools.toolbox import toolbox
 
 KINDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.context.measure import Measure
+from agentctl.context.tokens import Measure
 from agentctl.core.events import ContextMeasured, Event
 from agentctl.core.messages import Message, ToolSpec
 from agentctl.runner.conversation import Conversation

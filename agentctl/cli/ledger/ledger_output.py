@@ -14,11 +14,10 @@ from agentctl.cli.ui.format import columns, money, plural, seconds
 from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
-from agentctl.ledger.charges import WhyNot
+from agentctl.ledger.audit import WhyNot
 from agentctl.ledger.check import InDoubt, LedgerCheck, ModelOverrun, OpenHold, SpooledConclusion
-from agentctl.ledger.miscount import ModelMiscount
+from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute
 from agentctl.ledger.reconcile import ClockReset, Reconciled
-from agentctl.ledger.substitution import ModelSubstitute
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"

@@ -13,9 +13,8 @@ from agentctl.cli.documents import Document, as_json, finished_line, run_documen
 from agentctl.cli.error_output import tell
 from agentctl.cli.exit_codes import named
 from agentctl.cli.invocation import Form
-from agentctl.cli.ui.colour import Paint
-from agentctl.cli.ui.lines import ScreenLine, changed_lines
-from agentctl.cli.ui.plain import PlainScreen
+from agentctl.cli.ui.format import Paint
+from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_lines
 from agentctl.cli.ui.summary import retry_command, summary
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
 from agentctl.core.events import Record, RunFinished
