@@ -92,6 +92,12 @@ def agentctl(tmp_path: Path) -> Commands:
 
 
 @pytest.fixture
+def shell(tmp_path: Path) -> Commands:
+    """Run a command as a process: ``shell("run", TASK, **reaching(server, "openai"))``."""
+    return Commands(tmp_path)
+
+
+@pytest.fixture
 def here(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Ended]]:

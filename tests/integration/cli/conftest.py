@@ -1,24 +1,6 @@
-"""A collector as it was: a run in this process arranges it for a process of its own."""
+"""The command line as a process of its own, at a pipe, at a terminal and in a tmux."""
 
-from __future__ import annotations
+from tests.support.command_line import agentctl, config, here, shell, state
+from tests.support.screen.terminals import at_terminal, on_screen
 
-import os
-from pathlib import Path
-
-import pytest
-
-from tests.support.command_line import Commands, agentctl, here
-
-__all__ = ["agentctl", "here"]
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Commands:
-    """Run a command as a process: ``shell("run", TASK, **reaching(server, "openai"))``."""
-    return Commands(tmp_path)
-
-
-@pytest.fixture
-def state() -> Path:
-    """The state folder of this test's commands."""
-    return Path(os.environ["AGENTCTL_STATE_DIR"])
+__all__ = ["agentctl", "at_terminal", "config", "here", "on_screen", "shell", "state"]

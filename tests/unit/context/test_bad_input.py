@@ -19,7 +19,7 @@ from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import SYSTEM, TASK, bare, fit, taken_by_a_provider, turn
 
 ROOT = Path(__file__).parents[3]
-DRIVER = ROOT / "tests" / "cli" / "scripted_cli.py"
+DRIVER = ROOT / "tests" / "support" / "scripted_cli.py"
 MAKE: Callable[..., ContextManager] = ContextManager  # for what no type allows
 Talk = list[dict[str, Any]]
 

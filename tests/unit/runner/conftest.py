@@ -1,17 +1,6 @@
-"""A real ledger."""
+"""A real ledger, and a run whose results are cut to their shares."""
 
-from __future__ import annotations
+from tests.support.large_results import house
+from tests.support.sqlite import ledger
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
-from agentctl.ledger import SqliteLedger
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
-    book = SqliteLedger(tmp_path / "ledger.db")
-    yield book
-    await book.aclose()
+__all__ = ["house", "ledger"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -32,13 +31,6 @@ UNMETERED = ModelFacts("builtin", None, price=FREE, metered=False)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test of this room on both."""
     return str(request.param)
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
-    book = SqliteLedger(tmp_path / "ledger.db")
-    yield book
-    await book.aclose()
 
 
 @pytest.fixture

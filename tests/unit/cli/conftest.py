@@ -1,0 +1,5 @@
+"""The command line in this process."""
+
+from tests.support.command_line import agentctl, config, here, state
+
+__all__ = ["agentctl", "config", "here", "state"]

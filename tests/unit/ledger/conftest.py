@@ -1,0 +1,5 @@
+"""A ledger with a clock that tests turn by hand."""
+
+from tests.support.ledger.fixtures import clock, ledger, owner, path
+
+__all__ = ["clock", "ledger", "owner", "path"]

@@ -1,0 +1,5 @@
+"""A real ledger."""
+
+from tests.support.sqlite import ledger
+
+__all__ = ["ledger"]
