@@ -4,7 +4,7 @@ One attempt is one request on the wire. Its worst case is held in the ledger bef
 after, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
 """
 
-from __future__ import annotations  # noqa: I001 - imports in few lines
+from __future__ import annotations
 
 import os
 import random
@@ -14,23 +14,33 @@ from typing import Literal, TypeGuard
 import anyio
 
 from agentctl.budget.breaker import DoubtExceeded, Overrun, RefusalContext, refuse_unbounded
-from agentctl.budget.input_bound import bound, estimate_input, plain_bound
+from agentctl.budget.input_bound import estimate_input, plain_bound
 from agentctl.budget.last_answer import LastAnswerPlanner
 from agentctl.budget.output_range import (
-    OutputRange, choose_output, choose_retry_output, choose_summary_output, choose_turn_output, fit_window,
-)  # fmt: skip
-from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, ceiling_of, further
+    OutputRange,
+    choose_output,
+    choose_retry_output,
+    choose_summary_output,
+    choose_turn_output,
+    fit_window,
+)
+from agentctl.budget.rules import AnswerReserve, Hold, Purpose
 from agentctl.context.counter import Load
 from agentctl.core.errors import (
-    AgentctlError, BudgetExceeded, ContextOverflow, ProviderError, QuotaExceeded, StateError,
-)  # fmt: skip
+    AgentctlError,
+    BudgetExceeded,
+    ContextOverflow,
+    ProviderError,
+    QuotaExceeded,
+    StateError,
+)
 from agentctl.core.events import CallHeld, CallRetried, CallSent, CallSettled, Emit, Event
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, PriceOf, no_price
 from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
-from agentctl.runner.reservation import InputCounter, reserve_or_wait
+from agentctl.runner.reservation import Reservations
 from agentctl.runner.settlement import AttemptSettler
 from agentctl.runner.streaming import SentAttempt, StreamTimeouts, read_stream
 
@@ -82,12 +92,10 @@ class ModelCalls:
         self._emit = emit
         self._silence_s = silence_s
         self._deadline_s = deadline_s
-        self._budget_wait_s = budget_wait_s
         self._max_output_tokens = max_output_tokens
         self._retries = retries
         self._first_pause_s = first_pause_s
         self._last_failure = ""
-        self._counter = InputCounter(load_count)
         self._window: int | None = None
         self._affordable: int | None = None
         self._dearest_output: int | None = None
@@ -97,14 +105,24 @@ class ModelCalls:
         self._keep: AnswerReserve | None = None
         self.unfinished = ""
         known: PriceOf = getattr(provider, "price_of", no_price)
-        self._price_of = price_of or known
+        price_of = price_of or known
+        self._reservations = Reservations(
+            ledger=ledger,
+            run_id=run_id,
+            limits=limits,
+            emit=emit,
+            price_of=price_of,
+            budget_wait_s=budget_wait_s,
+            provider_wait_s=deadline_s,
+            load_count=load_count,
+        )
         self._settler = AttemptSettler(
             ledger=ledger,
             run_id=run_id,
             limits=limits,
             emit=self._tell,
             doubt=doubt,
-            price_of=self._price_of,
+            price_of=price_of,
             wait_s=settle_wait_s,
         )
 
@@ -332,7 +350,17 @@ class ModelCalls:
         if not is_answer:
             whole_s = min(whole_s, SUMMARY_DEADLINE_S)
             silence_s = silence_s if self.facts.reasoning else min(silence_s, SUMMARY_SILENCE_S)
-        hold = await self._hold(request, wanted, purpose, whole_s, then)
+        hold = await self._reservations.reserve(
+            request,
+            wanted,
+            purpose,
+            facts=self.facts,
+            known=self._settler.known,
+            deadline_s=whole_s,
+            keep=self._keep,
+            then=then,
+            so_far=self._so_far,
+        )
         deadline = anyio.current_time() + whole_s
         sent: SentAttempt | None = None
         self.unfinished = ""
@@ -358,34 +386,6 @@ class ModelCalls:
         if sent.completion is not None and is_answer:
             self.unfinished = sent.completion.text  # it is paid for, whatever happens from here on
         return await self._settler.conclude(self.facts, hold, request, sent), hold
-
-    async def _hold(
-        self, request: Request, wanted: OutputRange, purpose: Purpose, deadline_s: float, then: AnswerReserve | None
-    ) -> Hold:
-        """Reserve the worst case, waiting for others' holds as long as the budget wait allows."""
-        facts = self.facts
-        ask = Ask(
-            attempt_id=request.attempt_id,
-            run_id=self._run_id,
-            facts=facts,
-            input_bound=bound(request, self._settler.known, may_cut=facts.may_cut) if facts.metered else 0,
-            least=wanted.least,
-            most=wanted.most,
-            hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
-            deadline_s=deadline_s,
-            purpose=purpose,
-            further=further(self._limits),
-            keep=self._keep,
-            then=then,
-            price_of=self._price_of,
-        )
-        patience = {"holds": self._budget_wait_s, "provider": self._deadline_s}
-        if purpose in ("answer", "summary"):
-            patience = dict.fromkeys(patience, 0.0)
-        count = None if purpose == "summary" else self._counter.of(request, self._settler.known, facts.may_cut)
-        return await reserve_or_wait(
-            ask, ledger=self._ledger, patience=patience, so_far=self._so_far, emit=self._emit, count=count
-        )
 
 
 def _affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:

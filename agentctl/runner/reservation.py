@@ -12,15 +12,84 @@ import anyio.to_thread
 
 from agentctl.budget.breaker import RefusalContext, refusal_error, wait_error
 from agentctl.budget.input_bound import SettledRequest, bound, vocabulary_weights
-from agentctl.budget.rules import Ask, Hold, Wait
+from agentctl.budget.output_range import OutputRange
+from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, Wait, ceiling_of, further
 from agentctl.context.counter import Load
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.events import CallWaited, Emit
+from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Request
+from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.protocols import Ledger
 
 Count = Callable[[], Awaitable[int | None]]
 """Returns the most input tokens of a request by a vocabulary; None: there is none."""
+
+
+class Reservations:
+    """Holds the worst case of each request of one run. ``budget_wait_s`` and ``provider_wait_s`` are in seconds:
+    how long to wait for the holds of others, and for a provider that others wait for, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        run_id: str,
+        limits: CostLimit,
+        emit: Emit,
+        price_of: PriceOf,
+        budget_wait_s: float,
+        provider_wait_s: float,
+        load_count: Load | None,
+    ) -> None:
+        self._ledger, self._run_id, self._limits = ledger, run_id, limits
+        self._emit, self._price_of = emit, price_of
+        self._patience = {"holds": budget_wait_s, "provider": provider_wait_s}
+        self._counter = InputCounter(load_count)
+
+    async def reserve(
+        self,
+        request: Request,
+        wanted: OutputRange,
+        purpose: Purpose,
+        *,
+        facts: ModelFacts,
+        known: SettledRequest | None,
+        deadline_s: float,
+        keep: AnswerReserve | None,
+        then: AnswerReserve | None,
+        so_far: RefusalContext,
+    ) -> Hold:
+        """Reserve the worst case of ``request``; a last answer and a summary wait for nothing.
+
+        Raises:
+            BudgetExceeded: a limit would be passed.
+            ProviderError: amounts in doubt are in the way, or what was waited for did not come.
+            StateError: the ledger cannot be written.
+        """
+        ask = Ask(
+            attempt_id=request.attempt_id,
+            run_id=self._run_id,
+            facts=facts,
+            input_bound=bound(request, known, may_cut=facts.may_cut) if facts.metered else 0,
+            least=wanted.least,
+            most=wanted.most,
+            hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
+            deadline_s=deadline_s,
+            purpose=purpose,
+            further=further(self._limits),
+            keep=keep,
+            then=then,
+            price_of=self._price_of,
+        )
+        patience = self._patience
+        if purpose in ("answer", "summary"):
+            patience = dict.fromkeys(patience, 0.0)
+        count = None if purpose == "summary" else self._counter.of(request, known, facts.may_cut)
+        return await reserve_or_wait(
+            ask, ledger=self._ledger, patience=patience, so_far=so_far, emit=self._emit, count=count
+        )
 
 
 class InputCounter:

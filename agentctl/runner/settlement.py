@@ -1,11 +1,11 @@
-"""How an attempt ends in the ledger: charged by its usage, void when it surely cost nothing, else in doubt.
+"""Conclude attempts in the ledger: charged by their usage, void when they surely cost nothing, else in doubt.
 
 A report is never worth less than what it says. What the hold covers is a charge, whatever the tables say of the model.
 Above the hold it is recorded in full, and the run ends. Where its numbers contradict each other, or cannot be read, the
 attempt is in doubt: at the hold, or at what can be read of the report if that is more.
 """
 
-from __future__ import annotations  # noqa: I001 - imports in few lines
+from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
@@ -14,24 +14,42 @@ from typing import Literal, cast
 import anyio
 
 from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun, reason_of
-from agentctl.budget.input_bound import BoundBasis, SettledRequest, plain_bound
+from agentctl.budget.input_bound import BoundBasis, SettledRequest
 from agentctl.budget.rules import (
-    Amounts, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, dearest_charge, further, is_warning_due,
+    Amounts,
+    Charge,
+    Conclusion,
+    Doubt,
+    Hold,
+    Settlement,
+    Spend,
+    Void,
+    further,
+    is_warning_due,
     kind_of,
-)  # fmt: skip
+)
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.core.events import (
-    CallDoubted, CallSettled, CallUnsettled, CallVoided, Emit, LimitsMeasured, LimitWarned, ModelSubstituted,
-)  # fmt: skip
+    CallDoubted,
+    CallSettled,
+    CallUnsettled,
+    CallVoided,
+    Emit,
+    LimitsMeasured,
+    LimitWarned,
+    ModelSubstituted,
+)
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Reported, Request, Usage
 from agentctl.core.pricing import (
-    FREE, MOST_AMOUNT, ModelFacts, PriceOf, contradiction, exceeds_tables, rates_of, storable_usage, to_usd,
-    worst_nano,
-)  # fmt: skip
+    ModelFacts,
+    PriceOf,
+    to_usd,
+)
 from agentctl.core.results import LimitUse
 from agentctl.core.substitutes import Substitute, costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
+from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, report_flaw
 from agentctl.runner.streaming import SentAttempt
 
 _FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
@@ -87,8 +105,8 @@ class AttemptSettler:
         """
         completion = cast("Completion", sent.completion)
         with anyio.CancelScope(shield=True):  # what is billed is written down, even under Ctrl-C
-            flaw = _flaw(completion, answered=sent.answered) if facts.metered else ""
-            charge = None if flaw else self._charge(facts, hold, request, completion)
+            flaw = report_flaw(completion, answered=sent.answered) if facts.metered else ""
+            charge = None if flaw else charge_for(facts, hold, request, completion, self._price_of)
             if charge is None:
                 flaw = flaw or f"served in the tier {completion.tier}, whose price is unknown"
                 return await self._take_without_charge(facts, hold, completion, flaw)
@@ -110,7 +128,7 @@ class AttemptSettler:
         """Leave an answered attempt in doubt, and return the answer without its report."""
         has_fee = completion.fee is not None
         self._ground = self._ground.shaken()
-        least = _least_charge(completion, hold, facts, self._price_of)
+        least = least_charge(completion, hold, facts, self._price_of)
         substitute = substitute_of(facts, completion.model, self._price_of, tier=completion.tier)
         doubt = Doubt(flaw, ceiling=has_fee, least=least, substitute=substitute)
         left = await self._leave_in_doubt(hold, doubt, completion)
@@ -118,22 +136,6 @@ class AttemptSettler:
         if has_fee or left.overrun:
             raise self._overrun(hold, left, completion, facts, least, substitute)
         return replace(completion, usage=None)
-
-    def _charge(self, facts: ModelFacts, hold: Hold, request: Request, completion: Completion) -> Charge | None:
-        """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
-
-        A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
-        it calls cached was cached. A free model may answer a token more than it was given: no dollars depend on it.
-        """
-        if not facts.metered:
-            return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
-        usage = completion.usage or Usage()
-        bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
-        is_free = facts.price is not None and facts.price.is_free
-        broken = not is_free and _breaks_hold(usage, hold, plain_bound=bound)
-        is_odd = (broken or usage.total_tokens > hold.tokens) and exceeds_tables(usage, facts)
-        charge = dearest_charge(usage, completion, facts, self._price_of, dearest_class=is_odd)
-        return None if charge is None else charge._replace(breaks_hold=broken)
 
     def _overrun(
         self,
@@ -198,7 +200,7 @@ class AttemptSettler:
         fault = sent.failed or isinstance(error, ProviderError)
         reported = None if sent.reported is None else Reported(sent.reported)
         begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
-        least = _least_charge(begun, hold, facts, self._price_of)
+        least = least_charge(begun, hold, facts, self._price_of)
         substitute = substitute_of(facts, sent.model, self._price_of)
         left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least, substitute))
         await self._tell_of(substitute, hold, facts)
@@ -259,7 +261,7 @@ class AttemptSettler:
                 left = started + wait_s - anyio.current_time()
                 if left <= 0:
                     self._count_unwritten(hold, conclusion)
-                    raise unwritten(error, hold, conclusion, file) from error
+                    raise unwritten_error(error, hold, conclusion, file) from error
             await anyio.sleep(min(_PAUSE_S, left))
 
     async def _try(self, hold_id: str, conclusion: Conclusion) -> Settlement:
@@ -283,7 +285,7 @@ class AttemptSettler:
         if isinstance(conclusion, Charge):
             event = event._replace(usage=conclusion.usage, nano=conclusion.nano, tokens=conclusion.usage.total_tokens)
         elif isinstance(conclusion, Doubt):
-            nano, tokens = _doubted(hold, conclusion)
+            nano, tokens = amounts_in_doubt(hold, conclusion)
             event = event._replace(nano=nano, tokens=tokens)
         if answer is not None:
             event = event._replace(text=answer.text, tool_calls=answer.tool_calls)
@@ -296,60 +298,10 @@ class AttemptSettler:
         if isinstance(conclusion, Charge):
             self._add(conclusion.usage, conclusion.nano, conclusion.model)
         elif isinstance(conclusion, Doubt):
-            self._add_doubt(_doubted(hold, conclusion)[0])
+            self._add_doubt(amounts_in_doubt(hold, conclusion)[0])
 
 
-def _flaw(completion: Completion, *, answered: bool) -> str:
-    """Return why an answer cannot be charged by its report, "" if it can."""
-    if completion.fee is not None:
-        return f"charged for what was never asked of it: {completion.fee}"
-    if completion.usage is None:
-        return completion.reported.why if completion.reported else "no usage was reported"
-    return contradiction(completion.usage, answered=answered)
-
-
-def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
-    """Return whether a report breaks what its hold assumed, whatever it costs: the clamp, or the bound by bytes.
-
-    A tight bound is built on earlier reports: where only that is too low, they were wrong, and the bytes still hold.
-    A hold at the model's ceiling assumes neither.
-    """
-    if hold.tokens > hold.input_bound + hold.granted_output:
-        return False
-    return usage.output_tokens > hold.granted_output or usage.input_tokens > max(hold.input_bound, plain_bound)
-
-
-def _least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
-    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
-
-    What the report is silent about counts as it was held, and each token as the dearest class.
-    """
-    reported = completion.usage or (completion.reported.usage if completion.reported else None)
-    if reported is None and completion.billed_nano is None:
-        return None
-    seen = storable_usage(reported or Usage())
-    tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
-    usage = replace(seen, input_tokens=tokens_in, output_tokens=tokens_out)
-    prices = [rate.price for rate in rates_of(completion, facts, price_of)]
-    amounts = [worst_nano(price, input_tokens=tokens_in, output_tokens=tokens_out) for price in prices]
-    nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
-    capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
-    nano = None if nano is None else min(nano, MOST_AMOUNT)
-    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
-    return Charge(usage, nano, completion.model, capped=capped, substitute=substitute)
-
-
-def _doubted(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:
-    """Return what an attempt in doubt counts, in nano-dollars and tokens: its hold, or its report if that is more."""
-    nano, tokens, least = hold.nano, hold.tokens, doubt.least
-    if least is not None:
-        nano, tokens = None if nano is None else max(nano, least.nano or 0), max(tokens, least.usage.total_tokens)
-    if doubt.substitute is not None:
-        nano = doubt.substitute.worst_nano(nano, hold.input_bound, hold.granted_output)
-    return nano, tokens
-
-
-def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
+def unwritten_error(error: StateError, hold: Hold, conclusion: Conclusion, file: str) -> StateError:
     """Return the error for a conclusion that could not be written: what the call cost, and what counts now.
 
     ``file`` holds the conclusion, "" where it could not be written either.
@@ -361,7 +313,7 @@ def unwritten(error: StateError, hold: Hold, conclusion: Conclusion, file: str) 
         case Charge(nano=int(nano)):
             cost = f"cost {format_amount(nano, 'nano_usd')}"
         case Doubt():
-            counted, tokens = _doubted(hold, conclusion)
+            counted, tokens = amounts_in_doubt(hold, conclusion)
             amount = format_amount(tokens, "tokens") if counted is None else format_amount(counted, "nano_usd")
             cost = f"cost {amount} at most"
         case _:

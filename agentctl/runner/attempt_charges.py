@@ -1,0 +1,90 @@
+"""What an attempt is charged by its report, and what it counts while it is in doubt. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agentctl.budget.input_bound import plain_bound
+from agentctl.budget.rules import Charge, Doubt, Hold, dearest_charge
+from agentctl.core.messages import Completion, Request, Usage
+from agentctl.core.pricing import (
+    FREE,
+    MOST_AMOUNT,
+    ModelFacts,
+    PriceOf,
+    contradiction,
+    exceeds_tables,
+    rates_of,
+    storable_usage,
+    worst_nano,
+)
+from agentctl.core.substitutes import substitute_of
+
+
+def report_flaw(completion: Completion, *, answered: bool) -> str:
+    """Return why an answer cannot be charged by its report, "" if it can."""
+    if completion.fee is not None:
+        return f"charged for what was never asked of it: {completion.fee}"
+    if completion.usage is None:
+        return completion.reported.why if completion.reported else "no usage was reported"
+    return contradiction(completion.usage, answered=answered)
+
+
+def charge_for(
+    facts: ModelFacts, hold: Hold, request: Request, completion: Completion, price_of: PriceOf
+) -> Charge | None:
+    """Return what the reported usage costs, None where nobody knows the price of the tier that served it.
+
+    A report that neither the hold nor the tables allow is charged in the dearest class: nobody knows whether what
+    it calls cached was cached. A free model may answer a token more than it was given: no dollars depend on it.
+    """
+    if not facts.metered:
+        return Charge(Usage(), 0, completion.model, by="asked", price=facts.price or FREE)
+    usage = completion.usage or Usage()
+    bound = plain_bound(request) if usage.input_tokens > hold.input_bound else hold.input_bound
+    is_free = facts.price is not None and facts.price.is_free
+    broken = not is_free and _breaks_hold(usage, hold, plain_bound=bound)
+    is_odd = (broken or usage.total_tokens > hold.tokens) and exceeds_tables(usage, facts)
+    charge = dearest_charge(usage, completion, facts, price_of, dearest_class=is_odd)
+    return None if charge is None else charge._replace(breaks_hold=broken)
+
+
+def _breaks_hold(usage: Usage, hold: Hold, *, plain_bound: int) -> bool:
+    """Tell whether a report breaks what its hold assumed, whatever it costs: the clamp, or the bound by bytes.
+
+    A tight bound is built on earlier reports: where only that is too low, they were wrong, and the bytes still hold.
+    A hold at the model's ceiling assumes neither.
+    """
+    if hold.tokens > hold.input_bound + hold.granted_output:
+        return False
+    return usage.output_tokens > hold.granted_output or usage.input_tokens > max(hold.input_bound, plain_bound)
+
+
+def least_charge(completion: Completion, hold: Hold, facts: ModelFacts, price_of: PriceOf) -> Charge | None:
+    """Return what an attempt in doubt cost at least, by what can be read of its report; None without a report.
+
+    What the report is silent about counts as it was held, and each token as the dearest class.
+    """
+    reported = completion.usage or (completion.reported.usage if completion.reported else None)
+    if reported is None and completion.billed_nano is None:
+        return None
+    seen = storable_usage(reported or Usage())
+    tokens_in, tokens_out = max(seen.input_tokens, hold.input_bound), max(seen.output_tokens, hold.granted_output)
+    usage = replace(seen, input_tokens=tokens_in, output_tokens=tokens_out)
+    prices = [rate.price for rate in rates_of(completion, facts, price_of)]
+    amounts = [worst_nano(price, input_tokens=tokens_in, output_tokens=tokens_out) for price in prices]
+    nano = max([*amounts, completion.billed_nano or 0]) if amounts else None
+    capped = max(nano or 0, usage.total_tokens) > MOST_AMOUNT
+    nano = None if nano is None else min(nano, MOST_AMOUNT)
+    substitute = substitute_of(facts, completion.model, price_of, tier=completion.tier)
+    return Charge(usage, nano, completion.model, capped=capped, substitute=substitute)
+
+
+def amounts_in_doubt(hold: Hold, doubt: Doubt) -> tuple[int | None, int]:
+    """Return what an attempt in doubt counts, in nano-dollars and tokens: its hold, or its report if that is more."""
+    nano, tokens, least = hold.nano, hold.tokens, doubt.least
+    if least is not None:
+        nano, tokens = None if nano is None else max(nano, least.nano or 0), max(tokens, least.usage.total_tokens)
+    if doubt.substitute is not None:
+        nano = doubt.substitute.worst_nano(nano, hold.input_bound, hold.granted_output)
+    return nano, tokens
