@@ -1,9 +1,4 @@
-"""Questions about files: the settings, the keys, what lies in the working directory, the state folder, the ledger.
-
-Questions to others: the provider, the container engine, the sandbox. None of them costs anything.
-
-Questions about money: what the model costs, how old the prices are, what the limits leave.
-"""
+"""The checks of ``agentctl doctor``, one function a subject; each returns its findings and costs nothing."""
 
 from __future__ import annotations
 
@@ -31,10 +26,14 @@ from agentctl.settings.sources import is_there
 
 PROJECT_FILES = (".env", ".agentctl.toml")
 LITTLE_SPACE = 100 * 1024**2
+OLD_DAYS = 180  # of the price table
+PATIENCE_S = 2.0
+_WARN_SHARE = Decimal("0.8")
+_MOVE = "export AGENTCTL_STATE_DIR=/a/local/folder"
 
 
-def settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
-    """Say where the settings come from, and what in them does nothing."""
+def check_settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
+    """Report where the settings come from, and what in them has no effect."""
     places = (loaded.config_file, loaded.settings.config_dir / ".env")
     files = [str(path) for path in places if is_there(path)]
     changed = sum(source.kind != "default" for source in loaded.sources.values())
@@ -45,8 +44,8 @@ def settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
     return (*(warning("settings", line, "agentctl config show") for line in lines), ok("settings", said))
 
 
-def project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
-    """Say what the untrusted files of the working directory would like, and what they may."""
+def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
+    """Report what the untrusted files of the working directory would set, and what of it is ignored."""
     found: list[Finding] = []
     for place in dict.fromkeys(line.place for line in loaded.ignored):
         lines = [line for line in loaded.ignored if line.place == place]
@@ -64,8 +63,8 @@ def _is_about_the_project(note: str, loaded: Loaded) -> bool:
     return any(place in note for place in places)
 
 
-def key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
-    """Say where the key lies and whether others could read it; never what it is."""
+def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
+    """Report where the key is stored and whether others can change it; never the key."""
     name = KEY_NAMES.get(choice.provider)
     field = f"{choice.provider}_api_key"
     found: list[Finding] = []
@@ -92,9 +91,9 @@ def _open_to_others(folder: Path, about: str, bits: int, said: str) -> tuple[Fin
     return (warning(about, f"{said} {folder} (mode {mode})", f"chmod 700 {shlex.quote(os.fspath(folder))}"),)
 
 
-def state_folder(folder: Path) -> tuple[Finding, ...]:
-    """Try to write where ledger and journals lie, or will; nothing stays behind."""
-    from agentctl.ledger.database import file_system, is_networked
+def check_state_folder(folder: Path) -> tuple[Finding, ...]:
+    """Write a temporary file where ledger and journals are, or will be; nothing stays behind."""
+    from agentctl.ledger.database import file_system, is_networked  # brings SQLite
 
     about = "state folder"
     there = _nearest(folder)
@@ -117,22 +116,19 @@ def state_folder(folder: Path) -> tuple[Finding, ...]:
     return tuple(found) or (ok(about, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
 
 
-_MOVE = "export AGENTCTL_STATE_DIR=/a/local/folder"
-
-
 def _elsewhere(folder: Path, error: OSError) -> str:
     quoted = shlex.quote(os.fspath(folder))
     return f'sudo chown -R "$(id -u)" {quoted}' if isinstance(error, PermissionError) and folder.exists() else _MOVE
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or the nearest above it that there is."""
+    """Return the folder, or its nearest parent that exists."""
     return next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
 
 
-def ledger(path: Path) -> tuple[Finding, ...]:
-    """Open the ledger, check it as far as a second goes, try to write to it, say what it last took."""
-    from agentctl.ledger.inspection import condition
+def check_ledger(path: Path) -> tuple[Finding, ...]:
+    """Open the ledger, check it for at most a second, try to write to it, and report its last charge."""
+    from agentctl.ledger.inspection import condition  # brings SQLite
 
     about = "ledger"
     try:
@@ -153,10 +149,7 @@ def ledger(path: Path) -> tuple[Finding, ...]:
     return (ok(about, f"{path} opens, is {checked}, can be written; {last}"),)
 
 
-PATIENCE_S = 2.0
-
-
-def provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[Finding, ...]:
+def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[Finding, ...]:
     """Ask whether the provider is there, takes the key and knows the model; a free question, never a paid call."""
     about = "provider"
     if choice.provider == "builtin":
@@ -165,7 +158,7 @@ def provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[
     again = f"agentctl providers test --free {choice.provider}"
     if offline and not is_own_host(url):
         return (ok(about, f"{choice.provider} was not asked (--offline)"),)
-    from agentctl.providers.probe import reach
+    from agentctl.providers.probe import reach  # builtin asks nobody
 
     stored = loaded.settings.key_of(choice.provider)
     key = None if stored is None else stored.get_secret_value()
@@ -187,7 +180,7 @@ def provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[
     return (missing(about, found.error if hint != paste else said_so, paste, stops=True),)
 
 
-def engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
+def check_engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
     """Ask the container engine for its version."""
     from agentctl.tools.docker.client import parse_address
 
@@ -217,8 +210,8 @@ async def _version(docker_host: str | None, named_by: str) -> str:
     return f"{name or 'an engine'} {fields.get('Version', '?')}, API {fields.get('ApiVersion', '?')}"
 
 
-def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
-    """Try out the boundary of shell commands, as a run would get it."""
+def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
+    """Try out the sandbox of shell commands, as a run would get it."""
     about = "sandbox"
     if settings.sandbox == "none":
         said = f"sandbox is none ({source}): commands of a model run without a boundary"
@@ -237,19 +230,15 @@ def sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, 
 
 async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
     """Return the sandbox that can be had here ("none": none), why no better one, what to do, and its missing parts."""
-    from agentctl.sandbox.select import examine
+    from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):
         tier, reason, hint, weaker = await examine(workspace, network=network)
     return tier or "none", reason, hint, weaker
 
 
-OLD_DAYS = 180
-_WARN_SHARE = Decimal("0.8")
-
-
-def price(facts: ModelFacts) -> tuple[Finding, ...]:
-    """Say what the model costs, or that nobody knows; under a dollar limit a run has refused that before."""
+def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
+    """Report what the model costs, or that its price is unknown (under a dollar limit a run refuses that earlier)."""
     if not facts.metered:
         return (ok("price", f"{facts.provider} costs nothing"),)
     name, found = f"{facts.provider}/{facts.model}", facts.price
@@ -267,8 +256,8 @@ def _is_free(found: Price) -> bool:
     return not (found.input or found.output)
 
 
-def price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
-    """Say which price table is read, and how old it is."""
+def check_price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
+    """Report which price table is used, and how old it is."""
     catalog = load_catalog(loaded.settings.prices)
     about = "price table"
     try:
@@ -285,8 +274,8 @@ def price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
     return (ok(about, f"{version}, {days} days old{own}"),)
 
 
-def limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
-    """Say which limits hold, who lowered one, and whether the hour has room."""
+def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
+    """Report which limits apply, who lowered one, and whether the hour has room left."""
     settings = loaded.settings
     used = _hour_used(loaded)
     task, hour = _dollars(settings.max_cost_per_task), _dollars(settings.max_cost_per_hour)
@@ -322,8 +311,8 @@ def _shown(value: Decimal) -> str:
 
 
 def _hour_used(loaded: Loaded) -> int | None:
-    """Return what counts against the hour, in nano-dollars; None if the ledger does not say (its own question does)."""
-    from agentctl.ledger.report import costs_window
+    """Return what counts against the hour in nano-dollars, None if the ledger cannot be read."""
+    from agentctl.ledger.report import costs_window  # brings SQLite
 
     try:
         return costs_window(loaded.settings.ledger_path, seconds=3600).hour.total

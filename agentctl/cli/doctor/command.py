@@ -10,7 +10,7 @@ import typer
 from agentctl.cli.options import Config, EnvFile, Json, Output, wants_json
 
 if TYPE_CHECKING:
-    from agentctl.cli.doctor.examination import DoctorReport, Finding, State
+    from agentctl.cli.doctor.findings import DoctorReport, Finding, State
     from agentctl.cli.documents import Document
     from agentctl.cli.ui.format import Paint, Style
     from agentctl.settings import Loaded
@@ -63,7 +63,7 @@ def doctor(
 
 
 def _lines(report: DoctorReport, paint: Paint, safe: Callable[[str], str]) -> Iterator[str]:
-    """Yield the first line, the line to paste where there is one, and a line for each finding and each cure."""
+    """Yield the first line, the line to paste where there is one, and a line for each finding and each hint."""
     yield safe(_one_line(report.headline))
     if report.hint:
         yield f"  {safe(report.hint)}"
@@ -109,10 +109,10 @@ def _document(report: DoctorReport) -> Document:
 
 
 def _terminal(loaded: Loaded | None) -> Finding:
-    """Say what this terminal is good for: questions, the live view, colours."""
+    """Report what this terminal is used for: questions, the live view, colours."""
     import sys
 
-    from agentctl.cli.doctor.examination import ok
+    from agentctl.cli.doctor.findings import ok
     from agentctl.settings.host import is_dumb
 
     asks, screen = sys.stdin.isatty() and sys.stderr.isatty(), sys.stderr.isatty()
@@ -129,7 +129,7 @@ def _versions() -> Finding:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    from agentctl.cli.doctor.examination import missing, ok
+    from agentctl.cli.doctor.findings import missing, ok
     from agentctl.core.version import __version__
 
     try:

@@ -1,4 +1,4 @@
-"""Would the main job run here, and what is missing: asked without spending, changing or waiting for anything."""
+"""Which checks ``agentctl doctor`` runs, and the report of their findings: would a run start here?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.cli.doctor import checks as money
-from agentctl.cli.doctor import checks as outside
-from agentctl.cli.doctor import checks as places
-from agentctl.cli.doctor.findings import GRACE_S, DoctorCheck, DoctorReport, Finding, State, answers, missing, ok
+from agentctl.cli.doctor import checks
+from agentctl.cli.doctor.findings import GRACE_S, DoctorCheck, DoctorReport, Finding, missing, run_checks
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import ModelFacts
 from agentctl.providers.selection import resolve_provider
@@ -20,10 +18,10 @@ from agentctl.settings import Loaded, ProviderChoice, SettingsCheck
 from agentctl.settings.names import KEY_NAMES
 
 _FILES_S = 2.0
-_OUTSIDE_S = outside.PATIENCE_S + GRACE_S
+_OUTSIDE_S = checks.PATIENCE_S + GRACE_S
 
-Rehearse = Callable[[Loaded, ProviderChoice], ModelFacts]
-"""Refuses what a run would refuse before it begins: ``wiring.check_startable``."""
+CheckStartable = Callable[[Loaded, ProviderChoice], ModelFacts]
+"""Refuses what a run would refuse before it begins: ``runner.assemble.check_startable``."""
 
 
 class _Chosen(NamedTuple):
@@ -35,19 +33,24 @@ class _Chosen(NamedTuple):
 
 
 def examine(
-    checked: SettingsCheck, *, check_startable: Rehearse, here: Sequence[Finding], today: date, offline: bool = False
+    checked: SettingsCheck,
+    *,
+    check_startable: CheckStartable,
+    here: Sequence[Finding],
+    today: date,
+    offline: bool = False,
 ) -> DoctorReport:
-    """Ask every question side by side and return the report; no question takes longer than a few seconds.
+    """Run every check side by side and return the report; no check takes longer than a few seconds.
 
-    ``here`` are findings that only the caller can make: of the terminal, of versions. ``offline`` asks nobody beyond
-    this host.
+    ``here`` are findings that only the caller can make, about the terminal and versions. ``offline`` asks nobody
+    beyond this host.
     """
     loaded = checked.loaded
     if loaded is None:
-        problems = tuple(missing("settings", text, _undone(text), stops=True) for text in checked.problems)
+        problems = tuple(missing("settings", text, _undo_hint(text), stops=True) for text in checked.problems)
         return DoctorReport(None, problems[0].said, problems[0].hint, (*problems, *here))
     chosen = _choose(loaded, check_startable)
-    found = answers(_questions(loaded, checked, chosen, today, offline=offline))
+    found = run_checks(_checks_for(loaded, checked, chosen, today, offline=offline))
     choice, error = chosen.choice, chosen.error
     if choice is None or error is not None:
         message, hint = (error.message, error.hint) if error is not None else ("nobody would answer", "")
@@ -56,13 +59,13 @@ def examine(
     return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *here))
 
 
-def _undone(problem: str) -> str:
-    """Return the line that takes a wrong setting back, as far as its place is known to be a variable."""
+def _undo_hint(problem: str) -> str:
+    """Return the command that unsets a wrong environment variable, else the one that lists all problems."""
     found = re.search(r"\(environment ([A-Z_0-9]+)\)", problem)
     return f"unset {found[1]}" if found else "agentctl config check"
 
 
-def _choose(loaded: Loaded, check_startable: Rehearse) -> _Chosen:
+def _choose(loaded: Loaded, check_startable: CheckStartable) -> _Chosen:
     choice = None
     try:
         choice = resolve_provider(loaded)
@@ -71,36 +74,34 @@ def _choose(loaded: Loaded, check_startable: Rehearse) -> _Chosen:
         return _Chosen(choice, None, error)
 
 
-def _questions(
+def _checks_for(
     loaded: Loaded, checked: SettingsCheck, chosen: _Chosen, today: date, *, offline: bool
 ) -> tuple[DoctorCheck, ...]:
     settings, choice = loaded.settings, chosen.choice
-    asked = [
-        DoctorCheck("settings", partial(places.settings, loaded, checked.notes), _FILES_S),
-        DoctorCheck("project files", partial(places.project_files, loaded, checked.notes), _FILES_S),
+    due = [
+        DoctorCheck("settings", partial(checks.check_settings, loaded, checked.notes), _FILES_S),
+        DoctorCheck("project files", partial(checks.check_project_files, loaded, checked.notes), _FILES_S),
     ]
     if choice is not None:
-        asked += [
-            DoctorCheck("key", partial(places.key, loaded, choice), _FILES_S),
-            DoctorCheck("provider", partial(outside.provider, loaded, choice, offline=offline), _OUTSIDE_S),
+        due += [
+            DoctorCheck("key", partial(checks.check_key, loaded, choice), _FILES_S),
+            DoctorCheck("provider", partial(checks.check_provider, loaded, choice, offline=offline), _OUTSIDE_S),
         ]
     elif chosen.error is not None and chosen.error.kind == "auth":
         error = chosen.error
-        asked.append(
-            DoctorCheck("key", lambda: (missing("key", error.message, _key_hint(error), stops=True),), _FILES_S)
-        )
+        due.append(DoctorCheck("key", lambda: (missing("key", error.message, _key_hint(error), stops=True),), _FILES_S))
     if chosen.facts is not None:
-        asked.append(DoctorCheck("price", partial(money.price, chosen.facts), _FILES_S))
+        due.append(DoctorCheck("price", partial(checks.check_price, chosen.facts), _FILES_S))
     workspace = settings.workdir or Path.cwd()
     return (
-        *asked,
-        DoctorCheck("price table", partial(money.price_table, loaded, today), _OUTSIDE_S),
-        DoctorCheck("limits", partial(money.limits, loaded, chosen.facts), _FILES_S),
-        DoctorCheck("ledger", partial(places.ledger, settings.ledger_path), _OUTSIDE_S),
-        DoctorCheck("state folder", partial(places.state_folder, settings.state_dir), _FILES_S),
-        DoctorCheck("engine", partial(outside.engine, loaded, offline=offline), _OUTSIDE_S),
+        *due,
+        DoctorCheck("price table", partial(checks.check_price_table, loaded, today), _OUTSIDE_S),
+        DoctorCheck("limits", partial(checks.check_limits, loaded, chosen.facts), _FILES_S),
+        DoctorCheck("ledger", partial(checks.check_ledger, settings.ledger_path), _OUTSIDE_S),
+        DoctorCheck("state folder", partial(checks.check_state_folder, settings.state_dir), _FILES_S),
+        DoctorCheck("engine", partial(checks.check_engine, loaded, offline=offline), _OUTSIDE_S),
         DoctorCheck(
-            "sandbox", partial(outside.sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S
+            "sandbox", partial(checks.check_sandbox, settings, str(loaded.sources["sandbox"]), workspace), _OUTSIDE_S
         ),
     )
 
@@ -130,6 +131,3 @@ def choice_reason(loaded: Loaded, choice: ProviderChoice) -> str:
 
 def _place(kind: str, detail: str) -> str:
     return kind if kind in ("environment", "flag") else f"{kind} {detail}".rstrip()
-
-
-__all__ = ["DoctorReport", "Finding", "Rehearse", "State", "choice_reason", "examine", "missing", "ok"]

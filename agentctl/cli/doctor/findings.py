@@ -1,7 +1,4 @@
-"""What the doctor says: one line a question, and one about the main job before them all.
-
-Questions asked side by side, each in a thread that nobody waits for longer than it may take.
-"""
+"""The findings of ``agentctl doctor``, its report, and how its checks are run side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ State = Literal["ok", "warning", "lack"]
 
 
 class Finding(NamedTuple):
-    """The answer to one question. ``hint`` is a line to paste, or ""; ``stops``: without it ``run`` could not work."""
+    """The result of one check. ``hint`` is a line to paste, or ""; ``stops``: ``run`` could not work because of it."""
 
     about: str
     state: State
@@ -26,22 +23,22 @@ class Finding(NamedTuple):
 
 
 def ok(about: str, said: str) -> Finding:
-    """Return a finding of health."""
+    """Return a finding that all is well."""
     return Finding(about, "ok", said)
 
 
 def warning(about: str, said: str, hint: str = "") -> Finding:
-    """Return a finding that does not stop a run."""
+    """Return a finding that a run can live with."""
     return Finding(about, "warning", said, hint)
 
 
 def missing(about: str, said: str, hint: str = "", *, stops: bool = False) -> Finding:
-    """Return what is missing."""
+    """Return a finding that something is missing; ``stops``: a run could not work without it."""
     return Finding(about, "lack", said, hint, stops)
 
 
 class DoctorReport(NamedTuple):
-    """The whole: who would answer (None: nobody, a run would not start), why, and the findings in order."""
+    """All findings in order, and who would answer (None: nobody, a run would not start) and why."""
 
     answers: str | None
     why: str
@@ -50,59 +47,60 @@ class DoctorReport(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """The first line."""
+        """The first line of the report."""
         if self.answers is None:
             return f"`run` would not start: {self.why}"
         return f"`run` would use {self.answers} because {self.why}"
 
     @property
     def runs(self) -> bool:
-        """Whether the main job could be done."""
+        """Whether a run could do its work."""
         return self.answers is not None and not any(finding.stops for finding in self.findings)
 
 
-#: On top of a question's own limit: what loading its libraries may take on a busy machine.
+#: On top of a check's own limit: what loading its libraries may take on a busy machine.
 GRACE_S = 3.0
 
 
 class DoctorCheck(NamedTuple):
-    """What is asked, what about, and how many seconds it may take; its own limits come first."""
+    """A check to run: its subject, its function, and how many seconds it may take."""
 
     about: str
     ask: Callable[[], Sequence[Finding]]
     patience_s: float
 
 
-def answers(questions: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
-    """Ask all at once and return what was found, in the order of the questions.
+def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
+    """Run all checks at once, each in a thread, and return their findings in the order of ``checks``.
 
-    What hangs is left behind in its thread, which does not keep the process alive, and said. What fails is a finding.
+    A check that hangs is reported and left behind in its thread, which does not keep the process alive. A check that
+    fails is reported as a finding.
     """
-    found: list[Sequence[Finding] | None] = [None] * len(questions)
+    found: list[Sequence[Finding] | None] = [None] * len(checks)
 
-    def answer(place: int, question: DoctorCheck) -> None:
+    def run(place: int, check: DoctorCheck) -> None:
         try:
-            found[place] = question.ask()
+            found[place] = check.ask()
         except AgentctlError as error:
-            found[place] = (missing(question.about, error.message, error.hint),)
-        except Exception as error:  # noqa: BLE001 - one question's bug must not silence the others
-            found[place] = (warning(question.about, f"could not be looked at: {type(error).__name__}: {error}"),)
+            found[place] = (missing(check.about, error.message, error.hint),)
+        except Exception as error:  # noqa: BLE001 - one check's bug must not silence the others
+            found[place] = (warning(check.about, f"could not be looked at: {type(error).__name__}: {error}"),)
 
     began = time.monotonic()
     threads = [
-        threading.Thread(target=answer, args=(place, question), name=f"doctor {question.about}", daemon=True)
-        for place, question in enumerate(questions)
+        threading.Thread(target=run, args=(place, check), name=f"doctor {check.about}", daemon=True)
+        for place, check in enumerate(checks)
     ]
     for thread in threads:
         thread.start()
-    for thread, question in zip(threads, questions, strict=True):
-        thread.join(max(0.0, began + question.patience_s - time.monotonic()))
+    for thread, check in zip(threads, checks, strict=True):
+        thread.join(max(0.0, began + check.patience_s - time.monotonic()))
     return tuple(
         finding
-        for answered, question in zip(found, questions, strict=True)
-        for finding in (answered if answered is not None else (_hung(question),))
+        for result, check in zip(found, checks, strict=True)
+        for finding in (result if result is not None else (_hung_finding(check),))
     )
 
 
-def _hung(question: DoctorCheck) -> Finding:
-    return warning(question.about, f"no answer within {question.patience_s:g} s")
+def _hung_finding(check: DoctorCheck) -> Finding:
+    return warning(check.about, f"no answer within {check.patience_s:g} s")

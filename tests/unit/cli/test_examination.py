@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.doctor import checks as money
-from agentctl.cli.doctor import checks as outside
-from agentctl.cli.doctor import checks as places
+from agentctl.cli.doctor import checks
 from agentctl.cli.doctor.examination import choice_reason, examine
-from agentctl.cli.doctor.findings import DoctorCheck, Finding, answers, ok
+from agentctl.cli.doctor.findings import DoctorCheck, Finding, ok, run_checks
 from agentctl.core.errors import UsageError
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
@@ -40,7 +38,7 @@ def test_questions_are_asked_side_by_side_and_answered_in_order() -> None:
         return [ok(name, "met")]
 
     questions = [DoctorCheck(name, lambda name=name: ask(name), 30.0) for name in ("one", "two")]  # type: ignore[misc]
-    assert answers(questions) == (ok("one", "met"), ok("two", "met"))
+    assert run_checks(questions) == (ok("one", "met"), ok("two", "met"))
 
 
 def test_what_hangs_is_left_behind_and_said() -> None:
@@ -50,7 +48,7 @@ def test_what_hangs_is_left_behind_and_said() -> None:
         never.wait(20)
         return [ok("hung", "after all")]
 
-    found = answers([DoctorCheck("hung", hang, 0.05), DoctorCheck("well", lambda: [ok("well", "here")], 30.0)])
+    found = run_checks([DoctorCheck("hung", hang, 0.05), DoctorCheck("well", lambda: [ok("well", "here")], 30.0)])
     assert found == (Finding("hung", "warning", "no answer within 0.05 s"), ok("well", "here"))
     never.set()
 
@@ -62,7 +60,7 @@ def test_what_fails_is_a_finding_and_silences_nobody() -> None:
     def break_down() -> list[Finding]:
         raise ZeroDivisionError("by zero")
 
-    first, second, third = answers(
+    first, second, third = run_checks(
         [
             DoctorCheck("a", refuse, 30.0),
             DoctorCheck("b", break_down, 30.0),
@@ -75,37 +73,37 @@ def test_what_fails_is_a_finding_and_silences_nobody() -> None:
 
 
 def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
-    (found,) = places.state_folder(tmp_path / "not" / "yet")
+    (found,) = checks.check_state_folder(tmp_path / "not" / "yet")
     assert found.state == "ok"
     assert "not there yet" in found.said
     assert list(tmp_path.iterdir()) == []
     tmp_path.chmod(0o700)
-    assert places.state_folder(tmp_path)[0].state == "ok"
+    assert checks.check_state_folder(tmp_path)[0].state == "ok"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_state_folder_that_others_may_look_into_gets_the_line_that_closes_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    (found,) = places.state_folder(tmp_path)
+    (found,) = checks.check_state_folder(tmp_path)
     assert (found.state, found.hint, found.stops) == ("warning", f"chmod 700 {tmp_path}", False)
 
 
 def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (found,) = places.state_folder(tmp_path / "file")
+    (found,) = checks.check_state_folder(tmp_path / "file")
     assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
 
 
 def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
     with served(tmp_path / "remote") as point:
-        (found,) = places.state_folder(point)
+        (found,) = checks.check_state_folder(point)
     assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
     assert "network file system (fuse.sshfs)" in found.said
 
 
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, OPENAI_API_KEY="sk-not-to-be-seen-1234567890", GROQ_API_KEY="")
-    found = places.key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
+    found = checks.check_key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
     assert [finding.said for finding in found] == [
         "OPENAI_API_KEY is set (environment)",
         "GROQ_API_KEY is set but empty",
@@ -118,7 +116,7 @@ def test_a_config_folder_that_others_may_write_into_is_told(tmp_path: Path) -> N
     folder = loaded.settings.config_dir
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o777)
-    found = places.key(loaded, ProviderChoice("builtin", None, "no key"))
+    found = checks.check_key(loaded, ProviderChoice("builtin", None, "no key"))
     assert [(finding.state, finding.hint) for finding in found[1:]] == [("warning", f"chmod 700 {folder}")]
 
 
@@ -127,11 +125,11 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
     desk.file(".env", "OPENAI_API_KEY=sk-not-to-be-seen-1234567890\nMAX_COST_PER_TASK=0.10\n")
     checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
     assert checked.loaded is not None
-    first, second = places.project_files(checked.loaded, checked.notes)
+    first, second = checks.check_project_files(checked.loaded, checked.notes)
     assert first.said == "./.env is not trusted; ignored: OPENAI_API_KEY"
     assert first.hint == checked.loaded.ignored[0].remedy
     assert second.said == "max_cost_per_task is lowered to $0.10 by ./.env"
-    assert [finding.state for finding in places.settings(checked.loaded, checked.notes)] == ["ok"]
+    assert [finding.state for finding in checks.check_settings(checked.loaded, checked.notes)] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -143,12 +141,12 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
     ],
 )
 def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, said: str) -> None:
-    (found,) = money.price(facts)
+    (found,) = checks.check_price(facts)
     assert (found.state, found.said) == (state, said)
 
 
 def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
-    (found,) = money.price(ModelFacts("openai", "new"))
+    (found,) = checks.check_price(ModelFacts("openai", "new"))
     assert (found.state, found.hint) == (
         "warning",
         'put its prices at the end of config.toml:\n[prices."openai/new"]\ninput = 1.00\noutput = 3.00',
@@ -157,39 +155,39 @@ def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
 
 def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
     loaded = Desk(tmp_path).load()
-    (new,) = money.price_table(loaded, date(2026, 11, 24))
-    (old,) = money.price_table(loaded, date(2028, 1, 1))
+    (new,) = checks.check_price_table(loaded, date(2026, 11, 24))
+    (old,) = checks.check_price_table(loaded, date(2028, 1, 1))
     assert (new.state, old.state) == ("ok", "warning")
     assert old.hint
 
 
 def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
     lifted = {"MAX_COST_PER_TASK": "none", "MAX_COST_PER_HOUR": "none", "AGENTCTL_MAX_COST_PER_DAY": "5"}
-    (found,) = money.limits(desk_with(tmp_path, **lifted).load(), PAID)
+    (found,) = checks.check_limits(desk_with(tmp_path, **lifted).load(), PAID)
     assert (found.state, found.said) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
 
 
 def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, MAX_COST_PER_TASK="none", MAX_COST_PER_HOUR="none").load()
-    (found,) = money.limits(loaded, PAID)
+    (found,) = checks.check_limits(loaded, PAID)
     assert (found.state, found.said) == (
         "warning",
         "task none, hour none, 100,000 tokens a task: nothing bounds what it costs",
     )
-    assert money.limits(loaded, None)[0].state == "ok"
+    assert checks.check_limits(loaded, None)[0].state == "ok"
 
 
 def test_an_hour_without_room_stops_a_run_that_costs(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, MAX_COST_PER_HOUR="0").load()
-    (found,) = money.limits(loaded, PAID)
+    (found,) = checks.check_limits(loaded, PAID)
     assert (found.state, found.stops) == ("lack", True)
     assert found.hint.startswith("agentctl run --max-cost-per-hour ")
-    assert money.limits(loaded, ModelFacts("ollama", "m", price=FREE))[0].state == "ok"
+    assert checks.check_limits(loaded, ModelFacts("ollama", "m", price=FREE))[0].state == "ok"
 
 
 def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, AGENTCTL_SANDBOX="none").load()
-    (found,) = outside.sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
+    (found,) = checks.check_sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
     assert (found.state, found.stops) == ("warning", False)
     assert "environment AGENTCTL_SANDBOX" in found.said
 
@@ -199,7 +197,7 @@ def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     for wanted, stops in (("auto", False), ("bwrap", True)):
         loaded = desk.load({"AGENTCTL_SANDBOX": wanted})
-        (found,) = outside.sandbox(loaded.settings, "", tmp_path)
+        (found,) = checks.check_sandbox(loaded.settings, "", tmp_path)
         assert found.state in ("ok", "lack", "warning")
         assert found.stops == (stops and found.state == "lack")
 
