@@ -64,7 +64,7 @@ def show(
         return
     from agentctl.core.text import safe_text
 
-    print(safe_text("\n".join(_story(agent, task, offered, left_out))))
+    print(safe_text("\n".join(_describe(agent, task, offered, left_out))))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
@@ -97,7 +97,7 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
     return kit.toolbox.names, {name: error.message for name, error in kit.left_out.items()}
 
 
-def _story(
+def _describe(
     agent: AgentSpec, task: str | None, offered: Sequence[str] | None, left_out: dict[str, str]
 ) -> Sequence[str]:
     lines = [f"{agent.name}: {agent.description}", ""]
@@ -133,7 +133,6 @@ def _names(agents: Sequence[AgentSpec]) -> str:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.documents import as_json
-    from agentctl.core.version import __version__
+    from agentctl.cli.documents import print_document
 
-    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
+    print_document(SCHEMA, document)

@@ -173,9 +173,9 @@ def _dispatch(call: Invocation) -> int:
     try:
         ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
     except typer.TyperException as error:
-        from agentctl.cli.error_output import from_parser
+        from agentctl.cli.error_output import translate_parser_error
 
-        raise from_parser(error, call.argv) from error
+        raise translate_parser_error(error, call.argv) from error
     except AgentctlError:
         raise
     except (KeyboardInterrupt, typer.Abort) as error:
@@ -187,7 +187,7 @@ def _dispatch(call: Invocation) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
     except Exception as error:
-        from agentctl.cli.error_output import crashed
+        from agentctl.cli.error_output import record_crash
 
-        raise crashed(error) from error
+        raise record_crash(error) from error
     return ended if isinstance(ended, int) else 0

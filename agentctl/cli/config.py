@@ -78,10 +78,10 @@ def check(config: Config = None, env_file: EnvFile = None, output: Output = None
         _print({"ok": not problems, "problems": problems, "notes": list(checked.notes), "provider": chosen or None})
     else:
         _notes(checked.notes)
-        from agentctl.cli.error_output import tell
+        from agentctl.cli.error_output import print_error
 
         for problem in problems:
-            tell(problem, "")
+            print_error(problem, "")
         if not problems:
             print(f"the settings are right; a run would use {chosen}")
     if problems:
@@ -201,7 +201,6 @@ def _notes(notes: tuple[str, ...]) -> None:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.documents import as_json
-    from agentctl.core.version import __version__
+    from agentctl.cli.documents import print_document
 
-    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
+    print_document(SCHEMA, document)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agentctl.cli.exit_codes import exit_status, named
+from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.core.errors import AgentctlError
 from agentctl.core.pricing import NANO_PER_USD
 from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult
@@ -56,8 +56,8 @@ def run_document(result: RunResult) -> Document:
         "schema": RUN_SCHEMA,
         "version": __version__,
         "run_id": result.run_id,
-        "status": named(result.status).shown,
-        "exit_code": named(result.status).value,
+        "status": status_named(result.status).shown,
+        "exit_code": status_named(result.status).value,
         "complete": result.complete,
         "answer": result.answer,
         "task": result.task,
@@ -102,8 +102,8 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
         "schema": RUN_SCHEMA,
         "version": __version__,
         "run_id": None,
-        "status": named(status).shown,
-        "exit_code": named(status).value,
+        "status": status_named(status).shown,
+        "exit_code": status_named(status).value,
         "complete": False,
         "answer": "",
         "task": task,
@@ -137,8 +137,8 @@ def error_document(error: ErrorInfo, status: str) -> Document:
     return {
         "schema": ERROR_SCHEMA,
         "version": __version__,
-        "status": named(status).shown,
-        "exit_code": named(status).value,
+        "status": status_named(status).shown,
+        "exit_code": status_named(status).value,
         "error": error._asdict(),
     }
 
@@ -156,3 +156,8 @@ def error_info(error: AgentctlError) -> tuple[ErrorInfo, str]:
 def as_json(document: Mapping[str, object], *, line: bool = False) -> str:
     """Return JSON in ASCII, on one line or indented."""
     return json.dumps(document, ensure_ascii=True, indent=None if line else 2, default=str)
+
+
+def print_document(schema: str, fields: Document) -> None:
+    """Print the document of a command that succeeded: schema, version, ``fields``, and no error."""
+    print(as_json({"schema": schema, "version": __version__, **fields, "error": None}))

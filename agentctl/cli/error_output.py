@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agentctl.cli.documents import Document, as_json, error_document, error_info, finished_line, unstarted_document
-from agentctl.cli.exit_codes import named
+from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.core.errors import AgentctlError, InternalError
@@ -24,7 +24,7 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def tell(message: str, hint: str, paint: Paint = PLAIN) -> None:
+def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
     """Write an error and what to do about it to stderr."""
     say(f"{paint('error:', 'red')} {safe_text(message)}")
     if hint:
@@ -36,7 +36,7 @@ def report(
 ) -> int:
     """Tell of an error that ended a command before it could say more itself; return the exit code."""
     info, status = error_info(error)
-    tell(error.message, error.hint, paint)
+    print_error(error.message, error.hint, paint)
     if form != "text":
         document: Document
         document = unstarted_document(info, status, task=task) if command == "run" else error_document(info, status)
@@ -44,10 +44,10 @@ def report(
             document = finished_line(document, seq=1, at=datetime.now(UTC))
         sys.stdout.write(as_json(document, line=form == "jsonl") + "\n")
         sys.stdout.flush()
-    return named(status).value
+    return status_named(status).value
 
 
-def from_parser(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
+def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
     """Return what the command line's parser found wrong as our own error, with the nearest right word."""
     from agentctl.core.errors import UsageError
 
@@ -67,7 +67,7 @@ def from_parser(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
     if commands and message.startswith("No such command"):
         word = message.split("'")[1] if "'" in message else ""
         known = [name for name, found in commands.items() if not found.hidden]
-        hint = _meant(word, argv, known, is_root=path == "agentctl") or hint
+        hint = _nearest_command(word, argv, known, is_root=path == "agentctl") or hint
     return UsageError(" ".join(message.split()).removesuffix("."), hint=hint)
 
 
@@ -82,14 +82,14 @@ def _command_path(argv: tuple[str, ...]) -> str:
     return " ".join(words)
 
 
-def _meant(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
+def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
     """Return the hint for a word that is no command: the nearest one, or the task that was given without ``run``."""
-    from agentctl.cli.run.task_input import MEANT
+    from agentctl.cli.run.task_input import COMMAND_WORDS
     from agentctl.core.text import did_you_mean
 
     plain = [each for each in argv if not each.startswith("-")]
-    if is_root and word in MEANT and (plain == [word] or word == "set-key"):  # behind that one a key may stand
-        return f'did you mean "{MEANT[word]}"?'
+    if is_root and word in COMMAND_WORDS and (plain == [word] or word == "set-key"):  # behind that one a key may stand
+        return f'did you mean "{COMMAND_WORDS[word]}"?'
     near = did_you_mean(word, known)
     if is_root and (" " in word or (not near and len(plain) > 1)):
         import shlex
@@ -98,7 +98,7 @@ def _meant(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool)
     return near
 
 
-def crashed(error: Exception) -> AgentctlError:
+def record_crash(error: Exception) -> AgentctlError:
     """Write the traceback of our own bug to a file only the user can read, and return the error that names it."""
     import traceback
 

@@ -57,11 +57,11 @@ SENTENCES = {
 def exit_status(error: BaseException) -> ExitStatus:
     """Return how a command ends that meets ``error``."""
     if isinstance(error, AgentctlError):
-        return named(error.status)
+        return status_named(error.status)
     return ExitStatus.interrupted if isinstance(error, KeyboardInterrupt) else ExitStatus.internal
 
 
-def named(status: str) -> ExitStatus:
+def status_named(status: str) -> ExitStatus:
     """Return the exit code with this name; an unknown one is our own bug."""
     return ExitStatus.__members__.get(status, ExitStatus.internal)
 

@@ -60,8 +60,8 @@ def check(
     here. 2: not understood.
     """
     from agentctl.cli.error_output import say
-    from agentctl.cli.exit_codes import named
-    from agentctl.cli.tools import outfit
+    from agentctl.cli.exit_codes import status_named
+    from agentctl.cli.tools import load_tool_catalog
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
@@ -81,10 +81,10 @@ def check(
     loaded = load_settings(flags=flags, config=config, env_files=env_file or (), remember=False)
     for note in loaded.notes:
         say(safe_text(note))
-    fitted = outfit(loaded)
-    asked = _call(text, fitted)
-    tool = fitted.tools[asked.name]
-    prospect = fitted.prospect(tool, asked.arguments)
+    catalog = load_tool_catalog(loaded)
+    asked = _call(text, catalog)
+    tool = catalog.tools[asked.name]
+    prospect = catalog.prospect(tool, asked.arguments)
     status = {"runs": "done", "left_out": "sandbox"}.get(prospect.outcome, "denied")
     if as_json:
         from agentctl.cli.documents import as_json as dumped
@@ -92,13 +92,13 @@ def check(
         print(dumped(_document(asked, tool, prospect, status)))
     else:
         print(safe_text(_describe(asked, tool, prospect)))
-    raise typer.Exit(named(status).value)
+    raise typer.Exit(status_named(status).value)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check}
 
 
-def _call(text: str, fitted: ToolCatalog) -> ToolCall:
+def _call(text: str, catalog: ToolCatalog) -> ToolCall:
     """Return the call that ``text`` is.
 
     Raises:
@@ -109,10 +109,10 @@ def _call(text: str, fitted: ToolCatalog) -> ToolCall:
     from agentctl.permissions.preview import parse_call, typed_arguments
     from agentctl.tools.toolbox import check_arguments
 
-    written = parse_call(text, fitted.tools)
+    written = parse_call(text, catalog.tools)
     if written is None:
-        return _as_command(text.strip(), fitted)
-    arguments = typed_arguments(fitted.tools[written.name].spec, written.arguments)
+        return _as_command(text.strip(), catalog)
+    arguments = typed_arguments(catalog.tools[written.name].spec, written.arguments)
     try:
         check_arguments(written.name, arguments)
     except ToolError as error:
@@ -120,7 +120,7 @@ def _call(text: str, fitted: ToolCatalog) -> ToolCall:
     return ToolCall("", written.name, arguments)
 
 
-def _as_command(text: str, fitted: ToolCatalog) -> ToolCall:
+def _as_command(text: str, catalog: ToolCatalog) -> ToolCall:
     """Return the call by which a model would run ``text`` in a shell.
 
     Raises:
@@ -130,8 +130,8 @@ def _as_command(text: str, fitted: ToolCatalog) -> ToolCall:
     from agentctl.core.messages import ToolCall
     from agentctl.runner.toolset import NEED_SANDBOX
 
-    name = next((name for name in NEED_SANDBOX if name in fitted.tools), None)
-    target = None if name is None else fitted.tools[name].spec.target
+    name = next((name for name in NEED_SANDBOX if name in catalog.tools), None)
+    target = None if name is None else catalog.tools[name].spec.target
     if name is None or target is None:
         raise UsageError(
             f'"{text[:200]}" is no tool\'s call, and no tool here runs commands of a shell',
@@ -162,15 +162,15 @@ def _describe(asked: ToolCall, tool: Tool, prospect: CallPreview) -> str:
 
 
 def _document(asked: ToolCall, tool: Tool, prospect: CallPreview, status: str) -> Document:
-    from agentctl.cli.exit_codes import named
+    from agentctl.cli.exit_codes import status_named
     from agentctl.core.version import __version__
     from agentctl.permissions.preview import allowing_rule
 
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "status": named(status).shown,
-        "exit_code": named(status).value,
+        "status": status_named(status).shown,
+        "exit_code": status_named(status).value,
         "call": {"name": asked.name, "arguments": dict(asked.arguments)},
         "effect": tool.effect,
         "contained": tool.contained,

@@ -28,17 +28,17 @@ SCHEMA = "agentctl.tools/1"
 def list_(config: Config = None, env_file: EnvFile = None, output: Output = None, json: Json = False) -> None:
     """List the tools, and whether a call runs, asks a person or is denied by the current settings."""
     as_json = wants_json(output, json=json)
-    fitted = _fitted(config, env_file)
+    catalog = _catalog(config, env_file)
     agents = _agents()
     if as_json:
-        _print({"tools": [_document(tool, fitted, agents) for tool in fitted.tools.values()]})
+        _print({"tools": [_document(tool, catalog, agents) for tool in catalog.tools.values()]})
         return
     from agentctl.cli.ui.format import columns
     from agentctl.core.text import safe_text
 
     rows = [
-        (name, tool.effect, _word(fitted.prospect(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
-        for name, tool in fitted.tools.items()
+        (name, tool.effect, _word(catalog.prospect(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
+        for name, tool in catalog.tools.items()
     ]
     cells = [tuple(map(safe_text, row)) for row in rows]
     print(columns(("tool", "effect", "a call", "agents", "what it does"), cells))
@@ -62,18 +62,18 @@ def show(
     if name not in TOOLS:
         hint = did_you_mean(name, TOOLS) or f"there are: {', '.join(TOOLS)}"
         raise UsageError(safe_text(f'there is no tool "{name}"'), hint=hint)
-    fitted = _fitted(config, env_file)
-    tool, agents = fitted.tools[name], _agents()
+    catalog = _catalog(config, env_file)
+    tool, agents = catalog.tools[name], _agents()
     if as_json:
-        _print({"tool": _document(tool, fitted, agents)})
+        _print({"tool": _document(tool, catalog, agents)})
         return
-    print(safe_text("\n".join(_story(tool, fitted, agents))))
+    print(safe_text("\n".join(_describe(tool, catalog, agents))))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
-def _fitted(config: str | None, env_file: list[str] | None) -> ToolCatalog:
+def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
     from agentctl.cli.error_output import say
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
@@ -81,7 +81,7 @@ def _fitted(config: str | None, env_file: list[str] | None) -> ToolCatalog:
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
     for note in loaded.notes:
         say(safe_text(note))
-    return outfit(loaded)
+    return load_tool_catalog(loaded)
 
 
 def _agents() -> Mapping[str, frozenset[str]]:
@@ -103,17 +103,17 @@ def _first_line(tool: Tool) -> str:
     return tool.spec.description.partition("\n")[0]
 
 
-def _story(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
+def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Iterator[str]:
     from agentctl.permissions.preview import example_rule, rules_about
 
     spec = tool.spec
-    prospect = fitted.prospect(tool)
+    prospect = catalog.prospect(tool)
     yield from (spec.name, "", *spec.description.splitlines(), "")
     yield f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else "")
     yield f"a call   {_word(prospect)}: {prospect.why}"
     yield f"agents   {', '.join(_used_by(spec.name, agents)) or 'none'}"
-    for setting, rule in rules_about(fitted.permissions, spec.name):
-        yield f"rule     {setting} {rule}   ({fitted.loaded.sources[setting]})"
+    for setting, rule in rules_about(catalog.permissions, spec.name):
+        yield f"rule     {setting} {rule}   ({catalog.loaded.sources[setting]})"
     yield f"allow    agentctl run --allow '{example_rule(spec)}' …"
     yield f"deny     agentctl run --deny '{spec.name}' …"
     yield ""
@@ -158,10 +158,10 @@ def _text(entry: Mapping[str, object]) -> str:
     return " ".join(str(entry.get("description", "")).split())
 
 
-def _document(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Document:
+def _document(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Document:
     from agentctl.permissions.preview import example_rule, rules_about
 
-    prospect = fitted.prospect(tool)
+    prospect = catalog.prospect(tool)
     return {
         "name": tool.spec.name,
         "effect": tool.effect,
@@ -169,7 +169,8 @@ def _document(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[st
         "outcome": prospect.outcome,
         "why": prospect.why,
         "rules": [
-            {"setting": setting, "rule": str(rule)} for setting, rule in rules_about(fitted.permissions, tool.spec.name)
+            {"setting": setting, "rule": str(rule)}
+            for setting, rule in rules_about(catalog.permissions, tool.spec.name)
         ],
         "example_rule": example_rule(tool.spec),
         "agents": _used_by(tool.spec.name, agents),
@@ -179,10 +180,9 @@ def _document(tool: Tool, fitted: ToolCatalog, agents: Mapping[str, frozenset[st
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.documents import as_json
-    from agentctl.core.version import __version__
+    from agentctl.cli.documents import print_document
 
-    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
+    print_document(SCHEMA, document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class ToolCatalog:
         return preview_call(self.permissions, self.loaded.settings.approve, tool, arguments, missing=missing)
 
 
-def outfit(loaded: Loaded) -> ToolCatalog:
+def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
     """Look at every tool; a sandbox is tried out where one of them needs it, no engine is asked.
 
     Raises:

@@ -49,7 +49,7 @@ def trust(
         _trust(Path(place or ".").expanduser(), place or "", yes=yes, as_json=as_json)
 
 
-class _Seen(NamedTuple):
+class _Comparison(NamedTuple):
     """A file; the names in it that would be used, by field; those that something beats; those without effect."""
 
     found: FoundProjectFile
@@ -78,7 +78,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     files = [found for found in here.found if only in ("", found.file.path.name)]
     if not files:
         raise UsageError(f"{folder / only if only else folder} has no .env and no .agentctl.toml of a project")
-    seen = [_compared(found, here.merged.entries) for found in files]
+    seen = [_compare(found, here.merged.entries) for found in files]
     for one in seen:
         for line in _describe(one):
             say(safe_text(line))
@@ -131,7 +131,7 @@ def _folder(place: Path) -> tuple[Path, str]:
     raise UsageError(f"no such folder: {place}", hint=f"did you mean: agentctl trust {meant}" if meant else "")
 
 
-def _compared(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _Seen:
+def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _Comparison:
     """Compare what a file says with ``entries``, what all other places say.
 
     Raises:
@@ -154,10 +154,10 @@ def _compared(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _
         if name in entries and entries[name].source.kind not in weaker
     }
     used = {name: entry.name for name, entry in layer.entries.items() if name not in beaten}
-    return _Seen(found, used, tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items()), never)
+    return _Comparison(found, used, tuple(f"{layer.entries[name].name} ({by})" for name, by in beaten.items()), never)
 
 
-def _describe(seen: _Seen) -> list[str]:
+def _describe(seen: _Comparison) -> list[str]:
     from agentctl.settings.trust import consequences
 
     path, trust_state = seen.found.file.path, seen.found.trust_state
@@ -220,7 +220,6 @@ def _revoke(place: Path | None, *, as_json: bool) -> None:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.documents import as_json
-    from agentctl.core.version import __version__
+    from agentctl.cli.documents import print_document
 
-    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
+    print_document(SCHEMA, document)

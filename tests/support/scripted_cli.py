@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentctl.__main__ import main
-from agentctl.cli.run.signals import leave_at_once
+from agentctl.cli.run.signals import exit_at_once
 from agentctl.core.errors import AuthFailed, ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
@@ -68,7 +68,7 @@ async def stand_fast(request: Request) -> None:
 
 
 def _until_asked_to_stop() -> None:
-    while signal.getsignal(signal.SIGINT) is not leave_at_once:
+    while signal.getsignal(signal.SIGINT) is not exit_at_once:
         time.sleep(0.01)
 
 

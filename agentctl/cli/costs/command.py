@@ -96,20 +96,20 @@ def costs(
     form = output_form(output, json=json) or "table"
     above = None if fail_above is None else _dollars(fail_above)
     place = zone(timezone)
-    asked = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
+    request = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     groups = groups_of(by)
-    window(asked, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
+    window(request, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
     settings = load_settings(flags={}, remember=False).settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.transactions import settle_spooled
 
         settle_spooled(settings.ledger_path)
-    again = _again(asked.words, run=run, labels=label or (), timezone=timezone)
+    again = _again(request.words, run=run, labels=label or (), timezone=timezone)
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
     def look(now: datetime) -> CostView:
-        wanted = window(asked, now=now, zone=place)
+        wanted = window(request, now=now, zone=place)
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_path, query)

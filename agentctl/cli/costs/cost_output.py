@@ -55,9 +55,9 @@ def note(view: CostView) -> None:
 def report_gate(view: CostView) -> int:
     """Say on stderr why the gate is closed, if it is; return the exit code."""
     if view.gate is not None and not view.gate.passed:
-        from agentctl.cli.error_output import tell
+        from agentctl.cli.error_output import print_error
 
-        tell(view.gate.message, view.gate.hint)
+        print_error(view.gate.message, view.gate.hint)
     return view.code
 
 
@@ -75,9 +75,9 @@ def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str
         return as_json(found, line=line) + "\n"
     from agentctl.cli.costs.table import text
     from agentctl.cli.ui.cells import has_blocks
-    from agentctl.cli.ui.terminal import columns_of
+    from agentctl.cli.ui.terminal import terminal_width
 
-    width, blocks = columns_of(out), has_blocks(out.encoding)
+    width, blocks = terminal_width(out), has_blocks(out.encoding)
     return text(view.report, view.query, view.title, view.statuses, width=width, blocks=blocks) + "\n"
 
 
@@ -105,12 +105,12 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
         )
     gc.enable()  # a command that ends soon does without
     try:
-        return _lines(look) if form == "json" else _screens(look, form)
+        return _watch_json(look) if form == "json" else _watch_screen(look, form)
     except KeyboardInterrupt:
         return ExitStatus.interrupted.value
 
 
-def _lines(look: Callable[[datetime], CostView]) -> int:
+def _watch_json(look: Callable[[datetime], CostView]) -> int:
     before = None
     while True:
         began = time.monotonic()
@@ -123,11 +123,11 @@ def _lines(look: Callable[[datetime], CostView]) -> int:
             sys.stdout.flush()
         if view.code:
             return report_gate(view)
-        if not _waited(sys.stdout, time.monotonic() - began):
+        if not _rest(sys.stdout, time.monotonic() - began):
             return ExitStatus.done.value
 
 
-def _screens(look: Callable[[datetime], CostView], form: str) -> int:
+def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
     before = None
     drawn = 0
     while True:
@@ -142,17 +142,17 @@ def _screens(look: Callable[[datetime], CostView], form: str) -> int:
             before = (view.report.timeless, size)
             shown = render(view, form, sys.stdout)
             mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C ends"
-            lines = _fitting([*shown.splitlines(), mark], size)
+            lines = _fit_to_screen([*shown.splitlines(), mark], size)
             drawn = len(lines)
             sys.stdout.write(again + "\n".join(lines) + "\n")
             sys.stdout.flush()
         if view.code:
             return report_gate(view)
-        if not _waited(sys.stdout, time.monotonic() - began):
+        if not _rest(sys.stdout, time.monotonic() - began):
             return ExitStatus.done.value
 
 
-def _fitting(lines: list[str], size: os.terminal_size) -> list[str]:
+def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
     """Return rows that the screen has room for: of too many those in the middle are left out, and it says so."""
     from agentctl.cli.ui.cells import cells
 
@@ -170,7 +170,7 @@ def _fitting(lines: list[str], size: os.terminal_size) -> list[str]:
     return fitting
 
 
-def _waited(out: TextIO, took_s: float) -> bool:
+def _rest(out: TextIO, took_s: float) -> bool:
     """Rest until the next look; False as soon as nobody can read any more."""
     rest_s = max(_PAUSE_S, _REST * took_s)
     if getattr(out, "is_gone", False):

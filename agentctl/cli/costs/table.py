@@ -48,7 +48,7 @@ def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: b
     rows = [(group_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total, ""))
-    names, empty = heads(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
+    names, empty = group_headers(query.by), _empty(report.total) | (set() if "run" in query.by else {"last call"})
     for left_out in (set[str](), {"no price"}, {"no price", "cached"}, {"no price", "cached", "last call"}):
         figures = [head for head in _FIGURES if head not in empty | left_out]
         header = [*names, *figures]
@@ -75,24 +75,27 @@ def _last_call(row: CostRow, zone: TimeZone) -> str:
     return f"{zone.local(row.last_at):%Y-%m-%d %H:%M:%S}"
 
 
-def heads(by: tuple[str, ...]) -> list[str]:
+def group_headers(by: tuple[str, ...]) -> list[str]:
+    """Return the headers of the columns that name a group."""
+    return [safe_text(head.removeprefix(LABEL)) for head in _heads(by)]
+
+
+def _heads(by: tuple[str, ...]) -> list[str]:
     heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
     if "model" in heads:
         heads.pop("provider", None)  # it stands before the model
-    return [safe_text(head.removeprefix(LABEL)) for head in heads]
+    return list(heads)
 
 
 def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
-    heads = dict.fromkeys(head for word in by for head in _HEADS.get(word, (word,)))
-    if "model" in heads:
-        heads.pop("provider", None)
+    """Return what names the group of ``row``, a cell for each of ``group_headers``."""
     labels = dict(row.labels)
     model = f"{row.provider}/{row.model}" if row.model else row.provider
     if row.answered_models:
         model = f"{model} (answered by {', '.join(row.answered_models)})"
     values = {"run": row.run_id, "agent": row.agent, "model": model, "provider": row.provider, "purpose": row.purpose}
     values |= {"hour": _hour(row.hour, zone), "day": None if row.day is None else f"{zone.local(row.day):%Y-%m-%d}"}
-    found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in heads)
+    found = (labels.get(head[len(LABEL) :]) if head.startswith(LABEL) else values[head] for head in _heads(by))
     return ["-" if value is None else " ".join(safe_text(value).split()) for value in found]
 
 
@@ -141,14 +144,14 @@ def _total(report: CostReport, title: str, *, between: str) -> str:
     return said
 
 
-def _limit_line(standing: LimitStatus) -> str:
-    used = f"{standing.scope}: {amount(standing.used, standing.unit)}"
-    if standing.unit == "tokens":
+def _limit_line(status: LimitStatus) -> str:
+    used = f"{status.scope}: {amount(status.used, status.unit)}"
+    if status.unit == "tokens":
         used += " tokens"
-    if standing.left is None:
-        return f"{used} used, no limit ({standing.name})"
-    left = money(standing.left, rounding=ROUND_DOWN) if standing.unit == "nano_usd" else f"{standing.left:,}"
-    return f"{used} used, {left} left of {shown_limit(standing.ceiling, standing.unit)} ({standing.name})"
+    if status.left is None:
+        return f"{used} used, no limit ({status.name})"
+    left = money(status.left, rounding=ROUND_DOWN) if status.unit == "nano_usd" else f"{status.left:,}"
+    return f"{used} used, {left} left of {shown_limit(status.ceiling, status.unit)} ({status.name})"
 
 
 def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks: bool) -> Iterator[str]:

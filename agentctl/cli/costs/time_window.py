@@ -48,24 +48,24 @@ class _Point(NamedTuple):
     note: str = ""
 
 
-def window(asked: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
+def window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
     """Return the window that was asked for; without any wish it is today.
 
     Raises:
         UsageError: two wishes, or a time that cannot be read, or a window that ends before it begins.
     """
-    if sum((asked.last_hour, asked.today, asked.this_month, asked.since is not None)) > 1:
+    if sum((request.last_hour, request.today, request.this_month, request.since is not None)) > 1:
         raise UsageError("--last-hour, --today, --this-month and --since exclude each other", hint="give one of them")
-    begin = _begin(asked, now, zone)
-    end = None if asked.until is None else _point(asked, now=now, zone=zone, ends=True)
+    begin = _begin(request, now, zone)
+    end = None if request.until is None else _point(request, now=now, zone=zone, ends=True)
     if begin is not None and begin.at > now:
         raise UsageError(
-            f"--since is {asked.since}: that is not yet", hint="give a time before now, such as --since 2h"
+            f"--since is {request.since}: that is not yet", hint="give a time before now, such as --since 2h"
         )
     if begin is not None and end is not None and end.at <= begin.at:
         raise UsageError(
             f"the window ends before it begins: {_clock(begin.at, zone)} to {_clock(end.at, zone)}",
-            hint=f"--until must lie behind the beginning: {asked.command} --since 2026-11-01 --until 2026-11-30",
+            hint=f"--until must lie behind the beginning: {request.command} --since 2026-11-01 --until 2026-11-30",
         )
     shown = [] if begin is None else [begin.shown]
     shown += [] if end is None else [f"until {end.shown}"]
@@ -75,23 +75,23 @@ def window(asked: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow
     return TimeWindow(None if begin is None else begin.at, None if end is None else end.at, title + named, notes)
 
 
-def _begin(asked: WindowRequest, now: datetime, zone: TimeZone) -> _Point | None:
-    if asked.last_hour:
+def _begin(request: WindowRequest, now: datetime, zone: TimeZone) -> _Point | None:
+    if request.last_hour:
         return _Point(now - timedelta(hours=1), "the last hour")
-    if asked.this_month:
+    if request.this_month:
         return _Point(zone.month_of(now), "this month")
-    if asked.since is not None:
-        return _point(asked, now=now, zone=zone, ends=False)
-    if not asked.today and (asked.whole or asked.until is not None):
+    if request.since is not None:
+        return _point(request, now=now, zone=zone, ends=False)
+    if not request.today and (request.whole or request.until is not None):
         return None
     return _Point(zone.day_of(now), "today")
 
 
-def _point(asked: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool) -> _Point:
+def _point(request: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool) -> _Point:
     """Return the moment of ``--since``, or if it ``ends`` the window of ``--until``: a day's beginning, or its end."""
     from agentctl.settings.parsers import duration
 
-    flag, said = ("--until", asked.until or "") if ends else ("--since", asked.since or "")
+    flag, said = ("--until", request.until or "") if ends else ("--since", request.since or "")
     said = said.strip()
     found = _TIME.fullmatch(said)
     try:
@@ -110,7 +110,7 @@ def _point(asked: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool) -
             return _Point(moment, f"the end of {said}" if ends else f"since {said}")
         return _Point(moment, said if ends else f"since {said}", _note(at, zone))
     except (ValueError, OverflowError, OSError) as error:
-        example = f"{asked.command} {flag} {'2026-11-01' if ends else '2h'}"
+        example = f"{request.command} {flag} {'2026-11-01' if ends else '2h'}"
         raise UsageError(f'{flag} is "{said}"; allowed: {_ALLOWED}', hint=f"for example: {example}") from error
 
 

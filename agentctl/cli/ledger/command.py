@@ -39,10 +39,10 @@ def check(output: Output = None, json: Json = False) -> None:
     error = damage_error(found, path)
     print(check_document(found, path, error) if as_json else check_table(found, path))
     if error is not None:
-        from agentctl.cli.error_output import tell
+        from agentctl.cli.error_output import print_error
         from agentctl.cli.exit_codes import ExitStatus
 
-        tell(error.message, error.hint)
+        print_error(error.message, error.hint)
         raise typer.Exit(ExitStatus.state)
 
 
@@ -113,9 +113,11 @@ def reconcile(
     from agentctl.settings import load_settings
 
     as_json = wants_json(output, json=json)
-    asked = _Asked(attempt, run, provider, from_, clear_overrun, clear_substitute, clear_miscount, actual, clock)
+    request = _ReconcileRequest(
+        attempt, run, provider, from_, clear_overrun, clear_substitute, clear_miscount, actual, clock
+    )
     _refuse_inside_a_run()
-    _refuse_the_unclear(asked)
+    _check_request(request)
     path = load_settings(flags={}, remember=False).settings.ledger_path
     if clear_overrun is not None:
         _clear(path, "overrun", clear_overrun, dry_run=dry_run, as_json=as_json)
@@ -129,22 +131,22 @@ def reconcile(
     if clock:
         _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
         return
-    deed = _by_export(path, asked) if from_ is not None else _by_hand(path, asked)
+    reconciler = _export_reconcile(path, request) if from_ is not None else _manual_reconcile(path, request)
     only: Collection[str] | None = None
     if not dry_run and not yes:
-        only = _agreed(deed)
+        only = _confirm(reconciler)
     from agentctl.cli.ledger.ledger_output import reconcile_document, reconcile_table
 
-    found = deed(dry_run, only)
+    found = reconciler(dry_run, only)
     print(reconcile_document(found, dry_run=dry_run) if as_json else reconcile_table(found, dry_run=dry_run))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}
 
-_Deed = Callable[[bool, "Collection[str] | None"], "Reconciled"]
+_Reconciler = Callable[[bool, "Collection[str] | None"], "Reconciled"]
 
 
-class _Asked(NamedTuple):
+class _ReconcileRequest(NamedTuple):
     attempt: str | None
     run: str | None
     provider: str | None
@@ -166,24 +168,24 @@ def _refuse_inside_a_run() -> None:
         )
 
 
-def _refuse_the_unclear(asked: _Asked) -> None:
+def _check_request(request: _ReconcileRequest) -> None:
     from agentctl.core.errors import UsageError
 
-    whose = None if asked.from_ else asked.provider  # beside --from it says whose export it is
-    clears = [what for what in (asked.clear_overrun, asked.clear_substitute, asked.clear_miscount) if what]
-    given = (asked.attempt, asked.run, whose, asked.from_, *clears, asked.clock)
-    if len([what for what in given if what]) != 1 or (asked.clock and asked.provider):
+    whose = None if request.from_ else request.provider  # beside --from it says whose export it is
+    clears = [what for what in (request.clear_overrun, request.clear_substitute, request.clear_miscount) if what]
+    given = (request.attempt, request.run, whose, request.from_, *clears, request.clock)
+    if len([what for what in given if what]) != 1 or (request.clock and request.provider):
         raise UsageError(
             "name one of ATTEMPT, --run, --provider, --from, --clear-overrun, --clear-substitute, --clear-miscount and"
             " --clock",
             hint="agentctl ledger check   lists what is in doubt, with the line that gives it back",
         )
-    needs_actual = not asked.from_ and not clears and not asked.clock
-    if needs_actual and asked.actual is None:
+    needs_actual = not request.from_ and not clears and not request.clock
+    if needs_actual and request.actual is None:
         raise UsageError(
             "what did it cost?", hint="--actual USD; --actual 0 if the provider shows that nothing was billed"
         )
-    if not needs_actual and asked.actual is not None:
+    if not needs_actual and request.actual is not None:
         raise UsageError("--actual goes with ATTEMPT, --run or --provider")
 
 
@@ -201,25 +203,25 @@ def _dollars(text: str) -> Decimal:
     return usd
 
 
-def _by_hand(path: Path, asked: _Asked) -> _Deed:
+def _manual_reconcile(path: Path, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.reconcile import reconcile as settle
     from agentctl.ledger.usage_export import up_to_nano
 
-    nano = up_to_nano(_dollars(asked.actual or ""))
-    by: By = "attempt" if asked.attempt else "run" if asked.run else "provider"
-    value = asked.attempt or asked.run or asked.provider or ""
-    return lambda dry_run, only: settle(path, by, value, actual_nano=nano, who=_who(), dry_run=dry_run, only=only)
+    nano = up_to_nano(_dollars(request.actual or ""))
+    by: By = "attempt" if request.attempt else "run" if request.run else "provider"
+    value = request.attempt or request.run or request.provider or ""
+    return lambda dry_run, only: settle(path, by, value, actual_nano=nano, who=_user_name(), dry_run=dry_run, only=only)
 
 
-def _by_export(path: Path, asked: _Asked) -> _Deed:
+def _export_reconcile(path: Path, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.export_matching import reconcile_export
     from agentctl.ledger.usage_export import read_export
 
-    export = read_export(_text_of(asked.from_ or ""), provider=asked.provider or "")
-    return lambda dry_run, only: reconcile_export(path, export, who=_who(), dry_run=dry_run, only=only)
+    export = read_export(_read_text(request.from_ or ""), provider=request.provider or "")
+    return lambda dry_run, only: reconcile_export(path, export, who=_user_name(), dry_run=dry_run, only=only)
 
 
-def _text_of(source: str) -> str:
+def _read_text(source: str) -> str:
     import sys
     from pathlib import Path
 
@@ -240,7 +242,7 @@ def _text_of(source: str) -> str:
     return data.decode("utf-16" if utf_16 else "utf-8", "replace")
 
 
-def _who() -> str:
+def _user_name() -> str:
     import os
     import pwd
 
@@ -250,7 +252,7 @@ def _who() -> str:
         return f"user {os.getuid()}"
 
 
-def _agreed(deed: _Deed) -> Collection[str] | None:
+def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
     """Return the attempts that a person at a terminal agreed to; None: all, where nobody is there or nothing is freed.
 
     Raises:
@@ -262,7 +264,7 @@ def _agreed(deed: _Deed) -> Collection[str] | None:
 
     if not can_ask():
         return None
-    would = deed(True, None)
+    would = reconciler(True, None)
     if not would.freed_nano:
         return None
     if not ask_yes_no(f"give back {money(would.freed_nano)} of {plural(len(would.done), 'attempt')}?"):

@@ -40,19 +40,19 @@ def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
     )
 
 
-def _gives_back(one: InDoubt) -> str:
+def _give_back_command(one: InDoubt) -> str:
     return f"agentctl ledger reconcile --run {shlex.quote(one.run_id)} --actual 0"
 
 
-def _clears(one: ModelOverrun) -> str:
+def _clear_overrun_command(one: ModelOverrun) -> str:
     return f"agentctl ledger reconcile --clear-overrun {shlex.quote(_name(one))}"
 
 
-def _clears_substitutes(one: ModelSubstitute) -> str:
+def _clear_substitute_command(one: ModelSubstitute) -> str:
     return f"agentctl ledger reconcile --clear-substitute {shlex.quote(_name(one))}"
 
 
-def _clears_miscounts(one: ModelMiscount) -> str:
+def _clear_miscount_command(one: ModelMiscount) -> str:
     return f"agentctl ledger reconcile --clear-miscount {shlex.quote(_name(one))}"
 
 
@@ -96,7 +96,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
                     "usd": usd(one.nano),
                     "since": moment(one.since),
                     "owner_living": one.living,
-                    "hint": _gives_back(one) if one.can_be_reconciled(found.now) else None,
+                    "hint": _give_back_command(one) if one.can_be_reconciled(found.now) else None,
                 }
                 for one in found.doubts
             ],
@@ -106,7 +106,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
                     "model": one.model or None,
                     "attempts": one.attempts,
                     "last_at": moment(one.last_at),
-                    "hint": _clears(one),
+                    "hint": _clear_overrun_command(one),
                 }
                 for one in found.overruns
             ],
@@ -137,7 +137,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
                     "service_tier": one.answered.tier or None,
                     "price": None if one.answered.price is None else one.answered.price.as_row(),
                     "since": moment(one.since),
-                    "hint": _clears_substitutes(one),
+                    "hint": _clear_substitute_command(one),
                 }
                 for one in found.substitutes
             ],
@@ -148,7 +148,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
                     "model": one.model,
                     "attempts": one.attempts,
                     "last_at": moment(one.last_at),
-                    "hint": _clears_miscounts(one),
+                    "hint": _clear_miscount_command(one),
                 }
                 for one in found.miscounts
             ],
@@ -171,7 +171,7 @@ def _check_lines(found: LedgerCheck) -> Iterator[str]:
     yield f"{plural(found.attempts, 'attempt')}: {found.proved:,} admitted within their limits, replayed{free}{kept}"
     if found.recomputed or found.not_recomputed:
         charges = f"{plural(found.recomputed, 'charge')} recomputed from their token classes and prices"
-        not_so = ", ".join(why_not_said(found.not_recomputed))
+        not_so = ", ".join(_not_recomputed(found.not_recomputed))
         yield charges + (f"; not recomputed: {not_so}" if not_so else "")
     for said in found.wrong:
         yield f"wrong: {safe_text(said)}"
@@ -183,16 +183,16 @@ def _check_lines(found: LedgerCheck) -> Iterator[str]:
         yield "\n" + columns(headed, [_doubt_cells(one, found) for one in found.doubts], right=frozenset({2, 3}))
     else:
         yield "nothing is in doubt"
-    yield from (f"\n{safe_text(_unsettled(each))}" for each in found.unsettled)
+    yield from (f"\n{safe_text(_describe_unsettled(each))}" for each in found.unsettled)
     for one in found.overruns:
         yield f"\n{safe_text(_name(one))} cost more than was held for it: its own ceiling is held until"
-        yield f"  {safe_text(_clears(one))}"
+        yield f"  {safe_text(_clear_overrun_command(one))}"
     for answered in found.substitutes:
-        yield f"\n{safe_text(_answered_words(answered))}"
-        yield f"  {safe_text(_clears_substitutes(answered))}"
+        yield f"\n{safe_text(_describe_substitute(answered))}"
+        yield f"  {safe_text(_clear_substitute_command(answered))}"
     for counted in found.miscounts:
         yield f"\n{safe_text(_name(counted))} reported more input than its vocabulary counts: bytes bound it until"
-        yield f"  {safe_text(_clears_miscounts(counted))}"
+        yield f"  {safe_text(_clear_miscount_command(counted))}"
     if found.is_wall_behind and found.wall is not None and found.expected_wall is not None:
         seen = _local(found.expected_wall)
         yield f"\nthe wall clock reads {_local(found.wall)}, and the ledger has seen {seen} before. Until then,"
@@ -204,7 +204,7 @@ def _local(at: datetime) -> str:
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _answered_words(one: ModelSubstitute) -> str:
+def _describe_substitute(one: ModelSubstitute) -> str:
     """Return who answered in the place of whom, at what price, and what follows."""
     there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
     said = f"{_name(one)}{there} was answered by {one.answered.name}"
@@ -225,12 +225,12 @@ WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
 )
 
 
-def why_not_said(counts: Mapping[WhyNot, int]) -> list[str]:
+def _not_recomputed(counts: Mapping[WhyNot, int]) -> list[str]:
     """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
     return [f"{counts[why]:,} {said}" for why, said in WHY_NOT.items() if counts.get(why)]
 
 
-def _unsettled(one: SpooledConclusion) -> str:
+def _describe_unsettled(one: SpooledConclusion) -> str:
     if one.problem:
         return f"not settled, because {one.problem}:\n  {one.file}"
     cost = {"charge": "unknown" if one.nano is None else money(one.nano), "void": "nothing"}.get(one.kind, "in doubt")
@@ -246,7 +246,7 @@ def _open_cells(one: OpenHold, found: LedgerCheck) -> tuple[str, ...]:
 
 
 def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
-    line = "(its process lives)" if one.living else _gives_back(one)
+    line = "(its process lives)" if one.living else _give_back_command(one)
     if not one.living and not one.can_be_reconciled(found.now):
         line = "(its process may live; its deadline is not over)"
     at = _local(one.since)

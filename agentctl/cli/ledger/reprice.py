@@ -81,7 +81,7 @@ def reprice(
     from agentctl.cli.costs.time_window import WindowRequest, window
     from agentctl.cli.error_output import say
     from agentctl.cli.ledger.reprice_output import RepricedView, render
-    from agentctl.cli.ui.terminal import columns_of
+    from agentctl.cli.ui.terminal import terminal_width
     from agentctl.ledger.grouping import zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
@@ -89,9 +89,9 @@ def reprice(
 
     form = output_form(output, json=json) or "table"
     place = zone(timezone)
-    asked = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
+    request = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
-    wanted = window(asked, now=datetime.now(UTC), zone=place)
+    wanted = window(request, now=datetime.now(UTC), zone=place)
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
     settings = load_settings(flags={}, remember=False).settings
     catalog = _catalog(settings, table)
@@ -100,7 +100,7 @@ def reprice(
     for note in wanted.notes:
         say(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)
-    sys.stdout.write(render(view, form, width=columns_of(sys.stdout)))
+    sys.stdout.write(render(view, form, width=terminal_width(sys.stdout)))
 
 
 def _catalog(settings: Settings, table: str | None) -> Catalog:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentctl.cli.costs.document import csv_text, decimal, group_of
-from agentctl.cli.costs.table import group_names, heads
+from agentctl.cli.costs.table import group_headers, group_names
 from agentctl.cli.documents import Document, as_json, moment, usd
 from agentctl.cli.ledger.ledger_output import WHY_NOT
 from agentctl.cli.ui.format import columns, money, plural
@@ -118,7 +118,7 @@ def _table(view: RepricedView, width: int | None) -> str:
     rows = [(group_names(row, query.by, query.zone), row) for row in report.rows]
     if len(rows) > 1:
         rows.append((["total", *[""] * (len(rows[0][0]) - 1)], report.total))
-    names = heads(query.by)
+    names = group_headers(query.by)
     none_left_out = set() if report.total.not_repriced else {"not repriced"}
     table = ""
     for narrower in (set[str](), {"tokens in", "out"}, {"tokens in", "out", "not repriced"}):

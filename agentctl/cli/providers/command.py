@@ -22,7 +22,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     from datetime import UTC, datetime
 
     from agentctl.cli.documents import error_info
-    from agentctl.cli.error_output import say, tell
+    from agentctl.cli.error_output import print_error, say
     from agentctl.cli.providers.listing import as_document, as_table, provider_rows
     from agentctl.core.errors import AgentctlError
     from agentctl.core.text import safe_text
@@ -54,7 +54,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     table = next((row.price_from for row in rows if row.price_from.startswith("litellm ")), "")
     print(f"\nprices are dollars per million tokens{f'; {table}' if table else ''}; yours: [prices] in config.toml")
     if nobody is not None:
-        tell(f"a run would not start: {nobody.message}", nobody.hint)
+        print_error(f"a run would not start: {nobody.message}", nobody.hint)
     elif choice is not None:
         asked = "; Ollama's models: not asked, a run asks for them" if unasked is not None else ""
         print(f"* a run would use {safe_text(choice.provider)} ({safe_text(choice.chosen_by)}){asked}")
@@ -140,7 +140,6 @@ def _with_a_key(word: str) -> str:
 
 
 def _print(document: Document) -> None:
-    from agentctl.cli.documents import as_json
-    from agentctl.core.version import __version__
+    from agentctl.cli.documents import print_document
 
-    print(as_json({"schema": SCHEMA, "version": __version__, **document, "error": None}))
+    print_document(SCHEMA, document)

@@ -34,8 +34,8 @@ def try_providers(
     json: Json = False,
 ) -> None:
     """Try providers out: reachable, key, model, and unless --free an answer, a tool call, the clamp, the usage."""
-    from agentctl.cli.error_output import say, tell
-    from agentctl.cli.exit_codes import named
+    from agentctl.cli.error_output import print_error, say
+    from agentctl.cli.exit_codes import status_named
     from agentctl.core.text import safe_text
     from agentctl.runner.assemble import providers_under_test
     from agentctl.settings import load_settings
@@ -58,8 +58,8 @@ def try_providers(
             error, hint = _trouble(finding)
             if error:
                 who = finding.reach.provider
-                tell(error if error.startswith(who) else f"{who}: {error}", hint)
-    raise typer.Exit(named(status).value)
+                print_error(error if error.startswith(who) else f"{who}: {error}", hint)
+    raise typer.Exit(status_named(status).value)
 
 
 def _known(name: str) -> str:
@@ -161,7 +161,7 @@ def _word(value: bool | None) -> str:
 
 def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool, status: str) -> None:
     from agentctl.cli.documents import as_json, usd
-    from agentctl.cli.exit_codes import named
+    from agentctl.cli.exit_codes import status_named
     from agentctl.core.pricing import to_nano
     from agentctl.core.version import __version__
 
@@ -170,8 +170,8 @@ def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool
     document: Document = {
         "schema": SCHEMA,
         "version": __version__,
-        "status": named(status).shown,
-        "exit_code": named(status).value,
+        "status": status_named(status).shown,
+        "exit_code": status_named(status).value,
         "free": free,
         "ceiling_usd": usd(None if each is None else each * len(findings)),
         "providers": [_entry(finding) for finding in findings],

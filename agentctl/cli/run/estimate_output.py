@@ -10,8 +10,8 @@ from textwrap import wrap
 
 from agentctl.budget.rules import LimitState, Wait, WorstCase
 from agentctl.cli.documents import Document, as_json, breaker_document, error_info, in_unit, moment, usd
-from agentctl.cli.error_output import tell
-from agentctl.cli.exit_codes import exit_status, named
+from agentctl.cli.error_output import print_error
+from agentctl.cli.exit_codes import exit_status, status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, amount, columns, limit, money, seconds
 from agentctl.cli.ui.summary import retry_command
@@ -58,7 +58,7 @@ def print_estimate(
         return 0
     again = command and found.breaker is not None and found.refusal.hint.startswith("agentctl run ")
     hint = retry_command(command, found.breaker) if again and found.breaker else found.refusal.hint
-    tell(found.refusal.message, hint, paint)
+    print_error(found.refusal.message, hint, paint)
     return exit_status(found.refusal).value
 
 
@@ -199,8 +199,8 @@ def _document(found: Estimate) -> Document:
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "status": named(status).shown,
-        "exit_code": named(status).value,
+        "status": status_named(status).shown,
+        "exit_code": status_named(status).value,
         "as_of": moment(outlook.as_of),
         "task": found.task,
         "agent": found.agent,

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agentctl.cli.documents import Document, as_json, finished_line, run_document
-from agentctl.cli.error_output import tell
-from agentctl.cli.exit_codes import named
+from agentctl.cli.error_output import print_error
+from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_lines
@@ -128,7 +128,7 @@ class Presenter:
             if self._form == "text" and result.answer and not result.complete:
                 self._write(f"--- so far ---\n{safe_text(result.answer).rstrip()}\n--------------\n")
             hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with it
-            tell(self._clean(result.error.message), self._clean(hint), self._paint)
+            print_error(self._clean(result.error.message), self._clean(hint), self._paint)
         if not self._quiet:
             for line in changed_lines(result):
                 self._write(line.render(self._paint) + "\n")
@@ -139,7 +139,7 @@ class Presenter:
                 self._write("\n" + details(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
             self._write(summary(result, self._paint) + "\n")
         sys.stderr.flush()
-        return named(result.status).value
+        return status_named(result.status).value
 
     def _to_stdout(self, result: RunResult) -> None:
         match self._form:

@@ -39,7 +39,7 @@ class RunRequest:
 
 
 @dataclass(slots=True)
-class _Known:
+class _Beginning:
     """What is known when a run fails to begin."""
 
     form: Form
@@ -49,7 +49,7 @@ class _Known:
 
 def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; whatever fails before it begins is told in the form asked for."""
-    known = _Known(call.form)
+    known = _Beginning(call.form)
     try:
         with _sigterm_raises():
             return _perform(call, request, known)
@@ -60,7 +60,7 @@ def perform(call: Invocation, request: RunRequest) -> int:
         return report(early, form=known.form, command="run", task=known.task, paint=known.paint)
 
 
-def _perform(call: Invocation, request: RunRequest, known: _Known) -> int:
+def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     told = _quiet if request.quiet else _say_safe
     task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=told)
     data = read_input_data(request.input, say=told)
@@ -132,7 +132,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Known) -> int:
     waiting = 0 if request.input == "-" or not request.words else unread_bytes()
     if waiting:
         told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
-    return _go(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
+    return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
 def _load(request: RunRequest) -> Loaded:
@@ -163,7 +163,9 @@ def _redacted(
     return task, data
 
 
-def _go(orchestrator: Orchestrator, presenter: Presenter, task: str, data: InputData | None, *, loading: bool) -> int:
+def _drive(
+    orchestrator: Orchestrator, presenter: Presenter, task: str, data: InputData | None, *, loading: bool
+) -> int:
     import anyio
 
     from agentctl.cli.run.signals import run_until_signal

@@ -38,15 +38,15 @@ async def _listen(orchestrator: Orchestrator, *, task_status: anyio.abc.TaskStat
         asked = False
         async for number in signals:
             if asked:
-                leave_at_once(number, None)
+                exit_at_once(number, None)
             asked = True
             orchestrator.interrupt(terminated=number == signal.SIGTERM)
             # From here on at once, even where the event loop hangs in something that cannot be cancelled.
-            signal.signal(signal.SIGINT, leave_at_once)
-            signal.signal(signal.SIGTERM, leave_at_once)
+            signal.signal(signal.SIGINT, exit_at_once)
+            signal.signal(signal.SIGTERM, exit_at_once)
 
 
-def leave_at_once(number: int, frame: object) -> None:
+def exit_at_once(number: int, frame: object) -> None:
     """Give the terminal back and end; the journal is on disk up to here, and the ledger's holds outlive us."""
     os.write(2, restore_sequence() + b"\nforced: what was sent counts as spent\n")
     os._exit(128 + number)

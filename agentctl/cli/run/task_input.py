@@ -19,7 +19,7 @@ _END_OF_DATA = re.compile(r"</data(\s*)>", re.IGNORECASE)
 _EXAMPLE = 'agentctl run "How much disk is free?"'
 
 #: A lone word that is a command or a verb was not meant as a task.
-MEANT = {
+COMMAND_WORDS = {
     "list": "agentctl runs list",
     "ls": "agentctl runs list",
     "show": "agentctl runs show",
@@ -103,9 +103,9 @@ def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) ->
     said = " ".join(task.lower().split())
     if said.startswith(("set-key ", "providers set-key")):  # a key may stand behind it, which nobody is to see
         raise UsageError(
-            "set-key is a command, not a task; nothing was sent", hint=f"{MEANT['set-key']}, without the key"
+            "set-key is a command, not a task; nothing was sent", hint=f"{COMMAND_WORDS['set-key']}, without the key"
         )
-    if (meant := MEANT.get(said)) is not None:
+    if (meant := COMMAND_WORDS.get(said)) is not None:
         raise UsageError(f'"{task}" is a command, not a task; nothing was sent', hint=f'did you mean "{meant}"?')
     return task
 

@@ -86,7 +86,7 @@ def show(
         for paragraph in transcript(records, run_id=path.stem, kept=path.with_suffix("")):
             print(paragraph)
         if tree := _tree(settings.ledger_path, path.stem):
-            print("\n" + _drawn(tree, path.stem))
+            print("\n" + _draw_tree(tree, path.stem))
         return
     from agentctl.cli.documents import as_json as dumped
     from agentctl.core.version import __version__
@@ -113,7 +113,7 @@ def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
     return tree if len(tree) > 1 else ()
 
 
-def _drawn(tree: Sequence[RunNode], run_id: str) -> str:
+def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
     """Draw a tree: what each run cost by itself, and with all runs below it."""
     from agentctl.cli.ui.format import columns, money
     from agentctl.core.text import safe_text
@@ -179,7 +179,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
         UsageError: as lines of JSON, which are the records themselves.
     """
     from agentctl.cli.runs.context_chart import document, text
-    from agentctl.cli.runs.context_usage import filling
+    from agentctl.cli.runs.context_usage import read_context_usage
 
     if wanted == "jsonl":
         from agentctl.core.errors import UsageError
@@ -188,15 +188,15 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     if wanted == "json":
         from agentctl.cli.documents import as_json as dumped
 
-        print(dumped(document(filling(records), run_id=run_id)))
+        print(dumped(document(read_context_usage(records), run_id=run_id)))
         return
     import sys
 
     from agentctl.cli.ui.cells import has_blocks
-    from agentctl.cli.ui.terminal import columns_of
+    from agentctl.cli.ui.terminal import terminal_width
 
-    width, blocks = columns_of(sys.stdout), has_blocks(sys.stdout.encoding)
-    for line in text(filling(records), run_id=run_id, width=width, blocks=blocks):
+    width, blocks = terminal_width(sys.stdout), has_blocks(sys.stdout.encoding)
+    for line in text(read_context_usage(records), run_id=run_id, width=width, blocks=blocks):
         print(line)
 
 

@@ -10,7 +10,7 @@ from agentctl.cli.documents import Document, usd
 from agentctl.cli.runs.context_usage import ContextTurn, ContextUsage, TurnCharge
 from agentctl.cli.ui.cells import bar, wrap
 from agentctl.cli.ui.format import money, plural
-from agentctl.cli.ui.lines import cut_words, pruned_words
+from agentctl.cli.ui.lines import describe_cut, describe_pruning
 from agentctl.core.events import ContextPruned
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
@@ -64,9 +64,9 @@ def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool)
     way = ways[0] if ways else ""
     limit = limits[0] if limits else 0
     for turn, row in zip(found.turns, rows, strict=True):
-        remarks = list(map(pruned_words, turn.cuts))
+        remarks = list(map(describe_pruning, turn.cuts))
         if turn.summaries:
-            remarks.append(f"summed up: {_summed(turn.summaries)}")
+            remarks.append(f"summed up: {_describe_summaries(turn.summaries)}")
         if turn.counted_by not in ("", way) and len(ways) <= _MOST_WAYS:
             way = turn.counted_by
             remarks.append(f"from here on counted by {safe_text(way)}")
@@ -108,15 +108,15 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
     cuts = found.cuts
     gone, short = sum(cut.messages_cut for cut in cuts), sum(cut.messages_shortened for cut in cuts)
     if cuts:
-        parts = [plural(len(cuts), "cut"), cut_words(gone, short)]
+        parts = [plural(len(cuts), "cut"), describe_cut(gone, short)]
         cost = _cost_of(cuts)
-        parts.append(f"about {_saved(cuts):,} tokens less to send")
+        parts.append(f"about {_tokens_saved(cuts):,} tokens less to send")
         parts += [f"cost about {money(cost)}"] if cost else []
         yield dot.join(parts)
     else:
         yield "no message was cut"
     if found.summaries:
-        yield f"summaries by the model: {_summed(found.summaries)}"
+        yield f"summaries by the model: {_describe_summaries(found.summaries)}"
     if (largest := found.largest) is not None:
         yield f"largest request: turn {largest.number}, {largest.tokens:,} of {largest.limit:,} tokens"
     if found.results_cut:
@@ -125,7 +125,7 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
     sent = sum(turn.own.input_tokens or 0 for turn in found.turns)
     if cached := sum(turn.own.cached for turn in found.turns):
         yield f"cached: {cached:,} of {sent:,} tokens sent, {100 * cached // sent} %"
-    shares = [100 * own // tokens for tokens, own in _compared(found)]
+    shares = [100 * own // tokens for tokens, own in _counted_by_both(found)]
     if shares:
         least, most = min(shares), max(shares)
         yield f"the provider's own counts: {least} %{f' to {most} %' if most > least else ''} of ours"
@@ -133,13 +133,13 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
         yield _NO_END
 
 
-def _compared(found: ContextUsage) -> list[tuple[int, int]]:
+def _counted_by_both(found: ContextUsage) -> list[tuple[int, int]]:
     """Return our count and the provider's, where both are known."""
     both = ((turn.tokens, turn.own.input_tokens) for turn in found.turns)
     return [(tokens, own) for tokens, own in both if tokens and own]
 
 
-def _saved(cuts: Sequence[ContextPruned]) -> int:
+def _tokens_saved(cuts: Sequence[ContextPruned]) -> int:
     return sum(cut.tokens_before - cut.tokens_after for cut in cuts)
 
 
@@ -148,7 +148,7 @@ def _cost_of(cuts: Sequence[ContextPruned]) -> int | None:
     return sum(known) if len(known) == len(cuts) else None
 
 
-def _summed(charges: Sequence[TurnCharge]) -> str:
+def _describe_summaries(charges: Sequence[TurnCharge]) -> str:
     nano = _cost(charges)
     return f"{plural(len(charges), 'call')}, {'cost unknown' if nano is None else money(nano)}"
 
@@ -179,7 +179,7 @@ def document(found: ContextUsage, *, run_id: str) -> Document:
             "cuts": len(cuts),
             "messages_cut": sum(cut.messages_cut for cut in cuts),
             "messages_shortened": sum(cut.messages_shortened for cut in cuts),
-            "tokens_saved": _saved(cuts),
+            "tokens_saved": _tokens_saved(cuts),
             "cuts_cost": _dollars(_cost_of(cuts)),
             "summaries": len(found.summaries),
             "summaries_cost": _dollars(_cost(found.summaries)),

@@ -112,7 +112,7 @@ class ContextUsage(NamedTuple):
         return max(self.measured, key=lambda turn: turn.tokens or 0, default=None)
 
 
-def filling(records: Iterable[Fields]) -> ContextUsage:
+def read_context_usage(records: Iterable[Fields]) -> ContextUsage:
     """Return what a journal tells; what a later version wrote and this one does not know is passed over."""
     found, turns = ContextUsage(), list[ContextTurn]()
     for record in records:
@@ -136,13 +136,13 @@ def filling(records: Iterable[Fields]) -> ContextUsage:
             case "run_finished":
                 found = found._replace(status=text(mapping(record, "result"), "status"))
             case _ if turns:
-                turns[-1] = _advanced(turns[-1], record)
+                turns[-1] = _advance_turn(turns[-1], record)
             case _:
                 pass
     return found._replace(turns=tuple(turns))
 
 
-def pruned(record: Fields) -> ContextPruned:
+def read_pruning(record: Fields) -> ContextPruned:
     """Return a cut as a journal has it; what an older version did not write is left at nothing."""
     cost, saves = record.get("cost_nano"), record.get("saves_nano")
     return ContextPruned(
@@ -157,10 +157,10 @@ def pruned(record: Fields) -> ContextPruned:
     )
 
 
-def _advanced(turn: ContextTurn, record: Fields) -> ContextTurn:
+def _advance_turn(turn: ContextTurn, record: Fields) -> ContextTurn:
     match record.get("event"):
         case "context_pruned":
-            return replace(turn, cuts=(*turn.cuts, pruned(record)))
+            return replace(turn, cuts=(*turn.cuts, read_pruning(record)))
         case "context_measured":
             return replace(
                 turn,

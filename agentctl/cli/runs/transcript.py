@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from agentctl.cli.runs.context_usage import Fields, mapping, number, pruned, text
+from agentctl.cli.runs.context_usage import Fields, mapping, number, read_pruning, text
 from agentctl.cli.ui.format import money, plural, seconds
-from agentctl.cli.ui.lines import call_text, notice_words, pruned_words
+from agentctl.cli.ui.lines import call_text, describe_notice, describe_pruning
 from agentctl.context.truncation import find_mark
 from agentctl.core.errors import AgentctlError
 from agentctl.core.messages import ToolCall
@@ -56,21 +56,21 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":
                 yield _finished(record)
-                yield from _whole(record, kept)
+                yield from _whole_result(record, kept)
             case "obeyed_files_changed":
                 yield from _changed(record)
             case "approval_asked":
                 yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
             case "tool_allowed":
-                yield _decided(record, f"allowed: {_safe(record, 'by')}", was_asked=was_asked)
+                yield _decision(record, f"allowed: {_safe(record, 'by')}", was_asked=was_asked)
             case "tool_denied":
-                yield _decided(record, f"denied: {_safe(record, 'reason')}", was_asked=was_asked)
+                yield _decision(record, f"denied: {_safe(record, 'reason')}", was_asked=was_asked)
             case "limit_warned":
                 yield f"warning: 80 % of {_safe(mapping(record, 'use'), 'name')} was used"
             case "noted":
                 yield _safe(record, "text")
             case "context_pruned":
-                yield f"context: {pruned_words(pruned(record))}"
+                yield f"context: {describe_pruning(read_pruning(record))}"
             case "run_finished":
                 ended = True
                 yield from _ended(mapping(record, "result"))
@@ -114,7 +114,7 @@ def _finished(record: Fields) -> str:
     return f"\n> {safe_text(call_text(_call(record)))}{time}\n{indented}"
 
 
-def _whole(record: Fields, kept: Path | None) -> Iterator[str]:
+def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
     """Yield where the whole of a result is, if it was cut and kept."""
     found = find_mark(text(record, "text"))
     if found is None or kept is None:
@@ -137,10 +137,10 @@ def _changed(record: Fields) -> Iterator[str]:
                 text(file, "restore_command") or None,
             )
             what = "changed, and run later by other programs" if notice.moved_to is None else "obeyed by other programs"
-            yield f"  {what}: {safe_text(notice_words(notice))}"
+            yield f"  {what}: {safe_text(describe_notice(notice))}"
 
 
-def _decided(record: Fields, said: str, *, was_asked: bool) -> str:
+def _decision(record: Fields, said: str, *, was_asked: bool) -> str:
     """Return who let a call run or not, below the question if there was one."""
     return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
 

@@ -119,7 +119,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
         yield f"{bar}   {escape_lookalikes(question.call.name)}"
         for name, value in question.call.arguments.items():
             label = f"{escape_lookalikes(str(name))} = "
-            yield from _hung(f"{bar}     ", label, escape_lookalikes(value_text(value)), width - 6)
+            yield from _hanging_rows(f"{bar}     ", label, escape_lookalikes(value_text(value)), width - 6)
     yield bar
     always = f"{escape_lookalikes(question.rule)}, until this run ends"
     facts = (("effect", said), ("asked", escape_lookalikes(question.why)), ("always", always))
@@ -130,7 +130,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
             yield f"{bar}   {lead}  {paint(row, style) if name == 'effect' else row}"
 
 
-def _hung(margin: str, label: str, text: str, width: int) -> Iterator[str]:
+def _hanging_rows(margin: str, label: str, text: str, width: int) -> Iterator[str]:
     """Yield a value behind its name, or below it where they do not fit side by side."""
     indent = 2
     if cells(label) + cells(text) <= width:

@@ -75,7 +75,7 @@ def rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean =
     if meter.finished:
         return ()
     found = _rows(meter, now, width, height, clean)[:height]
-    return tuple(_cropped(row, width) for row in found)
+    return tuple(_crop(row, width) for row in found)
 
 
 def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) -> tuple[Row, ...]:
@@ -98,7 +98,7 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
     return (*spaced, *figures)
 
 
-def _cropped(row: Row, width: int) -> Row:
+def _crop(row: Row, width: int) -> Row:
     """Return a row that fits; only a terminal too narrow for any figure crops one."""
     if sum(cells(span.text) for span in row) <= width:
         return row
@@ -148,11 +148,11 @@ def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
     found = usage_bars(meter)
     if not found:
         return ()
-    widest = max(cells(gauge.shown) for gauge in found)
+    widest = max(cells(bar.shown) for bar in found)
     if width < _TWO_COLUMNS:
-        return tuple(_usage_row(gauge, widest, width)[:-1] for gauge in found)
+        return tuple(_usage_row(bar, widest, width)[:-1] for bar in found)
     half = (width - 4) // 2
-    halves = [_usage_row(gauge, widest, half) for gauge in found]
+    halves = [_usage_row(bar, widest, half) for bar in found]
     paired = [halves[place : place + 2] for place in range(0, len(halves), 2)]
     return tuple((*pair[0], StyledText("    "), *pair[1][:-1]) if len(pair) == 2 else pair[0][:-1] for pair in paired)
 
@@ -183,23 +183,23 @@ def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
     return tuple(found)
 
 
-def _usage_row(gauge: UsageBar, widest: int, width: int) -> Row:
+def _usage_row(bar: UsageBar, widest: int, width: int) -> Row:
     """Return one meter; the last span fills the row."""
-    name, shown = f"{gauge.name:<7}  ", f"{gauge.shown:<{widest}}  "
+    name, shown = f"{bar.name:<7}  ", f"{bar.shown:<{widest}}  "
     length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
-    if gauge.ceiling is None or length < 4:
-        text = cut(f"{name}{gauge.shown}", width)
+    if bar.ceiling is None or length < 4:
+        text = cut(f"{name}{bar.shown}", width)
         return (StyledText(text), StyledText(" " * (width - cells(text))))
-    full = min(length, -(-length * gauge.used // gauge.ceiling)) if gauge.ceiling else (length if gauge.used else 0)
-    both = min(length, -(-length * (gauge.used + gauge.held) // gauge.ceiling)) if gauge.ceiling else full
-    percent = f"{min(gauge.percent, 999)} %".rjust(6)
-    style = None if gauge.style == "green" else gauge.style
+    full = min(length, -(-length * bar.used // bar.ceiling)) if bar.ceiling else (length if bar.used else 0)
+    both = min(length, -(-length * (bar.used + bar.held) // bar.ceiling)) if bar.ceiling else full
+    percent = f"{min(bar.percent, 999)} %".rjust(6)
+    style = None if bar.style == "green" else bar.style
     rest = width - len(name) - cells(shown) - length - len(percent)
     return (
         StyledText(name, "dim"),
         StyledText(shown),
-        StyledText("━" * full, gauge.style),
-        StyledText("╍" * (both - full), gauge.style),
+        StyledText("━" * full, bar.style),
+        StyledText("╍" * (both - full), bar.style),
         StyledText("─" * (length - both), "dim"),
         StyledText(percent, style),
         StyledText(" " * max(0, rest)),
@@ -207,7 +207,7 @@ def _usage_row(gauge: UsageBar, widest: int, width: int) -> Row:
 
 
 def _in_one_row(meter: Meter, width: int) -> Row:
-    return (StyledText(cut(" · ".join(f"{gauge.name} {gauge.shown}" for gauge in usage_bars(meter)), width)),)
+    return (StyledText(cut(" · ".join(f"{bar.name} {bar.shown}" for bar in usage_bars(meter)), width)),)
 
 
 def _foot(meter: Meter, now: datetime, width: int) -> Row:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, assert_never
 
 from agentctl.cli.ui.format import Paint, Style, amount, limit, money, plural, seconds
-from agentctl.cli.ui.meter import Meter, follow, waited_words
+from agentctl.cli.ui.meter import Meter, describe_wait, follow
 from agentctl.core.events import (
     AnswerStreamed,
     ApprovalAsked,
@@ -79,7 +79,7 @@ def value_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def cut_words(gone: int, shortened: int) -> str:
+def describe_cut(gone: int, shortened: int) -> str:
     """Return what a cut took: ``2 messages cut, 1 shortened``."""
     said = [f"{plural(gone, 'message')} cut"] if gone or not shortened else []
     if shortened:
@@ -87,9 +87,9 @@ def cut_words(gone: int, shortened: int) -> str:
     return ", ".join(said)
 
 
-def pruned_words(event: ContextPruned) -> str:
+def describe_pruning(event: ContextPruned) -> str:
     """Return what a cut took, what is left, who summed it up, and in dollars what it costs and saves, where known."""
-    said = cut_words(event.messages_cut, event.messages_shortened)
+    said = describe_cut(event.messages_cut, event.messages_shortened)
     if event.tokens_before:
         said += f", about {event.tokens_before:,} tokens to {event.tokens_after:,}"
     if event.summary == "model":
@@ -101,7 +101,7 @@ def pruned_words(event: ContextPruned) -> str:
     return f"{said}; {', '.join(dollars)}" if dollars else said
 
 
-def notice_words(notice: FileNotice) -> str:
+def describe_notice(notice: FileNotice) -> str:
     """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
     return f"{_named(notice)}{where}"
@@ -129,7 +129,7 @@ def _several(notices: Sequence[FileNotice]) -> str:
     return "; ".join(words + more)
 
 
-def substituted_words(event: ModelSubstituted) -> str:
+def describe_substitution(event: ModelSubstituted) -> str:
     """Return who answered in the place of the asked model, and what follows for the money."""
     follows = {
         "more": "which costs more; from now on its price is held",
@@ -153,7 +153,7 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
         case ToolFinished():
             return _finished(event, meter, verbose=verbose)
         case ObeyedFilesChanged():
-            return tuple(ScreenLine(f"  {notice_words(file)}", "dim") for file in event.files) if verbose else ()
+            return tuple(ScreenLine(f"  {describe_notice(file)}", "dim") for file in event.files) if verbose else ()
         case ToolAllowed():
             told = verbose or meter.was_asked(event.call)
             return (ScreenLine(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
@@ -171,7 +171,7 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
             return (ScreenLine(f"trying again in {seconds(event.seconds)}: {event.reason}"),)
         case CallWaited():
             most = "" if event.at_most_s is None else f", {seconds(event.at_most_s)} at most"
-            return (ScreenLine(waited_words(event) + most),)
+            return (ScreenLine(describe_wait(event) + most),)
         case CallUnsettled():
             wait = f"waiting up to {seconds(event.seconds)} to write what a call cost: {event.reason}"
             return (_warning(f"{wait} (Ctrl-C twice ends the wait)"),) if event.seconds else ()
@@ -179,14 +179,14 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
             counts = f"; {money(event.nano)} counts as spent" if event.nano and meter.metered else ""
             return (_warning(f"nobody knows what a call cost ({event.reason}){counts}"),)
         case ModelSubstituted():
-            return (_warning(substituted_words(event)),)
+            return (_warning(describe_substitution(event)),)
         case CallVoided():
             return (ScreenLine(f"  a call cost nothing: {event.reason}", "dim"),) if verbose and meter.metered else ()
         case CallHeld():
             shown = verbose and meter.metered and event.hold_nano
             return (ScreenLine(f"  held {money(event.hold_nano or 0)}", "dim"),) if shown else ()
         case ContextPruned():
-            return (ScreenLine(f"context: {pruned_words(event)}"),)
+            return (ScreenLine(f"context: {describe_pruning(event)}"),)
         case ContextMeasured():
             return (_near(event),) if event.near else ()
         case (

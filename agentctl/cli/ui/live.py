@@ -117,7 +117,7 @@ class LiveScreen:
         began = time.monotonic()
         while True:
             with self._turn:
-                self._turn.wait_for(self._is_called, _FRAME_S)
+                self._turn.wait_for(self._has_work, _FRAME_S)
                 lines, self._lines = tuple(self._lines), []
                 pausing, closing = self._pausing, self._closing
             waited = time.monotonic() - began >= self._patience_s
@@ -128,7 +128,7 @@ class LiveScreen:
                 if closing and not self._lines:
                     return
 
-    def _is_called(self) -> bool:
+    def _has_work(self) -> bool:
         return bool(self._lines) or self._closing or self._pausing != self._paused
 
     def _step(self, lines: Sequence[ScreenLine], *, show: bool) -> None:
@@ -194,14 +194,14 @@ class LiveScreen:
         set_restore_sequence(b"\x1b[?25h")
         live.start(refresh=True)
         self._live = live
-        self._owe()
+        self._remember_restore()
 
     def _refresh(self, live: Live, size: os.terminal_size, drawn: tuple[Row, ...], lines: Sequence[ScreenLine]) -> None:
         """Draw the region anew below ``lines``; what did not change is left alone."""
         from rich.console import ConsoleDimensions
 
         if size != self._drawn_at:
-            self._make_up_for(live, size)
+            self._erase_wrapped(live, size)
             live.console.size = ConsoleDimensions(size.columns, size.lines)
         elif drawn == self._frame.rows and not lines:
             return
@@ -212,9 +212,9 @@ class LiveScreen:
             live.console.print(*wrapped, sep="\n", soft_wrap=True)
         elif drawn:
             live.refresh()
-        self._owe()
+        self._remember_restore()
 
-    def _make_up_for(self, live: Live, size: os.terminal_size) -> None:
+    def _erase_wrapped(self, live: Live, size: os.terminal_size) -> None:
         """Erase the rows that a narrower window has made of ours: rich knows the old count only."""
         from rich.control import Control
         from rich.segment import ControlType
@@ -232,7 +232,7 @@ class LiveScreen:
         finally:
             set_restore_sequence(b"")
 
-    def _owe(self) -> None:
+    def _remember_restore(self) -> None:
         """Say how to take the region away without us: up to its first row, erase below, show the cursor."""
         up = len(self._frame.rows) - 1
         set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")

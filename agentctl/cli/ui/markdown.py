@@ -47,7 +47,7 @@ def render_markdown(text: str, *, width: int) -> str:
         found = _draw(text, width)
     except Exception:  # noqa: BLE001 - a parser of strangers' text may fail; the answer must not
         return text
-    return found if _says_the_same(text, found, width) else text
+    return found if _keeps_the_words(text, found, width) else text
 
 
 def _draw(text: str, width: int) -> str:
@@ -125,7 +125,7 @@ def _keep_what_stands(pieces: Sequence[Token]) -> None:
             piece.type, piece.tag, piece.nesting, piece.content = "text", "", 0, piece.markup
 
 
-def _says_the_same(text: str, found: str, width: int) -> bool:
+def _keeps_the_words(text: str, found: str, width: int) -> bool:
     """Whether every word is still there, in one piece but for breaks at the width, and no row is too wide."""
     plain = _PAINTED.sub("", found)
     if any(cells(row) > width for row in plain.split("\n")):

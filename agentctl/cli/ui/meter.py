@@ -122,7 +122,7 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
         case RunStarted():
             chosen = RunChoice(event.task, event.agent, event.provider, event.provider_chosen_by, event.model)
             meter = replace(meter, metered=event.metered, chosen=chosen, started_at=at, limits=event.limits)
-            return _now(meter, "getting ready", at)
+            return _waiting_for(meter, "getting ready", at)
         case TurnStarted():
             return replace(meter, turn=event.turn)
         case ContextMeasured():
@@ -130,37 +130,37 @@ def advance(meter: Meter, event: Event, at: datetime | None = None) -> Meter:
         case LimitsMeasured():
             return replace(meter, limits=event.limits)
         case CallHeld() | CallSent() | CallSettled() | CallVoided() | CallDoubted():
-            return _charged(meter, event, at)
+            return _enter_call(meter, event, at)
         case CallWaited():
-            return _now(replace(meter, answer=""), waited_words(event), at)
+            return _waiting_for(replace(meter, answer=""), describe_wait(event), at)
         case CallUnsettled():
-            return _now(meter, f"waiting for the ledger: {event.reason}", at)
+            return _waiting_for(meter, f"waiting for the ledger: {event.reason}", at)
         case CallRetried():
-            return _now(replace(meter, answer=""), f"trying again: {event.reason}", at)
+            return _waiting_for(replace(meter, answer=""), f"trying again: {event.reason}", at)
         case AnswerStreamed():
-            meter = meter if meter.answer else _now(meter, "answering", at)
+            meter = meter if meter.answer else _waiting_for(meter, "answering", at)
             return replace(meter, answer=(meter.answer + event.text)[-MOST_STREAMED:])
         case ModelAnswered():
             answer = "" if event.tool_calls else meter.answer
-            return _now(replace(_answered_by(meter, event.model), answer=answer), "", at)
+            return _waiting_for(replace(_name_answerer(meter, event.model), answer=answer), "", at)
         case ApprovalAsked():
-            return _now(replace(meter, asked=event.call), "asking you", at)
+            return _waiting_for(replace(meter, asked=event.call), "asking you", at)
         case ToolAllowed():
-            return _now(meter, "", at)
+            return _waiting_for(meter, "", at)
         case ToolStarted():
             return replace(meter, running=(*meter.running, RunningTool(event.call, at)), doing="", since=at)
         case ToolFinished():
             left = _without(meter.running, event.call)
             return replace(meter, tool_calls=meter.tool_calls + 1, running=left, since=at)
         case ToolDenied():
-            return _now(replace(meter, denied=meter.denied + 1), "", at)
+            return _waiting_for(replace(meter, denied=meter.denied + 1), "", at)
         case RunFinished():
             return replace(meter, finished=True)
         case _:
             return meter
 
 
-def waited_words(event: CallWaited) -> str:
+def describe_wait(event: CallWaited) -> str:
     """Return what a call waits for: the model with its address, or the holds of other runs."""
     if event.reason != "provider":
         return "waiting for the holds of other runs"
@@ -169,7 +169,7 @@ def waited_words(event: CallWaited) -> str:
     return f"waiting for {name}{there} to recover from failed calls"
 
 
-def _now(meter: Meter, doing: str, at: datetime | None) -> Meter:
+def _waiting_for(meter: Meter, doing: str, at: datetime | None) -> Meter:
     return replace(meter, doing=doing, since=at)
 
 
@@ -178,7 +178,7 @@ def _without(running: tuple[RunningTool, ...], call: ToolCall) -> tuple[RunningT
     return running if place is None else running[:place] + running[place + 1 :]
 
 
-def _charged(
+def _enter_call(
     meter: Meter, event: CallHeld | CallSent | CallSettled | CallVoided | CallDoubted, at: datetime | None
 ) -> Meter:
     """Enter what an attempt does into its own row and into the totals."""
@@ -192,7 +192,7 @@ def _charged(
             meter = replace(meter, held_nano=meter.held_nano - let_go + (event.hold_nano or 0))
         case CallSent():
             row = row._replace(state="sent") if row.state == "held" else row
-            meter = _now(replace(meter, calls=meter.calls + 1, answer=""), "asking", at)
+            meter = _waiting_for(replace(meter, calls=meter.calls + 1, answer=""), "asking", at)
         case CallSettled():
             row = row._replace(state="settled", usage=event.usage, nano=event.cost_nano)
             meter = replace(
@@ -213,7 +213,7 @@ def _charged(
     return replace(meter, attempts=(*rows[:place], row, *rows[place + 1 :]))
 
 
-def _answered_by(meter: Meter, model: str | None) -> Meter:
+def _name_answerer(meter: Meter, model: str | None) -> Meter:
     """Name in the last row who answered, where that is known."""
     if model is None or not meter.attempts:
         return meter

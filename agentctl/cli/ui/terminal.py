@@ -31,7 +31,7 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def columns_of(stream: TextIO) -> int | None:
+def terminal_width(stream: TextIO) -> int | None:
     """Return how wide the terminal is, None where ``stream`` is none."""
     if not is_terminal(stream):
         return None

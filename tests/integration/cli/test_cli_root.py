@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.cli.error_output import crashed
+from agentctl.cli.error_output import record_crash
 from agentctl.ledger.check import check
 from agentctl.runner.learned_counts import LearnedCounts
 from tests.support.command_line import Here
@@ -37,7 +37,7 @@ def test_all_that_a_run_of_root_leaves_in_a_users_home_is_the_users(
     assert here("run", "--yes", "go", script="tools").code == 0
     assert here("trust", str(tmp_path), "--yes").code == 0
     state = home / ".local" / "state" / "agentctl"
-    assert crashed(RuntimeError("a bug")).hint == f"the log is in {next(state.glob('crash-*'))}"
+    assert record_crash(RuntimeError("a bug")).hint == f"the log is in {next(state.glob('crash-*'))}"
     names = {str(one.relative_to(state)) for one in state.rglob("*") if one.is_file()}
     assert {name.partition("-")[0].rpartition(".")[2] for name in names} >= {"db", "jsonl", "lock", "json"}, names
     assert not_of_user(home) == {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from agentctl.cli.run.signals import leave_at_once
+from agentctl.cli.run.signals import exit_at_once
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
@@ -100,7 +100,7 @@ async def gate(request: Request) -> None:
 async def stand_fast(request: Request) -> None:
     """Be told to stop, say so, and go on all the same."""
     with anyio.CancelScope(shield=True):
-        while signal.getsignal(signal.SIGINT) is not leave_at_once:  # noqa: ASYNC110 - another task sets it
+        while signal.getsignal(signal.SIGINT) is not exit_at_once:  # noqa: ASYNC110 - another task sets it
             await anyio.sleep(0.01)
         Path("unmoved").touch()
         await anyio.sleep_forever()

@@ -12,7 +12,7 @@ from agentctl.cli.app import build
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.command import _TOPICS
 from agentctl.cli.options import approval_mode
-from agentctl.cli.run.task_input import MEANT, read_task
+from agentctl.cli.run.task_input import COMMAND_WORDS, read_task
 from agentctl.core.errors import UsageError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
@@ -158,7 +158,7 @@ def test_no_lone_command_becomes_a_task() -> None:
 
 
 def test_what_is_meant_is_a_command() -> None:
-    for meant in MEANT.values():
+    for meant in COMMAND_WORDS.values():
         words = meant.split()[1:]
         assert words[0] in ROOT.commands or words[0].startswith("--"), meant  # type: ignore[attr-defined]
 

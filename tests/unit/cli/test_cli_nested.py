@@ -67,7 +67,7 @@ def test_a_run_that_stands_alone_has_no_tree(here: Here) -> None:
 
 def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
     from agentctl.budget.rules import Amounts
-    from agentctl.cli.runs.command import _drawn
+    from agentctl.cli.runs.command import _draw_tree
     from agentctl.ledger.report import RunNode
 
     def branch(name: str, parent: str | None, depth: int, **more: object) -> RunNode:
@@ -83,10 +83,10 @@ def test_a_tree_deeper_than_one_has_a_line_to_each_run() -> None:
         branch("f", "a", 1),
         branch("g", "f", 2),
     ]
-    lines = [line.split("  done")[0].rstrip() for line in _drawn(tree, "e").splitlines()[1:]]
+    lines = [line.split("  done")[0].rstrip() for line in _draw_tree(tree, "e").splitlines()[1:]]
     assert lines == ["a", "├─ b", "│  ├─ c", "│  └─ d", "│     └─ e", "└─ f", "   └─ g"]
-    assert "$1.00 + $0.01 in doubt + $0.001 held" in _drawn(tree, "e")
-    assert "unknown" in _drawn(tree, "e").splitlines()[1]
+    assert "$1.00 + $0.01 in doubt + $0.001 held" in _draw_tree(tree, "e")
+    assert "unknown" in _draw_tree(tree, "e").splitlines()[1]
 
 
 @pytest.mark.usefixtures("outer")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.cli.runs.context_chart import SCHEMA, document, text
-from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, filling
+from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, read_context_usage
 from agentctl.cli.ui.cells import cells
-from agentctl.cli.ui.lines import lines_of, pruned_words
+from agentctl.cli.ui.lines import describe_pruning, lines_of
 from agentctl.cli.ui.meter import Meter
 from agentctl.core.events import ContextPruned
 
@@ -38,7 +38,7 @@ def turn(number: int, tokens: int, *, limit: int = 10_000, cut: Fields | None = 
 
 
 def shown(records: list[Fields], *, width: int | None = None, blocks: bool = True) -> list[str]:
-    return list(text(filling(records), run_id="7f3a", width=width, blocks=blocks))
+    return list(text(read_context_usage(records), run_id="7f3a", width=width, blocks=blocks))
 
 
 def told(found: ContextUsage) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
     second = turn(2, 5000, cut={**CUT, "summary": "model", "cost_nano": 8_000_000, "saves_nano": 3_400_000})
     asked = {"event": "call_settled", "usage": {"input_tokens": 18_000}, "cost_nano": 12_000_000}
     second.insert(1, asked)
-    found = filling([STARTED, *turn(1, 9000), *second, ENDED])
+    found = read_context_usage([STARTED, *turn(1, 9000), *second, ENDED])
     assert found.turns[1].summaries == (TurnCharge(18_000, 0, 12_000_000),)
     assert found.turns[1].own == TurnCharge(10_000, 5000, 1_000_000)
     said = shown([STARTED, *turn(1, 9000), *second, ENDED], width=140)
@@ -71,7 +71,7 @@ def test_a_call_before_the_measuring_is_for_a_summary_and_its_price_is_told() ->
 def test_what_nobody_knows_is_null_and_left_out() -> None:
     records = [STARTED, *turn(1, 9000), *turn(2, 4000, cut={**CUT, "cost_nano": None, "saves_nano": None}), ENDED]
     assert "$" not in "\n".join(shown(records))
-    found = told(filling(records))
+    found = told(read_context_usage(records))
     assert found["turns"][1]["cuts"][0]["cost"] == {"usd": None, "nano_usd": None}
     assert found["totals"]["cuts_cost"] == {"usd": None, "nano_usd": None}
 
@@ -100,7 +100,7 @@ def test_results_that_were_cut_are_counted_and_those_that_are_kept_whole() -> No
     texts = ["whole", f"a\n{MARK}\nb", "a\n[... 1,000 characters: the middle is cut here; ask for less ...]\nb"]
     answers = [{"event": "message_added", "message": {"role": "tool", "text": text}} for text in texts]
     quoted = {"event": "message_added", "message": {"role": "user", "text": MARK}}
-    found = filling([STARTED, *turn(1, 5000), *answers, quoted, ENDED])
+    found = read_context_usage([STARTED, *turn(1, 5000), *answers, quoted, ENDED])
     assert (found.results_cut, found.results_kept) == (2, 1)
     said = list(text(found, run_id="7f3a", width=None, blocks=True))
     assert "2 results of tools cut (1 kept whole in files of the run)" in said
@@ -179,7 +179,7 @@ EVENTS = st.sampled_from(
 def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
     events: list[tuple[str, Fields]], width: int
 ) -> None:
-    found: ContextUsage = filling({**fields, "event": event} for event, fields in events)
+    found: ContextUsage = read_context_usage({**fields, "event": event} for event, fields in events)
     assert list(text(found, run_id="7f3a", width=width, blocks=False))
     assert told(found)["schema"] == SCHEMA
 
@@ -196,6 +196,6 @@ def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
     ],
 )
 def test_a_cut_is_told_with_what_is_known_of_its_dollars(event: ContextPruned, said: str) -> None:
-    assert pruned_words(event) == said
+    assert describe_pruning(event) == said
     (line,) = lines_of(event, Meter(), verbose=False)
     assert line.text == f"context: {said}"

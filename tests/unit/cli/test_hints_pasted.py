@@ -22,8 +22,8 @@ from tests.unit.cli.test_cli_help_topics import ROOT, parsed
 PACKAGE = Path(__file__).parents[3] / "agentctl"
 # Tables of what people ask for, in which commands are questions.
 NOT_READ = (
-    "cli/topics/",  # test_cli_help_topics runs them
-    *(f"providers/builtin/{name}" for name in ("docker_rows", "system_rows", "text_rows", "vocabulary", "verbs")),
+    "cli/help/",  # test_cli_help_topics runs them
+    *(f"providers/builtin/{name}" for name in ("docker_lookups", "system_lookups", "text_lookups", "lexicon")),
 )
 COMMANDS = "|".join(getattr(ROOT, "commands", {}))
 OURS = rf"agentctl (?:{COMMANDS})\b|sudo "
@@ -34,7 +34,7 @@ END = re.compile(r" {3}| \(|; |, |\n| …")
 PROSE = ("git status was not run",)
 # What a field of such a text may hold, by its expression; "sample", or 'a b' in quotes, for all others.
 FIELDS = {
-    "f'{asked.command} {flag}'": "agentctl costs --since",
+    "f'{request.command} {flag}'": "agentctl costs --since",
     "clear": "--clear-substitute",
     "flag": "--max-cost",
     "_more(verdict)": "1.00",
@@ -173,10 +173,10 @@ def test_every_command_that_is_told_runs_as_it_stands(programs: Path) -> None:
     found = hints()
     assert len(found) > 120
     assert {file.partition(":")[0] for file, _ in found} >= {
-        "sandbox/lack.py",
-        "breaker.py",
-        "tools/engine.py",
-        "trust.py",
+        "sandbox/self_test.py",
+        "budget/breaker.py",
+        "tools/docker/client.py",
+        "settings/trust.py",
     }
     failed, started = pasted(found, programs)
     assert failed == {}
