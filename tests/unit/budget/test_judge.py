@@ -75,6 +75,20 @@ def room(ceiling: int | None, **stands: int) -> LimitState:
     return LimitState("max_cost_per_task", "nano_usd", ceiling, Amounts(**stands))
 
 
+def test_a_hold_at_the_models_ceiling_may_reach_a_limit_exactly() -> None:
+    worst = worst_case(ASK, ASK.most, at_ceiling=True)
+    assert worst.nano is not None
+    assert judge(ASK, (room(worst.nano),), at_ceiling=True) == worst
+    assert isinstance(judge(ASK, (room(worst.nano - 1),), at_ceiling=True), Verdict)
+
+
+def test_a_call_waits_where_the_holds_of_others_leave_exactly_the_least() -> None:
+    least = worst_case(ASK, ASK.least).nano or 0
+    held = replace(room(least, held=1), movable=1)
+    assert isinstance(judge(ASK, (held,)), Wait)
+    assert isinstance(judge(ASK, (replace(held, ceiling=least - 1),)), Verdict)
+
+
 def test_a_limit_may_be_reached_exactly_and_not_passed_by_one() -> None:
     least = worst_case(ASK, ASK.least).nano or 0
     assert judge(ASK, (room(least),)) == worst_case(ASK, ASK.least)

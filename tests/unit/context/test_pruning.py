@@ -54,6 +54,11 @@ def test_of_what_is_as_relevant_the_oldest_goes_first_and_the_cut_goes_down_to_h
     assert conversation_tokens(kept) + 2 * conversation_tokens(turns[0]) > room // 2, "no deeper than needed"
 
 
+def test_a_manager_that_keeps_no_user_message_cuts_all_but_the_task() -> None:
+    messages = (SYSTEM, TASK, *(Message("user", "x" * 400) for _ in range(10)), Message("assistant", "done"))
+    assert bare(fit(messages, 200, keep=0)) == (SYSTEM, TASK, messages[-1])
+
+
 @pytest.mark.parametrize("size", [100, 400, 1_500, 6_000])
 def test_between_rare_cuts_each_request_is_a_prefix_of_the_next(size: int) -> None:
     messages: tuple[Message, ...] = (SYSTEM, TASK)

@@ -107,6 +107,15 @@ async def test_calls_a_minute_are_the_runs_own(book: SqliteLedger, hands: HandCl
     await book.aclose()
 
 
+async def test_a_call_that_is_held_counts_in_its_minute(book: SqliteLedger) -> None:
+    await opened(book)
+    assert isinstance(await book.reserve(under("first", "max_calls_per_minute", 1)), Hold)
+    refused = await book.reserve(under("second", "max_calls_per_minute", 1))
+    assert isinstance(refused, Verdict)
+    assert (refused.limit, refused.spent, refused.held, refused.would_be) == ("max_calls_per_minute", 0, 1, 2)
+    await book.aclose()
+
+
 async def test_what_was_never_sent_is_no_call(book: SqliteLedger) -> None:
     await opened(book)
     for number in range(5):

@@ -153,6 +153,7 @@ TOLD = {
     "server error": (Fault(500), ProviderUnavailable, "unknown", "try again"),
     "overloaded": (Fault(529), ProviderUnavailable, "unknown", "try again"),
     "overloaded in the stream": (Fault(529, in_stream=True), ProviderUnavailable, "unknown", "try again"),
+    "rate limit after words": (Fault(429, in_stream=True), RateLimited, "unknown", "try again"),
     "redirect": (Fault(307, location="/v1/elsewhere"), Rejected, "no", "redirect"),
     "garbage": (Answer(garbage=b"<html>"), ProviderUnavailable, "unknown", "address"),
     "reset": (Fault(reset=True), ProviderUnavailable, "unknown", "try again"),
@@ -160,11 +161,11 @@ TOLD = {
 }
 
 
-KEYED = {"wrong key", "forbidden", "quota"}  # Ollama has no keys
+NOT_OF_OLLAMA = {"wrong key", "forbidden", "quota", "rate limit after words"}  # no keys, no status in a stream
 
 
 @pytest.mark.parametrize(
-    ("format", "case"), [(f, case) for f in FORMATS for case in TOLD if f != "ollama" or case not in KEYED]
+    ("format", "case"), [(f, case) for f in FORMATS for case in TOLD if f != "ollama" or case not in NOT_OF_OLLAMA]
 )
 async def test_an_error_is_told_once_with_its_cure_and_whether_it_was_billed(
     wire: Wire, format: str, case: str, capfd: pytest.CaptureFixture[str]
@@ -185,8 +186,9 @@ async def test_an_error_is_told_once_with_its_cure_and_whether_it_was_billed(
 
 
 @formats
-async def test_retry_after_is_read_from_the_headers(wire: Wire, format: str) -> None:
-    server = wire(Fault(429, headers=(("retry-after", "7"),)))
+@pytest.mark.parametrize(("header", "value"), [("retry-after", "7"), ("retry-after-ms", "7000")])
+async def test_retry_after_is_read_from_the_headers(wire: Wire, format: str, header: str, value: str) -> None:
+    server = wire(Fault(429, headers=((header, value),)))
     async with open_provider(server, format) as provider:
         with pytest.raises(RateLimited) as caught:
             await answer_of(provider, asked())

@@ -102,6 +102,13 @@ def test_a_number_that_nobody_knows_is_neither_a_fee_nor_ignored(unknown: Event)
     assert "usage has a field that is not known" in reader.flaw
 
 
+def test_a_number_below_zero_is_no_count_of_tokens() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": -5}}
+    reader = read(OpenAIReader, sse(said(), STOP, counted(1000, 50, **details)))
+    assert (reader.usage, reader.reported) == (None, FULL)
+    assert reader.flaw == "cached_tokens is not a count of tokens: -5"
+
+
 def test_nothing_of_a_field_is_told_that_could_harm_a_screen() -> None:
     reader = read(OpenAIReader, sse(STOP, counted(1000, 50, **{"\x1b[2J evil": 3})))
     assert reader.flaw == "usage has a field that is not known: ??2J?evil = 3"

@@ -150,6 +150,12 @@ async def test_a_file_that_is_made_later_is_denied_too(workspace: Path) -> None:
     assert set(denied.find().places) == before
 
 
+def test_a_hard_link_to_a_denied_file_is_covered_too(workspace: Path) -> None:
+    os.link(workspace / "server.pem", workspace / "src" / "other")
+    covered = DeniedPaths(workspace, [parse_rule("read_file(path=*.pem)")]).to_cover()
+    assert covered == (str(workspace / "server.pem"), str(workspace / "src" / "other"))
+
+
 async def test_a_hard_link_that_is_made_later_is_denied_too(workspace: Path) -> None:
     denied = DeniedPaths(workspace, tuple(map(parse_rule, DENY)))
     denied.find()
