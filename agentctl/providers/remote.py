@@ -26,7 +26,7 @@ from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.core.text import did_you_mean, redact
 from agentctl.protocols import Outcome
-from agentctl.providers import litellm_loader as door
+from agentctl.providers import litellm_loader
 from agentctl.providers.base import LLMProvider
 from agentctl.providers.catalog import Catalog, load_catalog
 from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, as_messages, as_tools, marked
@@ -173,7 +173,7 @@ class RemoteProvider(LLMProvider):
         Raises:
             UsageError: it cannot be.
         """
-        litellm = await door.wait_for_litellm()
+        litellm = await litellm_loader.wait_for_litellm()
         if not self._base_url:
             with suppress(Exception):  # what is wrong with it, the first call says
                 self._found_url = self._address(litellm)[1]
@@ -191,7 +191,7 @@ class RemoteProvider(LLMProvider):
 
     async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
         """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
-        litellm = await door.wait_for_litellm()
+        litellm = await litellm_loader.wait_for_litellm()
         from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with litellm
         from agentctl.providers.http_gate import Attempt, RequestTerms  # noqa: PLC0415
 
@@ -206,7 +206,7 @@ class RemoteProvider(LLMProvider):
             try:
                 pieces = await self._send(litellm, request, attempt, key)
                 async for chunk in pieces:
-                    door.resume_gc()
+                    litellm_loader.resume_gc()
                     text = answer.add(chunk)
                     if reader.blocks > blocks and reader.reported is not None:
                         blocks = reader.blocks
@@ -227,7 +227,7 @@ class RemoteProvider(LLMProvider):
                     yield Reported(reader.reported)
                 raise translate_error(None, attempt, self._error_context())
         finally:
-            door.resume_gc()
+            litellm_loader.resume_gc()
             with anyio.move_on_after(HANG_UP_S, shield=True):
                 await attempt.hang_up()
                 if pieces is not None:
@@ -272,7 +272,7 @@ class RemoteProvider(LLMProvider):
             max_retries=0,
             num_retries=0,
             timeout=_WHOLE_S,
-            client=door.make_client(Gate(self._connections(), attempt)),
+            client=litellm_loader.make_client(Gate(self._connections(), attempt)),
             api_key=key,
             api_base=attempt.terms.base_url or None,
             **asked,
@@ -307,7 +307,7 @@ class RemoteProvider(LLMProvider):
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        door.resume_gc()
+        litellm_loader.resume_gc()
         with suppress(LookupError):
             await self._network.get().aclose()
 

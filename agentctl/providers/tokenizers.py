@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.context.counter import Calibration, CalibrationPrior, CountingMethod, TokenCounter
 from agentctl.context.tokens import PLAIN, ROUGH, Measure, rough_tokens
-from agentctl.providers import tokenizers as vocabulary
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -134,7 +133,7 @@ def measure_for(provider: str, model: str | None, *, known: Mapping[str, Calibra
     profile = profile_of(provider, model)
     if profile is None:
         return PLAIN
-    count = vocabulary.load(profile.vocabulary, digits_apart=profile.digits_apart)
+    count = load_vocabulary(profile.vocabulary, digits_apart=profile.digits_apart)
     yardstick = profile.rough if count is None else profile.exact
     return yardstick.measure(count or rough_tokens, (known or {}).get(yardstick.way))
 
@@ -146,7 +145,7 @@ def counter_for(
     profile = profile_of(provider, model)
     if profile is None:
         return None
-    load = partial(vocabulary.load, profile.vocabulary, digits_apart=profile.digits_apart)
+    load = partial(load_vocabulary, profile.vocabulary, digits_apart=profile.digits_apart)
     return TokenCounter(profile.rough, rough_tokens, exact=profile.exact, load=load, known=known)
 
 
@@ -258,7 +257,7 @@ class Vocabulary:
         return tokens
 
 
-def load(name: str, *, digits_apart: bool = False) -> Vocabulary | None:
+def load_vocabulary(name: str, *, digits_apart: bool = False) -> Vocabulary | None:
     """Return a vocabulary (once loaded it stays), None where it is missing or not the one we know: then estimate.
 
     It takes about a quarter of a second and 70 MB.
@@ -273,7 +272,7 @@ def load(name: str, *, digits_apart: bool = False) -> Vocabulary | None:
         return _LOADED[key]
 
 
-def read(name: str, folder: Path) -> Encoding | None:
+def read_vocabulary(name: str, folder: Path) -> Encoding | None:
     """Return a vocabulary from the files in ``folder``, None where they are not what they should be."""
     data = _DATA[name]
     try:
@@ -287,7 +286,7 @@ def read(name: str, folder: Path) -> Encoding | None:
         return None
 
 
-def folder() -> Path | None:
+def vocabulary_folder() -> Path | None:
     """Return where litellm keeps its vocabularies, None without litellm; it is not imported."""
     try:
         found = find_spec("litellm")
@@ -298,8 +297,8 @@ def folder() -> Path | None:
 
 def _encoding(name: str) -> Encoding | None:
     found = _READ.get(name)
-    if found is None and (place := folder()) is not None:
-        found = _READ[name] = read(name, place)
+    if found is None and (place := vocabulary_folder()) is not None:
+        found = _READ[name] = read_vocabulary(name, place)
     return found
 
 

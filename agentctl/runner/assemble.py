@@ -46,10 +46,10 @@ def make_provider(
     """
     if choice.provider == "builtin":
         return BuiltinProvider()
-    from agentctl.providers import litellm_loader as door  # noqa: PLC0415 - not for builtin
+    from agentctl.providers import litellm_loader  # noqa: PLC0415 - not for builtin
 
     provider = _bounded(loaded, choice, limits, price)
-    door.start_loading()
+    litellm_loader.start_loading()
     return provider
 
 
@@ -156,9 +156,9 @@ def _load_count(provider: LLMProvider) -> Load | None:
         return None
 
     def load() -> Callable[[str], int] | None:
-        from agentctl.providers import tokenizers as vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
+        from agentctl.providers import tokenizers  # noqa: PLC0415 - only where a bound by bytes is in the way
 
-        found = vocabulary.load(name)
+        found = tokenizers.load_vocabulary(name)
         return None if found is None else found.at_most
 
     return load

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentctl.providers import litellm_loader as door
+from agentctl.providers import litellm_loader
 from tests.support.bill.audit import Audit
 from tests.support.bill.parts import TARIFF, TASK, Here, priced
 from tests.support.command_line import Commands, Ended
@@ -29,7 +29,7 @@ def _collector() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def litellm_is_loaded() -> None:
     """Load it before a test whose times are short."""
-    anyio.run(door.wait_for_litellm)
+    anyio.run(litellm_loader.wait_for_litellm)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from agentctl.budget.input_bound import (
 )
 from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
-from agentctl.providers import tokenizers as vocabulary
+from agentctl.providers import tokenizers
 from agentctl.providers.factory import FixedPriceProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tokenizers import published_vocabulary
@@ -48,8 +48,8 @@ values = st.recursive(
 )
 
 
-def vocabulary_of(name: str) -> vocabulary.Vocabulary:
-    found = vocabulary.load(name)
+def vocabulary_of(name: str) -> tokenizers.Vocabulary:
+    found = tokenizers.load_vocabulary(name)
     assert found is not None
     return found
 

@@ -21,7 +21,7 @@ from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall
-from agentctl.providers import litellm_loader as door
+from agentctl.providers import litellm_loader
 from agentctl.providers.chat_format import as_messages
 from tests.support.context.needles import KINDS, talk
 from tests.support.context.parts import ANY_TEXT, BROKEN, SYSTEM, TEXTS, bare, conversations, taken_by_a_provider, turn
@@ -174,7 +174,7 @@ def test_what_is_left_of_a_valid_conversation_is_valid_for_each_provider(message
 
 
 async def test_what_litellm_makes_of_it_for_anthropic_is_valid() -> None:
-    await door.wait_for_litellm()
+    await litellm_loader.wait_for_litellm()
     from litellm.litellm_core_utils.prompt_templates import factory
 
     for kind in KINDS.values():

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agentctl.core.errors import ProviderUnavailable, UsageError
-from agentctl.providers import litellm_loader as door
+from agentctl.providers import litellm_loader
 from agentctl.providers.remote import ROUTES, RemoteProvider
 from tests.support.bill.bodies import spoken
 from tests.support.formats import PS, answer_of, asked
@@ -69,7 +69,7 @@ def no_network() -> Iterator[list[object]]:
 
 @pytest.mark.parametrize("name", sorted(ROUTES))
 async def test_a_request_passes_the_gate_once_with_its_clamp(name: str, no_network: list[object]) -> None:
-    await door.wait_for_litellm()
+    await litellm_loader.wait_for_litellm()
     provider = Offline(name, "some-model", api_key="sk-0123456789", base_url="http://127.0.0.1:9/v1")
     provider.nowhere = Nowhere()
     with pytest.raises(ProviderUnavailable, match="cannot be reached") as caught:
@@ -92,7 +92,7 @@ class Speaking(Nowhere):
 
 @pytest.mark.parametrize("model", ["llama-3.3-70b-versatile", "command-r", "llama-2-7b"])
 async def test_nothing_is_fetched_to_count_what_a_model_said(model: str, no_network: list[object]) -> None:
-    await door.wait_for_litellm()
+    await litellm_loader.wait_for_litellm()
     provider = Offline("groq", model, api_key="sk-0123456789", base_url="http://127.0.0.1:9/v1")
     provider.nowhere = Speaking()
     text, _ = await answer_of(provider, asked())

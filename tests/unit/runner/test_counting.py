@@ -18,7 +18,7 @@ from agentctl.core.events import CallHeld, CallWaited
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.providers import tokenizers as vocabulary
+from agentctl.providers import tokenizers
 from agentctl.providers.scripted import Step
 from tests.unit.runner.test_calls import FACTS, Desk
 
@@ -45,7 +45,7 @@ class Loading:
 
     def __call__(self) -> Callable[[str], int] | None:
         self.threads.append(threading.current_thread())
-        found = None if self.missing else vocabulary.load("o200k_base")
+        found = None if self.missing else tokenizers.load_vocabulary("o200k_base")
         return None if found is None else found.at_most
 
 
@@ -56,7 +56,7 @@ async def ask(desk: Desk, loading: Loading, dollars: str, *script: Step) -> Comp
 
 
 def counted() -> int:
-    found = vocabulary.load("o200k_base")
+    found = tokenizers.load_vocabulary("o200k_base")
     assert found is not None
     return bound(REQUEST, weighing=vocabulary_weights(found.at_most))
 
