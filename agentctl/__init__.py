@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from agentctl.core.limits import CostLimit
     from agentctl.core.results import RunResult
     from agentctl.protocols import CommandResult
-    from agentctl.providers.base import LLMProvider
     from agentctl.providers.builtin.provider import BuiltinProvider
     from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider, create_llm_provider
+    from agentctl.providers.llm_provider import LLMProvider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.providers.tokenizers import measure_for
     from agentctl.tools.files.write import write_file_async
@@ -32,7 +32,7 @@ _HOME = {
     "CostLimit": "agentctl.core.limits",
     "CostTracker": "agentctl.api.cost_tracker",
     "DockerAgent": "agentctl.api.docker_agent",
-    "LLMProvider": "agentctl.providers.base",
+    "LLMProvider": "agentctl.providers.llm_provider",
     "Measure": "agentctl.context.tokens",
     "OllamaProvider": "agentctl.providers.factory",
     "OpenAIProvider": "agentctl.providers.factory",

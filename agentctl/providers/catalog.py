@@ -24,7 +24,7 @@ from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, Tier
 from agentctl.core.text import did_you_mean
 from agentctl.core.version import __version__
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
-from agentctl.providers.price_table import PriceRow, find_unit_error, price_of, served_at, tokens, unknown_fee
+from agentctl.providers.price_table import PriceRow, find_unit_error, plausible_tokens, price_of, served_at, unknown_fee
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
 
@@ -125,8 +125,8 @@ class Catalog:
             model,
             price=self._price(provider, row, line, ours, regional=not known_endpoint),
             context_window=(said and said.context_window)
-            or tokens(row.get("max_input_tokens") or row.get("max_tokens")),
-            output_ceiling=(said and said.output_ceiling) or tokens(row.get("max_output_tokens")),
+            or plausible_tokens(row.get("max_input_tokens") or row.get("max_tokens")),
+            output_ceiling=(said and said.output_ceiling) or plausible_tokens(row.get("max_output_tokens")),
             reasoning=_reasons(row, name, own),
             unbounded=unbounded,
             known_endpoint=known_endpoint,

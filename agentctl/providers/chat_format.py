@@ -159,7 +159,7 @@ def allows_cache_marks(provider: str, model: str | None, price: Price | None) ->
     return claude and (price is None or price.cache_write is not None)
 
 
-def marked(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
+def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
     """Return a conversation in the chat format with at most three marks (four may be); ``messages`` stay as they are.
 
     One stands behind system message and tools, which outlive a cut of the rest. One stands where the request before

@@ -18,8 +18,8 @@ import anyio.to_thread
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.protocols import LLMProvider as Socket
-from agentctl.providers.base import LLMProvider
 from agentctl.providers.endpoints import base_url_of, is_own_host
+from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine, Settings, load_settings
 
@@ -230,14 +230,14 @@ def create_llm_provider(
     url = base_url or base_url_of(settings, provider)
     prices = settings.prices if prices is None else prices
     if provider == "ollama":
-        window = num_ctx(settings.max_context_tokens, settings.max_output_tokens)
+        window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
         return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
     if provider in _OWN:
         return _OWN[provider](model, api_key=key, base_url=url, prices=prices)
     return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
 
 
-def num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
+def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
     """Return the window to open for a conversation and its answer, in whole steps: another one reloads the model."""
     wanted = max_context_tokens + (max_output_tokens or _ROOM_FOR_THE_ANSWER)
     return -(-wanted // _WINDOW_STEP) * _WINDOW_STEP

@@ -110,7 +110,7 @@ def find_unit_error(line: PriceLine, row: PriceRow) -> tuple[str, Decimal, Decim
     return None
 
 
-def tokens(value: object) -> int | None:
+def plausible_tokens(value: object) -> int | None:
     """Return a number of tokens that can be right."""
     return value if type(value) is int and 0 < value <= _MOST_WINDOW else None
 

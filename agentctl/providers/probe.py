@@ -10,19 +10,17 @@ from urllib.parse import quote
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.text import did_you_mean, redact, safe_text
 from agentctl.providers.endpoints import is_official, is_own_host
-from agentctl.providers.probe_http import ProbeResponse, exchange
-from agentctl.providers.selection import MOST_NAMES, name_of, ollama_models, parse_json, tags_of
+from agentctl.providers.probe_http import HttpResponse, exchange
+from agentctl.providers.selection import MOST_NAMES, name_of, parse_json, tags_of
 from agentctl.settings import KEY_NAMES
 from agentctl.settings.merge import format_value
-
-__all__ = ["KeyState", "Reach", "ollama_models", "reach"]
 
 _LONGEST_ERROR = 300
 
 KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 
 
-class Reach(NamedTuple):
+class ProbeResult(NamedTuple):
     """What a free question found out; ``status`` is the exit code's name that this ends with ("done": all is well).
 
     ``reachable`` and ``model_known`` are None when nobody asked or nobody can say. ``ms`` is how long the first answer
@@ -56,14 +54,14 @@ class _Target(NamedTuple):
     def set_key(self) -> str:
         return f"agentctl providers set-key {self.provider}"
 
-    def get(self, path: str) -> ProbeResponse:
+    def get(self, path: str) -> HttpResponse:
         """Ask for a path of this provider."""
         return exchange(self.base_url.rstrip("/") + path, until=self.until, headers=_headers(self.provider, self.key))
 
 
-def reach(
+def probe_provider(
     provider: str, base_url: str, key: str | None, model: str | None = None, *, patience_s: float = 10.0
-) -> Reach:
+) -> ProbeResult:
     """Ask a provider which models it has, and so whether it is there, takes the key and knows ``model``.
 
     Sends nothing that could be billed: a GET of the list, and one more where the list alone does not tell.
@@ -73,7 +71,7 @@ def reach(
     state: KeyState = "unknown"
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
-    blank = Reach(provider, target.place, True, state, None, (), 0.0, "", "done")
+    blank = ProbeResult(provider, target.place, True, state, None, (), 0.0, "", "done")
     if not base_url:  # it answers in this process, or litellm alone knows where: nobody can be asked
         return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
@@ -87,7 +85,7 @@ def reach(
     return _judged(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
 
 
-def _judged(found: Reach, target: _Target, answer: ProbeResponse, model: str | None) -> Reach:
+def _judged(found: ProbeResult, target: _Target, answer: HttpResponse, model: str | None) -> ProbeResult:
     """Read what came back; the key first, the model last."""
     status = answer.status
     if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in (answer.body or b"")):
@@ -113,7 +111,7 @@ def _judged(found: Reach, target: _Target, answer: ProbeResponse, model: str | N
     return found if model is None or found.status != "done" else _with_model(found, target, model)
 
 
-def _refused(found: Reach, target: _Target, status: int) -> Reach:
+def _refused(found: ProbeResult, target: _Target, status: int) -> ProbeResult:
     if target.provider == "ollama":
         return _failed(found, target, "auth", f"{target.place} refuses ({status}): it wants a password", key="unknown")
     if target.key is None:
@@ -123,7 +121,7 @@ def _refused(found: Reach, target: _Target, status: int) -> Reach:
     )
 
 
-def _with_key(found: Reach, target: _Target) -> Reach:
+def _with_key(found: ProbeResult, target: _Target) -> ProbeResult:
     """Say what the list tells of the key: where anybody may read it, nothing, and the key is asked about by itself."""
     if target.key is None:
         if found.key != "missing":
@@ -140,7 +138,7 @@ def _with_key(found: Reach, target: _Target) -> Reach:
     return found._replace(key="accepted") if status == 200 else found
 
 
-def _with_model(found: Reach, target: _Target, model: str) -> Reach:
+def _with_model(found: ProbeResult, target: _Target, model: str) -> ProbeResult:
     spellings = {model, f"{model}:latest"} if target.provider == "ollama" else {model}
     if target.provider == "openrouter":
         spellings.add(model.partition(":")[0])  # what follows says how to choose among hosts
@@ -168,7 +166,7 @@ def _asked_alone(target: _Target, model: str) -> bool | None:
     return False if answer.status in (400, 404) else None
 
 
-def _failed(found: Reach, target: _Target, status: str, said: str, *, key: KeyState | None = None) -> Reach:
+def _failed(found: ProbeResult, target: _Target, status: str, said: str, *, key: KeyState | None = None) -> ProbeResult:
     text = safe_text(redact(said, (target.key,) if target.key else ()).replace("\n", " "))
     text = text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
     return found._replace(key=key or found.key, error=text, status=status)
@@ -207,7 +205,7 @@ def _list_path(provider: str, base_url: str) -> str:
             return "/models"
 
 
-def _models(provider: str, answer: ProbeResponse) -> tuple[str, ...] | None:
+def _models(provider: str, answer: HttpResponse) -> tuple[str, ...] | None:
     """Return the names in a list of models, in order; None if it is none."""
     if provider == "ollama":
         tags = tags_of(answer)

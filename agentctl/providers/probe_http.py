@@ -29,7 +29,7 @@ MOST_BYTES = 1024 * 1024
 _PATH = "/%:@!$&'()*+,;=~-._"  # what stands for itself; "%" because an address is quoted already
 
 
-class ProbeResponse(NamedTuple):
+class HttpResponse(NamedTuple):
     """A whole answer; ``body`` is None when it is larger than 1 MiB. A redirect is an answer, and not followed."""
 
     status: int
@@ -40,7 +40,7 @@ class ProbeResponse(NamedTuple):
 
 def exchange(
     url: str, *, until: float, headers: Mapping[str, str] | None = None, post: bytes | None = None
-) -> ProbeResponse:
+) -> HttpResponse:
     """GET ``url``, or post JSON to it, and return the answer; all of it is over when ``time.monotonic()`` is ``until``.
 
     HTTP itself is loaded only once a connection stands, on top of that time: where nobody listens this takes
@@ -69,7 +69,7 @@ def exchange(
         raise _unavailable(error, place) from error
 
 
-def _send(line: Connection, until: float, target: str, headers: Mapping[str, str], post: bytes | None) -> ProbeResponse:
+def _send(line: Connection, until: float, target: str, headers: Mapping[str, str], post: bytes | None) -> HttpResponse:
     began = time.monotonic()
     from http.client import HTTPConnection, HTTPException, RemoteDisconnected  # noqa: PLC0415 - only if one listens
 
@@ -79,7 +79,7 @@ def _send(line: Connection, until: float, target: str, headers: Mapping[str, str
     try:
         connection.request("GET" if post is None else "POST", target, body=post, headers=dict(headers))
         with connection.getresponse() as response:
-            return ProbeResponse(
+            return HttpResponse(
                 response.status, response.reason, _read_body(response), response.getheader("Location") or ""
             )
     except RemoteDisconnected:

@@ -27,10 +27,10 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.core.text import did_you_mean, redact
 from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader
-from agentctl.providers.base import LLMProvider
 from agentctl.providers.catalog import Catalog, load_catalog
-from agentctl.providers.chat_format import CompletionBuilder, allows_cache_marks, as_messages, as_tools, marked
+from agentctl.providers.chat_format import CompletionBuilder, add_cache_marks, allows_cache_marks, as_messages, as_tools
 from agentctl.providers.endpoints import BASE_URLS, address_of, is_known, is_official, is_own_host, public_url
+from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.stream_readers import (
     AnthropicReader,
     GeminiReader,
@@ -259,7 +259,7 @@ class RemoteProvider(LLMProvider):
         if request.tools:
             asked["tools"] = as_tools(request.tools)
             if request.writes and allows_cache_marks(self.provider, self.model, self.facts.price):
-                messages = marked(messages, followed=request.followed)
+                messages = add_cache_marks(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
             usage = {"stream_options": {"include_usage": True}}

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from agentctl.core.errors import AgentctlError, ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import FREE, ModelFacts, Price
-from agentctl.providers.base import LLMProvider
+from agentctl.providers.llm_provider import LLMProvider
 
 Part: TypeAlias = Completion | Delta | Reported | AgentctlError | Callable[[Request], object]
 Step: TypeAlias = Part | Sequence[Part]

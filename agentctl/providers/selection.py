@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agentctl.core.errors import ProviderUnavailable
-from agentctl.providers.probe_http import ProbeResponse, exchange
+from agentctl.providers.probe_http import HttpResponse, exchange
 from agentctl.settings import Loaded, ProviderChoice, choose_provider, ollama_to_ask
 
 MOST_SHOWN = 30  # models that are asked what they can do
@@ -100,7 +100,7 @@ def _capabilities(said: Mapping[str, object]) -> tuple[str, ...] | None:
     return tuple(map(str, capabilities)) if isinstance(capabilities, list) else None
 
 
-def tags_of(answer: ProbeResponse) -> dict[str, dict[str, object]] | None:
+def tags_of(answer: HttpResponse) -> dict[str, dict[str, object]] | None:
     """Return what an Ollama says of each of its models; None if this is no Ollama."""
     said = parse_json(answer) if answer.status == 200 else None
     models = said.get("models") if isinstance(said, dict) else None
@@ -110,7 +110,7 @@ def tags_of(answer: ProbeResponse) -> dict[str, dict[str, object]] | None:
     return {name: tag for tag in tags if (name := name_of(tag.get("name") or tag.get("model")))}
 
 
-def parse_json(answer: ProbeResponse) -> object:
+def parse_json(answer: HttpResponse) -> object:
     """Return what the body says, None if it is no JSON or too much."""
     try:
         return json.loads(answer.body or b"")

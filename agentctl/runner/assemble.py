@@ -156,9 +156,9 @@ def _load_count(provider: LLMProvider) -> Load | None:
         return None
 
     def load() -> Callable[[str], int] | None:
-        from agentctl.providers import tokenizers  # noqa: PLC0415 - only where a bound by bytes is in the way
+        from agentctl.providers.tokenizers import load_vocabulary  # noqa: PLC0415 - only where a bound by bytes is in the way
 
-        found = tokenizers.load_vocabulary(name)
+        found = load_vocabulary(name)
         return None if found is None else found.at_most
 
     return load
@@ -311,7 +311,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
 
 def _set_up(loaded: Loaded) -> tuple[str, ...]:
     """Return the providers that have a key, an address of their own, or were chosen; Ollama if it answers here."""
-    from agentctl.providers.probe import ollama_models  # noqa: PLC0415
+    from agentctl.providers.selection import ollama_models  # noqa: PLC0415
 
     settings = loaded.settings
     named = {name for name in KNOWN_PROVIDERS if settings.key_of(name) is not None}

@@ -16,8 +16,8 @@ from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import contradiction
 from agentctl.protocols import Ledger
-from agentctl.providers.base import LLMProvider
-from agentctl.providers.probe import Reach, reach
+from agentctl.providers.llm_provider import LLMProvider
+from agentctl.providers.probe import ProbeResult, probe_provider
 from agentctl.runner.model_calls import ModelCalls
 
 CALLS = 3
@@ -180,7 +180,7 @@ class ProviderUnderTest:
 class ProviderTestResult:
     """What the free questions found out, and the paid ones, if they were asked."""
 
-    reach: Reach
+    reach: ProbeResult
     model: str | None
     checkup: ModelTestResult | None = None
 
@@ -206,7 +206,7 @@ async def run_provider_tests(
     found: dict[int, ProviderTestResult] = {}
 
     async def one(place: int, patient: ProviderUnderTest) -> None:
-        asked = partial(reach, patient.provider, patient.base_url, patient.key, patient.model)
+        asked = partial(probe_provider, patient.provider, patient.base_url, patient.key, patient.model)
         there = await anyio.to_thread.run_sync(asked)
         found[place] = ProviderTestResult(there, patient.model)
         if ledger is None or there.status != "done":

@@ -47,10 +47,14 @@ from agentctl.core.pricing import ModelFacts, charge_nano, to_nano, to_usd, wors
 from agentctl.core.results import RunResult  # noqa: E402
 from agentctl.ledger import SqliteLedger  # noqa: E402
 from agentctl.protocols import RunTools  # noqa: E402
-from agentctl.providers import tokenizers  # noqa: E402
 from agentctl.providers.catalog import load_catalog  # noqa: E402
 from agentctl.providers.scripted import ScriptedProvider  # noqa: E402
-from agentctl.providers.tokenizers import counter_for, measure_for, published_vocabulary  # noqa: E402
+from agentctl.providers.tokenizers import (  # noqa: E402
+    counter_for,
+    load_vocabulary,
+    measure_for,
+    published_vocabulary,
+)
 from agentctl.runner.agents import (  # noqa: E402 - the tests are no package of the path
     find_agent,
     load_agents,
@@ -261,7 +265,7 @@ class Seen(NamedTuple):
 
 def load_count(name: str | None) -> Count | None:
     """Return how a run may bound its input where bytes are in the way: for OpenAI's models, as at their own address."""
-    found = None if name is None else tokenizers.load_vocabulary(name)
+    found = None if name is None else load_vocabulary(name)
     return None if found is None else found.at_most
 
 

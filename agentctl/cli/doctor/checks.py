@@ -158,11 +158,11 @@ def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> 
     again = f"agentctl providers test --free {choice.provider}"
     if offline and not is_own_host(url):
         return (ok(about, f"{choice.provider} was not asked (--offline)"),)
-    from agentctl.providers.probe import reach  # builtin asks nobody
+    from agentctl.providers.probe import probe_provider  # builtin asks nobody
 
     stored = loaded.settings.key_of(choice.provider)
     key = None if stored is None else stored.get_secret_value()
-    found = reach(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
+    found = probe_provider(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
     if found.reachable is None:
         return (ok(about, f"{choice.provider} cannot be asked for nothing: only a call would tell"),)
     if found.status == "done":

@@ -26,7 +26,7 @@ from agentctl.providers.builtin.lexicon import (
     word_set,
 )
 from agentctl.providers.builtin.lookup import quote
-from agentctl.providers.builtin.parse import Word, is_near, is_path, split
+from agentctl.providers.builtin.parse import Word, is_near, is_path, split_words
 
 _PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _DEFINITION = re.compile(
@@ -96,7 +96,7 @@ def _plain_verb(part: str) -> str:
 
 def find_change(task: str) -> Change | None:
     """Return the change that a plain task speaks of, or None; ``is_quoted`` if only in quoted words."""
-    words = split(task)
+    words = split_words(task)
     bare = " ".join(word.lower() for word, is_quoted in words if not is_quoted and not is_path(word))
     verbs = _verbs(bare)
     if verbs:

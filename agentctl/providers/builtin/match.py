@@ -18,7 +18,16 @@ from agentctl.providers.builtin.docker_lookups import DOCKER_LOOKUPS
 from agentctl.providers.builtin.file_lookups import FILE_LOOKUPS
 from agentctl.providers.builtin.lexicon import CHANGES, DESCRIBING, LIGHT, PLAIN, POLITE, STATES, word_set
 from agentctl.providers.builtin.lookup import Lookup
-from agentctl.providers.builtin.parse import KnownWords, Word, Words, example_words, is_path, parse_words, split, stem
+from agentctl.providers.builtin.parse import (
+    KnownWords,
+    Word,
+    Words,
+    example_words,
+    is_path,
+    parse_words,
+    split_words,
+    stem,
+)
 from agentctl.providers.builtin.system_lookups import SYSTEM_LOOKUPS
 from agentctl.providers.builtin.text_lookups import TEXT_LOOKUPS
 
@@ -39,7 +48,7 @@ Sequence = tuple[str, ...]
 class Match(NamedTuple):
     """A row and the arguments that the task's words give it; ``score`` is between 0 and 1."""
 
-    row: Lookup
+    lookup: Lookup
     arguments: Mapping[str, object]
     score: float
     is_cause: bool = False
@@ -56,14 +65,14 @@ class LookupResult(NamedTuple):
 class _Entry(NamedTuple):
     """One row as it is searched: either its questions or, for ``is_cause``, its questions of cause."""
 
-    row: Lookup
+    lookup: Lookup
     is_cause: bool
     words: frozenset[str]
 
     @property
     def sequences(self) -> list[Sequence]:
         """The examples as words; read only for rows that may match, for there are many."""
-        text = self.row.causes if self.is_cause else self.row.examples
+        text = self.lookup.causes if self.is_cause else self.lookup.examples
         return [example_words(example) for example in text.split("|")]
 
 
@@ -84,11 +93,11 @@ def _contexts(sequence: Sequence) -> Iterable[tuple[str, str, str]]:
 def _index() -> _Index:
     """Read the table (once a process)."""
     entries: list[_Entry] = []
-    for row in LOOKUPS:
-        for text, is_cause in ((row.examples, False), (row.causes, True)):
+    for lookup in LOOKUPS:
+        for text, is_cause in ((lookup.examples, False), (lookup.causes, True)):
             if text:
                 words = frozenset(example_words(" ".join(set(text.replace("|", " ").split()))))
-                entries.append(_Entry(row, is_cause, words))
+                entries.append(_Entry(lookup, is_cause, words))
     counts = Counter(word for entry in entries for word in entry.words)
     weights = {word: math.log((1 + len(entries)) / count) for word, count in counts.items()}
     weights |= {word: min(weights.get(word, 1.0), 1.0) for word in _LIGHT}
@@ -120,24 +129,24 @@ def _likeness(one: Mapping[str, float], other: Mapping[str, float]) -> float:
 
 def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> dict[str, object] | None:
     """Return the row's arguments, or None if a word is left over, or one that is needed is missing."""
-    row = entry.row
+    lookup = entry.lookup
     present = set(sequence)
     if entry.is_cause and not _CAUSE & present:
         return None
-    if not entry.is_cause and not all(present.intersection(group.split("/")) for group in row.must):
+    if not entry.is_cause and not all(present.intersection(group.split("/")) for group in lookup.must):
         return None
-    arguments = dict(row.fixed)
+    arguments = dict(lookup.fixed)
     filled: set[str] = set()
     for word in words:
         if word.text not in entry.words and (word.kind or word.text not in _LIGHT):
             return None
-        if word.kind in row.slots:
-            name = row.slots[word.kind]
+        if word.kind in lookup.slots:
+            name = lookup.slots[word.kind]
             if name in filled:
                 return None
             filled.add(name)
             arguments[name] = int(word.value) if word.kind == "number" else word.value
-    return arguments if all(name in arguments for name in row.needs) else None
+    return arguments if all(name in arguments for name in lookup.needs) else None
 
 
 def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
@@ -157,9 +166,9 @@ def _nearest(index: _Index, sequence: Sequence) -> tuple[Lookup, ...]:
     vector = _vector(tuple(word for word in sequence if word in words), index.weights)
     shares = [(sum(index.weights[word] for word in words & entry.words), entry) for entry in index.entries]
     likely = sorted((item for item in shares if item[0] > 0), key=lambda item: -item[0])[:_LOOKED_AT]
-    scored = [(_score(entry, vector, index.weights), entry.row) for _, entry in likely]
+    scored = [(_score(entry, vector, index.weights), entry.lookup) for _, entry in likely]
     ranked = sorted((item for item in scored if item[0] >= _NEAR_ENOUGH), key=lambda item: -item[0])
-    return tuple(dict.fromkeys(row for score, row in ranked if score >= 0.3 * ranked[0][0]))[:3]
+    return tuple(dict.fromkeys(lookup for score, lookup in ranked if score >= 0.3 * ranked[0][0]))[:3]
 
 
 def _score(entry: _Entry, vector: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -181,15 +190,17 @@ def find_lookup(task: str) -> LookupResult:
         if arguments is None:
             continue
         if _fits(sequence, entry.sequences):
-            matches.append(Match(entry.row, arguments, _score(entry, vector, index.weights), entry.is_cause))
+            matches.append(Match(entry.lookup, arguments, _score(entry, vector, index.weights), entry.is_cause))
     matches.sort(key=lambda match: -match.score)
     if not matches or matches[0].score < LEAST_SCORE:
         return LookupResult(None, _nearest(index, sequence), words)
     best = matches[0]
-    rivals = (match.score for match in matches if (match.row.tool, match.arguments) != (best.row.tool, best.arguments))
+    rivals = (
+        match.score for match in matches if (match.lookup.tool, match.arguments) != (best.lookup.tool, best.arguments)
+    )
     if best.score - max(rivals, default=0.0) < LEAST_MARGIN:
         return LookupResult(None, _nearest(index, sequence), words)
-    return LookupResult(best, (best.row,), words)
+    return LookupResult(best, (best.lookup,), words)
 
 
 _NO_VALUE = POLITE | LIGHT | {"it", "them", "everything"}
@@ -198,22 +209,22 @@ _SPECIAL = frozenset("|;&<>$`")
 
 def match_command(task: str) -> tuple[Lookup, dict[str, object]] | None:
     """Return the row and its arguments if the task is, word by word, a command line of the table."""
-    words = split(task)
+    words = split_words(task)
     if not words or len(words) > 6:
         return None
     start = words[0][0]
-    for row in LOOKUPS:
-        if start not in row.commands:
+    for lookup in LOOKUPS:
+        if start not in lookup.commands:
             continue
-        for command in row.commands.split("|"):
+        for command in lookup.commands.split("|"):
             pattern = command.split()
-            found = _fit(pattern, words, row) if pattern[0] == start else None
+            found = _fit(pattern, words, lookup) if pattern[0] == start else None
             if found is not None:
-                return row, {**row.fixed, **found}
+                return lookup, {**lookup.fixed, **found}
     return None
 
 
-def _fit(pattern: list[str], words: Words, row: Lookup) -> dict[str, object] | None:
+def _fit(pattern: list[str], words: Words, lookup: Lookup) -> dict[str, object] | None:
     if len(pattern) != len(words):
         return None
     found: dict[str, object] = {}
@@ -227,7 +238,7 @@ def _fit(pattern: list[str], words: Words, row: Lookup) -> dict[str, object] | N
         value = given.removeprefix(head).removesuffix(tail)
         if not given.startswith(head) or not given.endswith(tail) or not _is_kind(kind, value, is_quoted=is_quoted):
             return None
-        name = "path" if kind == "where" else row.slots[kind]
+        name = "path" if kind == "where" else lookup.slots[kind]
         found[name] = int(value) if kind == "number" else value
     return found
 

@@ -121,7 +121,7 @@ def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
 
     A word that the table does not know is mended if one letter is wrong, or is a ``name``.
     """
-    words = split(task)
+    words = split_words(task)
     read_words: list[Word] = []
     at = 0
     while at < len(words):
@@ -246,7 +246,7 @@ def normalize(task: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", task.translate(_QUOTES)).split())
 
 
-def split(task: str) -> Words:
+def split_words(task: str) -> Words:
     """Return the words of a plain task in order, each with whether it was quoted."""
     found: Words = []
     for match in _TOKEN.finditer(task):

@@ -8,11 +8,11 @@ from agentctl.core.errors import ActionDenied, AgentctlError, TaskFailed
 from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.core.text import safe_text
-from agentctl.providers.base import LLMProvider
 from agentctl.providers.builtin.change_requests import find_change, manual_command, misspelt_change, needs_thought
 from agentctl.providers.builtin.lookup import Lookup
 from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup
 from agentctl.providers.builtin.parse import normalize
+from agentctl.providers.llm_provider import LLMProvider
 
 MOST_CHARACTERS = 600  # what is longer is a text, not a question
 HINT = "set up a model: agentctl help setup"
@@ -50,12 +50,13 @@ class BuiltinProvider(LLMProvider):
         task = next((message.text for message in reversed(request.messages) if message.role == "user"), "")
         match = choose_lookup(task)
         offered = {tool.name for tool in request.tools}
-        if offered and match.row.tool not in offered:
+        if offered and match.lookup.tool not in offered:
             raise TaskFailed(
-                f"The lookup for this is {describe(match)}, and {match.row.tool} is not among the tools of this run.",
+                f"The lookup for this is {describe(match)}, and {match.lookup.tool} is not among the tools "
+                "of this run.",
                 hint="leave out --tools, or choose another --agent",
             )
-        call = ToolCall("builtin-1", match.row.tool, match.arguments)
+        call = ToolCall("builtin-1", match.lookup.tool, match.arguments)
         yield Completion(text=announce(match), tool_calls=(call,), stop="tool_calls")
 
 
@@ -74,7 +75,7 @@ def choose_lookup(task: str) -> Match:
     misspelt = misspelt_change(result.words)
     if change is None and misspelt is not None:
         raise _denied(None)
-    if change is not None and not (change.is_quoted and result.match and result.match.row.tool == "search_files"):
+    if change is not None and not (change.is_quoted and result.match and result.match.lookup.tool == "search_files"):
         if change.is_asked and not change.is_quoted:
             raise _denied(manual_command(words, change, result.words))
         raise _unsure(words, result.nearest)
@@ -92,7 +93,7 @@ def announce(match: Match) -> str:
 def describe(match: Match) -> str:
     """Return a match as a call and as the command line that shows the same."""
     written = ", ".join(f"{name}={_format_value(value)}" for name, value in match.arguments.items())
-    return f'{match.row.tool}({written}), same as "{safe_text(match.row.command(match.arguments))}"'
+    return f'{match.lookup.tool}({written}), same as "{safe_text(match.lookup.command(match.arguments))}"'
 
 
 def questions() -> tuple[Lookup, ...]:
@@ -114,11 +115,11 @@ def _denied(command: str | None) -> AgentctlError:
 
 def _unsure(task: str, nearest: tuple[Lookup, ...]) -> AgentctlError:
     words = safe_text(task if len(task) <= 80 else task[:79] + "…") or "an empty task"
-    rows = nearest or tuple(row for name in _FIRST_QUESTIONS for row in LOOKUPS if row.tool == name)[:3]
-    can = "; ".join(f"{row.about} ({_bare(row)})" for row in rows)
+    lookups = nearest or tuple(lookup for name in _FIRST_QUESTIONS for lookup in LOOKUPS if lookup.tool == name)[:3]
+    can = "; ".join(f"{lookup.about} ({_bare(lookup)})" for lookup in lookups)
     return TaskFailed(f"Not sure what to look up for: {words}", hint=f"The nearest things it can do: {can}; or {HINT}")
 
 
-def _bare(row: Lookup) -> str:
-    sample: Mapping[str, str] = {name: name.upper() for name in row.needs}
-    return row.command({**row.fixed, **sample})
+def _bare(lookup: Lookup) -> str:
+    sample: Mapping[str, str] = {name: name.upper() for name in lookup.needs}
+    return lookup.command({**lookup.fixed, **sample})

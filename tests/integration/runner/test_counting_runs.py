@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.events import ContextMeasured
-from agentctl.providers import tokenizers
+from agentctl.providers.tokenizers import load_vocabulary
 from tests.support.bill.parts import FORMATS, PAID, Here, reaching
 from tests.support.command_line import Commands
 from tests.support.loop import Diary
@@ -32,7 +32,7 @@ def _collector() -> Iterator[None]:
 
 def prompt(asked: WireRequest) -> int:
     """Count what a server makes of a request: all of its JSON, a third more than the vocabulary's count."""
-    count = tokenizers.load_vocabulary(VOCABULARY[asked.format])
+    count = load_vocabulary(VOCABULARY[asked.format])
     assert count is not None
     body = {name: asked.body.get(name) for name in ("system", "messages", "tools")}
     return 300 + count(json.dumps(body, ensure_ascii=False)) * 13 // 10

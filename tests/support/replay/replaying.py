@@ -15,7 +15,7 @@ from agentctl.context.tokens import Measure
 from agentctl.core.events import ContextPruned, Event
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano
-from agentctl.providers.chat_format import as_messages, marked
+from agentctl.providers.chat_format import add_cache_marks, as_messages
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.plan import Plan
 from tests.support.replay.recording import Recording
@@ -70,7 +70,7 @@ class Till:
 
 def as_we_mark(messages: tuple[Message, ...], followed: bool) -> frozenset[int]:
     """Return the places of our own marks."""
-    written = marked(as_messages(messages), followed=followed)
+    written = add_cache_marks(as_messages(messages), followed=followed)
     return frozenset(at for at, one in enumerate(written) if "cache_control" in one)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import JOINT, PER_PART, SettledRequest, bound, message_bytes, plain_bound, weight
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
-from agentctl.providers import tokenizers
+from agentctl.providers.tokenizers import load_vocabulary
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object", "properties": {"at": {"type": "string"}}}),)
 NOTES = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n- look(at=a) -> b\n]"
@@ -137,7 +137,7 @@ def test_real_tokenizers_find_no_more_in_what_is_left(
     name: str, said: list[str], left: list[bool], at: int, notes: str, marker: str
 ) -> None:
     """One text without markers that keep messages apart is the worst a template can make of them."""
-    count = tokenizers.load_vocabulary(name)
+    count = load_vocabulary(name)
     assert count is not None
     system = Message("system", "be brief")
     before = Request("m", (system, *(Message("assistant", text) for text in said)))

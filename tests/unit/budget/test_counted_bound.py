@@ -25,10 +25,9 @@ from agentctl.budget.input_bound import (
 )
 from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
-from agentctl.providers import tokenizers
 from agentctl.providers.factory import FixedPriceProvider, OpenAIProvider
 from agentctl.providers.remote import RemoteProvider
-from agentctl.providers.tokenizers import published_vocabulary
+from agentctl.providers.tokenizers import Vocabulary, load_vocabulary, published_vocabulary
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns
 
 NAMES = ("o200k_base", "cl100k_base")
@@ -48,8 +47,8 @@ values = st.recursive(
 )
 
 
-def vocabulary_of(name: str) -> tokenizers.Vocabulary:
-    found = tokenizers.load_vocabulary(name)
+def vocabulary_of(name: str) -> Vocabulary:
+    found = load_vocabulary(name)
     assert found is not None
     return found
 

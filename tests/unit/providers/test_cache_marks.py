@@ -11,7 +11,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message, Request, ToolCall
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
-from agentctl.providers.chat_format import allows_cache_marks, as_messages, marked
+from agentctl.providers.chat_format import add_cache_marks, allows_cache_marks, as_messages
 from agentctl.providers.factory import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
@@ -36,7 +36,7 @@ SAID = (
 
 def places(messages: tuple[Message, ...], *, followed: bool = True) -> list[int]:
     """Return which messages are marked."""
-    written = marked(as_messages(messages), followed=followed)
+    written = add_cache_marks(as_messages(messages), followed=followed)
     return [place for place, one in enumerate(written) if one.pop("cache_control", None)]
 
 
@@ -52,7 +52,7 @@ def test_what_nothing_follows_is_not_written_to_the_cache_but_read_from_it() -> 
 
 def test_the_conversation_itself_is_left_as_it_is() -> None:
     written = as_messages(SAID)
-    marked(written, followed=True)
+    add_cache_marks(written, followed=True)
     assert written == as_messages(SAID)
 
 

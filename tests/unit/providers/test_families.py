@@ -11,8 +11,7 @@ import pytest
 from agentctl.context.counter import Calibration
 from agentctl.context.tokens import PLAIN, Measure, rough_tokens
 from agentctl.core.messages import Message, ToolSpec, Usage
-from agentctl.providers import tokenizers
-from agentctl.providers.tokenizers import counter_for, measure_for, profile_of
+from agentctl.providers.tokenizers import counter_for, load_vocabulary, measure_for, profile_of
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns
 
 Truth = Callable[[Sequence[Message], Sequence[ToolSpec]], int]
@@ -66,7 +65,7 @@ def test_what_was_learned_replaces_what_was_expected() -> None:
 
 
 def counts(name: str, *, digits_apart: bool = False) -> Callable[[str], int]:
-    found = tokenizers.load_vocabulary(name, digits_apart=digits_apart)
+    found = load_vocabulary(name, digits_apart=digits_apart)
     assert found is not None
     return found
 

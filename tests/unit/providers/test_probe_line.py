@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from agentctl.providers.probe import Reach, reach
+from agentctl.providers.probe import ProbeResult, probe_provider
 from tests.support.probe_host import LONG_S, Host, page
 
 KEY = "sk-not-to-be-seen-1234567890"
@@ -15,7 +15,7 @@ NOWHERE = ".".join(["nowhere" * 8] * 5)  # too long for any name service: nobody
 LIST = page({"object": "list", "data": [{"id": "m-2"}, {"id": "m-1"}]})
 
 
-def found(answer: Reach) -> tuple[object, ...]:
+def found(answer: ProbeResult) -> tuple[object, ...]:
     """Return what there is to compare; how long it took is another matter."""
     return (answer.reachable, answer.key, answer.model_known, answer.status)
 
@@ -23,7 +23,7 @@ def found(answer: Reach) -> tuple[object, ...]:
 def test_nobody_there_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    ollama, own = reach("ollama", url, None, "llama3.1"), reach("openai", f"{url}/v1", KEY)
+    ollama, own = probe_provider("ollama", url, None, "llama3.1"), probe_provider("openai", f"{url}/v1", KEY)
     assert (*found(ollama), ollama.error) == (
         *(False, "not needed", None, "unavailable"),
         f"nothing listens at {url}: is it running? ollama serve",
@@ -35,7 +35,7 @@ def test_nobody_there_says_what_to_do() -> None:
 
 
 def test_a_name_that_is_nowhere_is_told() -> None:
-    answer = reach("openai", f"http://{NOWHERE}/v1", KEY)
+    answer = probe_provider("openai", f"http://{NOWHERE}/v1", KEY)
     assert found(answer) == (False, "unknown", None, "unavailable")
     assert answer.error.endswith("was not found: is the name right, and is there a network?")
 
@@ -50,16 +50,16 @@ def test_a_server_without_tls_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=plain, daemon=True).start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        answer = reach("openai", url, KEY)
+        answer = probe_provider("openai", url, KEY)
         assert found(answer) == (False, "unknown", None, "unavailable")
         assert answer.error == f"what answers at {url} does not speak TLS: is http:// meant?"
-        answer = reach("openai", url, KEY, patience_s=0.3)  # nobody accepts any more
+        answer = probe_provider("openai", url, KEY, patience_s=0.3)  # nobody accepts any more
         assert answer.error == f"{url} did not answer in TLS: is http:// meant?"
 
 
 @pytest.mark.parametrize("base", ["ftp://x", "http://", "http://[x", "http://h:0", "http://h:99999", "x", "http://h:y"])
 def test_an_address_that_is_none_is_told(base: str) -> None:
-    answer = reach("openai", base, KEY)
+    answer = probe_provider("openai", base, KEY)
     assert (found(answer), "is no address that can be asked" in answer.error) == (
         (False, "unknown", None, "unavailable"),
         True,
@@ -69,7 +69,7 @@ def test_an_address_that_is_none_is_told(base: str) -> None:
 def test_a_server_that_says_nothing_ends_with_our_patience() -> None:
     with Host() as host:
         host.pages["/v1/models"] = host.silence
-        answer = reach("openai", f"{host.url}/v1", KEY, patience_s=0.3)
+        answer = probe_provider("openai", f"{host.url}/v1", KEY, patience_s=0.3)
         assert found(answer) == (False, "unknown", None, "unavailable")
         assert answer.error.startswith(f"{host.url} did not answer in time")
         assert host.left.wait(LONG_S)
@@ -78,20 +78,20 @@ def test_a_server_that_says_nothing_ends_with_our_patience() -> None:
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"])
 def test_what_speaks_no_http_is_told(said: bytes) -> None:
     with Host({"/v1/models": said}) as host:
-        assert "does not speak HTTP" in reach("openai", f"{host.url}/v1", KEY).error
+        assert "does not speak HTTP" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
 
 def test_a_connection_that_is_broken_off_is_told() -> None:
     with Host({"/v1/models": b""}) as host:
-        assert "broke the connection off" in reach("openai", f"{host.url}/v1", KEY).error
+        assert "broke the connection off" in probe_provider("openai", f"{host.url}/v1", KEY).error
 
 
 def test_a_host_by_name_is_found_at_either_of_its_addresses() -> None:
     with Host({"/v1/models": LIST}) as host:
-        assert reach("openai", f"http://localhost:{host.port}/v1", KEY).models == ("m-1", "m-2")
+        assert probe_provider("openai", f"http://localhost:{host.port}/v1", KEY).models == ("m-1", "m-2")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert reach("openai", f"http://localhost:{port}/v1", KEY).status == "unavailable"
+    assert probe_provider("openai", f"http://localhost:{port}/v1", KEY).status == "unavailable"
 
 
 def through_a_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str) -> None:
@@ -103,17 +103,17 @@ def through_a_proxy(monkeypatch: pytest.MonkeyPatch, scheme: str, proxy: str) ->
 def test_a_proxy_of_the_environment_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     with Host({f"http://{NOWHERE}/v1/models": LIST}) as proxy:
         through_a_proxy(monkeypatch, "http", proxy.url.replace("//", "//me:pass@"))
-        assert reach("openai", f"http://{NOWHERE}/v1", KEY, "m-1").status == "done"
+        assert probe_provider("openai", f"http://{NOWHERE}/v1", KEY, "m-1").status == "done"
         assert proxy.heard[0].headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
         assert proxy.heard[0].headers["host"] == NOWHERE
         monkeypatch.setenv("no_proxy", NOWHERE)
-        assert "was not found" in reach("openai", f"http://{NOWHERE}/v1", KEY).error
+        assert "was not found" in probe_provider("openai", f"http://{NOWHERE}/v1", KEY).error
 
 
 def test_a_proxy_is_not_used_for_this_host(monkeypatch: pytest.MonkeyPatch) -> None:
     with Host() as proxy, Host({"/v1/models": LIST}) as host:
         through_a_proxy(monkeypatch, "http", proxy.url)
-        assert reach("openai", f"{host.url}/v1", KEY).status == "done"
+        assert probe_provider("openai", f"{host.url}/v1", KEY).status == "done"
         assert proxy.heard == []
 
 
@@ -128,14 +128,16 @@ def test_a_proxy_is_not_used_for_this_host(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_proxy_that_does_not_pass_on_is_told(monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str) -> None:
     with Host({"llm.invalid:443": answer}) as proxy:
         through_a_proxy(monkeypatch, "https", proxy.url)
-        found_out = reach("openai", "https://llm.invalid/v1", KEY)
+        found_out = probe_provider("openai", "https://llm.invalid/v1", KEY)
         assert (found_out.status, said in found_out.error) == ("unavailable", True)
         assert [heard.headers.get("authorization") for heard in proxy.heard] == [None]
 
 
 def test_a_proxy_of_another_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     through_a_proxy(monkeypatch, "https", "socks5://127.0.0.1:9")
-    assert "a proxy that speaks socks5 is not understood" in reach("openai", "https://llm.invalid/v1", KEY).error
+    assert (
+        "a proxy that speaks socks5 is not understood" in probe_provider("openai", "https://llm.invalid/v1", KEY).error
+    )
 
 
 def test_an_official_provider_without_a_key_is_missing_it_whatever_else_goes_wrong(
@@ -143,6 +145,6 @@ def test_an_official_provider_without_a_key_is_missing_it_whatever_else_goes_wro
 ) -> None:
     with Host() as proxy:
         through_a_proxy(monkeypatch, "https", proxy.url)
-        answer = reach("openai", "https://api.openai.com/v1", None)
+        answer = probe_provider("openai", "https://api.openai.com/v1", None)
         assert found(answer) == (False, "missing", None, "unavailable")
         assert proxy.lines == ["CONNECT api.openai.com:443"]

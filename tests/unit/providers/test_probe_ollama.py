@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from agentctl.providers.probe import ollama_models
-from agentctl.providers.selection import MOST_SHOWN
+from agentctl.providers.selection import MOST_SHOWN, ollama_models
 from tests.support.probe_host import LONG_S, Heard, Host, Pages, page
 from tests.support.wire.server import WireServer
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from agentctl.providers.probe import Reach, reach
+from agentctl.providers.probe import ProbeResult, probe_provider
 from tests.support.probe_host import Heard, Host, page
 from tests.support.wire.server import WireServer
 
@@ -14,7 +14,7 @@ KEY = "sk-not-to-be-seen-1234567890"
 LIST = page({"object": "list", "data": [{"id": "m-2"}, {"id": "m-1"}]})
 
 
-def found(answer: Reach) -> tuple[object, ...]:
+def found(answer: ProbeResult) -> tuple[object, ...]:
     """Return what there is to compare; how long it took is another matter."""
     return (answer.reachable, answer.key, answer.model_known, answer.status)
 
@@ -22,8 +22,8 @@ def found(answer: Reach) -> tuple[object, ...]:
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", ""), ("anthropic", "/v1")])
 def test_a_key_that_is_taken_and_a_model_that_is_known(provider: str, base: str) -> None:
     with WireServer(keys=[KEY], models=["m-1", "m-2"]) as server:
-        answer = reach(provider, server.url + base, KEY, "m-1")
-        assert answer._replace(ms=0.0) == Reach(
+        answer = probe_provider(provider, server.url + base, KEY, "m-1")
+        assert answer._replace(ms=0.0) == ProbeResult(
             provider, server.url + base, True, "accepted", True, ("m-1", "m-2"), 0.0, "", "done"
         )
         assert answer.ms > 0
@@ -34,23 +34,23 @@ def test_a_key_that_is_taken_and_a_model_that_is_known(provider: str, base: str)
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", "")])
 def test_a_key_that_is_refused_or_missing(provider: str, base: str) -> None:
     with WireServer(keys=[KEY]) as server:
-        refused = reach(provider, server.url + base, "sk-wrong-wrong-wrong", "m-1")
+        refused = probe_provider(provider, server.url + base, "sk-wrong-wrong-wrong", "m-1")
         assert found(refused) == (True, "rejected", None, "auth")
         assert refused.error == (f"{server.url}{base} refused the key (401): agentctl providers set-key {provider}")
-        missing = reach(provider, server.url + base, None, "m-1")
+        missing = probe_provider(provider, server.url + base, None, "m-1")
         assert found(missing) == (True, "missing", None, "auth")
         assert missing.error == f"{server.url}{base} asks for a key: agentctl providers set-key {provider}"
 
 
 def test_an_own_server_may_want_no_key() -> None:
     with WireServer(models=["m-1"]) as server:
-        assert found(reach("openai", server.openai_url, None, "m-1")) == (True, "not needed", True, "done")
+        assert found(probe_provider("openai", server.openai_url, None, "m-1")) == (True, "not needed", True, "done")
 
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "/v1"), ("anthropic", "")])
 def test_a_model_that_nobody_knows(provider: str, base: str) -> None:
     with WireServer(keys=[KEY], models=["m-12"]) as server:
-        answer = reach(provider, server.url + base, KEY, "m-13")
+        answer = probe_provider(provider, server.url + base, KEY, "m-13")
         assert found(answer) == (True, "accepted", False, "model_gone")
         assert answer.error == f'{server.url}{base} does not know the model m-13: did you mean "m-12"?'
 
@@ -58,16 +58,21 @@ def test_a_model_that_nobody_knows(provider: str, base: str) -> None:
 def test_a_model_that_the_list_has_under_another_name() -> None:
     alias = page({"id": "claude-haiku-4-5-20251001"})
     with Host({"/v1/models": LIST, "/v1/models/claude-haiku-4-5": alias}) as host:
-        assert found(reach("anthropic", host.url, KEY, "claude-haiku-4-5")) == (True, "accepted", True, "done")
+        assert found(probe_provider("anthropic", host.url, KEY, "claude-haiku-4-5")) == (True, "accepted", True, "done")
         assert host.lines == ["GET /v1/models?limit=1000", "GET /v1/models/claude-haiku-4-5"]
-        assert found(reach("anthropic", host.url, KEY, "claude-haiku-4-6")) == (True, "accepted", False, "model_gone")
+        assert found(probe_provider("anthropic", host.url, KEY, "claude-haiku-4-6")) == (
+            True,
+            "accepted",
+            False,
+            "model_gone",
+        )
 
 
 def test_ollama_needs_no_key_and_knows_its_models_without_their_tag() -> None:
     with WireServer(models=["llama3.1"]) as server:
         for name in ("llama3.1", "llama3.1:latest"):
-            assert found(reach("ollama", server.url, None, name)) == (True, "not needed", True, "done")
-        gone = reach("ollama", server.url, None, "qwen3")
+            assert found(probe_provider("ollama", server.url, None, name)) == (True, "not needed", True, "done")
+        gone = probe_provider("ollama", server.url, None, "qwen3")
         assert found(gone) == (True, "not needed", False, "model_gone")
         assert gone.error == f"{server.url} does not know the model qwen3: ollama pull qwen3"
 
@@ -75,38 +80,38 @@ def test_ollama_needs_no_key_and_knows_its_models_without_their_tag() -> None:
 def test_gemini_is_asked_in_its_own_way() -> None:
     listed = page({"models": [{"name": "models/gemini-2.5-flash"}]})
     with Host({"/v1beta/models": listed}) as host:
-        answer = reach("gemini", f"{host.url}/v1beta", KEY, "gemini-2.5-flash")
+        answer = probe_provider("gemini", f"{host.url}/v1beta", KEY, "gemini-2.5-flash")
         assert (*found(answer), answer.models) == (True, "accepted", True, "done", ("gemini-2.5-flash",))
         assert host.heard[0].headers["x-goog-api-key"] == KEY
         wrong = {"error": {"code": 400, "details": [{"reason": "API_KEY_INVALID"}]}}
         host.pages["/v1beta/models"] = page(wrong, "400 Bad Request")
-        assert found(reach("gemini", f"{host.url}/v1beta", KEY)) == (True, "rejected", None, "auth")
+        assert found(probe_provider("gemini", f"{host.url}/v1beta", KEY)) == (True, "rejected", None, "auth")
 
 
 def test_openrouters_list_is_public_so_the_key_is_asked_about_by_itself() -> None:
     pages = {"/models": page({"data": [{"id": "a/b"}]}), "/key": page({}, "401 Unauthorized")}
     with Host(pages) as host:
-        assert found(reach("openrouter", host.url, KEY)) == (True, "rejected", None, "auth")
+        assert found(probe_provider("openrouter", host.url, KEY)) == (True, "rejected", None, "auth")
         host.pages["/key"] = page({"data": {}})
-        assert found(reach("openrouter", host.url, KEY, "a/b:free")) == (True, "accepted", True, "done")
+        assert found(probe_provider("openrouter", host.url, KEY, "a/b:free")) == (True, "accepted", True, "done")
         host.pages["/key"] = page({}, "502 Bad Gateway")
-        assert found(reach("openrouter", host.url, KEY)) == (True, "unknown", None, "done")
+        assert found(probe_provider("openrouter", host.url, KEY)) == (True, "unknown", None, "done")
 
 
 def test_mistrals_aliases_are_names_too() -> None:
     with Host({"/models": page({"data": [{"id": "m-2603", "aliases": ["m-latest"]}]})}) as host:
-        assert reach("mistral", host.url, KEY, "m-latest").model_known is True
+        assert probe_provider("mistral", host.url, KEY, "m-latest").model_known is True
 
 
 def test_a_server_without_a_list_is_there_all_the_same() -> None:
     with Host() as host:
-        answer = reach("openai", f"{host.url}/v1", KEY, "m")
+        answer = probe_provider("openai", f"{host.url}/v1", KEY, "m")
         assert (*found(answer), answer.error) == (True, "unknown", None, "done", "")
 
 
 def test_a_list_longer_than_we_read_still_says_that_the_key_is_taken() -> None:
     with Host({"/v1/models": page(b"[" + b" " * 2**20 + b"]")}) as host:
-        assert found(reach("openai", f"{host.url}/v1", KEY, "m")) == (True, "accepted", None, "done")
+        assert found(probe_provider("openai", f"{host.url}/v1", KEY, "m")) == (True, "accepted", None, "done")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ def test_a_list_longer_than_we_read_still_says_that_the_key_is_taken() -> None:
 )
 def test_each_refusal_ends_in_its_own_way(status: str, ends: str, said: str) -> None:
     with Host({"/v1/models": page({}, status)}) as host:
-        answer = reach("openai", f"{host.url}/v1", KEY)
+        answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert (answer.reachable, answer.status) == (True, ends)
         assert said in answer.error
         assert answer.error.isprintable()
@@ -130,7 +135,7 @@ def test_each_refusal_ends_in_its_own_way(status: str, ends: str, said: str) -> 
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b'{"data": 7}', b"[" * 100_000])
 def test_what_is_no_list_is_told(body: bytes) -> None:
     with Host({"/v1/models": page(body)}) as host:
-        answer = reach("openai", f"{host.url}/v1", KEY)
+        answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert found(answer) == (True, "unknown", None, "unavailable")
         assert answer.error.endswith("does not list models as openai does: is the address right (most end in /v1)?")
 
@@ -138,7 +143,7 @@ def test_what_is_no_list_is_told(body: bytes) -> None:
 def test_a_redirect_is_not_followed() -> None:
     moved = page(b"", "307 Temporary Redirect", "Location: http://user:hidden@127.0.0.1/elsewhere")
     with Host({"/v1/models": moved, "/elsewhere": LIST}) as host:
-        answer = reach("openai", f"{host.url}/v1", KEY)
+        answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert found(answer) == (True, "unknown", None, "unavailable")
         assert answer.error == f"{host.url}/v1 sends on to http://***@127.0.0.1/elsewhere: is the address right?"
         assert host.lines == ["GET /v1/models"]
@@ -147,10 +152,10 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_password_in_the_address_is_sent_and_never_shown() -> None:
     with Host({"/api/tags": page({"models": []}), "/v1/models": page({}, "500 No")}) as host:
         with_password = host.url.replace("//", "//me:hidden%21@")
-        answer = reach("ollama", with_password, None)
+        answer = probe_provider("ollama", with_password, None)
         assert (answer.status, answer.base_url) == ("done", host.url.replace("//", "//***@"))
         assert host.heard[0].headers["authorization"] == "Basic bWU6aGlkZGVuIQ=="
-        assert "hidden" not in repr(reach("openai", f"{with_password}/v1", KEY))
+        assert "hidden" not in repr(probe_provider("openai", f"{with_password}/v1", KEY))
 
 
 def test_the_key_stands_in_no_answer() -> None:
@@ -158,7 +163,7 @@ def test_the_key_stands_in_no_answer() -> None:
         client.sendall(page({"said": KEY}, f"500 {KEY}", f"Location: http://x/{KEY}"))
 
     with Host({"/v1/models": echo}) as host:
-        answer = reach("openai", f"{host.url}/v1", KEY)
+        answer = probe_provider("openai", f"{host.url}/v1", KEY)
         assert host.heard[0].headers["authorization"] == f"Bearer {KEY}"
         assert (answer.status, KEY in repr(answer)) == ("unavailable", False)
 
@@ -166,9 +171,11 @@ def test_the_key_stands_in_no_answer() -> None:
 @pytest.mark.parametrize("key", ["", "sk-two words", "sk-line\r\nX-Evil: 1", "sk-\u00e9"])
 def test_a_key_that_cannot_be_sent_is_not(key: str) -> None:
     with Host({"/v1/models": LIST}) as host:
-        answer = reach("openai", f"{host.url}/v1", key)
+        answer = probe_provider("openai", f"{host.url}/v1", key)
         assert (found(answer), host.heard) == ((True, "rejected", None, "auth"), [])
 
 
 def test_builtin_answers_in_this_process() -> None:
-    assert reach("builtin", "", None) == Reach("builtin", "", True, "not needed", None, (), 0.0, "", "done")
+    assert probe_provider("builtin", "", None) == ProbeResult(
+        "builtin", "", True, "not needed", None, (), 0.0, "", "done"
+    )

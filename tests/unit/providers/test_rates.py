@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agentctl.budget.rules import Ask, worst_case
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price, Tier, charge_nano, contradiction
-from agentctl.providers.price_table import price_of, served_at, tokens, unknown_fee
+from agentctl.providers.price_table import plausible_tokens, price_of, served_at, unknown_fee
 
 PLAIN: Mapping[str, object] = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("0.00002")}
 
@@ -222,9 +222,9 @@ def test_only_known_multipliers_are_known() -> None:
 
 
 def test_tokens_that_can_be_right() -> None:
-    assert tokens(128_000) == 128_000
+    assert plausible_tokens(128_000) == 128_000
     for wrong in (0, -1, None, True, Decimal(5), 1e5, "128000", 10**10):
-        assert tokens(wrong) is None
+        assert plausible_tokens(wrong) is None
 
 
 #: Whatever JSON can hold, numbers of any size too.

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.tokens import rough_tokens
-from agentctl.providers import tokenizers
+from agentctl.providers.tokenizers import Vocabulary, load_vocabulary, read_vocabulary, vocabulary_folder
 from tests.support.counting import TEXTS
 
 ROOT = Path(__file__).parents[3]
@@ -22,14 +22,14 @@ NAMES = ("o200k_base", "cl100k_base", "older Claude")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 
 
-def loaded(name: str, *, digits_apart: bool = False) -> tokenizers.Vocabulary:
-    found = tokenizers.load_vocabulary(name, digits_apart=digits_apart)
+def loaded(name: str, *, digits_apart: bool = False) -> Vocabulary:
+    found = load_vocabulary(name, digits_apart=digits_apart)
     assert found is not None
     return found
 
 
 def where() -> Path:
-    found = tokenizers.vocabulary_folder()
+    found = vocabulary_folder()
     assert found is not None
     return found
 
@@ -59,9 +59,9 @@ def hook(event, given):
     if event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+"):
         seen.append(given[:2])
 sys.addaudithook(hook)
-from agentctl.providers import tokenizers
+from agentctl.providers.tokenizers import load_vocabulary
 for name in ("o200k_base", "cl100k_base", "older Claude"):
-    assert tokenizers.load_vocabulary(name)("why is web slow?") in (5, 6), name
+    assert load_vocabulary(name)("why is web slow?") in (5, 6), name
 assert dict(os.environ) == before
 assert "litellm" not in sys.modules
 print(seen)
@@ -80,13 +80,13 @@ print(seen)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_that_is_missing_or_another_is_no_vocabulary(name: str, tmp_path: Path) -> None:
-    assert tokenizers.read_vocabulary(name, tmp_path) is None
+    assert read_vocabulary(name, tmp_path) is None
     shutil.copytree(where(), tmp_path, dirs_exist_ok=True)
-    assert tokenizers.read_vocabulary(name, tmp_path) is not None
+    assert read_vocabulary(name, tmp_path) is not None
     for file in tmp_path.iterdir():
         if file.is_file():
             file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
-    assert tokenizers.read_vocabulary(name, tmp_path) is None
+    assert read_vocabulary(name, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,9 +124,9 @@ def test_a_digit_of_its_own_is_a_token() -> None:
 
 
 def test_counts_are_remembered_without_their_texts_and_not_for_ever() -> None:
-    encoding = tokenizers.read_vocabulary("cl100k_base", where())
+    encoding = read_vocabulary("cl100k_base", where())
     assert encoding is not None
-    count = tokenizers.Vocabulary(encoding, most_remembered=10)
+    count = Vocabulary(encoding, most_remembered=10)
     first = [count(f"text {n}") for n in range(100)]
     assert count.remembered <= 10
     assert [count(f"text {n}") for n in range(100)] == first

@@ -13,7 +13,7 @@ from agentctl.core.limits import CostLimit, Parent
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
 from agentctl.providers.factory import create_llm_provider
-from agentctl.providers.probe import Reach
+from agentctl.providers.probe import ProbeResult
 from agentctl.runner.provider_test import (
     CALLS,
     ModelTestResult,
@@ -186,7 +186,7 @@ async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
 
 
 def test_one_kind_of_failure_is_the_verdict_and_a_mixture_is_unavailable() -> None:
-    blank = Reach("openai", "", True, "accepted", None, (), 1.0, "", "done")
+    blank = ProbeResult("openai", "", True, "accepted", None, (), 1.0, "", "done")
 
     def found(*statuses: str) -> list[ProviderTestResult]:
         return [ProviderTestResult(blank._replace(status=status), "m") for status in statuses]

@@ -18,8 +18,8 @@ from agentctl.core.events import CallHeld, CallWaited
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.providers import tokenizers
 from agentctl.providers.scripted import Step
+from agentctl.providers.tokenizers import load_vocabulary
 from tests.unit.runner.test_calls import FACTS, Desk
 
 LONG = (Message("system", "word " * 1_200), Message("user", "Why?"))
@@ -45,7 +45,7 @@ class Loading:
 
     def __call__(self) -> Callable[[str], int] | None:
         self.threads.append(threading.current_thread())
-        found = None if self.missing else tokenizers.load_vocabulary("o200k_base")
+        found = None if self.missing else load_vocabulary("o200k_base")
         return None if found is None else found.at_most
 
 
@@ -56,7 +56,7 @@ async def ask(desk: Desk, loading: Loading, dollars: str, *script: Step) -> Comp
 
 
 def counted() -> int:
-    found = tokenizers.load_vocabulary("o200k_base")
+    found = load_vocabulary("o200k_base")
     assert found is not None
     return bound(REQUEST, weighing=vocabulary_weights(found.at_most))
 

@@ -101,4 +101,4 @@ def outcome(task: str) -> Outcome:
         return Outcome("deny")
     except TaskFailed:
         return Outcome("abstain")
-    return Outcome("act", call_of(match.row.tool, match.arguments), match.is_cause)
+    return Outcome("act", call_of(match.lookup.tool, match.arguments), match.is_cause)

@@ -139,12 +139,12 @@ def test_a_very_long_task_is_no_question(task: str) -> None:
     ],
 )
 def test_case_blanks_quotes_and_slips_of_the_finger_do_not_matter(one: str, same: str) -> None:
-    assert choose_lookup(one).row.tool == choose_lookup(same).row.tool
+    assert choose_lookup(one).lookup.tool == choose_lookup(same).lookup.tool
     assert choose_lookup(one).arguments == choose_lookup(same).arguments
 
 
 def test_every_question_of_the_help_has_words_for_people() -> None:
-    assert all(row.about and row.examples and row.same_as for row in questions())
+    assert all(lookup.about and lookup.examples and lookup.same_as for lookup in questions())
 
 
 @settings(max_examples=300, deadline=None)
@@ -158,7 +158,7 @@ def test_any_text_ends_in_a_call_or_an_honest_no_and_always_the_same(text: str) 
             match = choose_lookup(text)
         except (TaskFailed, ActionDenied) as error:
             return type(error), error.message, error.hint
-        return match.row.about, dict(match.arguments)
+        return match.lookup.about, dict(match.arguments)
 
     assert tried() == tried()
 
@@ -173,7 +173,7 @@ def test_a_verb_of_change_anywhere_outside_quotes_never_yields_a_call(task: str,
 
 
 def test_a_verb_of_change_in_quotes_can_be_searched_for_and_nothing_else() -> None:
-    assert choose_lookup('search for "restart" in app.log').row.tool == "search_files"
+    assert choose_lookup('search for "restart" in app.log').lookup.tool == "search_files"
     with pytest.raises(AgentctlError):
         choose_lookup('"restart" web and list containers')
 

@@ -29,37 +29,37 @@ KINDS = {
 TYPES = {str: "string", int: "integer", bool: "boolean"}
 
 
-def _properties(row: Lookup) -> Mapping[str, Mapping[str, object]]:
-    spec = toolbox(workspace=Path()).get(row.tool).spec
+def _properties(lookup: Lookup) -> Mapping[str, Mapping[str, object]]:
+    spec = toolbox(workspace=Path()).get(lookup.tool).spec
     properties = spec.parameters["properties"]
     assert isinstance(properties, dict)
     return properties
 
 
-def _required(row: Lookup) -> list[str]:
-    required = toolbox(workspace=Path()).get(row.tool).spec.parameters.get("required", [])
+def _required(lookup: Lookup) -> list[str]:
+    required = toolbox(workspace=Path()).get(lookup.tool).spec.parameters.get("required", [])
     assert isinstance(required, list)
     return required
 
 
-@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
-def test_every_row_fits_its_tool(row: Lookup) -> None:
-    properties = _properties(row)
-    for name, value in row.fixed.items():
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.about)
+def test_every_row_fits_its_tool(lookup: Lookup) -> None:
+    properties = _properties(lookup)
+    for name, value in lookup.fixed.items():
         assert properties[name]["type"] == TYPES[type(value)]
         assert value in properties[name].get("enum", [value])  # type: ignore[operator]
-    for kind, name in row.slots.items():
+    for kind, name in lookup.slots.items():
         assert properties[name]["type"] == KINDS[kind][0]
-    assert set(row.needs) <= set(row.slots.values())
-    assert set(_required(row)) <= {*row.fixed, *row.needs}
-    assert row.tool in {"git_status", "read_file", "list_files", "search_files"} or row.tool.startswith(
+    assert set(lookup.needs) <= set(lookup.slots.values())
+    assert set(_required(lookup)) <= {*lookup.fixed, *lookup.needs}
+    assert lookup.tool in {"git_status", "read_file", "list_files", "search_files"} or lookup.tool.startswith(
         ("docker_", "system_")
     )
 
 
-@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
-def test_no_example_speaks_of_a_change(row: Lookup) -> None:
-    for example in (row.examples + "|" + row.causes).split("|"):
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.about)
+def test_no_example_speaks_of_a_change(lookup: Lookup) -> None:
+    for example in (lookup.examples + "|" + lookup.causes).split("|"):
         assert find_change(re.sub(r"\{\w+\}", "zork", example.strip())) is None, example
 
 
@@ -67,13 +67,13 @@ def _filled(example: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda mask: KINDS[mask[1]][1], " ".join(example.split()))
 
 
-@pytest.mark.parametrize("row", LOOKUPS, ids=lambda row: row.about)
-def test_almost_every_example_is_answered_by_its_own_tool(row: Lookup) -> None:
-    examples = [example for example in row.examples.split("|") if example.strip()]
+@pytest.mark.parametrize("lookup", LOOKUPS, ids=lambda lookup: lookup.about)
+def test_almost_every_example_is_answered_by_its_own_tool(lookup: Lookup) -> None:
+    examples = [example for example in lookup.examples.split("|") if example.strip()]
     missed: list[str] = []
     for example in examples:
         try:
-            if choose_lookup(_filled(example)).row.tool != row.tool:
+            if choose_lookup(_filled(example)).lookup.tool != lookup.tool:
                 missed.append(example.strip())
         except Exception:  # noqa: BLE001 - which error it was does not matter here
             missed.append(example.strip())
@@ -82,10 +82,10 @@ def test_almost_every_example_is_answered_by_its_own_tool(row: Lookup) -> None:
 
 def test_the_table_is_about_forty_questions_and_names_a_command_for_each() -> None:
     assert 38 <= len(LOOKUPS) <= 55
-    assert all(row.command({**row.fixed, **dict.fromkeys(row.needs, "X")}) for row in LOOKUPS)
-    assert len({row.about for row in LOOKUPS}) == len(LOOKUPS)
+    assert all(lookup.command({**lookup.fixed, **dict.fromkeys(lookup.needs, "X")}) for lookup in LOOKUPS)
+    assert len({lookup.about for lookup in LOOKUPS}) == len(LOOKUPS)
 
 
 def test_a_command_is_quoted_so_that_it_can_be_pasted() -> None:
-    row = next(row for row in LOOKUPS if row.tool == "search_files")
-    assert row.command({"text": "a 'b' $c"}) == "grep -rn 'a '\\''b'\\'' $c' ."
+    lookup = next(lookup for lookup in LOOKUPS if lookup.tool == "search_files")
+    assert lookup.command({"text": "a 'b' $c"}) == "grep -rn 'a '\\''b'\\'' $c' ."

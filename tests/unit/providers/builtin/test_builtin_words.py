@@ -66,13 +66,13 @@ def test_what_a_thing_is_like_is_not_its_name(task: str) -> None:
 @pytest.mark.parametrize("task", ["is sshd running?", "is sshd up", "pid of sshd", "is sshd running on this machine"])
 def test_a_daemon_of_the_machine_is_sought_among_its_processes(task: str) -> None:
     match = choose_lookup(task)
-    assert (match.row.tool, dict(match.arguments)) == ("system_processes", {"name": "sshd"})
+    assert (match.lookup.tool, dict(match.arguments)) == ("system_processes", {"name": "sshd"})
 
 
 def test_a_container_may_have_such_a_name_all_the_same() -> None:
     for task, name in (("is the container sshd running", "sshd"), ("is container idle up", "idle")):
         match = choose_lookup(task)
-        assert (match.row.tool, match.arguments["name"]) == ("docker_ps", name)
+        assert (match.lookup.tool, match.arguments["name"]) == ("docker_ps", name)
 
 
 def test_a_daemon_is_restarted_by_systemctl_and_not_by_docker() -> None:
