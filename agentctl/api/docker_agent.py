@@ -24,8 +24,9 @@ from agentctl.context.manager import ContextManager
 from agentctl.core.background import run_apart
 from agentctl.core.errors import UsageError
 from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
+from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
-from agentctl.core.text import redact, safe_text
+from agentctl.core.text import safe_text
 from agentctl.protocols import LLMProvider
 from agentctl.providers.factory import FixedPriceProvider
 from agentctl.settings.labels import check_labels

@@ -13,7 +13,8 @@ from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.core.errors import AgentctlError, InternalError
 from agentctl.core.files import hand_over, make_folder
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 
 PLAIN: Paint = painter("never", terminal=False)
 _GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}

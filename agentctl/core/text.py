@@ -1,4 +1,9 @@
-"""Text that is safe to show and to keep: escapes made visible, secrets taken out, near names found."""
+"""Text of strangers made safe for a screen, a log and a model, and the nearest known name to a mistyped one. Pure.
+
+``safe_text`` is for people: it makes control characters visible. ``escape_frames`` and ``escape_notices`` are for a
+model, which reads a result as one text: what agentctl says of a call, and what a program, a file or a container wrote.
+Without a backslash before lines that look like agentctl's own, a program could print how another call ended.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from agentctl.core.redaction import Redactor, has_mark, mask, redact
+_BLANK = r"[^\S\n]"
 
 
 @cache
@@ -60,4 +65,59 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else ""
 
 
-__all__ = ["Redactor", "did_you_mean", "has_mark", "mask", "redact", "safe_text"]
+@cache
+def _frames() -> re.Pattern[str]:
+    """Match the beginning of what stands around the output of a command: how it ended, which stream, what to know."""
+    return re.compile(
+        rf"""(?xim)
+        ^(?P<before>{_BLANK}*) (?= \\* (?:
+            exit{_BLANK}+code\b | timed{_BLANK}+out\b | (?:stdout|stderr){_BLANK}*:{_BLANK}*$
+          | (?:note|hint|error|denied){_BLANK}*: | (?:no{_BLANK}+output|it{_BLANK}+wrote{_BLANK}+nothing)\.?{_BLANK}*$
+          | \d[\d,]*{_BLANK}+bytes{_BLANK}+of{_BLANK}+output{_BLANK}+left{_BLANK}+out
+          | \[(?:agentctl|budget)\b
+        ))"""
+    )
+
+
+@cache
+def _notices() -> re.Pattern[str]:
+    """Match the beginning of what agentctl adds to any result, and of a result that is a failure as a whole."""
+    return re.compile(
+        rf"(?i:(?:\A|(?<=\n))(?P<before>{_BLANK}*)(?=\\*\[(?:agentctl|budget)\b)"
+        rf"|\A(?P<first>\s*)(?=\\*(?:error|denied){_BLANK}*:))"
+    )
+
+
+def escape_frames(text: str) -> tuple[str, int]:
+    """Return the output of a command with a backslash before each line that looks like agentctl's, and their number."""
+    return _frames().subn(r"\g<before>\\", text)
+
+
+def frames_note(escaped: int) -> str:
+    """Return a line that says what the backslashes are; empty where there are none."""
+    if not escaped:
+        return ""
+    lines = "1 line" if escaped == 1 else f"{escaped:,} lines"
+    return f"note: {lines} below, written by the program, would look like this one: a backslash stands before each"
+
+
+def escape_notices(text: str) -> str:
+    """Return what a tool returned with a backslash before each line that looks like a notice or a failure of the call.
+
+    The lines that tools put around the output of a command stay: they are agentctl's.
+    """
+    return _notices().sub(lambda match: f"{match[0]}\\", text)
+
+
+def unescape_notices(text: str, original: str) -> str:
+    """Return ``text`` without the backslashes that ``escape_notices`` put into ``original``, which it replaces."""
+    if "\\" not in text or escape_notices(original) == original:
+        return text
+    lines = set(original.split("\n"))
+
+    def plain(line: str) -> str:
+        bare = line.replace("\\", "", 1)
+        is_escaped = line not in lines and bare in lines and escape_notices(bare) == line
+        return bare if is_escaped else line
+
+    return "\n".join(map(plain, text.split("\n")))

@@ -14,7 +14,8 @@ import anyio.to_thread
 
 from agentctl.core.errors import StateError, ToolError
 from agentctl.core.files import hand_over, make_folder, write_atomically
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 from agentctl.protocols import Artifact
 
 PREFIX = "run:"

@@ -32,7 +32,8 @@ from agentctl.core.events import (
     RunStarted,
 )
 from agentctl.core.pricing import to_usd
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 from agentctl.ledger.locks import queue_lock
 from agentctl.settings.own_files import write_atomically
 

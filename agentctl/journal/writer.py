@@ -36,7 +36,7 @@ from agentctl.core.events import (
     ToolStarted,
 )
 from agentctl.core.files import hand_over, make_folder, sync_folder
-from agentctl.core.text import redact
+from agentctl.core.redaction import redact
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)

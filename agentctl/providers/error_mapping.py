@@ -22,7 +22,8 @@ from agentctl.core.errors import (
     Refused,
     Rejected,
 )
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 from agentctl.providers.http_gate import FREE_BY_STATUS, Attempt
 
 _FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever their body is: Attempt.is_free_refusal

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 from agentctl.core.errors import ProviderUnavailable
-from agentctl.core.text import did_you_mean, redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import did_you_mean, safe_text
 from agentctl.providers.endpoints import is_official, is_own_host
 from agentctl.providers.probe_http import HttpResponse, exchange
 from agentctl.providers.selection import MOST_NAMES, name_of, parse_json, tags_of

@@ -24,7 +24,8 @@ from agentctl.budget.output_range import choose_output
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.core.text import did_you_mean, redact
+from agentctl.core.redaction import redact
+from agentctl.core.text import did_you_mean
 from agentctl.protocols import Outcome
 from agentctl.providers import litellm_loader
 from agentctl.providers.catalog import Catalog, load_catalog

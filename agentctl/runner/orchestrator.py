@@ -21,8 +21,8 @@ from agentctl.core.errors import AgentctlError, BudgetExceeded, InternalError, I
 from agentctl.core.events import BreakerTripped, Crashed, Noted, ObeyedFilesChanged, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
+from agentctl.core.redaction import Redactor
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
-from agentctl.core.text import Redactor
 from agentctl.journal.recorder import Recorder, as_agentctl_error, error_info
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools

@@ -12,10 +12,10 @@ import anyio.to_thread
 from agentctl.context.pruning import PLAIN, Measure
 from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
 from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
-from agentctl.core.framing import escape_notices
 from agentctl.core.messages import ToolCall, ToolSpec
+from agentctl.core.redaction import Redactor, has_mark
 from agentctl.core.results import ErrorInfo, FileNotice, ToolCount
-from agentctl.core.text import Redactor, has_mark
+from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import ArtifactStore, Reply, Tool, Toolbox

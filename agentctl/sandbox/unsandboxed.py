@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from agentctl.core.text import mask
+from agentctl.core.redaction import mask
 from agentctl.protocols import CommandResult, FileNotice
 from agentctl.sandbox.process import child_environment, run_process
 

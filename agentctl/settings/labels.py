@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.errors import UsageError
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 
 MOST_LABELS = 32
 MOST_KEY = 64

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, SecretStr
 
 from agentctl.core.limits import Parent
-from agentctl.core.text import Redactor
+from agentctl.core.redaction import Redactor
 from agentctl.settings.parsers import (
     address,
     boolean,

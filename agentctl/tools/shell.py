@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
-from agentctl.core.framing import escape_frames, frames_note
+from agentctl.core.text import escape_frames, frames_note
 from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
 from agentctl.tools.tables import cell
 from agentctl.tools.tool import Arguments, cut_middle, define_tool

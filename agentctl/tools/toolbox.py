@@ -17,7 +17,7 @@ from agentctl.core.text import did_you_mean
 from agentctl.tools.docker.client import DockerEngine
 
 if TYPE_CHECKING:
-    from agentctl.core.text import Redactor
+    from agentctl.core.redaction import Redactor
     from agentctl.core.tool_rules import Rule
     from agentctl.protocols import Sandbox, Tool
     from agentctl.sandbox.denied_paths import DeniedPaths

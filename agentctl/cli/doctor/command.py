@@ -53,7 +53,8 @@ def doctor(
 
         print(dumped(redact_document(_document(report), secrets)))
     else:
-        from agentctl.core.text import redact, safe_text
+        from agentctl.core.redaction import redact
+        from agentctl.core.text import safe_text
 
         colour = "never" if loaded is None else loaded.settings.color
         paint = painter(colour, terminal=sys.stdout.isatty())

@@ -18,8 +18,9 @@ from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_lines
 from agentctl.cli.ui.summary import retry_command, summary
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
 from agentctl.core.events import Record, RunFinished
+from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
-from agentctl.core.text import redact, safe_text
+from agentctl.core.text import safe_text
 from agentctl.protocols import Approver, Observer
 
 if TYPE_CHECKING:

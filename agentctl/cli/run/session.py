@@ -15,7 +15,8 @@ from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.ui.format import Paint, painter
 from agentctl.core.errors import AgentctlError, Interrupted
-from agentctl.core.text import Redactor, safe_text
+from agentctl.core.redaction import Redactor
+from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
     from agentctl.cli.run.run_output import Presenter

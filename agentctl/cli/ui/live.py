@@ -17,7 +17,8 @@ from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import Meter, follow
 from agentctl.cli.ui.terminal import set_restore_sequence
 from agentctl.core.events import Record, RunStarted
-from agentctl.core.text import redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -18,8 +18,8 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from agentctl.core.errors import EngineUnavailable, ToolError
-from agentctl.core.framing import escape_frames
 from agentctl.core.targets import Subject, Target, fits
+from agentctl.core.text import escape_frames
 from agentctl.tools.docker.client import EngineNotFound
 from agentctl.tools.docker.listings import ago, ports
 from agentctl.tools.docker.logs import KEPT_BYTES, MORE_KEPT_BYTES, LastLines, LogStream, parse_since

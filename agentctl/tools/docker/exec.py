@@ -17,7 +17,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ToolError
-from agentctl.core.framing import escape_frames, frames_note
+from agentctl.core.text import escape_frames, frames_note
 from agentctl.sandbox.output import MORE, Output
 from agentctl.tools.docker.client import EngineRefused
 from agentctl.tools.docker.containers import (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agentctl.cli.app import main
-from agentctl.core.framing import escape_frames, escape_notices, unescape_notices
 from agentctl.core.messages import Completion, Request, ToolCall
-from agentctl.core.text import Redactor
+from agentctl.core.redaction import Redactor
+from agentctl.core.text import escape_frames, escape_notices, unescape_notices
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.assemble import assemble
 from agentctl.runner.orchestrator import Orchestrator

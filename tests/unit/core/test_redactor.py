@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import ToolError
-from agentctl.core.text import Redactor, has_mark, redact
+from agentctl.core.redaction import Redactor, has_mark, redact
 from tests.support.keys import samples
 
 KEY = "Zk3vQ9-xT7_pL2/wB8+rN5=cY4&hJ1<mD6"  # no known shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl.core.key_shapes import IN_CONTEXT, WORDS
-from agentctl.core.text import redact
+from agentctl.core.redaction import redact
 from tests.support.keys import Sample, samples
 from tests.unit.core.ordinary import KINDS, generated, real
 

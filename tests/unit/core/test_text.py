@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.core.text import did_you_mean, redact, safe_text
+from agentctl.core.redaction import redact
+from agentctl.core.text import did_you_mean, safe_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 HOSTILE = st.text(
