@@ -84,7 +84,7 @@ class Tool(Protocol):
 class AutorunAware(Protocol):
     """A tool that knows who obeys the file that a call writes, where the settings of other programs name it."""
 
-    async def obeyed(self, arguments: Mapping[str, object]) -> AutorunFile | None:
+    async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
         """Return who obeys the file that a prepared call writes, or None."""
         ...
 

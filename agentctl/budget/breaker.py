@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from agentctl.budget.rules import Charge, Hold, Settlement, Spend, Wait, ceiling_of, further
+from agentctl.budget.rules import Charge, Hold, Settlement, Spend, Wait, ceiling_of, extra_ceilings
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,
@@ -191,7 +191,7 @@ def pricier_substitute(charge: Charge, *, input_bound: int, granted_output: int)
     return charge.substitute if within and by_price and not charge.breaks_hold else None
 
 
-def overrun(
+def overrun_error(
     hold: Hold,
     settlement: Settlement,
     completion: Completion,
@@ -269,7 +269,12 @@ def _overrun_verdict(hold: Hold, settlement: Settlement, limits: CostLimit, spen
 
 def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
     """Return each limit and what is used of it: spent + in doubt, not holds."""
-    names: tuple[LimitName, ...] = ("max_cost_per_task", "max_cost_per_hour", "max_tokens_per_task", *further(limits))
+    names: tuple[LimitName, ...] = (
+        "max_cost_per_task",
+        "max_cost_per_hour",
+        "max_tokens_per_task",
+        *extra_ceilings(limits),
+    )
     return tuple(
         LimitUse(
             name, UNITS.get(name, "nano_usd"), ceiling_of(limits, name), spend.of(name).spent + spend.of(name).in_doubt

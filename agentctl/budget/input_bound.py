@@ -218,7 +218,7 @@ class BoundBasis(NamedTuple):
         seen = self.seen if known is None else (*others, known)
         return BoundBasis(None if lost else known, seen, completion.model, lost)
 
-    def shaken(self) -> BoundBasis:
+    def without_report(self) -> BoundBasis:
         """Return the ground after an attempt without a report: there is none until the next."""
         return self._replace(known=None)
 

@@ -18,7 +18,7 @@ from agentctl.budget.breaker import format_amount
 from agentctl.budget.input_bound import message_bytes, plain_bound
 from agentctl.budget.output_range import OutputRange
 from agentctl.budget.rules import AnswerReserve, ceiling_of
-from agentctl.context.digest import Digest, extend_digest, split
+from agentctl.context.digest import Digest, extend_digest, split_digest
 from agentctl.context.message_cache import group_turns
 from agentctl.context.tokens import PLAIN
 from agentctl.core.limits import WINDOWS, CostLimit
@@ -122,7 +122,7 @@ def _frame(messages: Sequence[Message]) -> int:
 
 
 def _written(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
-    task = next((split(message.text)[0] for message in messages if message.role == "user"), "")
+    task = next((split_digest(message.text)[0] for message in messages if message.role == "user"), "")
     return Message("system", _SYSTEM), Message("user", f"Task: {task}\n\nNotes:\n{notes}\n\n{_REQUEST}")
 
 
@@ -158,7 +158,7 @@ def _plain(message: Message) -> Message:
 
 
 def _digest(messages: Sequence[Message]) -> Digest:
-    return next((split(message.text)[1] for message in messages if message.role == "user"), Digest())
+    return next((split_digest(message.text)[1] for message in messages if message.role == "user"), Digest())
 
 
 def _said(message: Message, most_bytes: int) -> str:
@@ -167,7 +167,7 @@ def _said(message: Message, most_bytes: int) -> str:
     return f"[{message.role}] {text}{calls}"
 
 
-def summary(messages: Sequence[Message], *, most_lines: int = 12) -> str:
+def summarize_findings(messages: Sequence[Message], *, most_lines: int = 12) -> str:
     """Return what a run had found when it ended, without a model: a line for each call, empty where there was none.
 
     Before them stands what a model once wrote of the calls that are cut, behind them the newest results, their first

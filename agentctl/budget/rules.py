@@ -35,7 +35,7 @@ def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
     return to_nano(found) if isinstance(found, Decimal) else found
 
 
-def further(limits: CostLimit) -> Mapping[LimitName, int]:
+def extra_ceilings(limits: CostLimit) -> Mapping[LimitName, int]:
     """Return the ceilings that nobody has who does not ask for them, as far as they are set, in their own units."""
     return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
 

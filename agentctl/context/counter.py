@@ -1,6 +1,7 @@
-"""How a run counts tokens: cheaply while there is room, then by a vocabulary, and as its model reports them.
+"""How a run counts tokens: cheaply while there is room, then by a vocabulary, calibrated by what its provider reports.
 
-From what a provider reports to how it counts: a line through its reports, near the one that was expected. Pure.
+A calibration is a line, ``factor * own count + fixed``, fitted through the last reports and near the one that was
+expected, so that a single odd report moves it little.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ Load = Callable[[], Count | None]
 _REPORTS = 16
 _BEGIN, _NEED = 0.5, 0.75  # of the limit: where a vocabulary begins to load, and where it is waited for
 _NOTABLE, _NOTABLE_FIXED = 0.02, 20
+_NOISE = 0.05  # part of a report by which texts of another kind move it
+_MOST = 4.0  # times the least
+_MOST_FIXED = 2000
+_SURELY_LOW = 0.6  # of what was expected: something was left out of the report
+_SURELY_HIGH, _FRAME = 8, 4000  # times our own count, and so many tokens more: no report of this request
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,10 @@ class CountingMethod:
 
 
 @dataclass(slots=True)
-class _CalibratedMethod:
-    """One yardstick in use. ``before`` is what earlier runs have learned with it."""
+class _MethodInUse:
+    """A counting method with what this run has learned. ``before`` is what earlier runs have learned with it."""
 
-    yardstick: CountingMethod
+    method: CountingMethod
     count: Count
     before: Calibration | None
     note: str = ""
@@ -55,27 +61,27 @@ class _CalibratedMethod:
     reports: deque[CountSample] = field(default_factory=lambda: deque(maxlen=_REPORTS))
 
     def __post_init__(self) -> None:
-        self._draw(self.before)
+        self._set_calibration(self.before)
 
     def without_vocabulary(self) -> None:
         """Say that this is not by choice."""
         self.note = " (its vocabulary is not installed)"
-        self._draw(self.line)
+        self._set_calibration(self.line)
 
-    def _draw(self, line: Calibration | None) -> None:
-        measure = self.yardstick.measure(self.count, line)
+    def _set_calibration(self, line: Calibration | None) -> None:
+        measure = self.method.measure(self.count, line)
         self.line, self.measure = line, replace(measure, way=measure.way + self.note)
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
         """Take in what a request came to; False where that is not believed."""
         own = replace(self.measure, factor=1.0, fixed=0).request(messages, tools)
-        report, expected = CountSample(own, tokens), self.yardstick.expected
+        report, expected = CountSample(own, tokens), self.method.expected
         if self.before is not None:
-            expected = expected.known(self.before)
+            expected = expected.after_runs(self.before)
         if not is_believable(report, self.line or expected.line, self.reports[-1] if self.reports else None):
             return False
         self.reports.append(report)
-        self._draw(fit_calibration(expected, self.reports))
+        self._set_calibration(fit_calibration(expected, self.reports))
         return True
 
 
@@ -95,8 +101,8 @@ class TokenCounter:
         known: Mapping[str, Calibration] | None = None,
     ) -> None:
         self._known = known or {}
-        self._scale = _CalibratedMethod(rough, rough_count, self._known.get(rough.way))
-        self._scales = [self._scale]
+        self._method = _MethodInUse(rough, rough_count, self._known.get(rough.way))
+        self._methods = [self._method]
         self._exact, self._load = exact, load
         self._found: list[Count | None] = []
         self._thread: threading.Thread | None = None
@@ -105,15 +111,15 @@ class TokenCounter:
     @property
     def measure(self) -> Measure:
         """How to count now."""
-        return self._scale.measure
+        return self._method.measure
 
     @property
-    def news(self) -> Mapping[str, Calibration]:
+    def new_calibrations(self) -> Mapping[str, Calibration]:
         """What this run has learned and earlier ones did not know, by the names of the ways."""
         return {
-            scale.yardstick.way: scale.line
-            for scale in self._scales
-            if scale.reports and scale.line and _notable(scale.line, scale.before or scale.yardstick.expected.line)
+            used.method.way: used.line
+            for used in self._methods
+            if used.reports and used.line and _is_notable(used.line, used.before or used.method.expected.line)
         }
 
     async def ready(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
@@ -138,7 +144,7 @@ class TokenCounter:
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:
         """Take in what a provider reports of a request (cached input included); None teaches nothing."""
-        if usage is not None and self._scale.learn(messages, tools, usage.input_tokens):
+        if usage is not None and self._method.learn(messages, tools, usage.input_tokens):
             self._last = (messages, tools, usage.input_tokens)
 
     def _fetch(self, load: Load, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...]) -> None:
@@ -153,26 +159,19 @@ class TokenCounter:
         """Count by the vocabulary from now on, or say that there is none."""
         self._load = None
         if count is None or self._exact is None:
-            self._scale.without_vocabulary()
+            self._method.without_vocabulary()
             return
-        self._scale = _CalibratedMethod(self._exact, count, self._known.get(self._exact.way))
-        self._scales.append(self._scale)
+        self._method = _MethodInUse(self._exact, count, self._known.get(self._exact.way))
+        self._methods.append(self._method)
         if self._last is not None:
-            self._scale.learn(*self._last)
+            self._method.learn(*self._last)
             self._last = None
 
 
-def _notable(line: Calibration, before: Calibration) -> bool:
+def _is_notable(line: Calibration, before: Calibration) -> bool:
     return (
         abs(line.factor - before.factor) > _NOTABLE * before.factor or abs(line.fixed - before.fixed) > _NOTABLE_FIXED
     )
-
-
-_NOISE = 0.05  # part of a report by which texts of another kind move it
-_MOST = 4.0  # times the least
-_MOST_FIXED = 2000
-_SURELY_LOW = 0.6  # of what was expected: something was left out of the report
-_SURELY_HIGH, _FRAME = 8, 4000  # times our own count, and so many tokens more: no report of this request
 
 
 class Calibration(NamedTuple):
@@ -207,7 +206,7 @@ class CalibrationPrior:
     least: float = 0.75
     least_fixed: float = -2000.0
 
-    def known(self, line: Calibration) -> CalibrationPrior:
+    def after_runs(self, line: Calibration) -> CalibrationPrior:
         """Return this with the line that an earlier run has learned: it is doubted half as much."""
         return replace(self, line=line, factor_doubt=self.factor_doubt / 2, fixed_doubt=self.fixed_doubt / 2)
 

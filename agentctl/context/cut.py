@@ -1,4 +1,4 @@
-"""Cuts a conversation to a size: the least relevant goes, what must stay loses its middles. Pure."""
+"""Cut a conversation to a size: the least relevant groups go, and what must stay loses its middles. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-from agentctl.context.digest import Digest, extend_digest, split
+from agentctl.context.digest import Digest, extend_digest, split_digest
 from agentctl.context.message_cache import MessageCache, TurnGroup
 from agentctl.context.relevance import extract_features, rank_groups, relevances, word_weights
 from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure
 from agentctl.core.messages import Message, Role
 
 _DIGEST_SHARE, _DIGEST_MOST = 12, 500  # a twelfth of the room, at most so many tokens
-_MOST_TOLD = 60  # units that get lines: more than any room for a digest holds
+_MOST_TOLD = 60  # groups that get lines: more than any room for a digest holds
 _LEAST_LINE = 4  # tokens
 _SEAM = 2  # tokens that two texts may take more apart than together
 _ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant"}  # whose words a line of a digest tells
@@ -38,65 +38,67 @@ def cut(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
-    known: MessageCache | None = None,
+    cache: MessageCache | None = None,
     sizes: Sequence[int] = (),
 ) -> Cut:
-    """Return ``messages`` cut to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
+    """Cut ``messages`` to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
 
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
-    ``known`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
+    ``cache`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
     """
-    known = MessageCache(0) if known is None else known
-    desk = _Draft(messages, more or {}, measure, sizes or known.sizes(messages, measure))
+    cache = MessageCache(0) if cache is None else cache
+    draft = _Draft(messages, more or {}, measure, sizes or cache.sizes(messages, measure))
     task = next((place for place, message in enumerate(messages) if message.role == "user"), None)
-    before = desk.take_digest(task) if task is not None else Digest()
+    before = draft.take_digest(task) if task is not None else Digest()
     spare = min(room // _DIGEST_SHARE, _DIGEST_MOST) if task is not None else 0
     spare += min(room // _SUMMARY_SHARE, measure.text(summary or before.summary) * 5 // 4)  # each line has a mark
     half, limit = room * cut_to_percent // 100 - spare, room - spare
 
-    units, seen = known.seen(messages)
-    sound = [unit for unit in units if unit.sound]
+    groups, known = cache.features(messages)
+    sound = [group for group in groups if group.sound]
     newest = frozenset(sound[-1].places if sound else ())
-    broken = [unit for unit in units if not unit.sound]
-    desk.drop(broken)
+    broken = [group for group in groups if not group.sound]
+    draft.drop(broken)
     if room // 2 >= LEAST_LEFT:
-        desk.level(desk.of("tool"), room // 2)
+        draft.level(draft.of("tool"), room // 2)
 
-    stay = newest | _must_stay(messages, sound, keep_user, keep_assistant)
-    free = [place for place, unit in enumerate(units) if unit.sound and stay.isdisjoint(unit.places)]
-    loose = [units[place] for place in free]
-    weights = desk.weights(loose)
-    fixed = desk.tokens - sum(weights)
+    stay = newest | _places_to_keep(messages, sound, keep_user, keep_assistant)
+    free = [place for place, group in enumerate(groups) if group.sound and stay.isdisjoint(group.places)]
+    loose = [groups[place] for place in free]
+    weights = draft.weights(loose)
+    fixed = draft.tokens - sum(weights)
     goal = max(half, fixed + (limit - fixed) // 8)  # where what must stay takes half, a part of the rest stays too
-    looks = [seen[place] for place in free]
-    worth = word_weights(looks, task=[desk.left[task]] if task is not None else [], latest=_latest(desk.left, newest))
+    features = [known[place] for place in free]
+    worth = word_weights(
+        features, task=[draft.left[task]] if task is not None else [], latest=_latest(draft.left, newest)
+    )
     gone: list[TurnGroup] = []  # the least relevant first; of two that are as relevant the older
-    if (excess := desk.tokens - goal) > 0:
-        scores = relevances(looks, worth)
+    if (excess := draft.tokens - goal) > 0:
+        scores = relevances(features, worth)
         for place in sorted(range(len(loose)), key=scores.__getitem__):
             if excess <= 0:
                 break
             excess -= weights[place]
             gone.append(loose[place])
-        desk.drop(gone)
+        draft.drop(gone)
 
-    if desk.tokens > max(room * 3 // 4, half):  # else the next cut would come too soon
-        desk.squeeze([place for place in desk.of("tool") if place not in newest], limit)
+    if draft.tokens > max(room * 3 // 4, half):  # else the next cut would come too soon
+        draft.squeeze([place for place in draft.of("tool") if place not in newest], limit)
     for roles in (("tool",), ("tool", "assistant")):
-        if desk.tokens > limit:
-            desk.squeeze(desk.of(*roles), limit)
+        if draft.tokens > limit:
+            draft.squeeze(draft.of(*roles), limit)
     if task is not None:
-        left = min(spare, room - desk.tokens)
-        digest = Digest(before.messages + len(messages) - len(desk.left), (), summary or before.summary)
+        left = min(spare, room - draft.tokens)
+        digest = Digest(before.messages + len(messages) - len(draft.left), (), summary or before.summary)
         if not summary:
             told = sorted((*broken, *gone[-_MOST_TOLD:]))
-            lines = extend_digest(before, [[messages[place] for place in unit.places] for unit in told], worth).lines
+            lines = extend_digest(before, [[messages[place] for place in group.places] for group in told], worth).lines
             frame = measure.text(digest.text(left, measure))
             digest = digest._replace(lines=_best(lines, left - frame - _SEAM, worth, measure))
-        desk.append(task, digest.text(left, measure))
-        if desk.tokens > room:  # some ways of counting find more in a whole than in its parts
-            desk.take_digest(task)
-    return Cut(tuple(desk.left.items()), desk.tokens)
+        draft.append(task, digest.text(left, measure))
+        if draft.tokens > room:  # some ways of counting find more in a whole than in its parts
+            draft.take_digest(task)
+    return Cut(tuple(draft.left.items()), draft.tokens)
 
 
 class _Draft:
@@ -113,14 +115,15 @@ class _Draft:
         self.tokens = sum(self._sizes)
 
     def of(self, *roles: str) -> list[int]:
+        """Return the places of the messages of these roles."""
         return [place for place, message in self.left.items() if message.role in roles]
 
-    def weights(self, units: Iterable[TurnGroup]) -> list[int]:
+    def weights(self, groups: Iterable[TurnGroup]) -> list[int]:
         size = self._sizes.__getitem__
-        return [sum(map(size, unit.places)) for unit in units]
+        return [sum(map(size, group.places)) for group in groups]
 
-    def drop(self, units: Iterable[TurnGroup]) -> None:
-        for place in chain.from_iterable([unit.places for unit in units]):
+    def drop(self, groups: Iterable[TurnGroup]) -> None:
+        for place in chain.from_iterable([group.places for group in groups]):
             del self.left[place]
             self.tokens -= self._sizes[place]
 
@@ -129,7 +132,7 @@ class _Draft:
             self._rewrite(place, self.left[place].text + text)
 
     def take_digest(self, place: int) -> Digest:
-        words, digest = split(self.left[place].text)
+        words, digest = split_digest(self.left[place].text)
         self._rewrite(place, words)
         return digest
 
@@ -160,13 +163,13 @@ class _Draft:
         self._sizes[place] = size
 
 
-def _must_stay(
+def _places_to_keep(
     messages: Sequence[Message], sound: Sequence[TurnGroup], keep_user: int, keep_assistant: int
 ) -> set[int]:
     roles = [message.role for message in messages]
     systems = [place for place, role in enumerate(roles) if role == "system"]
     users = [place for place, role in enumerate(roles) if role == "user"]
-    assistants = [unit.places[0] for unit in sound if roles[unit.places[0]] == "assistant"]
+    assistants = [group.places[0] for group in sound if roles[group.places[0]] == "assistant"]
     last_users = users[max(0, len(users) - keep_user) :]
     return {*systems, *users[:1], *last_users, *assistants[max(0, len(assistants) - keep_assistant) :]}
 

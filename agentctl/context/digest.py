@@ -58,7 +58,7 @@ class Digest(NamedTuple):
         return _written(self.messages, quoted, kept[::-1])
 
 
-def split(text: str) -> tuple[str, Digest]:
+def split_digest(text: str) -> tuple[str, Digest]:
     """Return a task's message as the user's own words and the digest behind them."""
     found = re.search(_FORM, text) if text.endswith("\n]") else None
     if found is None:
@@ -67,10 +67,10 @@ def split(text: str) -> tuple[str, Digest]:
     return text[: found.start()], Digest(int(found[1]), tuple(lines), "\n".join(quoted))
 
 
-def notes(messages: Iterable[Message]) -> tuple[str, Digest]:
+def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
     """Return what stands behind the task of a conversation about what was cut from it, as text and read."""
     task = next((message.text for message in messages if message.role == "user"), "")
-    words, digest = split(task)
+    words, digest = split_digest(task)
     return task[len(words) :], digest
 
 
@@ -98,12 +98,12 @@ def replace_notes(
     place = next((place for place, message in enumerate(messages) if message.role == "user"), None)
     if place is None:
         return None
-    words, before = split(messages[place].text)
+    words, before = split_digest(messages[place].text)
     bare = replace(messages[place], text=words)
     most = room - measure.conversation(messages) + measure.message(messages[place])
     for spare in _SEAMS:
         text = Digest(before.messages, (), summary).text(most - measure.message(bare) - spare, measure)
-        if not before.messages or not split(text)[1].summary:
+        if not before.messages or not split_digest(text)[1].summary:
             return None
         if measure.message(told := replace(bare, text=words + text)) <= most:
             return (*messages[:place], told, *messages[place + 1 :])
@@ -123,8 +123,8 @@ def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
 
 def _written(messages: int, quoted: str, lines: Sequence[str]) -> str:
     count = f"{messages} earlier message{'' if messages == 1 else 's'}"
-    notes = "".join(f"\n- {line}" for line in lines)
-    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{notes}\n]"
+    listed = "".join(f"\n- {line}" for line in lines)
+    return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{listed}\n]"
 
 
 def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:

@@ -290,7 +290,7 @@ class ParseCache:
             found += parts
         return tuple(found)
 
-    def only(self, messages: Iterable[object]) -> None:
+    def retain(self, messages: Iterable[object]) -> None:
         """Forget what is not among ``messages``."""
         self._read = {at: self._read[at] for at in map(id, messages) if at in self._read}
 

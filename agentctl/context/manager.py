@@ -69,11 +69,11 @@ class ContextManager:
     """
 
     __slots__ = (
+        "_cache",
         "_cut_to",
         "_cuts",
         "_keep_assistant",
         "_keep_user",
-        "_known",
         "_max_tokens",
         "_measure",
         "_messages_cut",
@@ -106,7 +106,7 @@ class ContextManager:
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
         self._warn = warn
-        self._reader, self._known = ParseCache(), MessageCache()
+        self._reader, self._cache = ParseCache(), MessageCache()
         self._near = False
         self._cuts = self._messages_cut = self._saved = 0
 
@@ -295,7 +295,7 @@ class ContextManager:
             more={place: measure.text(part.more) for place, part in enumerate(parts) if part.more},
             measure=measure,
             summary=summary,
-            known=self._known,
+            cache=self._cache,
         )
         if (needed := found.tokens + schemas) > limit:
             fewer = would_fewer_fit(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
@@ -308,18 +308,18 @@ class ContextManager:
             if part.place in before:
                 before[part.place].append(part)
         sent: list[Any] = [write_back(given[place], before[place], left) for place, left in after.items()]
-        self._known.only([message for _, message in found.kept])
-        self._reader.only(sent)
+        self._cache.retain([message for _, message in found.kept])
+        self._reader.retain(sent)
         return found.tokens, sent
 
     def _tokens(self, parts: Sequence[Part], measure: Measure) -> int:
-        tokens = sum(self._known.sizes([part.message for part in parts], measure))
+        tokens = sum(self._cache.sizes([part.message for part in parts], measure))
         return tokens + sum(measure.text(part.more) for part in parts if part.more)
 
     def _look_ahead(self, parts: Sequence[Part], tokens: int) -> None:
         """Look at what there is when it is half full, so that the cut to come need not look at all of it."""
         if 2 * tokens > self._max_tokens:
-            self._known.seen([part.message for part in parts])
+            self._cache.features([part.message for part in parts])
 
     def _schemas(self, tools: Tools) -> int:
         return read_tools(tools, self._measure)

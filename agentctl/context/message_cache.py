@@ -1,6 +1,6 @@
-"""What is known of messages that were looked at before, so that a growing conversation is looked at once.
+"""The groups of a conversation (a tool call and its answers stay together), and a cache of what is known of them.
 
-What belongs together in a conversation: tool calls and their answers. Pure.
+A conversation grows at its end, so sizes, groups and words of its beginning are computed once.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
 
 _MOST = 20_000
-Group = tuple[Message, ...]
+_Messages = tuple[Message, ...]
 
 
-class _Talk(NamedTuple):
-    """A conversation with its units, and what is seen of each."""
+class _Conversation(NamedTuple):
+    """A conversation with its groups and the features of each."""
 
     messages: Sequence[Message] = ()
-    units: Sequence[TurnGroup] = ()
-    looks: Sequence[GroupFeatures] = ()
+    groups: Sequence[TurnGroup] = ()
+    features: Sequence[GroupFeatures] = ()
 
 
 class MessageCache:
-    """Remembers sizes, units and words by the messages themselves, which are values: who changes one makes a new one.
+    """Remembers sizes, groups and words by the messages themselves, which are values: who changes one makes a new one.
 
     With it or without, an answer is the same. It holds at most ``most`` messages and as many groups of them; what is
-    beyond is forgotten, and looked at anew. What it holds is replaced, not changed, so threads may share it.
+    beyond is forgotten, and computed anew. What it holds is replaced, not changed, so threads may share it.
     """
 
-    __slots__ = ("_last", "_left", "_looks", "_most", "_sizes")
+    __slots__ = ("_features", "_last", "_left", "_most", "_sizes")
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         # an id means a message as long as that is held, so each stands beside what is known of it
         self._sizes: tuple[Callable[[str], int], dict[int, tuple[Message, int]]] = (PLAIN.count, {})
-        self._looks: dict[tuple[int, ...], tuple[Group, GroupFeatures]] = {}
-        self._last = _Talk()
+        self._features: dict[tuple[int, ...], tuple[_Messages, GroupFeatures]] = {}
+        self._last = _Conversation()
         self._left: Sequence[Message] | None = None
 
     def sizes(self, messages: Sequence[Message], measure: Measure) -> list[int]:
@@ -67,54 +67,55 @@ class MessageCache:
         sizes = [entry[1] if entry else 0 for entry in found]
         return sizes if factor == 1 else [ceil(size * factor) for size in sizes]
 
-    def seen(self, messages: Sequence[Message]) -> tuple[Sequence[TurnGroup], Sequence[GroupFeatures]]:
-        """Return the units of a conversation, and what is seen of each; of one that grew only its end is looked at."""
+    def features(self, messages: Sequence[Message]) -> tuple[Sequence[TurnGroup], Sequence[GroupFeatures]]:
+        """Return the groups of a conversation and the features of each; of one that grew only the end is read."""
         from agentctl.context.relevance import extract_features  # noqa: PLC0415 - most runs never fill their context
 
         last = self._last
         start, same = _grown_from(last, messages)
-        units, looks = list(last.units[:same]), list(last.looks[:same])
+        groups, features = list(last.groups[:same]), list(last.features[:same])
         for places, sound in group_turns(messages[start:]):
-            unit = TurnGroup(tuple([start + at for at in places]), sound) if start else TurnGroup(places, sound)
-            group = tuple([messages[at] for at in unit.places])
-            units.append(unit)
-            looks.append(self._remembered(group, extract_features) if self._most else extract_features(group))
-        self._last = _Talk(tuple(messages), units, looks) if len(messages) <= self._most else _Talk()
-        return units, looks
+            group = TurnGroup(tuple([start + at for at in places]), sound) if start else TurnGroup(places, sound)
+            said = tuple([messages[at] for at in group.places])
+            groups.append(group)
+            features.append(self._get_or_extract(said, extract_features) if self._most else extract_features(said))
+        is_kept = len(messages) <= self._most
+        self._last = _Conversation(tuple(messages), groups, features) if is_kept else _Conversation()
+        return groups, features
 
-    def only(self, messages: Sequence[Message]) -> None:
-        """Forget what is not among ``messages``: with the next look, because a cut has cost enough."""
+    def retain(self, messages: Sequence[Message]) -> None:
+        """Forget what is not among ``messages``: at the next use, because a cut has cost enough."""
         self._left = messages
 
-    def _remembered(self, group: Group, extract_features: Callable[[Group], GroupFeatures]) -> GroupFeatures:
+    def _get_or_extract(self, group: _Messages, extract: Callable[[_Messages], GroupFeatures]) -> GroupFeatures:
         key = tuple(map(id, group))
-        if (entry := self._looks.get(key)) is None:
-            if len(self._looks) >= self._most:
-                self._looks = {}
-            entry = self._looks[key] = (group, extract_features(group))
+        if (entry := self._features.get(key)) is None:
+            if len(self._features) >= self._most:
+                self._features = {}
+            entry = self._features[key] = (group, extract(group))
         return entry[1]
 
     def _forget(self) -> None:
         if (left := self._left) is None:
             return
         count, known = self._sizes
-        looks = self._looks
-        keys = [tuple([id(left[place]) for place in unit.places]) for unit in group_turns(left)]
-        self._left, self._last = None, _Talk()
+        features = self._features
+        keys = [tuple([id(left[place]) for place in group.places]) for group in group_turns(left)]
+        self._left, self._last = None, _Conversation()
         self._sizes = count, {at: known[at] for at in map(id, left) if at in known}
-        self._looks = {key: looks[key] for key in keys if key in looks}
+        self._features = {key: features[key] for key in keys if key in features}
 
 
-def _grown_from(last: _Talk, messages: Sequence[Message]) -> tuple[int, int]:
-    """Return the place from which on units may be others than those of ``last``, and how many are before it."""
+def _grown_from(last: _Conversation, messages: Sequence[Message]) -> tuple[int, int]:
+    """Return the place from which on groups may be others than those of ``last``, and how many are before it."""
     place = len(last.messages)
     if place > len(messages) or not all(map(is_, last.messages, messages)):
         return 0, 0
     while place and last.messages[place - 1].role == "tool":
         place -= 1
     place = max(0, place - 1)
-    same = len(last.units)
-    while same and last.units[same - 1].places[0] >= place:
+    same = len(last.groups)
+    while same and last.groups[same - 1].places[0] >= place:
         same -= 1
     return place, same
 
@@ -131,29 +132,29 @@ class TurnGroup(NamedTuple):
 
 
 def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
-    """Return the units in the order of their first messages; each place is in exactly one of them."""
-    units: list[TurnGroup] = []
-    open_at = 0  # the unit whose answers may still come
+    """Return the groups in the order of their first messages; each place is in exactly one of them."""
+    groups: list[TurnGroup] = []
+    open_at = 0  # the group whose answers may still come
     waiting: list[str] = []
     answers: list[int] = []
     for place, message in enumerate(messages):
         if message.role != "tool":
             if answers:
-                units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=False)
+                groups[open_at] = TurnGroup((*groups[open_at].places, *answers), sound=False)
             waiting, answers = [call.id for call in message.tool_calls] if message.tool_calls else [], []
-            open_at = len(units)
-            units.append(TurnGroup((place,), not waiting))
+            open_at = len(groups)
+            groups.append(TurnGroup((place,), not waiting))
         elif (answered := _answered(waiting, message.tool_call_id)) is None:
-            units.append(TurnGroup((place,), sound=False))
+            groups.append(TurnGroup((place,), sound=False))
         else:
             del waiting[answered]
             answers.append(place)
             if not waiting:
-                units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=True)
+                groups[open_at] = TurnGroup((*groups[open_at].places, *answers), sound=True)
                 answers = []
     if waiting:
-        units[open_at] = TurnGroup((*units[open_at].places, *answers), sound=True)
-    return tuple(units)
+        groups[open_at] = TurnGroup((*groups[open_at].places, *answers), sound=True)
+    return tuple(groups)
 
 
 def _answered(waiting: list[str], answer_id: str | None) -> int | None:

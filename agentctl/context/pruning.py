@@ -46,7 +46,7 @@ def prune(
     cut_to_percent: int = 50,
     measure: Measure = PLAIN,
     summary: str = "",
-    known: MessageCache | None = None,
+    cache: MessageCache | None = None,
 ) -> tuple[Message, ...]:
     """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
 
@@ -54,17 +54,17 @@ def prune(
     without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
     then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
     texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
-    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``known``
+    ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``cache``
     remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.
 
     Raises:
         ContextOverflow: not even that fits; the hint names the setting to raise.
     """
     room = max_tokens - tools_tokens
-    sizes = known.sizes(messages, measure) if known else list(map(measure.message, messages))
+    sizes = cache.sizes(messages, measure) if cache else list(map(measure.message, messages))
     if (tokens := sum(sizes)) <= room:
-        if known and 2 * tokens > room:
-            known.seen(messages)  # so that the cut to come need not look at all of them
+        if cache and 2 * tokens > room:
+            cache.features(messages)  # so that the cut to come need not look at all of them
         return messages
     from agentctl.context.cut import cut  # noqa: PLC0415 - most runs never fill their context
 
@@ -76,7 +76,7 @@ def prune(
         cut_to_percent=cut_to_percent,
         measure=measure,
         summary=summary,
-        known=known,
+        cache=cache,
         sizes=sizes,
     )
     if (needed := found.tokens + tools_tokens) > max_tokens:
@@ -88,8 +88,8 @@ def prune(
             billed="no",
         )
     kept = tuple(message for _, message in found.kept)
-    if known:
-        known.only(kept)
+    if cache:
+        cache.retain(kept)
     return kept
 
 

@@ -40,18 +40,18 @@ class Origin(NamedTuple):
 class Excerpt(str):
     """A tool's text that stands in a file just as it stands here, and can be read on there.
 
-    ``parted`` where its middle is left out already.
+    ``halves`` where its middle is left out already.
     """
 
-    __slots__ = ("origin", "parted")
+    __slots__ = ("halves", "origin")
     origin: Origin
-    parted: SplitText | None
+    halves: SplitText | None
 
     @classmethod
-    def of(cls, text: str, origin: Origin, parted: SplitText | None = None) -> Self:
+    def of(cls, text: str, origin: Origin, halves: SplitText | None = None) -> Self:
         """Return ``text``, with the place that it is from."""
         found = cls(text)
-        found.origin, found.parted = origin, parted
+        found.origin, found.halves = origin, halves
         return found
 
 
@@ -140,7 +140,7 @@ class SplitText(NamedTuple):
         )
 
 
-def parted(text: str | bytes, origin: Origin) -> SplitText:
+def split_text(text: str | bytes, origin: Origin) -> SplitText:
     """Return a text (or the bytes of a file) that is to be cut, all of it still there."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
@@ -214,7 +214,7 @@ def _tail(data: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def end_of_character(data: bytes, end: int) -> int:
-    """Return the last place up to ``end`` where no character is parted."""
+    """Return the last place up to ``end`` that splits no character."""
     end = min(max(0, end), len(data))
     while 0 < end < len(data) and data[end] in _CONTINUES:
         end -= 1

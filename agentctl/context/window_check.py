@@ -119,7 +119,7 @@ class TruncationDetector:
         self._last: _Weight | None = None
         self._told = False
 
-    def look(self, messages: tuple[Message, ...], tools: Sequence[ToolSpec], answer: Completion) -> str:
+    def check(self, messages: tuple[Message, ...], tools: Sequence[ToolSpec], answer: Completion) -> str:
         """Return what to warn of once, or "": its report may be of a cut prompt.
 
         Raises:

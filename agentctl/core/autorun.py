@@ -23,7 +23,7 @@ AutorunPolicy: TypeAlias = Literal["never", "asks", "reported"]
 class AutorunFile(NamedTuple):
     """Who obeys a file, and what follows from it."""
 
-    obeyed_class: AutorunPolicy
+    policy: AutorunPolicy
     program: str
 
 
@@ -290,10 +290,10 @@ class _Row(NamedTuple):
 
 def rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
     """Yield every class, program and pattern, the most severe class first."""
-    for obeyed_class, table in _TABLES:
+    for policy, table in _TABLES:
         for program, patterns in table:
             for pattern in patterns.split():
-                yield obeyed_class, program, pattern
+                yield policy, program, pattern
 
 
 def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None:
@@ -305,7 +305,7 @@ def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None
     """
     parts = _parts(path)
     found = next(_matches(parts), None)
-    if found is not None and found.obeyed_class != "reported":
+    if found is not None and found.policy != "reported":
         return found
     for other in also:
         named = _parts(other)
@@ -345,9 +345,9 @@ def _matches(parts: tuple[str, ...]) -> Iterator[AutorunFile]:
     """Yield what the rows say about a path, the most severe class first."""
     matching = [row for place in range(len(parts)) for row in _rows_at(parts, place)]
     installed = not _INSTALLED.isdisjoint(parts[:-1])
-    for obeyed_class, _ in _TABLES:
-        if obeyed_class != "reported" or not installed:
-            yield from (row.obeyed for row in matching if row.obeyed.obeyed_class == obeyed_class)
+    for policy, _ in _TABLES:
+        if policy != "reported" or not installed:
+            yield from (row.obeyed for row in matching if row.obeyed.policy == policy)
 
 
 def _rows_at(parts: tuple[str, ...], place: int) -> Iterator[_Row]:
@@ -368,9 +368,9 @@ def _globs(name: str) -> Iterator[_Row]:
             yield row
 
 
-def _row(obeyed_class: AutorunPolicy, program: str, pattern: str) -> _Row:
+def _row(policy: AutorunPolicy, program: str, pattern: str) -> _Row:
     *above, name = pattern.removesuffix("/").split("/")
-    return _Row(AutorunFile(obeyed_class, program), tuple(above), name, pattern.endswith("/"))
+    return _Row(AutorunFile(policy, program), tuple(above), name, pattern.endswith("/"))
 
 
 _TABLES: tuple[tuple[AutorunPolicy, tuple[tuple[str, str], ...]], ...] = (

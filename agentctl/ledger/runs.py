@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, LimitState, ceiling_of, further
+from agentctl.budget.rules import Ask, LimitState, ceiling_of, extra_ceilings
 from agentctl.core.errors import ActionDenied, UnknownPrice
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import price_config_lines
@@ -62,7 +62,7 @@ def enter(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
         "opened_by": run.owner_id,
         "limit_nano": ceiling_of(limits, "max_cost_per_task"),
         "limit_tokens": limits.max_tokens_per_task,
-        "limits": json.dumps({**further(limits), **({} if hour is None else {"max_cost_per_hour": hour})}),
+        "limits": json.dumps({**extra_ceilings(limits), **({} if hour is None else {"max_cost_per_hour": hour})}),
         "task": rows.plain(run.task),
         "agent": rows.plain(run.agent),
         "labels": json.dumps(dict(run.labels)),

@@ -49,7 +49,7 @@ class Admission:
         subject = None
         try:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
-            obeyed = await tool.obeyed(resolved.arguments) if isinstance(tool, AutorunAware) else None
+            obeyed = await tool.find_autorun(resolved.arguments) if isinstance(tool, AutorunAware) else None
             if isinstance(tool, TargetAware):
                 subject = tool.subject(resolved.arguments)
                 if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine

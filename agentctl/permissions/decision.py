@@ -91,7 +91,7 @@ class Permissions:
         path = _path_written(name, meant)
         if path is not None:
             obeyed = _more_severe(path, obeyed)
-            if obeyed is not None and obeyed.obeyed_class == "never":
+            if obeyed is not None and obeyed.policy == "never":
                 # Before every rule that allows: a write here is a command in the user's next git or agentctl.
                 return Decision("deny", f"{path} is {obeyed.program}'s own, and no tool writes it; do without it")
         for rule in self.granted:
@@ -124,7 +124,7 @@ def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
     from agentctl.core.autorun import find_autorun  # noqa: PLC0415 - a long table, needed when something is written
 
     listed = find_autorun(path)
-    if listed is None or (known is not None and (known.obeyed_class == "never" or listed.obeyed_class == "reported")):
+    if listed is None or (known is not None and (known.policy == "never" or listed.policy == "reported")):
         return known or listed
     return listed
 
@@ -132,7 +132,7 @@ def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
 def _asks(path: str, obeyed: AutorunFile | None) -> str | None:
     """Return why a person is asked before ``path`` is written, or None."""
     has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
-    if obeyed is not None and (has_dot or obeyed.obeyed_class == "asks"):
+    if obeyed is not None and (has_dot or obeyed.policy == "asks"):
         return f"{obeyed.program} runs or obeys {path}"
     return f"{path} may be obeyed by other programs later" if has_dot else None
 

@@ -146,7 +146,7 @@ def _gauge(
     gauge = counter_for(provider, model, known=learned.known(provider, model))
     if gauge is None:
         return None, ()
-    return gauge, (lambda: learned.remember(provider, model, gauge.news),)
+    return gauge, (lambda: learned.remember(provider, model, gauge.new_calibrations),)
 
 
 def _load_count(provider: LLMProvider) -> Load | None:

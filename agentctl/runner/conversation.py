@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from agentctl.context.counter import TokenCounter
-from agentctl.context.digest import notes, split
+from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics, CutSize, cut_size
 from agentctl.context.pruning import PLAIN, Measure, count_shortened
 from agentctl.context.window_check import TruncationDetector, shrink_limit
@@ -60,7 +60,7 @@ class Conversation:
 
     async def add(self, message: Message) -> None:
         """Take in what was said; words that end like our notes on a cut get a line end, and are not taken for them."""
-        if message.role == "user" and split(message.text)[1].messages:
+        if message.role == "user" and split_digest(message.text)[1].messages:
             message = replace(message, text=f"{message.text}\n")
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
@@ -121,7 +121,7 @@ class Conversation:
     def _cut(
         self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, told: bool
     ) -> ContextPruned:
-        measure, words = self._measure, notes(after)[1].summary if told else ""
+        measure, words = self._measure, read_notes(after)[1].summary if told else ""
         size = self._size(before, after, offered, written=measure.text(words))
         weighed, self._economy = self._economy.weigh(size), self._economy.cut_to(size.after)
         return ContextPruned(
@@ -164,7 +164,7 @@ class Conversation:
             ContextOverflow: it cut the prompt.
         """
         self._economy = self._economy.after(answer.usage)
-        if self._watch is not None and (doubt := self._watch.look(self._messages, offered, answer)):
+        if self._watch is not None and (doubt := self._watch.check(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
         if self._gauge is not None:
             self._gauge.learn(self._messages, offered, answer.usage)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentctl.budget.breaker import RefusalContext, breaker_info, refusal_error, wait_error
 from agentctl.budget.input_bound import bound
 from agentctl.budget.output_range import OutputRange, choose_output
-from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, further
+from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, extra_ceilings
 from agentctl.context.counter import Load
 from agentctl.context.pruning import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
@@ -118,7 +118,7 @@ async def estimate(
         most=wanted.most,
         hour_limit_nano=ceiling_of(plan.limits, "max_cost_per_hour"),
         deadline_s=plan.deadline_s,
-        further=further(plan.limits),
+        further=extra_ceilings(plan.limits),
         price_of=price_of,
         can_count=count is not None,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from agentctl.budget.breaker import Overrun
-from agentctl.budget.last_answer import BudgetNotices, summary
+from agentctl.budget.last_answer import BudgetNotices, summarize_findings
 from agentctl.core.errors import (
     ActionDenied,
     AgentctlError,
@@ -103,7 +103,7 @@ class Loop:
                 return
             await self._emit(Noted("there is no last answer: what was found so far stands in its place"))
         if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
-            found = summary(self._conversation.messages)
+            found = summarize_findings(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
             words = words or self._unfinished() or self._words
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words

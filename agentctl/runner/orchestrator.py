@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 
 from agentctl.budget.breaker import breaker_info, limit_uses
-from agentctl.budget.rules import Amounts, Spend, further
+from agentctl.budget.rules import Amounts, Spend, extra_ceilings
 from agentctl.context.counter import Load, TokenCounter
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.message_cache import MessageCache
@@ -188,7 +188,7 @@ class Orchestrator:
         limits = replace(limits, max_turns=self._most_turns(agent))
         admission = Admission(permissions=plan.permissions, emit=emit, approve=plan.approve, approver=self._approver)
         conversation = Conversation(
-            prune=partial(plan.fit, facts, known=MessageCache()),
+            prune=partial(plan.fit, facts, cache=MessageCache()),
             emit=emit,
             limit=plan.context_limit(facts) if facts.metered else 0,
             warn_percent=plan.warn_percent,
@@ -223,7 +223,7 @@ class Orchestrator:
         return min(most, agent.max_turns or most)
 
     async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
-        return self._uses(await self._ledger.spend(run.recorder.run_id, further(self._plan.limits)))
+        return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
         uses = limit_uses(self._plan.limits, spend)

@@ -121,12 +121,12 @@ class Plan:
         measure: Measure = PLAIN,
         most: int | None = None,
         trial: bool = False,
-        known: MessageCache | None = None,
+        cache: MessageCache | None = None,
     ) -> tuple[Message, ...]:
         """Return what of a conversation is sent; what is no language model has no window to fill.
 
         ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent yet, so that ``context`` neither
-        counts a cut nor warns. ``known`` remembers messages.
+        counts a cut nor warns. ``cache`` remembers messages.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -146,7 +146,7 @@ class Plan:
                 tools_tokens=measure.beside(tools),
                 cut_to_percent=own.cut_to_percent if own else self.cut_to_percent,
                 measure=measure,
-                known=known,
+                cache=cache,
             )
         except ContextOverflow as error:
             if limit < self.most_context:

@@ -13,7 +13,7 @@ import anyio.to_thread
 from agentctl.budget.breaker import RefusalContext, refusal_error, wait_error
 from agentctl.budget.input_bound import SettledRequest, bound, vocabulary_weights
 from agentctl.budget.output_range import OutputRange
-from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, Wait, ceiling_of, further
+from agentctl.budget.rules import AnswerReserve, Ask, Hold, Purpose, Wait, ceiling_of, extra_ceilings
 from agentctl.context.counter import Load
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.events import CallWaited, Emit
@@ -78,7 +78,7 @@ class Reservations:
             hour_limit_nano=ceiling_of(self._limits, "max_cost_per_hour"),
             deadline_s=deadline_s,
             purpose=purpose,
-            further=further(self._limits),
+            further=extra_ceilings(self._limits),
             keep=keep,
             then=then,
             price_of=self._price_of,

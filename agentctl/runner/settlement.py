@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun, reason_of
+from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_of
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
 from agentctl.budget.rules import (
     Amounts,
@@ -24,7 +24,7 @@ from agentctl.budget.rules import (
     Settlement,
     Spend,
     Void,
-    further,
+    extra_ceilings,
     is_warning_due,
     kind_of,
 )
@@ -127,7 +127,7 @@ class AttemptSettler:
     ) -> Completion:
         """Leave an answered attempt in doubt, and return the answer without its report."""
         has_fee = completion.fee is not None
-        self._ground = self._ground.shaken()
+        self._ground = self._ground.without_report()
         least = least_charge(completion, hold, facts, self._price_of)
         substitute = substitute_of(facts, completion.model, self._price_of, tier=completion.tier)
         doubt = Doubt(flaw, ceiling=has_fee, least=least, substitute=substitute)
@@ -147,7 +147,9 @@ class AttemptSettler:
         substitute: Substitute | None = None,
     ) -> Overrun:
         limits, spend = self._limits, self._spend
-        return overrun(hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute)
+        return overrun_error(
+            hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute
+        )
 
     async def _tell_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
         """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
@@ -196,7 +198,7 @@ class AttemptSettler:
             await self._write(hold, Void(reason))
             await self._emit(CallVoided(hold.id, reason))
             return
-        self._ground = self._ground.shaken()
+        self._ground = self._ground.without_report()
         fault = sent.failed or isinstance(error, ProviderError)
         reported = None if sent.reported is None else Reported(sent.reported)
         begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
@@ -227,7 +229,7 @@ class AttemptSettler:
         A ledger that cannot be read just now says so to the next hold: what was settled stays settled.
         """
         try:
-            self._spend = spend = await self._ledger.spend(self._run_id, further(self._limits))
+            self._spend = spend = await self._ledger.spend(self._run_id, extra_ceilings(self._limits))
         except StateError:
             return
         self.uses = limit_uses(self._limits, spend)

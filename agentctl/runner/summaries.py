@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from agentctl.budget.input_bound import plain_bound
-from agentctl.context.digest import notes, replace_notes
+from agentctl.context.digest import read_notes, replace_notes
 from agentctl.context.tokens import BYTES_PER_TOKEN, PLAIN, Measure
 from agentctl.core.errors import ProviderError
 from agentctl.core.events import Emit, Noted
@@ -85,7 +85,7 @@ class Summarizer:
             StateError: the ledger cannot be written; what was sent stays held.
         """
         gone = tuple(_gone(cutting.before, cutting.fitted))
-        replaced = measure.conversation(gone) + measure.text(notes(cutting.before)[0])
+        replaced = measure.conversation(gone) + measure.text(read_notes(cutting.before)[0])
         may_ask = self._may_ask(cutting, measure)
         if self.over or not gone or replaced < 2 * self._most or not may_ask:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentctl.context.tokens import BYTES_PER_TOKEN, LEAST_LEFT, Measure
-from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, parted
+from agentctl.context.truncation import Excerpt, Origin, SplitText, find_mark, split_text
 from agentctl.core.errors import AgentctlError
 from agentctl.core.events import Emit, Noted
 from agentctl.protocols import ArtifactStore
@@ -70,11 +70,11 @@ class ResultBudget:
         measure = self._measure()
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())
-            if text.parted is not None:
-                return _fitted(text.parted._replace(origin=origin), room, measure)
+            if text.halves is not None:
+                return _fitted(text.halves._replace(origin=origin), room, measure)
             found = find_mark(text) if origin.onward else None
             if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
-                found = parted(text, origin)
+                found = split_text(text, origin)
             return _fitted(found, room, measure)
         if self._keeper is not None:
             try:
@@ -84,7 +84,7 @@ class ResultBudget:
                     self._warned = True
                     await self._emit(Noted(f"{error.message} ({error.hint})", "warning"))
             else:
-                return _fitted(parted(kept.text, Origin(kept.path, readable=self._readable())), room, measure)
+                return _fitted(split_text(kept.text, Origin(kept.path, readable=self._readable())), room, measure)
         return measure.cut_middle(text, room)
 
 

@@ -128,10 +128,10 @@ class FolderIndex:
             if name in _GIT_PARTS:
                 parts.append(name)
             obeyed = find_autorun(inner) if is_obeyed or _is_obeyed_name(name) else None
-            if obeyed is None or obeyed.obeyed_class == "reported":
+            if obeyed is None or obeyed.policy == "reported":
                 obeyed = self._also(inner) or obeyed
             is_folder = entry.is_dir(follow_symlinks=False)
-            if obeyed is not None and not (is_folder and obeyed.obeyed_class == "reported"):
+            if obeyed is not None and not (is_folder and obeyed.policy == "reported"):
                 found.append(_found(self._root, inner, obeyed))
             elif is_folder and f"{self._root}/{inner}" not in self._skipped:
                 folders.append(name)

@@ -110,7 +110,7 @@ class WorkspaceGuard:
         bound: list[str] = []
         self._protected = {".git", *self._placeholders}
         for found in sorted(self._before.values(), key=lambda found: (found.path.count("/"), found.path)):
-            if found.obeyed.obeyed_class == "reported" or found.path in self._protected:
+            if found.obeyed.policy == "reported" or found.path in self._protected:
                 continue
             place = f"{self._workspace}/{found.path}"
             if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
@@ -172,7 +172,7 @@ class WorkspaceGuard:
         """
         earlier = self._before.get(found.path)
         is_as_before = earlier is not None and (earlier.identity, earlier.stamp) == (found.identity, found.stamp)
-        if found.obeyed.obeyed_class == "reported":
+        if found.obeyed.policy == "reported":
             return "leave" if is_as_before else "report"
         if earlier is None:
             return "leave" if found.identity in self._held else "move"
@@ -273,7 +273,7 @@ def _linked(workspace: str, obeyed: Iterable[ObeyedEntry]) -> dict[str, _Named]:
     found: dict[str, _Named] = {}
     for entry in obeyed:
         place = f"{workspace}/{entry.path}"
-        if entry.obeyed.obeyed_class != "asks":
+        if entry.obeyed.policy != "asks":
             continue
         links = [place] if entry.target is not None else _links(place) if entry.is_folder else []
         for path in (path for link in links for path in _within(workspace, link)):

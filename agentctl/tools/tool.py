@@ -102,7 +102,7 @@ class BoundTool(Generic[A]):
                 return arguments
             return (await self.tool.resolve(self.context, checked)).model_dump(mode="json", exclude_unset=True)
 
-    async def obeyed(self, arguments: Mapping[str, object]) -> AutorunFile | None:
+    async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
         """Return who obeys the file that a prepared call writes, or None.
 
         Raises:

@@ -42,7 +42,7 @@ def conversation(messages: int) -> Talk:
 
 def fit(messages: Talk, max_tokens: int, known: MessageCache | None = None) -> Talk:
     """Cut as a run does."""
-    return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, known=known)
+    return prune(messages, max_tokens=max_tokens, keep_user=3, keep_assistant=3, cache=known)
 
 
 def seconds(act: Callable[[Any], object], rounds: int, given: Callable[[], object] = lambda: None) -> float:
@@ -60,7 +60,7 @@ def grown(messages: Talk) -> MessageCache:
     """Return what is known after a turn of a run that has not come to its limit yet."""
     known = MessageCache()
     fit(messages[:-2], 10**7, known)
-    known.seen(messages[:-2])
+    known.features(messages[:-2])
     return known
 
 

@@ -36,7 +36,7 @@ def obeyed_in(workspace: Path, path: str) -> AutorunFile | None:
             AutorunFile("asks", "agentctl itself")
         )  # its next import of that name runs it, outside of the sandbox
     found += _by_links(root, path)
-    return max(filter(None, found), key=lambda one: _SEVERITY[one.obeyed_class], default=None)
+    return max(filter(None, found), key=lambda one: _SEVERITY[one.policy], default=None)
 
 
 def _is_in_git_folder(root: str, path: str) -> bool:
@@ -66,7 +66,7 @@ def _by_links(root: str, path: str) -> Iterator[AutorunFile]:
     count = 0
     for name, link in _links(root):
         obeyed = find_autorun(name)
-        if obeyed is None or obeyed.obeyed_class == "reported":
+        if obeyed is None or obeyed.policy == "reported":
             continue
         count += 1
         if count > _MOST_LINKS:

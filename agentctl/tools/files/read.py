@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from pydantic import Field
 
-from agentctl.context.truncation import Excerpt, Origin, SplitText, end_of_character, parted
+from agentctl.context.truncation import Excerpt, Origin, SplitText, end_of_character, split_text
 from agentctl.core.errors import ToolError
 from agentctl.journal.artifacts import PREFIX, open_artifact
 from agentctl.sandbox.output import looks_binary
@@ -159,7 +159,7 @@ def _shown(data: bytes, origin: Origin, total: int) -> str:
     text = data[:end].decode(errors="backslashreplace")
     exact = _exact(data[:end], text)
     if end < len(data):
-        text = parted(data, origin).cut(SHOWN_BYTES)
+        text = split_text(data, origin).cut(SHOWN_BYTES)
     text = text.removesuffix("\n")
     return Excerpt.of(text, origin) if exact else text
 

@@ -135,7 +135,7 @@ async def refused(workspace: Path, path: str) -> Decision:
     tool = toolbox(workspace=workspace).get("write_file")
     assert isinstance(tool, AutorunAware)
     arguments = await tool.prepare({"path": path, "text": "x"})
-    obeyed = await tool.obeyed(arguments)
+    obeyed = await tool.find_autorun(arguments)
     return Permissions().decide("write_file", "write", arguments, contained=True, obeyed=obeyed)
 
 

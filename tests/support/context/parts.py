@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from agentctl.context.digest import split
+from agentctl.context.digest import split_digest
 from agentctl.context.pruning import prune
 from agentctl.core.messages import Message, ToolCall
 
@@ -26,7 +26,9 @@ def fit(messages: tuple[Message, ...], max_tokens: int, keep: int = 1, tools_tok
 
 def bare(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """Return the messages without the digest behind the task."""
-    return tuple(Message("user", split(message.text)[0]) if message.role == "user" else message for message in messages)
+    return tuple(
+        Message("user", split_digest(message.text)[0]) if message.role == "user" else message for message in messages
+    )
 
 
 def taken_by_a_provider(messages: tuple[Message, ...]) -> bool:

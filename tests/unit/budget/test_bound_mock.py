@@ -132,13 +132,15 @@ def test_the_true_input_is_never_above_the_bound(
         assert truth <= plain_bound(request)
         switched = switched or surprise
         if step == "fails":
-            ground = ground.shaken()
+            ground = ground.without_report()
             continue
         call = (ToolCall(f"c{number}", "plain", {"all": said}),) if calls else ()
         answer = Completion(said, call, model="other" if step == "fallback" else "m")
         reported = 0 if habit == "says zero" else truth - cached(truth, caches.get(len(request.tools), 0), habit)
         usage = Usage(reported, thought + answers.tokens(said) + 20 * len(call) + 1)
-        ground = ground.shaken() if contradiction(usage, answered=True) else ground.after(request, answer, usage)
+        ground = (
+            ground.without_report() if contradiction(usage, answered=True) else ground.after(request, answer, usage)
+        )
         caches[len(request.tools)] = truth
         new = Message("tool", told, tool_call_id=f"c{number}") if calls else Message("user", told)
         history = (*history, answer.as_message(), new)
@@ -183,7 +185,7 @@ def test_who_once_reported_too_little_is_never_built_on_again() -> None:
 
 
 def test_after_an_attempt_without_a_report_the_last_one_still_says_what_is_plausible() -> None:
-    shaken = turn(BoundBasis(), 1000).shaken()
+    shaken = turn(BoundBasis(), 1000).without_report()
     assert shaken.known is None
     assert turn(shaken, 700, more=1).known is None
     assert turn(shaken, 1003, more=1).known is not None

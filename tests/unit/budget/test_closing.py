@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import plain_bound
-from agentctl.budget.last_answer import BudgetNotices, LastAnswerPlanner, last_request, summary
+from agentctl.budget.last_answer import BudgetNotices, LastAnswerPlanner, last_request, summarize_findings
 from agentctl.budget.output_range import OutputRange
 from agentctl.budget.rules import AnswerReserve
 from agentctl.context.digest import Digest
@@ -120,17 +120,17 @@ def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None
 
 
 def test_the_notes_are_a_line_a_call_and_nothing_where_nothing_was_done() -> None:
-    assert summary((SYSTEM, TASK)) == ""
-    assert summary((SYSTEM, TASK, *turn(1, "slow disk"))) == '- read_file(path="log.1") -> slow disk'
+    assert summarize_findings((SYSTEM, TASK)) == ""
+    assert summarize_findings((SYSTEM, TASK, *turn(1, "slow disk"))) == '- read_file(path="log.1") -> slow disk'
     table = "\n".join(f"row {at}" for at in range(20))
-    assert summary((SYSTEM, TASK, *turn(1, table))).splitlines() == [
+    assert summarize_findings((SYSTEM, TASK, *turn(1, table))).splitlines() == [
         '- read_file(path="log.1") -> row 0',
         "",
         *(f"row {at}" for at in range(12)),
         "… 8 more lines",
     ]
     many = (SYSTEM, TASK, *(message for at in range(20) for message in turn(at, f"line {at}")))
-    lines = summary(many).splitlines()
+    lines = summarize_findings(many).splitlines()
     assert lines[0] == "- … 8 earlier calls"
     assert (len(lines), lines[-1]) == (13, '- read_file(path="log.19") -> line 19')
 

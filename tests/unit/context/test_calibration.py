@@ -72,7 +72,7 @@ def test_schemas_that_are_written_shorter_are_a_fixed_part_where_the_vocabulary_
 
 
 def test_what_an_earlier_run_has_learned_is_doubted_less() -> None:
-    known = EXPECTED.known(Calibration(1.4, 100.0))
+    known = EXPECTED.after_runs(Calibration(1.4, 100.0))
     assert fit_calibration(known, []) == Calibration(1.4, 100.0)
     surprise = [CountSample(1000, 1100)]
     fresh = replace(EXPECTED, line=Calibration(1.4, 100.0))

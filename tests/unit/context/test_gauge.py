@@ -91,7 +91,7 @@ async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exceptio
     assert (measure.way, measure.margin) == ("rough (its vocabulary is not installed)", 0.6)
     one.learn(said(600), (), Usage(750, 1))
     assert one.measure.way == "rough, calibrated (its vocabulary is not installed)"
-    assert set(one.news) == {"rough"}
+    assert set(one.new_calibrations) == {"rough"}
 
 
 async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_anew_by_the_vocabulary() -> None:
@@ -105,7 +105,7 @@ async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_
     measure = await one.ready(said(600), TOOLS, LIMIT)
     assert measure.way == "exact, calibrated"
     assert measure.request(small, TOOLS) >= 700, "the report was counted again"
-    assert set(one.news) == {"rough", "exact"}
+    assert set(one.new_calibrations) == {"rough", "exact"}
 
 
 async def test_what_is_not_believed_teaches_nothing() -> None:
@@ -114,7 +114,7 @@ async def test_what_is_not_believed_teaches_nothing() -> None:
     for usage in (None, Usage(0, 5), Usage(30, 5), Usage(10**9, 5)):
         one.learn(said(200), TOOLS, usage)
     assert one.measure == before
-    assert one.news == {}
+    assert one.new_calibrations == {}
 
 
 async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
@@ -123,7 +123,7 @@ async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_
     assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
     own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)
     one.learn(said(100), TOOLS, Usage(round(1.5 * own + 100), 1))
-    assert one.news == {}
+    assert one.new_calibrations == {}
 
 
 async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_it_is_cut() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.tokens import PLAIN
-from agentctl.context.truncation import Excerpt, Origin, find_mark, parted
+from agentctl.context.truncation import Excerpt, Origin, find_mark, split_text
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=40)
 TEXT = st.builds(
@@ -61,7 +61,7 @@ def reads_on_where_it_stops(text: str, cut: str) -> None:
 def test_a_cut_text_fits_and_says_what_comes_next(text: str, most: int) -> None:
     if len(text.encode()) <= most:
         return
-    cut = parted(text, Origin(PATH)).cut(most)
+    cut = split_text(text, Origin(PATH)).cut(most)
     assert len(cut.encode()) <= most
     assert '[... cut here; read_file(path="run:12-docker_logs.txt") ...]' in cut or FULL.search(cut)
     reads_on_where_it_stops(text, cut)
@@ -77,7 +77,7 @@ def test_a_cut_text_fits_and_says_what_comes_next(text: str, most: int) -> None:
 def test_the_name_outlives_every_further_cut(text: str, rooms: list[int]) -> None:
     cut = text
     if PLAIN.text(text) > max(rooms):
-        cut = parted(text, Origin(PATH)).cut(4 * max(rooms))
+        cut = split_text(text, Origin(PATH)).cut(4 * max(rooms))
     for room in sorted(rooms, reverse=True):
         again = PLAIN.cut_middle(cut, room)
         assert PLAIN.text(again) <= room
@@ -90,7 +90,7 @@ def test_the_name_outlives_every_further_cut(text: str, rooms: list[int]) -> Non
 
 def test_a_text_cut_twice_tells_the_lines_of_the_second_cut() -> None:
     text = "".join(f"line {n}\n" for n in range(1, 5001))
-    once = parted(text, Origin(PATH)).cut(1200)
+    once = split_text(text, Origin(PATH)).cut(1200)
     twice = PLAIN.cut_middle(once, 120)
     found = find_mark(twice)
     assert found is not None
@@ -101,7 +101,7 @@ def test_a_text_cut_twice_tells_the_lines_of_the_second_cut() -> None:
 
 def test_a_notice_behind_the_text_does_not_spoil_the_numbers() -> None:
     text = "".join(f"line {n}\n" for n in range(1, 5001))
-    once = parted(text, Origin(PATH)).cut(1200) + "\n\n[Half of the budget is used.]"
+    once = split_text(text, Origin(PATH)).cut(1200) + "\n\n[Half of the budget is used.]"
     found = find_mark(PLAIN.cut_middle(once, 200))
     assert found is not None
     assert found.tail.startswith(f"line {found.to + 1}\n".encode())
@@ -109,7 +109,7 @@ def test_a_notice_behind_the_text_does_not_spoil_the_numbers() -> None:
 
 def test_what_was_asked_for_onward_is_cut_at_its_end_each_time() -> None:
     text = "".join(f"line {n}\n" for n in range(41, 2000))
-    cut = parted(text, Origin(PATH, 41, 280, onward=True, last=1999)).cut(1000)
+    cut = split_text(text, Origin(PATH, 41, 280, onward=True, last=1999)).cut(1000)
     for most in (1000, 700, 400):
         cut = PLAIN.cut_middle(cut, most // 4)
         found = find_mark(cut)
@@ -121,14 +121,14 @@ def test_what_was_asked_for_onward_is_cut_at_its_end_each_time() -> None:
 
 def test_a_path_with_quotes_comes_back_as_it_was() -> None:
     path = 'lögs/"a\\b".txt'
-    cut = parted("x\n" * 5000, Origin(path)).cut(600)
+    cut = split_text("x\n" * 5000, Origin(path)).cut(600)
     found = find_mark(PLAIN.cut_middle(cut, 120))
     assert found is not None
     assert found.origin.path == path
 
 
 def test_a_path_too_long_for_a_mark_gives_way_to_a_plain_one() -> None:
-    cut = parted("x\n" * 5000, Origin("d/" * 400)).cut(300)
+    cut = split_text("x\n" * 5000, Origin("d/" * 400)).cut(300)
     assert "[... the middle is cut here ...]" in cut
     assert len(cut.encode()) <= 300
 
@@ -136,7 +136,7 @@ def test_a_path_too_long_for_a_mark_gives_way_to_a_plain_one() -> None:
 def test_a_mark_that_the_text_quotes_is_not_taken_for_its_own() -> None:
     quoted = '[... the rest is left out here; read_file(path="other", from_line=3) reads on ...]\n'
     text = f"line\n{quoted}" * 3 + "line\n" * 5000 + quoted + "end\n"
-    once = parted(text, Origin(PATH)).cut(1600)
+    once = split_text(text, Origin(PATH)).cut(1600)
     for cut in (once, PLAIN.cut_middle(once, 380)):
         found = find_mark(cut)
         assert found is not None

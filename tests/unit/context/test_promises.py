@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.digest import split
+from agentctl.context.digest import split_digest
 from agentctl.context.manager import ContextManager
 from agentctl.context.message_cache import MessageCache, group_turns
 from agentctl.context.pruning import prune
@@ -51,7 +51,7 @@ def test_a_cut_keeps_its_promises_however_it_is_counted(
             cut_to_percent=percent,
             measure=measure,
             summary=summary,
-            known=known,
+            cache=known,
         )
 
     known = MessageCache()
@@ -106,7 +106,7 @@ def test_a_conversation_cut_many_times_keeps_them_all_and_its_task(
         before = messages
         try:
             messages = prune(
-                messages, max_tokens=2_500, keep_user=2, keep_assistant=2, measure=measure, summary=summary, known=known
+                messages, max_tokens=2_500, keep_user=2, keep_assistant=2, measure=measure, summary=summary, cache=known
             )
         except ContextOverflow:
             return
@@ -114,7 +114,7 @@ def test_a_conversation_cut_many_times_keeps_them_all_and_its_task(
         assert messages == cold, "the same, whatever is remembered"
         assert measure.conversation(messages) <= 2_500
         assert taken_by_a_provider(messages)
-        assert split(messages[1].text)[0] == split(task)[0], "the task, to its last word"
+        assert split_digest(messages[1].text)[0] == split_digest(task)[0], "the task, to its last word"
         if messages is not before:
             cuts += 1
             assert messages[1].text.count("[Cut here to save room:") <= 1 + task.count("[Cut here") + summary.count(
@@ -239,7 +239,7 @@ def test_of_what_is_as_relevant_the_newer_stays() -> None:
 
 def test_a_message_that_was_replaced_is_looked_at_again() -> None:
     def fit(messages: Talk, known: MessageCache | None) -> Talk:
-        return prune(messages, max_tokens=1_000, keep_user=1, keep_assistant=1, known=known)
+        return prune(messages, max_tokens=1_000, keep_user=1, keep_assistant=1, cache=known)
 
     known = MessageCache()
     messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", "x" * 300) for _ in range(9)))
@@ -258,14 +258,14 @@ def test_one_memory_of_two_conversations_takes_neither_for_the_other() -> None:
                 grown(one, number, "tools" if (number + which) % 3 else "plain", words * (9 + number), 2)
                 for one in (sent[which], cold[which])
             )
-            sent[which] = prune(sent[which], max_tokens=1_500, keep_user=1, keep_assistant=1, known=known)
+            sent[which] = prune(sent[which], max_tokens=1_500, keep_user=1, keep_assistant=1, cache=known)
             cold[which] = prune(cold[which], max_tokens=1_500, keep_user=1, keep_assistant=1)
             assert sent[which] == cold[which]
 
 
 def test_another_conversation_of_the_same_length_is_looked_at() -> None:
     def fit(messages: Talk, max_tokens: int, known: MessageCache | None = None) -> Talk:
-        return prune(messages, max_tokens=max_tokens, keep_user=0, keep_assistant=0, known=known)
+        return prune(messages, max_tokens=max_tokens, keep_user=0, keep_assistant=0, cache=known)
 
     known, opening = MessageCache(), (SYSTEM, Message("user", "why do logins fail?"))
     one = (*opening, *(Message("assistant", f"logins {n} fail " + "x " * 160) for n in range(8)))
@@ -299,9 +299,9 @@ def test_what_was_cut_is_not_held_on_to() -> None:
     known, texts = MessageCache(), [Text(f"{n} " + "x" * 400) for n in range(30)]
     watched = [weakref.ref(text) for text in texts]
     messages: Talk = (SYSTEM, Message("user", "why?"), *(Message("assistant", text) for text in texts))
-    prune(messages[:20], max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
-    messages = prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
-    prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
+    prune(messages[:20], max_tokens=3_000, keep_user=1, keep_assistant=1, cache=known)
+    messages = prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, cache=known)
+    prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, cache=known)
     texts.clear()
     assert sum(text() is not None for text in watched) == len(messages) - 2 < 20
 
@@ -313,6 +313,6 @@ def test_little_memory_changes_no_answer(most: int) -> None:
     cold = messages
     for number in range(60):
         messages, cold = (grown(one, number, "tools", f"web {number} " * 40, 2) for one in (messages, cold))
-        messages = prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, known=known)
+        messages = prune(messages, max_tokens=3_000, keep_user=1, keep_assistant=1, cache=known)
         cold = prune(cold, max_tokens=3_000, keep_user=1, keep_assistant=1)
         assert messages == cold

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.digest import Digest, extend_digest, notes, replace_notes, split
+from agentctl.context.digest import Digest, extend_digest, read_notes, replace_notes, split_digest
 from agentctl.context.pruning import PLAIN, prune
 from agentctl.context.tokens import Measure
 from agentctl.core.errors import ContextOverflow
@@ -31,7 +31,7 @@ def test_a_summary_is_found_again_whatever_it_says(
     words: str, summary: str, lines: tuple[str, ...], count: int
 ) -> None:
     digest = Digest(count, lines, summary)
-    assert split(words + digest.text(10**6)) == (words, digest)
+    assert split_digest(words + digest.text(10**6)) == (words, digest)
 
 
 @settings(deadline=None)
@@ -41,14 +41,14 @@ def test_with_a_summary_too_a_digest_keeps_to_its_room_and_stays_one(
 ) -> None:
     text = Digest(7, lines, summary).text(room)
     assert PLAIN.text(text) <= room
-    found, digest = split(words + text)
+    found, digest = split_digest(words + text)
     if text:
         assert (found, digest.messages) == (words, 7)
         assert digest.lines == lines[len(lines) - len(digest.lines) :]
 
 
 def has_form(words: str) -> bool:
-    return bool(split(words)[1].messages)
+    return bool(split_digest(words)[1].messages)
 
 
 @settings(deadline=None, max_examples=60)
@@ -78,12 +78,14 @@ def test_the_task_is_never_lost_over_cuts_with_and_without_a_summary(
         if summary is not None and fitted != before:
             told = replace_notes(fitted, summary, room=limit)
             assert told is None or [one.role for one in told] == [one.role for one in fitted]
-            assert told is None or notes(told)[1] == Digest(notes(fitted)[1].messages, (), notes(told)[1].summary)
+            assert told is None or read_notes(told)[1] == Digest(
+                read_notes(fitted)[1].messages, (), read_notes(told)[1].summary
+            )
             fitted = told or fitted
         assert PLAIN.conversation(fitted) <= limit
         assert fitted == before or taken_by_a_provider(fitted)
         assert fitted[0] == SYSTEM
-        assert split(fitted[1].text)[0] == words
+        assert split_digest(fitted[1].text)[0] == words
         messages = fitted
 
 
@@ -99,10 +101,10 @@ def test_a_summary_survives_the_next_plain_cut_and_new_lines_stand_behind_it() -
         keep_user=1,
         keep_assistant=1,
     )
-    digest = notes(again)[1]
+    digest = read_notes(again)[1]
     assert digest.summary == summary
     assert digest.lines
-    assert digest.messages > notes(told)[1].messages
+    assert digest.messages > read_notes(told)[1].messages
 
 
 def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart() -> None:

@@ -27,9 +27,9 @@ def after(messages: tuple[Message, ...], result: str) -> tuple[Message, ...]:
 
 
 def test_what_a_provider_at_its_own_address_reports_is_believed() -> None:
-    assert TruncationDetector(replace(OLLAMA, may_cut=False)).look(FIRST, TOOLS, said(2_050)) == ""
+    assert TruncationDetector(replace(OLLAMA, may_cut=False)).check(FIRST, TOOLS, said(2_050)) == ""
     with pytest.raises(ContextOverflow) as caught:
-        TruncationDetector(OLLAMA).look(FIRST, TOOLS, said(2_050))
+        TruncationDetector(OLLAMA).check(FIRST, TOOLS, said(2_050))
     assert caught.value.message == ("ollama cut the prompt in silence: it read 2,050 tokens, and about 3,450 were sent")
     assert caught.value.hint == (
         "give the model a larger window (OLLAMA_CONTEXT_LENGTH=12288 where Ollama is started, or PARAMETER num_ctx "
@@ -40,34 +40,34 @@ def test_what_a_provider_at_its_own_address_reports_is_believed() -> None:
 
 def test_without_a_report_there_is_nothing_to_look_at() -> None:
     watch = TruncationDetector(OLLAMA)
-    assert watch.look(FIRST, TOOLS, Completion("ok")) == ""
-    assert watch.look(FIRST, TOOLS, said(0)) == ""
-    assert watch.look(after(FIRST, "x" * 400), TOOLS, said(3_600)) == ""
+    assert watch.check(FIRST, TOOLS, Completion("ok")) == ""
+    assert watch.check(FIRST, TOOLS, said(0)) == ""
+    assert watch.check(after(FIRST, "x" * 400), TOOLS, said(3_600)) == ""
 
 
 def test_a_doubt_is_told_once() -> None:
     watch = TruncationDetector(OLLAMA)
-    assert watch.look(FIRST, TOOLS, said(700)).startswith("ollama says that it read 700 tokens, and about 3,450 were")
+    assert watch.check(FIRST, TOOLS, said(700)).startswith("ollama says that it read 700 tokens, and about 3,450 were")
     longer = after(FIRST, "And so it went. " * 60)
-    assert watch.look(longer, TOOLS, said(250)) == ""
-    assert watch.look(after(longer, "And so it went. " * 60), TOOLS, said(250)) == ""
+    assert watch.check(longer, TOOLS, said(250)) == ""
+    assert watch.check(after(longer, "And so it went. " * 60), TOOLS, said(250)) == ""
 
 
 def test_who_tells_what_was_cached_counts_all_of_it() -> None:
     watch = TruncationDetector(OLLAMA)
     with pytest.raises(ContextOverflow):
-        watch.look(FIRST, TOOLS, said(1_700, cached=300))
+        watch.check(FIRST, TOOLS, said(1_700, cached=300))
 
 
 def test_texts_that_are_few_tokens_are_no_cut() -> None:
     """Rules, blanks and empty lines: a tokenizer makes one token of a run."""
     table = "\n".join(f"{'-' * 200}\n{' ' * 180}{line}" for line in range(60))
-    assert TruncationDetector(OLLAMA).look((SYSTEM, Message("user", table)), (), said(700)) == ""
+    assert TruncationDetector(OLLAMA).check((SYSTEM, Message("user", table)), (), said(700)) == ""
 
 
 @pytest.mark.parametrize("text", ["\ud800" * 9_000, "日本語" * 9_000, "नमस्ते " * 9_000, "\x00" * 9_000, ""])
 def test_a_text_in_any_script_can_be_looked_at(text: str) -> None:
     watch = TruncationDetector(OLLAMA)
     messages = (SYSTEM, Message("user", text))
-    assert watch.look(messages, TOOLS, said(40_000)) == ""
-    assert watch.look(after(messages, text), TOOLS, said(90_000)) == ""
+    assert watch.check(messages, TOOLS, said(40_000)) == ""
+    assert watch.check(after(messages, text), TOOLS, said(90_000)) == ""

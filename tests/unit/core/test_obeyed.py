@@ -49,17 +49,17 @@ git/config x.gitx .gitx .environment build/x.o configure/x.py conftest.py/x mypt
 
 def class_of(path: str, also: Collection[str] = ()) -> str | None:
     obeyed = find_autorun(path, also=also)
-    return None if obeyed is None else obeyed.obeyed_class
+    return None if obeyed is None else obeyed.policy
 
 
 @pytest.mark.parametrize(
-    ("obeyed_class", "listed"), [("never", NEVER), ("asks", ASKS), ("reported", REPORTED), (None, NOBODY)]
+    ("policy", "listed"), [("never", NEVER), ("asks", ASKS), ("reported", REPORTED), (None, NOBODY)]
 )
-def test_each_path_is_in_its_class_at_any_depth(obeyed_class: str | None, listed: str) -> None:
+def test_each_path_is_in_its_class_at_any_depth(policy: str | None, listed: str) -> None:
     paths = listed.split()
     found = {path: class_of(path) for path in paths}
     deeper = {path: class_of(f"a/b/{path}") for path in paths}
-    assert found == deeper == dict.fromkeys(paths, obeyed_class)
+    assert found == deeper == dict.fromkeys(paths, policy)
 
 
 def test_the_program_that_obeys_is_named() -> None:
@@ -134,9 +134,7 @@ def test_the_short_tables_agree_with_the_list(source: str) -> None:
         table = readme.partition("| class | for example |")[2].partition("\n\n")[0]
         rows_of = {line.split("|")[1].strip(): line.split("|")[2].replace("`", "") for line in table.splitlines()[2:]}
     assert list(rows_of) == ["never", "asks", "reported"]
-    for obeyed_class, row in rows_of.items():
+    for policy, row in rows_of.items():
         named = [word for word in row.split() if re.search(r"[.*/]|file$", word) and word not in SETTINGS]
         assert len(named) >= 3
-        assert {word: class_of(word.rstrip("/").replace("*", "x")) for word in named} == dict.fromkeys(
-            named, obeyed_class
-        )
+        assert {word: class_of(word.rstrip("/").replace("*", "x")) for word in named} == dict.fromkeys(named, policy)

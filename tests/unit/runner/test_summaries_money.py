@@ -86,7 +86,7 @@ def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above
         assert truth <= bound(asked, ground.known)
         answer = Completion(said, (ToolCall(f"c{number}", "plain", {"all": said}),), model="m")
         usage = Usage(truth, thought + server.tokens(said) + 21)
-        ground = ground.shaken() if fails and number < 0 else ground.after(asked, answer, usage)
+        ground = ground.without_report() if fails and number < 0 else ground.after(asked, answer, usage)
         return answer
 
     for number, (said, told, thought) in enumerate(story):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.last_answer import last_request, summary
+from agentctl.budget.last_answer import last_request, summarize_findings
 from agentctl.budget.rules import AnswerReserve, Ask, Hold
-from agentctl.context.digest import notes, split
+from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.manager import ContextManager
 from agentctl.context.pruning import PLAIN
@@ -343,7 +343,7 @@ async def test_a_task_that_ends_like_our_notes_is_kept_to_its_last_word(ledger: 
     await told.turns(30)
     assert "model" in told.cuts
     assert all(request.messages[0].text.startswith(mine) for request in told.provider.heard)
-    assert split(own.messages[0].text)[0].rstrip("\n") == mine
+    assert split_digest(own.messages[0].text)[0].rstrip("\n") == mine
 
 
 async def test_what_fits_the_limit_but_not_the_spare_room_is_sent_as_it_is(ledger: SqliteLedger) -> None:
@@ -369,14 +369,14 @@ async def test_what_ends_a_run_without_a_model_tells_the_models_summary_too(ledg
     told = talk(ledger)
     await told.begin()
     await told.turns(10)
-    assert notes(told.conversation.messages)[1].summary == WORDS
-    assert summary(told.conversation.messages).startswith(f"{WORDS}\n\n- system_load(")
+    assert read_notes(told.conversation.messages)[1].summary == WORDS
+    assert summarize_findings(told.conversation.messages).startswith(f"{WORDS}\n\n- system_load(")
     few = (*told.conversation.messages[:2], *turn(99, "ok"))
     for most in (60_000, 3_000):
         request = last_request(few, most=most)
         assert request is not None
         assert WORDS in request[-1].text
-    assert summary(told.conversation.messages[:2]) == WORDS
+    assert summarize_findings(told.conversation.messages[:2]) == WORDS
 
 
 async def test_the_last_answer_keeps_what_is_kept_for_it(ledger: SqliteLedger, tmp_path: Path) -> None:
