@@ -1,1 +1,14 @@
-"""."""
+"""What a call may cost and what it did cost: the rules of the budget as pure functions.
+
+``output_range`` says how many output tokens to ask for, ``input_bound`` how many input tokens a request can be at most.
+``rules.judge`` holds both against the limits: a grant, a wait or a refusal. ``conclusions`` are the ways in which an
+attempt can end, and the charge for a usage report. ``breaker`` turns a refusal into an error with both numbers and what
+to do. ``last_answer`` sets aside what a last answer needs, writes that request, and tells the model what is left.
+
+Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, ``conclusions.dearest_charge``,
+    ``breaker.refusal_error``, ``last_answer.LastAnswerPlanner``.
+Always: a bound is never below what the provider can charge; an unknown price under a dollar limit refuses; what is in
+    doubt counts as spent; a model that broke its clamp is held at its own ceiling.
+May import: core, context.
+Never: it reads no clock, no file and no ledger, and holds no money itself: amounts come in and go out.
+"""

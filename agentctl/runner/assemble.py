@@ -13,8 +13,8 @@ from agentctl.core.errors import LIMIT_NAMES, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.pricing import ModelFacts, Price, PriceOf, no_price
 from agentctl.core.version import __version__
-from agentctl.journal import Journal
 from agentctl.journal.artifacts import ArtifactFolder
+from agentctl.journal.writer import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits

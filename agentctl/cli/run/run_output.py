@@ -37,7 +37,7 @@ class JsonLines:
 
     async def observe(self, record: Record) -> None:
         """Write the record, unless it is the run's end."""
-        from agentctl.journal import encode_record
+        from agentctl.journal.writer import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
         if not isinstance(record.event, RunFinished):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agentctl.__main__ import main
-from agentctl.journal import Journal
+from agentctl.journal.writer import Journal
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import Approver, Observer, RunTools
 from agentctl.providers.scripted import ScriptedProvider

@@ -519,21 +519,20 @@ def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
     assert not loaded & {"anyio", "asyncio", "pydantic", "litellm", "openai", "httpx", "rich", "typer", "sqlite3"}
     ours = {name for name in done.stdout.split() if name.startswith("agentctl.")}
     assert ours == {
-        f"agentctl.{room}"
-        for room in [
+        f"agentctl.{module}"
+        for module in [
             "context",
-            "context_manager",
-            "dialects",
-            "digest",
-            "errors",
-            "known",
-            "mark",
-            "measure",
-            "messages",
-            "pruning",
-            "reading",
-            "relevance",
-            "tokens",
-            "units",
+            "context.cut",
+            "context.digest",
+            "context.formats",
+            "context.manager",
+            "context.message_cache",
+            "context.pruning",
+            "context.relevance",
+            "context.tokens",
+            "context.truncation",
+            "core",
+            "core.errors",
+            "core.messages",
         ]
     }

@@ -29,8 +29,8 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import Message, ToolCall
-from agentctl.journal import Journal, encode_record
 from agentctl.journal.reader import list_runs, read_run
+from agentctl.journal.writer import Journal, encode_record
 
 REPOSITORY = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -166,7 +166,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from agentctl.core.errors import StateError
 from agentctl.core.events import Noted, Record
-from agentctl.journal import Journal; from agentctl.journal.reader import list_runs, read_run
+from agentctl.journal.writer import Journal; from agentctl.journal.reader import list_runs, read_run
 
 async def main():
     folder, limit = Path(sys.argv[1]), int(sys.argv[2])

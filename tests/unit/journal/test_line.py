@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agentctl.core.events import BreakerTripped, CallSettled, Event, MessageAdded, Record, ToolStarted
 from agentctl.core.messages import Message, ToolCall, Usage
 from agentctl.core.results import BreakerInfo
-from agentctl.journal import encode_record
+from agentctl.journal.writer import encode_record
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(-timedelta(hours=9))])

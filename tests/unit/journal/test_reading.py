@@ -16,8 +16,8 @@ from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import Noted, Record, RunFinished, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.results import RunResult
-from agentctl.journal import Journal, encode_record
 from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
+from agentctl.journal.writer import Journal, encode_record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=4.5)
