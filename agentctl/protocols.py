@@ -1,4 +1,4 @@
-"""The sockets of the house on one page: what the core asks of its parts, and nothing of how they do it."""
+"""The protocols between the packages on one page: what a run asks of its parts, and nothing of how they do it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Tool(Protocol):
         """Do it and return the text that the model reads (bounded); a ``Reply`` says more about the call.
 
         Raises:
-            ToolError: wrong arguments or a failure; told to the model with its hint.
+            ToolError: wrong arguments or a failure; the model reads it with its hint.
         """
         ...
 
@@ -132,9 +132,9 @@ class OpenToolbox(Toolbox, Protocol):
 
 
 class RunTools(NamedTuple):
-    """What a run works with. ``sandbox`` is the boundary's name where a tool needs one.
+    """What a run works with. ``sandbox`` is the tier's name where a tool needs one.
 
-    ``left_out`` are the tools that would be there if a boundary could be had here, and why it cannot. ``unreported``
+    ``left_out`` are the tools that would be there if a sandbox could be had here, and why it cannot. ``unreported``
     returns the notices of commands that were broken off, as they have no result.
     """
 
@@ -174,11 +174,11 @@ class CommandResult(NamedTuple):
 
 
 class Sandbox(Protocol):
-    """Runs a command inside a boundary and leaves nothing behind."""
+    """Runs commands inside a sandbox of one tier and leaves nothing behind."""
 
     @property
     def tier(self) -> str:
-        """The boundary's name: "bwrap", "landlock" or "none"."""
+        """The name of its tier: "bwrap", "landlock" or "none"."""
         ...
 
     @property
@@ -194,7 +194,7 @@ class Sandbox(Protocol):
         self,
         command: str,
         *,
-        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        timeout: float,  # noqa: ASYNC109 - the protocol promises it
         more: bool = False,
     ) -> CommandResult:
         """Run ``command`` by a shell, in the workspace, for at most ``timeout`` seconds.
@@ -208,9 +208,9 @@ class Sandbox(Protocol):
 
 
 class Ledger(Protocol):
-    """The durable book of holds and charges; every method is on disk when it returns.
+    """The durable record of holds and charges; every method is on disk when it returns.
 
-    Every method raises StateError when the book cannot be written or believed.
+    Every method raises StateError when the ledger cannot be written or believed.
     """
 
     async def open_run(

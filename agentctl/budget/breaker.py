@@ -1,4 +1,4 @@
-"""What a breaker says: which limit, both numbers, when it is free, and what to do. Pure."""
+"""Say what a breaker refuses: which limit, both numbers, when it is free, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNITS: Mapping[LimitName, Unit] = {"max_tokens_per_task": "tokens", "max_calls_p
 
 
 class RefusalContext(NamedTuple):
-    """What a run has behind it: nano-dollars in doubt (None: no price), and what its last failed call said."""
+    """What a refusal says of the run: nano-dollars in doubt (None: no price), and what its last failed call said."""
 
     run_id: str = ""
     in_doubt_nano: int | None = 0
@@ -72,7 +72,7 @@ def format_amount(amount: int, unit: Unit, *, exact: bool = False) -> str:
     return f"${dollars:.2f}" if dollars == round(dollars, 2) else f"${dollars:f}"
 
 
-def _ceiling(verdict: Verdict, above: str = "") -> str:
+def _format_ceiling(verdict: Verdict, above: str = "") -> str:
     """Return a limit's ceiling as text, to the nano-dollar: ``max_cost_per_task is $0.50``.
 
     ``above`` is the run whose limit it is, where that is not the run that asked.
@@ -83,13 +83,13 @@ def _ceiling(verdict: Verdict, above: str = "") -> str:
     return f"{name} is {format_amount(verdict.ceiling, verdict.unit, exact=True)}"
 
 
-def _above(verdict: Verdict, run_id: str) -> str:
+def _run_above(verdict: Verdict, run_id: str) -> str:
     """Return the run above ``run_id`` whose limit refused, "" where it is its own (or nobody knows who asked)."""
     return "" if verdict.run_id == run_id or not run_id else verdict.run_id
 
 
 def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") -> None:
-    """Fail closed under a dollar limit; ``near`` asks whether another model was meant.
+    """Refuse a model without price or bound under a dollar limit; ``near`` asks whether another model was meant.
 
     Raises:
         UnknownPrice: the model has no price, or no bound can be had for it.
@@ -100,14 +100,14 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
     if facts.unbounded is not None:
         raise UnknownPrice(
             f"{name} has no bound ({facts.unbounded}), and a dollar limit is set",
-            hint=f"choose another model, or {_lift(limits)}",
+            hint=f"choose another model, or {_lift_all_hint(limits)}",
         )
     if facts.price is None:
         raise UnknownPrice(
             f"the price of {name} is unknown, and a dollar limit is set",
             hint=(f"{near}   Else put" if near else "put")
             + " its real prices, in dollars per million tokens, at the end of config.toml"
-            f" (or {_lift(limits)}):\n{price_config_lines(name)}",
+            f" (or {_lift_all_hint(limits)}):\n{price_config_lines(name)}",
         )
 
 
@@ -118,31 +118,32 @@ def unpriced_error(facts: ModelFacts, substitute: Substitute, limits: Collection
         f"{facts.name_and_address} was answered by {substitute.name}, whose price is unknown,"
         " and a dollar limit is set",
         hint=f"if it answers no more: {clear}   Else put its real prices, in dollars per million tokens, at the end of"
-        f" config.toml (or {_lifted(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
+        f" config.toml (or {_lift_hint(limits)}):\n{price_config_lines(f'{facts.provider}/{substitute.model}')}",
     )
 
 
-def _lift(limits: CostLimit) -> str:
+def _lift_all_hint(limits: CostLimit) -> str:
     names: tuple[LimitName, ...] = ("max_cost_per_task", *WINDOWS)
-    return _lifted([name for name in names if getattr(limits, name) is not None])
+    return _lift_hint([name for name in names if getattr(limits, name) is not None])
 
 
-def _lifted(limits: Collection[LimitName]) -> str:
+def _lift_hint(limits: Collection[LimitName]) -> str:
     flags = dict.fromkeys(f"{_FLAGS.get(name, flag_of(name))} none" for name in limits)
     return f"lift the dollar limits: {' '.join(flags)}"
 
 
 def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = NO_CONTEXT) -> AgentctlError:
     """Return the error for a refusal: the budget's, or the provider's when amounts in doubt are the cause."""
-    above = _above(verdict, so_far.run_id)
-    said = f"{_ceiling(verdict, above)}; the next call could make it {format_amount(verdict.would_be, verdict.unit)}"
+    above = _run_above(verdict, so_far.run_id)
+    would_be = format_amount(verdict.would_be, verdict.unit)
+    said = f"{_format_ceiling(verdict, above)}; the next call could make it {would_be}"
     flag = f"{flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else flag_of(verdict.limit)
     if verdict.doubtful:
-        last = _quoted(so_far.last_failure)
+        last = _quote_failure(so_far.last_failure)
         return DoubtExceeded(
             f"{said}, of which {format_amount(verdict.in_doubt, verdict.unit)} is in doubt after failed calls{last}",
             hint=f"see whether {facts.name_and_address} works again, then try again or raise {flag}; "
-            + _given_back(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
+            + _release_hint(facts.provider, so_far.run_id, of_others=_is_of_others(verdict, so_far)),
             billed="no",
         )
     free = f", or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC" if verdict.free_at else ""
@@ -153,21 +154,21 @@ def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONT
     """Return the error for a wait that led to nothing."""
     if waited.verdict is not None:
         return refusal_error(waited.verdict, facts, so_far)
-    said = f"{facts.name_and_address} did not recover after failed calls{_quoted(so_far.last_failure)}"
+    said = f"{facts.name_and_address} did not recover after failed calls{_quote_failure(so_far.last_failure)}"
     hint = "try again later"
     if so_far.in_doubt_nano != 0:
-        hint += f"; {_given_back(facts.provider, so_far.run_id)}"
+        hint += f"; {_release_hint(facts.provider, so_far.run_id)}"
     return DoubtExceeded(said, hint=hint, billed="no")
 
 
 def _is_of_others(verdict: Verdict, so_far: RefusalContext) -> bool:
-    """Whether more is in doubt under the limit than the run itself has."""
-    if verdict.limit in OWN and not _above(verdict, so_far.run_id):
+    """Return whether more is in doubt under the limit than the run itself has."""
+    if verdict.limit in OWN and not _run_above(verdict, so_far.run_id):
         return False
     return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
 
 
-def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
+def _release_hint(provider: str, run_id: str, *, of_others: bool = False) -> str:
     """Return what frees the amounts in doubt; the command ends the line, so that it can be pasted as it stands."""
     command = "agentctl ledger reconcile"
     if of_others:
@@ -177,7 +178,7 @@ def _given_back(provider: str, run_id: str, *, of_others: bool = False) -> str:
     return f"if {provider} shows that nothing was billed: {command} --run {run_id} --actual 0"
 
 
-def _quoted(last: str) -> str:
+def _quote_failure(last: str) -> str:
     return f" (the last: {last})" if last else ""
 
 
@@ -216,7 +217,7 @@ def overrun_error(
     if charge is not None and charge.capped:
         said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"
     elif charge is not None and (verdict.charge or 0) <= (verdict.hold or 0):
-        said = f"reported {_broken(hold, charge)}; its {cost} is recorded in full"
+        said = f"reported {_describe_breach(hold, charge)}; its {cost} is recorded in full"
     elif charge is None:
         said = f"may have cost {cost} for a call that {held} was held for; it counts in full"
     if completion.fee:
@@ -231,14 +232,14 @@ def overrun_error(
         hint = f"ask a model by its own name; {facts.name} is held at the price of {substitute.name} until: "
         clear = "--clear-substitute"
     return Overrun(
-        f"provider_overrun: {facts.provider} {said}; {_ceiling(verdict)}, and {used} counts as spent",
+        f"provider_overrun: {facts.provider} {said}; {_format_ceiling(verdict)}, and {used} counts as spent",
         verdict=verdict,
         hint=f"{hint}agentctl ledger reconcile {clear} {shlex.quote(facts.name)}",
         partial=completion.text,
     )
 
 
-def _broken(hold: Hold, charge: Charge) -> str:
+def _describe_breach(hold: Hold, charge: Charge) -> str:
     """Return in words what a report breaks that its hold assumed, though the hold as a whole covers it."""
     used, clamp = charge.usage, hold.granted_output
     if used.output_tokens > clamp:
@@ -286,19 +287,19 @@ def limit_uses(limits: CostLimit, spend: Spend) -> tuple[LimitUse, ...]:
 def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None, run_id: str = "") -> BreakerInfo:
     """Return why a breaker of ``run_id`` tripped, with what to do; ``set_by`` is the file that tightened its limit."""
     verdict = error.verdict
-    above = _above(verdict, run_id)
+    above = _run_above(verdict, run_id)
     wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
     flag = _FLAGS.get(verdict.limit, flag_of(verdict.limit))
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
     elif above:  # no flag of this run would help
-        hint = f"start run {above} again with {flag} {_more(verdict)}: this run draws on its limit{wait}"
+        hint = f"start run {above} again with {flag} {_higher_limit(verdict)}: this run draws on its limit{wait}"
     elif set_by is not None and verdict.ceiling is not None:
         lowered = format_amount(verdict.ceiling, verdict.unit, exact=True)
         hint = f"{verdict.limit} was lowered to {lowered} by {set_by}: raise it there"
     else:
         words = shlex.quote(task) if len(task) <= _MOST_TO_PASTE and task.isprintable() else "…"
-        hint = f"agentctl run {flag} {_more(verdict)} {words}{wait}"
+        hint = f"agentctl run {flag} {_higher_limit(verdict)} {words}{wait}"
     return BreakerInfo(
         limit=verdict.limit,
         unit=verdict.unit,
@@ -314,7 +315,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
     )
 
 
-def _more(verdict: Verdict) -> str:
+def _higher_limit(verdict: Verdict) -> str:
     """Return a limit that would do: twice as much, or what the next call needs; rounded up, in its unit."""
     most = max(2 * (verdict.ceiling or 0), verdict.would_be)
     if verdict.unit != "nano_usd":
@@ -326,8 +327,8 @@ def _more(verdict: Verdict) -> str:
     return f"{rounded.quantize(cents) if rounded == rounded.quantize(cents) else rounded:f}"
 
 
-def reason_of(error: BaseException) -> str:
-    """Return one line for the book; what is no error of anybody's is an interruption."""
+def reason_line(error: BaseException) -> str:
+    """Return one line for the ledger; what is no error of anybody's is an interruption."""
     if not isinstance(error, Exception):
         return "interrupted"
     return (str(error) or type(error).__name__).splitlines()[0]

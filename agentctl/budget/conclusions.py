@@ -1,4 +1,4 @@
-"""How an attempt can end: charged by what it reported, in doubt, or void; and the charge for a report. Pure."""
+"""The ways an attempt can end (charge, doubt, void), and the charge for a usage report. Pure."""
 
 from __future__ import annotations
 

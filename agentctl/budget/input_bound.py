@@ -1,4 +1,4 @@
-"""How many input tokens a request can be at most: bytes are the bound, reported usage makes it tight. Pure.
+"""Bound the input tokens of a request from above: its bytes are the bound, reported usage makes it tight. Pure.
 
 A byte-level tokenizer makes at most one token of a byte; templates, roles and hidden tool prompts are covered by
 the fixed parts (``DESIGN.md`` section 4, step 1, and the figures in its references).
@@ -22,18 +22,18 @@ _LEAST_BYTES_PER_TOKEN = 16
 _ALIKE = 1.15  # another part of the same conversation may be so much denser
 
 
-def _plain(value: object) -> object:
+def _as_plain(value: object) -> object:
     """Turn mappings and tuples into what JSON can write."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return {str(k): _as_plain(v) for k, v in value.items()}
+    return [_as_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _dump(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), default=str)
+    return json.dumps(_as_plain(value), ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _inline(schema: object, root: Mapping[str, object], seen: tuple[str, ...] = ()) -> object:
+def _inline_refs(schema: object, root: Mapping[str, object], seen: tuple[str, ...] = ()) -> object:
     """Write ``$ref``s out, as a provider's template may; a circle stays a reference."""
     if isinstance(schema, Mapping):
         ref = schema.get("$ref")
@@ -42,13 +42,13 @@ def _inline(schema: object, root: Mapping[str, object], seen: tuple[str, ...] = 
             for part in ref[2:].split("/"):
                 target = target.get(part, {}) if isinstance(target, Mapping) else {}
             rest = {k: v for k, v in schema.items() if k != "$ref"}
-            inlined = _inline(target, root, (*seen, ref))
+            inlined = _inline_refs(target, root, (*seen, ref))
             return {**inlined, **rest} if isinstance(inlined, Mapping) else inlined
-        return {k: _inline(v, root, seen) for k, v in schema.items()}
-    return [_inline(v, root, seen) for v in schema] if isinstance(schema, (list, tuple)) else schema
+        return {k: _inline_refs(v, root, seen) for k, v in schema.items()}
+    return [_inline_refs(v, root, seen) for v in schema] if isinstance(schema, (list, tuple)) else schema
 
 
-def _weigh(text: str) -> int:
+def _byte_length(text: str) -> int:
     """Return the bytes of ``text`` or of its NFKC form, whichever is longer (U+FDFA grows from 3 to 33)."""
     plain = len(text.encode("utf-8", "surrogatepass"))
     if text.isascii():
@@ -58,10 +58,10 @@ def _weigh(text: str) -> int:
 
 def weight(value: object) -> int:
     """Return the weight in bytes of a whole request as JSON, as the bound counts it."""
-    return _weigh(_dump(value))
+    return _byte_length(_dump(value))
 
 
-def _escapes(written: str) -> int:
+def _escape_overhead(written: str) -> int:
     """Return how many bytes longer JSON becomes where a template writes what is not ASCII as ``\\u`` escapes."""
     if written.isascii():
         return 0
@@ -79,7 +79,7 @@ def message_bytes(message: Message) -> int:
         for call, text in zip(message.tool_calls, written, strict=True)
     ]
     frame = {"role": message.role, "content": message.text, "tool_calls": calls, "tool_call_id": message.tool_call_id}
-    return _weigh(_dump(frame)) + sum(map(_escapes, written))
+    return _byte_length(_dump(frame)) + sum(map(_escape_overhead, written))
 
 
 def tool_bytes(tool: ToolSpec) -> int:
@@ -87,9 +87,9 @@ def tool_bytes(tool: ToolSpec) -> int:
 
     What is not ASCII weighs what it does as an escape: chat templates may write schemas so.
     """
-    frames = (tool.parameters, _inline(tool.parameters, tool.parameters))
+    frames = (tool.parameters, _inline_refs(tool.parameters, tool.parameters))
     written = (_dump({"name": tool.name, "description": tool.description, "parameters": frame}) for frame in frames)
-    return max(_weigh(text) + _escapes(text) for text in written)
+    return max(_byte_length(text) + _escape_overhead(text) for text in written)
 
 
 class TokenWeights(NamedTuple):
@@ -119,7 +119,7 @@ def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
     def written(value: object) -> int:
         if isinstance(value, str):
             return count(value)
-        plain = _plain(value)
+        plain = _as_plain(value)
         sent = {json.dumps(plain, ensure_ascii=escapes, default=str) for escapes in (False, True)}
         return max(map(count, {_dump(value), *sent}))
 
@@ -128,13 +128,13 @@ def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
         return count(said.text) + calls + count(said.tool_call_id or "")
 
     def tool(spec: ToolSpec) -> int:
-        schema = max(written(spec.parameters), written(_inline(spec.parameters, spec.parameters)))
+        schema = max(written(spec.parameters), written(_inline_refs(spec.parameters, spec.parameters)))
         return count(spec.name) + count(spec.description) + schema
 
     return TokenWeights(message, tool, written)
 
 
-def _parts(messages: tuple[Message, ...]) -> int:
+def _count_parts(messages: tuple[Message, ...]) -> int:
     return len(messages) + sum(len(m.tool_calls) for m in messages)
 
 
@@ -142,11 +142,11 @@ def plain_bound(request: Request, weighing: TokenWeights = BYTES) -> int:
     """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
     weight = sum(map(weighing.message, request.messages)) + sum(map(weighing.tool, request.tools))
     weight += weighing.value(request.settings) if request.settings else 0
-    return weight + FIXED + PER_PART * (_parts(request.messages) + len(request.tools))
+    return weight + FIXED + PER_PART * (_count_parts(request.messages) + len(request.tools))
 
 
 class SettledRequest(NamedTuple):
-    """A settled request and what it was: the ground on which the next bound can be tight."""
+    """A settled request with its answer and usage: what the next bound can be built on."""
 
     request: Request
     answer: Message
@@ -160,7 +160,7 @@ def _same_setting(before: Request, now: Request) -> bool:
 def accept_report(
     previous: SettledRequest | None, request: Request, completion: Completion, usage: Usage
 ) -> SettledRequest | None:
-    """Return what can be built on after ``usage`` was believed, or None where the report is not plausible.
+    """Return the settled request to build on, or None where the report is not plausible.
 
     A report below one for a shorter prefix, or below bytes / 16, is not.
     """
@@ -178,8 +178,8 @@ def _extends(known: SettledRequest, request: Request) -> bool:
     return _same_setting(known.request, request) and request.messages[: len(prefix)] == prefix
 
 
-def _goes_on(known: SettledRequest, request: Request) -> bool:
-    """Whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
+def _continues(known: SettledRequest, request: Request) -> bool:
+    """Return whether a request is the earlier one and more: with its answer, or a user's words in the place of it."""
     before = known.request.messages
     if not _same_setting(known.request, request) or request.messages[: len(before)] != before:
         return False
@@ -187,8 +187,8 @@ def _goes_on(known: SettledRequest, request: Request) -> bool:
     return follows == (known.answer,) or (bool(follows) and follows[0].role == "user")
 
 
-def _is_longer(request: Request, than: Request) -> bool:
-    """Whether a request is another one and more, whatever else was set: of tools the other may have none."""
+def _is_extension(request: Request, than: Request) -> bool:
+    """Return whether a request is another one and more, whatever else was set: of tools the other may have none."""
     begins = request.messages[: len(than.messages)] == than.messages
     return begins and than.tools in ((), request.tools)
 
@@ -207,10 +207,10 @@ class BoundBasis(NamedTuple):
     lost: bool = False
 
     def after(self, request: Request, completion: Completion, usage: Usage, *, is_bound: bool = True) -> BoundBasis:
-        """Return the ground after a report that was charged; ``is_bound``: it was not above its bound."""
+        """Return the basis after a report that was charged; ``is_bound``: it was not above its bound."""
         known = accept_report(None, request, completion, usage)
         short = any(
-            usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_longer(request, one.request)
+            usage.input_tokens < one.usage.input_tokens for one in self.seen if _is_extension(request, one.request)
         )
         other = bool(self.seen) and completion.model != self.model
         lost = self.lost or known is None or short or other or completion.fell or not is_bound
@@ -219,14 +219,14 @@ class BoundBasis(NamedTuple):
         return BoundBasis(None if lost else known, seen, completion.model, lost)
 
     def without_report(self) -> BoundBasis:
-        """Return the ground after an attempt without a report: there is none until the next."""
+        """Return the basis after an attempt without a report: nothing can be built on until the next."""
         return self._replace(known=None)
 
 
 def bound(
     request: Request, known: SettledRequest | None = None, *, may_cut: bool = False, weighing: TokenWeights = BYTES
 ) -> int:
-    """Return the most input tokens that ``request`` can be: tight on ``known`` ground, else plain.
+    """Return the most input tokens that ``request`` can be: tight on a ``known`` request, else plain.
 
     Tight: input of the earlier request + the larger of its output tokens and its answer's bytes + the bytes of
     everything that was not in it + 16 for each new message or call + 64 for each run of its messages that is still
@@ -244,7 +244,7 @@ def bound(
     plain = plain_bound(request, weighing)
     if known is None or not _same_setting(known.request, request):
         return plain
-    if may_cut and not _goes_on(known, request):
+    if may_cut and not _continues(known, request):
         return plain
     beyond = _tokens_beyond(known, request.messages, weighing)
     return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
@@ -271,7 +271,7 @@ def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weighing: To
     if known.answer in new:
         tokens += max(0, known.usage.output_tokens - weighing.message(known.answer))
     runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
-    return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _parts(tuple(new))
+    return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _count_parts(tuple(new))
 
 
 def _common_length(one: str, other: str) -> int:
@@ -295,14 +295,14 @@ def estimate_input(request: Request, known: SettledRequest | None = None) -> int
 
     For no amount of money: it can be too low. What was reported shows how dense this conversation is.
     """
-    if known is not None and _goes_on(known, request):
+    if known is not None and _continues(known, request):
         new = request.messages[len(known.request.messages) :]
         return known.usage.input_tokens + ceil(PLAIN.conversation(new) * (1 + PLAIN.margin))
     dense = 1 + PLAIN.margin
     if known is not None:
-        dense = min(dense, known.usage.input_tokens / _counted(known.request) * _ALIKE)
-    return ceil(_counted(request) * dense)
+        dense = min(dense, known.usage.input_tokens / _count(known.request) * _ALIKE)
+    return ceil(_count(request) * dense)
 
 
-def _counted(request: Request) -> int:
+def _count(request: Request) -> int:
     return max(1, PLAIN.conversation(request.messages) + PLAIN.schemas(request.tools))

@@ -1,9 +1,9 @@
-"""The end of a run that its budget ended: what is set aside for a last answer, that request, and a summary for free.
+"""The last answer of a run that its budget ends: what is set aside for it, its request, and notices of what is left.
 
 The last request stands alone: no tools, and the conversation written out as one text, so that every provider takes it
 whatever was cut from it.
 
-What a model is told of its budget: at half of a limit and at four fifths, behind a tool's answer. Pure.
+The model is told of its budget at half of a limit and at four fifths, behind a tool's answer.
 
 It counts spent + in doubt, as the warnings for people do. It stands behind an answer that is new anyway: what was sent
 before stays as it was, and a provider's prompt cache with it.
@@ -43,7 +43,7 @@ _NEWEST, _FIRST_LINES, _WIDEST = 2, 12, 160
 
 
 class LastAnswerPlanner:
-    """What one run keeps for its last answer: never less than its dearest call so far has needed.
+    """Decides what one run keeps for its last answer: never less than its dearest call so far has needed.
 
     Where that would be more than an eighth of a limit, nothing is kept: a run is not cut short for its summary.
     """
@@ -53,13 +53,13 @@ class LastAnswerPlanner:
         self._dearest = Usage()
 
     def learn(self, usage: Usage) -> None:
-        """Take note of what a call has needed."""
+        """Record what a call has needed."""
         most_in = max(usage.input_tokens, self._dearest.input_tokens)
         self._dearest = Usage(most_in, max(usage.output_tokens, self._dearest.output_tokens))
 
     def keep(self, messages: Sequence[Message]) -> AnswerReserve:
         """Return what to set aside while ``messages`` are sent: nothing where a limit has no room for it."""
-        most, frame = self._most_input(self._output), _frame(messages)
+        most, frame = self._most_input(self._output), _frame_bound(messages)
         if most is None or most - frame < _WORTH:
             return AnswerReserve(0, 0)
         told = len(_digest(messages).text(_MOST_TOLD).encode("utf-8", "replace"))
@@ -103,12 +103,12 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
     The newest of the conversation stands in full as far as there is room, of the rest a line each.
     """
     size = min(
-        most - _frame(messages), sum(len(message.text.encode("utf-8", "replace")) for message in messages) + 4096
+        most - _frame_bound(messages), sum(len(message.text.encode("utf-8", "replace")) for message in messages) + 4096
     )
     for _ in range(_ROUNDS):
         if size < _WORTH:
             return None
-        request = _written(messages, _notes(messages, size))
+        request = _compose_request(messages, _notes(messages, size))
         over = plain_bound(Request(None, request)) - most
         if over <= 0:
             return request
@@ -116,12 +116,12 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
     return None
 
 
-def _frame(messages: Sequence[Message]) -> int:
+def _frame_bound(messages: Sequence[Message]) -> int:
     """Return the bound of a last request without notes."""
-    return plain_bound(Request(None, _written(messages, "")))
+    return plain_bound(Request(None, _compose_request(messages, "")))
 
 
-def _written(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
+def _compose_request(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
     task = next((split_digest(message.text)[0] for message in messages if message.role == "user"), "")
     return Message("system", _SYSTEM), Message("user", f"Task: {task}\n\nNotes:\n{notes}\n\n{_REQUEST}")
 
@@ -130,12 +130,12 @@ def _notes(messages: Sequence[Message], size: int) -> str:
     """Return the conversation behind the task as text of about ``size`` bytes: the newest whole, the rest in lines."""
     rest = _after_the_task(messages)
     units = [tuple(rest[place] for place in unit.places) for unit in group_turns(rest)]
-    everything = "\n".join(_said(message, size) for unit in units for message in unit)
+    everything = "\n".join(_format_message(message, size) for unit in units for message in unit)
     if not _digest(messages).messages and len(everything.encode("utf-8", "replace")) <= size:
         return everything
     left, whole = size * 3 // 4, list[str]()
     while units:
-        text = "\n".join(_said(message, left // 2) for message in units[-1])
+        text = "\n".join(_format_message(message, left // 2) for message in units[-1])
         if len(text.encode("utf-8", "replace")) > left:
             break
         left -= len(text.encode("utf-8", "replace"))
@@ -147,11 +147,11 @@ def _notes(messages: Sequence[Message], size: int) -> str:
 
 def _after_the_task(messages: Sequence[Message]) -> Sequence[Message]:
     first = next((place for place, message in enumerate(messages) if message.role == "user"), -1)
-    return [_plain(message) for message in messages[first + 1 :] if message.role != "system"]
+    return [_without_notice(message) for message in messages[first + 1 :] if message.role != "system"]
 
 
-def _plain(message: Message) -> Message:
-    """Return a message without what was told of the budget behind it."""
+def _without_notice(message: Message) -> Message:
+    """Return a message without the budget notice behind it."""
     if message.role != "tool" or NOTICE not in message.text:
         return message
     return replace(message, text=message.text.rpartition(f"\n\n{NOTICE}")[0])
@@ -161,14 +161,14 @@ def _digest(messages: Sequence[Message]) -> Digest:
     return next((split_digest(message.text)[1] for message in messages if message.role == "user"), Digest())
 
 
-def _said(message: Message, most_bytes: int) -> str:
+def _format_message(message: Message, most_bytes: int) -> str:
     calls = "".join(f"\ncalled {call.name}({dict(call.arguments)})" for call in message.tool_calls)
     text = PLAIN.cut_middle(message.text, max(32, -(-most_bytes // 4)))
     return f"[{message.role}] {text}{calls}"
 
 
 def summarize_findings(messages: Sequence[Message], *, most_lines: int = 12) -> str:
-    """Return what a run had found when it ended, without a model: a line for each call, empty where there was none.
+    """Summarize without a model what a run had found when it ended: a line for each call, empty where there was none.
 
     Before them stands what a model once wrote of the calls that are cut, behind them the newest results, their first
     lines.
@@ -199,7 +199,7 @@ _LEVELS = (
 
 
 class BudgetNotices:
-    """Says what is left of each limit, once for each level that is reached; a limit of calls is not the model's."""
+    """Tells the model what is left of each limit, once for each level; a limit of calls is not the model's."""
 
     def __init__(self) -> None:
         self._told: dict[str, int] = {}

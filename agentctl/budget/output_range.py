@@ -1,4 +1,4 @@
-"""How many output tokens to ask for: the least of use, and the most that is wished for. Pure."""
+"""Choose how many output tokens to ask for: the least of use, and the most. Pure."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def choose_turn_output(
     """Return the output to ask for in a turn that may call tools: four times the ``dearest`` output of the run so far.
 
     Never below 1024 tokens, with reasoning 4096, with a thinking budget that budget + 1024, and never above the usual
-    wish. ``thinks``: it has reported thoughts, whatever the tables say of it. ``max_output_tokens`` was set by the user
-    and stays as it is. ``dearest`` None: the run has no output yet, so the usual wish. The first answer may be the
+    most. ``thinks``: it has reported thoughts, whatever the tables say of it. ``max_output_tokens`` was set by the user
+    and stays as it is. ``dearest`` None: the run has no output yet, so the usual range. The first answer may be the
     whole answer of a plain question, and one that is cut is paid for twice; a smaller first hold would make no later
     charge smaller, and it stands against a limit that is still empty.
     """
@@ -62,9 +62,9 @@ def choose_retry_output(
 ) -> OutputRange | None:
     """Return the output to ask for once more after ``granted`` tokens cut an answer; None: it would be cut again.
 
-    ``wanted`` is what was wished for. Below the usual wish the answer was cut to save a hold, so it is asked for with
-    the double at least and the double of the usual wish at most: what the usual wish would have brought is not lost. A
-    limit that granted less than the usual wish is asked for all of it. Else it is the double, unless the user set the
+    ``wanted`` is what was asked for. Below the usual most the answer was cut to save a hold, so it is asked for with
+    the double at least and the double of the usual most at most: what the usual range would have brought is not lost. A
+    limit that granted less than the usual most is asked for all of it. Else it is the double, unless the user set the
     most. ``probe``: the provider was tried with the least, and any more will do.
     """
     usual = choose_output(facts, max_output_tokens)
@@ -87,5 +87,5 @@ def choose_summary_output(facts: ModelFacts, tokens: int, max_output_tokens: int
 
 
 def fit_window(wanted: OutputRange, room: int | None) -> OutputRange:
-    """Return what of a wish a window has ``room`` (tokens) for, never below its least; None: no window is known."""
+    """Return what of a range a window has ``room`` (tokens) for, never below its least; None: no window is known."""
     return wanted if room is None else OutputRange(wanted.least, max(wanted.least, min(wanted.most, room)))

@@ -1,4 +1,4 @@
-"""The rules of the budget as pure functions: limits, wish, grant, verdict, and what a usage report comes to.
+"""The rules of the budget: what an attempt asks for, what counts against each limit, and grant, wait or refusal. Pure.
 
 ``judge`` decides on an ``Ask``: a grant, a wait or a verdict. ``conclusions`` has the ways in which an attempt can end,
 and the charge for a report. Nothing in here reads a clock, a file or the ledger: amounts come in and go out.
@@ -59,7 +59,7 @@ class AnswerReserve(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an attempt wants to reserve: the bound of its input and its wished output, in tokens.
+    """What an attempt wants to reserve: the bound of its input and the output that it asks for, in tokens.
 
     ``further`` are the ceilings, beside the hour's, of everyone's dollars (nano) and of the run's calls a minute.
     ``keep`` is what to set aside with it for a last answer; for the last answer itself, what it is exchanged for.
@@ -174,14 +174,14 @@ SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
 UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
 
 
-def _fits(ask: Ask, room: LimitState, *, held: int, in_doubt: int, queued: int) -> int | None:
-    """Return the most output tokens that ``room`` allows; None: no bound; negative: not even the input."""
-    if room.ceiling is None:
+def _most_output_in(ask: Ask, state: LimitState, *, held: int, in_doubt: int, queued: int) -> int | None:
+    """Return the most output tokens that ``state`` allows; None: no bound; negative: not even the input."""
+    if state.ceiling is None:
         return None
-    left = room.ceiling - room.amounts.spent - in_doubt - held - queued
-    if room.unit == "tokens":
+    left = state.ceiling - state.amounts.spent - in_doubt - held - queued
+    if state.unit == "tokens":
         return left - ask.input_bound
-    if room.unit == "calls":
+    if state.unit == "calls":
         return None if left > 0 else -1
     price = ask.facts.price
     if price is None:
@@ -210,7 +210,7 @@ def worst_case(ask: Ask, output: int, *, at_ceiling: bool = False) -> WorstCase:
     return WorstCase(output, nano, min(tokens_in + tokens_out, MOST_AMOUNT))
 
 
-def judge(ask: Ask, rooms: tuple[LimitState, ...], *, at_ceiling: bool = False) -> WorstCase | Wait | Verdict:
+def judge(ask: Ask, states: tuple[LimitState, ...], *, at_ceiling: bool = False) -> WorstCase | Wait | Verdict:
     """Grant the most output that fits all limits, or say to wait, or name the limit that refuses.
 
     A limit may be reached exactly (``<=``). Nothing is granted below ``ask.least``, and for a summary nothing that is
@@ -219,72 +219,76 @@ def judge(ask: Ask, rooms: tuple[LimitState, ...], *, at_ceiling: bool = False) 
     if not ask.facts.metered:
         return worst_case(ask, ask.most)
     if ask.purpose == "summary":
-        dear = next((room for room in rooms if _is_dear(ask, room, at_ceiling=at_ceiling)), None)
+        dear = next((state for state in states if _is_too_dear(ask, state, at_ceiling=at_ceiling)), None)
         if dear is not None:
             return _refusal(ask, dear, doubtful=False, at_ceiling=at_ceiling)
-    for room in rooms:
-        if room.limit in OWN and room.ceiling and room.amounts.in_doubt * 2 >= room.ceiling:
-            return _refusal(ask, room, doubtful=True, at_ceiling=at_ceiling)
+    for state in states:
+        if state.limit in OWN and state.ceiling and state.amounts.in_doubt * 2 >= state.ceiling:
+            return _refusal(ask, state, doubtful=True, at_ceiling=at_ceiling)
     if at_ceiling:
         worst = worst_case(ask, ask.most, at_ceiling=True)
-        tight = [r for r in rooms if r.ceiling is not None and _after(r, worst) + r.queued > r.ceiling]
+        tight = [r for r in states if r.ceiling is not None and _total_after(r, worst) + r.queued > r.ceiling]
         if not tight:
             return worst
-        if all(_after(r, worst) - r.movable <= (r.ceiling or 0) for r in tight):
+        if all(_total_after(r, worst) - r.movable <= (r.ceiling or 0) for r in tight):
             return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=True, queued=True))
-        hard = next(r for r in tight if _after(r, worst) - r.movable > (r.ceiling or 0))
+        hard = next(r for r in tight if _total_after(r, worst) - r.movable > (r.ceiling or 0))
         return _refusal(ask, hard, doubtful=False, at_ceiling=True)
-    allowed = [_fits(ask, r, held=r.amounts.held, in_doubt=r.amounts.in_doubt, queued=r.queued) for r in rooms]
+    allowed = [
+        _most_output_in(ask, r, held=r.amounts.held, in_doubt=r.amounts.in_doubt, queued=r.queued) for r in states
+    ]
     output = min([ask.most, *(a for a in allowed if a is not None)])
     if output >= ask.least:
         return worst_case(ask, output)
-    tight = [r for r, a in zip(rooms, allowed, strict=True) if a is not None and a < ask.least]
-    eased = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=r.amounts.in_doubt, queued=0) for r in tight]
+    tight = [r for r, a in zip(states, allowed, strict=True) if a is not None and a < ask.least]
+    eased = [
+        _most_output_in(ask, r, held=r.amounts.held - r.movable, in_doubt=r.amounts.in_doubt, queued=0) for r in tight
+    ]
     if all(e is None or e >= ask.least for e in eased):
         return Wait("holds", 0.1, _refusal(ask, tight[0], doubtful=False, at_ceiling=False, queued=True))
     hard = next(r for r, e in zip(tight, eased, strict=True) if e is not None and e < ask.least)
-    certain = [_fits(ask, r, held=r.amounts.held - r.movable, in_doubt=0, queued=0) for r in tight]
+    certain = [_most_output_in(ask, r, held=r.amounts.held - r.movable, in_doubt=0, queued=0) for r in tight]
     doubtful = all(c is None or c >= ask.least for c in certain)
     return _refusal(ask, hard, doubtful=doubtful, at_ceiling=False)
 
 
-def _is_dear(ask: Ask, room: LimitState, *, at_ceiling: bool) -> bool:
-    """Whether a summary would take too much of a limit."""
-    if room.ceiling is None:
+def _is_too_dear(ask: Ask, state: LimitState, *, at_ceiling: bool) -> bool:
+    """Return whether a summary would take too much of a limit."""
+    if state.ceiling is None:
         return False
-    left = room.ceiling - room.amounts.total - room.queued
-    asked = _asked(room, worst_case(ask, ask.most, at_ceiling=at_ceiling))
+    left = state.ceiling - state.amounts.total - state.queued
+    asked = _amount_in(state, worst_case(ask, ask.most, at_ceiling=at_ceiling))
     behind = 0
     if ask.then is not None:
         following = replace(ask, input_bound=ask.then.input_bound)
-        behind = _asked(room, worst_case(following, ask.then.output, at_ceiling=at_ceiling))
+        behind = _amount_in(state, worst_case(following, ask.then.output, at_ceiling=at_ceiling))
     return asked * SUMMARY_SHARE > left or asked + behind > left
 
 
-def _asked(room: LimitState, worst: WorstCase) -> int:
-    return {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}[room.unit]
+def _amount_in(state: LimitState, worst: WorstCase) -> int:
+    return {"nano_usd": worst.nano or 0, "tokens": worst.tokens, "calls": 1}[state.unit]
 
 
-def _after(room: LimitState, worst: WorstCase) -> int:
-    return room.amounts.total + _asked(room, worst)
+def _total_after(state: LimitState, worst: WorstCase) -> int:
+    return state.amounts.total + _amount_in(state, worst)
 
 
-def _refusal(ask: Ask, room: LimitState, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
+def _refusal(ask: Ask, state: LimitState, *, doubtful: bool, at_ceiling: bool, queued: bool = False) -> Verdict:
     worst = worst_case(ask, ask.least, at_ceiling=at_ceiling)
-    amounts = room.amounts
+    amounts = state.amounts
     return Verdict(
-        limit=room.limit,
-        unit=room.unit,
-        ceiling=room.ceiling or 0,
+        limit=state.limit,
+        unit=state.unit,
+        ceiling=state.ceiling or 0,
         spent=amounts.spent,
         in_doubt=amounts.in_doubt,
         held=amounts.held,
-        would_be=_after(room, worst) + (room.queued if queued else 0),
+        would_be=_total_after(state, worst) + (state.queued if queued else 0),
         doubtful=doubtful,
-        run_id=room.run_id,
+        run_id=state.run_id,
     )
 
 
 def is_warning_due(amounts: Amounts, ceiling: int | None) -> bool:
-    """Whether spent + in doubt (not holds) has reached 80 % of a limit."""
+    """Return whether spent + in doubt (not holds) has reached 80 % of a limit."""
     return ceiling is not None and ceiling > 0 and (amounts.spent + amounts.in_doubt) >= WARN_AT * ceiling

@@ -1,4 +1,4 @@
-"""A few lines about what was cut from a conversation, made without a model, and a model's summary of it. Pure.
+"""The notes on what was cut from a conversation: lines made without a model, and a model's summary. Pure.
 
 They stand behind the task, in its message: so no role follows itself that did not before, and what a tool said stays
 out of the system message. They are bounded, and found again at the next cut: then one digest becomes of both.
@@ -27,7 +27,7 @@ _MOST_LINES = 200  # more than any room for a digest holds
 
 
 class Digest(NamedTuple):
-    """How many messages were cut so far, and a line about each unit of them that was worth one, oldest first.
+    """How many messages were cut so far, and a line about each group of them that was worth one, oldest first.
 
     ``summary`` is a model's, of what was cut before these lines began; each of its lines stands behind a ``>``.
     """
@@ -43,11 +43,11 @@ class Digest(NamedTuple):
         """
         if not self.messages:
             return ""
-        frame = _written(self.messages, "", ())
+        frame = _format(self.messages, "", ())
         left = max_tokens - measure.text(frame)
         if left < 0:
             return ""
-        quoted = _quoted(self.summary, left, measure)
+        quoted = _quote_summary(self.summary, left, measure)
         left -= measure.text(quoted)
         kept: list[str] = []
         for line in reversed(self.lines):
@@ -55,11 +55,11 @@ class Digest(NamedTuple):
             if left < 0:
                 break
             kept.append(line)
-        return _written(self.messages, quoted, kept[::-1])
+        return _format(self.messages, quoted, kept[::-1])
 
 
 def split_digest(text: str) -> tuple[str, Digest]:
-    """Return a task's message as the user's own words and the digest behind them."""
+    """Split a task's message into the user's own words and the digest behind them."""
     found = re.search(_FORM, text) if text.endswith("\n]") else None
     if found is None:
         return text, Digest()
@@ -68,20 +68,19 @@ def split_digest(text: str) -> tuple[str, Digest]:
 
 
 def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
-    """Return what stands behind the task of a conversation about what was cut from it, as text and read."""
+    """Return the notes behind the task of a conversation, as text and as a digest."""
     task = next((message.text for message in messages if message.role == "user"), "")
     words, digest = split_digest(task)
     return task[len(words) :], digest
 
 
 def extend_digest(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
-    """Return the digest of what ``before`` tells of and of the units cut now.
-
+    """Return the digest of ``before`` and of the groups that are cut now.
 
     Of each the words are shown that are ``worth`` most. The same call again replaces its line.
     """
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _lines(unit, worth))):
+    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _group_lines(unit, worth))):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
@@ -91,7 +90,7 @@ def extend_digest(before: Digest, units: Sequence[Sequence[Message]], worth: Map
 def replace_notes(
     messages: Sequence[Message], summary: str, *, room: int, measure: Measure = PLAIN
 ) -> tuple[Message, ...] | None:
-    """Return a conversation that was cut, with ``summary`` in place of all the notes behind its task.
+    """Replace all the notes behind the task of a conversation by ``summary``.
 
     The whole is at most ``room`` tokens; None where there are no notes, or no room for a summary.
     """
@@ -110,7 +109,7 @@ def replace_notes(
     return None
 
 
-def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
+def _quote_summary(summary: str, max_tokens: int, measure: Measure) -> str:
     """Return a summary with a mark before each line, in at most ``max_tokens``; empty where that is next to nothing."""
     most = max_tokens
     while summary and most >= LEAST_LEFT:
@@ -121,37 +120,37 @@ def _quoted(summary: str, max_tokens: int, measure: Measure) -> str:
     return ""
 
 
-def _written(messages: int, quoted: str, lines: Sequence[str]) -> str:
+def _format(messages: int, quoted: str, lines: Sequence[str]) -> str:
     count = f"{messages} earlier message{'' if messages == 1 else 's'}"
     listed = "".join(f"\n- {line}" for line in lines)
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{listed}\n]"
 
 
-def _lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
+def _group_lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
     first, *answers = unit
-    if first.role in ("user", "assistant") and (said := _told(first.text, worth)):
+    if first.role in ("user", "assistant") and (said := _summarize_text(first.text, worth)):
         yield f"{first.role}: {said}"
     for place, call in enumerate(first.tool_calls):
         answer = next((one for one in answers if one.tool_call_id and one.tool_call_id == call.id), None)
         if answer is None and place < len(answers) and not (call.id and answers[place].tool_call_id):
             answer = answers[place]
-        yield f"{_call(call)} -> {_outcome(answer, worth)}"
+        yield f"{_format_call(call)} -> {_format_outcome(answer, worth)}"
 
 
-def _call(call: ToolCall) -> str:
+def _format_call(call: ToolCall) -> str:
     arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
-    return f"{_short(call.name, _OUTCOME)}({_short(arguments, _ARGUMENTS)})"
+    return f"{_shorten(call.name, _OUTCOME)}({_shorten(arguments, _ARGUMENTS)})"
 
 
-def _told(text: str, worth: Mapping[str, int]) -> str:
-    said = _short(text, _SAID)
+def _summarize_text(text: str, worth: Mapping[str, int]) -> str:
+    said = _shorten(text, _SAID)
     return said if len(said) < _SAID else passage(text, worth, _SAID)
 
 
-def _outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
+def _format_outcome(answer: Message | None, worth: Mapping[str, int]) -> str:
     return (passage(answer.text, worth, _OUTCOME) or "nothing") if answer else "no answer"
 
 
-def _short(text: str, most: int) -> str:
+def _shorten(text: str, most: int) -> str:
     plain = " ".join(text[: 4 * most].split())
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""What a cut of the conversation costs and saves, in estimated nano-dollars. Pure.
+"""Weigh what a cut of the conversation costs and saves with prompt caches, in estimated nano-dollars. Pure.
 
 A provider that caches sells what was sent before for a part of the price, as long as each request begins with the one
 before. A cut ends that: what is kept behind it is read anew, once, and each later request is shorter.
@@ -97,7 +97,7 @@ class CacheEconomics(NamedTuple):
         return min(self.answers, self.most_turns - self.answers) if self.most_turns else self.answers
 
     def weigh(self, cut: CutSize) -> CutBalance:
-        """Return what a cut costs and saves.
+        """Estimate what a cut costs and saves.
 
         It costs what is read anew at the full price, or at that of a cache write, in place of the cached one; and a
         summary: the request before this one, what asks for it, and what the model writes. A later turn does not pay

@@ -1,8 +1,7 @@
-"""Conversations as users of OpenAI, Anthropic and Ollama write them: read into messages, and written back. Pure.
+"""Read conversations as OpenAI, Anthropic and Ollama take them into messages, and write them back.
 
 Whatever cannot be read is refused with its place: a message that is left out of the count would break the limit.
-
-Reads conversations, and remembers what it read.
+``ParseCache`` remembers what was read, so that a growing conversation is parsed once.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def parts_of(place: int, given: object) -> Iterator[Part]:
     """
     where = f"messages[{place}]"
     if isinstance(given, Message):
-        yield Part(_checked(where, given), place)
+        yield Part(_check(where, given), place)
         return
     if not isinstance(given, Mapping):
         dump = "write it as a dict"
@@ -212,7 +211,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         if arguments is not None:
             refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {kind_of(arguments)}")
         arguments = {}
-    _jsonable(at, arguments)
+    _require_json(at, arguments)
     return ToolCall(call_id or "", name, arguments)
 
 
@@ -221,24 +220,24 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
         return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
         refuse(where, f"must be a tool's schema as a dict, and is {kind_of(tool)}")
-    _jsonable(where, tool)
+    _require_json(where, tool)
     return PER_MESSAGE + measure.text(as_json(tool))
 
 
-def _jsonable(where: str, value: object) -> None:
+def _require_json(where: str, value: object) -> None:
     try:
         as_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{where} cannot be written as JSON: {error}") from error
 
 
-def _checked(where: str, message: Message) -> Message:
+def _check(where: str, message: Message) -> Message:
     if message.role not in get_args(Role):
         refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
     if not isinstance(message.text, str):
         refuse(f"{where}.text", f"must be a string, and is {kind_of(message.text)}")
     for number, call in enumerate(message.tool_calls):
-        _jsonable(f"{where}.tool_calls[{number}].arguments", call.arguments)
+        _require_json(f"{where}.tool_calls[{number}].arguments", call.arguments)
     return message
 
 
@@ -296,7 +295,7 @@ class ParseCache:
 
     def _remember(self, given: object, parts: tuple[Part, ...]) -> None:
         try:
-            copied = given if isinstance(given, Message) else _copied(given, [None] * _PARTS)
+            copied = given if isinstance(given, Message) else _copy(given, [None] * _PARTS)
         except ValueError:
             self._read.pop(id(given), None)
             return
@@ -305,7 +304,7 @@ class ParseCache:
         self._read[id(given)] = (given, copied, parts)
 
 
-def _copied(value: object, left: list[None], deepest: int = 8) -> object:
+def _copy(value: object, left: list[None], deepest: int = 8) -> object:
     """Return a copy that equals ``value`` as long as nobody changes that; each part of it takes one of ``left``.
 
     Raises:
@@ -317,7 +316,7 @@ def _copied(value: object, left: list[None], deepest: int = 8) -> object:
         raise ValueError
     left.pop()
     if type(value) is dict:
-        return {_copied(key, left, 0): _copied(one, left, deepest - 1) for key, one in value.items()}
+        return {_copy(key, left, 0): _copy(one, left, deepest - 1) for key, one in value.items()}
     if type(value) is list:
-        return [_copied(one, left, deepest - 1) for one in value]
+        return [_copy(one, left, deepest - 1) for one in value]
     raise ValueError

@@ -195,8 +195,8 @@ class ContextManager:
         """
         parts = self._reader.read(messages)
         tokens = self._tokens(parts, self._measure) + self._schemas(tools)
-        self._look_ahead(parts, tokens)
-        near = self._look(tokens, self._max_tokens)
+        self._prepare_cut(parts, tokens)
+        near = self._warn_if_near(tokens, self._max_tokens)
         return ContextStats(
             messages=len({part.place for part in parts}),
             tokens=tokens,
@@ -258,7 +258,7 @@ class ContextManager:
             ContextOverflow: what must stay does not fit, even when cut.
             UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
         """
-        given = messages if isinstance(messages, (tuple, list)) else _listed(messages)
+        given = messages if isinstance(messages, (tuple, list)) else _as_list(messages)
         limit = self._max_tokens
         if max_tokens is not None:
             limit = min(limit, _whole("max_tokens", max_tokens, 1, 8000))
@@ -271,8 +271,8 @@ class ContextManager:
             self._cuts += 1
             self._messages_cut, self._saved = len(given) - len(sent), before - after
         else:
-            self._look_ahead(parts, before + schemas)
-        self._look(after + schemas, limit)
+            self._prepare_cut(parts, before + schemas)
+        self._warn_if_near(after + schemas, limit)
         return tuple(sent) if isinstance(given, tuple) else sent
 
     def _cut(
@@ -316,15 +316,15 @@ class ContextManager:
         tokens = sum(self._cache.sizes([part.message for part in parts], measure))
         return tokens + sum(measure.text(part.more) for part in parts if part.more)
 
-    def _look_ahead(self, parts: Sequence[Part], tokens: int) -> None:
-        """Look at what there is when it is half full, so that the cut to come need not look at all of it."""
+    def _prepare_cut(self, parts: Sequence[Part], tokens: int) -> None:
+        """Read the conversation when it is half full, so that the cut to come need not read all of it."""
         if 2 * tokens > self._max_tokens:
             self._cache.features([part.message for part in parts])
 
     def _schemas(self, tools: Tools) -> int:
         return read_tools(tools, self._measure)
 
-    def _look(self, tokens: int, limit: int) -> bool:
+    def _warn_if_near(self, tokens: int, limit: int) -> bool:
         """Return whether ``tokens`` are near the limit, and say so when they have just come there."""
         near = 100 * tokens >= self._warn_at * limit
         came, self._near = near and not self._near, near
@@ -340,7 +340,7 @@ class ContextManager:
         return near
 
 
-def _listed(messages: Iterable[Said]) -> list[Said]:
+def _as_list(messages: Iterable[Said]) -> list[Said]:
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
         ParseCache().read(messages)
     return list(messages)

@@ -144,7 +144,7 @@ def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
             waiting, answers = [call.id for call in message.tool_calls] if message.tool_calls else [], []
             open_at = len(groups)
             groups.append(TurnGroup((place,), not waiting))
-        elif (answered := _answered(waiting, message.tool_call_id)) is None:
+        elif (answered := _find_waiting(waiting, message.tool_call_id)) is None:
             groups.append(TurnGroup((place,), sound=False))
         else:
             del waiting[answered]
@@ -157,7 +157,7 @@ def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
     return tuple(groups)
 
 
-def _answered(waiting: list[str], answer_id: str | None) -> int | None:
+def _find_waiting(waiting: list[str], answer_id: str | None) -> int | None:
     """Return which waiting call is answered: the one of that id, else, where one side has no ids, the next."""
     if answer_id in waiting:
         return waiting.index(answer_id)

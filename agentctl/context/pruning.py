@@ -1,7 +1,7 @@
-"""What of a conversation is sent when not all of it fits. Pure; token counts are estimates.
+"""Prune a conversation that does not fit. Pure; token counts are estimates.
 
-A message of tool calls and its answers are one unit, never parted. Kept always: system messages, the first user
-message (the task), the last user and assistant messages, the newest unit. Of the rest the least relevant goes first;
+A message of tool calls and its answers are one group and stay together. Kept always: system messages, the first user
+message (the task), the last user and assistant messages, the newest group. Of the rest the least relevant goes first;
 a few lines behind the task tell what was cut. Cuts are rare and deep, so that between two of them each request is a
 prefix of the next: the caller goes on with what ``prune`` returned.
 """
@@ -52,7 +52,7 @@ def prune(
 
     What does not fit is cut to about ``cut_to_percent`` of the room. First goes what no provider takes (an answer
     without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
-    then the least relevant units go, then what must be kept loses middles: tools' answers first, then the assistant's
+    then the least relevant groups go, then what must be kept loses middles: tools' answers first, then the assistant's
     texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
     ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``cache``
     remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.

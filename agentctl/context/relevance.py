@@ -1,4 +1,4 @@
-"""How much of a conversation's past the present still needs: word overlap, age, errors and decisions. Pure."""
+"""Rank the groups of a conversation by relevance: word overlap (BM25), age, errors and decisions. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _WHOLE = 1_000_000  # worth is counted in whole numbers: their sum is the same i
 
 
 class GroupFeatures(NamedTuple):
-    """What is seen of a few messages: their words, and what they weigh whatever is asked."""
+    """The words of a group of messages, and what the group weighs whatever is asked."""
 
     words: Set[str]
     weight: float
@@ -139,20 +139,20 @@ def passage(text: str, worth: Mapping[str, int], most: int) -> str:
 
     A line that tells of an error counts like one with one more good word; of lines that are alike the first counts.
     """
-    lines = [line for line in _ends(text).splitlines() if line.strip()]
+    lines = [line for line in _head_and_tail(text).splitlines() if line.strip()]
     if not lines:
         return ""
     a_word = sorted(worth.values())[-len(worth) // 4] if worth else 1
 
     def value(line: str) -> int:
-        said = set(_split(line))
+        said = set(_split_words(line))
         return sum(map(worth.__getitem__, worth.keys() & said)) + a_word * _tells_error(line, said)
 
     plain = " ".join(max(lines, key=value).split())
-    return plain if len(plain) <= most else _part(plain, worth, most)
+    return plain if len(plain) <= most else _best_part(plain, worth, most)
 
 
-def _part(line: str, worth: Mapping[str, int], most: int) -> str:
+def _best_part(line: str, worth: Mapping[str, int], most: int) -> str:
     """Return the part of a long line whose words are worth most, and of what follows them: often that is the answer."""
     found = [(word.start(), said) for word in _WORD.finditer(line) if (said := word[0].lower()) in worth]
     best = start = 0
@@ -179,26 +179,26 @@ def _everywhere(looks: Sequence[GroupFeatures]) -> set[str]:
 
 def words(message: Message) -> list[str]:
     """Return the words of a message and of the calls in it; of a long text those of its head and tail."""
-    text = _ends(message.text)
+    text = _head_and_tail(message.text)
     for call in message.tool_calls:
         asked = " ".join([f"{key} {value}" for key, value in call.arguments.items()])
         text = f"{text} {call.name} {asked[:_HEAD]}"
-    return _split(text)
+    return _split_words(text)
 
 
 def is_error(text: str) -> bool:
     """Return whether ``text`` tells of something that went wrong."""
-    text = _ends(text)
-    return _tells_error(text, _split(text))
+    text = _head_and_tail(text)
+    return _tells_error(text, _split_words(text))
 
 
 def _tells_error(text: str, said: Collection[str]) -> bool:
     if not _ERRORS.isdisjoint(said):
         return True
-    return not _PHRASE_WORDS.isdisjoint(said) and _PHRASE.search(_ends(text)) is not None
+    return not _PHRASE_WORDS.isdisjoint(said) and _PHRASE.search(_head_and_tail(text)) is not None
 
 
-def _split(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     if text.isascii():
         return text.translate(_ASCII).split()
     found: list[str] = []
@@ -210,5 +210,5 @@ def _split(text: str) -> list[str]:
     return found
 
 
-def _ends(text: str) -> str:
+def _head_and_tail(text: str) -> str:
     return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}"

@@ -1,6 +1,6 @@
-"""About how many tokens a text is where nobody knows better, and what beside texts is counted. Pure.
+"""Count tokens: two rough estimates, and ``Measure``, one way of counting that is handed to whoever counts. Pure.
 
-One way of counting tokens, handed to whoever counts: texts, messages, schemas, and texts cut to a size. Pure.
+A ``Measure`` counts texts, messages, schemas and requests, and cuts a text to a size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agentctl.core.messages import Message, ToolSpec
 
 BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
-_written = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: that costs as much as writing
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: that costs as much as writing
 LEAST_LEFT = 32  # tokens that a cut text keeps at least, its mark included
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -55,7 +55,7 @@ def rough_tokens(text: str) -> int:
 
 def as_json(value: object) -> str:
     """Return ``value`` as JSON for counting and showing; what JSON cannot write stands as its ``str()``."""
-    return _written(value)
+    return _encode(value)
 
 
 _CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")

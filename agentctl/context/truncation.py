@@ -1,4 +1,4 @@
-"""The mark in a text that lost a part: what is left out, and what to call to read on. Pure.
+"""The mark in a truncated text: what is left out, and which call reads on there. Pure.
 
 A text that is cut again gets a mark that still tells where the whole is.
 """
@@ -84,13 +84,13 @@ class SplitText(NamedTuple):
         if len(mark) > most:
             mark = _PLAIN
         spare = _SPARE
-        text = self._around(mark, most - len(mark) - spare, full=full, most=most)
+        text = self._assemble(mark, most - len(mark) - spare, full=full, most=most)
         while (over := len(text) - most) > 0 and spare < most:  # its numbers took more than the spare bytes
             spare += 2 * over
-            text = self._around(mark, most - len(mark) - spare, full=full, most=most)
+            text = self._assemble(mark, most - len(mark) - spare, full=full, most=most)
         return text.decode("utf-8", "backslashreplace")
 
-    def _around(self, mark: bytes, room: int, *, full: bool, most: int) -> bytes:
+    def _assemble(self, mark: bytes, room: int, *, full: bool, most: int) -> bytes:
         """Return head, mark and tail, ``room`` bytes for the two; a ``full`` mark with its right numbers."""
         room = max(0, room)
         head, ended = _head(self.head, room - min(len(self.tail), room // 2))
@@ -102,12 +102,12 @@ class SplitText(NamedTuple):
         if tail == self.tail:
             begun = self.begun
         if full:
-            mark = self._moved(head, tail, ended=ended, begun=begun, most=most)._mark(full=True)
+            mark = self._shrink(head, tail, ended=ended, begun=begun, most=most)._mark(full=True)
         if not head or head.endswith(b"\n"):
             mark = mark[1:]
         return b"".join((head, mark, tail))
 
-    def _moved(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
+    def _shrink(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
         """Return what is left out around a shorter head and tail."""
         before, behind = self.head[len(head) :], self.tail[: len(self.tail) - len(tail)]
         line = None if self.line is None else self.line - before.count(b"\n")

@@ -1,6 +1,6 @@
-"""Whether a server cut the prompt in silence: what it says that it read, against what was sent. Pure.
+"""Detect a server that cut the prompt in silence: what it reports as read, against what was sent. Pure.
 
-How they behave, as far as public sources say (github.com/ollama/ollama, unless another is named):
+How servers behave, as far as public sources say (github.com/ollama/ollama, unless another is named):
 
 * A ``num_ctx`` above the model's trained length is lowered to it, with a line in the server's log only (pull request
   1971). Without one the window is OLLAMA_CONTEXT_LENGTH, else the server's own choice (4,096 on most machines);
@@ -73,7 +73,7 @@ class ReportHistory(NamedTuple):
 
 
 def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[ReportVerdict, ReportHistory]:
-    """Return what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
+    """Judge what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
 
     A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
     of a prompt, cached or not. It is none where it is no more than what is new. The first of a run that is too low is
@@ -88,7 +88,7 @@ def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[
         return "all", ReportHistory(reported, True, "all" if told and seen.good and seen.way == "unknown" else seen.way)
     if sent.least * _SURE / _COUNTED <= SMALLEST:
         return "new", ReportHistory(reported, False, seen.way)
-    if _is_a_windows(reported) and (seen.way != "new" or told):
+    if _is_window_size(reported) and (seen.way != "new" or told):
         return "cut", seen
     if goes_on and not told:
         if reported == seen.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
@@ -105,22 +105,22 @@ def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[
     return "doubt", ReportHistory(reported, False, "unknown", seen.doubts + 1)
 
 
-def _is_a_windows(tokens: int) -> bool:
-    """Whether so many tokens are what a cut leaves: a window, one less, or a little more than half of one."""
+def _is_window_size(tokens: int) -> bool:
+    """Return whether so many tokens are what a cut leaves: a window, one less, or a little more than half of one."""
     return tokens >= _HALVES and (tokens % _WINDOWS in (0, _WINDOWS - 1) or tokens % _HALVES in _KEPT)
 
 
 class TruncationDetector:
-    """Looks at each report of one run; at a provider that never cuts (``may_cut`` False) at none."""
+    """Checks each report of one run; of a provider that never cuts (``may_cut`` False) none."""
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
         self._seen = ReportHistory()
-        self._last: _Weight | None = None
-        self._told = False
+        self._last: _WeighedRequest | None = None
+        self._has_warned = False
 
     def check(self, messages: tuple[Message, ...], tools: Sequence[ToolSpec], answer: Completion) -> str:
-        """Return what to warn of once, or "": its report may be of a cut prompt.
+        """Check the report of an answer; return a warning, once, where it may be of a cut prompt, else "".
 
         Raises:
             ContextOverflow: the server cut the prompt, so that the answer is to something else.
@@ -128,7 +128,7 @@ class TruncationDetector:
         usage = answer.usage
         if not self._facts.may_cut or usage is None or not usage.input_tokens:
             return ""
-        sent, weight = _weighed(self._last, messages, tools)
+        sent, weight = _weigh(self._last, messages, tools)
         self._last = weight
         if usage.cached_input_tokens:  # who tells these apart counts both
             self._seen = self._seen._replace(way="all")
@@ -137,9 +137,9 @@ class TruncationDetector:
         finding, self._seen = judge_report(before, sent, usage.input_tokens)
         if finding == "cut":
             raise server_cut_error(self._facts, usage.input_tokens, about)
-        if finding != "doubt" or self._told:
+        if finding != "doubt" or self._has_warned:
             return ""
-        self._told = True
+        self._has_warned = True
         said = f"{self._facts.provider} says that it read {usage.input_tokens:,} tokens, and about {about:,} were sent"
         return f"{said}: it may have cut the prompt, or have had the rest in its cache"
 
@@ -148,7 +148,7 @@ def shrink_limit(error: ContextOverflow, sent: int) -> int:
     """Return how many tokens, as we count them, may be sent after ``sent`` of them were refused.
 
     By the provider's own figures where it named both, else a quarter less. That is no fewer than before where only an
-    answer as long as was wished for did not fit.
+    answer as long as was asked for did not fit.
     """
     window, prompt = error.window, error.prompt
     if window is None or not prompt:
@@ -175,7 +175,7 @@ def server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOve
 
 
 @dataclass(frozen=True, slots=True)
-class _Weight:
+class _WeighedRequest:
     """A request that is looked at: characters that count, and about how many tokens it is, ``new`` of them new."""
 
     messages: tuple[Message, ...]
@@ -184,17 +184,17 @@ class _Weight:
     new: int
 
 
-def _weighed(
-    before: _Weight | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]
-) -> tuple[SentTokens, _Weight]:
+def _weigh(
+    before: _WeighedRequest | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]
+) -> tuple[SentTokens, _WeighedRequest]:
     """Return a request in tokens, and what the next is weighed by."""
     if before is None or messages[: len(before.messages)] != before.messages:
         counted = PLAIN.conversation(messages)
-        weight = _Weight(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)
+        weight = _WeighedRequest(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)
         return SentTokens(int(weight.size / _SURE)), weight
     new = messages[len(before.messages) :]
     counted = PLAIN.conversation(new)
-    weight = _Weight(messages, before.size + sum(map(_size, new)), before.about + counted, counted)
+    weight = _WeighedRequest(messages, before.size + sum(map(_size, new)), before.about + counted, counted)
     results = sum(_size(message) for message in new if message.role != "assistant")  # templates leave out of its words
     most = sum(_bytes(message) / _DENSE + _FRAME for message in new) + _JOINT
     other = not before.messages or before.messages[-1].role != messages[-1].role

@@ -1,4 +1,4 @@
-"""The one list of files that other programs run or obey. Pure data and the functions that search it.
+"""The list of files that other programs run or obey later, and what follows for a tool that writes one. Pure.
 
 Each row has a class, the program that obeys, and patterns. A pattern is a name, or a path whose last parts are these,
 at any depth. ``*`` stands for any text within one name. With ``/`` at its end a pattern means the entry and everything

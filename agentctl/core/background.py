@@ -1,4 +1,4 @@
-"""A thread with an event loop of its own: something async is done to its end, whether or not a loop runs here."""
+"""Run something async to its end in a thread with an event loop of its own, whether or not a loop runs here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def run_apart(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable[[], bool] = lambda: False) -> T:
-    """Return what ``work()`` comes to, or raise what it raises.
+    """Run ``work()`` in a thread and return its result, or raise what it raises.
 
     Whatever interrupts the wait (Ctrl-C, a signal's handler that raises) first asks ``stop``, in the worker's loop,
     to end the work; where that says False the work is cancelled. Once it has ended, the interruption is raised here.

@@ -1,11 +1,11 @@
-"""Everything that can go wrong, in one tree; each leaf knows how a script is told of it.
+"""All errors as one tree; each class has the exit code and the kind that a script reads.
 
 AgentctlError                   status (the name of the exit code), message, hint
 ├── UsageError                  2   usage: bad flag, bad setting
 │   └── UnknownPrice                a dollar limit, and no price to hold it with
 ├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
 ├── TaskFailed                  1   failed: the agent gave up
-├── ToolError                   told to the model with its hint; the run goes on
+├── ToolError                   the model reads it with its hint; the run goes on
 │   └── EngineUnavailable       4   unavailable, kind "engine"
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
@@ -274,7 +274,7 @@ class ActionDenied(AgentctlError):
 
 
 class SandboxUnavailable(AgentctlError):
-    """A boundary was asked for, or is needed, and cannot be had here."""
+    """A sandbox was asked for, or is needed, and cannot be had here."""
 
     status = "sandbox"
     kind = "sandbox"

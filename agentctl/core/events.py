@@ -1,4 +1,4 @@
-"""What happened, in the past tense: the only way up from the core to journal and screens.
+"""The events of a run, named in the past tense: all that the journal and the screens learn of it.
 
 Named tuples, because they are made at every start: two dozen dataclasses would cost it 8 ms.
 """

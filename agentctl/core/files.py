@@ -1,4 +1,4 @@
-"""Files and folders of a user: written whole or not at all, on disk when made, and owned by whom their folder is.
+"""Write files whole or not at all, make folders, open locks: on disk when made, owned by the owner of their folder.
 
 Root that works on another user's folder would leave files there that the user can neither open nor lock. What root
 makes is handed over by its descriptor, so that no link of the user's can lead to another file.
@@ -80,7 +80,7 @@ def make_folder(folder: Path, *, sync: bool = True) -> None:
             continue
         made = os.open(one, _FOLDER | os.O_NOFOLLOW)
         try:
-            if not os.geteuid() and os.fstat(made).st_uid == 0 and not _names(made):
+            if not os.geteuid() and os.fstat(made).st_uid == 0 and not _list_names(made):
                 hand_over(made, one.parent)
             if sync:
                 _sync(made)
@@ -143,7 +143,7 @@ def open_lock(path: Path, *, like: Path | None = None) -> int:
 
 
 def hand_over_locks(folder: Path, *, like: Path) -> None:
-    """As root, give a folder of lock files that root has left, and the locks in it, to the owner of ``like``.
+    """Give a folder of lock files that root has left, and the locks in it, to the owner of ``like``, if we are root.
 
     Nothing is handed over that is more than a bare lock file: whoever owns the folder above can put there what root
     has elsewhere.
@@ -153,20 +153,20 @@ def hand_over_locks(folder: Path, *, like: Path) -> None:
     with suppress(OSError):
         inside = os.open(folder, _FOLDER | os.O_NOFOLLOW)
         try:
-            are_bare = [_handed_over(name, inside, like) for name in _names(inside)]
+            are_bare = [_hand_over_lock(name, inside, like) for name in _list_names(inside)]
             if all(are_bare) and os.fstat(inside).st_uid == 0:
                 hand_over(inside, like)
         finally:
             os.close(inside)
 
 
-def _names(folder: int) -> list[str]:
+def _list_names(folder: int) -> list[str]:
     """Return what is in an open folder."""
     with os.scandir(folder) as found:
         return [entry.name for entry in found]
 
 
-def _handed_over(name: str, folder: int, like: Path) -> bool:
+def _hand_over_lock(name: str, folder: int, like: Path) -> bool:
     """Hand over one lock file that is root's, and return whether it was a bare lock file."""
     file = os.open(name, _LOCK, dir_fd=folder)
     try:
@@ -179,7 +179,7 @@ def _handed_over(name: str, folder: int, like: Path) -> bool:
 
 
 def is_bare_lock(file: int) -> bool:
-    """Whether a file has one name, and holds nothing but the number of a process."""
+    """Return whether a file has one name, and holds nothing but the number of a process."""
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > _MOST_IN_A_LOCK:
         return False

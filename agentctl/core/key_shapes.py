@@ -1,4 +1,4 @@
-"""The shapes of well-known keys, as one table, and the search for them in a text of any size."""
+"""Find keys of well-known shapes in a text of any size: one table, and the search."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ _JOINT = re.compile(r"(?:\\[nrtbfv]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-F
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.ASCII)
 
 
@@ -253,7 +253,7 @@ def _long_words(text: str) -> Iterator[str]:
 
 
 def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterator[SecretSpan]:
-    pattern, group = _compiled(shape.pattern), 0 if is_word else 1
+    pattern, group = _compile(shape.pattern), 0 if is_word else 1
     at = text.find(mark)
     while at >= 0:
         starts = [at - before for before in shape.before if before <= at]

@@ -1,4 +1,4 @@
-"""The ceilings of a run, as a user gives them."""
+"""The ceilings of a run in dollars, tokens and calls, as a user gives them."""
 
 from __future__ import annotations
 

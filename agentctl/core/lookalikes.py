@@ -1,4 +1,4 @@
-"""Names for a person who decides: what looks like something else is written as an escape.
+"""Escape characters that look like others in names that a person decides about.
 
 A name in any one script stays readable. Escaped are blanks that are no space, marks laid over letters, signs that look
 like those of ASCII, and letters of another script in a word that is Latin, or could be read as Latin as a whole.
@@ -39,7 +39,7 @@ def escape_lookalikes(text: str) -> str:
         return text
     hidden: set[int] = set()
     for part in _PART.finditer(text):
-        hidden |= {part.start() + at for at in _posing(part[0])}
+        hidden |= {part.start() + at for at in _posing_letters(part[0])}
     shown, before = [], ""
     for at, char in enumerate(text):
         shown.append(_escape(char) if at in hidden or not _is_plain(char, before) else char)
@@ -47,7 +47,7 @@ def escape_lookalikes(text: str) -> str:
     return "".join(shown)
 
 
-def _posing(part: str) -> set[int]:
+def _posing_letters(part: str) -> set[int]:
     """Return the places of the letters that pose as Latin in a part of a path, or in a sentence."""
     places: set[int] = set()
     real = {_script(char) for char in part if char not in _TWINS}

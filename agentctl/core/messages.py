@@ -1,4 +1,4 @@
-"""The words that travel: messages, tool calls, requests and what comes back. Pure values."""
+"""Messages, tool calls, requests and completions: what is said to a model and what comes back. Pure values."""
 
 from __future__ import annotations
 

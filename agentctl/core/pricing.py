@@ -1,4 +1,4 @@
-"""What a model can do and what it costs: exact arithmetic, rounded up once. Pure.
+"""Prices, what models can do, and what usage costs: exact arithmetic, rounded up once. Pure.
 
 Prices are dollars per million tokens as ``Decimal``; amounts are whole nano-dollars (10⁻⁹ USD) as ``int``.
 One token at $1 a million is 1,000 nano-dollars. ``substitutes`` is about models that answer in the place of others.

@@ -1,4 +1,4 @@
-"""Secrets taken out of a text: one mark for all that is kept or shown, marks that can be put back for a run."""
+"""Replace secrets in a text: by one mark where it is kept or shown, by marks that a run can undo for a model."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     known = tuple(secrets)
     if not known:
         return text
-    return _replaced(text, lambda piece: _known(piece, known), lambda kind, value: PLAIN_MARK)
+    return _replace(text, lambda piece: _find_known(piece, known), lambda kind, value: PLAIN_MARK)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Replace ``secrets`` as ``mask`` does, and what has the shape of a well-known key, by ``[redacted]``."""
     known = tuple(secrets)
-    return _remembered(text, known) if len(text) <= _REMEMBERED else _redacted(text, known)
+    return _redact_cached(text, known) if len(text) <= _REMEMBERED else _redact(text, known)
 
 
 @lru_cache(maxsize=1024)
-def _remembered(text: str, known: tuple[str, ...]) -> str:
-    """Return what ``_redacted`` does: names and short values come again with each event and each frame."""
-    return _redacted(text, known)
+def _redact_cached(text: str, known: tuple[str, ...]) -> str:
+    """Return what ``_redact`` does: names and short values come again with each event and each frame."""
+    return _redact(text, known)
 
 
-def _redacted(text: str, known: tuple[str, ...]) -> str:
+def _redact(text: str, known: tuple[str, ...]) -> str:
     def find(piece: str) -> Iterator[SecretSpan]:
-        yield from _known(piece, known)
+        yield from _find_known(piece, known)
         yield from find_keys(piece)
 
-    return _replaced(text, find, lambda kind, value: PLAIN_MARK)
+    return _replace(text, find, lambda kind, value: PLAIN_MARK)
 
 
 def has_mark(value: object) -> str:
@@ -83,11 +83,11 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return ``text`` with a mark for each secret; about 50 ms for a MiB."""
-        return self._marked(text)[0]
+        return self._mark_all(text)[0]
 
     def count(self, text: str) -> tuple[str, int]:
         """Return ``text`` as ``redact`` does, and how many secrets were taken out of it."""
-        redacted, found = self._marked(text)
+        redacted, found = self._mark_all(text)
         return redacted, len(found)
 
     def restore(self, text: str, original: str) -> str:
@@ -98,7 +98,7 @@ class Redactor:
         """
         if not _LIKE_A_MARK.search(text):
             return text
-        _, values = self._marked(original)
+        _, values = self._mark_all(original)
 
         def secret(match: re.Match[str]) -> str:
             mark = match[0]
@@ -115,7 +115,7 @@ class Redactor:
 
         return _LIKE_A_MARK.sub(secret, text)
 
-    def _marked(self, text: str) -> tuple[str, dict[str, set[str]]]:
+    def _mark_all(self, text: str) -> tuple[str, dict[str, set[str]]]:
         """Return the redacted text, and what each of its new marks stands for."""
         values: dict[str, set[str]] = {}
 
@@ -124,10 +124,10 @@ class Redactor:
             values.setdefault(made, set()).add(value)
             return made
 
-        return _replaced(text, self._find, mark, is_ours=self._issued.__contains__), values
+        return _replace(text, self._find, mark, is_ours=self._issued.__contains__), values
 
     def _find(self, text: str) -> Iterator[SecretSpan]:
-        yield from _known(text, self._secrets)
+        yield from _find_known(text, self._secrets)
         for value, start, end in find_learned(text, tuple(self._learned)):
             yield SecretSpan(start, end, self._learned[value])
         yield from find_keys(text)
@@ -146,11 +146,11 @@ class Redactor:
         return made
 
 
-def _known(text: str, secrets: Iterable[str]) -> Iterator[SecretSpan]:
+def _find_known(text: str, secrets: Iterable[str]) -> Iterator[SecretSpan]:
     return (SecretSpan(start, end, _KNOWN) for start, end in find_spellings(text, secrets))
 
 
-def _replaced(
+def _replace(
     text: str,
     find: Callable[[str], Iterable[SecretSpan]],
     make_mark: MakeMark,
@@ -162,13 +162,13 @@ def _replaced(
     What overlaps a mark that ``is_ours`` stays.
     """
     for _ in range(_MOST_ROUNDS):
-        spans = _united(find(text))
+        spans = _merge_overlaps(find(text))
         if not spans:
             break
         ours = [match.span() for match in _MARK.finditer(text) if match[0] == PLAIN_MARK or is_ours(match[0])]
         pieces: list[str] = []
         done, again = 0, False
-        for span in _apart(spans, ours):
+        for span in _outside_marks(spans, ours):
             pieces += (text[done : span.start], make_mark(span.kind, text[span.start : span.end]))
             done = span.end
             again = again or text[done : done + 1].isalnum()
@@ -178,7 +178,7 @@ def _replaced(
     return text
 
 
-def _united(found: Iterable[SecretSpan]) -> list[SecretSpan]:
+def _merge_overlaps(found: Iterable[SecretSpan]) -> list[SecretSpan]:
     """Return spans that do not overlap; of those that do, one that covers them all, of the kind of the longest."""
     spans = sorted(found, key=lambda span: (span.start, -span.end))
     united: list[SecretSpan] = []
@@ -196,7 +196,7 @@ def _united(found: Iterable[SecretSpan]) -> list[SecretSpan]:
     return united
 
 
-def _apart(spans: Iterable[SecretSpan], marks: list[tuple[int, int]]) -> Iterator[SecretSpan]:
+def _outside_marks(spans: Iterable[SecretSpan], marks: list[tuple[int, int]]) -> Iterator[SecretSpan]:
     """Yield the spans that overlap none of the marks; both are in order."""
     place = 0
     for span in spans:

@@ -1,4 +1,4 @@
-"""How a run ended, and how much of its limits it used."""
+"""The result of a run: how it ended, what it cost, and how much of its limits it used. Pure values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which a known secret is spelled in a text, and the search for all of them in linear time."""
+"""Find a known secret in a text in each of its spellings (escaped, wrapped, Base64, hex), in linear time."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
     known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and 2 * len(text) >= len(secret)]
     for secret in known:
         for form in spellings(secret):
-            yield from _literal(text, form)
-        yield from _cut(text, secret)
+            yield from _find_literal(text, form)
+        yield from _find_halves(text, secret)
     wrapped = [secret for secret in known if len(secret) >= _SHORTEST_WRAPPED]
     if wrapped:
         for start in range(0, len(text), _BLOCK):
@@ -51,27 +51,27 @@ def find_learned(text: str, secrets: Iterable[str]) -> Iterator[tuple[str, int, 
     """Yield each of ``secrets`` and where it is in ``text``: as it is, as Base64 and as hex."""
     for secret in secrets:
         for form in _short_list(secret):
-            yield from ((secret, start, end) for start, end in _literal(text, form))
-        yield from ((secret, start, end) for start, end in _cut(text, secret))
+            yield from ((secret, start, end) for start, end in _find_literal(text, form))
+        yield from ((secret, start, end) for start, end in _find_halves(text, secret))
 
 
-def _literal(text: str, form: str) -> Iterator[tuple[int, int]]:
+def _find_literal(text: str, form: str) -> Iterator[tuple[int, int]]:
     at = text.find(form)
     while at >= 0:
         yield at, at + len(form)
         at = text.find(form, at + len(form))
 
 
-def _cut(text: str, secret: str) -> Iterator[tuple[int, int]]:
+def _find_halves(text: str, secret: str) -> Iterator[tuple[int, int]]:
     """Yield where at least half of a secret is, its beginning or its end; words are no such secret."""
     if len(secret) < _SHORTEST_CUT or not is_mixed(secret):
         return
     half = (len(secret) + 1) // 2
-    for start, end in _literal(text, secret[:half]):
+    for start, end in _find_literal(text, secret[:half]):
         while end - start < len(secret) and text[end : end + 1] == secret[end - start]:
             end += 1
         yield start, end
-    for start, end in _literal(text, secret[-half:]):
+    for start, end in _find_literal(text, secret[-half:]):
         yield start, end
 
 
@@ -82,7 +82,7 @@ def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]
     flat = text.replace("\\n", "").replace("\\r", "") if "\\n" in text or "\\r" in text else text
     squeezed = flat.encode("utf-8", "surrogatepass").translate(None, _BETWEEN)
     for secret in secrets:
-        for form in _wrappable(secret):
+        for form in _wrappable_forms(secret):
             if form.encode("utf-8", "surrogatepass") in squeezed:
                 yield from (match.span() for match in _wrapped_form(form).finditer(text))
 
@@ -101,7 +101,7 @@ def _find_hex(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
 def _find_dump(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Search the bytes that lines of a hex dump show, beside their places and their characters."""
     lines = list(_DUMP.finditer(text))
-    data = b"".join(bytes.fromhex(_even(line[1])) for line in lines)
+    data = b"".join(bytes.fromhex(_even_digits(line[1])) for line in lines)
     for secret in secrets:
         raw = secret.encode("utf-8", "surrogatepass")
         at = data.find(raw)
@@ -115,7 +115,7 @@ def _find_dump(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
             at = data.find(raw, at + len(raw))
 
 
-def _even(digits: str) -> str:
+def _even_digits(digits: str) -> str:
     bare = "".join(digits.split())
     return bare[: len(bare) // 2 * 2]
 
@@ -166,7 +166,7 @@ def _short_list(secret: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _wrappable(secret: str) -> tuple[str, ...]:
+def _wrappable_forms(secret: str) -> tuple[str, ...]:
     raw = secret.encode("utf-8", "surrogatepass")
     base64 = {form for shift in range(3) for form in _base64_within(raw, shift)}
     plain = raw.translate(None, _BETWEEN).decode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Who answered in the place of the model that was asked, and one price that covers several. Pure.
+"""Models that answered in the place of the one that was asked, and one price that covers several. Pure.
 
 A gateway may answer with another model than was asked, or a provider serve a request in another service tier. What
 that costs is only known from the first such answer on.
@@ -54,7 +54,7 @@ def dearest_of(prices: Sequence[Price]) -> Price:
 
 
 def same_amounts(price: Price, other: Price) -> bool:
-    """Whether two prices charge the same for any usage, whatever their sources."""
+    """Return whether two prices charge the same for any usage, whatever their sources."""
     steps = {0, *(tier.above + 1 for one in (price, other) for tier in one.tiers)}
     return all(_classes(price.at(step)) == _classes(other.at(step)) for step in steps)
 
@@ -88,13 +88,13 @@ def _dearest_classes(prices: Sequence[Price]) -> Price:
         written,
         reasoning,
         source=" and ".join(dict.fromkeys(price.source for price in prices)),
-        version=_shared([price.version for price in prices]),
-        digest=_shared([price.digest for price in prices]),
+        version=_common_text([price.version for price in prices]),
+        digest=_common_text([price.digest for price in prices]),
         cache_write_hour=hour,
     )
 
 
-def _shared(texts: Sequence[str]) -> str:
+def _common_text(texts: Sequence[str]) -> str:
     return texts[0] if len(set(texts)) == 1 else ""
 
 
@@ -105,7 +105,7 @@ _RELEASE = re.compile(
 
 
 def _is_release(answered: str, asked: str) -> bool:
-    """Whether ``answered`` is a release of the model that was asked for without a date."""
+    """Return whether ``answered`` is a release of the model that was asked for without a date."""
     undated = asked.removesuffix("-latest").removesuffix(":latest")
     return answered == undated or _RELEASE.sub("", answered) == undated
 

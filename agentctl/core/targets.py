@@ -1,4 +1,4 @@
-"""What a call is about, under every name that a rule may use for it. Pure.
+"""The targets of a tool call, under every name that a rule may use for them. Pure.
 
 A deny or ask rule names one thing in one way; a model may name the same thing in another. A ``Target`` carries all
 names of the thing: a container's true name and id, an image's tags and digests, a file's paths. A rule that fits one of
@@ -36,7 +36,7 @@ class Target(NamedTuple):
     repository: str = ""
 
     def fits(self, pattern: str) -> bool:
-        """Say whether a rule's ``pattern`` means this thing."""
+        """Return whether a rule's ``pattern`` means this thing."""
         match self.kind:
             case "path":
                 return any(_path_fits(pattern, name, self.roots) for name in self.names)
@@ -68,7 +68,7 @@ class Subject(NamedTuple):
 
 
 def fits(rule: Rule, tool: str, given: Mapping[str, object], subject: Subject) -> bool:
-    """Say whether a deny or ask rule means the call ``tool(given)``, whose ``subject`` was looked up."""
+    """Return whether a deny or ask rule means the call ``tool(given)``, whose ``subject`` was looked up."""
     if not rule.covers(tool):
         return False
     for argument, pattern in rule.arguments:
@@ -142,7 +142,7 @@ def ancestors(path: str) -> Iterator[str]:
 
 
 def _path_fits(pattern: str, name: str, roots: tuple[str, ...]) -> bool:
-    """A rule about a folder is about all that lies in it; the workspace itself is only meant by its own name."""
+    """Return whether a pattern means a path: a folder means all in it, the workspace only by its own name."""
     path = canonical_path(name)
     for one in patterns_of(pattern):
         if one.startswith("/"):
@@ -163,7 +163,7 @@ def _any_fits(pattern: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_id(pattern: str, identity: str) -> bool:
-    """Say whether a pattern is an id, or the beginning of one, that means ``identity`` (whole, or its first 12)."""
+    """Return whether a pattern is an id, or the beginning of one, that means ``identity`` (whole, or its first 12)."""
     found = _HEXADECIMAL.fullmatch(pattern)
     if found is None or len(identity) < _SHORT_ID:
         return False

@@ -34,14 +34,14 @@ def _ci_command() -> re.Pattern[str]:
     return re.compile(r"^([^\S\n]*):(?=:[A-Za-z][^\n]*::)|#(?=#(?:vso|teamcity)?\[)", re.MULTILINE)
 
 
-def _visible(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _disarmed(match: re.Match[str]) -> str:
+def _disarm(match: re.Match[str]) -> str:
     return "\\x23" if match[1] is None else f"{match[1]}\\x3a"
 
 
@@ -51,9 +51,9 @@ def safe_text(text: str) -> str:
     Newline and tab stay; CR LF becomes a newline.
     """
     if not (text.isascii() and text.replace("\n", "").replace("\t", "").isprintable()):
-        text = _unsafe().sub(_visible, text.replace("\r\n", "\n"))
+        text = _unsafe().sub(_escape, text.replace("\r\n", "\n"))
     if "::" in text or "##" in text:
-        text = _ci_command().sub(_disarmed, text)
+        text = _ci_command().sub(_disarm, text)
     return text
 
 

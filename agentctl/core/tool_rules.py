@@ -1,4 +1,4 @@
-"""Rules about tool calls, as the user writes them: ``docker_restart(name=web)``. Pure.
+"""The grammar of rules about tool calls: ``docker_restart(name=web)``. Pure.
 
 A rule names a tool and, in brackets, what some of its arguments are; what it does not name may be anything. ``*``
 stands for any text and ``?`` for one character, in the tool's name too; a backslash takes that meaning away. A value
@@ -32,18 +32,18 @@ class Rule(NamedTuple):
         return self.text
 
     def covers(self, name: str) -> bool:
-        """Whether the rule is about the tool ``name``, whatever its arguments."""
+        """Return whether the rule is about the tool ``name``, whatever its arguments."""
         return glob(self.tool).fullmatch(name) is not None
 
     def forbids(self, name: str, arguments: Mapping[str, object]) -> bool:
-        """Whether a call is one that this rule means to stop; of a shell's command each part counts, too."""
+        """Return whether a call is one that this rule means to stop; of a shell's command each part counts, too."""
         return self._matches(name, arguments, parts=True)
 
     def permits(self, name: str, arguments: Mapping[str, object]) -> bool:
-        """Whether a call is one that this rule means to let go; a pattern lets one plain shell command go only."""
+        """Return whether a call is one that this rule means to allow; a pattern allows only one plain shell command."""
         for argument, pattern in self.arguments:
             is_shell = _SHELL.get(name) == argument and is_pattern(pattern)
-            if is_shell and _NOT_ONE_COMMAND.search(_written(arguments.get(argument))):
+            if is_shell and _NOT_ONE_COMMAND.search(_as_text(arguments.get(argument))):
                 return False
         return self._matches(name, arguments, parts=False)
 
@@ -53,7 +53,7 @@ class Rule(NamedTuple):
         for argument, pattern in self.arguments:
             if argument not in arguments or arguments[argument] is None:
                 return False
-            said = _written(arguments[argument])
+            said = _as_text(arguments[argument])
             texts = [said, *(_spellings(arguments[argument]) if parts else ())]
             if parts and _SHELL.get(name) == argument:
                 texts += [part.strip() for part in _JOINS.split(said)]
@@ -63,7 +63,7 @@ class Rule(NamedTuple):
 
 
 def parse_rule(text: str) -> Rule:
-    """Return the rule that ``text`` means.
+    """Parse one rule.
 
     Raises:
         ValueError: it means none; the message says what is allowed.
@@ -106,7 +106,7 @@ def rule_for(name: str, arguments: Mapping[str, object], target: str | None) -> 
     """
     if target is None or arguments.get(target) is None:
         return Rule(name, (), name)
-    pattern = re.sub(r"([*?\\])", r"\\\1", _written(arguments[target]))
+    pattern = re.sub(r"([*?\\])", r"\\\1", _as_text(arguments[target]))
     value = pattern
     if not value or value != value.strip() or re.search(r'[,()"]', value):
         value = '"' + value.replace('"', '\\"') + '"'
@@ -155,7 +155,7 @@ def _value(text: str, start: int) -> tuple[str, int]:
     return value, min(place, len(text))
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
@@ -169,7 +169,7 @@ def _spellings(value: object) -> tuple[str, ...]:
 
 
 def is_pattern(pattern: str) -> bool:
-    """Say whether a text has a wildcard in it that no backslash takes away."""
+    """Return whether a text has a wildcard in it that no backslash takes away."""
     return re.search(r"[*?]", re.sub(r"\\.", "", pattern)) is not None
 
 

@@ -1,4 +1,4 @@
-"""The files of a run beside its journal: what a model could not be shown whole, kept for reading on."""
+"""Keep texts of a run whole that a model was shown in part, in files beside the journal, for reading on."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The last 1000 calls as a JSON file, for whoever wants to read them elsewhere; the ledger stays the truth.
+"""Mirror the last 1000 calls as a JSON file, for whoever wants to read them elsewhere; the ledger stays the truth.
 
 The file is one list, oldest first, one call a line:
 ``{"at", "run_id", "agent", "task", "provider", "model", "input_tokens", "output_tokens", "cached_input_tokens",
 "tokens", "cost_usd", "nano_usd", "in_doubt"}``; what is unknown is null.
 
-What a run's calls came to, one entry a call: read off its events.
+``ExpenseCollector`` reads what each call cost off the events of a run.
 """
 
 from __future__ import annotations
@@ -78,16 +78,16 @@ class CostHistory:
     def _write(self) -> None:
         try:
             with queue_lock(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
-                lines = [*_lines(self.path), *self._waiting][-MOST_RECORDS:]
+                lines = [*_read_lines(self.path), *self._waiting][-MOST_RECORDS:]
                 write_atomically(self.path, "[\n" + ",\n".join(lines) + "\n]\n", for_folder=True)
         except (OSError, AgentctlError) as error:
             if not self._failed:
-                self._warn(safe_text(f"the cost history {self.path} is not written: {self._why(error)}"))
+                self._warn(safe_text(f"the cost history {self.path} is not written: {self._reason(error)}"))
             self._failed = True
         else:
             self._waiting, self._failed = [], False
 
-    def _why(self, error: OSError | AgentctlError) -> str:
+    def _reason(self, error: OSError | AgentctlError) -> str:
         match error:
             case ForeignFile():
                 return f"{error.message} ({error.hint})"
@@ -122,11 +122,11 @@ def encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
     return json.dumps(said)
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     """Return what the file has, each record on one line.
 
     Raises:
-        Foreign: it is something else than a cost history.
+        ForeignFile: it is something else than a cost history.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -191,7 +191,7 @@ class ExpenseCollector:
             case RunStarted():
                 self._runs[record.run_id] = event
             case RunFinished():
-                found = self._left_unsettled(record)
+                found = self._unsettled_expense(record)
                 self._runs.pop(record.run_id, None)
                 return found
             case CallUnsettled():
@@ -210,7 +210,7 @@ class ExpenseCollector:
                 pass
         return None
 
-    def _left_unsettled(self, record: Record) -> Expense | None:
+    def _unsettled_expense(self, record: Record) -> Expense | None:
         """Return the call that a run ended with because the ledger could not be written; it may have been paid for."""
         event = self._unsettled.pop(record.run_id, None)
         if event is None or event.conclusion == "void":

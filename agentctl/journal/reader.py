@@ -1,4 +1,4 @@
-"""Reading journals: the list of runs, one run by its id, its lines."""
+"""Read journals: list the runs, find one by its id, read its lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunSummary(NamedTuple):
 
 def list_runs(folder: Path) -> list[RunSummary]:
     """Return the runs, the newest first; of each file only head and tail are read."""
-    runs = [_summary(path) for path in _files(folder)]
+    runs = [_summarize(path) for path in _journal_files(folder)]
     return sorted(runs, key=lambda run: (run.started_at or datetime.min.replace(tzinfo=UTC), run.run_id), reverse=True)
 
 
@@ -50,11 +50,11 @@ def find_run(folder: Path, prefix: str | None = None) -> Path:
     Raises:
         UsageError: no such run, or several.
     """
-    files = {path.name.removesuffix(ENDING): path for path in _files(folder)}
+    files = {path.name.removesuffix(ENDING): path for path in _journal_files(folder)}
     if not files:
         raise UsageError(f"there are no runs yet in {folder}", hint='start one: agentctl run "How much disk is free?"')
     if prefix is None:
-        return max(files.values(), key=lambda path: (_started(path), path.name))
+        return max(files.values(), key=lambda path: (_started_at(path), path.name))
     if prefix in files:
         return files[prefix]
     found = sorted(run_id for run_id in files if prefix and run_id.lower().startswith(prefix.lower()))
@@ -85,7 +85,7 @@ def read_run(path: Path) -> Iterator[dict[str, object]]:
                         f"line {broken} of {path} is broken",
                         hint="the lines before it are good; the ledger (agentctl costs) has what was spent",
                     )
-                record = _parsed(line)
+                record = _parse(line)
                 if record is None:
                     broken = number
                 else:
@@ -94,7 +94,7 @@ def read_run(path: Path) -> Iterator[dict[str, object]]:
         raise state_error(exc, f"the journal {path} cannot be read") from exc
 
 
-def _files(folder: Path) -> list[Path]:
+def _journal_files(folder: Path) -> list[Path]:
     try:
         return [folder / name for name in os.listdir(folder) if name.endswith(ENDING)]  # noqa: PTH208 - quick
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _open_to_read(path: Path) -> int:
     return file
 
 
-def _parsed(line: bytes) -> dict[str, object] | None:
+def _parse(line: bytes) -> dict[str, object] | None:
     try:
         value = json.loads(line)
     except ValueError:
@@ -119,17 +119,17 @@ def _parsed(line: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _first(file: int) -> dict[str, object] | None:
+def _first_record(file: int) -> dict[str, object] | None:
     size = _BLOCK
     while True:
         block = os.pread(file, size, 0)
         line, newline, _ = block.partition(b"\n")
         if newline or len(block) < size:
-            return _parsed(line)
+            return _parse(line)
         size *= 4
 
 
-def _last(file: int) -> dict[str, object] | None:
+def _last_record(file: int) -> dict[str, object] | None:
     """Return the last whole line; one that was cut off is passed over."""
     end, size = os.fstat(file).st_size, _BLOCK
     while True:
@@ -137,32 +137,32 @@ def _last(file: int) -> dict[str, object] | None:
         lines = os.pread(file, end - start, start).split(b"\n")[:-1]  # after the last newline: nothing, or a torn line
         whole = lines if start == 0 else lines[1:]
         for line in reversed(whole):
-            if (record := _parsed(line)) is not None:
+            if (record := _parse(line)) is not None:
                 return record
         if start == 0:
             return None
         size *= 4
 
 
-def _started(path: Path) -> str:
+def _started_at(path: Path) -> str:
     """Return the time of the first record, as text that sorts."""
     with suppress(OSError):
         file = _open_to_read(path)
         try:
-            return str((_first(file) or {}).get("at", ""))
+            return str((_first_record(file) or {}).get("at", ""))
         finally:
             os.close(file)
     return ""
 
 
-def _summary(path: Path) -> RunSummary:
+def _summarize(path: Path) -> RunSummary:
     run_id = path.name.removesuffix(ENDING)
     try:
         file = _open_to_read(path)
     except OSError:
         return RunSummary(run_id, "unreadable")
     try:
-        first, last = _first(file), _last(file)
+        first, last = _first_record(file), _last_record(file)
         over = last is not None and last.get("event") == "run_finished"
         status = "" if over else "running" if _is_locked(file) else "unfinished"
     except OSError:
@@ -172,10 +172,10 @@ def _summary(path: Path) -> RunSummary:
     if first is None:
         return RunSummary(run_id, status if status == "running" or last is None else "unreadable")
     result = last.get("result") if last is not None and over else None
-    return _told(run_id, status, first, result if isinstance(result, dict) else {})
+    return _make_summary(run_id, status, first, result if isinstance(result, dict) else {})
 
 
-def _told(run_id: str, status: str, first: Mapping[str, object], result: Mapping[str, object]) -> RunSummary:
+def _make_summary(run_id: str, status: str, first: Mapping[str, object], result: Mapping[str, object]) -> RunSummary:
     def text(name: str) -> str:
         return str(result.get(name, first.get(name)) or "")
 

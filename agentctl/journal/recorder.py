@@ -1,4 +1,4 @@
-"""Numbers what happens in a run and tells everyone, in order, before the next step."""
+"""Number the events of a run and hand them to every observer, in order, before the next step."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Writing a journal: each record is on disk before the next step.
-
-How an event becomes one line of a journal.
-
-What a disk refuses, told with the cure.
-"""
+"""Write the journal of a run: each record as one line of JSON, on disk before the next step."""
 
 from __future__ import annotations
 
@@ -85,7 +80,7 @@ class Journal:
         )
         try:
             if self._file is None:
-                self._file = self._opened()
+                self._file = self._open()
             size = os.fstat(self._file).st_size
             try:
                 written = os.write(self._file, line)
@@ -100,7 +95,7 @@ class Journal:
         except OSError as exc:
             raise state_error(exc, f"the journal {self.path} cannot be written") from exc
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         if self._closed:
             raise OSError(errno.EBADF, "it is closed")
         folder = self.path.parent
@@ -136,19 +131,19 @@ def encode_record(record: Record) -> dict[str, object]:
     Times are UTC with a Z, Decimals are strings, what is no finite number is null.
     """
     kind: type = type(record.event)
-    event = _encoded(record.event)
+    event = _encode(record.event)
     assert isinstance(event, dict)  # noqa: S101 - every event has fields
     return {
-        "event": _past_tense(kind),
+        "event": _event_name(kind),
         "run_id": record.run_id,
         "seq": record.seq,
-        "at": _encoded(record.at),
+        "at": _encode(record.at),
         **event,
     }
 
 
 @cache
-def _past_tense(kind: type) -> str:
+def _event_name(kind: type) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).removeprefix("_")
 
 
@@ -158,7 +153,7 @@ def _field_names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind)) if named is None else named
 
 
-def _encoded(value: object) -> object:
+def _encode(value: object) -> object:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -168,16 +163,16 @@ def _encoded(value: object) -> object:
         return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     if is_dataclass(value) or hasattr(value, "_fields"):
         kind: type = type(value)
-        return {name: _encoded(getattr(value, name)) for name in _field_names(kind)}
+        return {name: _encode(getattr(value, name)) for name in _field_names(kind)}
     if isinstance(value, Mapping):
-        return {str(key): _encoded(item) for key, item in value.items()}
+        return {str(key): _encode(item) for key, item in value.items()}
     if isinstance(value, (tuple, list, set, frozenset)):
-        return [_encoded(item) for item in value]
+        return [_encode(item) for item in value]
     return str(value)  # Decimal, Path
 
 
 def redact_value(value: object, secrets: tuple[str, ...]) -> object:
-    """Take secrets out of every text in an encoded value; before it is JSON, where their spelling is another."""
+    """Redact every text in an encoded value, before it is JSON, where secrets are spelled differently."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, dict):
@@ -188,6 +183,7 @@ def redact_value(value: object, secrets: tuple[str, ...]) -> object:
 
 
 def state_error(error: OSError, what: str) -> StateError:
+    """Return the error for a file that the disk refuses, with the hint for its errno."""
     hints = {
         errno.ENOSPC: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",
         errno.EDQUOT: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",

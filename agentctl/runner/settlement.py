@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import anyio
 
-from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_of
+from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_line
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
 from agentctl.budget.rules import (
     Amounts,
@@ -192,7 +192,7 @@ class AttemptSettler:
             await self._emit(CallVoided(hold.id, "not sent"))
             return
         if not facts.metered or (not sent.answered and self._is_free(facts, sent.outcome, error)):
-            reason = reason_of(error)
+            reason = reason_line(error)
             if sent.outcome == "unsent" and not isinstance(error, ProviderError):
                 reason = f"not sent: {reason}"
             await self._write(hold, Void(reason))
@@ -204,7 +204,7 @@ class AttemptSettler:
         begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
         least = least_charge(begun, hold, facts, self._price_of)
         substitute = substitute_of(facts, sent.model, self._price_of)
-        left = await self._leave_in_doubt(hold, Doubt(reason_of(error), sent.ran_past, fault, least, substitute))
+        left = await self._leave_in_doubt(hold, Doubt(reason_line(error), sent.ran_past, fault, least, substitute))
         await self._tell_of(substitute, hold, facts)
         if left.overrun and isinstance(error, Exception):
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
