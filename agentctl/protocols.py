@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from agentctl.budget.rules import Ask, Charge, Conclusion, Hold, Settlement, Spend, Wait
+from agentctl.budget.conclusions import Charge, Conclusion, Settlement
+from agentctl.budget.rules import Ask, Hold, Spend, Wait
 from agentctl.context.tokens import Measure
 from agentctl.core.errors import LimitName, SandboxUnavailable, Verdict
 from agentctl.core.events import Record

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
-from agentctl.budget.rules import Charge, Hold, Settlement, Spend, Wait, ceiling_of, extra_ceilings
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Hold, Spend, Wait, ceiling_of, extra_ceilings
 from agentctl.core.errors import (
     AgentctlError,
     BudgetExceeded,

@@ -1,7 +1,7 @@
 """The rules of the budget: what an attempt asks for, what counts against each limit, and grant, wait or refusal. Pure.
 
-``judge`` decides on an ``Ask``: a grant, a wait or a verdict. ``conclusions`` has the ways in which an attempt can end,
-and the charge for a report. Nothing in here reads a clock, a file or the ledger: amounts come in and go out.
+``judge`` decides on an ``Ask``: a grant, a wait or a verdict. Nothing in here reads a clock, a file or the ledger:
+amounts come in and go out. How an attempt can end, and the charge for it, stand in ``conclusions``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,6 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from agentctl.budget.conclusions import Charge as Charge
-from agentctl.budget.conclusions import Conclusion as Conclusion
-from agentctl.budget.conclusions import Doubt as Doubt
-from agentctl.budget.conclusions import Settlement as Settlement
-from agentctl.budget.conclusions import Void as Void
-from agentctl.budget.conclusions import dearest_charge as dearest_charge
-from agentctl.budget.conclusions import kind_of as kind_of
 from agentctl.core.errors import LimitName, Unit, Verdict
 from agentctl.core.limits import FURTHER, OWN, CostLimit
 from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output, no_price, to_nano, worst_nano

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.budget.breaker import pricier_substitute
-from agentctl.budget.rules import AnswerReserve, Ask, Charge, Doubt, LimitState, Settlement, WorstCase, worst_case
+from agentctl.budget.conclusions import Charge, Doubt, Settlement
+from agentctl.budget.rules import AnswerReserve, Ask, LimitState, WorstCase, worst_case
 from agentctl.core.errors import InternalError
 from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import MOST_AMOUNT

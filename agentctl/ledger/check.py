@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.budget.rules import Charge, Conclusion, Void, kind_of
+from agentctl.budget.conclusions import Charge, Conclusion, Void, kind_of
 from agentctl.core.errors import StateError
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import attempts as rows

@@ -21,7 +21,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from agentctl.budget.breaker import unpriced_error
-from agentctl.budget.rules import Ask, Charge, PeakUsage, Settlement, Wait
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Ask, PeakUsage, Wait
 from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, Price
 from agentctl.core.substitutes import Substitute, dearest_of
 from agentctl.ledger import attempts as rows

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from agentctl.budget.rules import Charge, dearest_charge
+from agentctl.budget.conclusions import Charge, dearest_charge
 from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, PriceOf
 from agentctl.ledger.audit import COLUMNS, ChargeRow, WhyNot

@@ -21,7 +21,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
-from agentctl.budget.rules import Charge, Conclusion, Doubt, Void, kind_of
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Void, kind_of
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.core.text import safe_text
 from agentctl.ledger.errors import translate_errors

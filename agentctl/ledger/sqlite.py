@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from agentctl.budget.rules import Ask, Charge, Conclusion, Doubt, Hold, Settlement, Spend, Void, Wait
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void
+from agentctl.budget.rules import Ask, Hold, Spend, Wait
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute

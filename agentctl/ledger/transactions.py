@@ -10,19 +10,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agentctl.budget.rules import (
-    Ask,
-    Charge,
-    Conclusion,
-    Doubt,
-    Hold,
-    LimitState,
-    Settlement,
-    Spend,
-    Wait,
-    WorstCase,
-    worst_case,
-)
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement
+from agentctl.budget.rules import Ask, Hold, LimitState, Spend, Wait, WorstCase, worst_case
 from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute

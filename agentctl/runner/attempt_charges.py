@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agentctl.budget.conclusions import Charge, Doubt, dearest_charge
 from agentctl.budget.input_bound import plain_bound
-from agentctl.budget.rules import Charge, Doubt, Hold, dearest_charge
+from agentctl.budget.rules import Hold
 from agentctl.core.messages import Completion, Request, Usage
 from agentctl.core.pricing import (
     FREE,

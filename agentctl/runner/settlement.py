@@ -14,20 +14,9 @@ from typing import Literal, cast
 import anyio
 
 from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_line
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, kind_of
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
-from agentctl.budget.rules import (
-    Amounts,
-    Charge,
-    Conclusion,
-    Doubt,
-    Hold,
-    Settlement,
-    Spend,
-    Void,
-    extra_ceilings,
-    is_warning_due,
-    kind_of,
-)
+from agentctl.budget.rules import Amounts, Hold, Spend, extra_ceilings, is_warning_due
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
 from agentctl.core.events import (
     CallDoubted,

@@ -33,7 +33,8 @@ from typing import TypeVar
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold  # noqa: E402 - the tests are no package of the path
+from agentctl.budget.conclusions import Charge  # noqa: E402 - the tests are no package of the path
+from agentctl.budget.rules import AnswerReserve, Ask, Hold  # noqa: E402 - the tests are no package of the path
 from agentctl.core.errors import LimitName, Verdict  # noqa: E402
 from agentctl.core.limits import CostLimit  # noqa: E402
 from agentctl.core.messages import Usage  # noqa: E402

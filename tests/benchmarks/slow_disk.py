@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agentctl.budget.rules import Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database

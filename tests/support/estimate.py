@@ -7,7 +7,8 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from agentctl.budget.rules import Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.core.messages import Usage
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.process_tree import MARKER

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold, PeakUsage, Settlement, Spend, Wait
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Amounts, Ask, Hold, PeakUsage, Spend, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.transactions import PAUSE_S

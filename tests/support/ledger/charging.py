@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge, Hold, dearest_charge
+from agentctl.budget.conclusions import Charge, dearest_charge
+from agentctl.budget.rules import Hold
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.provider_health import is_unpriced

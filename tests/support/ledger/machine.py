@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

@@ -12,7 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from agentctl.budget.rules import Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

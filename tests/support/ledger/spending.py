@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from agentctl.budget.rules import Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger

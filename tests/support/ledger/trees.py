@@ -17,7 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.core.errors import ActionDenied, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage

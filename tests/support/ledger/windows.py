@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentctl.budget.rules import Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

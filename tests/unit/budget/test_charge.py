@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge, dearest_charge
+from agentctl.budget.conclusions import Charge, dearest_charge
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano
 from agentctl.core.substitutes import Substitute

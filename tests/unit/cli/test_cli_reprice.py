@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget.rules import Hold, dearest_charge
+from agentctl.budget.conclusions import dearest_charge
+from agentctl.budget.rules import Hold
 from agentctl.cli.ledger.reprice_output import RepricedView, text
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.cli.ledger.ledger_output import check_document, check_table
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price, Tier

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import AnswerReserve, Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import AnswerReserve, Hold
 from agentctl.cli.ledger.ledger_output import check_table
 from agentctl.core.errors import LimitName, StateError
 from agentctl.core.limits import FURTHER, WINDOWS, CostLimit

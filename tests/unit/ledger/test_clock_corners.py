@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold
 from agentctl.cli.ledger.ledger_output import RESET_CLOCK, check_document, check_table
 from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.limits import CostLimit

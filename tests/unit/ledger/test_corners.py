@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Charge, Hold, Settlement, Wait, judge, worst_case
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Amounts, Hold, Wait, judge, worst_case
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

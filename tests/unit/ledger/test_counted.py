@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import AnswerReserve, Ask, Hold, Wait
 from agentctl.core.errors import UsageError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check

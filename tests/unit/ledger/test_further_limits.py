@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Amounts, Ask, Hold
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit
 from agentctl.core.messages import Usage

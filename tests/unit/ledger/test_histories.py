@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import AnswerReserve, Ask, Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.core.errors import AgentctlError, LimitName
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

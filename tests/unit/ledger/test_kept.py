@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, AnswerReserve, Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Amounts, AnswerReserve, Ask, Hold, Wait
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

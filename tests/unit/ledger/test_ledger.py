@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Charge, Hold, Settlement, Wait
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Amounts, Hold, Wait
 from agentctl.core.errors import InternalError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

@@ -13,7 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.budget.rules import Amounts, AnswerReserve, Charge, Hold, Wait, WorstCase
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Amounts, AnswerReserve, Hold, Wait, WorstCase
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

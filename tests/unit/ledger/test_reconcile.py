@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.budget.breaker import RefusalContext, refusal_error
-from agentctl.budget.rules import Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Hold, Wait
 from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check

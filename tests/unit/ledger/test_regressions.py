@@ -14,7 +14,8 @@ from threading import Barrier
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold, Wait
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Amounts, Ask, Hold, Wait
 from agentctl.core.errors import InternalError, StateError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

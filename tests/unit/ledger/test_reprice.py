@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import FREE, Price, PriceOf, Tier, charge_nano

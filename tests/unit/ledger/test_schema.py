@@ -18,7 +18,7 @@ from threading import Barrier
 
 import pytest
 
-from agentctl.budget.rules import Charge
+from agentctl.budget.conclusions import Charge
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import Charge, Conclusion, Doubt, Void
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Void
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

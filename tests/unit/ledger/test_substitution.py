@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agentctl.budget.rules import Ask, Charge, Hold, Settlement, dearest_charge
+from agentctl.budget.conclusions import Charge, Settlement, dearest_charge
+from agentctl.budget.rules import Ask, Hold
 from agentctl.core.errors import UnknownPrice, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Usage

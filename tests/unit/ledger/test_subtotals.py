@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.rules import AnswerReserve, Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import AnswerReserve, Hold
 from agentctl.core.errors import LimitName, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage

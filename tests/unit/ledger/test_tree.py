@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.budget.rules import Amounts, Charge, Hold
+from agentctl.budget.conclusions import Charge
+from agentctl.budget.rules import Amounts, Hold
 from agentctl.core.messages import Usage
 from agentctl.ledger.report import CostQuery, costs_report, costs_window, tree_of
 from tests.support.ledger.hands import dies

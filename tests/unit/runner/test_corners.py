@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agentctl.budget.conclusions import Charge
 from agentctl.budget.input_bound import (
     FIXED,
     JOINT,
@@ -21,7 +22,7 @@ from agentctl.budget.input_bound import (
     plain_bound,
     tool_bytes,
 )
-from agentctl.budget.rules import Amounts, Ask, Charge, Hold
+from agentctl.budget.rules import Amounts, Ask, Hold
 from agentctl.core.errors import BudgetExceeded, ProviderUnavailable, RateLimited, StateError
 from agentctl.core.events import AnswerStreamed, CallHeld, CallSent, CallSettled, CallWaited, Event
 from agentctl.core.limits import CostLimit

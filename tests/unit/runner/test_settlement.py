@@ -16,7 +16,8 @@ import anyio.to_thread
 import pytest
 
 from agentctl.budget.breaker import ClampExceeded
-from agentctl.budget.rules import Amounts, Charge, Settlement
+from agentctl.budget.conclusions import Charge, Settlement
+from agentctl.budget.rules import Amounts
 from agentctl.core.errors import AuthFailed, LedgerBusy, ProviderUnavailable, StateError
 from agentctl.core.events import CallHeld, CallSettled, CallUnsettled, Event
 from agentctl.core.limits import CostLimit
