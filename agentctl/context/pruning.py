@@ -11,29 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agentctl.context.message_cache import MessageCache
-from agentctl.context.tokens import BYTES_PER_TOKEN, PER_MESSAGE, PLAIN, Measure, estimate_tokens
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
-
-__all__ = [
-    "BYTES_PER_TOKEN",
-    "PER_MESSAGE",
-    "PLAIN",
-    "Measure",
-    "conversation_tokens",
-    "count_shortened",
-    "cut_middle",
-    "estimate_tokens",
-    "message_tokens",
-    "prune",
-    "schema_tokens",
-    "suggest_limit",
-]
-
-message_tokens = PLAIN.message
-conversation_tokens = PLAIN.conversation
-schema_tokens = PLAIN.schemas
-cut_middle = PLAIN.cut_middle
 
 
 def prune(

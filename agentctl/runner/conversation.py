@@ -8,7 +8,8 @@ from dataclasses import replace
 from agentctl.context.counter import TokenCounter
 from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics, CutSize, cut_size
-from agentctl.context.pruning import PLAIN, Measure, count_shortened
+from agentctl.context.pruning import count_shortened
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.context.window_check import TruncationDetector, shrink_limit
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import ContextMeasured, ContextPruned, Emit, MessageAdded, Noted

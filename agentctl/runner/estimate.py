@@ -13,7 +13,7 @@ from agentctl.budget.input_bound import bound
 from agentctl.budget.output_range import OutputRange, choose_output
 from agentctl.budget.rules import Ask, LimitState, Wait, ceiling_of, extra_ceilings
 from agentctl.context.counter import Load
-from agentctl.context.pruning import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import AgentctlError, BudgetExceeded, LimitName, Verdict
 from agentctl.core.events import Event
 from agentctl.core.limits import WINDOWS

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from agentctl.budget.last_answer import SHARE
 from agentctl.budget.output_range import choose_output
 from agentctl.context.message_cache import MessageCache
-from agentctl.context.pruning import PLAIN, Measure, prune
+from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Message, ToolSpec

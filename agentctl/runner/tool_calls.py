@@ -9,7 +9,7 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from agentctl.context.pruning import PLAIN, Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, SandboxUnavailable, ToolError
 from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
 from agentctl.core.messages import ToolCall, ToolSpec

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.events import CallHeld, ContextMeasured, ContextPruned, ModelAnswered, Noted
 from agentctl.core.messages import Message
 from tests.bill.summaries import (

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import FREE, ModelFacts

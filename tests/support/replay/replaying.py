@@ -10,8 +10,7 @@ from typing import NamedTuple
 from agentctl.context.digest import replace_notes
 from agentctl.context.economics import CacheEconomics, cut_size
 from agentctl.context.message_cache import group_turns
-from agentctl.context.pruning import PLAIN
-from agentctl.context.tokens import Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.events import ContextPruned, Event
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from agentctl.context.manager import ContextManager
-from agentctl.context.pruning import conversation_tokens, prune
+from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import SYSTEM, TASK, bare, fit, taken_by_a_provider, turn
@@ -102,7 +103,7 @@ def test_a_limit_of_one_token_holds_nothing_and_says_so() -> None:
 def test_empty_messages_cost_their_frames_and_stay_valid() -> None:
     messages = (SYSTEM, TASK, *(Message("assistant" if n % 2 else "user", "") for n in range(200)))
     kept = fit(messages, 500, keep=2)
-    assert conversation_tokens(kept) <= 500
+    assert PLAIN.conversation(kept) <= 500
     assert bare(kept)[:2] == (SYSTEM, TASK)
 
 
@@ -130,7 +131,7 @@ def test_a_generator_is_read_once_and_comes_back_as_a_list() -> None:
 def test_text_in_any_script_fits_and_its_cut_is_whole_characters(text: str) -> None:
     messages = (SYSTEM, Message("user", text), *turn(1, f"{text} " * 400), *turn(2, f"{text}\n" * 400))
     kept = fit(messages, 800)
-    assert conversation_tokens(kept) <= 800
+    assert PLAIN.conversation(kept) <= 800
     assert bare(kept)[1].text == text
     assert "\ufffd" not in "".join(message.text for message in kept)
 
@@ -139,7 +140,7 @@ def test_text_in_any_script_fits_and_its_cut_is_whole_characters(text: str) -> N
 def test_lone_surrogates_and_what_controls_a_terminal_are_counted_and_cut_like_all_else(text: str) -> None:
     messages = (SYSTEM, Message("user", text), *turn(1, f"{text} word " * 900), *turn(2, text * 6_000))
     kept = fit(messages, 800)
-    assert conversation_tokens(kept) <= 800
+    assert PLAIN.conversation(kept) <= 800
     assert bare(kept)[1].text == text
     talk = [said(text, "user"), *(said(f"{text} word " * 40) for _ in range(40))]
     assert quiet().fits(quiet().prune(talk))
@@ -202,7 +203,7 @@ def test_what_no_provider_takes_goes_at_a_cut(broken: tuple[Message, ...]) -> No
     messages = (SYSTEM, TASK, *broken, *(m for n in range(2, 12) for m in turn(n, "y" * 400)))
     kept = fit(messages, 900)
     assert taken_by_a_provider(kept)
-    assert conversation_tokens(kept) <= 900
+    assert PLAIN.conversation(kept) <= 900
     assert bare(kept)[1] == TASK
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from agentctl import ContextManager
 from agentctl.context import manager as context_manager
 from agentctl.context.manager import ContextStats, ContextWarning
-from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow, UsageError
 from agentctl.core.messages import Message, ToolCall, ToolSpec
@@ -76,7 +76,7 @@ DIALECTS = pytest.mark.parametrize("talk", [openai, anthropic, ollama])
 
 def test_the_stats_tell_how_full_it_is() -> None:
     messages, tools = (SYSTEM, TASK, *turn(1, "x" * 400)), (ToolSpec("ls", "Lists files.", {"type": "object"}),)
-    tokens = conversation_tokens(messages) + schema_tokens(tools)
+    tokens = PLAIN.conversation(messages) + PLAIN.schemas(tools)
     assert ContextManager(max_tokens=1_000).get_context_stats(messages, tools) == ContextStats(
         messages=4,
         tokens=tokens,
@@ -192,7 +192,7 @@ def test_our_messages_and_their_dicts_are_cut_alike(messages: tuple[Message, ...
     assert manager.prune(messages) == ours
     assert manager.prune([plain(message) for message in messages]) == [plain(message) for message in ours]
     assert manager.fits(ours)
-    assert manager.get_context_stats(ours)["tokens"] == conversation_tokens(ours)
+    assert manager.get_context_stats(ours)["tokens"] == PLAIN.conversation(ours)
     assert ours is messages or taken_by_a_provider(ours)
 
 
@@ -318,7 +318,7 @@ def test_a_manager_that_rules_a_run_says_how_deep_it_cuts() -> None:
     own = Plan(cut_to_percent=90, context=ContextManager(4_000, cut_to_percent=25, warn=lambda _: None))
     settings_only = Plan(max_context_tokens=4_000, cut_to_percent=25)
     assert own.fit(facts, messages, ()) == settings_only.fit(facts, messages, ())
-    assert conversation_tokens(own.fit(facts, messages, ())) <= 1_000
+    assert PLAIN.conversation(own.fit(facts, messages, ())) <= 1_000
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 8000.0, "8000", None, [8000]])

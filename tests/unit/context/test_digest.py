@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.digest import Digest, extend_digest, split_digest
-from agentctl.context.pruning import conversation_tokens, estimate_tokens
+from agentctl.context.tokens import PLAIN, estimate_tokens
 from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, fit, turn
 
@@ -109,5 +109,5 @@ def test_a_task_that_looks_like_a_digest_is_kept_to_its_last_word() -> None:
 
 def test_without_a_task_there_is_no_digest() -> None:
     kept = fit((SYSTEM, *(m for n in range(10) for m in turn(n, "x" * 800))), 2_000)
-    assert conversation_tokens(kept) <= 1_000
+    assert PLAIN.conversation(kept) <= 1_000
     assert "Cut here" not in "".join(message.text for message in kept)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.context.economics import CacheEconomics, CutBalance, CutSize, cut_size
-from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.events import ContextPruned
 from agentctl.core.messages import Completion, Message, ToolSpec, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.context.pruning import conversation_tokens
+from agentctl.context.tokens import PLAIN
 from tests.support.context.needles import KINDS, by_age, by_relevance, shares, talk
 
 SEEDS = range(12)  # of each kind: 60 conversations
@@ -28,7 +28,7 @@ def test_in_little_room_most_of_it_is_there() -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_the_conversations_are_hard_enough(name: str) -> None:
     told = talk(KINDS[name], 1)
-    assert conversation_tokens(tuple(m for turn in told.turns for m in turn)) > 1.5 * 8_000, "it is cut"
+    assert PLAIN.conversation(tuple(m for turn in told.turns for m in turn)) > 1.5 * 8_000, "it is cut"
     assert told.needle not in told.opening[1].text
     holding = [n for n, turn in enumerate(told.turns, 1) if any(told.needle in m.text for m in turn)]
     assert holding == [2]

@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.message_cache import group_turns
-from agentctl.context.pruning import (
-    conversation_tokens,
-    cut_middle,
-    estimate_tokens,
-    message_tokens,
-    prune,
-    schema_tokens,
-)
+from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN, estimate_tokens
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message, ToolCall, ToolSpec
 from tests.support.context.parts import (
@@ -34,12 +28,12 @@ from tests.support.context.parts import (
 
 def test_what_fits_is_sent_as_it_is() -> None:
     messages = (SYSTEM, TASK, *turn(1, "fine"))
-    assert fit(messages, conversation_tokens(messages)) is messages
+    assert fit(messages, PLAIN.conversation(messages)) is messages
 
 
 def test_tool_schemas_take_their_part_of_the_room() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 400), *turn(2, "y" * 400))
-    whole = conversation_tokens(messages)
+    whole = PLAIN.conversation(messages)
     assert fit(messages, whole + 50, tools_tokens=50) == messages
     assert len(fit(messages, whole + 50, tools_tokens=51)) < len(messages)
 
@@ -47,11 +41,11 @@ def test_tool_schemas_take_their_part_of_the_room() -> None:
 def test_of_what_is_as_relevant_the_oldest_goes_first_and_the_cut_goes_down_to_half() -> None:
     turns = [turn(n, "x" * 400) for n in range(10)]
     messages = (SYSTEM, TASK, *(message for one in turns for message in one))
-    room = conversation_tokens(messages) - 1
+    room = PLAIN.conversation(messages) - 1
     kept = fit(messages, room)
-    assert conversation_tokens(kept) <= room // 2
+    assert PLAIN.conversation(kept) <= room // 2
     assert bare(kept) == (SYSTEM, TASK, *messages[-(len(kept) - 2) :])
-    assert conversation_tokens(kept) + 2 * conversation_tokens(turns[0]) > room // 2, "no deeper than needed"
+    assert PLAIN.conversation(kept) + 2 * PLAIN.conversation(turns[0]) > room // 2, "no deeper than needed"
 
 
 def test_a_manager_that_keeps_no_user_message_cuts_all_but_the_task() -> None:
@@ -67,7 +61,7 @@ def test_between_rare_cuts_each_request_is_a_prefix_of_the_next(size: int) -> No
         messages = (*messages, *turn(number, "x" * size))
         fitted = fit(messages, 8_000, keep=3)
         if fitted is not messages:
-            assert conversation_tokens(fitted) <= 6_000, "deep"
+            assert PLAIN.conversation(fitted) <= 6_000, "deep"
         sent.append(fitted)
         messages = fitted
     cuts = sum(later[: len(earlier)] != earlier for earlier, later in pairwise(sent))
@@ -86,7 +80,7 @@ def test_a_growing_conversation_is_only_changed_where_it_does_not_fit(
             fitted = fit(said, max_tokens)
         except ContextOverflow:
             return
-        assert (fitted is said) == (conversation_tokens(said) <= max_tokens)
+        assert (fitted is said) == (PLAIN.conversation(said) <= max_tokens)
         said = fitted
 
 
@@ -99,7 +93,7 @@ def test_an_older_result_is_cut_before_the_newest() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 12_000), *turn(2, "y" * 12_000), *turn(3, "z" * 12_000))
     kept = fit(messages, 8_000, keep=3)
     assert [message.text for message in kept if message.role == "tool"][2] == "z" * 12_000
-    assert conversation_tokens(kept) <= 6_000
+    assert PLAIN.conversation(kept) <= 6_000
 
 
 def test_older_results_make_room_for_the_next_turns_though_all_would_just_fit() -> None:
@@ -107,12 +101,12 @@ def test_older_results_make_room_for_the_next_turns_though_all_would_just_fit() 
     kept = fit(messages, 8_000, keep=3)
     assert [len(message.text) for message in kept if message.role == "tool"][2] == 8_800
     assert len(kept) == len(messages) - 2
-    assert conversation_tokens(kept) <= 6_000
+    assert PLAIN.conversation(kept) <= 6_000
 
 
 def test_a_result_that_is_cut_again_still_tells_how_long_it_was() -> None:
-    once = cut_middle("x" * 100_000, 5_000)
-    assert "100,000 characters: the middle is cut here" in cut_middle(once, 100)
+    once = PLAIN.cut_middle("x" * 100_000, 5_000)
+    assert "100,000 characters: the middle is cut here" in PLAIN.cut_middle(once, 100)
 
 
 def test_a_tool_result_too_large_alone_loses_its_middle_with_a_mark() -> None:
@@ -122,7 +116,7 @@ def test_a_tool_result_too_large_alone_loses_its_middle_with_a_mark() -> None:
     assert kept[-1].text.startswith("HEAD")
     assert kept[-1].text.endswith("TAIL")
     assert "100,008 characters: the middle is cut here" in kept[-1].text
-    assert 900 <= conversation_tokens(kept) <= 1_100
+    assert 900 <= PLAIN.conversation(kept) <= 1_100
 
 
 def test_many_large_results_of_the_newest_turn_share_the_room() -> None:
@@ -131,7 +125,7 @@ def test_many_large_results_of_the_newest_turn_share_the_room() -> None:
     sizes = {estimate_tokens(m.text) for m in kept if m.role == "tool"}
     assert len(kept) == len(messages)
     assert max(sizes) - min(sizes) <= 1
-    assert conversation_tokens(kept) <= 1_000
+    assert PLAIN.conversation(kept) <= 1_000
 
 
 def test_a_small_result_beside_a_large_one_stays_whole() -> None:
@@ -146,7 +140,7 @@ def test_long_assistant_texts_are_cut_before_the_run_is_given_up() -> None:
     messages = (SYSTEM, TASK, *(Message("assistant", "x" * 8_000) for _ in range(3)))
     kept = fit(messages, 1_000, keep=3)
     assert len(kept) == 5
-    assert conversation_tokens(kept) <= 1_000
+    assert PLAIN.conversation(kept) <= 1_000
 
 
 def test_the_users_own_words_are_never_cut() -> None:
@@ -161,18 +155,18 @@ def test_the_users_own_words_are_never_cut() -> None:
 
 def test_tokens_are_a_fourth_of_the_bytes_rounded_up() -> None:
     assert [estimate_tokens(text) for text in ("", "a", "abcd", "abcde", "ä" * 4, "\ud800")] == [0, 1, 1, 2, 2, 1]
-    assert message_tokens(Message("user", "abcd")) == 5
-    assert schema_tokens(()) == 0
-    assert schema_tokens((ToolSpec("abcd", "efgh", {}),)) == 4 + 3
+    assert PLAIN.message(Message("user", "abcd")) == 5
+    assert PLAIN.schemas(()) == 0
+    assert PLAIN.schemas((ToolSpec("abcd", "efgh", {}),)) == 4 + 3
 
 
 @settings(deadline=None)
 @given(ANY_TEXT.map(lambda text: text * 60), st.integers(32, 400))
 def test_a_cut_text_never_exceeds_its_room(text: str, room: int) -> None:
-    cut = cut_middle(text, room)
+    cut = PLAIN.cut_middle(text, room)
     assert estimate_tokens(cut) <= room
     assert cut == text or "cut here" in cut
-    assert cut_middle(cut, room) == cut
+    assert PLAIN.cut_middle(cut, room) == cut
 
 
 def promises(
@@ -192,9 +186,9 @@ def promises(
     try:
         kept = pruned(messages)
     except ContextOverflow:
-        assert conversation_tokens(messages) + tools_tokens > max_tokens
+        assert PLAIN.conversation(messages) + tools_tokens > max_tokens
         return
-    assert conversation_tokens(kept) + tools_tokens <= max_tokens
+    assert PLAIN.conversation(kept) + tools_tokens <= max_tokens
     assert pruned(kept) is kept
     assert pruned(tuple(messages)) == kept, "always the same"
     if kept is messages:
@@ -257,7 +251,7 @@ def test_answers_without_ids_belong_to_the_calls_before_them_in_their_order() ->
 def test_ten_thousand_messages_are_cut_to_what_fits() -> None:
     messages = (SYSTEM, TASK, *(m for n in range(5_000) for m in turn(n, f"line {n} of a log\n" * 5)))
     kept = fit(messages, 8_000, keep=3)
-    assert 3_000 <= conversation_tokens(kept) <= 4_000
+    assert 3_000 <= PLAIN.conversation(kept) <= 4_000
     assert taken_by_a_provider(kept)
     assert "Cut here to save room: 9," not in kept[1].text
     assert f"{len(messages) - len(kept)} earlier messages" in kept[1].text
@@ -265,7 +259,7 @@ def test_ten_thousand_messages_are_cut_to_what_fits() -> None:
 
 def test_fifty_million_characters_lose_their_middle() -> None:
     kept = fit((SYSTEM, TASK, *turn(1, "x" * 50_000_000)), 8_000)
-    assert conversation_tokens(kept) <= 4_100
+    assert PLAIN.conversation(kept) <= 4_100
 
 
 def test_nothing_can_go_and_nothing_fits() -> None:

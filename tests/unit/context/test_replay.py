@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.pricing import Price
 from agentctl.providers.catalog import load_catalog
 from tests.support.replay.recording import Recording, Size, record

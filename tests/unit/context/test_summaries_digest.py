@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.context.digest import Digest, extend_digest, read_notes, replace_notes, split_digest
-from agentctl.context.pruning import PLAIN, prune
-from agentctl.context.tokens import Measure
+from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
 from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn

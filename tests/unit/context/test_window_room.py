@@ -10,7 +10,7 @@ import pytest
 
 from agentctl.budget.input_bound import SettledRequest, estimate_input
 from agentctl.budget.output_range import OutputRange, fit_window
-from agentctl.context.pruning import conversation_tokens
+from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.events import Event, Noted
 from agentctl.core.limits import CostLimit
@@ -157,11 +157,11 @@ class TestRefused:
         after = await found.refused(ContextOverflow("no", billed="no", window=2_048, prompt=3_000), ())
         assert 0 < len(after) < len(before)
         assert found.messages == after
-        assert conversation_tokens(after) <= 2_680 * (2_048 - 256) // 3_000 * 19 // 20
+        assert PLAIN.conversation(after) <= 2_680 * (2_048 - 256) // 3_000 * 19 // 20
         for _ in range(8):
             await found.add(Message("assistant", "I look at it. " * 60))
             await found.add(Message("user", "And?"))
-            assert conversation_tokens(await found.ready(())) <= 1_600
+            assert PLAIN.conversation(await found.ready(())) <= 1_600
         assert [event.text for event in events if isinstance(event, Noted)] == [
             "too long for the model's window (about 2,680 tokens): asking again with fewer"
         ]

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from agentctl import ContextManager
-from agentctl.context.pruning import conversation_tokens, prune, schema_tokens
+from agentctl.context.pruning import prune
+from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Message, ToolSpec
@@ -31,7 +32,7 @@ def test_without_a_manager_the_settings_numbers_count() -> None:
     plan = Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2)
     assert plan.context_limit(FACTS) == 4_000
     assert plan.fit(FACTS, MESSAGES, TOOLS) == prune(
-        MESSAGES, max_tokens=4_000, keep_user=2, keep_assistant=2, tools_tokens=schema_tokens(TOOLS)
+        MESSAGES, max_tokens=4_000, keep_user=2, keep_assistant=2, tools_tokens=PLAIN.schemas(TOOLS)
     )
 
 
@@ -43,13 +44,13 @@ def test_a_manager_stands_in_for_them_and_remembers_what_it_cut() -> None:
     assert fitted == Plan(max_context_tokens=4_000, keep_user=2, keep_assistant=2).fit(FACTS, MESSAGES, TOOLS)
     stats = given.get_context_stats(fitted, TOOLS)
     assert stats["messages_cut"] == len(MESSAGES) - len(fitted)
-    assert stats["tokens_saved"] == conversation_tokens(MESSAGES) - conversation_tokens(fitted)
+    assert stats["tokens_saved"] == PLAIN.conversation(MESSAGES) - PLAIN.conversation(fitted)
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(context=manager(8_000))], ids=["settings", "manager"])
 def test_a_smaller_window_is_what_must_be_fit(plan: Plan) -> None:
     assert plan.context_limit(SMALL) == 1_744  # the least answer has room in the window
-    assert conversation_tokens(plan.fit(SMALL, MESSAGES, ())) <= 1_744
+    assert PLAIN.conversation(plan.fit(SMALL, MESSAGES, ())) <= 1_744
     with pytest.raises(ContextOverflow) as caught:
         plan.fit(SMALL, (Message("user", "x" * 20_000),), ())
     assert caught.value.message == "the conversation does not fit the 1,744 tokens of small, even when cut"
@@ -108,8 +109,8 @@ def test_a_window_smaller_than_the_setting_is_told_in_one_sentence() -> None:
 
 def test_a_lower_limit_that_the_provider_has_taught_is_what_must_be_fit() -> None:
     plan = Plan(max_context_tokens=4_000)
-    assert 1_500 < conversation_tokens(plan.fit(FACTS, MESSAGES, ())) <= 4_000
-    assert conversation_tokens(plan.fit(FACTS, MESSAGES, (), most=1_000)) <= 1_000
+    assert 1_500 < PLAIN.conversation(plan.fit(FACTS, MESSAGES, ())) <= 4_000
+    assert PLAIN.conversation(plan.fit(FACTS, MESSAGES, (), most=1_000)) <= 1_000
     assert plan.fit(FACTS, MESSAGES, (), most=9_000) == plan.fit(FACTS, MESSAGES, ())
 
 

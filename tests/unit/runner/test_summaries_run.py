@@ -17,8 +17,7 @@ from agentctl.budget.rules import AnswerReserve, Ask, Hold
 from agentctl.context.digest import read_notes, split_digest
 from agentctl.context.economics import CacheEconomics
 from agentctl.context.manager import ContextManager
-from agentctl.context.pruning import PLAIN
-from agentctl.context.tokens import Measure
+from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import BudgetExceeded, ContextOverflow, ProviderUnavailable, StateError, Verdict
 from agentctl.core.events import CallWaited, ContextPruned, Noted
 from agentctl.core.limits import CostLimit

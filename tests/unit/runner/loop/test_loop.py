@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from agentctl.context.pruning import PLAIN
+from agentctl.context.tokens import PLAIN
 from agentctl.core.errors import AgentctlError, EngineUnavailable, ProviderUnavailable, StateError, ToolError
 from agentctl.core.events import (
     CallHeld,
