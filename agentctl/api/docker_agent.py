@@ -193,9 +193,9 @@ class DockerAgent:
             flags["cost_history_file"] = self._tracker.history_file
             limits = self._tracker.limits
             if limits is not None:
-                from agentctl.core.limits import as_flags  # noqa: PLC0415 - importing the package loads nothing
+                from agentctl.core.limits import limit_settings  # noqa: PLC0415 - importing the package loads nothing
 
-                flags |= as_flags(limits)
+                flags |= limit_settings(limits)
         if self._context is not None:
             flags |= {
                 "max_context_tokens": self._context.max_tokens,

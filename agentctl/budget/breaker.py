@@ -18,7 +18,7 @@ from agentctl.core.errors import (
     UnknownPrice,
     Verdict,
 )
-from agentctl.core.limits import OWN, WINDOWS, CostLimit, in_dollars
+from agentctl.core.limits import RUN_LIMITS, WINDOWS, CostLimit, has_dollar_limit
 from agentctl.core.messages import Completion
 from agentctl.core.pricing import ModelFacts, price_config_lines, to_usd
 from agentctl.core.results import BreakerInfo, LimitUse
@@ -95,7 +95,7 @@ def refuse_unbounded(facts: ModelFacts, limits: CostLimit, *, near: str = "") ->
     Raises:
         UnknownPrice: the model has no price, or no bound can be had for it.
     """
-    if not facts.metered or not in_dollars(limits):
+    if not facts.metered or not has_dollar_limit(limits):
         return
     name = f"{facts.provider}/{facts.model}"
     if facts.unbounded is not None:
@@ -164,7 +164,7 @@ def wait_error(waited: Wait, facts: ModelFacts, so_far: RefusalContext = NO_CONT
 
 def _is_of_others(verdict: Verdict, so_far: RefusalContext) -> bool:
     """Return whether more is in doubt under the limit than the run itself has."""
-    if verdict.limit in OWN and not _run_above(verdict, so_far.run_id):
+    if verdict.limit in RUN_LIMITS and not _run_above(verdict, so_far.run_id):
         return False
     return so_far.in_doubt_nano is None or verdict.in_doubt > so_far.in_doubt_nano
 

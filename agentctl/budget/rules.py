@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from agentctl.core.errors import LimitName, Unit, Verdict
-from agentctl.core.limits import FURTHER, OWN, CostLimit
+from agentctl.core.limits import OPTIONAL_LIMITS, RUN_LIMITS, CostLimit
 from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output, no_price, to_nano, worst_nano
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
@@ -29,8 +29,8 @@ def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
 
 
 def extra_ceilings(limits: CostLimit) -> Mapping[LimitName, int]:
-    """Return the ceilings that nobody has who does not ask for them, as far as they are set, in their own units."""
-    return {name: found for name in FURTHER if (found := ceiling_of(limits, name)) is not None}
+    """Return the optional ceilings that are set, in their own units."""
+    return {name: found for name in OPTIONAL_LIMITS if (found := ceiling_of(limits, name)) is not None}
 
 
 class PeakUsage(NamedTuple):
@@ -216,7 +216,7 @@ def judge(ask: Ask, states: tuple[LimitState, ...], *, at_ceiling: bool = False)
         if dear is not None:
             return _refusal(ask, dear, doubtful=False, at_ceiling=at_ceiling)
     for state in states:
-        if state.limit in OWN and state.ceiling and state.amounts.in_doubt * 2 >= state.ceiling:
+        if state.limit in RUN_LIMITS and state.ceiling and state.amounts.in_doubt * 2 >= state.ceiling:
             return _refusal(ask, state, doubtful=True, at_ceiling=at_ceiling)
     if at_ceiling:
         worst = worst_case(ask, ask.most, at_ceiling=True)

@@ -26,10 +26,10 @@ WINDOWS: Mapping[LimitName, int] = MappingProxyType(
 )
 
 #: The limits of one run, whatever others do.
-OWN: tuple[LimitName, ...] = ("max_cost_per_task", "max_tokens_per_task", "max_calls_per_minute")
+RUN_LIMITS: tuple[LimitName, ...] = ("max_cost_per_task", "max_tokens_per_task", "max_calls_per_minute")
 
-#: Those that nobody has who does not ask for them.
-FURTHER: tuple[LimitName, ...] = (
+#: Limits that are off unless they are set.
+OPTIONAL_LIMITS: tuple[LimitName, ...] = (
     "max_cost_per_minute",
     "max_cost_per_day",
     "max_cost_per_month",
@@ -95,17 +95,17 @@ class CostLimit(BaseModel):
             ) from None
 
     def __repr_args__(self) -> Iterator[tuple[str, object]]:
-        return ((name, value) for name, value in self if value is not None or name not in FURTHER)
+        return ((name, value) for name, value in self if value is not None or name not in OPTIONAL_LIMITS)
 
 
-def in_dollars(limits: CostLimit) -> bool:
+def has_dollar_limit(limits: CostLimit) -> bool:
     """Return whether any dollar limit is set."""
     return any(getattr(limits, name) is not None for name in ("max_cost_per_task", *WINDOWS))
 
 
-def as_flags(limits: CostLimit) -> Mapping[str, object]:
-    """Return the ceilings as settings: one that is unset lifts the setting, but for those of ``FURTHER``."""
-    given = {name: value for name, value in limits if value is not None or name not in FURTHER}
+def limit_settings(limits: CostLimit) -> Mapping[str, object]:
+    """Return the ceilings as settings: one that is unset lifts the setting, but for those of ``OPTIONAL_LIMITS``."""
+    given = {name: value for name, value in limits if value is not None or name not in OPTIONAL_LIMITS}
     return {name: "none" if value is None else value for name, value in given.items()}
 
 

@@ -16,7 +16,7 @@ from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import AnswerReserve, Hold
 from agentctl.cli.ledger.ledger_output import check_table
 from agentctl.core.errors import LimitName, StateError
-from agentctl.core.limits import FURTHER, WINDOWS, CostLimit
+from agentctl.core.limits import OPTIONAL_LIMITS, WINDOWS, CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.audit import HistoryEntry, Replay
 from agentctl.ledger.check import LedgerCheck, check
@@ -286,7 +286,7 @@ def test_a_kept_hold_that_grows_past_its_limit_by_itself_is_named() -> None:
 
 
 def test_every_limit_that_the_book_knows_is_replayed_over_a_month(path: Path, clock: HandClock) -> None:
-    ceilings = {name: 3 if name == "max_calls_per_minute" else 10**12 for name in FURTHER}
+    ceilings = {name: 3 if name == "max_calls_per_minute" else 10**12 for name in OPTIONAL_LIMITS}
     book = opened(path, clock)
     begin(book, "run")
     for number, seconds in enumerate((0, 10, 20, 45, 10, 3500, 3600, 7000, 80_000, 90_000, 2_500_000, 90_000, 5)):
