@@ -40,6 +40,10 @@ _REQUEST = (
 _ROUNDS = 12
 _MOST_TOLD = 4_000  # tokens of the notes on what was cut: more than there ever are
 _NEWEST, _FIRST_LINES, _WIDEST = 2, 12, 160
+_LEVELS = (
+    (80, "Come to an end now: answer with what you have, unless one more call decides it."),
+    (50, "Plan for what is left of it."),
+)
 
 
 class LastAnswerPlanner:
@@ -190,12 +194,6 @@ def _first_lines(text: str) -> str:
     lines = text.splitlines()
     shown = [line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…" for line in lines[:_FIRST_LINES]]
     return "\n".join((*shown, f"… {len(lines) - _FIRST_LINES} more lines") if len(lines) > _FIRST_LINES else shown)
-
-
-_LEVELS = (
-    (80, "Come to an end now: answer with what you have, unless one more call decides it."),
-    (50, "Plan for what is left of it."),
-)
 
 
 class BudgetNotices:

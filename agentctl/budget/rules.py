@@ -19,7 +19,9 @@ from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, PriceOf, most_output,
 
 Purpose = Literal["turn", "summary", "answer", "probe"]
 
-WARN_AT = Decimal("0.8")
+WARN_AT = Decimal("0.8")  # of a limit
+SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
+UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
 
 
 def ceiling_of(limits: CostLimit, limit: LimitName) -> int | None:
@@ -161,10 +163,6 @@ class WorstCase(NamedTuple):
     output: int
     nano: int | None
     tokens: int
-
-
-SUMMARY_SHARE = 5  # a summary takes at most this part of what is left
-UNKNOWN_CEILING = 10_000_000  # tokens: what a model may do of which we know no ceiling, once it broke a clamp
 
 
 def _most_output_in(ask: Ask, state: LimitState, *, held: int, in_doubt: int, queued: int) -> int | None:

@@ -17,6 +17,7 @@ from agentctl.core.messages import Message, Role, ToolCall, ToolSpec
 _TEXT = ("text", "input_text", "output_text")
 _THOUGHT = {"thinking": "thinking", "redacted_thinking": "data"}
 _ROLES = "system, developer, user, assistant and tool"
+_PARTS = 200  # lists and dicts in one message that are remembered
 
 
 class Part(NamedTuple):
@@ -38,7 +39,7 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
         UsageError: one of them is neither.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
-        refuse("tools", f"must be a list of tools, and is {kind_of(tools)}")
+        refuse("tools", f"must be a list of tools, and is {type_name(tools)}")
     tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
     return max(0, tokens + measure.fixed) if tokens else 0
 
@@ -89,7 +90,7 @@ def parts_of(place: int, given: object) -> Iterator[Part]:
     if not isinstance(given, Mapping):
         dump = "write it as a dict"
         hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
-        refuse(where, f"must be a message or a dict, and is {kind_of(given)}", hint)
+        refuse(where, f"must be a message or a dict, and is {type_name(given)}", hint)
     if given.get("images"):
         refuse(where, "holds images, and only text can be counted")
     role = given.get("role")
@@ -108,7 +109,7 @@ def parts_of(place: int, given: object) -> Iterator[Part]:
         case "tool":
             answered = given.get("tool_call_id")
             if answered is not None and not isinstance(answered, str):
-                refuse(f"{where}.tool_call_id", f"must be a string, and is {kind_of(answered)}")
+                refuse(f"{where}.tool_call_id", f"must be a string, and is {type_name(answered)}")
             text, thoughts = _text(where, content)
             yield Part(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
         case _:
@@ -128,7 +129,7 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[P
         at = f"{where}.content[{number}]"
         answered = block.get("tool_use_id")
         if not isinstance(answered, str):
-            refuse(f"{at}.tool_use_id", f"must be a string, and is {kind_of(answered)}")
+            refuse(f"{at}.tool_use_id", f"must be a string, and is {type_name(answered)}")
         inner = block.get("content")
         text = "" if inner is None or inner == [] else _text(at, inner)[0]
         yield Part(Message("tool", text, tool_call_id=answered), place, number)
@@ -147,7 +148,7 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
     if empty and (content is None or content == []):
         return "", ""
     if not isinstance(content, (list, tuple)):
-        refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {kind_of(content)}")
+        refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {type_name(content)}")
     if not content:
         refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
     said: list[str] = []
@@ -156,12 +157,12 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
         at = f"{where}.content[{number}]"
         kind = block.get("type") if isinstance(block, Mapping) else None
         if not isinstance(block, Mapping):
-            refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {kind_of(block)}")
+            refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {type_name(block)}")
         if kind in _TEXT or kind in _THOUGHT:
             key = _THOUGHT.get(str(kind), "text")
             text = block.get(key)
             if not isinstance(text, str):
-                refuse(f"{at}.{key}", f"must be a string, and is {kind_of(text)}")
+                refuse(f"{at}.{key}", f"must be a string, and is {type_name(text)}")
             if kind in _TEXT:
                 said.append(text)
             else:
@@ -177,7 +178,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)):
-        refuse(f"{where}.tool_calls", f"must be a list, and is {kind_of(calls)}")
+        refuse(f"{where}.tool_calls", f"must be a list, and is {type_name(calls)}")
     for number, call in enumerate(calls):
         at = f"{where}.tool_calls[{number}]"
         if isinstance(call, ToolCall):
@@ -198,9 +199,9 @@ def _uses(where: str, content: object) -> Iterator[ToolCall]:
 
 def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
     if not isinstance(name, str):
-        refuse(f"{at}.name", f"must be a string, and is {kind_of(name)}")
+        refuse(f"{at}.name", f"must be a string, and is {type_name(name)}")
     if call_id is not None and not isinstance(call_id, str):
-        refuse(f"{at}.id", f"must be a string, and is {kind_of(call_id)}")
+        refuse(f"{at}.id", f"must be a string, and is {type_name(call_id)}")
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments or "{}")
@@ -209,7 +210,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         arguments = parsed if isinstance(parsed, dict) else {"": arguments}
     if not isinstance(arguments, Mapping):
         if arguments is not None:
-            refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {kind_of(arguments)}")
+            refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {type_name(arguments)}")
         arguments = {}
     _require_json(at, arguments)
     return ToolCall(call_id or "", name, arguments)
@@ -219,7 +220,7 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if isinstance(tool, ToolSpec):
         return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
-        refuse(where, f"must be a tool's schema as a dict, and is {kind_of(tool)}")
+        refuse(where, f"must be a tool's schema as a dict, and is {type_name(tool)}")
     _require_json(where, tool)
     return PER_MESSAGE + measure.text(as_json(tool))
 
@@ -235,7 +236,7 @@ def _check(where: str, message: Message) -> Message:
     if message.role not in get_args(Role):
         refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
     if not isinstance(message.text, str):
-        refuse(f"{where}.text", f"must be a string, and is {kind_of(message.text)}")
+        refuse(f"{where}.text", f"must be a string, and is {type_name(message.text)}")
     for number, call in enumerate(message.tool_calls):
         _require_json(f"{where}.tool_calls[{number}].arguments", call.arguments)
     return message
@@ -248,16 +249,15 @@ def _answer(block: Mapping[str, object], text: str) -> object:
     return block if had == text else {**block, "content": text}
 
 
-def kind_of(value: object) -> str:
+def type_name(value: object) -> str:
+    """Return a value's type with its article, for an error: ``a list``."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def refuse(where: str, what: str, hint: str = "") -> NoReturn:
+    """Raise the error for a message or a tool that no provider takes; ``where`` names its place."""
     raise UsageError(f"{where} {what}", hint=hint)
-
-
-_PARTS = 200  # lists and dicts in one message
 
 
 class ParseCache:
@@ -276,7 +276,7 @@ class ParseCache:
             UsageError: it is none; names the message's place, counted from 0.
         """
         if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-            refuse("messages", f"must be a list of messages, and is {kind_of(messages)}")
+            refuse("messages", f"must be a list of messages, and is {type_name(messages)}")
         found: list[Part] = []
         for place, given in enumerate(messages):
             entry = self._read.get(id(given))

@@ -18,6 +18,8 @@ BYTES_PER_TOKEN = 4
 PER_MESSAGE = 4
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: that costs as much as writing
 LEAST_LEFT = 32  # tokens that a cut text keeps at least, its mark included
+_CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
+_ROUNDS = 8  # tries to cut a text to a size
 
 _LETTERS, _CAPITALS = b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _KINDS = (  # tokens in a thousand bytes of a kind: dense text (hex, base64, tables of numbers) comes out about right
@@ -56,10 +58,6 @@ def rough_tokens(text: str) -> int:
 def as_json(value: object) -> str:
     """Return ``value`` as JSON for counting and showing; what JSON cannot write stands as its ``str()``."""
     return _encode(value)
-
-
-_CUT = re.compile(r"\n\[\.\.\. ([0-9,]{1,20}) characters: the middle is cut here")
-_ROUNDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
