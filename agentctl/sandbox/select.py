@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.protocols import Sandbox
+from agentctl.protocols import CommandResult, FileNotice, Sandbox
 from agentctl.sandbox.mount_plan import SandboxConfig, why_not_sandboxable
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ async def open_sandbox(
         SandboxUnavailable: it cannot be had here.
     """
     if wanted == "none":
-        from agentctl.sandbox.unsandboxed import Unsandboxed  # noqa: PLC0415 - rarely asked for
-
         return Unsandboxed(workspace, environment=environment, secrets=secrets)
     try:
         tried = _open_tested(workspace, network=network, read_only=read_only, hidden=hidden, files=files, denied=denied)
@@ -171,3 +169,41 @@ def _homes(*users: int) -> tuple[str, ...]:
         with suppress(KeyError):
             homes.append(pwd.getpwuid(user).pw_dir)
     return tuple(dict.fromkeys(home for home in homes if home.startswith("/") and home.strip("/")))
+
+
+class Unsandboxed:
+    """Runs commands with everything that the user can do; only their end and their output are bounded.
+
+    ``environment`` is added to the fixed one; ``secrets`` are masked in the output, before a model reads it.
+    """
+
+    tier = "none"
+    read_only = False
+
+    def __init__(
+        self, workspace: Path, *, environment: Mapping[str, str] = MappingProxyType({}), secrets: Sequence[str] = ()
+    ) -> None:
+        self._workspace, self._environment, self._secrets = workspace, environment, tuple(secrets)
+
+    def unreported(self) -> tuple[FileNotice, ...]:
+        """Return no notices: changes are not tracked without a sandbox."""
+        return ()
+
+    async def run(
+        self,
+        command: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the socket promises it
+        more: bool = False,
+    ) -> CommandResult:
+        """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds.
+
+        Raises:
+            ToolError: it could not be started.
+        """
+        from agentctl.core.redaction import mask  # noqa: PLC0415 - few runs have no sandbox
+        from agentctl.sandbox.process import child_environment, run_process  # noqa: PLC0415 - it brings subprocess
+
+        argv, env = ["/bin/sh", "-c", command], {**child_environment(), **self._environment}
+        result = await run_process(argv, timeout=timeout, env=env, cwd=self._workspace, more=more, subreaper=True)
+        return result._replace(stdout=mask(result.stdout, self._secrets), stderr=mask(result.stderr, self._secrets))

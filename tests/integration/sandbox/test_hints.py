@@ -56,12 +56,12 @@ def test_the_line_for_each_switch_runs_and_turns_the_switch(name: str, machine: 
 REAL = """
 import subprocess, sys
 from pathlib import Path
-from agentctl.sandbox.self_test import cure_of
+from agentctl.sandbox.self_test import hint_for
 
 switch = Path("/proc/sys/user/max_user_namespaces")
 switch.write_text("0")
 refused = subprocess.run(["unshare", "-U", "true"], capture_output=True, text=True)
-hint = cure_of(refused.stderr, Path(sys.argv[1]))
+hint = hint_for(refused.stderr, Path(sys.argv[1]))
 done = subprocess.run(["/bin/sh", "-c", hint], env={"PATH": sys.argv[2]}, capture_output=True, text=True)
 again = subprocess.run(["unshare", "-U", "true"], capture_output=True)
 print(refused.returncode != 0, done.returncode, switch.read_text().strip(), again.returncode)

@@ -12,12 +12,11 @@ from typing import Any
 import anyio
 
 from agentctl.core.errors import AgentctlError
-from agentctl.sandbox import select as choose
-from agentctl.sandbox import unsandboxed as bare  # noqa: F401 - before rights are given up
+from agentctl.sandbox import bwrap, private_files, process, resource_limits, select, self_test  # noqa: F401 - before rights are given up
 
 
 async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
-    sandbox = await choose.open_sandbox(
+    sandbox = await select.open_sandbox(
         asked["wanted"],
         workspace=Path(asked["workspace"]),
         network=asked["network"],
