@@ -236,11 +236,7 @@ class DeniedPaths:
         known = self._inside.get(place)
         # A new hard link changes a file, and no folder around it: so few files are looked at each time.
         is_small = known is not None and len(known.identities) <= _FEW_INSIDE
-        if (
-            known is None
-            or is_small
-            or any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
-        ):
+        if known is None or is_small or _has_changed(known):
             known = self._inside[place] = _contents(place)
         for identity in known.identities:
             identities.setdefault(identity, name)

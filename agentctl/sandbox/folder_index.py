@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name
+from agentctl.sandbox.git_files import GIT, GIT_FOLDER_PARTS, is_git_folder
 
 _TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick
-_GIT = AutorunFile("never", "git")
-_GIT_PARTS = frozenset({"HEAD", "commondir", "objects", "refs"})
 _MOST_FOLDERS = 500_000
 
 
@@ -125,7 +124,7 @@ class FolderIndex:
         prefix = f"{path}/" if path else ""
         for entry in _entries(place, status, opened):
             name, inner = entry.name, prefix + entry.name
-            if name in _GIT_PARTS:
+            if name in GIT_FOLDER_PARTS:
                 parts.append(name)
             obeyed = find_autorun(inner) if is_obeyed or _is_obeyed_name(name) else None
             if obeyed is None or obeyed.policy == "reported":
@@ -135,21 +134,16 @@ class FolderIndex:
                 found.append(_found(self._root, inner, obeyed))
             elif is_folder and f"{self._root}/{inner}" not in self._skipped:
                 folders.append(name)
-        if path and _is_git_folder(parts):  # a bare repository: git obeys all that lies in it
-            found = [_found(self._root, path, _GIT)]
+        if path and is_git_folder(parts):  # a bare repository: git obeys all that lies in it
+            found = [_found(self._root, path, GIT)]
             folders = []
-        elif _is_git_folder(parts):
-            found += [_found(self._root, name, _GIT) for name in parts]
+        elif is_git_folder(parts):
+            found += [_found(self._root, name, GIT) for name in parts]
             folders = [name for name in folders if name not in parts]
         return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
 
 
 _is_obeyed_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names stand in many folders
-
-
-def _is_git_folder(names: Collection[str]) -> bool:
-    """Return whether git takes a folder with these entries for one of its own (as is_git_directory() in setup.c)."""
-    return "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= set(names))
 
 
 def _is_reported(path: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
 from agentctl.core.autorun import AutorunFile, find_autorun
@@ -21,7 +21,9 @@ _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 _SUSPECT_PATH = re.compile(rb"(?:^|/)(?:\.|git~1|/|$)|\0", re.IGNORECASE)
 _SECTION = re.compile(r'\[([A-Za-z0-9.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\]')
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9-]*)\s*=\s*")
-_GIT = AutorunFile("never", "git")
+GIT = AutorunFile("never", "git")
+GIT_FOLDER_PARTS = frozenset({"HEAD", "commondir", "objects", "refs"})
+"""The entries by which git knows a folder for one of its own."""
 
 _SINGLE_HASHES = frozenset(
     {"ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "AUTO_MERGE", "REBASE_HEAD", "MERGE_AUTOSTASH"}
@@ -33,7 +35,12 @@ STATE_FOLDERS = frozenset({"rebase-merge", "rebase-apply", "sequencer"})
 
 def is_git_name(name: str) -> bool:
     """Return whether some file system or some git takes ``name`` for ``.git``."""
-    return find_autorun(name) == _GIT
+    return find_autorun(name) == GIT
+
+
+def is_git_folder(names: Collection[str]) -> bool:
+    """Return whether git takes a folder with these entries for one of its own (as is_git_directory() in setup.c)."""
+    return "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= set(names))
 
 
 def is_ref_name(name: str) -> bool:
@@ -249,12 +256,15 @@ def _unquoted(value: str) -> str:
 
 
 __all__ = [
+    "GIT",
+    "GIT_FOLDER_PARTS",
     "STATE_FOLDERS",
     "Configured",
     "IndexEntry",
     "configured_paths",
     "index_entries",
     "index_is_safe",
+    "is_git_folder",
     "is_git_name",
     "is_ref_name",
     "may_be_kept",

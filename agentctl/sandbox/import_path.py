@@ -17,6 +17,8 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import NamedTuple
 
+from agentctl.sandbox.mount_table import is_beneath
+
 _PACKAGE = os.path.realpath(Path(__file__).parents[1])
 _DISTRIBUTION = "agentctl_cli-*.dist-info"
 
@@ -34,7 +36,7 @@ def own_program(workspace: str | Path) -> tuple[str, ...]:
     Links are followed. The workspace itself is never one of them: a project must stay writable.
     """
     root = os.path.realpath(workspace)
-    return tuple(place for place in _installation() if _beneath(place, root) and place != root)
+    return tuple(place for place in _installation() if is_beneath(place, root) and place != root)
 
 
 def child_imports(workspace: str | Path, path: Sequence[str] | None = None) -> ChildImports:
@@ -47,7 +49,7 @@ def child_imports(workspace: str | Path, path: Sequence[str] | None = None) -> C
     kept = []
     for entry in sys.path if path is None else path:
         real = os.path.realpath(entry)
-        if entry.startswith("/") and (not _beneath(real, root) or any(_beneath(real, place) for place in own)):
+        if entry.startswith("/") and (not is_beneath(real, root) or any(is_beneath(real, place) for place in own)):
             kept.append(entry)
     parent = os.path.dirname(_PACKAGE)  # noqa: PTH120
     found = any(os.path.realpath(entry) == parent for entry in kept)
@@ -63,7 +65,7 @@ def import_folders(workspace: str | Path, path: Sequence[str] | None = None) -> 
     found: dict[str, None] = {}
     for entry in sys.path if path is None else path:
         real = os.path.realpath(entry)  # "" is the current folder, for Python and here
-        if _beneath(real, root) and not any(_beneath(real, place) for place in own):
+        if is_beneath(real, root) and not any(is_beneath(real, place) for place in own):
             found[os.path.relpath(real, root)] = None
     return tuple(found)
 
@@ -100,10 +102,6 @@ def _installation() -> tuple[str, ...]:
 def _suffixes() -> tuple[str, ...]:
     """Return the endings of what Python imports, the longest first."""
     return tuple(sorted(all_suffixes(), key=len, reverse=True))
-
-
-def _beneath(place: str, folder: str) -> bool:
-    return place == folder or place.startswith(folder.rstrip("/") + "/")
 
 
 __all__ = ["ChildImports", "child_imports", "import_folders", "is_importable", "own_program"]

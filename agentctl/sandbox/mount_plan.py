@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from agentctl.sandbox.import_path import own_program
-from agentctl.sandbox.mount_table import kernel_mounts, read_lines
+from agentctl.sandbox.mount_table import is_beneath, kernel_mounts, read_lines
 
 HOME = "/run/home"  # inside: new and empty for each command, like the rest of /run
 #: The size of each folder in memory. One that only hides something needs room for the path to the workspace.
@@ -164,11 +164,6 @@ def _temporary(folder: str, known: Collection[str]) -> list[str]:
 @cache
 def _sizes() -> dict[str, int]:
     return {os.path.realpath(place): size for place, size in TEMPORARY_BYTES.items()}
-
-
-def is_beneath(place: str, folder: str) -> bool:
-    """Say whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
-    return place == folder or place.startswith(folder.rstrip("/") + "/")
 
 
 def exposed_paths(config: SandboxConfig) -> tuple[str, ...]:

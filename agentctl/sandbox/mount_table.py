@@ -70,6 +70,11 @@ def _magic(descriptor: int) -> int | None:
     return int(first.from_buffer(buffer).value) & 0xFFFFFFFF
 
 
+def is_beneath(place: str, folder: str) -> bool:
+    """Return whether ``place`` is ``folder`` or lies in it; neither has links or dots in it."""
+    return place == folder or place.startswith(folder.rstrip("/") + "/")
+
+
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
@@ -87,4 +92,4 @@ def _usual_devices() -> frozenset[int]:
     return frozenset(found - {os.stat("/").st_dev})  # noqa: PTH116
 
 
-__all__ = ["KERNEL_TYPES", "is_kernel_file", "kernel_mounts", "mounts"]
+__all__ = ["KERNEL_TYPES", "is_beneath", "is_kernel_file", "kernel_mounts", "mounts"]

@@ -14,8 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 
-from agentctl.sandbox.mount_plan import is_beneath
-from agentctl.sandbox.mount_table import KERNEL_TYPES, mounts
+from agentctl.sandbox.mount_table import KERNEL_TYPES, is_beneath, mounts
 
 _ELSEWHERE = ("proc", "sys", "dev", "run", "tmp", "home", "root")  # of the kernel, or empty in every sandbox
 _PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "nix", "gnu", "snap")

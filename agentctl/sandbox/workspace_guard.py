@@ -23,10 +23,11 @@ from typing import Literal, NamedTuple
 from agentctl.core.autorun import AutorunFile
 from agentctl.protocols import FileNotice
 from agentctl.sandbox.folder_index import FolderIndex, ObeyedEntry
-from agentctl.sandbox.git_files import configured_paths, is_git_name
+from agentctl.sandbox.git_files import configured_paths, is_git_folder, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
-from agentctl.sandbox.mount_plan import SandboxConfig, is_beneath
+from agentctl.sandbox.mount_plan import SandboxConfig
+from agentctl.sandbox.mount_table import is_beneath
 from agentctl.sandbox.quarantine import Placeholder, Quarantine
 
 _MOST_BINDS = 200  # each costs bubblewrap a part of a millisecond; those nearest to the top come first
@@ -40,7 +41,7 @@ def why_unprotectable(workspace: str) -> str | None:
     if any(is_git_name(part) for part in workspace.split("/")):
         return "it lies in a git folder"
     names = frozenset(os.listdir(workspace))  # noqa: PTH208
-    if "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= names):
+    if is_git_folder(names):
         return "it is a git folder itself"
     if any(is_git_name(name) and os.path.islink(f"{workspace}/{name}") for name in names):  # noqa: PTH114
         return "its .git is a symbolic link, and nothing can be mounted on a link"

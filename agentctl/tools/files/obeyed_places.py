@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from agentctl.core.autorun import AutorunFile, find_autorun
+from agentctl.sandbox.git_files import GIT, GIT_FOLDER_PARTS, is_git_folder
 from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.sandbox.select import configured_paths_in
 
-_GIT = AutorunFile("never", "git")
-_GIT_PARTS = ("HEAD", "commondir", "objects", "refs")
 _SEVERITY = {"never": 2, "asks": 1, "reported": 0}
 _MOST_LINKS = 200
 
@@ -29,7 +28,7 @@ def obeyed_in(workspace: Path, path: str) -> AutorunFile | None:
     """
     root = os.path.realpath(workspace)
     if _is_in_git_folder(root, path):
-        return _GIT
+        return GIT
     found = [find_autorun(path, also=configured_paths_in(workspace))]
     if is_importable(path, import_folders(workspace)):
         found.append(
@@ -45,13 +44,13 @@ def _is_in_git_folder(root: str, path: str) -> bool:
     git finds a bare repository by what lies in it, whatever its name is, and runs what its configuration names.
     """
     above = find_autorun(root.lstrip("/"))
-    if above == _GIT:
+    if above == GIT:
         return True
     folder = root
     for part in path.split("/"):
-        names = {name for name in _GIT_PARTS if os.path.lexists(f"{folder}/{name}")}
-        names |= {name for name in _GIT_PARTS if name.casefold() == part.casefold()}
-        if "HEAD" in names and ("commondir" in names or {"objects", "refs"} <= names):
+        names = {name for name in GIT_FOLDER_PARTS if os.path.lexists(f"{folder}/{name}")}
+        names |= {name for name in GIT_FOLDER_PARTS if name.casefold() == part.casefold()}
+        if is_git_folder(names):
             return True
         folder = f"{folder}/{part}"
     return False
