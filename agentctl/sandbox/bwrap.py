@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult, FileNotice
-from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher, machine_here, program
+from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher, machine_here, seccomp_filter
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process
 from agentctl.sandbox.resource_limits import (
@@ -26,7 +26,7 @@ from agentctl.sandbox.resource_limits import (
     data_bound,
     mebibytes,
     memory_bound,
-    until_full,
+    wait_until_full,
 )
 from agentctl.sandbox.socket_files import SocketFiles
 from agentctl.sandbox.workspace_guard import WorkspaceGuard
@@ -200,7 +200,7 @@ class Bwrap:
             with Launcher(self._program) as launcher, control_group(self._most_memory) as group:
                 data_kib = "" if group.memory is not None else str(data_bound(self._most_memory) // 1024)
                 argv += ["--", "/bin/sh", "-c", _FIRST, "sh", command, data_kib]
-                argv, user = group.wrapped(argv, user)
+                argv, user = group.wrap(argv, user)
                 result = await run_process(
                     argv,
                     timeout=timeout,
@@ -209,10 +209,10 @@ class Bwrap:
                     pass_fds=(writer,) if calls is None else (writer, calls),
                     user=user,
                     launch=launcher.start,
-                    until=None if self._config.read_only else self._until_full,
+                    until=None if self._config.read_only else self._wait_until_full,
                 )
                 notes = tuple(self._notes(launcher.missing, group, result.exit_code))
-                await group.until_empty()
+                await group.wait_until_empty()
             os.close(writer)
             writer = -1
             status = os.read(reader, _STATUS_BYTES)
@@ -223,11 +223,11 @@ class Bwrap:
                     os.close(end)
         return result._replace(notes=(*result.notes, *notes, *given_back)), status
 
-    async def _until_full(self) -> str:
+    async def _wait_until_full(self) -> str:
         written = {self._config.workspace: "the workspace"}
         if self._guard is not None and self._guard.place:
             written[self._guard.place] = "its copy of the git folder"
-        return await until_full(written, most_growth=self._most_growth)
+        return await wait_until_full(written, most_growth=self._most_growth)
 
     def _notes(self, lost: tuple[str, ...], group: ControlGroup, exit_code: int) -> Iterator[str]:
         """Yield what to say about this command; once which walls this machine cannot give."""
@@ -236,7 +236,7 @@ class Bwrap:
         missing += [] if group.bounds_memory() else [NO_MEMORY_GROUP]
         yield from (said for said in missing if said in WALLS and said not in self.missing)
         self.missing = tuple(missing)
-        if killed := group.killed():
+        if killed := group.count_killed():
             processes = "a process" if killed == 1 else f"{killed} processes"
             yield f"the kernel ended {processes}: the command used more memory than {mebibytes(self._most_memory)}"
         if exit_code == 128 + signal.SIGSYS:
@@ -269,7 +269,7 @@ def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
         return None
     reader, writer = os.pipe()  # the filter is smaller than the smallest pipe
     try:
-        os.write(writer, program(machine, network=network, user_namespaces=user_namespaces))
+        os.write(writer, seccomp_filter(machine, network=network, user_namespaces=user_namespaces))
     finally:
         os.close(writer)
     return reader

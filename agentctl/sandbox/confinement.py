@@ -1,17 +1,14 @@
-"""A thread that starts a program with less than agentctl itself has: another session keyring, and Landlock's scopes.
+"""Start a program with less than agentctl itself has: a seccomp filter, its own session keyring, Landlock's scopes.
 
-Both belong to a thread and are inherited by what it starts, so agentctl's other threads keep what they have, and no
-code runs between fork and exec. The thread lives as long as the command: the signal that bubblewrap asks the kernel for
-at its parent's death is sent when the parent's *thread* ends.
+Keyring and scopes belong to a thread and are inherited by what it starts, so agentctl's other threads keep what they
+have, and no code runs between fork and exec. ``Launcher``'s thread lives as long as the command: the signal that
+bubblewrap asks the kernel for at its parent's death is sent when the parent's *thread* ends.
 
-The system calls that a sandboxed command has: a classic BPF program for seccomp, made without any library.
-
-``program`` returns the bytes that bubblewrap takes by ``--seccomp``. All that is not named here is allowed: this filter
-takes away what reaches round the namespaces (the keyrings, other address families) and what only an attacker of the
-kernel needs. It knows x86_64 and aarch64. For other machines there is no program, and the caller says so.
-
-The kernel asks the filter after a tracer has had its say, and of several filters the strictest answer counts: nothing
-inside can loosen it.
+``seccomp_filter`` returns a classic BPF program, made without any library, which bubblewrap takes by ``--seccomp``.
+All that is not named here is allowed: the filter takes away what reaches round the namespaces (the keyrings, other
+address families) and what only an attacker of the kernel needs. It knows x86_64 and aarch64. For other machines
+there is none, and the caller says so. The kernel asks the filter after a tracer has had its say, and of several
+filters the strictest answer counts: nothing inside can loosen it.
 """
 
 from __future__ import annotations
@@ -198,7 +195,7 @@ def machine_here() -> str | None:
     return name if name in MACHINES and struct.calcsize("P") == 8 else None
 
 
-def program(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
+def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True) -> bytes:
     """Return the filter for a machine of ``MACHINES``; ``network`` allows sockets of IPv4 and IPv6.
 
     Without ``user_namespaces`` none can be made: for a bubblewrap before 0.8, which has no ``--disable-userns``. Then

@@ -22,7 +22,7 @@ _TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fr
 _MOST_FOLDERS = 500_000
 
 
-class ObeyedEntry(NamedTuple):
+class AutorunEntry(NamedTuple):
     """An entry that another program obeys; its ``path`` is relative to the workspace, no link on the way.
 
     ``identity`` is device and inode, ``stamp`` what changes when a file is written to, ``target`` where a link leads.
@@ -42,7 +42,7 @@ class _Folder(NamedTuple):
     changed_ns: int
     read_ns: int
     folders: tuple[str, ...]
-    found: tuple[ObeyedEntry, ...]
+    found: tuple[AutorunEntry, ...]
 
 
 class FolderIndex:
@@ -61,7 +61,7 @@ class FolderIndex:
         self._inodes: dict[str, int] = {}
         self.unread: list[str] = []  # folders that could not be looked into
 
-    def refresh(self, opened: ExitStack | None = None) -> dict[str, ObeyedEntry]:
+    def refresh(self, opened: ExitStack | None = None) -> dict[str, AutorunEntry]:
         """Look again, and return what is obeyed now by its path.
 
         A folder of ours that is closed even to us is open until ``opened`` ends, without it until this call does.
@@ -69,11 +69,11 @@ class FolderIndex:
         with ExitStack() as until_the_end:
             return self._refresh(until_the_end if opened is None else opened)
 
-    def _refresh(self, opened: ExitStack) -> dict[str, ObeyedEntry]:
+    def _refresh(self, opened: ExitStack) -> dict[str, AutorunEntry]:
         known = self._folders
         now: dict[str, _Folder] = {}
         self.unread = []
-        found: dict[str, ObeyedEntry] = {}
+        found: dict[str, AutorunEntry] = {}
         pending = [("", False)]
         while pending:
             path, is_obeyed = pending.pop()
@@ -114,7 +114,7 @@ class FolderIndex:
         """The inode of each folder that was looked into, by its path; "" is the workspace."""
         return self._inodes
 
-    def look(self, path: str, obeyed: AutorunFile) -> ObeyedEntry | None:
+    def look(self, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
         """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
         return _found(self._root, path, obeyed)
 
@@ -169,7 +169,7 @@ def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[
         yield from entries
 
 
-def _found(root: str, path: str, obeyed: AutorunFile) -> ObeyedEntry | None:
+def _found(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
     place = f"{root}/{path}"
     try:
         status = os.lstat(place)
@@ -178,8 +178,8 @@ def _found(root: str, path: str, obeyed: AutorunFile) -> ObeyedEntry | None:
         return None
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     is_folder = stat.S_ISDIR(status.st_mode)
-    return ObeyedEntry(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
+    return AutorunEntry(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
 
 
-def _seen_again(root: str, entry: ObeyedEntry) -> ObeyedEntry | None:
+def _seen_again(root: str, entry: AutorunEntry) -> AutorunEntry | None:
     return _found(root, entry.path, entry.obeyed)

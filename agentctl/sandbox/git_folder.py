@@ -207,7 +207,7 @@ class GitLocks:
         self._owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
         self._held: set[str] = set()
 
-    def take(self, path: str) -> None:
+    def acquire(self, path: str) -> None:
         """Create ``path.lock``, waiting while another process holds it; do nothing where its folder is missing.
 
         Raises:
@@ -227,7 +227,7 @@ class GitLocks:
             except (FileNotFoundError, NotADirectoryError):
                 return
 
-    def put(self, path: str, content: bytes, modified_ns: int | None = None) -> None:
+    def write(self, path: str, content: bytes, modified_ns: int | None = None) -> None:
         """Write ``content`` to the file, whole or not at all.
 
         Raises:

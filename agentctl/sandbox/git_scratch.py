@@ -253,7 +253,7 @@ class GitScratch:
             stack.callback(locks.release)
             refs = [path for path in data if path in ("HEAD", "packed-refs") or path.startswith("refs/")]
             for path in ("index", *refs):
-                locks.take(path)
+                locks.acquire(path)
             if changed := self._changed_outside(root):
                 raise GitFolderBusy(f"another git changed {_listed(changed)} meanwhile")
             for path in sorted(data, key=lambda path: (_ORDER.get(path, 2 if data[path] is None else 3), path)):
@@ -261,7 +261,7 @@ class GitScratch:
                 if content is None:
                     locks.remove(path)
                 else:
-                    locks.put(path, content, index_modified_ns if path == "index" else None)
+                    locks.write(path, content, index_modified_ns if path == "index" else None)
                     if path == "index":
                         Path(self._place, "index-before").write_bytes(content)
 
@@ -296,7 +296,7 @@ class GitScratch:
                 if content is None:
                     GitLocks(root).remove(path)
                 else:
-                    GitLocks(root).put(path, content)
+                    GitLocks(root).write(path, content)
         return [f"undone in .git/objects: {_listed(undone)}"] if undone else []
 
     def _discard(self) -> None:

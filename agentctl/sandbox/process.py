@@ -17,7 +17,7 @@ import anyio.to_thread
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.output import MORE, Output, OutputFile
-from agentctl.sandbox.process_guard import BesideGuard, GuardedLeader, SubreaperGuard, has_subreaper
+from agentctl.sandbox.process_guard import GuardedLeader, SiblingGuard, SubreaperGuard, has_subreaper
 from agentctl.sandbox.process_tree import MARKER, Leader, ProcessTree
 from agentctl.settings.names import NO_RUN
 
@@ -94,14 +94,14 @@ async def run_process(
     with ExitStack() as stack:
         try:
             leader: Leader
-            guard: BesideGuard | SubreaperGuard
+            guard: SiblingGuard | SubreaperGuard
             if subreaper and has_subreaper():
                 guard = stack.enter_context(SubreaperGuard())
                 pipes = [stack.enter_context(pipe) for pipe in guard.pipes]
                 with anyio.CancelScope(shield=True):  # a command that is started is also ended below
                     leader = await anyio.to_thread.run_sync(guard.start, argv, {MARKER: marker, **env}, cwd)
             else:
-                guard = stack.enter_context(BesideGuard(marker))
+                guard = stack.enter_context(SiblingGuard(marker))
                 leader = child = launch(
                     lambda: subprocess.Popen(  # noqa: S603 - a millisecond; the caller decides what runs
                         argv,

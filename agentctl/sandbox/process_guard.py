@@ -1,6 +1,6 @@
 """The process beside or above a command, for the case that agentctl is killed, or interrupted in ending the command.
 
-``BesideGuard`` knows the command by its process group and by the marker in the environment. That is enough where the
+``SiblingGuard`` knows the command by its process group and by the marker in the environment. That is enough where the
 command has a process namespace of its own, and all there is on other systems than Linux. ``SubreaperGuard`` starts the
 command and stays above all that comes of it (``guard_program``).
 """
@@ -42,7 +42,7 @@ done
 """
 
 
-class BesideGuard:
+class SiblingGuard:
     """A guard beside a command that agentctl has started itself.
 
     Raises:

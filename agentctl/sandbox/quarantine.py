@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from agentctl.protocols import FileNotice
-from agentctl.sandbox.folder_index import ObeyedEntry
+from agentctl.sandbox.folder_index import AutorunEntry
 from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 
 _SUFFIX = ".moved-by-agentctl"
@@ -42,7 +42,7 @@ class Quarantine:
         """Put what is moved from now on into a new folder: each command has its own."""
         self._folder = None
 
-    def take(self, found: ObeyedEntry, notes: list[str]) -> FileNotice | None:
+    def move(self, found: AutorunEntry, notes: list[str]) -> FileNotice | None:
         """Move an entry of the workspace; where that fails, rename it in its place.
 
         Return a notice, or None where the entry is gone. ``notes`` gets a sentence if it could not even be renamed.
@@ -73,7 +73,7 @@ class Quarantine:
                 return FileNotice(path, program)
         return FileNotice(path, program, str(to), _put_to_rest(str(to), from_))
 
-    def take_from(self, inside: str, path: str, program: str, notes: list[str]) -> FileNotice | None:
+    def move_from(self, inside: str, path: str, program: str, notes: list[str]) -> FileNotice | None:
         """Move what a command saw at ``path`` and what really stands at ``inside``."""
         to = self._place_for(path)
         try:
@@ -209,7 +209,7 @@ class Placeholder:
         return self._inside if written else None
 
     @classmethod
-    def is_one(cls, place: str) -> bool:
+    def stands_at(cls, place: str) -> bool:
         """Return whether an empty file or folder at ``place`` is a stand-in, ours or one that was left."""
         try:
             status = os.lstat(place)
@@ -222,7 +222,7 @@ class Placeholder:
             return False
 
     @classmethod
-    def at(cls, place: str, inside: str, *, is_folder: bool, owner: tuple[int, int] | None = None) -> Self | None:
+    def create(cls, place: str, inside: str, *, is_folder: bool, owner: tuple[int, int] | None = None) -> Self | None:
         """Return a stand-in, or None where none can be made."""
         try:
             return cls(place, inside, is_folder=is_folder, owner=owner)

@@ -48,7 +48,7 @@ class ControlGroup(NamedTuple):
     folders: tuple[Path, ...] = ()
     memory: Path | None = None
 
-    def wrapped(self, argv: list[str], user: tuple[int, int] | None) -> tuple[list[str], tuple[int, int] | None]:
+    def wrap(self, argv: list[str], user: tuple[int, int] | None) -> tuple[list[str], tuple[int, int] | None]:
         """Return the command that enters the group and becomes ``argv``, and the user to start it as.
 
         Only root may enter, so where ``argv`` is for another user, root enters and ``setpriv`` changes the user.
@@ -63,7 +63,7 @@ class ControlGroup(NamedTuple):
             return argv, user
         return [*enter, setpriv, f"--reuid={user[0]}", f"--regid={user[1]}", "--clear-groups", *argv], None
 
-    async def until_empty(self) -> None:
+    async def wait_until_empty(self) -> None:
         """Wait until the group is empty, 0.2 s at most."""
         for _ in range(_TRIES):
             if not any(_text(folder / "cgroup.procs") for folder in self.folders):
@@ -78,7 +78,7 @@ class ControlGroup(NamedTuple):
         known = [peak for peak in peaks if peak]  # none in version 2 before Linux 5.19
         return not known or known != ["0"]
 
-    def killed(self) -> int:
+    def count_killed(self) -> int:
         """Return how many processes the kernel ended because the memory of the group was used up."""
         if self.memory is None:
             return 0
@@ -229,7 +229,7 @@ def floor_of(before: Space) -> int:
     return min(LEAST_FREE_BYTES, before.size // 20, before.free // 2)
 
 
-async def until_full(folders: Mapping[str, str], *, most_growth: int = MOST_GROWTH_BYTES) -> str:
+async def wait_until_full(folders: Mapping[str, str], *, most_growth: int = MOST_GROWTH_BYTES) -> str:
     """Return, once one of the folders is too full for the command to go on, a sentence that says so.
 
     ``folders`` are all that the command can write to on a disk, with what to call each.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agentctl.sandbox.bwrap import Bwrap
     from agentctl.sandbox.denied_paths import DeniedPaths
 
-Wanted = Literal["auto", "bwrap", "none"]
+SandboxMode = Literal["auto", "bwrap", "none"]
 _UNSANDBOXED = "--sandbox none runs commands without a boundary"
 
 
@@ -36,7 +36,7 @@ class SandboxStatus(NamedTuple):
 
 
 async def open_sandbox(
-    wanted: Wanted,
+    wanted: SandboxMode,
     *,
     workspace: Path,
     network: bool,

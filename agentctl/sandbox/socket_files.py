@@ -86,7 +86,7 @@ def mounts_of(process: str) -> tuple[MountEntry, ...]:
     return tuple(found)
 
 
-def translated(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
+def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[MountEntry]) -> Iterator[str]:
     """Yield the names that a path in another mount namespace has in ours."""
     around = [mount for mount in theirs if _rest(place, mount.place) is not None]
     if not around:
@@ -118,7 +118,7 @@ def _listed() -> tuple[set[str], frozenset[str]]:
         theirs = () if own is not None and mounts == own[1] else mounts_of(process)
         for number, name in names[net]:
             if name.startswith("/"):
-                candidates.update((name, *translated(name, theirs, ours)))
+                candidates.update((name, *translate_path(name, theirs, ours)))
             else:
                 relative.add(f"{number} {name}")
                 folders = folders or _working_folders(processes)

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.autorun import AutorunFile
 from agentctl.protocols import FileNotice
-from agentctl.sandbox.folder_index import FolderIndex, ObeyedEntry
+from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import configured_paths, is_git_folder, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder
 from agentctl.sandbox.git_scratch import GitFolderNotCopied, GitScratch
@@ -61,14 +61,14 @@ class WorkspaceGuard:
         self._workspace = config.workspace
         self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
         self._index = FolderIndex(self._workspace, skipped=self._skipped(), also=self._also)
-        self._before: dict[str, ObeyedEntry] = {}
+        self._before: dict[str, AutorunEntry] = {}
         self._folders: dict[str, int] = {}  # the inodes of the folders before the command
         self._protected: set[str] = set()  # the paths that something was mounted on, or above
         self._held: set[tuple[int, int]] = set()  # the identities of what was there of them
         self._git: GitScratch | None = None
         self._place = ""
         self._placeholders: dict[str, Placeholder] = {}
-        self._moved = Quarantine(self._workspace, files)
+        self._quarantine = Quarantine(self._workspace, files)
         self._said: set[str] = set()
         self._notes: list[str] = []
 
@@ -93,7 +93,7 @@ class WorkspaceGuard:
         self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
         git = self._before.get(".git")
         options: list[str] = []
-        if git is None or Placeholder.is_one(f"{self._workspace}/.git"):
+        if git is None or Placeholder.stands_at(f"{self._workspace}/.git"):
             self._git = None
             options += self._placeholder(".git", is_folder=True)
         elif git.is_folder:
@@ -103,7 +103,7 @@ class WorkspaceGuard:
         for path, named in self._configured.items():
             place = f"{self._workspace}/{path}"
             above = os.path.dirname(place)  # noqa: PTH120
-            is_missing = path not in self._before or Placeholder.is_one(place)
+            is_missing = path not in self._before or Placeholder.stands_at(place)
             if named.kind is not None and is_missing and os.path.realpath(above) == above:
                 options += self._placeholder(path, is_folder=named.kind == "folder")
         if why_unprotectable(self._workspace) is not None:  # it was made so since the run began
@@ -129,7 +129,7 @@ class WorkspaceGuard:
     def settle(self) -> tuple[list[str], list[FileNotice]]:
         """Copy back git's changes after a command, move new files that ask, and return notes and notices."""
         notes, self._notes = self._notes, []
-        self._moved.begin()
+        self._quarantine.begin()
         if self._config.read_only:
             return notes, []
         if self._git is not None:
@@ -140,7 +140,7 @@ class WorkspaceGuard:
             after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
             for found in sorted(after.values(), key=lambda found: found.path):
                 what = "leave" if found.path in self._placeholders else self._judge(found)
-                if what == "move" and (notice := self._moved.take(found, notes)) is not None:
+                if what == "move" and (notice := self._quarantine.move(found, notes)) is not None:
                     notices.append(notice)
                 elif what == "report":
                     notices.append(FileNotice(found.path, found.obeyed.program))
@@ -152,7 +152,7 @@ class WorkspaceGuard:
         placeholders, self._placeholders = self._placeholders, {}
         for path, made in placeholders.items():
             inside = made.remove()
-            if inside is not None and (notice := self._moved.take_from(inside, path, "git", notes)) is not None:
+            if inside is not None and (notice := self._quarantine.move_from(inside, path, "git", notes)) is not None:
                 notices.append(notice)
         notes += self._notes
         self._notes = []
@@ -164,7 +164,7 @@ class WorkspaceGuard:
             notes[_MOST_NAMED:] = [f"and {len(notes) - _MOST_NAMED} more notes"]
         return notes, notices
 
-    def _judge(self, found: ObeyedEntry) -> Literal["leave", "report", "move"]:
+    def _judge(self, found: AutorunEntry) -> Literal["leave", "report", "move"]:
         """Return what happens to an entry that stands in the workspace after a command.
 
         A command cannot replace a mounted file, except by renaming its folder and creating another in its place. A
@@ -193,7 +193,7 @@ class WorkspaceGuard:
     def _also(self, path: str) -> AutorunFile | None:
         return AutorunFile("asks", "agentctl") if self._imports(path) else None
 
-    def _explicit(self, path: str) -> ObeyedEntry | None:
+    def _explicit(self, path: str) -> AutorunEntry | None:
         return self._index.look(path, AutorunFile("asks", self._configured[path].program))
 
     def _skipped(self) -> set[str]:
@@ -228,7 +228,7 @@ class WorkspaceGuard:
     def _placeholder(self, path: str, *, is_folder: bool) -> list[str]:
         """Let something stand where nothing is, so that what a command makes there is not seen outside."""
         inside = f"{self._own_place()}/new-{len(self._placeholders)}-{os.urandom(4).hex()}"
-        made = Placeholder.at(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._config.user)
+        made = Placeholder.create(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._config.user)
         if made is None:
             return []
         self._placeholders[path] = made
@@ -269,7 +269,7 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
     return found
 
 
-def _linked(workspace: str, obeyed: Iterable[ObeyedEntry]) -> dict[str, _Named]:
+def _linked(workspace: str, obeyed: Iterable[AutorunEntry]) -> dict[str, _Named]:
     """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
     found: dict[str, _Named] = {}
     for entry in obeyed:

@@ -319,7 +319,7 @@ async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
             group.start_soon(measure, identity)
     if failed:
         raise failed[0]
-    rows = [(name, *use(found[identity])) for name, identity in sorted(running[:100]) if identity in found]
+    rows = [(name, *resource_use(found[identity])) for name, identity in sorted(running[:100]) if identity in found]
     header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
     if left_out:
@@ -355,7 +355,7 @@ async def last_lines(context: ToolContext, known: Doc, asked: Mapping[str, str])
     return lines
 
 
-def use(stats: Doc) -> tuple[str, ...]:
+def resource_use(stats: Doc) -> tuple[str, ...]:
     """Return CPU, memory, limit, bytes in, out, read, written, and the number of processes of one measurement."""
     spent = number(stats, "cpu_stats", "cpu_usage", "total_usage") - number(
         stats, "precpu_stats", "cpu_usage", "total_usage"

@@ -140,7 +140,7 @@ async def _follow(context: ToolContext, identity: str, written: CommandOutput, p
             )
             async with asked as answer:
                 group.start_soon(watch, group)
-                await written.take(answer.pieces)
+                await written.read_from(answer.pieces)
         except EngineUnavailable as error:
             broken.append(error)
         group.cancel_scope.cancel()
@@ -240,7 +240,7 @@ class CommandOutput:
         self._frames = Frames()
         self._out, self._err = (Output(*MORE), Output(*MORE)) if more else (Output(), Output())
 
-    async def take(self, pieces: AsyncIterator[bytes]) -> None:
+    async def read_from(self, pieces: AsyncIterator[bytes]) -> None:
         """Read to the end.
 
         Raises:

@@ -211,7 +211,7 @@ async def _wait_for_exit(context: ToolContext, known: Doc, arguments: RunContain
     after = document(await context.engine.get(path_of(known, "json")))
     written = CommandOutput(more=context.kept is not None)
     async with context.engine.reading(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
-        await written.take(pieces)
+        await written.read_from(pieces)
     code = number(after, "State", "ExitCode")
     head = f"exit code {code} after {took:.1f} s; the container was removed"
     if limit.cancelled_caught:

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from agentctl.core.errors import ToolError
-from agentctl.sandbox.process_guard import BesideGuard
+from agentctl.sandbox.process_guard import SiblingGuard
 from agentctl.sandbox.process_tree import MARKER, ProcessTree
 from agentctl.tools.shell import run_shell_async
 from tests.support.command_line import Commands, agentctl
@@ -174,7 +174,7 @@ async def test_a_search_by_the_mark_alone_finds_what_runs_one_program_after_anot
         if by == "agentctl":
             await ProcessTree(ended, mark).end()
         else:
-            with BesideGuard(mark):
+            with SiblingGuard(mark):
                 pass  # it is not dismissed
         assert trace.alive() == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.sandbox.socket_files import MountEntry, is_bound, translated
+from agentctl.sandbox.socket_files import MountEntry, is_bound, translate_path
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 
 LISTEN = """
@@ -153,11 +153,11 @@ def test_a_name_of_another_mount_namespace_is_translated() -> None:
         MountEntry("0:50", "/", "/data/tmp"),
     )
     ours = (MountEntry("8:1", "/", "/"), MountEntry("8:1", "/srv", "/mnt/srv"), MountEntry("0:51", "/", "/tmp"))
-    told = {name: sorted(translated(name, theirs, ours)) for name in ("/data/x", "/x", "/data/tmp/x", "/data")}
+    told = {name: sorted(translate_path(name, theirs, ours)) for name in ("/data/x", "/x", "/data/tmp/x", "/data")}
     assert told == {
         "/data/x": ["/mnt/srv/data/x", "/srv/data/x"],
         "/x": ["/x"],
         "/data/tmp/x": [],
         "/data": ["/mnt/srv/data", "/srv/data"],
     }
-    assert list(translated("/x", (), ours)) == []
+    assert list(translate_path("/x", (), ours)) == []

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from agentctl.sandbox.bwrap import Bwrap
-from agentctl.sandbox.confinement import MACHINES, NO_FILTER, NO_KEYRING, Launcher, program
+from agentctl.sandbox.confinement import MACHINES, NO_FILTER, NO_KEYRING, Launcher, seccomp_filter
 from agentctl.sandbox.mount_plan import SandboxConfig
 from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
@@ -60,7 +60,7 @@ def verdict(code: bytes, machine: int, number: int, *arguments: int) -> str:
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("network", [False, True], ids=["without network", "with network"])
 def test_the_filter_judges_every_number_of_a_machine(name: str, network: bool) -> None:
-    machine, code = MACHINES[name], program(name, network=network)
+    machine, code = MACHINES[name], seccomp_filter(name, network=network)
     told = {number: verdict(code, machine.audit, number) for number in range(1024)}
     by_name = {number: name for name, number in machine.numbers.items()}
     expected = {
@@ -80,7 +80,7 @@ def test_the_filter_judges_every_number_of_a_machine(name: str, network: bool) -
 def test_the_filter_knows_a_socket_by_the_word_that_the_kernel_reads(name: str) -> None:
     machine = MACHINES[name]
     for network in (False, True):
-        code = program(name, network=network)
+        code = seccomp_filter(name, network=network)
         allowed = {socket.AF_UNIX, *((socket.AF_INET, socket.AF_INET6) if network else ())}
         for family in range(64):
             for high in (0, 1 << 32, 0xFFFF_FFFF << 32):
@@ -93,7 +93,7 @@ def test_the_filter_knows_a_socket_by_the_word_that_the_kernel_reads(name: str) 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_without_bubblewraps_own_switch_the_filter_forbids_user_namespaces(name: str) -> None:
-    machine, code = MACHINES[name], program(name, network=False, user_namespaces=False)
+    machine, code = MACHINES[name], seccomp_filter(name, network=False, user_namespaces=False)
     new_user, new_all = 0x1000_0000, 0x7E02_0000
     flags = {0: "allow", 0x3D0F00: "allow", new_user: "EPERM", new_all: "EPERM", new_user | 1 << 32: "EPERM"}
     for called in ("clone", "unshare"):
@@ -160,8 +160,8 @@ def test_a_machine_without_a_filter_is_named_in_the_notes_of_the_first_command(o
 
 def test_a_program_of_32_bits_is_ended_with_a_note(own: Inside) -> None:
     shutil.copy(ATTEMPTS, own.workspace)
-    program = "import attempts; attempts.in_a_child = lambda call: call(); attempts.by_the_old_entrance()"
-    (answer,) = own(f"exec /usr/bin/python3 -c '{program}'")
+    seccomp_filter = "import attempts; attempts.in_a_child = lambda call: call(); attempts.by_the_old_entrance()"
+    (answer,) = own(f"exec /usr/bin/python3 -c '{seccomp_filter}'")
     expected = ["the sandbox ended it for a system call: 32-bit programs do not run in it"]
     assert (answer["exit_code"], answer["notes"]) == (128 + signal.SIGSYS, expected)
 

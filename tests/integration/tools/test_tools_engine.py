@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.errors import EngineUnavailable
 from agentctl.tools.docker.client import Address, DockerEngine, EngineRefused, parse_address
-from agentctl.tools.docker.containers import summary, use
+from agentctl.tools.docker.containers import resource_use, summary
 from agentctl.tools.toolbox import toolbox
 
 JSON = st.recursive(
@@ -325,7 +325,7 @@ async def test_a_log_stream_that_is_none_is_said() -> None:
 @given(JSON)
 def test_statistics_of_any_shape_are_shown_without_a_crash(answer: object) -> None:
     doc = answer if isinstance(answer, dict) else {"cpu_stats": answer, "memory_stats": answer, "networks": answer}
-    assert len(use(doc)) == 8
+    assert len(resource_use(doc)) == 8
 
 
 @given(JSON)

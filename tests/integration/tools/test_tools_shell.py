@@ -11,11 +11,11 @@ import pytest
 from agentctl.core.errors import SandboxUnavailable, ToolError
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import CommandResult, FileNotice, Reply, Sandbox, Tool
-from agentctl.sandbox.select import Wanted, open_sandbox
+from agentctl.sandbox.select import SandboxMode, open_sandbox
 from agentctl.tools.toolbox import toolbox
 
 
-async def shell(workspace: Path, wanted: Wanted = "auto", *, read_only: bool = False) -> Tool:
+async def shell(workspace: Path, wanted: SandboxMode = "auto", *, read_only: bool = False) -> Tool:
     sandbox: Sandbox = await open_sandbox(wanted, workspace=workspace, network=False, read_only=read_only)
     return toolbox(workspace=workspace, sandbox=sandbox).get("run_shell")
 
