@@ -1,4 +1,4 @@
-"""The boundary by bubblewrap: a read-only machine with the private taken out, and one folder to work in."""
+"""Run commands in a bubblewrap sandbox: a read-only machine without its private files, and one writable workspace."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def environment_inside() -> dict[str, str]:
 
 
 class Bwrap:
-    """Runs each command in a boundary made for it; nothing of it but the workspace is there afterwards.
+    """Runs each command in a sandbox made for it; nothing of it but the workspace is there afterwards.
 
     ``find_private`` returns what only root may read, as far as that is known. ``guard``
     protects the files of the workspace that other programs obey. ``denied`` finds what deny rules hide in it.
@@ -111,7 +111,7 @@ class Bwrap:
         return plan_mounts(self._current_config(), self._find_private(), self._sockets.find())
 
     def _current_config(self) -> SandboxConfig:
-        """Return the ground with what deny rules hide, or keep from being written, at this moment."""
+        """Return the configuration with what deny rules hide, or keep from being written, at this moment."""
         if self._denied is None:
             return self._config
         return self._config._replace(
@@ -128,7 +128,7 @@ class Bwrap:
         """Run ``command`` by /bin/sh in the workspace for at most ``timeout`` seconds; with its end all else ends.
 
         Raises:
-            ToolError: the boundary could not be set up, or the command not be started.
+            ToolError: the sandbox could not be set up, or the command not be started.
         """
         async with self._one_at_a_time:
             if self._guard is None:

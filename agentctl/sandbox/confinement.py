@@ -243,7 +243,7 @@ def seccomp_filter(machine: str, *, network: bool, user_namespaces: bool = True)
 
 
 def _judge_socket(code: _Assembler, *, network: bool) -> None:
-    """Unix sockets, the kernel's list of interfaces (Node and Python read it), and what ``network`` adds."""
+    """Allow unix sockets, the kernel's list of interfaces (Node and Python read it), and what ``network`` adds."""
     _load_argument(code, 0)
     code.jump(_EQUAL, socket.AF_UNIX, then="allow")
     code.jump(_EQUAL, _NETLINK, then="netlink")

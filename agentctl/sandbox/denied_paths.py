@@ -1,4 +1,4 @@
-"""The files and folders of a workspace that a deny rule is about: hidden from every tool, or kept from being written.
+"""Find the files of a workspace that a deny rule is about: hidden from every tool, or kept from being written.
 
 ``DeniedPaths`` is made once for a run. ``find`` looks where the rules can match, and only there; a folder that has not
 changed since is not read again. Rules name paths; here they become files, as one file may have several names: hard

@@ -1,4 +1,4 @@
-"""The files of a git folder: which of their contents git may be handed, and which paths its configuration names. Pure.
+"""Judge the files of a git folder: which contents git may be handed, and which paths its configuration names. Pure.
 
 Formats: gitformat-index(5), git-check-ref-format(1), git-config(1), and ``packed-refs`` as git-pack-refs(1) writes it.
 """

@@ -1,4 +1,4 @@
-"""Reading and writing in a git folder that strangers write to, too: no link followed, git's own locks taken."""
+"""Read and write in a git folder that strangers write to, too: no link followed, git's own locks taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process between agentctl and a command that has no sandbox: a child subreaper, which no descendant can leave.
+"""Run between agentctl and a command that has no sandbox: a child subreaper, which no descendant can leave.
 
 It runs as ``python -I -S guard_program.py PID agentctl-guard``, where PID is agentctl's, with its end of a socket as
 stdin and the command's pipes as stdout and stderr. A process whose parent dies becomes a child of the nearest subreaper

@@ -1,4 +1,4 @@
-"""What a Python process of agentctl imports from: its own installation, and never a folder that a model writes to.
+"""Say what a Python process of agentctl imports from: its installation, never a folder that a model writes to.
 
 A file in a folder of ``sys.path`` shadows the module of the same name in every later folder. The workspace can be such
 a folder: a script lies in it, agentctl is installed in editable mode, or PYTHONPATH names it. Three answers, used in

@@ -1,4 +1,4 @@
-"""What a boundary lays over the machine: which places are empty inside, and which stay; anew for each command."""
+"""Plan what bubblewrap mounts for a command: which places are empty inside, which stay, and the options that say so."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_LINKS = 40
 
 
 class SandboxConfig(NamedTuple):
-    """What a boundary stands on. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
+    """What a sandbox is made for. ``given`` leads to ``workspace``, which has no links in it; both are absolute.
 
     ``hidden`` are files, folders and sockets that nobody inside may see, ``homes`` the user's own. ``user`` is who owns
     a workspace that is not root's, and his group, where root asks: commands are run as him. ``why_read_only``: why
@@ -60,7 +60,7 @@ class MountPlan(NamedTuple):
 
 
 def why_not_sandboxable(config: SandboxConfig) -> str | None:
-    """Return why no boundary can stand around this workspace, or None."""
+    """Return why there can be no sandbox for this workspace, or None."""
     workspace = config.workspace
     places = {os.path.realpath(place) for place in (*_ALWAYS, *_PROGRAMS, "/var", *config.homes)}
     if any(is_beneath(place, workspace) for place in places):

@@ -1,4 +1,4 @@
-"""What is mounted where, and which of it the kernel makes up: such files are no data, and some act when written to."""
+"""Read the mount table, and recognise files that the kernel makes up: no data, and some act when written to."""
 
 from __future__ import annotations
 

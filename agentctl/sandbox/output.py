@@ -1,4 +1,4 @@
-"""What a command writes: its head and its tail are kept, the middle is counted, whatever the size."""
+"""Keep the head and the tail of a command's output in bounded memory, and recognise binary data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What root may read and others may not: inside a sandbox root keeps its user id, and with it these files.
+"""Find what root may read and others may not: inside a sandbox root keeps its user id, and with it these files.
 
 ``PrivateFiles`` looks at every file outside the workspace and the folders of installed programs, in a thread. A folder
 that has not been read is not shown to commands, so nothing private is in sight at any depth. Not looked at are /usr but

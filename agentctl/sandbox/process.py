@@ -1,4 +1,4 @@
-"""One command with a beginning and an end: nothing it writes fills the memory, nothing it starts outlives it."""
+"""Run one command from start to end: what it writes is bounded, and nothing it starts outlives it."""
 
 from __future__ import annotations
 

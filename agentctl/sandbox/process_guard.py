@@ -1,4 +1,4 @@
-"""The process beside or above a command, for the case that agentctl is killed, or interrupted in ending the command.
+"""Guard a command by a process beside or above it, for the case that agentctl is killed, or interrupted in ending it.
 
 ``SiblingGuard`` knows the command by its process group and by the marker in the environment. That is enough where the
 command has a process namespace of its own, and all there is on other systems than Linux. ``SubreaperGuard`` starts the

@@ -1,9 +1,10 @@
-"""A command's whole family: found wherever it went, asked to stop, then made to.
+"""Find all processes that came of a command, wherever they went; ask them to end, then kill them.
 
-A process belongs to it by its session, by a marker in its environment, or by descent: from the command, or from the
-subreaper above it, which is the parent of all that have lost theirs. What slips through: one of another user (sudo);
-work handed to a daemon (docker, at, systemd-run); without a subreaper, one that has cleared its environment, left the
-session *and* lost its parent. Where there is no /proc (macOS): whatever has left the process group.
+A process belongs to the tree by its session, by a marker in its environment, or by descent: from the command, or
+from the subreaper above it, which is the parent of all that have lost theirs. What slips through: one of another
+user (sudo); work handed to a daemon (docker, at, systemd-run); without a subreaper, one that has cleared its
+environment, left the session *and* lost its parent. Where there is no /proc (macOS): whatever has left the process
+group.
 """
 
 from __future__ import annotations

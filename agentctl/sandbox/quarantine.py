@@ -1,11 +1,10 @@
-"""Where files go that a command made and that other programs would obey: into the run's files, nothing deleted.
+"""Keep files that a command made, and other programs would run or obey, out of the workspace; nothing is deleted.
 
-There they have names that no program obeys, and each comes with the line for a shell that brings it back.
-
-An empty file or folder where nothing is, while a command runs: something of ours can be mounted there.
-
-What a command then makes at that place lies in the run's files and is never seen outside. Runs at the same time
-share a stand-in by a lock, and the last one removes it; one that a killed run left is known by its mode and taken over.
+``Quarantine`` moves them into the run's files, under names that no program obeys, each with the shell line that
+brings it back. ``Placeholder`` is an empty file or folder where nothing stands, so that something of ours can be
+mounted there while a command runs: what the command makes at that place lies in the run's files and is never seen
+outside. Runs at the same time share a placeholder by a lock, and the last one removes it; one that a killed run left
+is known by its mode and taken over.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""A control group for one command: how many processes it may have, and how much memory all of them together.
+"""Limit what one command uses: processes and memory by a control group, disk space by a watch.
 
-Limits of a process (``ulimit``) do not bind root, or bind each process alone. A control group binds all, also root, and
-counts the pages of temporary file systems. Where none can be made (no delegation, a read-only /sys) the group that is
-yielded is empty, and ``Bwrap`` says so.
+Limits of a process (``ulimit``) do not bind root, or bind each process alone. A control group binds all, also root,
+and counts the pages of temporary file systems. Where none can be made (no delegation, a read-only /sys) the group
+that is yielded is empty, and ``Bwrap`` says so.
 
-A watch over the disk while a command runs: there are no quotas for a folder that work on every file system.
-
-What is looked at is the whole file system, which others fill too. So a growth above the bound counts only if files of
-the folder that were changed since the command began are as large. Files that the command holds open after it has
-removed them are not seen so: for them there is the floor, below which any command is ended that runs.
+No quota for a folder works on every file system, so the free space of the whole file system is watched. Others fill
+it too: a growth above the bound counts only if files of the folder that were changed since the command began are as
+large. Files that the command holds open after it has removed them are not seen so: for them there is the floor,
+below which any command is ended that runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which boundary shell commands get here."""
+"""Select the sandbox that shell commands get: bubblewrap's after a self-test, or none where that was asked for."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def open_sandbox(
     files: Path | None = None,
     denied: DeniedPaths | None = None,
 ) -> Sandbox:
-    """Return the boundary to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
+    """Return the sandbox to run commands in; ``hidden`` are files, folders and sockets to take out of their sight.
 
     ``environment`` is added to that of commands that have no sandbox, where nothing can be hidden; ``secrets`` are
     masked in what those write. ``files`` is the folder of the run's files, for what is moved out of the workspace.
     ``denied`` finds what deny rules hide in the workspace, before each command.
-    A boundary is tried before it is returned: what must fail in it fails, what must work works.
+    A sandbox is tested before it is returned: what must fail in it fails, what must work works.
 
     Raises:
         SandboxUnavailable: it cannot be had here.
@@ -67,7 +67,7 @@ async def open_sandbox(
 
 
 async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
-    """Return which boundary commands would get in ``workspace``."""
+    """Return which sandbox commands would get in ``workspace``."""
     try:
         sandbox, missing = await _open_tested(workspace, network=network, read_only=False, hidden=())
     except SandboxUnavailable as error:
@@ -100,7 +100,7 @@ async def _open_tested(
     files: Path | None = None,
     denied: DeniedPaths | None = None,
 ) -> tuple[Bwrap, tuple[str, ...]]:
-    """Return bubblewrap's sandbox after its probe, and its missing parts; a raised hint is the cure alone."""
+    """Return bubblewrap's sandbox after its self-test, and its missing parts; a raised hint does not name ``none``."""
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
@@ -135,10 +135,10 @@ async def _open_tested(
 
 
 def _config_for(workspace: Path, *, network: bool, read_only: bool, hidden: Sequence[Path]) -> SandboxConfig:
-    """Return what the boundary stands on.
+    """Return what the sandbox is made for.
 
     Raises:
-        SandboxUnavailable: it cannot stand there.
+        SandboxUnavailable: there can be none for this workspace.
     """
     if not os.path.isdir(workspace):  # noqa: PTH112
         raise SandboxUnavailable(f"the workspace {workspace} is not a folder", hint="choose another one: --workdir DIR")

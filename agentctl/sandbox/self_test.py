@@ -1,6 +1,7 @@
-"""Why there is no boundary here, and the line to paste that brings one.
+"""Find bubblewrap, and test that the sandbox it makes holds before it is trusted.
 
-Trying what must fail inside a boundary, and what must work: a boundary is believed only after that.
+``find_bwrap``, ``options_of`` and ``hint_for`` say whether there can be a sandbox here and, if not, what to do about
+it. ``place_decoys`` and ``find_leak`` try from inside what must fail and what must work.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
     _sweep(Path(_shared(config)))
     folder = tempfile.mkdtemp(prefix=f"agentctl-probe-{os.getpid()}-", dir=_shared(config))
     name = f".{os.path.basename(folder)}"  # noqa: PTH119
-    Path(folder).chmod(0o755)  # what hides it must be the boundary
+    Path(folder).chmod(0o755)  # what hides it must be the sandbox
     secret, called = Path(folder, "secret"), Path(folder, "socket")
     ear = socket.socket(socket.AF_UNIX)
     try:
@@ -171,7 +172,7 @@ def place_decoys(config: SandboxConfig) -> Iterator[Decoys]:
 
 
 def find_leak(said: str, decoys: Decoys, config: SandboxConfig) -> str | None:
-    """Return what of a probe's answer shows that the boundary does not hold, or None. Looks outside for traces, too."""
+    """Return what of a probe's answer shows that the sandbox does not hold, or None. Looks outside for traces, too."""
     lines = said.splitlines()
     if "end" not in lines:
         return "a command does not come to its end in it"

@@ -1,4 +1,4 @@
-"""Files of unix sockets that some process listens on, in any network namespace: each is hidden from commands.
+"""Find unix sockets that some process listens on, in any network namespace, to hide them from commands.
 
 A socket with a path belongs to no network namespace and a read-only mount does not stop a connection, so a command
 could call any of them. The kernel lists sockets by network namespace and names them as their owner did: by a relative

@@ -1,7 +1,7 @@
-"""What protects the files of a workspace that other programs run or obey, around each command.
+"""Protect the files of a workspace that other programs run or obey, around each command.
 
 Before a command: they are bound read-only, at any depth, and the workspace's git folder is replaced by a copy
-(``git_scratch``). Where no ``.git`` stands in the workspace, an empty folder stands in for it while the command runs,
+(``git_scratch``). Where no ``.git`` stands in the workspace, an empty folder is its placeholder while the command runs,
 so that one made by the command is never seen outside. After it: such files that are new are moved into the run's
 files, and those that are merely run later by a build or a CI are named. Nothing is deleted.
 
