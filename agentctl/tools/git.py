@@ -18,10 +18,9 @@ from pydantic import Field
 from agentctl.core.errors import ToolError
 from agentctl.protocols import CommandResult
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.tools.files.list import resolve_path
-from agentctl.tools.files.paths import PATH, find_hidden, refuse_denied
+from agentctl.tools.files.paths import PATH, find_hidden, refuse_denied, resolve_path
 from agentctl.tools.files.walk import real_folder
-from agentctl.tools.tables import cell, counted, table
+from agentctl.tools.tables import cell, plural, table
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -166,7 +165,7 @@ def summary(porcelain: str, *, cut: bool = False) -> str:
     counts = Counter(words for words, _ in rows)
     said = ", ".join(f"{count} {words}" for words, count in sorted(counts.items()))
     shown = table(("state", "file"), rows[:_MOST_ROWS], most=300)
-    more = f"\n{_MOST_ROWS} of {counted(len(rows), 'entry', 'entries')} shown." if len(rows) > _MOST_ROWS else ""
+    more = f"\n{_MOST_ROWS} of {plural(len(rows), 'entry', 'entries')} shown." if len(rows) > _MOST_ROWS else ""
     return f"{branch}\n{said}{' (incomplete: too many)' if cut else ''}\n\n{shown}{more}"
 
 

@@ -11,7 +11,7 @@ import anyio
 from pydantic import Field
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.tables import counted, size, table
+from agentctl.tools.tables import plural, size, table
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -54,7 +54,7 @@ async def system_processes(_: ToolContext, arguments: Processes) -> str:
         for pid, user, cpu, memory, name, command in found[: arguments.limit]
     ]
     header = (">pid", "user", ">cpu %", ">memory", "name", "command")
-    more = f"\n{len(rows)} of {counted(len(found), 'process', 'processes')} shown." if len(found) > len(rows) else ""
+    more = f"\n{len(rows)} of {plural(len(found), 'process', 'processes')} shown." if len(found) > len(rows) else ""
     return table(header, rows, most=80) + more
 
 

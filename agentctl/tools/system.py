@@ -20,8 +20,8 @@ from pydantic import Field
 
 from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
-from agentctl.tools.tables import cell, counted, facts, size, span, table
-from agentctl.tools.tool import Arguments, TargetLookup, define_tool
+from agentctl.tools.tables import cell, facts, plural, size, span, table
+from agentctl.tools.tool import Arguments, NoArguments, TargetLookup, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 _PSEUDO = frozenset(
@@ -37,10 +37,6 @@ class Disks(Arguments):
     """Which disk."""
 
     path: str | None = Field(None, description="only the disk that holds this path")
-
-
-class _NoArguments(Arguments):
-    """No arguments."""
 
 
 async def _names(context: ToolContext, arguments: Disks) -> Target:
@@ -66,8 +62,8 @@ async def system_disks(context: ToolContext, arguments: Disks) -> str:
     return table(("mounted on", ">size", ">used", ">free", ">used %", "type", "device"), rows, most=60)
 
 
-@define_tool(_NoArguments)
-async def system_memory(_: ToolContext, __: _NoArguments) -> str:
+@define_tool(NoArguments)
+async def system_memory(_: ToolContext, __: NoArguments) -> str:
     """Show RAM and swap: total, used, available."""
     import psutil
 
@@ -79,8 +75,8 @@ async def system_memory(_: ToolContext, __: _NoArguments) -> str:
     return listed if swap.total else f"{listed}\nThere is no swap."
 
 
-@define_tool(_NoArguments)
-async def system_load(_: ToolContext, __: _NoArguments) -> str:
+@define_tool(NoArguments)
+async def system_load(_: ToolContext, __: NoArguments) -> str:
     """Show load averages, how busy the CPU is, and for how long the machine has been up."""
     import psutil
 
@@ -94,7 +90,7 @@ async def system_load(_: ToolContext, __: _NoArguments) -> str:
     return facts(
         [
             ("load average", f"{one:.2f} (1 min), {five:.2f} (5 min), {fifteen:.2f} (15 min)"),
-            ("cpu", f"{max(0.0, busy):.0f} % busy, {counted(cores, 'core')}"),
+            ("cpu", f"{max(0.0, busy):.0f} % busy, {plural(cores, 'core')}"),
             ("up", uptime()),
         ]
     )
@@ -203,7 +199,7 @@ def _system() -> str:
             ("system", name or f"{platform.system()} {platform.release()}"),
             ("kernel", f"{platform.system()} {platform.release()}"),
             ("architecture", platform.machine()),
-            ("cpu", f"{counted(cores or 1, 'core')}" + (f" ({real} real)" if real and real != cores else "")),
+            ("cpu", f"{plural(cores or 1, 'core')}" + (f" ({real} real)" if real and real != cores else "")),
             ("memory", size(psutil.virtual_memory().total)),
         ]
     )

@@ -74,6 +74,6 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def plural(number: int, noun: str, many: str | None = None) -> str:
     """Return ``1 file``, ``3 files``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"

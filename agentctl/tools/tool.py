@@ -31,6 +31,10 @@ class Arguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
 
+class NoArguments(Arguments):
+    """No arguments."""
+
+
 A = TypeVar("A", bound=Arguments)
 
 

@@ -138,7 +138,7 @@ class DockerEngine:
             EngineUnavailable: the engine cannot be asked, or its answer is not believable.
             EngineNotFound: it answers 404.
         """
-        async with self.asking("GET", path, params) as answer:
+        async with self.request("GET", path, params) as answer:
             return self._parsed(await self._body(answer))
 
     async def change(
@@ -158,22 +158,22 @@ class DockerEngine:
         Raises:
             EngineUnavailable: as ``get``; ``EngineRefused`` with the engine's reason.
         """
-        async with self.asking(method, path, params, body=body, patience=patience) as answer:
+        async with self.request(method, path, params, body=body, patience=patience) as answer:
             whole = await self._body(answer)
             return answer.status, self._parsed(whole) if whole.strip() else None
 
     @asynccontextmanager
-    async def reading(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Ask, and hand out the answer in pieces, for as long as the engine's patience lasts.
 
         Raises:
             EngineUnavailable: as ``get``.
         """
-        async with self.asking("GET", path, params) as answer:
+        async with self.request("GET", path, params) as answer:
             yield answer.pieces
 
     @asynccontextmanager
-    async def asking(
+    async def request(
         self,
         method: Literal["GET", "POST", "DELETE"],
         path: str,
@@ -304,16 +304,16 @@ def _unconnected(cause: OSError, address: Address) -> EngineUnavailable:
         )
     if code in (errno.ENOENT, errno.ENOTDIR) and address.path:
         there = f"{address} does not exist" if address.named_by else f"there is no socket {address.path}"
-        return EngineUnavailable(f"No container engine is running: {there}.", hint=_cure(address))
+        return EngineUnavailable(f"No container engine is running: {there}.", hint=_hint(address))
     if code in (errno.ECONNREFUSED, errno.ENOTSOCK) and address.path:
-        return EngineUnavailable(f"No container engine is running: nobody answers at {address}.", hint=_cure(address))
+        return EngineUnavailable(f"No container engine is running: nobody answers at {address}.", hint=_hint(address))
     why = (cause.strerror or str(cause)).lower()
     if code == errno.ECONNREFUSED or "refused" in why:
         why = "nobody listens there"
-    return EngineUnavailable(f"No container engine can be reached at {address}: {why}.", hint=_cure(address))
+    return EngineUnavailable(f"No container engine can be reached at {address}: {why}.", hint=_hint(address))
 
 
-def _cure(address: Address) -> str:
+def _hint(address: Address) -> str:
     return _START if address.named_by is None else f"{_START}; or {_other(address)}"
 
 

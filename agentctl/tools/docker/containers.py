@@ -36,7 +36,7 @@ from agentctl.tools.docker.responses import (
     text,
     texts,
 )
-from agentctl.tools.tables import cell, counted, facts, size, span, table
+from agentctl.tools.tables import cell, facts, plural, size, span, table
 from agentctl.tools.tool import Arguments, TargetLookup, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -191,7 +191,7 @@ def health_of(state: Doc) -> str:
     checks = many(state, "Health", "Log")
     last = text(checks[-1], "Output").strip()[:120] if checks else ""
     said = f", last check said: {last}" if last else ""
-    return f"{word}, {counted(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
+    return f"{word}, {plural(number(state, 'Health', 'FailingStreak'), 'failure')} in a row{said}"
 
 
 def bindings_of(published: Doc) -> str:
@@ -271,7 +271,7 @@ async def docker_logs(context: ToolContext, arguments: Logs) -> str:
     if not lines.kept:
         newer = f" since {cell(arguments.since)}" if arguments.since else ""
         return f"{name_of(known)} has written nothing{newer}."
-    head = f"… {counted(lines.lost, 'earlier line')} left out (the most is {log_capacity(context) // 1024:,} KB) …\n"
+    head = f"… {plural(lines.lost, 'earlier line')} left out (the most is {log_capacity(context) // 1024:,} KB) …\n"
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
@@ -323,7 +323,7 @@ async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
     header = ("name", ">cpu", ">memory", ">limit", ">net in", ">net out", ">disk read", ">disk written", ">processes")
     cut = f"\n100 of {len(running)} shown." if len(running) > 100 else ""
     if left_out:
-        cut += f"\n{counted(left_out, 'container')} left out by a rule of the user."
+        cut += f"\n{plural(left_out, 'container')} left out by a rule of the user."
     return (table(header, rows) + cut).lstrip() if rows else cut.lstrip() or "No containers are running."
 
 
@@ -346,7 +346,7 @@ async def last_lines(context: ToolContext, known: Doc, asked: Mapping[str, str])
     """
     lines, stream = LastLines(log_capacity(context)), LogStream(framed=fields(known, "Config").get("Tty") is not True)
     path = f"containers/{quote(text(known, 'Id'))}/logs"
-    async with context.engine.reading(path, stdout="1", stderr="1", **asked) as chunks:
+    async with context.engine.stream(path, stdout="1", stderr="1", **asked) as chunks:
         async for chunk in chunks:
             for line in stream.feed(chunk):
                 lines.add(escape_frames(line)[0])

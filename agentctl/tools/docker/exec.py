@@ -135,7 +135,7 @@ async def _follow(context: ToolContext, identity: str, written: CommandOutput, p
 
     async with anyio.create_task_group() as group:
         try:
-            asked = context.engine.asking(
+            asked = context.engine.request(
                 "POST", f"exec/{identity}/start", {}, body={"Detach": False, "Tty": False}, patience=patience + 30
             )
             async with asked as answer:

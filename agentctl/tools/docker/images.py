@@ -20,7 +20,7 @@ from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.core.targets import Target, image_spellings
 from agentctl.tools.docker.client import EngineNotFound, EngineRefused
 from agentctl.tools.docker.responses import Doc, document, documents, nearest, number, text, texts
-from agentctl.tools.tables import cell, counted, size
+from agentctl.tools.tables import cell, plural, size
 from agentctl.tools.tool import Arguments, TargetLookup, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -214,7 +214,7 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     deleted = sum(1 for entry in entries if text(entry, "Deleted"))
     if not deleted:
         return f"The name {arguments.image} was removed; the image stays, as another name or a container holds it."
-    return f"{arguments.image} was removed, with {counted(deleted, 'layer')}."
+    return f"{arguments.image} was removed, with {plural(deleted, 'layer')}."
 
 
 def _called(known: Doc, given: str) -> str:
@@ -274,7 +274,7 @@ async def docker_pull(context: ToolContext, arguments: Pull) -> str:
     asked = {"fromImage": f"{wanted.domain}/{wanted.path}", "tag": wanted.digest or wanted.tag}
     last = ""
     try:
-        async with context.engine.asking(
+        async with context.engine.request(
             "POST", "images/create", asked, patience=_SILENCE_S, silence_only=True
         ) as answer:
             async for line in progress(answer.pieces):

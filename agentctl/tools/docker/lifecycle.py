@@ -30,7 +30,7 @@ from agentctl.tools.docker.containers import (
     state_of,
 )
 from agentctl.tools.docker.responses import Doc, document, documents, fields, many, number, text
-from agentctl.tools.tables import cell, counted
+from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -168,7 +168,7 @@ async def describe_exit(context: ToolContext, after: Doc, since: str | None = No
         return "\n".join([*said, f"its log cannot be read: {error.message}"])
     if not lines.kept:
         return "\n".join([*said, "it wrote nothing"])
-    return "\n".join([*said, f"the last {counted(len(lines.kept), 'line')} that it wrote:", *lines.kept])
+    return "\n".join([*said, f"the last {plural(len(lines.kept), 'line')} that it wrote:", *lines.kept])
 
 
 async def _report_start(context: ToolContext, before: Doc, deed: str, since: str | None) -> str:

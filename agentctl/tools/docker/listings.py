@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from agentctl.tools.docker.responses import Doc, document, documents, many, moment, names_of, number, text, texts
-from agentctl.tools.tables import counted, size, span, table
-from agentctl.tools.tool import Arguments, define_tool
+from agentctl.tools.tables import plural, size, span, table
+from agentctl.tools.tool import Arguments, NoArguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
@@ -30,10 +30,6 @@ class Named(Arguments):
     name: str | None = Field(None, description="part of the name")
 
 
-class _NoArguments(Arguments):
-    """No arguments."""
-
-
 @define_tool(Ps)
 async def docker_ps(context: ToolContext, arguments: Ps) -> str:
     """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
@@ -47,7 +43,7 @@ async def docker_ps(context: ToolContext, arguments: Ps) -> str:
         ]
     what = " ".join(filter(None, ("matching" * bool(arguments.name), arguments.name and f'"{arguments.name}"')))
     hidden = len(named) - len(shown)
-    more = f"{counted(hidden, 'container is', 'containers are')} not running (all=true shows them)." if hidden else ""
+    more = f"{plural(hidden, 'container is', 'containers are')} not running (all=true shows them)." if hidden else ""
     if not shown:
         kind = arguments.state or ("" if arguments.all else "running")
         nothing = f"No {kind} containers".replace("  ", " ") + (f" {what}" if what else "") + "."
@@ -88,8 +84,8 @@ async def docker_images(context: ToolContext, arguments: Named) -> str:
     return _with_count(table(("image", "id", ">size", "created"), shown), len(rows))
 
 
-@define_tool(_NoArguments)
-async def docker_networks(context: ToolContext, _: _NoArguments) -> str:
+@define_tool(NoArguments)
+async def docker_networks(context: ToolContext, _: NoArguments) -> str:
     """List the engine's networks: name, driver, scope, subnets."""
     found = sorted(documents(await context.engine.get("networks")), key=lambda entry: text(entry, "Name"))
     rows = [
@@ -107,8 +103,8 @@ async def docker_networks(context: ToolContext, _: _NoArguments) -> str:
     return _with_count(table(header, rows), len(found)) if rows else "There are no networks."
 
 
-@define_tool(_NoArguments)
-async def docker_volumes(context: ToolContext, _: _NoArguments) -> str:
+@define_tool(NoArguments)
+async def docker_volumes(context: ToolContext, _: NoArguments) -> str:
     """List the engine's volumes: name, driver, age, where they lie."""
     answer = document(await context.engine.get("volumes"))
     found = sorted(many(answer, "Volumes"), key=lambda entry: text(entry, "Name"))
@@ -128,8 +124,8 @@ async def docker_volumes(context: ToolContext, _: _NoArguments) -> str:
     )
 
 
-@define_tool(_NoArguments)
-async def docker_system_df(context: ToolContext, _: _NoArguments) -> str:
+@define_tool(NoArguments)
+async def docker_system_df(context: ToolContext, _: NoArguments) -> str:
     """Show the disk space that images, containers, volumes and the build cache use, and what could be freed."""
     answer = document(await context.engine.get("system/df"))
     images, containers = many(answer, "Images"), many(answer, "Containers")

@@ -32,7 +32,7 @@ from agentctl.tools.docker.lifecycle import (
     watch_start,
 )
 from agentctl.tools.docker.responses import Doc, document, fields, number, text, texts
-from agentctl.tools.tables import cell, counted
+from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -149,7 +149,7 @@ def _workspace(context: ToolContext) -> Path:
     if context.denied is not None and (found := context.denied.find().places):
         # A container may go on for long, and could not be kept from what a rule hides: so it gets no workspace at all.
         raise ToolError(
-            f"docker_run: the workspace holds {counted(len(found), 'file or folder', 'files or folders')} that a deny "
+            f"docker_run: the workspace holds {plural(len(found), 'file or folder', 'files or folders')} that a deny "
             "rule hides, and cannot be mounted",
             hint="leave workspace out",
         )
@@ -210,7 +210,7 @@ async def _wait_for_exit(context: ToolContext, known: Doc, arguments: RunContain
         await context.engine.change("POST", path_of(known, "stop"), patience=30, t="2")
     after = document(await context.engine.get(path_of(known, "json")))
     written = CommandOutput(more=context.kept is not None)
-    async with context.engine.reading(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
+    async with context.engine.stream(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
         await written.read_from(pieces)
     code = number(after, "State", "ExitCode")
     head = f"exit code {code} after {took:.1f} s; the container was removed"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
-from typing import Literal, TypeVar
+from typing import Literal
 
 import anyio
 import anyio.to_thread
 from pydantic import Field
 
 from agentctl.core.errors import ToolError
-from agentctl.tools.files.paths import PATH, find_hidden, identities, real_relative, refuse_private
-from agentctl.tools.files.walk import SKIPPED, FileEntry, Walk
-from agentctl.tools.tables import cell, counted, parse_size, size, table
+from agentctl.tools.files.paths import PATH, find_hidden, identities, resolve_path
+from agentctl.tools.files.walk import SKIPPED, FileEntry, Walk, name_matcher
+from agentctl.tools.tables import cell, parse_size, plural, size, table
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -32,23 +31,6 @@ class ListFiles(Arguments):
     limit: int = Field(50, ge=1, le=1000)
 
 
-P = TypeVar("P", bound=Arguments)
-
-
-async def resolve_path(context: ToolContext, arguments: P) -> P:
-    """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
-
-    Raises:
-        ToolError: it leads outside the workspace, or into what is agentctl's own.
-    """
-    if "path" not in arguments.model_fields_set:
-        return arguments
-    path: str = arguments.path  # type: ignore[attr-defined]
-    real = await anyio.to_thread.run_sync(real_relative, context.workspace, path)
-    refuse_private(context.workspace, context.private, real)
-    return arguments.model_copy(update={"path": real})
-
-
 @define_tool(ListFiles, resolve=resolve_path, target=PATH)
 async def list_files(context: ToolContext, arguments: ListFiles) -> str:
     """List files or folders by name pattern, size or time. kind=folder with sort=size: the biggest folders, in total.
@@ -56,17 +38,6 @@ async def list_files(context: ToolContext, arguments: ListFiles) -> str:
     Folders like .git and node_modules are only looked into when sizes are asked for.
     """
     return await anyio.to_thread.run_sync(_list, context, arguments)
-
-
-def matcher(pattern: str) -> Callable[[FileEntry], bool]:
-    """Return what says whether an entry's name (with a slash in the pattern: its path) fits; ``**/`` is any depth."""
-    if pattern in ("", "*", "**", "**/*"):
-        return lambda _: True
-    if "/" not in pattern:
-        return lambda entry: fnmatchcase(entry.name, pattern)
-    plain = pattern.removeprefix("./")
-    flat = plain.replace("**/", "")
-    return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
 
 
 def _list(context: ToolContext, wanted: ListFiles) -> str:
@@ -86,7 +57,7 @@ def _list(context: ToolContext, wanted: ListFiles) -> str:
         hidden=find_hidden(context),
         tick=anyio.from_thread.check_cancelled,
     )
-    fits = matcher(wanted.pattern)
+    fits = name_matcher(wanted.pattern)
     count = weight = 0
 
     def found() -> Iterator[tuple[FileEntry, int]]:
@@ -107,7 +78,7 @@ def _list(context: ToolContext, wanted: ListFiles) -> str:
         for entry, amount in shown
     ]
     noun = {"file": "file", "folder": "folder", "any": "entry"}[wanted.kind]
-    words = counted(count, noun, "entries" if noun == "entry" else None)
+    words = plural(count, noun, "entries" if noun == "entry" else None)
     if not rows:
         what = "" if wanted.pattern == "*" else f' matching "{cell(wanted.pattern)}"'
         bound = f" of {wanted.min_size} or more" if wanted.min_size else ""

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio.to_thread
 
 from agentctl.core.errors import ToolError
 from agentctl.core.targets import Target
 from agentctl.sandbox.import_path import own_program
-from agentctl.tools.tool import TargetLookup
+from agentctl.tools.tool import Arguments, TargetLookup
 
 if TYPE_CHECKING:
     from agentctl.sandbox.denied_paths import HiddenPaths
@@ -225,6 +225,7 @@ def _link(folder: int, name: str) -> str | None:
         return None
 
 
+P = TypeVar("P", bound=Arguments)
 Identities: TypeAlias = frozenset[tuple[int, int]]
 """Device and inode of each folder: what it is, whatever its name."""
 
@@ -252,6 +253,20 @@ def refuse_private(workspace: Path, folders: Iterable[Path], relative: str) -> N
         own = os.path.realpath(folder)
         if real == own or real.startswith(f"{own}/"):
             raise ToolError(f"{relative} is agentctl's own", hint="do without it")
+
+
+async def resolve_path(context: ToolContext, arguments: P) -> P:
+    """Return the arguments with the path that theirs leads to: a rule must not be got round by a link or dots.
+
+    Raises:
+        ToolError: it leads outside the workspace, or into what is agentctl's own.
+    """
+    if "path" not in arguments.model_fields_set:
+        return arguments
+    path: str = arguments.path  # type: ignore[attr-defined]
+    real = await anyio.to_thread.run_sync(real_relative, context.workspace, path)
+    refuse_private(context.workspace, context.private, real)
+    return arguments.model_copy(update={"path": real})
 
 
 def find_hidden(context: ToolContext) -> HiddenPaths | None:

@@ -15,10 +15,9 @@ from agentctl.context.truncation import Excerpt, Origin, SplitText, end_of_chara
 from agentctl.core.errors import ToolError
 from agentctl.journal.artifacts import PREFIX, open_artifact
 from agentctl.sandbox.output import looks_binary
-from agentctl.tools.files.list import resolve_path
-from agentctl.tools.files.paths import PATH, find_hidden
+from agentctl.tools.files.paths import PATH, find_hidden, resolve_path
 from agentctl.tools.files.walk import open_for_reading
-from agentctl.tools.tables import cell, counted, size
+from agentctl.tools.tables import cell, plural, size
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -41,7 +40,7 @@ class ReadFile(Arguments):
     count_lines: bool = Field(False, description="only the number of lines")
 
 
-async def _resolved(context: ToolContext, arguments: ReadFile) -> ReadFile:
+async def _resolve(context: ToolContext, arguments: ReadFile) -> ReadFile:
     """Return the arguments with the path that theirs leads to; a file of the run is named as it is.
 
     Raises:
@@ -55,14 +54,14 @@ async def _resolved(context: ToolContext, arguments: ReadFile) -> ReadFile:
     return real
 
 
-@define_tool(ReadFile, resolve=_resolved, target=PATH)
+@define_tool(ReadFile, resolve=_resolve, target=PATH)
 async def read_file(context: ToolContext, arguments: ReadFile) -> str:
     """Read a text file: whole, from_line to to_line, its first or last lines, or only how many lines it has."""
-    _refuse_nonsense(arguments)
+    _check_ranges(arguments)
     return await anyio.to_thread.run_sync(_read, context, arguments)
 
 
-def _refuse_nonsense(wanted: ReadFile) -> None:
+def _check_ranges(wanted: ReadFile) -> None:
     ranged = wanted.from_line is not None or wanted.to_line is not None
     ends = wanted.first is not None or wanted.last is not None
     if ranged + ends + (wanted.from_byte is not None) + wanted.count_lines > 1:
@@ -80,7 +79,7 @@ def _refuse_nonsense(wanted: ReadFile) -> None:
 
 
 @contextmanager
-def _opened(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
+def _open(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, os.stat_result]]:
     if not path.startswith(PREFIX):
         with open_for_reading(context.workspace, path, find_hidden(context)) as found:
             yield found
@@ -90,24 +89,24 @@ def _opened(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, o
 
 
 def _read(context: ToolContext, wanted: ReadFile) -> str:
-    with _opened(context, wanted.path) as (handle, status):
+    with _open(context, wanted.path) as (handle, status):
         if wanted.count_lines:
             lines = count_lines(handle)
-            return f"{counted(lines, 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
+            return f"{plural(lines, 'line')} in {cell(wanted.path)} ({size(status.st_size)})"
         if wanted.from_byte is not None:
-            return _from_byte(handle, wanted, status.st_size)
+            return _read_from_byte(handle, wanted, status.st_size)
         if wanted.from_line is not None or wanted.to_line is not None:
-            return _from_line(handle, wanted, status.st_size)
+            return _read_from_line(handle, wanted, status.st_size)
         ends = wanted.first is not None or wanted.last is not None
         if not ends and SHOWN_BYTES < status.st_size <= _COUNTED_BYTES:
-            return _ends(handle, wanted.path, status.st_size)
+            return _read_ends(handle, wanted.path, status.st_size)
         parts = []
         if wanted.first is not None:
             parts.append(first_lines(handle, wanted.first))
         if wanted.last is not None:
             parts.append(last_lines(handle, wanted.last))
         if not parts:
-            parts.append(whole(handle))
+            parts.append(read_whole(handle))
         data = [part.encode("utf-8", "surrogateescape") for part in parts]
         if any(map(looks_binary, data)):
             return f"<binary, {status.st_size} bytes>"
@@ -119,7 +118,7 @@ def _read(context: ToolContext, wanted: ReadFile) -> str:
         return shown
 
 
-def _from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
+def _read_from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
     """Return lines of a file of any size, found by counting; what is too long to show ends with how to go on."""
     if not total:
         return f"{cell(wanted.path)} is empty."
@@ -129,7 +128,7 @@ def _from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
         handle.seek(0)
         lines = count_lines(handle)
         raise ToolError(
-            f"{cell(wanted.path)} has {counted(lines, 'line')}; from_line is {first}", hint="read an earlier part"
+            f"{cell(wanted.path)} has {plural(lines, 'line')}; from_line is {first}", hint="read an earlier part"
         )
     handle.seek(start)
     data = handle.read(SHOWN_BYTES + 1)
@@ -137,21 +136,21 @@ def _from_line(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
     if wanted_lines is not None and data.count(b"\n") >= wanted_lines:
         data = b"".join(line + b"\n" for line in data.split(b"\n", wanted_lines)[:wanted_lines])
     origin = Origin(wanted.path, first, start, onward=True, last=wanted.to_line)
-    return _shown(data, origin, total)
+    return _format_part(data, origin, total)
 
 
-def _from_byte(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
+def _read_from_byte(handle: BufferedReader, wanted: ReadFile, total: int) -> str:
     start = wanted.from_byte or 0
     if start >= total:
-        raise ToolError(f"{cell(wanted.path)} has {counted(total, 'byte')}; from_byte is {start}", hint="begin earlier")
+        raise ToolError(f"{cell(wanted.path)} has {plural(total, 'byte')}; from_byte is {start}", hint="begin earlier")
     handle.seek(start)
     data = handle.read(SHOWN_BYTES + 4)
     skipped = next((place for place in range(4) if data[place : place + 1] < b"\x80" or data[place] >= 0xC0), 0)
     start, data = start + skipped, data[skipped : skipped + SHOWN_BYTES + 1]
-    return _shown(data, Origin(wanted.path, None, start, onward=True), total)
+    return _format_part(data, Origin(wanted.path, None, start, onward=True), total)
 
 
-def _shown(data: bytes, origin: Origin, total: int) -> str:
+def _format_part(data: bytes, origin: Origin, total: int) -> str:
     """Return a part of a file for reading, cut where it is too long."""
     end = len(data) if len(data) <= SHOWN_BYTES else end_of_character(data, SHOWN_BYTES)
     if looks_binary(data[:end]):
@@ -164,7 +163,7 @@ def _shown(data: bytes, origin: Origin, total: int) -> str:
     return Excerpt.of(text, origin) if exact else text
 
 
-def _ends(handle: BufferedReader, path: str, total: int) -> str:
+def _read_ends(handle: BufferedReader, path: str, total: int) -> str:
     """Return a file that is too long to show without its middle, and what to call to read on in it."""
     half = SHOWN_BYTES // 2
     data = handle.read(half + 1)
@@ -223,7 +222,7 @@ def line_start(handle: BufferedReader, line: int) -> int | None:
     return None
 
 
-def whole(handle: BufferedReader) -> str:
+def read_whole(handle: BufferedReader) -> str:
     """Return a file's text, the middle left out of one that is too long to show; undecodable bytes as surrogates."""
     head = handle.read(SHOWN_BYTES + 1)
     if len(head) <= SHOWN_BYTES:

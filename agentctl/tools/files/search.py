@@ -19,10 +19,9 @@ from agentctl.core.errors import ToolError
 from agentctl.sandbox.import_path import child_imports
 from agentctl.sandbox.output import looks_binary
 from agentctl.sandbox.process import child_environment, run_process
-from agentctl.tools.files.list import matcher, resolve_path
-from agentctl.tools.files.paths import PATH, identities, refuse_denied, resolve_relative
-from agentctl.tools.files.walk import Walk, open_regular
-from agentctl.tools.tables import cell, counted
+from agentctl.tools.files.paths import PATH, identities, refuse_denied, resolve_path, resolve_relative
+from agentctl.tools.files.walk import Walk, name_matcher, open_regular
+from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import Arguments, cut_middle, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 64 * 1024
 _PATIENCE_S = 15
-_TOLD = 3
-_APART = """import json, sys
+_TOOL_ERROR = 3
+_CHILD_PROGRAM = """import json, sys
 asked = json.loads(sys.argv[1])
 sys.path[:] = asked.pop("import_from")
 if package := asked.pop("package"):
@@ -40,8 +39,8 @@ if package := asked.pop("package"):
     spec = spec_from_file_location("agentctl", package + "/__init__.py", submodule_search_locations=[package])
     sys.modules["agentctl"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["agentctl"])
-from agentctl.tools.files.search import search_apart
-sys.exit(search_apart(asked))"""
+from agentctl.tools.files.search import search_in_child
+sys.exit(search_in_child(asked))"""
 
 
 class SearchFiles(Arguments):
@@ -85,14 +84,14 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
     # editable install names the workspace in a .pth file, and then site imports its sitecustomize.py.
     imports = await anyio.to_thread.run_sync(child_imports, context.workspace)
     asked = {"import_from": imports.path, "package": imports.package, "workspace": str(context.workspace)}
-    argv = [sys.executable, "-I", "-S", "-c", _APART, json.dumps(asked | asdict(wanted))]
+    argv = [sys.executable, "-I", "-S", "-c", _CHILD_PROGRAM, json.dumps(asked | asdict(wanted))]
     answer = await run_process(argv, timeout=_PATIENCE_S, env=child_environment(), cwd=Path("/"))
     if answer.timed_out:
         raise ToolError(
             f"search_files: {wanted.text[:60]!r} took more than {_PATIENCE_S} s",
             hint="use a simpler expression, a smaller folder or a pattern for the files",
         )
-    if answer.exit_code == _TOLD:
+    if answer.exit_code == _TOOL_ERROR:
         message, _, hint = answer.stdout.partition("\n")
         raise ToolError(message, hint=hint.strip())
     if answer.exit_code != 0:
@@ -100,12 +99,12 @@ async def search_files(context: ToolContext, arguments: SearchFiles) -> str:
     return answer.stdout
 
 
-def search_apart(asked: dict[str, Any]) -> int:
-    """Search as the child that ``_APART`` starts: the text on stdout, or a ToolError's two lines and ``_TOLD``."""
+def search_in_child(asked: dict[str, Any]) -> int:
+    """Search as ``_CHILD_PROGRAM``: write the text to stdout, or a ToolError's two lines, and return the exit code."""
     try:
         text, code = cut_middle(_search(Path(asked.pop("workspace")), _Wanted(**asked), lambda: None)), 0
     except ToolError as error:
-        text, code = f"{error.message}\n{error.hint}", _TOLD
+        text, code = f"{error.message}\n{error.hint}", _TOOL_ERROR
     sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
     return code
 
@@ -119,7 +118,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     private = frozenset((device, inode) for device, inode in wanted.private)
     hidden = _hidden(workspace, wanted.hidden)
     walk = Walk(workspace, "." if alone else wanted.path, tick=tick, private=private, hidden=hidden)
-    fits, find = matcher(wanted.pattern), _finder(wanted)
+    fits, find = name_matcher(wanted.pattern), _finder(wanted)
     lines: list[str] = []
     files = searched = 0
     root = walk.opener()
@@ -149,10 +148,10 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
                 break
     finally:
         os.close(root)
-    looked = f"{counted(searched, 'file')} searched"
+    looked = f"{plural(searched, 'file')} searched"
     if not lines:
         return "; ".join([f"No match for {cell(wanted.text)!r}", looked, *walk.notes()])
-    words = f"{counted(len(lines), 'match', 'matches')} in {counted(files, 'file')}"
+    words = f"{plural(len(lines), 'match', 'matches')} in {plural(files, 'file')}"
     return "\n".join([*lines, "; ".join([words, looked, *walk.notes()])])
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -152,6 +153,17 @@ def real_folder(workspace: Path, path: str) -> Path:
         raise as_tool_error(exc, path) from exc
     finally:
         os.close(root)
+
+
+def name_matcher(pattern: str) -> Callable[[FileEntry], bool]:
+    """Return what says whether an entry's name (with a slash in the pattern: its path) fits; ``**/`` is any depth."""
+    if pattern in ("", "*", "**", "**/*"):
+        return lambda _: True
+    if "/" not in pattern:
+        return lambda entry: fnmatchcase(entry.name, pattern)
+    plain = pattern.removeprefix("./")
+    flat = plain.replace("**/", "")
+    return lambda entry: fnmatchcase(entry.path, plain) or ("**/" in plain and fnmatchcase(entry.path, flat))
 
 
 class Walk:

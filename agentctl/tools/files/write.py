@@ -32,7 +32,7 @@ from agentctl.tools.files.paths import (
     resolve_relative,
 )
 from agentctl.tools.files.walk import open_regular
-from agentctl.tools.tables import cell, counted
+from agentctl.tools.tables import cell, plural
 from agentctl.tools.tool import Arguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
@@ -54,11 +54,11 @@ class _Written(NamedTuple):
     old_bytes: int | None
 
 
-async def _where(context: ToolContext, arguments: WriteFile) -> WriteFile:
+async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
     real = await anyio.to_thread.run_sync(_target, context.workspace, arguments.path)
     refuse_private(context.workspace, (*context.private, *own_program_in(context.workspace)), real)
     arguments = arguments.model_copy(update={"path": real})
-    await anyio.to_thread.run_sync(_restored, context, arguments)  # nobody is asked about what will be refused
+    await anyio.to_thread.run_sync(_restore_secrets, context, arguments)  # nobody is asked about what will be refused
     return arguments
 
 
@@ -73,18 +73,18 @@ async def _obeyed(context: ToolContext, arguments: WriteFile) -> AutorunFile | N
     return await anyio.to_thread.run_sync(obeyed_in, context.workspace, arguments.path)
 
 
-@define_tool(WriteFile, effect="write", contained=_contained, resolve=_where, obeyed=_obeyed, target=PATH)
+@define_tool(WriteFile, effect="write", contained=_contained, resolve=_resolve, obeyed=_obeyed, target=PATH)
 async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made.
 
     Keep [redacted:...] marks as read: the secrets of that file are put back.
     """
-    text = await anyio.to_thread.run_sync(_restored, context, arguments)
+    text = await anyio.to_thread.run_sync(_restore_secrets, context, arguments)
     written = await anyio.to_thread.run_sync(_write_allowed, context, arguments, text)
     lines = text.count("\n") + (not text.endswith("\n") and text != "")
-    was = "new" if written.old_bytes is None else f"replaced, it had {counted(written.old_bytes, 'byte')}"
-    size = counted(len(text.encode()), "byte")
-    said = f"{cell(arguments.path, 300)} is written: {size}, {counted(lines, 'line')} ({was})"
+    was = "new" if written.old_bytes is None else f"replaced, it had {plural(written.old_bytes, 'byte')}"
+    size = plural(len(text.encode()), "byte")
+    said = f"{cell(arguments.path, 300)} is written: {size}, {plural(lines, 'line')} ({was})"
     obeyed = await _obeyed(context, arguments)
     return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
 
@@ -95,7 +95,7 @@ def _write_allowed(context: ToolContext, arguments: WriteFile, text: str) -> _Wr
     return _write(arguments.path, text, context.workspace)
 
 
-def _restored(context: ToolContext, arguments: WriteFile) -> str:
+def _restore_secrets(context: ToolContext, arguments: WriteFile) -> str:
     """Return what is written: the text, with the secrets of the file that it replaces in place of their marks.
 
     Raises:

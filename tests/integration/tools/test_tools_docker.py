@@ -264,7 +264,7 @@ async def test_an_engine_that_hangs_and_dies_in_the_middle_of_a_call_ends_it(pri
 
     async def logs() -> None:
         try:
-            async with patient.reading("containers/sample-web/logs", stdout="1", tail="5") as chunks:
+            async with patient.stream("containers/sample-web/logs", stdout="1", tail="5") as chunks:
                 async for _ in chunks:
                     pass
         except EngineUnavailable as error:

@@ -272,7 +272,7 @@ async def test_progress_may_last_longer_than_its_silence_but_silence_may_not() -
         await anyio.sleep_forever()
 
     async def listen(engine: DockerEngine) -> None:
-        async with engine.asking("POST", "images/create", {}, patience=1, silence_only=True) as answer:
+        async with engine.request("POST", "images/create", {}, patience=1, silence_only=True) as answer:
             assert [piece async for piece in answer.pieces]
 
     async with _server(serve) as host:
