@@ -1,4 +1,4 @@
-"""The state of a git repository, asked for so that the repository cannot make git run a program."""
+"""Show the state of a git repository, asked for so that the repository cannot make git run a program."""
 
 from __future__ import annotations
 

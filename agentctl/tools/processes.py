@@ -1,4 +1,4 @@
-"""Who runs and who listens on this machine, now."""
+"""Tools for the machine's processes and for who listens on its network."""
 
 from __future__ import annotations
 

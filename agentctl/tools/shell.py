@@ -1,4 +1,4 @@
-"""A command of the shell, with an end."""
+"""Run a command of the shell, and tell a model how it ended."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def run_shell_async(
     it. Of each stream the first 32 KiB and the last 64 KiB
     are kept, ``truncated_bytes`` counts the rest; ``notes`` are sentences of agentctl, not of the command.
 
-    There is no boundary: the command can do whatever its user can.
+    There is no sandbox: the command can do whatever its user can.
 
     Raises:
         UsageError: an argument is wrong.
@@ -149,7 +149,7 @@ def _signal_of(code: int) -> str:
 
 
 def _hints(said: str, sandbox: Sandbox) -> list[str]:
-    """Return what a failure in a boundary may be due to."""
+    """Return what a failure in a sandbox may be due to."""
     hints = []
     if _NOT_THERE.search(said):
         hints.append("commands have no network in here unless the user gives --network")

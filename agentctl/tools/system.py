@@ -1,7 +1,4 @@
-"""The machine's disks, memory and load, now.
-
-What this machine is, who we are on it, and where it is found.
-"""
+"""Tools for the machine: disks, memory, load, and what it is, who we are on it, where it is found."""
 
 from __future__ import annotations
 

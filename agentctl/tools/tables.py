@@ -1,4 +1,4 @@
-"""Plain columns for people and models alike: aligned cells, sizes and spans in words."""
+"""Format text for people and models alike: aligned columns, one-line cells, sizes and spans in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tool from a function: a pydantic model checks its arguments, its docstring is what the model reads."""
+"""Make a tool of a function: a pydantic model checks its arguments, its docstring is what the model reads."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class TargetLookup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TypedTool(Generic[A]):
-    """A tool as written down; ``at`` puts it to work on a bench.
+    """A tool as defined; ``at`` binds it to a context.
 
-    ``effect`` may depend on the bench. ``contained`` says whether its changes stay inside the workspace or a sandbox.
+    ``effect`` may depend on the context. ``contained`` says whether its changes stay inside the workspace or a sandbox.
     ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
     ``obeyed`` returns who obeys the file that a call writes. ``target`` gives rules all names of what a call is about.
     """
@@ -66,13 +66,13 @@ class TypedTool(Generic[A]):
     target: TargetLookup | None = None
 
     def at(self, context: ToolContext) -> BoundTool[A]:
-        """Return the tool that acts with what lies on ``context``."""
+        """Return the tool that acts with ``context``."""
         return BoundTool(self, context)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundTool(Generic[A]):
-    """A tool at its bench: the ``Tool`` of the protocols."""
+    """A tool bound to its context: the ``Tool`` of the protocols."""
 
     tool: TypedTool[A]
     context: ToolContext

@@ -1,7 +1,4 @@
-"""What tools work with: the folder, the engine, the clock, the sandbox.
-
-The tools, by name: what exists is declared here, nothing is loaded before it is asked for.
-"""
+"""The tools by name, and what they work with; no tool's module is loaded before the tool is asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ MOST_KEPT_BYTES = 16 * 1024 * 1024
 
 
 class ToolContext(NamedTuple):
-    """Handed to every tool; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
+    """What a tool works with; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
 
     ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
     things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model reads in

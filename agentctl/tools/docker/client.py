@@ -1,7 +1,4 @@
-"""Where a container engine listens, as DOCKER_HOST says it.
-
-The container engine at the other end of a socket: one client, bounded answers, errors with the cure.
-"""
+"""Speak to a container engine: its address (DOCKER_HOST), one client, bounded responses, errors with a hint."""
 
 from __future__ import annotations
 

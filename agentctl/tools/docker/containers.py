@@ -1,8 +1,8 @@
-"""Which container is meant: a name or an id becomes the true name and the id before anybody decides about it.
+"""Tools for one container: which one is meant, how it is set up and fares, its logs, what it uses.
 
-A container in twenty lines: what ``inspect`` knows, without the noise and without secrets.
-
-One container at a time: its logs, how it is set up and how it fares, what it uses.
+A name or an id becomes the true name and the id before anybody decides about it (``resolve_container``); what is
+done is done to that one (``inspect_resolved``). ``summary`` is what ``inspect`` knows, without the noise and without
+secrets.
 """
 
 from __future__ import annotations

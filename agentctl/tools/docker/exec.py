@@ -1,6 +1,6 @@
-"""A command inside a running container; ended inside when its time is up, as no one else would end it.
+"""The tool that runs a command in a container, and ends it inside when its time is up, as no one else would.
 
-A command for a container: words without a shell, and what it wrote in bounded memory.
+``split_command`` and ``CommandOutput`` serve ``run``, too: words without a shell, and output in bounded memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""An image's name, long or familiar: ``docker.io/library/nginx:latest`` is ``nginx``. Pure.
-
-Which image is meant, and its removal.
-
-An image fetched from its registry: progress read with bounds, failures told with their cure.
-"""
+"""Tools for images: names (``docker.io/library/nginx:latest`` is ``nginx``), which image is meant, pull, removal."""
 
 from __future__ import annotations
 
@@ -317,7 +312,7 @@ def _parsed(line: bytes) -> Doc:
 
 
 def _failed(wanted: Reference, said: str) -> ToolError:
-    """Return what went wrong and the cure, from the engine's own words."""
+    """Return what went wrong and a hint, from the engine's own words."""
     words, why = said.lower(), cell(" ".join(said.split()), 250)
     if "toomanyrequests" in words or "rate limit" in words:
         return ToolError(

@@ -1,7 +1,4 @@
-"""A container's life: started, stopped, restarted, removed, and how it stands after it.
-
-Containers of docker_run that nobody needs any longer: removed by who made them, or by who comes next.
-"""
+"""Tools that start, stop, restart and remove a container; and the removal of those that a killed docker_run left."""
 
 from __future__ import annotations
 

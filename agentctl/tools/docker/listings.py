@@ -1,4 +1,4 @@
-"""What the container engine has, in short tables: containers, images, networks, volumes, disk use."""
+"""Tools that list what the engine has: containers, images, networks, volumes, disk use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container's log, line by line: frames taken apart, the last lines kept, times understood."""
+"""Take a container's log apart into lines: frames, the last lines in bounded memory, times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's JSON, taken apart without trust: a field that is missing or of another kind is simply not there."""
+"""Take the engine's JSON apart without trust: a field that is missing or of another kind is simply not there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A new container in a tight frame: run to its end and removed, or left running on request.
-
-What a container of a model may be: the whole of what the engine is told, and nothing else. Pure.
-"""
+"""The tool that runs a new, tightly confined container: to its end and removed, or left running on request."""
 
 from __future__ import annotations
 

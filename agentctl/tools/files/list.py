@@ -1,4 +1,4 @@
-"""Listing the files of the workspace."""
+"""The tool that lists the files of the workspace."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""No way out of the workspace: paths are resolved by the kernel beneath one folder, never by string comparison.
+"""Resolve paths beneath the workspace by the kernel, and refuse what no tool may touch.
 
-Where no tool looks or writes in the workspace: folders of agentctl's own, and what a rule of the user denies.
+No path is judged by string comparison alone: ``open_beneath`` lets the kernel walk it. Closed to every tool are
+folders of agentctl's own (``refuse_private``) and what a rule of the user denies (``refuse_denied``).
 """
 
 from __future__ import annotations

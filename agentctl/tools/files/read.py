@@ -1,4 +1,4 @@
-"""Reading the files of the workspace and of the run, whatever their size."""
+"""The tool that reads files of the workspace and of the run, whatever their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding text in the files of the workspace."""
+"""The tool that finds text in the files of the workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking around inside the workspace: only regular files opened, walks with an end, no link followed out."""
+"""Open files and walk folders of the workspace: only regular files, walks with an end, no link followed out."""
 
 from __future__ import annotations
 

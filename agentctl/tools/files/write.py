@@ -1,4 +1,4 @@
-"""A file written whole or not at all, and never outside the workspace."""
+"""The tool that writes a file of the workspace, whole or not at all; and ``write_file_async``."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def write_file_async(path: str | Path, text: str, *, workspace: Path | Non
     after an error the old one is untouched. Links are followed only inside the workspace, and never as the last part.
 
     Raises:
-        ToolError: the path leads outside, is no plain file, or cannot be written; with the cure.
+        ToolError: the path leads outside, is no plain file, or cannot be written; with a hint.
         UsageError: an argument is not a path or not a text.
 
     >>> import anyio
