@@ -76,21 +76,21 @@ class HiddenPaths(NamedTuple):
     identities: dict[Identity, str]
 
     def hides(self, relative: str) -> bool:
-        """Say whether a path of the workspace, links followed, is hidden, or lies in a hidden folder."""
+        """Return whether a path of the workspace, links followed, is hidden, or lies in a hidden folder."""
         if any(pattern.matches(above) for above in ancestors(canonical_path(relative)) for pattern in self.patterns):
             return True
         real = self.root if relative == "." else f"{self.root.rstrip('/')}/{relative}"
         return any(above in self.places for above in ancestors(real))
 
     def hides_entry(self, relative: str, status: os.stat_result) -> bool:
-        """Say whether an entry of a folder that is not hidden is."""
+        """Return whether an entry of a folder that is not hidden is."""
         path = canonical_path(relative)
         if any(pattern.matches(path) for pattern in self.patterns):
             return True
         return (status.st_dev, status.st_ino) in self.identities or f"{self.root}/{relative}" in self.places
 
     def hides_open(self, descriptor: int, status: os.stat_result) -> bool:
-        """Say whether an open file is hidden, by where it really is and what it is: nothing can be swapped then."""
+        """Return whether an open file is hidden, by where it really is and what it is: nothing can be swapped then."""
         if (status.st_dev, status.st_ino) in self.identities:
             return True
         try:

@@ -55,7 +55,7 @@ def kernel_mounts() -> Iterator[str]:
 
 
 def is_kernel_file(descriptor: int, status: os.stat_result) -> bool:
-    """Say whether an open file, which may be a folder, lies in a file system of the kernel, by that one's own word."""
+    """Return whether an open file or folder lies in a file system of the kernel, by that one's own word."""
     return status.st_dev in _usual_devices() or _magic(descriptor) in _MAGIC
 
 

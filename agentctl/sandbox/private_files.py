@@ -174,7 +174,7 @@ class PrivateFiles:
         return stat.S_ISREG(status.st_mode) and self._is_private(status, 0o4)
 
     def _is_private(self, status: os.stat_result, for_others: int) -> bool:
-        """Say whether root may look at it by its user id or groups alone, without capabilities, and others may not."""
+        """Return whether root may read it by its user id or groups alone, without capabilities, and others may not."""
         mode = status.st_mode
         if mode & for_others:
             return False
@@ -182,7 +182,7 @@ class PrivateFiles:
 
 
 def _is_usual(place: str, top: str) -> bool:
-    """Say whether a mount is one of those of the kernel at their usual places, which the sandbox lays anew."""
+    """Return whether a mount is one of those of the kernel at their usual places, which the sandbox lays anew."""
     return f"{place}/".startswith((f"{top}/proc/", f"{top}/sys/", f"{top}/dev/", f"{top}/run/"))
 
 

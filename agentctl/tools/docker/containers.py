@@ -328,7 +328,7 @@ async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
 
 
 def _is_restricted(context: ToolContext, name: str, identity: str) -> bool:
-    """Say whether a deny or ask rule is about this container's use: a call that names none must not show it."""
+    """Return whether a deny or ask rule is about this container's use: a call that names none must not show it."""
     subject = Subject({"name": name}, {"name": Target("container", (name,), identity)})
     return any(rule.arguments and fits(rule, "docker_stats", {}, subject) for rule in context.restricting)
 

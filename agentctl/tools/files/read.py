@@ -200,7 +200,7 @@ def _between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
 
 
 def _exact(data: bytes, text: str) -> bool:
-    """Say whether places in the text are places in the file."""
+    """Return whether places in the text are places in the file."""
     return text.encode("utf-8", "surrogatepass") == data
 
 

@@ -215,7 +215,7 @@ class Walk:
         return open_workspace(self._workspace)
 
     def over(self) -> bool:
-        """Say whether the time is up, and note it."""
+        """Return whether the time is up, and note it."""
         if time.monotonic() > self._end:
             self.cut = self.cut or f"stopped after {self._seconds:g} s"
         return bool(self.cut)
@@ -262,7 +262,7 @@ class Walk:
             pending += reversed(deeper)
 
     def _is_of_the_kernel(self, folder: int) -> bool:
-        """Say whether an open folder lies in a file system of the kernel; each device is asked once."""
+        """Return whether an open folder lies in a file system of the kernel; each device is asked once."""
         status = os.fstat(folder)
         if status.st_dev not in self._devices:
             self._devices[status.st_dev] = is_kernel_file(folder, status)
