@@ -68,9 +68,9 @@ def _contained(context: ToolContext) -> bool:
 
 
 async def _obeyed(context: ToolContext, arguments: WriteFile) -> AutorunFile | None:
-    from agentctl.tools.files.obeyed_places import obeyed_in  # noqa: PLC0415 - a long table, needed when something is written
+    from agentctl.tools.files.autorun_paths import find_autorun_at  # noqa: PLC0415 - a long table, needed when something is written
 
-    return await anyio.to_thread.run_sync(obeyed_in, context.workspace, arguments.path)
+    return await anyio.to_thread.run_sync(find_autorun_at, context.workspace, arguments.path)
 
 
 @define_tool(WriteFile, effect="write", contained=_contained, resolve=_resolve, obeyed=_obeyed, target=PATH)

@@ -1,4 +1,4 @@
-"""Who obeys a file of the workspace: by the list of names, and by how this machine is set up.
+"""Find who runs or obeys a file of the workspace: by the list of names, and by how this machine is set up.
 
 A name alone does not tell everything. A folder is git's own because of what lies in it (a bare repository), git's
 configuration names files, a link with an obeyed name makes its target obeyed, and the running agentctl imports from the
@@ -21,7 +21,7 @@ _SEVERITY = {"never": 2, "asks": 1, "reported": 0}
 _MOST_LINKS = 200
 
 
-def obeyed_in(workspace: Path, path: str) -> AutorunFile | None:
+def find_autorun_at(workspace: Path, path: str) -> AutorunFile | None:
     """Return who would obey a file written at ``path``, or None.
 
     ``path`` is relative to ``workspace``, the links on its way followed.
@@ -86,4 +86,4 @@ def _links(root: str) -> Iterator[tuple[str, str]]:
                     yield from ((f"{entry.name}/{one.name}", one.path) for one in inner if one.is_symlink())
 
 
-__all__ = ["obeyed_in"]
+__all__ = ["find_autorun_at"]
