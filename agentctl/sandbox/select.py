@@ -104,7 +104,7 @@ async def _open_tested(
     from agentctl.sandbox.bwrap import Bwrap  # noqa: PLC0415 - only where it is wanted
     from agentctl.sandbox.import_path import import_folders, is_importable  # noqa: PLC0415
     from agentctl.sandbox.private_files import PrivateFiles  # noqa: PLC0415
-    from agentctl.sandbox.self_test import find_bwrap, find_leak, hint_for, options_of, place_decoys  # noqa: PLC0415  # noqa: PLC0415
+    from agentctl.sandbox.self_test import find_bwrap, find_leak, hint_for, options_of, place_decoys  # noqa: PLC0415
     from agentctl.sandbox.socket_files import SocketFiles  # noqa: PLC0415
     from agentctl.sandbox.workspace_guard import WorkspaceGuard  # noqa: PLC0415
 
