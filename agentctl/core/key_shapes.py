@@ -11,7 +11,7 @@ from typing import NamedTuple
 Check = Callable[[str], bool]
 
 
-class SecretSpan(NamedTuple):
+class FoundSecret(NamedTuple):
     """A part of a text that is a secret; ``kind`` says which, without revealing it."""
 
     start: int
@@ -221,7 +221,7 @@ def _any_mark() -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, (*sorted(marks), "-----END "))))
 
 
-def find_keys(text: str) -> Iterator[SecretSpan]:
+def find_keys(text: str) -> Iterator[FoundSecret]:
     """Yield what has the shape of a well-known key; spans of several shapes may overlap.
 
     The time is linear in the length of the text: patterns are bounded, and a run of characters that failed is skipped.
@@ -252,7 +252,7 @@ def _long_words(text: str) -> Iterator[str]:
         yield from words[-1:]
 
 
-def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterator[SecretSpan]:
+def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterator[FoundSecret]:
     pattern, group = _compile(shape.pattern), 0 if is_word else 1
     at = text.find(mark)
     while at >= 0:
@@ -262,7 +262,7 @@ def _matches(text: str, shape: KeyShape, mark: str, *, is_word: bool) -> Iterato
         match = next(filter(None, (pattern.match(text, start) for start in starts)), None)
         end = at + len(mark)
         if match is not None and (shape.check is None or shape.check(match[group])):
-            yield SecretSpan(*match.span(group), shape.kind)
+            yield FoundSecret(*match.span(group), shape.kind)
             end = max(end, match.end())
         elif is_word and starts:
             # What failed here fails at each later place of the same run, too: without this, a hostile text takes
@@ -276,12 +276,12 @@ def _begins_word(text: str, start: int) -> bool:
     return not start or not text[start - 1].isalnum() or _JOINT.search(text, max(0, start - 16), start) is not None
 
 
-def _headless_keys(text: str) -> Iterator[SecretSpan]:
+def _headless_keys(text: str) -> Iterator[FoundSecret]:
     """Yield the lines of private keys whose first line is missing; matched backwards, in linear time."""
     at = text.find("-----END ")
     while at >= 0:
         if _END.match(text, at):
             body = _REVERSED_BODY.match(text[max(0, at - 12_000) : at][::-1])
             if body is not None:
-                yield SecretSpan(at - body.end(), at, "private-key")
+                yield FoundSecret(at - body.end(), at, "private-key")
         at = text.find("-----END ", at + 9)

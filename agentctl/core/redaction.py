@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from agentctl.core.errors import ToolError
-from agentctl.core.key_shapes import SecretSpan, find_keys
+from agentctl.core.key_shapes import FoundSecret, find_keys
 from agentctl.core.spellings import SHORTEST_SECRET, find_learned, find_spellings
 
 PLAIN_MARK = "[redacted]"
@@ -47,7 +47,7 @@ def _redact_cached(text: str, known: tuple[str, ...]) -> str:
 
 
 def _redact(text: str, known: tuple[str, ...]) -> str:
-    def find(piece: str) -> Iterator[SecretSpan]:
+    def find(piece: str) -> Iterator[FoundSecret]:
         yield from _find_known(piece, known)
         yield from find_keys(piece)
 
@@ -126,14 +126,14 @@ class Redactor:
 
         return _replace(text, self._find, mark, is_ours=self._issued.__contains__), values
 
-    def _find(self, text: str) -> Iterator[SecretSpan]:
+    def _find(self, text: str) -> Iterator[FoundSecret]:
         yield from _find_known(text, self._secrets)
         for value, start, end in find_learned(text, tuple(self._learned)):
-            yield SecretSpan(start, end, self._learned[value])
+            yield FoundSecret(start, end, self._learned[value])
         yield from find_keys(text)
         for match in _NAMING_MARK.finditer(text):
             if match[0] not in self._issued:
-                yield SecretSpan(*match.span(), _FOREIGN)
+                yield FoundSecret(*match.span(), _FOREIGN)
 
     def _mark(self, kind: str, value: str) -> str:
         import hashlib  # noqa: PLC0415 - most texts hold no secret
@@ -146,13 +146,13 @@ class Redactor:
         return made
 
 
-def _find_known(text: str, secrets: Iterable[str]) -> Iterator[SecretSpan]:
-    return (SecretSpan(start, end, _KNOWN) for start, end in find_spellings(text, secrets))
+def _find_known(text: str, secrets: Iterable[str]) -> Iterator[FoundSecret]:
+    return (FoundSecret(start, end, _KNOWN) for start, end in find_spellings(text, secrets))
 
 
 def _replace(
     text: str,
-    find: Callable[[str], Iterable[SecretSpan]],
+    find: Callable[[str], Iterable[FoundSecret]],
     make_mark: MakeMark,
     *,
     is_ours: Callable[[str], bool] = lambda mark: True,
@@ -178,17 +178,17 @@ def _replace(
     return text
 
 
-def _merge_overlaps(found: Iterable[SecretSpan]) -> list[SecretSpan]:
+def _merge_overlaps(found: Iterable[FoundSecret]) -> list[FoundSecret]:
     """Return spans that do not overlap; of those that do, one that covers them all, of the kind of the longest."""
     spans = sorted(found, key=lambda span: (span.start, -span.end))
-    united: list[SecretSpan] = []
+    united: list[FoundSecret] = []
     longest = 0
     for span in spans:
         size = span.end - span.start
         if united and span.start < united[-1].end:
             last = united[-1]
             kind = span.kind if size > longest else last.kind
-            united[-1] = SecretSpan(last.start, max(last.end, span.end), kind)
+            united[-1] = FoundSecret(last.start, max(last.end, span.end), kind)
             longest = max(longest, size)
         else:
             united.append(span)
@@ -196,7 +196,7 @@ def _merge_overlaps(found: Iterable[SecretSpan]) -> list[SecretSpan]:
     return united
 
 
-def _outside_marks(spans: Iterable[SecretSpan], marks: list[tuple[int, int]]) -> Iterator[SecretSpan]:
+def _outside_marks(spans: Iterable[FoundSecret], marks: list[tuple[int, int]]) -> Iterator[FoundSecret]:
     """Yield the spans that overlap none of the marks; both are in order."""
     place = 0
     for span in spans:
