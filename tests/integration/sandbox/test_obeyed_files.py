@@ -15,7 +15,7 @@ import pytest
 from tests.integration.sandbox.test_kit_wired import Told
 from tests.integration.tools.test_obeyed_door import events_of, files
 from tests.support.scripted_cli import answer, call
-from tests.unit.core.test_obeyed import ASKS, NOBODY, REPORTED
+from tests.unit.core.test_autorun import ASKS, NOBODY, REPORTED
 
 PACKAGES = (
     "pytest pluggy iniconfig packaging pygments mypy typing_extensions mypy_extensions pathspec librt ast-serialize"

@@ -15,7 +15,7 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.provider_health import is_unpriced
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import ask
-from tests.unit.budget.test_charge import Table, price_shapes, tables
+from tests.unit.budget.test_conclusions import Table, price_shapes, tables
 from tests.unit.core.test_pricing import usages
 
 PROVIDER = "p"

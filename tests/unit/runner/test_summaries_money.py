@@ -15,8 +15,8 @@ from agentctl.budget.rules import Amounts, AnswerReserve, Ask, LimitState, Worst
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
-from tests.unit.budget.test_bound_mock import TOOLS, Server, servers, texts
-from tests.unit.budget.test_judge import some_rooms
+from tests.unit.budget.test_input_bound_mock import TOOLS, Server, servers, texts
+from tests.unit.budget.test_rules import some_rooms
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_nano=None, purpose="summary")

@@ -31,7 +31,7 @@ from agentctl.runner.plan import Plan
 from agentctl.runner.summaries import PendingCut, Summarizer, summaries_of
 from tests.support.context.parts import SYSTEM, TASK, turn
 from tests.support.loop import Diary
-from tests.unit.context.test_summaries_digest import FORM
+from tests.unit.context.test_digest_summaries import FORM
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(10)), context_window=128_000, output_ceiling=16_384)
 PLAN = Plan(limits=CostLimit(max_tokens_per_task=None), max_context_tokens=4_000, summaries="always")
