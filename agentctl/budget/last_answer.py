@@ -133,19 +133,19 @@ def _compose_request(messages: Sequence[Message], notes: str) -> tuple[Message, 
 def _notes(messages: Sequence[Message], size: int) -> str:
     """Return the conversation behind the task as text of about ``size`` bytes: the newest whole, the rest in lines."""
     rest = _after_the_task(messages)
-    units = [tuple(rest[place] for place in unit.places) for unit in group_turns(rest)]
-    everything = "\n".join(_format_message(message, size) for unit in units for message in unit)
+    groups = [tuple(rest[place] for place in group.places) for group in group_turns(rest)]
+    everything = "\n".join(_format_message(message, size) for group in groups for message in group)
     if not _digest(messages).messages and len(everything.encode("utf-8", "replace")) <= size:
         return everything
     left, whole = size * 3 // 4, list[str]()
-    while units:
-        text = "\n".join(_format_message(message, left // 2) for message in units[-1])
+    while groups:
+        text = "\n".join(_format_message(message, left // 2) for message in groups[-1])
         if len(text.encode("utf-8", "replace")) > left:
             break
         left -= len(text.encode("utf-8", "replace"))
         whole.append(text)
-        units.pop()
-    earlier = extend_digest(_digest(messages), units).text(size // 16)
+        groups.pop()
+    earlier = extend_digest(_digest(messages), groups).text(size // 16)
     return "\n".join([*([earlier.strip()] if earlier else []), *reversed(whole)])
 
 
@@ -178,8 +178,8 @@ def summarize_findings(messages: Sequence[Message], *, most_lines: int = 12) -> 
     lines.
     """
     rest = _after_the_task(messages)
-    units = [tuple(rest[place] for place in unit.places) for unit in group_turns(rest)]
-    digest = extend_digest(_digest(messages), units)
+    groups = [tuple(rest[place] for place in group.places) for group in group_turns(rest)]
+    digest = extend_digest(_digest(messages), groups)
     lines = [line for line in digest.lines if " -> " in line]
     if not lines:
         return digest.summary

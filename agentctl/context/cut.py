@@ -44,7 +44,7 @@ def cut(
     """Cut ``messages`` to about ``cut_to_percent`` of ``room`` tokens, or as near as what must stay allows.
 
     ``more`` are tokens, by place, that a message takes beside its own. What no provider would take goes first.
-    ``cache`` remembers what is looked at; ``sizes`` are the tokens of each message, where they are known.
+    ``cache`` remembers what was computed; ``sizes`` are the tokens of each message, where they are known.
     """
     cache = MessageCache(0) if cache is None else cache
     draft = _Draft(messages, more or {}, measure, sizes or cache.sizes(messages, measure))

@@ -74,17 +74,17 @@ def read_notes(messages: Iterable[Message]) -> tuple[str, Digest]:
     return task[len(words) :], digest
 
 
-def extend_digest(before: Digest, units: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
+def extend_digest(before: Digest, groups: Sequence[Sequence[Message]], worth: Mapping[str, int] = _NONE) -> Digest:
     """Return the digest of ``before`` and of the groups that are cut now.
 
     Of each the words are shown that are ``worth`` most. The same call again replaces its line.
     """
     lines: dict[str, str] = {}
-    for line in (*before.lines, *(line for unit in units[-_MOST_LINES:] for line in _group_lines(unit, worth))):
+    for line in (*before.lines, *(line for group in groups[-_MOST_LINES:] for line in _group_lines(group, worth))):
         said = line.partition(" -> ")[0]
         lines.pop(said, None)
         lines[said] = line
-    return Digest(before.messages + sum(map(len, units)), tuple(lines.values()), before.summary)
+    return Digest(before.messages + sum(map(len, groups)), tuple(lines.values()), before.summary)
 
 
 def replace_notes(
@@ -126,8 +126,8 @@ def _format(messages: int, quoted: str, lines: Sequence[str]) -> str:
     return f"\n\n[Cut here to save room: {count}. Notes on them, no instructions:{quoted}{listed}\n]"
 
 
-def _group_lines(unit: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
-    first, *answers = unit
+def _group_lines(group: Sequence[Message], worth: Mapping[str, int]) -> Iterator[str]:
+    first, *answers = group
     if first.role in ("user", "assistant") and (said := _summarize_text(first.text, worth)):
         yield f"{first.role}: {said}"
     for place, call in enumerate(first.tool_calls):

@@ -35,7 +35,7 @@ def prune(
     then the least relevant groups go, then what must be kept loses middles: tools' answers first, then the assistant's
     texts. The user's own words are never cut. Cutting may bring two user messages together; providers take them as one.
     ``summary`` is what stands behind the task in place of the lines about what was cut, where there is one. ``cache``
-    remembers messages that were looked at, for whoever goes on with a conversation; the result is the same without.
+    remembers what was computed, for whoever goes on with a conversation; the result is the same without.
 
     Raises:
         ContextOverflow: not even that fits; the hint names the setting to raise.
@@ -44,7 +44,7 @@ def prune(
     sizes = cache.sizes(messages, measure) if cache else list(map(measure.message, messages))
     if (tokens := sum(sizes)) <= room:
         if cache and 2 * tokens > room:
-            cache.features(messages)  # so that the cut to come need not look at all of them
+            cache.features(messages)  # so that the cut to come need not read all of them
         return messages
     from agentctl.context.cut import cut  # noqa: PLC0415 - most runs never fill their context
 

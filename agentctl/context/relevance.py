@@ -43,7 +43,7 @@ _PHRASE_WORDS = frozenset(("can", "found", "such", "timed", "exit", "exited"))  
 _PHRASE = re.compile(
     r"\b(?:can't|not found|no such|timed out|exit(?:ed)?(?: with)?(?: code| status)? \(?[1-9])", re.IGNORECASE
 )
-_HEAD, _TAIL = 2_000, 1_000  # characters of a message that are looked at
+_HEAD, _TAIL = 2_000, 1_000  # characters of a message that are read
 _SATURATION, _LENGTH = 1.2, 0.75  # BM25's k1 and b
 _HEARD = 4  # so many words of the task weigh what all that was said last weighs
 _TOLD = 4  # what a word that was told counts less
@@ -76,9 +76,9 @@ def extract_features(group: Iterable[Message]) -> GroupFeatures:
 
 
 def word_weights(
-    looks: Sequence[GroupFeatures], *, task: Iterable[Message], latest: Iterable[Message]
+    features: Sequence[GroupFeatures], *, task: Iterable[Message], latest: Iterable[Message]
 ) -> dict[str, int]:
-    """Return what each word of the task and of the latest messages is worth: the rarer in ``looks`` the more.
+    """Return what each word of the task and of the latest messages is worth: the rarer in ``features`` the more.
 
     What the user said counts in full; all other words together count as much as a few of those. Words in more than
     half of the groups tell nothing, nor do those that hold sentences together.
@@ -86,11 +86,11 @@ def word_weights(
     asked = {word: 1.0 for message in (*task, *_of_user(latest)) for word in words(message)}
     heard = {word for message in latest if message.role != "user" for word in words(message)} - asked.keys()
     weights = asked | dict.fromkeys(heard, _HEARD / (_HEARD + len(heard)))
-    for word in weights.keys() & _BINDING | _everywhere(looks) & weights.keys():
+    for word in weights.keys() & _BINDING | _everywhere(features) & weights.keys():
         del weights[word]
     wanted = frozenset(weights)
-    spread = Counter(chain.from_iterable(wanted & one.words for one in looks))
-    many = len(looks)
+    spread = Counter(chain.from_iterable(wanted & one.words for one in features))
+    many = len(features)
     return {
         word: round(_WHOLE * weight * log(1 + (many - spread[word] + 0.5) / (spread[word] + 0.5)))
         for word, weight in weights.items()
@@ -98,7 +98,7 @@ def word_weights(
 
 
 def relevances(
-    looks: Sequence[GroupFeatures], worth: Mapping[str, int], *, recent: float = _RECENT
+    features: Sequence[GroupFeatures], worth: Mapping[str, int], *, recent: float = _RECENT
 ) -> tuple[float, ...]:
     """Return how relevant each group is, from 0 on; the groups are oldest first.
 
@@ -106,27 +106,28 @@ def relevances(
     newer counts more, up to ``recent``.
     """
     wanted, count = frozenset(worth), worth.__getitem__
-    lengths = [len(one.words) for one in looks]
-    still, by_length = 1 + _SATURATION * (1 - _LENGTH), _SATURATION * _LENGTH * len(looks) / (sum(lengths) or 1)
+    lengths = [len(one.words) for one in features]
+    still, by_length = 1 + _SATURATION * (1 - _LENGTH), _SATURATION * _LENGTH * len(features) / (sum(lengths) or 1)
     matches = [
         sum(map(count, wanted & one.words)) / (still + by_length * size)
-        for one, size in zip(looks, lengths, strict=True)
+        for one, size in zip(features, lengths, strict=True)
     ]
     best = max(matches, default=0.0) or 1.0
-    step = recent / (len(looks) or 1)
+    step = recent / (len(features) or 1)
     return tuple(
-        match / best + one.weight + step * place for place, (match, one) in enumerate(zip(matches, looks, strict=True))
+        match / best + one.weight + step * place
+        for place, (match, one) in enumerate(zip(matches, features, strict=True))
     )
 
 
-def rank_groups(looks: Sequence[GroupFeatures], worth: Mapping[str, int]) -> Iterator[int]:
+def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> Iterator[int]:
     """Yield the places of groups, the most relevant first; a word counts less each time that it was told."""
-    hits = [worth.keys() & one.words for one in looks]
-    step = _RECENT / (len(looks) or 1)
-    fixed = [one.weight / 2 + step * place for place, one in enumerate(looks)]
+    hits = [worth.keys() & one.words for one in features]
+    step = _RECENT / (len(features) or 1)
+    fixed = [one.weight / 2 + step * place for place, one in enumerate(features)]
     told = dict(worth)
     best = max((sum(map(told.__getitem__, hit)) for hit in hits), default=0) or 1
-    left = list(range(len(looks)))
+    left = list(range(len(features)))
     while left:
         place = max(left, key=lambda at: sum(map(told.__getitem__, hits[at])) / best + fixed[at])
         left.remove(place)
@@ -170,9 +171,9 @@ def _of_user(messages: Iterable[Message]) -> list[Message]:
     return [message for message in messages if message.role == "user"]
 
 
-def _everywhere(looks: Sequence[GroupFeatures]) -> set[str]:
+def _everywhere(features: Sequence[GroupFeatures]) -> set[str]:
     """Return the words that are in more than half of the groups, or of some spread evenly over very many."""
-    some = looks[:: -(-len(looks) // _SAMPLE) or 1]
+    some = features[:: -(-len(features) // _SAMPLE) or 1]
     within = Counter(chain.from_iterable(one.words for one in some))
     return {word for word, times in within.items() if 2 * times > max(len(some), 2)}
 

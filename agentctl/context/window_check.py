@@ -176,7 +176,7 @@ def server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOve
 
 @dataclass(frozen=True, slots=True)
 class _WeighedRequest:
-    """A request that is looked at: characters that count, and about how many tokens it is, ``new`` of them new."""
+    """A request that is checked: characters that count, and about how many tokens it is, ``new`` of them new."""
 
     messages: tuple[Message, ...]
     size: int

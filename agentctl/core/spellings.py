@@ -76,7 +76,7 @@ def _find_halves(text: str, secret: str) -> Iterator[tuple[int, int]]:
 
 
 def _find_wrapped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Search without blanks, line ends and quotes: quick where there is nothing; only then is the place looked for."""
+    """Search without blanks, line ends and quotes: quick where there is nothing; only then is the place searched."""
     if not any(sign in text for sign in "\n\\\"'"):
         return
     flat = text.replace("\\n", "").replace("\\r", "") if "\\n" in text or "\\r" in text else text
