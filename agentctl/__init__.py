@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agentctl.context.tokens import Measure
     from agentctl.core.errors import AgentctlError, BudgetExceeded
     from agentctl.core.limits import CostLimit
+    from agentctl.core.messages import Completion, ToolCall, Usage
     from agentctl.core.results import RunResult
     from agentctl.protocols import CommandResult
     from agentctl.providers.builtin.provider import BuiltinProvider
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from agentctl.providers.llm_provider import LLMProvider
     from agentctl.providers.scripted import ScriptedProvider
     from agentctl.providers.tokenizers import measure_for
+    from agentctl.runner.assemble import assemble
+    from agentctl.settings import ProviderChoice, load_settings
     from agentctl.tools.files.write import write_file_async
     from agentctl.tools.shell import run_shell_async
 
@@ -28,6 +31,7 @@ _HOME = {
     "BudgetExceeded": "agentctl.core.errors",
     "BuiltinProvider": "agentctl.providers.builtin.provider",
     "CommandResult": "agentctl.protocols",
+    "Completion": "agentctl.core.messages",
     "ContextManager": "agentctl.context.manager",
     "CostLimit": "agentctl.core.limits",
     "CostTracker": "agentctl.api.cost_tracker",
@@ -36,9 +40,14 @@ _HOME = {
     "Measure": "agentctl.context.tokens",
     "OllamaProvider": "agentctl.providers.factory",
     "OpenAIProvider": "agentctl.providers.factory",
+    "ProviderChoice": "agentctl.settings",
     "RunResult": "agentctl.core.results",
     "ScriptedProvider": "agentctl.providers.scripted",
+    "ToolCall": "agentctl.core.messages",
+    "Usage": "agentctl.core.messages",
+    "assemble": "agentctl.runner.assemble",
     "create_llm_provider": "agentctl.providers.factory",
+    "load_settings": "agentctl.settings",
     "measure_for": "agentctl.providers.tokenizers",
     "run_shell_async": "agentctl.tools.shell",
     "write_file_async": "agentctl.tools.files.write",
@@ -50,6 +59,7 @@ __all__ = [
     "BudgetExceeded",
     "BuiltinProvider",
     "CommandResult",
+    "Completion",
     "ContextManager",
     "CostLimit",
     "CostTracker",
@@ -58,9 +68,14 @@ __all__ = [
     "Measure",
     "OllamaProvider",
     "OpenAIProvider",
+    "ProviderChoice",
     "RunResult",
     "ScriptedProvider",
+    "ToolCall",
+    "Usage",
+    "assemble",
     "create_llm_provider",
+    "load_settings",
     "measure_for",
     "run_shell_async",
     "write_file_async",

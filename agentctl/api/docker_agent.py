@@ -108,8 +108,7 @@ class DockerAgent:
             ActionDenied: this process was started inside the sandbox of a run, whose ledger cannot be seen from there.
             AuthFailed: the key of the provider that was chosen is missing.
 
-        >>> from agentctl import DockerAgent, ScriptedProvider
-        >>> from agentctl.core.messages import Completion
+        >>> from agentctl import Completion, DockerAgent, ScriptedProvider
         >>> result = DockerAgent(ScriptedProvider([Completion("Two: web and db.")])).execute("List all containers")
         >>> result.status, str(result)
         ('done', 'Two: web and db.')
@@ -128,8 +127,7 @@ class DockerAgent:
             AuthFailed: the key of the provider that was chosen is missing.
 
         >>> import anyio
-        >>> from agentctl import DockerAgent, ScriptedProvider
-        >>> from agentctl.core.messages import Completion
+        >>> from agentctl import Completion, DockerAgent, ScriptedProvider
         >>> agent = DockerAgent(ScriptedProvider([Completion("Two: web and db.")]))
         >>> print(anyio.run(agent.execute_async, "List all containers"))
         Two: web and db.

@@ -12,7 +12,12 @@ Stop = Literal["stop", "length", "tool_calls", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call that a model asks for; ``arguments`` is its parsed JSON object."""
+    """One call that a model asks for; ``arguments`` is its parsed JSON object.
+
+    >>> from agentctl import ToolCall
+    >>> ToolCall("call_1", "system_memory", {}).name
+    'system_memory'
+    """
 
     id: str
     name: str
@@ -52,6 +57,10 @@ class Usage:
 
     ``cached_input_tokens`` and ``cache_write_tokens`` are included in ``input_tokens``;
     ``reasoning_tokens`` is included in ``output_tokens``.
+
+    >>> from agentctl import Usage
+    >>> Usage(input_tokens=1000, output_tokens=100) + Usage(input_tokens=500, cached_input_tokens=200)
+    Usage(input_tokens=1500, output_tokens=100, cached_input_tokens=200, cache_write_tokens=0, reasoning_tokens=0)
     """
 
     input_tokens: int = 0
@@ -62,7 +71,11 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """All input and all output, as the token limit counts them."""
+        """All input and all output, as the token limit counts them.
+
+        >>> Usage(input_tokens=1000, output_tokens=100, reasoning_tokens=40).total_tokens
+        1100
+        """
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
@@ -123,6 +136,11 @@ class Completion:
     request, "" for the usual one or one that costs no more; ``hour_writes`` are the tokens among the cache writes that
     last an hour. ``reported`` is what can be read of a report that cannot be charged; then ``usage`` is None. ``fell``:
     a later usage block reported less than an earlier one, so no bound is built on the report.
+
+    >>> from agentctl import Completion, Usage
+    >>> answer = Completion("Two: web and db.", usage=Usage(input_tokens=1000, output_tokens=100))
+    >>> answer.stop, answer.usage.total_tokens
+    ('stop', 1100)
     """
 
     text: str = ""
@@ -138,5 +156,9 @@ class Completion:
     fell: bool = False
 
     def as_message(self) -> Message:
-        """Return the answer as the assistant's message."""
+        """Return the answer as the assistant's message.
+
+        >>> Completion("Two: web and db.").as_message()
+        Message(role='assistant', text='Two: web and db.', tool_calls=(), tool_call_id=None)
+        """
         return Message("assistant", self.text, self.tool_calls)

@@ -231,6 +231,14 @@ def assemble(
 
     Raises:
         UsageError: the chosen provider cannot be had, or a tool or agent is named that does not exist.
+
+    >>> import anyio
+    >>> from agentctl import Completion, ProviderChoice, ScriptedProvider, assemble, load_settings
+    >>> model = ScriptedProvider([Completion("There is enough.")])
+    >>> run = assemble(load_settings(flags={}), ProviderChoice("scripted", "scripted", "this script"), provider=model)
+    >>> result = anyio.run(run.run, "Is there enough memory?")
+    >>> result.status, str(result)
+    ('done', 'There is enough.')
     """
     loaded = loaded if loaded.capability else loaded.for_a_run()
     settings = loaded.settings

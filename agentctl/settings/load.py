@@ -103,6 +103,11 @@ def load_settings(
 
     Raises:
         UsageError: everything that is wrong, at once.
+
+    >>> from agentctl import load_settings
+    >>> loaded = load_settings(flags={"max_turns": 5})
+    >>> loaded.settings.max_turns, str(loaded.sources["max_turns"])
+    (5, 'flag --max-turns')
     """
     loaded, problems, _ = _load(flags, environ, cwd, env_files, config, remember=remember)
     if loaded is None:

@@ -14,7 +14,12 @@ from agentctl.settings.names import DEFAULT_MODELS, ENV_NAMES, KEY_NAMES
 
 
 class ProviderChoice(NamedTuple):
-    """Who answers (``model`` is None for builtin), and what decided it, in a few words."""
+    """Who answers (``model`` is None for builtin), and what decided it, in a few words.
+
+    >>> from agentctl import ProviderChoice
+    >>> ProviderChoice("ollama", "llama3.1:latest", "this script").provider
+    'ollama'
+    """
 
     provider: str
     model: str | None
