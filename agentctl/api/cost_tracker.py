@@ -228,9 +228,9 @@ def _price(per_1k_input: object, per_1k_output: object) -> Price | None:
     if per_1k_input is None and per_1k_output is None:
         return None
     if per_1k_input is None or per_1k_output is None:
-        lacks = "cost_per_1k_input" if per_1k_input is None else "cost_per_1k_output"
+        missing = "cost_per_1k_input" if per_1k_input is None else "cost_per_1k_output"
         raise UsageError(
-            f"{lacks} is missing", hint="give both prices, in dollars per 1,000 tokens (0 is free), or none"
+            f"{missing} is missing", hint="give both prices, in dollars per 1,000 tokens (0 is free), or none"
         )
     return Price(
         _per_million("cost_per_1k_input", per_1k_input),

@@ -136,12 +136,12 @@ class DockerAgent:
 
     async def _perform(self, task: str, running: _ActiveRun) -> RunResult:
         _refuse_no_task(task)
-        made = await anyio.to_thread.run_sync(self._assembled)  # settings are files, and an Ollama may be asked
+        made = await anyio.to_thread.run_sync(self._prepare_run)  # settings are files, and an Ollama may be asked
         async with shared_provider(made.provider):
             running.orchestrator = made.orchestrator
             return await made.orchestrator.run(task)
 
-    def _assembled(self) -> _PreparedRun:
+    def _prepare_run(self) -> _PreparedRun:
         """Return the parts of one run.
 
         Raises:

@@ -84,7 +84,7 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
     from agentctl.runner.agents import MOST_TOOLS, ranked_tools
-    from agentctl.runner.toolset import equipment
+    from agentctl.runner.toolset import toolset_for
     from agentctl.settings import load_settings
 
     loaded = load_settings(flags={}, remember=False)
@@ -92,7 +92,7 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
         say(safe_text(note))
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task) if permissions.only is None else permissions.only
-    equip = equipment(loaded, permissions, insist=loaded.settings.sandbox == "bwrap")
+    equip = toolset_for(loaded, permissions, insist=loaded.settings.sandbox == "bwrap")
     kit = anyio.run(partial(equip, ranked, MOST_TOOLS))
     return kit.toolbox.names, {name: error.message for name, error in kit.left_out.items()}
 

@@ -214,11 +214,11 @@ def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
     import anyio
 
     from agentctl.permissions.decision import Permissions, permissions_of
-    from agentctl.runner.toolset import equipment
+    from agentctl.runner.toolset import toolset_for
     from agentctl.tools.toolbox import TOOLS, toolbox
 
     permissions = permissions_of(loaded)
-    equip = partial(equipment(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))
+    equip = partial(toolset_for(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))
     kit = anyio.run(equip)
     bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(kit.left_out))
     tools = {name: (bare if name in kit.left_out else kit.toolbox).get(name) for name in TOOLS}

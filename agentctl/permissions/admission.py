@@ -81,15 +81,15 @@ class Admission:
             if self._approve == "all":
                 by = "--yes"
             elif self._approve == "deny" or self._approver is None:
-                return _unasked(call.name, rule, nobody=self._approve != "deny")
+                return _unasked_error(call.name, rule, nobody=self._approve != "deny")
             elif (asked := f"{call.name} {arguments_text(resolved.arguments)}") in self._refused:
-                return _refusal(call.name, self._refused[asked], rule)
+                return _refusal_error(call.name, self._refused[asked], rule)
             else:
                 await self._emit(ApprovalAsked(resolved, tool.effect, decision.why, str(rule)))
                 answer = await self._approver.approve(Question(resolved, tool.effect, decision.why, str(rule)))
                 if not answer.granted:
                     self._refused[asked] = answer.by
-                    return _refusal(call.name, answer.by, rule)
+                    return _refusal_error(call.name, answer.by, rule)
                 by = answer.by
                 if answer.always:
                     by = f"{answer.by}, always in this run: {rule}"
@@ -100,14 +100,14 @@ class Admission:
         return resolved
 
 
-def _refusal(name: str, by: str, rule: Rule) -> ActionDenied:
+def _refusal_error(name: str, by: str, rule: Rule) -> ActionDenied:
     return ActionDenied(
         f"{by} said no to {name}; do not try it again another way",
         hint=f"to allow it: --allow {_shell_quoted(rule)}",
     )
 
 
-def _unasked(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
+def _unasked_error(name: str, rule: Rule, *, nobody: bool) -> ActionDenied:
     why = "nobody is here to be asked (no terminal)" if nobody else "questions are answered with no (--approve deny)"
     return ActionDenied(
         f"{name} needs a person's yes or a rule, and {why}", hint=f"to allow it: --allow {_shell_quoted(rule)}"

@@ -51,7 +51,7 @@ class Permissions:
         """Return why the tool ``name`` may never run, whatever its arguments, or None: what is None is offered."""
         for rule in self.deny:
             if not rule.arguments and rule.covers(name):
-                return _denied(name, rule)
+                return _denial(name, rule)
         if self.only is not None and name not in self.only:
             return f"{name} is not among the tools that the user allows: {', '.join(self.only) or 'none'}"
         if self.read_only and effect != "read":
@@ -85,7 +85,7 @@ class Permissions:
         meant = subject.arguments
         for rule in self.deny:
             if fits(rule, name, given, subject) or _hides(rule, name, subject):
-                return Decision("deny", _denied(name, rule))
+                return Decision("deny", _denial(name, rule))
         if (why := self.why_withheld(name, effect)) is not None:
             return Decision("deny", why)
         path = _path_written(name, meant)
@@ -105,7 +105,7 @@ class Permissions:
                 return Decision("allow", f"the rule allow {rule}")
         if effect == "read":
             return Decision("allow", "it only reads")
-        if path is not None and (why := _asks(path, obeyed)) is not None:
+        if path is not None and (why := _why_ask(path, obeyed)) is not None:
             return Decision("ask", why)
         if contained:
             return Decision("allow", "it stays inside the workspace")
@@ -129,7 +129,7 @@ def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
     return listed
 
 
-def _asks(path: str, obeyed: AutorunFile | None) -> str | None:
+def _why_ask(path: str, obeyed: AutorunFile | None) -> str | None:
     """Return why a person is asked before ``path`` is written, or None."""
     has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
     if obeyed is not None and (has_dot or obeyed.policy == "asks"):
@@ -143,7 +143,7 @@ def _hides(rule: Rule, name: str, subject: Subject) -> bool:
     return pattern is not None and target is not None and name in PATH_TOOLS and target.fits(pattern)
 
 
-def _denied(name: str, rule: Rule) -> str:
+def _denial(name: str, rule: Rule) -> str:
     return f"{name} is denied by a rule of the user ({rule}); do without it"
 
 

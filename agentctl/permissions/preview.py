@@ -121,10 +121,10 @@ def typed_arguments(spec: ToolSpec, written: tuple[tuple[str, str], ...]) -> dic
     """Return the values in the types that the tool's schema names; what cannot be read as one stays a text."""
     properties = spec.parameters.get("properties")
     kinds = properties if isinstance(properties, Mapping) else {}
-    return {name: _as(kinds.get(name), value) for name, value in written}
+    return {name: _typed(kinds.get(name), value) for name, value in written}
 
 
-def _as(entry: object, value: str) -> object:
+def _typed(entry: object, value: str) -> object:
     if not isinstance(entry, Mapping) or entry.get("type", "string") == "string":
         return value
     try:

@@ -23,7 +23,7 @@ from agentctl.providers.builtin.provider import BuiltinProvider
 from agentctl.runner.agents import find_agent, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
-from agentctl.runner.toolset import equipment
+from agentctl.runner.toolset import toolset_for
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels
 from agentctl.settings.lineage import child_variables, refuse_incomplete
@@ -48,12 +48,14 @@ def make_provider(
         return BuiltinProvider()
     from agentctl.providers import litellm_loader  # noqa: PLC0415 - not for builtin
 
-    provider = _bounded(loaded, choice, limits, price)
+    provider = _limited_provider(loaded, choice, limits, price)
     litellm_loader.start_loading()
     return provider
 
 
-def _bounded(loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None) -> LLMProvider:
+def _limited_provider(
+    loaded: Loaded, choice: ProviderChoice, limits: CostLimit, price: Price | None = None
+) -> LLMProvider:
     from agentctl.budget.breaker import refuse_unbounded  # noqa: PLC0415 - not for builtin
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
 
@@ -75,7 +77,7 @@ def check_startable(loaded: Loaded, choice: ProviderChoice) -> ModelFacts:
     plan = plan_of(loaded, choice, labels={})
     if plan.agent is not None:
         find_agent(plan.agent, load_agents())
-    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    provider = BuiltinProvider() if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return provider.facts
 
 
@@ -90,13 +92,13 @@ async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, lab
     from agentctl.runner.estimate import estimate  # noqa: PLC0415 - a run needs none
 
     plan, settings = plan_of(loaded, choice, labels=labels), loaded.settings
-    provider = BuiltinProvider() if choice.provider == "builtin" else _bounded(loaded, choice, plan.limits)
+    provider = BuiltinProvider() if choice.provider == "builtin" else _limited_provider(loaded, choice, plan.limits)
     return await estimate(
         task,
         plan=plan,
         agents=load_agents(),
         facts=provider.facts,
-        equip=equipment(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        equip=toolset_for(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
         look=lambda ask, agent: forecast_first_call(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
@@ -259,14 +261,14 @@ def assemble(
         agents=agents,
         provider=answering,
         ledger=ledger,
-        equip=equipment(
+        equip=toolset_for(
             loaded,
             plan.permissions,
             insist=settings.sandbox == "bwrap",
             kept=kept,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
         ),
-        observers=(journal, *observers, *_history(loaded, warn)),
+        observers=(journal, *observers, *_history_observer(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
@@ -281,7 +283,7 @@ def assemble(
     )
 
 
-def _history(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
+def _history_observer(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Observer, ...]:
     """Return what mirrors the calls of a run in a file, if one is named."""
     path = loaded.settings.cost_history_file
     if path is None:
@@ -303,7 +305,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
 
     settings = loaded.settings
 
-    def patient(name: str) -> ProviderUnderTest:
+    def under_test(name: str) -> ProviderUnderTest:
         key = settings.key_of(name)
         model = settings.llm_model if name == settings.llm_provider else None
         return ProviderUnderTest(
@@ -314,7 +316,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
             lambda: create_llm_provider(name, model, settings=settings),
         )
 
-    return tuple(map(patient, names or _set_up(loaded)))
+    return tuple(map(under_test, names or _set_up(loaded)))
 
 
 def _set_up(loaded: Loaded) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class Conversation:
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
-    async def ready(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+    async def prepare(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent beside the schemas of ``offered``, cut where it does not fit.
 
         Raises:
@@ -105,7 +105,7 @@ class Conversation:
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 fitted = self._prune(messages, offered, measure=measure, most=room)
                 cutting = PendingCut(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
-                told = await summaries.told(cutting, measure)
+                told = await summaries.summarize(cutting, measure)
                 return told or fitted, told is not None
         return self._prune(messages, offered, measure=measure, most=self._most), False
 
@@ -135,7 +135,7 @@ class Conversation:
             words,
         )
 
-    async def refused(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
+    async def shorten(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
         """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
 
         Raises:
@@ -151,14 +151,14 @@ class Conversation:
         instead = "with fewer" if self._most < sent else "for a shorter answer"
         await self._emit(Noted(f"too long for the model's window (about {sent:,} tokens): asking again {instead}"))
         try:
-            fitted = await self.ready(offered)
+            fitted = await self.prepare(offered)
         except ContextOverflow as unfit:
             raise error from unfit
         if fitted == before and self._most < sent:
             raise error
         return fitted
 
-    async def answered(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
+    async def learn(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
         """Learn from what an answer reported, and look whether the server read all that was sent.
 
         Raises:

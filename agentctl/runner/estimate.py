@@ -101,7 +101,7 @@ async def estimate(
     try:
         admission = Admission(permissions=plan.permissions, emit=_discard)
         offers = ToolDispatcher(toolbox=kit.toolbox, admission=admission, emit=_discard, limits=plan.loop)
-        tools = offers.offered() if facts.metered else ()
+        tools = offers.offered_tools() if facts.metered else ()
     finally:
         await kit.toolbox.aclose()
     system = system_prompt(agent, plan, now())
@@ -182,7 +182,7 @@ def cost_of(
         return Cost(0, 0)
     ceilings: list[tuple[int, LimitName]] = []
     for room in rooms:
-        rest = left(room)
+        rest = remaining_of(room)
         if rest is None:
             continue
         if room.unit == "nano_usd" and WINDOWS.get(room.limit, _SHORT_S) >= _SHORT_S:
@@ -194,6 +194,6 @@ def cost_of(
     return Cost(floor, *min(ceilings)) if ceilings else Cost(floor, None)
 
 
-def left(room: LimitState) -> int | None:
+def remaining_of(room: LimitState) -> int | None:
     """Return what is left of a limit, in its own unit; None where there is none."""
     return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

@@ -105,26 +105,26 @@ class Loop:
         if isinstance(error, (BudgetExceeded, ProviderError, UnknownPrice)):
             found = summarize_findings(self._conversation.messages)
             words = error.partial if isinstance(error, BudgetExceeded) else ""
-            words = words or self._unfinished() or self._words
+            words = words or self._unfinished_words() or self._words
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
 
     def outcome(self, error: AgentctlError | None = None) -> LoopOutcome:
         """Return how far it came, ended by ``error`` or well."""
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
-        words = partial or self._found or self._unfinished() or self._words
+        words = partial or self._found or self._unfinished_words() or self._words
         status = error.status if error else "done"
         tools = self._dispatch
         return LoopOutcome(
             status, words, error is None, self._turn, error, tools.counts, tools.denied, tools.changed_files
         )
 
-    def _unfinished(self) -> str:
+    def _unfinished_words(self) -> str:
         """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
         words = self._calls.unfinished if self._metered else ""
         return words if words.strip() else ""
 
     async def _converse(self, system: str, task: str) -> None:
-        offered = self._dispatch.offered() if self._metered else ()
+        offered = self._dispatch.offered_tools() if self._metered else ()
         await self._conversation.add(Message("system", system))
         await self._conversation.add(Message("user", task))
         while self._turn < self._limits.max_turns:
@@ -143,13 +143,13 @@ class Loop:
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
         """Return what the model says to the conversation, and which of its calls must not run."""
-        messages = await self._conversation.ready(offered)
+        messages = await self._conversation.prepare(offered)
         try:
             answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
         except ContextOverflow as error:
-            messages = await self._conversation.refused(error, offered)
+            messages = await self._conversation.shorten(error, offered)
             answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
-        await self._conversation.answered(answer, offered)
+        await self._conversation.learn(answer, offered)
         calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
         if answer.text.strip() and (self._metered or not calls):

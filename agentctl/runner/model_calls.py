@@ -42,7 +42,7 @@ from agentctl.core.results import LimitUse
 from agentctl.protocols import Ledger, LLMProvider
 from agentctl.runner.reservation import Reservations
 from agentctl.runner.settlement import AttemptSettler
-from agentctl.runner.streaming import SentAttempt, StreamTimeouts, read_stream
+from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, read_stream
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
@@ -120,7 +120,7 @@ class ModelCalls:
             ledger=ledger,
             run_id=run_id,
             limits=limits,
-            emit=self._tell,
+            emit=self._observe,
             doubt=doubt,
             price_of=price_of,
             wait_s=settle_wait_s,
@@ -160,7 +160,7 @@ class ModelCalls:
     def _so_far(self) -> RefusalContext:
         return RefusalContext(self._run_id, self.in_doubt_nano, self._last_failure)
 
-    async def _tell(self, event: Event) -> None:
+    async def _observe(self, event: Event) -> None:
         if isinstance(event, CallSettled):
             self._closing.learn(event.usage)
         await self._emit(event)
@@ -362,7 +362,7 @@ class ModelCalls:
             so_far=self._so_far,
         )
         deadline = anyio.current_time() + whole_s
-        sent: SentAttempt | None = None
+        sent: AttemptProgress | None = None
         self.unfinished = ""
         try:
             facts = self.facts
@@ -374,7 +374,7 @@ class ModelCalls:
             if not await self._ledger.mark_sent(hold.id):
                 raise _HoldLost
             await self._emit(CallSent(hold.id))
-            sent = SentAttempt()
+            sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
             patience = StreamTimeouts(silence_s, whole_s, deadline)
             await read_stream(self._provider, clamped, sent, patience, self._emit if is_answer else _discard)

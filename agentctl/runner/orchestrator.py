@@ -111,13 +111,13 @@ class Orchestrator:
         recorder = Recorder(self._new_id(), self._observers, self._now)
         run = _Run(task, self._now(), recorder, self._uses(_NOTHING))
         try:
-            error = await self._bounded(run)
+            error = await self._run_bounded(run)
         except BaseException:  # cancelled from outside: not ours to swallow, but ours to write down
             await self._finish(run, Interrupted("cancelled by the caller"))
             raise
         return await self._finish(run, error)
 
-    async def _bounded(self, run: _Run) -> AgentctlError | None:
+    async def _run_bounded(self, run: _Run) -> AgentctlError | None:
         """Work until done, stopped or out of time; return what ended it, None if it ended well."""
         try:
             with anyio.move_on_after(self._plan.timeout_s) as self._scope:
@@ -143,7 +143,7 @@ class Orchestrator:
             capability=self._capability,
         )
         run.opened = True
-        run.limits = await self._measured(run)
+        run.limits = await self._measure_limits(run)
         await run.recorder.emit(
             RunStarted(
                 task=run.task,
@@ -222,7 +222,7 @@ class Orchestrator:
         most = self._plan.loop.max_turns
         return min(most, agent.max_turns or most)
 
-    async def _measured(self, run: _Run) -> tuple[LimitUse, ...]:
+    async def _measure_limits(self, run: _Run) -> tuple[LimitUse, ...]:
         return self._uses(await self._ledger.spend(run.recorder.run_id, extra_ceilings(self._plan.limits)))
 
     def _uses(self, spend: Spend) -> tuple[LimitUse, ...]:
@@ -277,7 +277,7 @@ class Orchestrator:
         if run.opened:
             try:
                 if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
-                    run.limits = await self._measured(run)
+                    run.limits = await self._measure_limits(run)
             finally:
                 await self._ledger.close_run(run.recorder.run_id, status)
 

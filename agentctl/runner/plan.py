@@ -66,7 +66,7 @@ class Plan:
         return None if self.context is None or self.context.measure == PLAIN else self.context.measure
 
     @property
-    def most_context(self) -> int:
+    def max_context(self) -> int:
         """How many tokens a request may have, whatever the model's window."""
         return self.context.max_tokens if self.context else self.max_context_tokens
 
@@ -75,17 +75,17 @@ class Plan:
         too, and the least one that would do has room in it.
         """
         if facts.context_window is None:
-            return self.most_context
+            return self.max_context
         room = facts.context_window - choose_output(facts, self.max_output_tokens).least
-        return min(self.most_context, max(room, facts.context_window // 2))
+        return min(self.max_context, max(room, facts.context_window // 2))
 
     def window_note(self, facts: ModelFacts) -> str:
         """Return one sentence where the model's window is smaller than what was set, else ""."""
         window = facts.context_window
-        if not facts.metered or window is None or window >= self.most_context:
+        if not facts.metered or window is None or window >= self.max_context:
             return ""
         said = f"the window of {facts.model} is {window:,} tokens: at most {self.context_limit(facts):,} are sent"
-        return f"{said}, not the {self.most_context:,} of max_context_tokens"
+        return f"{said}, not the {self.max_context:,} of max_context_tokens"
 
     def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
         """Return about how many turns with a full context the token limit has room for, at least and at most.
@@ -134,7 +134,7 @@ class Plan:
         """
         if not facts.metered:
             return messages
-        limit = min(self.context_limit(facts), most or self.most_context)
+        limit = min(self.context_limit(facts), most or self.max_context)
         own, measure = self.context, self.measure or measure
         try:
             if own is not None and not trial:
@@ -150,7 +150,7 @@ class Plan:
                 cache=cache,
             )
         except ContextOverflow as error:
-            if limit < self.most_context:
+            if limit < self.max_context:
                 raise ContextOverflow(
                     f"the conversation does not fit the {limit:,} tokens of {facts.model}, even when cut",
                     hint="choose a model with a larger context window, or shorten the task",

@@ -107,12 +107,12 @@ async def run_model_test(
         await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
         found = await _try(found, trial)
     except AgentctlError as error:
-        found = _failed(found, error)
+        found = _with_failure(found, error)
     with anyio.CancelScope(shield=True):
         try:
             await ledger.close_run(run_id, found.status)
         except AgentctlError as error:
-            found = _failed(found, error)
+            found = _with_failure(found, error)
     return replace(
         found,
         cost_nano=_sum([calls.cost_nano for calls in trial.made]),
@@ -135,7 +135,7 @@ async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
     try:
         cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
     except (Overrun, ClampExceeded) as error:
-        return _failed(replace(found, keeps_to_clamp=False), error)
+        return _with_failure(replace(found, keeps_to_clamp=False), error)
     used = cut.usage.output_tokens if cut.usage else None
     if used is not None or cut.stop == "length":
         found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
@@ -144,19 +144,19 @@ async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
 
 def _judge(found: ModelTestResult) -> ModelTestResult:
     """Name the first thing that an agent could not work with."""
-    lacks = [
+    shortcomings = [
         (found.answers, "gave an empty answer", "choose another model"),
         (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
         (found.reports_usage, "reports no usage: every call would count at its worst case", "see its settings"),
         (found.keeps_to_clamp, "does not keep to max_tokens", "choose another server"),
     ]
-    for fine, said, cure in lacks:
+    for fine, said, hint in shortcomings:
         if fine is False:
-            return _failed(found, ProviderUnavailable(f"{found.provider} {said}", hint=cure))
+            return _with_failure(found, ProviderUnavailable(f"{found.provider} {said}", hint=hint))
     return found
 
 
-def _failed(found: ModelTestResult, error: AgentctlError) -> ModelTestResult:
+def _with_failure(found: ModelTestResult, error: AgentctlError) -> ModelTestResult:
     return replace(found, status=error.status, error=error.message, hint=error.hint)
 
 
@@ -182,17 +182,17 @@ class ProviderTestResult:
 
     reach: ProbeResult
     model: str | None
-    checkup: ModelTestResult | None = None
+    model_test: ModelTestResult | None = None
 
     @property
     def status(self) -> str:
         """The exit code's name of the first failure."""
-        failed = self.reach.status != "done" or self.checkup is None
-        return self.reach.status if failed or self.checkup is None else self.checkup.status
+        failed = self.reach.status != "done" or self.model_test is None
+        return self.reach.status if failed or self.model_test is None else self.model_test.status
 
 
 async def run_provider_tests(
-    patients: Sequence[ProviderUnderTest],
+    tested_providers: Sequence[ProviderUnderTest],
     ledger: Ledger | None,
     *,
     limits: CostLimit,
@@ -205,28 +205,28 @@ async def run_provider_tests(
     """
     found: dict[int, ProviderTestResult] = {}
 
-    async def one(place: int, patient: ProviderUnderTest) -> None:
-        asked = partial(probe_provider, patient.provider, patient.base_url, patient.key, patient.model)
+    async def one(place: int, tested: ProviderUnderTest) -> None:
+        asked = partial(probe_provider, tested.provider, tested.base_url, tested.key, tested.model)
         there = await anyio.to_thread.run_sync(asked)
-        found[place] = ProviderTestResult(there, patient.model)
+        found[place] = ProviderTestResult(there, tested.model)
         if ledger is None or there.status != "done":
             return
         try:
-            provider = patient.make()
+            provider = tested.make()
             try:
                 await provider.prepare()  # loading is not the provider's time
-                checkup = await run_model_test(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
+                model_test = await run_model_test(provider, ledger, run_id=new_id(), limits=limits, parent=parent)
             finally:
                 with anyio.CancelScope(shield=True):
                     await provider.aclose()
         except AgentctlError as error:
-            checkup = _failed(ModelTestResult(patient.provider, patient.model), error)
-        found[place] = ProviderTestResult(there, patient.model, checkup)
+            model_test = _with_failure(ModelTestResult(tested.provider, tested.model), error)
+        found[place] = ProviderTestResult(there, tested.model, model_test)
 
     async with anyio.create_task_group() as group:
-        for place, patient in enumerate(patients):
-            group.start_soon(one, place, patient)
-    return tuple(found[place] for place in range(len(patients)))
+        for place, tested in enumerate(tested_providers):
+            group.start_soon(one, place, tested)
+    return tuple(found[place] for place in range(len(tested_providers)))
 
 
 def overall_status(findings: Sequence[ProviderTestResult]) -> str:

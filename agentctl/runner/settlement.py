@@ -39,7 +39,7 @@ from agentctl.core.results import LimitUse
 from agentctl.core.substitutes import Substitute, costs_of, substitute_of
 from agentctl.protocols import Ledger, Outcome
 from agentctl.runner.attempt_charges import amounts_in_doubt, charge_for, least_charge, report_flaw
-from agentctl.runner.streaming import SentAttempt
+from agentctl.runner.streaming import AttemptProgress
 
 _FAULT_WAIT_S = 1.0  # for a disk that is full or a ledger that is being moved: it may be well again at once
 _PAUSE_S = 0.25
@@ -69,8 +69,8 @@ class AttemptSettler:
         self._ledger, self._run_id, self._limits, self._emit = ledger, run_id, limits, emit
         self._doubt, self._price_of, self._wait_s = doubt, price_of, wait_s
         self._warned: set[str] = set()
-        self._told_of: set[str] = set()
-        self._ground = BoundBasis()
+        self._reported_substitutes: set[str] = set()
+        self._basis = BoundBasis()
         self.usage = Usage()
         self.cost_nano: int | None = 0
         self.in_doubt_nano: int | None = 0
@@ -81,9 +81,9 @@ class AttemptSettler:
     @property
     def known(self) -> SettledRequest | None:
         """What the next bound can be built on."""
-        return self._ground.known
+        return self._basis.known
 
-    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: SentAttempt) -> Completion:
+    async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: AttemptProgress) -> Completion:
         """Settle first, whatever the answer says; only then may it be looked at.
 
         A report that is not charged is taken off the answer, so that nothing is learned from it.
@@ -98,30 +98,28 @@ class AttemptSettler:
             charge = None if flaw else charge_for(facts, hold, request, completion, self._price_of)
             if charge is None:
                 flaw = flaw or f"served in the tier {completion.tier}, whose price is unknown"
-                return await self._take_without_charge(facts, hold, completion, flaw)
+                return await self._conclude_uncharged(facts, hold, completion, flaw)
             settlement = await self._write(hold, charge, completion)
             if facts.metered:
                 is_bound = charge.usage.input_tokens <= hold.input_bound
-                self._ground = self._ground.after(request, completion, charge.usage, is_bound=is_bound)
-            await self._tell_settled(hold, charge, settlement, completion.model or facts.model)
-            await self._tell_of(charge.substitute, hold, facts)
+                self._basis = self._basis.after(request, completion, charge.usage, is_bound=is_bound)
+            await self._report_settled(hold, charge, settlement, completion.model or facts.model)
+            await self._report_substitute(charge.substitute, hold, facts)
             if facts.metered:
                 await self._warn()
         if settlement.overrun:
             raise self._overrun(hold, settlement, completion, facts, charge)
         return completion
 
-    async def _take_without_charge(
-        self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str
-    ) -> Completion:
+    async def _conclude_uncharged(self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str) -> Completion:
         """Leave an answered attempt in doubt, and return the answer without its report."""
         has_fee = completion.fee is not None
-        self._ground = self._ground.without_report()
+        self._basis = self._basis.without_report()
         least = least_charge(completion, hold, facts, self._price_of)
         substitute = substitute_of(facts, completion.model, self._price_of, tier=completion.tier)
         doubt = Doubt(flaw, ceiling=has_fee, least=least, substitute=substitute)
         left = await self._leave_in_doubt(hold, doubt, completion)
-        await self._tell_of(substitute, hold, facts)
+        await self._report_substitute(substitute, hold, facts)
         if has_fee or left.overrun:
             raise self._overrun(hold, left, completion, facts, least, substitute)
         return replace(completion, usage=None)
@@ -140,7 +138,7 @@ class AttemptSettler:
             hold, settlement, completion, facts, charge, limits=limits, spend=spend, substitute=substitute
         )
 
-    async def _tell_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
+    async def _report_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
         """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
         if settlement.phase != "doubt":
             self._add(charge.usage, settlement.nano, name)
@@ -160,15 +158,15 @@ class AttemptSettler:
         if name is not None and name not in self.models:
             self.models += (name,)
 
-    async def _tell_of(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
+    async def _report_substitute(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
         """Say once in a run that another model answered than was asked."""
-        if substitute is None or substitute.name in self._told_of:
+        if substitute is None or substitute.name in self._reported_substitutes:
             return
-        self._told_of.add(substitute.name)
+        self._reported_substitutes.add(substitute.name)
         await self._emit(ModelSubstituted(hold.id, facts.name, substitute.name, costs_of(substitute, facts)))
 
     async def conclude_failed(
-        self, facts: ModelFacts, hold: Hold, sent: SentAttempt | None, error: BaseException
+        self, facts: ModelFacts, hold: Hold, sent: AttemptProgress | None, error: BaseException
     ) -> None:
         """Void what surely cost nothing; all else is in doubt.
 
@@ -187,14 +185,14 @@ class AttemptSettler:
             await self._write(hold, Void(reason))
             await self._emit(CallVoided(hold.id, reason))
             return
-        self._ground = self._ground.without_report()
+        self._basis = self._basis.without_report()
         fault = sent.failed or isinstance(error, ProviderError)
         reported = None if sent.reported is None else Reported(sent.reported)
         begun = Completion("".join(sent.pieces), reported=reported, model=sent.model)
         least = least_charge(begun, hold, facts, self._price_of)
         substitute = substitute_of(facts, sent.model, self._price_of)
         left = await self._leave_in_doubt(hold, Doubt(reason_line(error), sent.ran_past, fault, least, substitute))
-        await self._tell_of(substitute, hold, facts)
+        await self._report_substitute(substitute, hold, facts)
         if left.overrun and isinstance(error, Exception):
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
 

@@ -29,7 +29,7 @@ class StreamTimeouts(NamedTuple):
 
 
 @dataclass(slots=True)
-class SentAttempt:
+class AttemptProgress:
     """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
@@ -49,7 +49,7 @@ class SentAttempt:
 
 
 async def read_stream(
-    provider: LLMProvider, request: Request, sent: SentAttempt, patience: StreamTimeouts, emit: Emit
+    provider: LLMProvider, request: Request, sent: AttemptProgress, patience: StreamTimeouts, emit: Emit
 ) -> None:
     """Send ``request`` and fill in ``sent`` until the answer is complete.
 
@@ -78,7 +78,7 @@ async def read_stream(
 async def _read(
     stream: AsyncIterator[Delta | Reported | Completion],
     request: Request,
-    sent: SentAttempt,
+    sent: AttemptProgress,
     silence_s: float,
     emit: Emit,
 ) -> None:
@@ -107,7 +107,7 @@ async def _read(
 
 
 async def _next(
-    stream: AsyncIterator[Delta | Reported | Completion], sent: SentAttempt
+    stream: AsyncIterator[Delta | Reported | Completion], sent: AttemptProgress
 ) -> Delta | Reported | Completion | None:
     """Return the next piece, None at the end; what fails in here is the provider's fault."""
     try:
@@ -117,7 +117,7 @@ async def _next(
         raise
 
 
-def _late(name: str, sent: SentAttempt, patience: StreamTimeouts) -> ProviderUnavailable:
+def _late(name: str, sent: AttemptProgress, patience: StreamTimeouts) -> ProviderUnavailable:
     """Return the error for an attempt that took too long."""
     if sent.outcome == "unsent":
         return ProviderUnavailable(

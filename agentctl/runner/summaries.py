@@ -77,16 +77,16 @@ class Summarizer:
         limit = self._limit if most is None else min(self._limit, most)
         return limit - measure.message(self._request) - self._most
 
-    async def told(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
+    async def summarize(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
         """Return what is sent with a model's summary of what was cut; None where lines of our own must do.
 
         Raises:
             Overrun: it cost more than was held.
             StateError: the ledger cannot be written; what was sent stays held.
         """
-        gone = tuple(_gone(cutting.before, cutting.fitted))
+        gone = tuple(_removed(cutting.before, cutting.fitted))
         replaced = measure.conversation(gone) + measure.text(read_notes(cutting.before)[0])
-        may_ask = self._may_ask(cutting, measure)
+        may_ask = self._is_affordable(cutting, measure)
         if self.over or not gone or replaced < 2 * self._most or not may_ask:
             return None
         answer = await self._ask(cutting)
@@ -99,7 +99,7 @@ class Summarizer:
         self._in_vain = 0
         return found
 
-    def _may_ask(self, cutting: PendingCut, measure: Measure) -> bool:
+    def _is_affordable(self, cutting: PendingCut, measure: Measure) -> bool:
         """Whether the request fits, and something was gained by the last cut."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
         grown, self._after = before - self._after, after
@@ -167,7 +167,7 @@ def summaries_of(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None
     return Summarizer(calls=calls, emit=emit, limit=limit, tokens=plan.summary_tokens, always=always)
 
 
-def _gone(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:
+def _removed(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:
     """Yield what is cut whole; what only lost its middle is still there."""
     left = iter(fitted)
     kept = next(left, None)

@@ -34,7 +34,7 @@ def format_for_model(result: Result) -> str:
     return f"{word}: {result.message}" + (f"\nhint: {result.hint}" if result.hint else "")
 
 
-class _Done(NamedTuple):
+class _FinishedCall(NamedTuple):
     """A call that has an end, not yet told to anyone. ``number`` counts the calls of the run."""
 
     number: int
@@ -74,7 +74,7 @@ class ToolDispatcher:
             together=together,
             measure=measure,
             emit=emit,
-            readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered()),
+            readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered_tools()),
             keeper=keeper,
         )
         self._number = 0
@@ -96,7 +96,7 @@ class ToolDispatcher:
         """The files that calls changed and that other programs run or obey later, each once."""
         return tuple(self._changed.values())
 
-    def offered(self) -> tuple[ToolSpec, ...]:
+    def offered_tools(self) -> tuple[ToolSpec, ...]:
         """Return what a model reads about the tools that it may use."""
         tools = [self._toolbox.get(name) for name in self._toolbox.names]
         return tuple(tool.spec for tool in tools if self._admission.offers(tool))
@@ -113,18 +113,18 @@ class ToolDispatcher:
         turn = self._result_budget.turn(len(calls))
         if any(not isinstance(tool, AgentctlError) and tool.effect != "read" for tool in found):
             return [
-                await self._report(await self._one(number, call, tool), turn)
+                await self._report(await self._run_one(number, call, tool), turn)
                 for number, (call, tool) in enumerate(zip(calls, found, strict=True), first)
             ]
         results: dict[int, Result] = {}
-        large: list[_Done] = []
+        large: list[_FinishedCall] = []
         broken: list[Exception] = []
         at_once = anyio.CapacityLimiter(self._limits.reads_at_once)
 
         async def one(place: int) -> None:
             try:
                 async with at_once:
-                    done = await self._one(first + place, calls[place], found[place])
+                    done = await self._run_one(first + place, calls[place], found[place])
                 if not isinstance(done, ActionDenied) and done.size > turn.room():
                     large.append(done)  # how much it may have is known when the others are
                     return
@@ -152,7 +152,7 @@ class ToolDispatcher:
         except ToolError as error:
             return error
 
-    async def _one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _Done | ActionDenied:
+    async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
         """Do what was asked, if it may be done."""
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
@@ -170,10 +170,10 @@ class ToolDispatcher:
             self._changed.update({(notice.path, notice.moved_to): notice for notice in result.notices})
             await self._emit(ObeyedFilesChanged(call, result.notices))
             result = str(result)
-        result = await self._cleaned(result)
-        return _Done(number, call, result, duration, self._result_budget.size(format_for_model(result)))
+        result = await self._clean_result(result)
+        return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
 
-    async def _cleaned(self, result: Result) -> Result:
+    async def _clean_result(self, result: Result) -> Result:
         """Return a result without secrets, and with nothing in it that could be taken for a notice of agentctl.
 
         This is the one place where the texts of tools enter the conversation, and with it what a provider is sent.
@@ -190,7 +190,7 @@ class ToolDispatcher:
     def _clean(self, text: str) -> str:
         return escape_notices(self._redactor.redact(text))
 
-    async def _report(self, done: _Done | ActionDenied, turn: TurnBudget) -> Result:
+    async def _report(self, done: _FinishedCall | ActionDenied, turn: TurnBudget) -> Result:
         """Cut a result to its share of the turn, and tell of it."""
         room = turn.room()
         if isinstance(done, ActionDenied):

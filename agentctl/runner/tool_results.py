@@ -71,11 +71,11 @@ class ResultBudget:
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())
             if text.halves is not None:
-                return _fitted(text.halves._replace(origin=origin), room, measure)
+                return _fit(text.halves._replace(origin=origin), room, measure)
             found = find_mark(text) if origin.onward else None
             if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
                 found = split_text(text, origin)
-            return _fitted(found, room, measure)
+            return _fit(found, room, measure)
         if self._keeper is not None:
             try:
                 kept = await self._keeper.keep(number, tool, text)
@@ -84,11 +84,11 @@ class ResultBudget:
                     self._warned = True
                     await self._emit(Noted(f"{error.message} ({error.hint})", "warning"))
             else:
-                return _fitted(split_text(kept.text, Origin(kept.path, readable=self._readable())), room, measure)
+                return _fit(split_text(kept.text, Origin(kept.path, readable=self._readable())), room, measure)
         return measure.cut_middle(text, room)
 
 
-def _fitted(text: SplitText, room: int, measure: Measure) -> str:
+def _fit(text: SplitText, room: int, measure: Measure) -> str:
     most = int(room * BYTES_PER_TOKEN / measure.factor)
     for _ in range(_ROUNDS):
         cut = text.cut(most)

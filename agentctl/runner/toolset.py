@@ -51,7 +51,7 @@ async def equip(
         return RunTools(make(names=None))
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
-    if insist or any(name in NEED_SANDBOX for name in _first(ranked, most, make(names=ranked), permissions)):
+    if insist or any(name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)):
         try:
             sandbox = await open_sandbox()
         except SandboxUnavailable as error:
@@ -59,7 +59,7 @@ async def equip(
                 raise
             left_out = dict.fromkeys((name for name in ranked if name in NEED_SANDBOX), error)
     there = [name for name in ranked if name not in left_out]
-    chosen = _first(there, most, make(names=there, sandbox=sandbox), permissions)
+    chosen = _first_usable(there, most, make(names=there, sandbox=sandbox), permissions)
     if sandbox is None:
         chosen = [name for name in chosen if name not in NEED_SANDBOX]
     box = make(names=chosen, sandbox=sandbox)
@@ -68,7 +68,7 @@ async def equip(
     )
 
 
-def _first(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:
+def _first_usable(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permissions) -> list[str]:
     """Return the first ``most`` names of tools that are not withheld; no more of them than needed are loaded."""
     found: list[str] = []
     for name in names:
@@ -80,7 +80,7 @@ def _first(names: Sequence[str], most: int, box: LazyToolbox, permissions: Permi
     return found
 
 
-def equipment(
+def toolset_for(
     loaded: Loaded,
     permissions: Permissions,
     *,
@@ -95,7 +95,7 @@ def equipment(
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
-    denied = _denied(workspace, permissions)
+    denied = _denied_paths(workspace, permissions)
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     return partial(
         equip,
@@ -104,7 +104,7 @@ def equipment(
             workspace=workspace,
             docker_host=settings.docker_host,
             docker_host_from=named_by,
-            private=_private(settings),
+            private=_private_folders(settings),
             kept=kept,
             restricting=(*permissions.deny, *permissions.ask),
             denied=denied,
@@ -116,7 +116,7 @@ def equipment(
     )
 
 
-def _denied(workspace: Path, permissions: Permissions) -> DeniedPaths | None:
+def _denied_paths(workspace: Path, permissions: Permissions) -> DeniedPaths | None:
     """Return what finds the files that deny rules hide; None where no rule is about paths."""
     if not any(argument == "path" for rule in permissions.deny for argument, _ in rule.arguments):
         return None
@@ -145,7 +145,7 @@ async def _open_sandbox(
         workspace=workspace,
         network=settings.network,
         read_only=settings.read_only,
-        hidden=(*_private(settings), *_socket(settings.docker_host)),
+        hidden=(*_private_folders(settings), *_engine_socket(settings.docker_host)),
         environment=child_variables,
         secrets=secrets,
         files=files,
@@ -158,12 +158,12 @@ def _capabilities(loaded: Loaded) -> tuple[str, ...]:
     return (loaded.capability, *(() if loaded.parent is None else (loaded.parent.capability,)))
 
 
-def _private(settings: Settings) -> tuple[Path, ...]:
+def _private_folders(settings: Settings) -> tuple[Path, ...]:
     """Return agentctl's own folders: keys, ledger, journals."""
     return settings.state_dir, settings.config_dir, settings.cache_dir
 
 
-def _socket(address: str | None) -> tuple[Path, ...]:
+def _engine_socket(address: str | None) -> tuple[Path, ...]:
     """Return the engine's socket, where it has a path: whoever can call it owns the machine."""
     path = (address or "").removeprefix("unix://")
     return (Path(path),) if path.startswith("/") else ()

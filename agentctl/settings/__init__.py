@@ -15,7 +15,7 @@ from agentctl.settings.names import (
     TOML_FIELDS,
 )
 from agentctl.settings.prices import PriceLine
-from agentctl.settings.provider_choice import ProviderChoice, choose_provider, ollama_to_ask, undecided
+from agentctl.settings.provider_choice import ProviderChoice, choose_provider, competing_keys, ollama_to_ask
 from agentctl.settings.sources import Source
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "Source",
     "check_settings",
     "choose_provider",
+    "competing_keys",
     "load_settings",
     "ollama_to_ask",
-    "undecided",
 ]

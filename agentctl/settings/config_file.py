@@ -114,13 +114,13 @@ def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, tuple):
-        return "[" + ", ".join(_quoted(str(item)) for item in value) + "]"
+        return "[" + ", ".join(_quote(str(item)) for item in value) + "]"
     if value is None:
         return '"none"'
-    return _quoted(words[0].strip() if isinstance(value, float | Path) else str(value))
+    return _quote(words[0].strip() if isinstance(value, float | Path) else str(value))
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)  # what JSON escapes, TOML's basic strings escape alike
 
 
@@ -173,7 +173,7 @@ def with_value(text: str, field: str, literal: str | None) -> str:
     """
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     body = text.removeprefix(mark)
-    before = _parsed(body)
+    before = _parse(body)
     if before is None:
         problem = from_toml(body, kind="user config", path=Path("config.toml")).problems[0]
         raise UsageError(f"{problem.text}; nothing was changed", hint="mend it by hand first")
@@ -181,14 +181,14 @@ def with_value(text: str, field: str, literal: str | None) -> str:
         return text
     wanted = {name: value for name, value in before.items() if name != field}
     if literal is not None:
-        wanted |= _parsed(f"{field} = {literal}") or {}
+        wanted |= _parse(f"{field} = {literal}") or {}
     for candidate in _candidates(body.splitlines(keepends=True), field, literal):
-        if _parsed(candidate) == wanted:
+        if _parse(candidate) == wanted:
             return mark + candidate
     raise StateError(f"no place for {field} was found in config.toml", hint="write it there by hand")
 
 
-def _parsed(text: str) -> dict[str, object] | None:
+def _parse(text: str) -> dict[str, object] | None:
     import tomllib  # noqa: PLC0415 - only who changes the file needs it here
 
     try:
@@ -202,7 +202,7 @@ def _candidates(lines: list[str], field: str, literal: str | None) -> Iterator[s
     eol = "\r\n" if any(line.endswith("\r\n") for line in lines) else "\n"
     is_line = re.compile(rf"[ \t]*([\"']?){re.escape(field)}\1[ \t]*=")
     for at in (number for number, line in enumerate(lines) if is_line.match(line)):
-        end = next((end for end in range(at + 1, len(lines) + 1) if _parsed("".join(lines[at:end])) is not None), at)
+        end = next((end for end in range(at + 1, len(lines) + 1) if _parse("".join(lines[at:end])) is not None), at)
         old = "".join(lines[at:end])
         for comment in (_comment(old), "") if literal is not None else ("",):
             new = "" if literal is None else f"{field} = {literal}{comment}{eol}"
@@ -225,9 +225,9 @@ def _candidates(lines: list[str], field: str, literal: str | None) -> Iterator[s
 def _comment(old: str) -> str:
     """Return the comment behind a value, with the blanks before it."""
     last = old.rstrip("\r\n")
-    whole = _parsed(last)
+    whole = _parse(last)
     for found in re.finditer(r"#", last):
-        if "\n" not in last[found.start() :] and _parsed(last[: found.start()]) == whole:
+        if "\n" not in last[found.start() :] and _parse(last[: found.start()]) == whole:
             kept = last[: found.start()].rstrip(" \t")
             return last[len(kept) :]
     return ""

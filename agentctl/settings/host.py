@@ -32,7 +32,7 @@ def current_engine(environ: Mapping[str, str]) -> DockerContext:
     if not home and not environ.get("DOCKER_CONFIG"):
         return DockerContext()
     folder = Path(environ.get("DOCKER_CONFIG") or f"{home}/.docker")
-    name = environ.get("DOCKER_CONTEXT") or _named(folder / "config.json")
+    name = environ.get("DOCKER_CONTEXT") or _context_name(folder / "config.json")
     if not name or name == "default":
         return DockerContext()
     import hashlib  # noqa: PLC0415 - most machines have one context
@@ -49,7 +49,7 @@ def current_engine(environ: Mapping[str, str]) -> DockerContext:
     )
 
 
-def _named(path: Path) -> str:
+def _context_name(path: Path) -> str:
     name = _read(path).get("currentContext")
     return name if isinstance(name, str) else ""
 

@@ -32,7 +32,7 @@ _ENV_START, _ENV_END = 47, 48  # in /proc/self/stat, counted from the state
 _MOST_BYTES = 8 * 1024 * 1024  # the kernel takes less
 
 
-class SecretSpan(NamedTuple):
+class EnvironmentSpan(NamedTuple):
     """A secret value in a block of ``NAME=value`` strings: where it begins, and how long it is."""
 
     start: int
@@ -55,13 +55,13 @@ def protect_keys() -> None:
     CDLL(None).prctl(_PR_SET_DUMPABLE, c_ulong(0), c_ulong(0), c_ulong(0), c_ulong(0))
 
 
-def secret_spans(block: bytes) -> tuple[SecretSpan, ...]:
+def secret_spans(block: bytes) -> tuple[EnvironmentSpan, ...]:
     """Return where the secret values of an environment block lie; empty values are left out."""
     spans, start = [], 0
     for entry in block.split(b"\0"):
         name, equals, value = entry.partition(b"=")
         if equals and value and _is_secret(os.fsdecode(name), value):
-            spans.append(SecretSpan(start + len(name) + 1, len(value)))
+            spans.append(EnvironmentSpan(start + len(name) + 1, len(value)))
         start += len(entry) + 1
     return tuple(spans)
 

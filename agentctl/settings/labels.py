@@ -222,10 +222,10 @@ def job_labels(environ: Mapping[str, str]) -> dict[str, str]:
     if system.mark == "JENKINS_URL":
         ref = ref.removeprefix("origin/")
     job = "/".join(value for name in system.job if (value := environ.get(name, "").strip()))
-    return clean_labels({"repo": _named(repo, host), "ref": ref_of(ref), "job": job})
+    return clean_labels({"repo": _repo_name(repo, host), "ref": ref_of(ref), "job": job})
 
 
-def _named(repo: str, host: str) -> str | None:
+def _repo_name(repo: str, host: str) -> str | None:
     """Return a repository as git's own address of it would be named; a bare name is one at a host."""
     is_address = "://" in repo or "@" in repo
     return repo_of(repo if is_address or not host else f"{host.rstrip('/')}/{repo}") if repo else None

@@ -44,9 +44,9 @@ def refuse_incomplete(parent: Parent | None) -> None:
             "this process belongs to a run whose ledger cannot be seen from inside its sandbox: no run starts here",
             hint="start this run outside of that one, or give that one --sandbox none",
         )
-    lacks, has = reversed(_BOTH) if parent.run_id else _BOTH
+    missing, has = reversed(_BOTH) if parent.run_id else _BOTH
     raise ActionDenied(
-        f"{lacks} is missing beside {has}: this run cannot show which run it belongs to",
+        f"{missing} is missing beside {has}: this run cannot show which run it belongs to",
         hint=f"pass {PARENT_RUN} and {PARENT_CAPABILITY} on as that run set them",
     )
 

@@ -112,13 +112,13 @@ def apply_project_files(
             continue
         project, once = _apply(project, one, first=settings, stood=sources)
         if once and not (remember and told.knows(one.file.digest)):
-            project = _also(project, once)
+            project = _add_notes(project, once)
             if remember:
                 told.remember(one.file.digest)
     return project
 
 
-def _also(project: Project, notes: Sequence[str]) -> Project:
+def _add_notes(project: Project, notes: Sequence[str]) -> Project:
     return project._replace(notes=(*project.notes, *map(safe_text, notes)))
 
 
@@ -135,21 +135,21 @@ def _apply(
     """Return the tightened project and the notes that are told once."""
     file, place = found.file, found.place
     if file.unread:
-        return _also(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()
+        return _add_notes(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()
     read = from_toml if file.path.suffix == ".toml" else from_dotenv
     layer = read(file.text, kind="project file", path=file.path)
-    offered, always = _offered(layer, place)
+    offered, always = _read_offered(layer, place)
     resolved = {name: getattr(project.settings, name) for name in offered}
     step = tighten(resolved, offered)
     settings = project.settings.model_copy(update=dict(step.changes))
     always += [f"{place}: {problem}" for problem in layer.problems]
-    always += [_lowered(name, step.changes[name], place) for name in step.changes]
+    always += [_lowering_note(name, step.changes[name], place) for name in step.changes]
     loosening = tighten({name: getattr(first, name) for name in offered}, offered).loosening
     usable = [name for name in layer.entries if name not in TIGHTENING or name in loosening]
     weaker = weaker_than(file.path)
     wanted = [name for name in usable if stood[name].kind in weaker and not _is_what_holds(name, layer, first)]
     ignored = tuple(IgnoredLine(name, layer.entries[name].name, file.path, place) for name in wanted)
-    once = _once(layer, ignored, found)
+    once = _notes_once(layer, ignored, found)
     changed = project._replace(
         settings=settings,
         sources={**project.sources, **{name: Source("project file", os.fspath(file.path)) for name in step.changes}},
@@ -157,7 +157,7 @@ def _apply(
         ignored=(*project.ignored, *ignored),
         offers=(*project.offers, *_offers(layer, wanted, found, once)),
     )
-    return _also(changed, always), once
+    return _add_notes(changed, always), once
 
 
 def weaker_than(path: Path) -> frozenset[str]:
@@ -183,7 +183,7 @@ def problems_of(layer: Layer) -> tuple[Problem, ...]:
     return (*layer.problems, *merged.problems, *validate(merged.entries)[1])
 
 
-def _offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
+def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
     """Read the entries that could tighten; a wrong value tightens nothing, and that is always said."""
     offered: dict[str, object] = {}
     notes = []
@@ -206,7 +206,7 @@ def _is_what_holds(name: str, layer: Layer, settings: Settings) -> bool:
     return one is not None and bool(getattr(one, name) == getattr(settings, name))
 
 
-def _lowered(name: str, value: object, place: str) -> str:
+def _lowering_note(name: str, value: object, place: str) -> str:
     if name in ("deny", "ask"):
         said = "tools denied by" if name == "deny" else "tools to be asked about by"
         return f"{said} {place}: {', '.join(value) if isinstance(value, tuple) else value}"
@@ -216,7 +216,7 @@ def _lowered(name: str, value: object, place: str) -> str:
     return f"{name} is lowered to {amount} by {place}"
 
 
-def _once(layer: Layer, ignored: Sequence[IgnoredLine], found: FoundProjectFile) -> tuple[str, ...]:
+def _notes_once(layer: Layer, ignored: Sequence[IgnoredLine], found: FoundProjectFile) -> tuple[str, ...]:
     notes, place = [], found.place
     if ignored:
         names = ", ".join(line.name for line in ignored)

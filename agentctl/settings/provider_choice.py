@@ -40,12 +40,12 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     """
     settings = loaded.settings
     if settings.llm_provider is not None:
-        return _named(loaded, settings.llm_provider)
+        return _choose_named(loaded, settings.llm_provider)
     keys = _keys(loaded)
     if len(keys) > 1:
         first = next(iter(keys))
         raise UsageError(
-            f"there are keys for {_listed(tuple(keys.values()))}, and no provider was chosen",
+            f"there are keys for {_join_names(tuple(keys.values()))}, and no provider was chosen",
             hint=f"agentctl run --provider {first} …   or for good: export LLM_PROVIDER={first}",
         )
     for provider, name in keys.items():
@@ -53,7 +53,7 @@ def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = N
     if loaded.empty_keys:
         is_one = len(loaded.empty_keys) == 1
         raise AuthFailed(
-            f"{_listed(loaded.empty_keys)} {'is' if is_one else 'are'} set but empty, and no other key was found",
+            f"{_join_names(loaded.empty_keys)} {'is' if is_one else 'are'} set but empty, and no other key was found",
             hint=_hint(loaded, f"give {'it' if is_one else 'one of them'} a value, or choose --provider builtin"),
             billed="no",
         )
@@ -80,14 +80,14 @@ def ollama_to_ask(loaded: Loaded) -> str | None:
     return settings.ollama_host if is_loopback(urlsplit(settings.ollama_host).hostname or "") else None
 
 
-def undecided(loaded: Loaded) -> Mapping[str, str]:
+def competing_keys(loaded: Loaded) -> Mapping[str, str]:
     """Return the providers of which a person must choose one, and the variable that holds each key; none if decided."""
     keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
     return keys if len(keys) > 1 else {}
 
 
-def _named(loaded: Loaded, provider: str) -> ProviderChoice:
-    by = _by(loaded)
+def _choose_named(loaded: Loaded, provider: str) -> ProviderChoice:
+    by = _choice_source(loaded)
     if provider == "builtin":
         return ProviderChoice("builtin", None, by)
     name = KEY_NAMES.get(provider)
@@ -103,7 +103,7 @@ def _named(loaded: Loaded, provider: str) -> ProviderChoice:
     return _with_model(loaded, provider, by)
 
 
-def _by(loaded: Loaded) -> str:
+def _choice_source(loaded: Loaded) -> str:
     source = loaded.sources["llm_provider"]
     return str(source) if source.kind == "environment" else source.kind
 
@@ -150,5 +150,5 @@ def _hint(loaded: Loaded, otherwise: str, fields: tuple[str, ...] | None = None)
     return loaded.cause(*wanted) or otherwise
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _join_names(names: tuple[str, ...]) -> str:
     return " and ".join(names) if len(names) < 3 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -130,7 +130,7 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
 def from_environment(environ: Mapping[str, str]) -> Layer:
     """Read the process environment; NO_COLOR and its like count as AGENTCTL_COLOR where that is unset."""
     pairs = {name: (environ[name], None) for name in _ALL_NAMES if name in environ}
-    entries, empty = _by_field(pairs, lambda name: Source("environment", name))
+    entries, empty = _entries_by_field(pairs, lambda name: Source("environment", name))
     if "color" not in entries:
         for name, meaning in (("NO_COLOR", "never"), ("CLICOLOR_FORCE", "always"), ("FORCE_COLOR", "always")):
             if environ.get(name) and not (meaning == "always" and environ[name] == "0"):
@@ -156,7 +156,7 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
         elif binding.key is not None:
             pairs[binding.key] = (binding.value or "", line)
     source = Source(kind, os.fspath(path))
-    entries, empty = _by_field(pairs, lambda _: source)
+    entries, empty = _entries_by_field(pairs, lambda _: source)
     return Layer(str(source), entries, empty, _strays(pairs), tuple(broken))
 
 
@@ -205,7 +205,7 @@ def _unknown_key(name: str, entry: SettingEntry) -> Problem:
     return Problem(safe_text(f'unknown setting "{name[:60]}" ({entry.origin})'), did_you_mean(name, TOML_FIELDS))
 
 
-def _by_field(
+def _entries_by_field(
     pairs: Mapping[str, tuple[str, int | None]], source: Callable[[str], Source]
 ) -> tuple[dict[str, SettingEntry], tuple[str, ...]]:
     entries: dict[str, SettingEntry] = {}

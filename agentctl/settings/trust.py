@@ -175,7 +175,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
     if found.st_size > MOST_BYTES:
         return ProjectFile(path, unread=f"it is larger than {MOST_BYTES // 1024} KiB")
     try:
-        read = _bounded(path)
+        read = _read_bounded(path)
         doubt, hint = ("", "") if read is None else _doubt(read[1], path)
     except OSError as exc:
         return ProjectFile(path, unread=(exc.strerror or "it cannot be read").lower())
@@ -206,7 +206,7 @@ def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
+def _read_bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
     """Open without following or blocking: the file may have been exchanged since it was looked at."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
@@ -242,7 +242,7 @@ class NoticeMemory:
 
     def _lines(self) -> list[str]:
         try:
-            read = _bounded(self._path)
+            read = _read_bounded(self._path)
         except OSError:
             return []
         return (read[0] if read else b"").decode("ascii", "replace").split()

@@ -60,7 +60,7 @@ class TrustStore:
         try:
             if not is_there(self._path):
                 return {}
-            return {record.path: record for record in _parsed(self._read())}
+            return {record.path: record for record in _parse(self._read())}
         except OSError as error:
             raise self._unbelievable((error.strerror or "it cannot be read").lower()) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -147,7 +147,7 @@ def trust_state(file: ProjectFile, records: Mapping[Path, TrustRecord]) -> Trust
     return "trusted" if is_same else "changed"
 
 
-def _parsed(text: str) -> list[TrustRecord]:
+def _parse(text: str) -> list[TrustRecord]:
     document = json.loads(text)
     if document["schema"] != SCHEMA:
         raise ValueError(document["schema"])

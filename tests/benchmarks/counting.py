@@ -44,11 +44,11 @@ async def each_turn(limit: int) -> list[float]:
     await talk.add(Message("user", "Why is web slow?"))
     for number in range(ENDED):
         began = time.perf_counter()
-        said = await talk.ready(TOOLS)
+        said = await talk.prepare(TOOLS)
         spent = time.perf_counter() - began
         answer = Completion(usage=Usage(truth.request(said, TOOLS), 20))
         began = time.perf_counter()
-        await talk.answered(answer, TOOLS)
+        await talk.learn(answer, TOOLS)
         taken.append(spent + time.perf_counter() - began)
         await talk.add(Message("assistant", "", (ToolCall(f"c{number}", "docker_logs", {"tail": number}),)))
         text = TEXTS[kinds[number % len(kinds)]][:1500]

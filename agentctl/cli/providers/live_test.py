@@ -124,9 +124,9 @@ def _examine(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: boo
 
 
 def _trouble(finding: ProviderTestResult) -> tuple[str, str]:
-    if finding.reach.error or finding.checkup is None:
+    if finding.reach.error or finding.model_test is None:
         return finding.reach.error, ""
-    return finding.checkup.error, finding.checkup.hint
+    return finding.model_test.error, finding.model_test.hint
 
 
 def _table(findings: Sequence[ProviderTestResult]) -> str:
@@ -140,7 +140,7 @@ def _table(findings: Sequence[ProviderTestResult]) -> str:
 def _cells(finding: ProviderTestResult) -> tuple[str, ...]:
     from agentctl.cli.ui.format import money
 
-    there, tried = finding.reach, finding.checkup
+    there, tried = finding.reach, finding.model_test
     first = (there.provider, _word(there.reachable), there.key, _word(there.model_known))
     if tried is None:
         return (first[0], finding.model or "-", *first[1:], *["-"] * 6, f"{there.ms:.0f}", "$0")
@@ -183,7 +183,7 @@ def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool
 def _entry(finding: ProviderTestResult) -> Document:
     from agentctl.cli.documents import usd
 
-    there, tried = finding.reach, finding.checkup
+    there, tried = finding.reach, finding.model_test
     error, hint = _trouble(finding)
     names = ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known")
     paid: Document = {name: None if tried is None else getattr(tried, name) for name in names}

@@ -21,7 +21,7 @@ from agentctl.core.pricing import Price
 from agentctl.core.text import safe_text
 from agentctl.core.version import __version__
 from agentctl.ledger.forecast import DAYS, LEAST_RUNS, Percentiles, RunStatistics
-from agentctl.runner.estimate import RUN, Estimate, left
+from agentctl.runner.estimate import RUN, Estimate, remaining_of
 from agentctl.settings import Loaded, ProviderChoice
 
 SCHEMA = "agentctl.estimate/1"
@@ -169,7 +169,7 @@ def _is_above(room: LimitState) -> bool:
 
 
 def _left(room: LimitState) -> str:
-    rest = left(room)
+    rest = remaining_of(room)
     if rest is None:
         return ""
     return money(rest, rounding=ROUND_DOWN) if room.unit == "nano_usd" else f"{rest:,}"
@@ -257,4 +257,4 @@ def _percentiles(found: Percentiles | None, unit: Unit) -> Document | None:
 
 def _limit(room: LimitState) -> Document:
     amounts = {name: in_unit(value, room.unit) for name, value in room.amounts._asdict().items()}
-    return {"limit": in_unit(room.ceiling, room.unit), **amounts, "left": in_unit(left(room), room.unit)}
+    return {"limit": in_unit(room.ceiling, room.unit), **amounts, "left": in_unit(remaining_of(room), room.unit)}

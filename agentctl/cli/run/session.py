@@ -68,13 +68,14 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
     from agentctl.cli.run.run_output import Presenter
     from agentctl.providers.selection import resolve_provider
-    from agentctl.settings import undecided
+    from agentctl.settings import competing_keys
     from agentctl.settings.lineage import refuse_incomplete
 
     loaded = _load(request)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
-    if not request.estimate and (loaded.offers or undecided(loaded)):  # an estimate asks nothing: no answer is kept
+    # an estimate asks nothing: no answer is kept
+    if not request.estimate and (loaded.offers or competing_keys(loaded)):
         from agentctl.cli.run.startup_prompts import ask_open_questions
 
         own = request.config is None

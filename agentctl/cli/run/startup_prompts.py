@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agentctl.cli.prompts import ask_yes_no, can_ask, choose_one
 from agentctl.core.errors import AgentctlError
 from agentctl.core.text import safe_text
-from agentctl.settings import DEFAULT_MODELS, Loaded, Source, undecided
+from agentctl.settings import DEFAULT_MODELS, Loaded, Source, competing_keys
 
 if TYPE_CHECKING:
     from agentctl.settings.trust import TrustPrompt
@@ -32,7 +32,7 @@ def ask_open_questions(
         return loaded
     if loaded.settings.approve == "ask" and loaded.offers:
         loaded = _about_files(loaded, again)
-    if undecided(loaded):
+    if competing_keys(loaded):
         loaded = _about_providers(loaded, own_config=own_config, say=say)
     return loaded
 
@@ -69,7 +69,7 @@ def _question(offer: TrustPrompt) -> str:
 
 
 def _about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
-    keys = undecided(loaded)
+    keys = competing_keys(loaded)
     width = max(map(len, keys))
     options = []
     for provider in keys:

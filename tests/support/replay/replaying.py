@@ -146,9 +146,9 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     for message in recording.head:
         await talk.add(message)
     for added in recording.turns:
-        sent = await talk.ready(recording.tools)
+        sent = await talk.prepare(recording.tools)
         usage = till.take(sent, _output(added))
-        await talk.answered(Completion(usage=usage), recording.tools)
+        await talk.learn(Completion(usage=usage), recording.tools)
         economy = economy.after(usage)
         for message in _shared(added, limit):
             await talk.add(message)

@@ -145,7 +145,7 @@ async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_
     talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=gauge(vocabulary.load))
     for message in (*said(150), *said(150)):
         await talk.add(message)
-    await talk.ready(())
-    await talk.refused(ContextOverflow("too long", billed="no", window=300 + 256, prompt=400), ())
+    await talk.prepare(())
+    await talk.shorten(ContextOverflow("too long", billed="no", window=300 + 256, prompt=400), ())
     exact = EXACT.measure(vocabulary.load()).conversation((*said(150), *said(150)))
     assert counted == [("rough", None), ("exact", exact * 300 // 400 * 19 // 20)]

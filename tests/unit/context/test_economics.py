@@ -122,9 +122,9 @@ async def test_each_cut_is_told_with_its_dollars() -> None:
     for message in (SYSTEM, TASK):
         await talk.add(message)
     for number in range(8):
-        await talk.ready(tool)
+        await talk.prepare(tool)
         usage = Usage(500, 10, cached_input_tokens=400 if number else 0)
-        await talk.answered(Completion(usage=usage), tool)
+        await talk.learn(Completion(usage=usage), tool)
         for message in turn(number, f"{number}" * 600):
             await talk.add(message)
     (told,) = diary.of(ContextPruned)

@@ -153,23 +153,23 @@ class TestRefused:
 
     async def test_it_is_cut_by_the_numbers_and_stays_short(self) -> None:
         found, events = await self.conversation()
-        before = await found.ready(())
-        after = await found.refused(ContextOverflow("no", billed="no", window=2_048, prompt=3_000), ())
+        before = await found.prepare(())
+        after = await found.shorten(ContextOverflow("no", billed="no", window=2_048, prompt=3_000), ())
         assert 0 < len(after) < len(before)
         assert found.messages == after
         assert PLAIN.conversation(after) <= 2_680 * (2_048 - 256) // 3_000 * 19 // 20
         for _ in range(8):
             await found.add(Message("assistant", "I look at it. " * 60))
             await found.add(Message("user", "And?"))
-            assert PLAIN.conversation(await found.ready(())) <= 1_600
+            assert PLAIN.conversation(await found.prepare(())) <= 1_600
         assert [event.text for event in events if isinstance(event, Noted)] == [
             "too long for the model's window (about 2,680 tokens): asking again with fewer"
         ]
 
     async def test_what_would_have_fitted_is_asked_again_as_it_is(self) -> None:
         found, _ = await self.conversation()
-        before = await found.ready(())
-        assert await found.refused(ContextOverflow("no", billed="no", window=4_096, prompt=3_000), ()) == before
+        before = await found.prepare(())
+        assert await found.shorten(ContextOverflow("no", billed="no", window=4_096, prompt=3_000), ()) == before
 
     @pytest.mark.parametrize(
         "error",
@@ -181,5 +181,5 @@ class TestRefused:
     async def test_else_the_refusal_ends_the_run(self, error: ContextOverflow) -> None:
         found, _ = await self.conversation()
         with pytest.raises(ContextOverflow) as caught:
-            await found.refused(error, ())
+            await found.shorten(error, ())
         assert caught.value is error

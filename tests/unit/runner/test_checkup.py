@@ -181,7 +181,7 @@ async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_no
 async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
     server = wire(good, keys=[KEY])
     (found,) = await run_provider_tests([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
-    assert (found.status, found.checkup, found.reach.key) == ("done", None, "accepted")
+    assert (found.status, found.model_test, found.reach.key) == ("done", None, "accepted")
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)
 
 

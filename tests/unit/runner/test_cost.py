@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentctl.budget.rules import Amounts, Ask, LimitState, WorstCase, judge
 from agentctl.core.pricing import FREE, ModelFacts, Price
-from agentctl.runner.estimate import Cost, cost_of, left
+from agentctl.runner.estimate import Cost, cost_of, remaining_of
 from tests.support.ledger.parts import DOLLAR
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(3)))
@@ -49,8 +49,8 @@ def test_what_is_free_costs_nothing_and_what_is_unknown_is_not_called_free() -> 
 
 
 def test_a_limit_that_is_passed_leaves_nothing_and_no_less() -> None:
-    assert left(replace(HOUR, ceiling=1)) == 0
-    assert left(replace(HOUR, ceiling=None)) is None
+    assert remaining_of(replace(HOUR, ceiling=1)) == 0
+    assert remaining_of(replace(HOUR, ceiling=None)) is None
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**7), st.integers(1, 10**5), st.integers(1, 300))

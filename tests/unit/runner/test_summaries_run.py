@@ -75,8 +75,8 @@ class Talk:
     async def turns(self, count: int, result: str = RESULT, first: int = 0) -> None:
         """Send, and take in a call and its result, so often."""
         for number in range(first, first + count):
-            messages = await self.conversation.ready(())
-            await self.conversation.answered(await self.calls.ask(messages, ()), ())
+            messages = await self.conversation.prepare(())
+            await self.conversation.learn(await self.calls.ask(messages, ()), ())
             for message in turn(number, result):
                 await self.conversation.add(message)
 
@@ -186,7 +186,7 @@ async def test_where_little_goes_nobody_asks(ledger: SqliteLedger) -> None:
     await told.begin()
     await told.turns(6, "short " * 30)
     await told.turns(1, "y" * 40_000, first=6)
-    await told.conversation.ready(())
+    await told.conversation.prepare(())
     (cut,) = told.diary.of(ContextPruned)
     assert cut.messages_cut > 0
     assert told.asked == []
@@ -211,7 +211,7 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
     for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
         told.summaries = summaries_of(PLAN, told.calls, told.diary.emit)
         assert told.summaries is not None
-        await told.summaries.told(cutting, measure)
+        await told.summaries.summarize(cutting, measure)
         assert len(told.asked) == asked
 
 
@@ -219,8 +219,8 @@ async def test_what_was_refused_as_too_long_is_not_asked_about_at_length(ledger:
     told = talk(ledger)
     await told.begin()
     await told.turns(7)
-    await told.conversation.ready(())
-    short = await told.conversation.refused(ContextOverflow("too long", billed="no"), ())
+    await told.conversation.prepare(())
+    short = await told.conversation.shorten(ContextOverflow("too long", billed="no"), ())
     assert (told.cuts, told.asked) == (["lines"], [])
     await told.calls.ask(short, ())
     limit = PLAIN.conversation(short)
@@ -351,7 +351,7 @@ async def test_what_fits_the_limit_but_not_the_spare_room_is_sent_as_it_is(ledge
     long = Message("user", "why? " * 3_000)
     own = Conversation(prune=partial(PLAN.fit, FACTS), emit=told.diary.emit, summaries=told.summaries)
     await own.add(long)
-    assert await own.ready(()) == (long,)
+    assert await own.prepare(()) == (long,)
     assert told.summaries is not None
 
 
@@ -382,7 +382,7 @@ async def test_the_last_answer_keeps_what_is_kept_for_it(ledger: SqliteLedger, t
     told = talk(ledger)
     await told.begin()
     await told.turns(2)
-    messages = await told.conversation.ready(())
+    messages = await told.conversation.prepare(())
     await told.calls.ask(messages, (), aside=True)
 
     def kept() -> list[tuple[str, int]]:

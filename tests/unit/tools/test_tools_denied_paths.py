@@ -16,7 +16,7 @@ from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.decision import Permissions, permissions_of
 from agentctl.permissions.preview import preview_call
-from agentctl.runner.toolset import equipment
+from agentctl.runner.toolset import toolset_for
 from agentctl.sandbox.denied_paths import DeniedPaths
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import load_settings
@@ -217,7 +217,7 @@ def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: P
 async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
     loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
     permissions = permissions_of(loaded)
-    equip = equipment(loaded, permissions, insist=False)
+    equip = toolset_for(loaded, permissions, insist=False)
     kit = await equip(["list_files", "run_shell"], 2)
     listed = await kit.toolbox.get("list_files")({})
     said = await kit.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})

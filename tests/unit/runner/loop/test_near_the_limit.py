@@ -37,7 +37,7 @@ async def near(*, warn_percent: int, limit: int = 1000, first: int = 10) -> list
     conversation = Conversation(prune=Newest(first), emit=emit, limit=limit, warn_percent=warn_percent)
     for _ in range(20):
         await conversation.add(WORD)
-        await conversation.ready(())
+        await conversation.prepare(())
     return [event.tokens for event in told if isinstance(event, ContextMeasured) and event.near]
 
 
