@@ -133,9 +133,9 @@ class Bwrap:
         async with self._one_at_a_time:
             if self._guard is None:
                 return await self._run(command, timeout=timeout, more=more)
-            return await self._guarded(self._guard, command, timeout=timeout, more=more)
+            return await self._run_guarded(self._guard, command, timeout=timeout, more=more)
 
-    async def _guarded(
+    async def _run_guarded(
         self,
         guard: WorkspaceGuard,
         command: str,
@@ -171,15 +171,15 @@ class Bwrap:
         protected: Sequence[str] = (),
     ) -> CommandResult:
         for tries_left in reversed(range(_TRIES)):
-            result, said = await self._attempt(command, timeout=timeout, more=more, protected=protected)
-            if result.exit_code <= 0 or result.timed_out or _ended(said):
+            result, said = await self._run_once(command, timeout=timeout, more=more, protected=protected)
+            if result.exit_code <= 0 or result.timed_out or _has_ended(said):
                 return result
             if not (tries_left and any(sign in result.stderr for sign in _VANISHED)):
                 break  # else what was to be covered has just gone: look again
         said_last = _last_line(result.stderr)
         raise ToolError(f"the sandbox could not be set up: {said_last}", hint="do without run_shell")
 
-    async def _attempt(
+    async def _run_once(
         self,
         command: str,
         *,
@@ -217,11 +217,11 @@ class Bwrap:
             writer = -1
             status = os.read(reader, _STATUS_BYTES)
         finally:
-            given_back = _give_back(workspace, mode)
+            restored = _restore_mode(workspace, mode)
             for end in (reader, writer, calls):
                 if end is not None and end >= 0:
                     os.close(end)
-        return result._replace(notes=(*result.notes, *notes, *given_back)), status
+        return result._replace(notes=(*result.notes, *notes, *restored)), status
 
     async def _wait_until_full(self) -> str:
         written = {self._config.workspace: "the workspace"}
@@ -247,7 +247,7 @@ def _mode_of(folder: str) -> int:
     return stat.S_IMODE(os.stat(folder).st_mode)  # noqa: PTH116
 
 
-def _give_back(workspace: str, before: int) -> tuple[str, ...]:
+def _restore_mode(workspace: str, before: int) -> tuple[str, ...]:
     """Put the mode of the workspace back where its owner lost a right: without it no further command could begin."""
     try:
         now = _mode_of(workspace)
@@ -275,7 +275,7 @@ def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
     return reader
 
 
-def _ended(status: bytes) -> bool:
+def _has_ended(status: bytes) -> bool:
     """Whether bubblewrap said how the command ended: it says nothing when it could not begin."""
     for line in status.splitlines():
         try:

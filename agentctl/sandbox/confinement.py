@@ -60,9 +60,9 @@ class Launcher:
 
     def start(self, action: Callable[[], _Started]) -> _Started:
         """Call ``action`` in the confined thread and return what it returns, or raise what it raises."""
-        return self._thread.submit(self._confined, action).result()
+        return self._thread.submit(self._call_confined, action).result()
 
-    def _confined(self, action: Callable[[], _Started]) -> _Started:
+    def _call_confined(self, action: Callable[[], _Started]) -> _Started:
         kernel = ctypes.CDLL(None, use_errno=True)
         kernel.syscall.restype = ctypes.c_long
         missing = []

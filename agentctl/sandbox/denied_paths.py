@@ -116,8 +116,8 @@ class DeniedPaths:
         self._root = os.path.realpath(workspace)
         self._roots = tuple(dict.fromkeys((os.path.abspath(workspace), self._root)))  # noqa: PTH100
         self.hidden_texts = tuple(filter(None, map(hidden_pattern, rules)))
-        self._hidden = _compiled(self.hidden_texts, self._roots)
-        self._frozen = _compiled(tuple(filter(None, map(frozen_pattern, rules))), self._roots)
+        self._hidden = _compile(self.hidden_texts, self._roots)
+        self._frozen = _compile(tuple(filter(None, map(frozen_pattern, rules))), self._roots)
         self._folders: dict[tuple[int, str], _Folder] = {}
         self._inside: dict[str, _Contents] = {}
         self._lock = threading.Lock()
@@ -129,14 +129,14 @@ class DeniedPaths:
     def find(self) -> HiddenPaths:
         """Look for what is hidden now."""
         with self._lock:
-            return self._found(0, self._hidden)
+            return self._find(0, self._hidden)
 
     def find_frozen(self) -> tuple[str, ...]:
         """Return the real paths of what exists and must not be written, by all its names."""
         with self._lock:
-            return tuple(self._found(1, self._frozen).places)
+            return tuple(self._find(1, self._frozen).places)
 
-    def _found(self, kind: int, patterns: tuple[_Pattern, ...]) -> HiddenPaths:
+    def _find(self, kind: int, patterns: tuple[_Pattern, ...]) -> HiddenPaths:
         places = dict(self._look(kind, patterns))
         identities: dict[Identity, str] = {}
         is_linked = False
@@ -237,7 +237,7 @@ class DeniedPaths:
         # A new hard link changes a file, and no folder around it: so few files are looked at each time.
         is_small = known is not None and len(known.identities) <= _FEW_INSIDE
         if known is None or is_small or _has_changed(known):
-            known = self._inside[place] = _contents(place)
+            known = self._inside[place] = _read_contents(place)
         for identity in known.identities:
             identities.setdefault(identity, name)
         return known.is_linked
@@ -273,7 +273,7 @@ def _has_changed(known: _Contents) -> bool:
     return any(stamp is None or _stamp(folder) != stamp for folder, stamp in known.folders)
 
 
-def _contents(place: str) -> _Contents:
+def _read_contents(place: str) -> _Contents:
     """Look at all that lies in a hidden folder, up to a number of entries."""
     folders: list[tuple[str, tuple[int, int] | None]] = []
     identities: list[Identity] = []
@@ -305,22 +305,22 @@ def _stamp(folder: str) -> tuple[int, int] | None:
     return (status.st_mtime_ns, status.st_ctime_ns) if time.time_ns() - last > _SETTLED_NS else None
 
 
-def _compiled(patterns: Iterable[str], roots: Sequence[str]) -> tuple[_Pattern, ...]:
+def _compile(patterns: Iterable[str], roots: Sequence[str]) -> tuple[_Pattern, ...]:
     found: list[_Pattern] = []
     for pattern in patterns:
         for one in patterns_of(pattern):
             if not one.startswith("/"):
-                found.append(_pattern(one, ""))
+                found.append(_parse_pattern(one, ""))
                 continue
             for root in roots:
                 top = canonical_path(root).rstrip("/")
                 if any(glob(one).fullmatch(above) for above in ancestors(top) if above != top):
-                    found.append(_pattern("*", ""))  # a folder around the workspace: all of it
-                found.append(_pattern(one, f"{top}/"))
+                    found.append(_parse_pattern("*", ""))  # a folder around the workspace: all of it
+                found.append(_parse_pattern(one, f"{top}/"))
     return tuple(dict.fromkeys(found))
 
 
-def _pattern(text: str, before: str) -> _Pattern:
+def _parse_pattern(text: str, before: str) -> _Pattern:
     literal, place = "", 0
     while place < len(text) and text[place] not in "*?":
         place += text[place] == "\\" and place + 1 < len(text)

@@ -98,7 +98,7 @@ class FolderIndex:
                 continue
             now[path] = folder
             for entry in folder.found:
-                again = entry if entry.is_folder else _seen_again(self._root, entry)
+                again = entry if entry.is_folder else _read_again(self._root, entry)
                 if again is not None:
                     found[entry.path] = again
             pending += [
@@ -116,7 +116,7 @@ class FolderIndex:
 
     def look(self, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
         """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
-        return _found(self._root, path, obeyed)
+        return _read_entry(self._root, path, obeyed)
 
     def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_obeyed: bool) -> _Folder:
         read_ns = time.time_ns()
@@ -131,14 +131,14 @@ class FolderIndex:
                 obeyed = self._also(inner) or obeyed
             is_folder = entry.is_dir(follow_symlinks=False)
             if obeyed is not None and not (is_folder and obeyed.policy == "reported"):
-                found.append(_found(self._root, inner, obeyed))
+                found.append(_read_entry(self._root, inner, obeyed))
             elif is_folder and f"{self._root}/{inner}" not in self._skipped:
                 folders.append(name)
         if path and is_git_folder(parts):  # a bare repository: git obeys all that lies in it
-            found = [_found(self._root, path, GIT)]
+            found = [_read_entry(self._root, path, GIT)]
             folders = []
         elif is_git_folder(parts):
-            found += [_found(self._root, name, GIT) for name in parts]
+            found += [_read_entry(self._root, name, GIT) for name in parts]
             folders = [name for name in folders if name not in parts]
         return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
 
@@ -169,7 +169,7 @@ def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[
         yield from entries
 
 
-def _found(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
+def _read_entry(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
     place = f"{root}/{path}"
     try:
         status = os.lstat(place)
@@ -181,5 +181,5 @@ def _found(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
     return AutorunEntry(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
 
 
-def _seen_again(root: str, entry: AutorunEntry) -> AutorunEntry | None:
-    return _found(root, entry.path, entry.obeyed)
+def _read_again(root: str, entry: AutorunEntry) -> AutorunEntry | None:
+    return _read_entry(root, entry.path, entry.obeyed)

@@ -228,16 +228,16 @@ def _settings(text: str) -> Iterator[tuple[str, str]]:
         if setting is None or not section:
             continue
         value = rest[setting.end() :]
-        while _open_ended(value):
+        while _continues(value):
             value = value[:-1] + next(lines, "")
-        yield f"{section}.{setting[1].lower()}", _unquoted(value)
+        yield f"{section}.{setting[1].lower()}", _unquote(value)
 
 
-def _open_ended(value: str) -> bool:
+def _continues(value: str) -> bool:
     return (len(value) - len(value.rstrip("\\"))) % 2 == 1
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     """Return a value without quotes, escapes and the comment behind it."""
     found, quoted, place = [], False, 0
     while place < len(value):

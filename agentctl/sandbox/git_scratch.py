@@ -69,7 +69,7 @@ class GitScratch:
         try:
             with open_folder(self._folder) as root:
                 self._alternates = {name: read_file(root, f"objects/info/{name}") for name in _ALTERNATES}
-                if not self._copy or (scan(root)[0] != self._real and not self._goes_on(root)):
+                if not self._copy or (scan(root)[0] != self._real and not self._can_go_on(root)):
                     self._renew(root)
         except OSError as error:
             raise GitFolderNotCopied((error.strerror or str(error)).lower()) from error
@@ -93,7 +93,7 @@ class GitScratch:
             inside, strange = scan(copy)
             changed = sorted(path for path in {*inside, *self._copied} if inside.get(path) != self._copied.get(path))
             if begun := _unfinished(changed, inside):
-                return [*notes, *self._postponed(begun)]
+                return [*notes, *self._postpone(begun)]
             data: dict[str, bytes | None] = {}
             made = [name for name in READ_ONLY_FILES if os.path.lexists(f"{self._copy}/{name}")]
             refused = [name for name in (*strange, *made) if name not in self._shown and not is_litter(name)]
@@ -107,7 +107,7 @@ class GitScratch:
                     refused.append(path)
         vital = [path for path in refused if path in _NEVER_REMOVED or path.startswith("refs/")]
         if vital:
-            notes.append(f"git's changes were not kept: {_listed(vital)} in .git cannot be trusted")
+            notes.append(f"git's changes were not kept: {_join_names(vital)} in .git cannot be trusted")
         elif data:
             try:
                 self._write(data, inside["index"].modified_ns if "index" in inside else None)
@@ -116,7 +116,7 @@ class GitScratch:
                 vital = [why]
                 notes.append(f"git's changes were not kept: {why}{_commits(data)}")
         if refused:
-            notes.append(f"written to .git and dropped: {_listed(refused)}")
+            notes.append(f"written to .git and dropped: {_join_names(refused)}")
         if refused or vital:
             self._discard()
         else:
@@ -135,14 +135,14 @@ class GitScratch:
         self._discard()
         return notes
 
-    def _goes_on(self, root: int) -> bool:
+    def _can_go_on(self, root: int) -> bool:
         """Return whether the copy stays, as it holds unfinished work and git outside has done nothing that matters."""
         if not self._unfinished:
             return False
         if not (changed := self._changed_outside(root)):
             return True
         names = " and ".join(sorted(self._unfinished))
-        self._notes.append(f"the unfinished {names} was dropped: another git changed {_listed(changed)}")
+        self._notes.append(f"the unfinished {names} was dropped: another git changed {_join_names(changed)}")
         return False
 
     def _renew(self, root: int) -> None:
@@ -188,7 +188,7 @@ class GitScratch:
             raise GitFolderNotCopied("it keeps its refs in a reftable")
         nested = [path for path in strange if "/" in path]
         if nested or "HEAD" not in files or not {"objects", "refs"} <= set(names):
-            raise GitFolderNotCopied(f"{_listed(nested)} in it is a link" if nested else "it is incomplete")
+            raise GitFolderNotCopied(f"{_join_names(nested)} in it is a link" if nested else "it is incomplete")
         if sum(stamp.size for stamp in files.values()) > _MOST_COPIED_BYTES:
             raise GitFolderNotCopied(f"it holds more than {_MOST_COPIED_BYTES // 1024**2} MiB beside its objects")
         return shown
@@ -233,7 +233,7 @@ class GitScratch:
             os.chown(folder, *self._owner)
         made.add(path)
 
-    def _postponed(self, begun: Sequence[str]) -> list[str]:
+    def _postpone(self, begun: Sequence[str]) -> list[str]:
         new = sorted(set(begun) - self._unfinished)
         self._unfinished.update(begun)
         return [
@@ -255,7 +255,7 @@ class GitScratch:
             for path in ("index", *refs):
                 locks.acquire(path)
             if changed := self._changed_outside(root):
-                raise GitFolderBusy(f"another git changed {_listed(changed)} meanwhile")
+                raise GitFolderBusy(f"another git changed {_join_names(changed)} meanwhile")
             for path in sorted(data, key=lambda path: (_ORDER.get(path, 2 if data[path] is None else 3), path)):
                 content = data[path]
                 if content is None:
@@ -297,7 +297,7 @@ class GitScratch:
                     GitLocks(root).remove(path)
                 else:
                     GitLocks(root).write(path, content)
-        return [f"undone in .git/objects: {_listed(undone)}"] if undone else []
+        return [f"undone in .git/objects: {_join_names(undone)}"] if undone else []
 
     def _discard(self) -> None:
         if self._copy:
@@ -323,7 +323,7 @@ def _unfinished(changed: Sequence[str], inside: Mapping[str, Stamp]) -> list[str
     return found + (["bisect"] if any(name.startswith("BISECT_") for name in touched) else [])
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     shown = ", ".join(name[:80] for name in sorted(names)[:8])
     return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 

@@ -47,7 +47,7 @@ def main(agentctl: int) -> int:
     libc = dlopen(None, 0)  # type: ignore[arg-type]  # None is the program itself
     for option, value in ((_PR_SET_CHILD_SUBREAPER, 1), (_PR_SET_DUMPABLE, 0)):  # and no command may trace it
         call_function(dlsym(libc, "prctl"), (option, value, 0, 0, 0))
-    body = _received(int(_received(_LENGTH) or b"0"))
+    body = _receive(int(_receive(_LENGTH) or b"0"))
     if not body:
         return 1  # agentctl is gone, and nothing was started
     cwd, count, *words = body.split(b"\0")
@@ -103,7 +103,7 @@ def _watch(leader: int, agentctl: int) -> tuple[bool, bool]:
                 poll.unregister(watched[leader])  # it stays readable
             _say(b"ended %d\n" % code)
         if _CONTROL in ready:
-            return _received(len(DISMISSED)) == DISMISSED, ended
+            return _receive(len(DISMISSED)) == DISMISSED, ended
     return False, ended
 
 
@@ -215,7 +215,7 @@ def _processes() -> list[tuple[int, int, int]]:
     return found
 
 
-def _received(size: int) -> bytes:
+def _receive(size: int) -> bytes:
     """Return ``size`` bytes of agentctl's, or b"" if it is gone before."""
     parts = []
     while size:

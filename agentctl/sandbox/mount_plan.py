@@ -95,8 +95,10 @@ def plan_mounts(config: SandboxConfig, private: Collection[str] = (), sockets: C
         files_within=tuple(place for place, kind in inner if kind == "file" and not _under(place, folders_within)),
         links=tuple((at, to) for at, to in _links(config.given) if _under(at, folders)),
         shown=tuple(place for place in required_paths(config) if _under(place, folders)),
-        guarded=tuple(place for place in (*_obeyed(config), *_frozen(config)) if not _under(place, sorted(within))),
-        pinned=_pinned(workspace, (*within, *_frozen(config))),
+        guarded=tuple(
+            place for place in (*_own_program(config), *_frozen_paths(config)) if not _under(place, sorted(within))
+        ),
+        pinned=_folders_to_pin(workspace, (*within, *_frozen_paths(config))),
     )
 
 
@@ -110,11 +112,11 @@ def bwrap_options(
     said = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     said += [option for option in ("--disable-userns",) if option in known]
     said += ["--share-net"] if config.network else []
-    said += ["--ro-bind", "/", "/", "--dev", "/dev", *_temporary("/dev/shm", known)]  # noqa: S108
+    said += ["--ro-bind", "/", "/", "--dev", "/dev", *_tmpfs_options("/dev/shm", known)]  # noqa: S108
     said += ["--remount-ro", "/dev", "--proc", "/proc"]  # without that it is one more folder to fill
     for folder in plan.folders:
         if folder != "/dev/shm":  # noqa: S108 - new with /dev
-            said += _temporary(folder, known)
+            said += _tmpfs_options(folder, known)
     said += ["--dir", HOME]
     for place in plan.shown:
         said += ["--ro-bind", place, place]
@@ -127,7 +129,7 @@ def bwrap_options(
         said += ["--ro-bind", place, place]
     said += protected
     for folder in plan.folders_within:
-        said += [*_temporary(folder, known), "--remount-ro", folder]  # what was written there would be lost
+        said += [*_tmpfs_options(folder, known), "--remount-ro", folder]  # what was written there would be lost
     for file in plan.files_within:
         said += ["--ro-bind", "/dev/null", file]
     for at, to in plan.links:
@@ -135,12 +137,12 @@ def bwrap_options(
     return [*said, "--chdir", config.given]
 
 
-def _frozen(config: SandboxConfig) -> tuple[str, ...]:
+def _frozen_paths(config: SandboxConfig) -> tuple[str, ...]:
     """Return what a deny rule keeps from being written; nothing can be where all is read-only."""
     return () if config.read_only else tuple(place for place in config.frozen if _kind(place) is not None)
 
 
-def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
+def _folders_to_pin(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
     """Return the folders between the workspace and what is covered in it, the outer ones first.
 
     What is covered cannot be moved, but a folder around it could be, and by its new name no rule would know it. A mount
@@ -155,7 +157,7 @@ def _pinned(workspace: str, places: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _temporary(folder: str, known: Collection[str]) -> list[str]:
+def _tmpfs_options(folder: str, known: Collection[str]) -> list[str]:
     """Return the options for a new and empty folder in memory, of a bounded size."""
     size = ["--size", str(_sizes().get(folder, COVER_BYTES))] if "--size" in known else []
     return [*size, "--tmpfs", folder]
@@ -219,7 +221,7 @@ def required_paths(config: SandboxConfig) -> Iterator[str]:
         yield shared
 
 
-def _obeyed(config: SandboxConfig) -> Iterator[str]:
+def _own_program(config: SandboxConfig) -> Iterator[str]:
     """Yield where agentctl is installed in the workspace: it would run what a command had written there."""
     if config.read_only:
         return

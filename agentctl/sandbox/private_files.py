@@ -56,9 +56,9 @@ class PrivateFiles:
         """Return the folders and files to cover; wait for the end of the walk, a few seconds from its beginning."""
         self.begin()
         self._done.wait(max(0.0, self._until - time.monotonic()))
-        return self.covered()
+        return self.known_places()
 
-    def covered(self) -> tuple[str, ...]:
+    def known_places(self) -> tuple[str, ...]:
         """Return what only root may read, as far as is known, and what has not been read yet."""
         with self._lock:
             return (*self._found, *self._unread())

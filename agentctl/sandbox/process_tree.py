@@ -62,7 +62,7 @@ class ProcessTree:
         try:
             handle = os.pidfd_open(self._child.pid)
         except (AttributeError, OSError):
-            await self._reaped()
+            await self._reap()
             return
         try:
             await anyio.wait_readable(handle)
@@ -97,7 +97,7 @@ class ProcessTree:
                     unseen = 0 if left else unseen + 1
                     await pause.wait()
             with anyio.move_on_after(_KILL_S):
-                await self._reaped()
+                await self._reap()
         self.unkilled = len(left)
         self._over = True
         return len(found)
@@ -107,7 +107,7 @@ class ProcessTree:
         if self._child.returncode is None:
             _signal(-self._child.pid, signal.SIGKILL)
 
-    async def _reaped(self) -> None:
+    async def _reap(self) -> None:
         pause = _Pause()
         while self._child.poll() is None:
             await pause.wait()

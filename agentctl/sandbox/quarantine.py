@@ -70,7 +70,7 @@ class Quarantine:
             except OSError:
                 notes.append(f"{path} is obeyed by {program} and could not be moved: {error}")
                 return FileNotice(path, program)
-        return FileNotice(path, program, str(to), _put_to_rest(str(to), from_))
+        return FileNotice(path, program, str(to), _disarm(str(to), from_))
 
     def move_from(self, inside: str, path: str, program: str, notes: list[str]) -> FileNotice | None:
         """Move what a command saw at ``path`` and what really stands at ``inside``."""
@@ -80,7 +80,7 @@ class Quarantine:
         except _FAILURES as error:
             notes.append(f"what was made at {path} could not be kept: {error}")
             return None
-        return FileNotice(path, program, str(to), _put_to_rest(str(to), f"{self._workspace}/{path}"))
+        return FileNotice(path, program, str(to), _disarm(str(to), f"{self._workspace}/{path}"))
 
     def _place_for(self, path: str) -> Path:
         if self._files is None:
@@ -119,7 +119,7 @@ def _writable(folder: int, name: str | None = None) -> Iterator[None]:
         os.close(handle)
 
 
-def _put_to_rest(moved: str, from_: str) -> str:
+def _disarm(moved: str, from_: str) -> str:
     """Make sure that git takes a moved folder for none of its own; return the shell line that brings it back.
 
     Whoever looks at it goes there, and a prompt that asks git would run what its configuration names.
@@ -186,7 +186,7 @@ class Placeholder:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self._handle), os.lstat(self._place)):
-                return self._written()
+                return self._inside_if_written()
             if self._is_folder:
                 os.rmdir(self._place)  # noqa: PTH106
             elif os.fstat(self._handle).st_size == 0:
@@ -200,9 +200,9 @@ class Placeholder:
                 os.fchmod(self._handle, 0o755)
         finally:
             os.close(self._handle)
-        return self._written()
+        return self._inside_if_written()
 
-    def _written(self) -> str | None:
+    def _inside_if_written(self) -> str | None:
         inside = Path(self._inside)
         written = any(inside.iterdir()) if self._is_folder else inside.stat().st_size > 0
         return self._inside if written else None

@@ -261,7 +261,7 @@ class _Watch:
         if now.free < floor_of(self._before) and now.used > self._before.used:
             return f"the disk of {self._name} had {mebibytes(now.free)} left"
         if now.used - self._mark > self._most_growth:
-            written = written_since(self._folder, self._began)
+            written = bytes_written_since(self._folder, self._began)
             if written > self._most_growth:
                 return f"it wrote {mebibytes(written)} to {self._name}, the limit is {mebibytes(self._most_growth)}"
             self._mark = now.used - written  # somebody else wrote the rest
@@ -273,7 +273,7 @@ def mebibytes(count: int) -> str:
     return f"{count / 1024**2:,.0f} MiB"
 
 
-def written_since(folder: str, began_ns: int) -> int:
+def bytes_written_since(folder: str, began_ns: int) -> int:
     """Return how many bytes on the disk belong to files in ``folder`` that were made or changed since."""
     total = 0
     seen: set[int] = set()

@@ -53,7 +53,7 @@ class SocketFiles:
 
     def find(self) -> set[str]:
         """Return the paths of all sockets that could be called now; links in them are not resolved."""
-        candidates, relative = _listed()
+        candidates, relative = _read_lists()
         if self._walked is None or relative - self._relative:
             self._walked, self._relative = tuple(_walk((self._workspace, *_open_places()))), relative
         listed = {place for place in candidates if _is_socket(place)}
@@ -99,7 +99,7 @@ def translate_path(place: str, theirs: Sequence[MountEntry], ours: Iterable[Moun
             yield f"{own.place.rstrip('/')}{beyond}"
 
 
-def _listed() -> tuple[set[str], frozenset[str]]:
+def _read_lists() -> tuple[set[str], frozenset[str]]:
     """Return candidates from the lists of all network namespaces, and what was bound by a relative path, by its id."""
     own = _namespaces("self")
     views = {} if own is None else {own: "self"}
@@ -114,7 +114,7 @@ def _listed() -> tuple[set[str], frozenset[str]]:
     ours = mounts_of("self")
     for (net, mounts), process in views.items():
         if net not in names:
-            names[net] = _named(process)
+            names[net] = _read_names(process)
         theirs = () if own is not None and mounts == own[1] else mounts_of(process)
         for number, name in names[net]:
             if name.startswith("/"):
@@ -144,10 +144,10 @@ def _namespaces(process: str) -> tuple[int, str] | None:
     try:
         return net, os.readlink(f"/proc/{process}/ns/mnt")  # noqa: PTH115
     except OSError:  # another user's; the list of its mounts is open to all
-        return net, _head(f"/proc/{process}/mountinfo")
+        return net, _read_head(f"/proc/{process}/mountinfo")
 
 
-def _named(process: str) -> frozenset[tuple[str, str]]:
+def _read_names(process: str) -> frozenset[tuple[str, str]]:
     """Return the sockets that the kernel lists for the network namespace of a process: their numbers and names."""
     rows = (line.split(maxsplit=7) for line in read_lines(f"/proc/{process}/net/unix")[1:])
     return frozenset((row[6], row[7]) for row in rows if len(row) == 8 and not row[7].startswith("@"))
@@ -197,7 +197,7 @@ def _rest(place: str, folder: str) -> str | None:
     return place[len(above) :] if place == folder or place.startswith(f"{above}/") else None
 
 
-def _head(file: str) -> str:
+def _read_head(file: str) -> str:
     try:
         handle = os.open(file, os.O_RDONLY)
     except OSError:

@@ -60,7 +60,7 @@ class WorkspaceGuard:
         self._config, self._files, self._imports = config, files, imports
         self._workspace = config.workspace
         self._configured: dict[str, _Named] = {}  # what git's configuration and hooks lead to, by path
-        self._index = FolderIndex(self._workspace, skipped=self._skipped(), also=self._also)
+        self._index = FolderIndex(self._workspace, skipped=self._hidden_folders(), also=self._imported_by_agentctl)
         self._before: dict[str, AutorunEntry] = {}
         self._folders: dict[str, int] = {}  # the inodes of the folders before the command
         self._protected: set[str] = set()  # the paths that something was mounted on, or above
@@ -89,15 +89,17 @@ class WorkspaceGuard:
         self._before = self._index.refresh()
         self._folders = self._index.folders
         self._configured = configured_in(self._workspace, self._config.homes)
-        self._configured |= _linked(self._workspace, self._before.values())
-        self._before |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
+        self._configured |= _link_targets(self._workspace, self._before.values())
+        self._before |= {
+            path: found for path in self._configured if (found := self._look_at_configured(path)) is not None
+        }
         git = self._before.get(".git")
         options: list[str] = []
         if git is None or Placeholder.stands_at(f"{self._workspace}/.git"):
             self._git = None
             options += self._placeholder(".git", is_folder=True)
         elif git.is_folder:
-            options += self._copied()
+            options += self._mount_copy()
         else:
             options += ["--ro-bind", f"{self._workspace}/.git", f"{self._workspace}/.git"]
         for path, named in self._configured.items():
@@ -137,7 +139,7 @@ class WorkspaceGuard:
         notices: list[FileNotice] = []
         with ExitStack() as opened:
             after = self._index.refresh(opened)
-            after |= {path: found for path in self._configured if (found := self._explicit(path)) is not None}
+            after |= {path: found for path in self._configured if (found := self._look_at_configured(path)) is not None}
             for found in sorted(after.values(), key=lambda found: found.path):
                 what = "leave" if found.path in self._placeholders else self._judge(found)
                 if what == "move" and (notice := self._quarantine.move(found, notes)) is not None:
@@ -190,19 +192,19 @@ class WorkspaceGuard:
             self._said.add(note)
             self._notes.append(note)
 
-    def _also(self, path: str) -> AutorunFile | None:
+    def _imported_by_agentctl(self, path: str) -> AutorunFile | None:
         return AutorunFile("asks", "agentctl") if self._imports(path) else None
 
-    def _explicit(self, path: str) -> AutorunEntry | None:
+    def _look_at_configured(self, path: str) -> AutorunEntry | None:
         return self._index.look(path, AutorunFile("asks", self._configured[path].program))
 
-    def _skipped(self) -> set[str]:
+    def _hidden_folders(self) -> set[str]:
         """Return the folders that are hidden from commands, so that nothing in them can be theirs."""
         return {os.path.realpath(place) for place in self._config.hidden}
 
     # The git folder of the workspace
 
-    def _own_place(self) -> str:
+    def _copy_folder(self) -> str:
         """Return a folder for copies that goes when the run does; commands of another user can get there, too."""
         if not self._place:
             above = Path(tempfile.gettempdir())
@@ -214,10 +216,10 @@ class WorkspaceGuard:
             weakref.finalize(self, own.remove)
         return self._place
 
-    def _copied(self) -> list[str]:
+    def _mount_copy(self) -> list[str]:
         folder = f"{self._workspace}/.git"
         if self._git is None:
-            self._git = GitScratch(folder, self._own_place(), owner=self._config.user)
+            self._git = GitScratch(folder, self._copy_folder(), owner=self._config.user)
         try:
             return self._git.mounts()
         except GitFolderNotCopied as error:
@@ -227,7 +229,7 @@ class WorkspaceGuard:
 
     def _placeholder(self, path: str, *, is_folder: bool) -> list[str]:
         """Let something stand where nothing is, so that what a command makes there is not seen outside."""
-        inside = f"{self._own_place()}/new-{len(self._placeholders)}-{os.urandom(4).hex()}"
+        inside = f"{self._copy_folder()}/new-{len(self._placeholders)}-{os.urandom(4).hex()}"
         made = Placeholder.create(f"{self._workspace}/{path}", inside, is_folder=is_folder, owner=self._config.user)
         if made is None:
             return []
@@ -269,7 +271,7 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
     return found
 
 
-def _linked(workspace: str, obeyed: Iterable[AutorunEntry]) -> dict[str, _Named]:
+def _link_targets(workspace: str, obeyed: Iterable[AutorunEntry]) -> dict[str, _Named]:
     """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
     found: dict[str, _Named] = {}
     for entry in obeyed:

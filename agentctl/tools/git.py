@@ -85,11 +85,11 @@ async def status(folder: Path, env: Mapping[str, str], hides: Callable[[str], bo
 
     top = await git(*_SAFE, "rev-parse", "--show-toplevel")
     if top.exit_code != 0:
-        raise _failed(top, folder)
+        raise _git_error(top, folder)
     await _refuse_programs(git, Path(top.stdout.removesuffix("\n")))
     answer = await git(*_SAFE, "status", "--porcelain=v1", "--branch", "--ignore-submodules=dirty")
     if answer.exit_code != 0:
-        raise _failed(answer, folder)
+        raise _git_error(answer, folder)
     listed = answer.stdout
     if hides is not None:
         listed = _without_hidden(listed, Path(top.stdout.removesuffix("\n")), hides)
@@ -116,10 +116,10 @@ def _is_hidden(line: str, root: str, hides: Callable[[str], bool]) -> bool:
     if line.startswith("##"):
         return False
     names = line[3:].removesuffix("\n").split(" -> ")
-    return any(hides(f"{root}/{_unquoted(name)}") for name in names)
+    return any(hides(f"{root}/{_unquote(name)}") for name in names)
 
 
-def _unquoted(name: str) -> str:
+def _unquote(name: str) -> str:
     """Return a file's name as it is, where git wrote it in quotes with the escapes of C."""
     if not (name.startswith('"') and name.endswith('"') and len(name) > 1):
         return name
@@ -138,7 +138,7 @@ async def _refuse_programs(git: Callable[..., Awaitable[CommandResult]], top: Pa
     """Raise ToolError if the repository's own configuration could make git start a program or look elsewhere."""
     listed = await git("config", "--show-scope", "--name-only", "--includes", "--list")
     if listed.exit_code != 0:
-        raise _failed(listed, top)
+        raise _git_error(listed, top)
     own = {name for line in listed.stdout.splitlines() for scope, _, name in (line.partition("\t"),) if scope in _OWN}
     named = sorted(name for name in own if _PROGRAMS.fullmatch(name))
     if named == ["core.fsmonitor"] and (await git("config", "--bool", "core.fsmonitor")).exit_code == 0:
@@ -191,7 +191,7 @@ def _words(code: str) -> str:
     return " and ".join(filter(None, said)) or code
 
 
-def _failed(answer: CommandResult, folder: Path) -> ToolError:
+def _git_error(answer: CommandResult, folder: Path) -> ToolError:
     said = " ".join(answer.stderr.split()).removeprefix("fatal: ")[:300]
     if any(words in said for words in ("not a git repository", "must be run in a work tree", "bare repository")):
         return ToolError(f"{folder} is not in a git repository's working tree", hint="give the folder of one as path")

@@ -84,11 +84,11 @@ def _effect(context: ToolContext) -> Effect:
     return "destructive" if context.sandbox.tier == "none" else "write"
 
 
-def _contained(context: ToolContext) -> bool:
+def _is_contained(context: ToolContext) -> bool:
     return context.sandbox is not None and context.sandbox.tier != "none"
 
 
-@define_tool(RunShell, effect=_effect, contained=_contained)
+@define_tool(RunShell, effect=_effect, contained=_is_contained)
 async def run_shell(context: ToolContext, arguments: RunShell) -> str:
     """Run a shell command in the workspace. No stdin; what it leaves in the background is ended with it."""
     if context.sandbox is None:
@@ -116,7 +116,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
     if not result.timed_out:
         lines.append(f"exit code: {result.exit_code}{_signal_of(result.exit_code)}")
     lines += [
-        f"note: {' '.join(note.split())}" for note in (*result.notes, *_moved(result.notices))
+        f"note: {' '.join(note.split())}" for note in (*result.notes, *_moved_notes(result.notices))
     ]  # a file's name may hold a line end
     if note := frames_note(sum(escaped for _, _, escaped in streams)):
         lines.append(note)
@@ -130,7 +130,7 @@ def format_for_model(result: CommandResult, timeout: int, sandbox: Sandbox, *, m
     return "\n".join(lines)
 
 
-def _moved(notices: Sequence[FileNotice]) -> list[str]:
+def _moved_notes(notices: Sequence[FileNotice]) -> list[str]:
     """Return what a model must know of files that are not where its command has put them."""
     moved = [notice.path for notice in notices if notice.moved_to is not None]
     if not moved:

@@ -36,7 +36,7 @@ class Disks(Arguments):
     path: str | None = Field(None, description="only the disk that holds this path")
 
 
-async def _names(context: ToolContext, arguments: Disks) -> Target:
+async def _disk_target(context: ToolContext, arguments: Disks) -> Target:
     """Return the names of the path that the disk is asked for by; it may lie outside the workspace."""
     return await anyio.to_thread.run_sync(_machine_path, context.workspace, arguments.path or ".")
 
@@ -47,7 +47,7 @@ def _machine_path(workspace: Path, path: str) -> Target:
     return Target("path", names, roots=(os.fspath(workspace),))
 
 
-@define_tool(Disks, target=TargetLookup("path", "path", _names))
+@define_tool(Disks, target=TargetLookup("path", "path", _disk_target))
 async def system_disks(context: ToolContext, arguments: Disks) -> str:
     """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
     if arguments.path is None:
@@ -177,12 +177,12 @@ class Info(Arguments):
 @define_tool(Info)
 async def system_info(_: ToolContext, arguments: Info) -> str:
     """Tell about the machine: system and hardware, the user, network addresses, uptime."""
-    parts = {"system": _system, "user": _user, "addresses": _addresses, "uptime": _up}
+    parts = {"system": _system_facts, "user": _user_facts, "addresses": _addresses, "uptime": _uptime_facts}
     wanted = list(parts.values()) if arguments.about == "all" else [parts[arguments.about]]
     return "\n\n".join([await anyio.to_thread.run_sync(part) for part in wanted])
 
 
-def _system() -> str:
+def _system_facts() -> str:
     import psutil
 
     try:
@@ -202,7 +202,7 @@ def _system() -> str:
     )
 
 
-def _user() -> str:
+def _user_facts() -> str:
     uid = os.geteuid()
     try:
         entry: pwd.struct_passwd | None = pwd.getpwuid(uid)
@@ -237,5 +237,5 @@ def _addresses() -> str:
     return table(("interface", "state", "addresses"), rows) if rows else "There are no network interfaces."
 
 
-def _up() -> str:
+def _uptime_facts() -> str:
     return facts([("up", uptime())])

@@ -210,12 +210,14 @@ def check(tool: str, model: type[A], arguments: Mapping[str, object]) -> A:
         return model.model_validate(given)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
-        sentences = [_sentence(tool, model, dict(entry), arguments) for entry in wrong[:3]]
-        takes = ", ".join(f"{name} ({_allowed(entry)})" for name, entry in schema_of(model)["properties"].items())
+        sentences = [_describe_error(tool, model, dict(entry), arguments) for entry in wrong[:3]]
+        takes = ", ".join(
+            f"{name} ({_allowed_values(entry)})" for name, entry in schema_of(model)["properties"].items()
+        )
         raise ToolError("; ".join(sentences), hint=f"{tool} takes: {takes or 'no arguments'}") from error
 
 
-def _sentence(tool: str, model: type[Arguments], wrong: dict[str, Any], given: Mapping[str, object]) -> str:
+def _describe_error(tool: str, model: type[Arguments], wrong: dict[str, Any], given: Mapping[str, object]) -> str:
     name = str(wrong["loc"][0]) if wrong["loc"] else ""
     if wrong["type"] == "extra_forbidden":
         near = did_you_mean(name, model.model_fields)
@@ -224,14 +226,14 @@ def _sentence(tool: str, model: type[Arguments], wrong: dict[str, Any], given: M
         return f'{tool} needs "{name}"'
     if not name:
         return f"{tool}: {wrong['msg'].removeprefix('Value error, ')}"
-    allowed = _allowed(schema_of(model)["properties"].get(name, {}))
+    allowed = _allowed_values(schema_of(model)["properties"].get(name, {}))
     return f'{tool}: "{name}" must be {allowed}, not {str(given.get(name))[:60]!r}'
 
 
 _WORDS = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 
 
-def _allowed(entry: Mapping[str, Any]) -> str:
+def _allowed_values(entry: Mapping[str, Any]) -> str:
     if "enum" in entry:
         return " or ".join(f'"{choice}"' for choice in entry["enum"])
     words = _WORDS.get(entry.get("type", ""), "a value")
@@ -245,12 +247,12 @@ def _allowed(entry: Mapping[str, Any]) -> str:
 def schema_of(model: type[Arguments]) -> dict[str, Any]:
     """Return the model's JSON schema in short: no titles, and "or null" left out, as None is never needed."""
     full = model.model_json_schema()
-    properties = {name: _short(entry) for name, entry in full.get("properties", {}).items()}
+    properties = {name: _shorten(entry) for name, entry in full.get("properties", {}).items()}
     required = {"required": full["required"]} if full.get("required") else {}
     return {"type": "object", "properties": properties, **required, "additionalProperties": False}
 
 
-def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _shorten(entry: Mapping[str, Any]) -> dict[str, Any]:
     entry = {key: value for key, value in entry.items() if key != "title" and (key, value) != ("default", None)}
     choices = [choice for choice in entry.pop("anyOf", []) if choice.get("type") != "null"]
     return {**choices[0], **entry} if len(choices) == 1 else entry

@@ -47,7 +47,7 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
     if scheme == "unix" and found:
         if rest.startswith("/") and rest != "/" and "\0" not in rest:
             return Address(shown, path=rest, named_by=named_by)
-        raise _malformed(
+        raise _address_error(
             shown, named_by, "a socket's path begins with /", f"unix:///{rest.strip('/') or DEFAULT_HOST[8:]}"
         )
     if found and scheme in ("tcp", "http"):
@@ -57,7 +57,7 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
         except ValueError:
             host, port = None, 0
         if not host or "@" in rest or (parts.path not in ("", "/")) or parts.query:
-            raise _malformed(shown, named_by, "it needs a host and a port", "tcp://127.0.0.1:2375")
+            raise _address_error(shown, named_by, "it needs a host and a port", "tcp://127.0.0.1:2375")
         return Address(shown, url=f"http://{f'[{host}]' if ':' in host else host}:{port}", named_by=named_by)
     if found and scheme in ("ssh", "https", "npipe", "fd"):
         what = {"ssh": "ssh", "https": "TLS", "npipe": "Windows pipes", "fd": "handed-down sockets"}[scheme]
@@ -70,10 +70,10 @@ def parse_address(given: str | None, named_by: str = "DOCKER_HOST") -> Address:
     hint = (
         f"unix://{shown}" if shown.startswith("/") else f"tcp://{shown}" if ":" in shown and not found else DEFAULT_HOST
     )
-    raise _malformed(shown, named_by, "it must begin with unix:// or tcp://", hint)
+    raise _address_error(shown, named_by, "it must begin with unix:// or tcp://", hint)
 
 
-def _malformed(shown: str, named_by: str, why: str, hint: str) -> EngineUnavailable:
+def _address_error(shown: str, named_by: str, why: str, hint: str) -> EngineUnavailable:
     return EngineUnavailable(
         f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={hint}"
     )
@@ -84,11 +84,11 @@ _START = "start it: sudo systemctl start docker   (not installed: sudo apt-get i
 
 
 class EngineRefused(EngineUnavailable):
-    """The engine answers, and says no: its ``code`` (as of HTTP) and what it ``said``, in one line."""
+    """The engine answers, and says no: its ``code`` (as of HTTP) and its ``reason``, in one line."""
 
-    def __init__(self, message: str, *, code: int, said: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, code: int, reason: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.code, self.said = code, said
+        self.code, self.reason = code, reason
 
 
 class EngineNotFound(EngineRefused):
@@ -136,7 +136,7 @@ class DockerEngine:
             EngineNotFound: it answers 404.
         """
         async with self.request("GET", path, params) as answer:
-            return self._parsed(await self._body(answer))
+            return self._parse(await self._body(answer))
 
     async def change(
         self,
@@ -157,7 +157,7 @@ class DockerEngine:
         """
         async with self.request(method, path, params, body=body, patience=patience) as answer:
             whole = await self._body(answer)
-            return answer.status, self._parsed(whole) if whole.strip() else None
+            return answer.status, self._parse(whole) if whole.strip() else None
 
     @asynccontextmanager
     async def stream(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -197,7 +197,7 @@ class DockerEngine:
                     method, url, params=params, json=body, allow_redirects=False
                 ) as answer:
                     if answer.status >= 300 and answer.status != 304:
-                        raise _refusal(answer.status, await _whole(answer.content, 4096), address)
+                        raise _refusal(answer.status, await _read_whole(answer.content, 4096), address)
                     yield EngineResponse(
                         answer.status, _pieces(answer.content, scope, patience if silence_only else None)
                     )
@@ -210,27 +210,27 @@ class DockerEngine:
             host = urlsplit(address.url or "").hostname
             raise EngineUnavailable(f"{address}: no machine is called {host}.", hint=_other(address)) from exc
         except library.ClientConnectorError as exc:
-            raise _unconnected(exc.os_error, address) from exc
+            raise _connect_error(exc.os_error, address) from exc
         except (library.ServerDisconnectedError, library.ClientOSError, library.ClientPayloadError) as exc:
             raise EngineUnavailable(
                 f"The container engine at {address} went away in the middle of its answer.{doubt}", hint=_START
             ) from exc
         except library.ClientError as exc:
-            raise self._strange(type(exc).__name__) from exc
+            raise self._protocol_error(type(exc).__name__) from exc
 
     async def _body(self, answer: EngineResponse) -> bytes:
         body = bytearray()
         async for piece in answer.pieces:
             body += piece
             if len(body) > MOST_ANSWER:
-                raise self._strange(f"more than {MOST_ANSWER // 1024**2} MB")
+                raise self._protocol_error(f"more than {MOST_ANSWER // 1024**2} MB")
         return bytes(body)
 
-    def _parsed(self, body: bytes) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
+    def _parse(self, body: bytes) -> Any:  # noqa: ANN401 - JSON, taken apart at the border
         try:
             return json.loads(body)
         except ValueError as exc:
-            raise self._strange(f"not JSON ({body[:40]!r})") from exc
+            raise self._protocol_error(f"not JSON ({body[:40]!r})") from exc
 
     async def _open(self, library: ModuleType, address: Address) -> aiodocker.Docker:
         if self._client is None:
@@ -244,17 +244,17 @@ class DockerEngine:
         client = self._client
         if client.api_version == "auto":
             async with client.session.get(f"{client.docker_host}/version", allow_redirects=False) as answer:
-                body = await _whole(answer.content, 64 * 1024)
+                body = await _read_whole(answer.content, 64 * 1024)
                 if answer.status != 200:
                     raise _refusal(answer.status, body, address)
             try:
                 version = json.loads(body)["ApiVersion"]
             except (ValueError, KeyError, TypeError) as exc:
-                raise self._strange("no version") from exc
+                raise self._protocol_error("no version") from exc
             client.api_version = f"v{version}"
         return client
 
-    def _strange(self, what: str) -> EngineUnavailable:
+    def _protocol_error(self, what: str) -> EngineUnavailable:
         address = self.address
         return EngineUnavailable(
             f"What listens at {address} does not answer like a container engine: {what}.", hint=_other(address)
@@ -270,7 +270,7 @@ async def _pieces(
         yield piece
 
 
-async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:
+async def _read_whole(content: aiohttp.StreamReader, most: int) -> bytes:
     body = bytearray()
     async for chunk in content.iter_chunked(4096):
         body += chunk
@@ -292,7 +292,7 @@ def _other(address: Address) -> str:
     return f"unset {address.named_by}   (uses {DEFAULT_HOST}), or give the right address"
 
 
-def _unconnected(cause: OSError, address: Address) -> EngineUnavailable:
+def _connect_error(cause: OSError, address: Address) -> EngineUnavailable:
     code = cause.errno
     if code in (errno.EACCES, errno.EPERM):
         return EngineUnavailable(
@@ -326,10 +326,10 @@ def _refusal(status: int, body: bytes, address: Address) -> EngineUnavailable:
         )
     if status == 404:
         what = f"The container engine at {address} knows nothing of this: {said or status}."
-        return EngineNotFound(what, code=status, said=said)
+        return EngineNotFound(what, code=status, reason=said)
     return EngineRefused(
         f"The container engine at {address} refused with {status}: {said or 'no reason given'}.",
         code=status,
-        said=said,
+        reason=said,
         hint="look at its log: sudo journalctl -u docker -n 50" if status >= 500 else "",
     )

@@ -123,7 +123,7 @@ async def _by_id(context: ToolContext, identity: str) -> Doc:
     for entry in documents(await context.engine.get("containers/json", all="1")):
         if text(entry, "Id").startswith(identity):
             return document(await context.engine.get(f"containers/{quote(text(entry, 'Id'))}/json"))
-    raise EngineNotFound(f"No container has the id {identity}.", code=404, said="no such id")
+    raise EngineNotFound(f"No container has the id {identity}.", code=404, reason="no such id")
 
 
 async def _names(context: ToolContext, arguments: OnContainer) -> Target:

@@ -34,6 +34,9 @@ from agentctl.tools.tables import cell
 from agentctl.tools.tool import define_tool
 from agentctl.tools.toolbox import ToolContext
 
+MOST_COMMAND = 64 * 1024
+_SHELL_ONLY = frozenset(("|", "||", "&&", "&", ";", ">", ">>", "<", "2>&1", "2>", "&>"))
+_SHELLS = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|a|z|k)?sh")
 _LOOK_AGAIN_S = 0.2
 _GRACE_S = 1.0
 _ENDING_S = 8.0
@@ -78,11 +81,8 @@ async def docker_exec(context: ToolContext, arguments: Exec) -> str:
     name, words = name_of(known), split_command("docker_exec", arguments.command)
     if fields(known, "State").get("Running") is not True:
         raise ToolError(f"{name} is not running", hint="docker_start it first")
-    mark, began, written = (
-        f"{_MARK}={secrets.token_hex(8)}",
-        anyio.current_time(),
-        CommandOutput(more=context.kept is not None),
-    )
+    mark, began = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time()
+    written = CommandOutput(more=context.kept is not None)
     who = {"User": arguments.user} if arguments.user else {}
     where = {"WorkingDir": arguments.workdir} if arguments.workdir else {}
     identity = await _create(context, path_of(known, "exec"), words, {"Env": [mark], **who, **where})
@@ -90,7 +90,7 @@ async def docker_exec(context: ToolContext, arguments: Exec) -> str:
         with anyio.move_on_after(arguments.timeout) as limit:
             code, held = await _follow(context, identity, written, arguments.timeout)
     except EngineRefused as error:
-        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.said, 250)}") from error
+        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.reason, 250)}") from error
     except BaseException as error:
         left = await _end(context, path_of(known, "exec"), identity, mark, who)
         if left and isinstance(error, AgentctlError):
@@ -100,8 +100,8 @@ async def docker_exec(context: ToolContext, arguments: Exec) -> str:
         left = await _end(context, path_of(known, "exec"), identity, mark, who)
         how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
-    if code in (126, 127) and written.said.startswith("OCI runtime exec failed"):
-        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.said, 300)}")
+    if code in (126, 127) and written.text.startswith("OCI runtime exec failed"):
+        raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(written.text, 300)}")
     more = "\nnote: something that it started goes on in the container" if held else ""
     head = f"exit code {code} after {anyio.current_time() - began:.1f} s{more}"
     return "\n".join(filter(None, (head, shell_note(words), str(written))))
@@ -126,7 +126,7 @@ async def _follow(context: ToolContext, identity: str, written: CommandOutput, p
 
     async def watch(group: anyio.abc.TaskGroup) -> None:
         try:
-            code = await _code(context, identity)
+            code = await _wait_for_exit_code(context, identity)
         except EngineUnavailable:
             return  # who reads will see it, too
         await anyio.sleep(_GRACE_S)
@@ -148,19 +148,19 @@ async def _follow(context: ToolContext, identity: str, written: CommandOutput, p
         raise broken[0]
     if ends:
         return ends[0], True
-    return await _code(context, identity), False
+    return await _wait_for_exit_code(context, identity), False
 
 
-async def _code(context: ToolContext, identity: str) -> int:
+async def _wait_for_exit_code(context: ToolContext, identity: str) -> int:
     """Wait until a command has ended and return its exit code."""
     while True:
-        code = (await _state(context, identity)).code
+        code = (await _read_state(context, identity)).code
         if code is not None:
             return code
         await anyio.sleep(_LOOK_AGAIN_S)
 
 
-async def _state(context: ToolContext, identity: str) -> _State:
+async def _read_state(context: ToolContext, identity: str) -> _State:
     known = document(await context.engine.get(f"exec/{identity}/json"))
     running = known.get("Running") is not False
     ended = not running and known.get("ExitCode") is not None
@@ -194,15 +194,10 @@ async def _wait_until_stopped(context: ToolContext, identity: str) -> _State:
     state = _State(running=True)
     while True:
         with suppress(EngineUnavailable):
-            state = await _state(context, identity)
+            state = await _read_state(context, identity)
         if not state.running or anyio.current_time() > until:
             return state
         await anyio.sleep(0.1)
-
-
-MOST_COMMAND = 64 * 1024
-_SHELL_ONLY = frozenset(("|", "||", "&&", "&", ";", ">", ">>", "<", "2>&1", "2>", "&>"))
-_SHELLS = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|a|z|k)?sh")
 
 
 def split_command(tool: str, command: str) -> list[str]:
@@ -251,7 +246,7 @@ class CommandOutput:
                 (self._err if stream == 2 else self._out).add(payload)
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """Both streams on end, without headings."""
         return f"{self._out.text()[0]}\n{self._err.text()[0]}".strip()
 

@@ -115,7 +115,7 @@ async def resolve_image(context: ToolContext, arguments: M) -> M:
     identity = identity_of(known)
     if arguments.id is not None and arguments.id != identity:
         raise ToolError(f"{cell(arguments.image, 80)} has the id {identity}", hint="leave the id out")
-    return arguments.model_copy(update={"image": _called(known, arguments.image), "id": identity})
+    return arguments.model_copy(update={"image": _display_name(known, arguments.image), "id": identity})
 
 
 async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Doc:
@@ -204,7 +204,7 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
         if error.code != 409:
             raise
         hint = "docker_ps(all=true) shows who uses it; docker_rm that first"
-        raise ToolError(f"{arguments.image} was not removed: {cell(error.said, 250)}", hint=hint) from error
+        raise ToolError(f"{arguments.image} was not removed: {cell(error.reason, 250)}", hint=hint) from error
     entries = documents(answer)
     deleted = sum(1 for entry in entries if text(entry, "Deleted"))
     if not deleted:
@@ -212,7 +212,7 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     return f"{arguments.image} was removed, with {plural(deleted, 'layer')}."
 
 
-def _called(known: Doc, given: str) -> str:
+def _display_name(known: Doc, given: str) -> str:
     tags = [familiar_name(tag) for tag in texts(known, "RepoTags")]
     asked = familiar_name(given)
     if asked in tags:
@@ -274,10 +274,10 @@ async def docker_pull(context: ToolContext, arguments: Pull) -> str:
         ) as answer:
             async for line in progress(answer.pieces):
                 if said := text(line, "error") or text(line, "errorDetail", "message"):
-                    raise _failed(wanted, said)
+                    raise _pull_error(wanted, said)
                 last = text(line, "status") or last
     except EngineRefused as error:
-        raise _failed(wanted, error.said) from error
+        raise _pull_error(wanted, error.reason) from error
     known = await find_image(context, str(wanted))
     digests = [digest for digest in texts(known, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
     digest = digests[0].partition("@")[2] if digests else "none"
@@ -299,11 +299,11 @@ async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:
         if len(held) > _MOST_LINE:
             raise EngineUnavailable("The container engine's progress is not understood (a line without an end).")
         for line in whole:
-            yield _parsed(line)
-    yield _parsed(bytes(held))
+            yield _parse_line(line)
+    yield _parse_line(bytes(held))
 
 
-def _parsed(line: bytes) -> Doc:
+def _parse_line(line: bytes) -> Doc:
     try:
         found = json.loads(line)
     except ValueError:
@@ -311,7 +311,7 @@ def _parsed(line: bytes) -> Doc:
     return found if isinstance(found, dict) else {}
 
 
-def _failed(wanted: Reference, said: str) -> ToolError:
+def _pull_error(wanted: Reference, said: str) -> ToolError:
     """Return what went wrong and a hint, from the engine's own words."""
     words, why = said.lower(), cell(" ".join(said.split()), 250)
     if "toomanyrequests" in words or "rate limit" in words:

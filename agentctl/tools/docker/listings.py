@@ -34,7 +34,7 @@ class Named(Arguments):
 async def docker_ps(context: ToolContext, arguments: Ps) -> str:
     """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
     everything = documents(await context.engine.get("containers/json", all="1"))
-    named = [entry for entry in everything if _named(entry, arguments.name)]
+    named = [entry for entry in everything if _matches(entry, arguments.name)]
     if arguments.state:
         shown = [entry for entry in named if _in_state(entry, arguments.state)]
     else:
@@ -138,15 +138,21 @@ async def docker_system_df(context: ToolContext, _: NoArguments) -> str:
     busy = [entry for entry in cache if entry.get("InUse") is True]
     rows = [
         ("images", len(images), len(used), layers, max(0, layers - kept)),
-        ("containers", len(containers), len(alive), _sum(containers, "SizeRw"), _freed(containers, alive, "SizeRw")),
+        (
+            "containers",
+            len(containers),
+            len(alive),
+            _total(containers, "SizeRw"),
+            _reclaimable(containers, alive, "SizeRw"),
+        ),
         (
             "volumes",
             len(volumes),
             len(bound),
-            _sum(volumes, "UsageData", "Size"),
-            _freed(volumes, bound, "UsageData", "Size"),
+            _total(volumes, "UsageData", "Size"),
+            _reclaimable(volumes, bound, "UsageData", "Size"),
         ),
-        ("build cache", len(cache), len(busy), _sum(cache, "Size"), _freed(cache, busy, "Size")),
+        ("build cache", len(cache), len(busy), _total(cache, "Size"), _reclaimable(cache, busy, "Size")),
     ]
     shown = [(kind, count, active, size(total), size(free)) for kind, count, active, total, free in rows]
     return table(("kind", ">count", ">active", ">size", ">could be freed"), shown)
@@ -168,7 +174,7 @@ def ago(then: datetime | None, now: datetime) -> str:
     return f"{span((now - then).total_seconds())} ago" if then else ""
 
 
-def _named(entry: Doc, part: str | None) -> bool:
+def _matches(entry: Doc, part: str | None) -> bool:
     wanted = (part or "").lower().removeprefix("/")
     return any(wanted in name.lower() for name in names_of(entry)) or text(entry, "Id").startswith(wanted)
 
@@ -188,12 +194,12 @@ def _repository(entry: Doc) -> str:
     return digests[0].partition("@")[0] if digests else "<none>"
 
 
-def _sum(entries: list[Doc], *path: str) -> int:
+def _total(entries: list[Doc], *path: str) -> int:
     return sum(max(0, number(entry, *path)) for entry in entries)
 
 
-def _freed(entries: list[Doc], kept: list[Doc], *path: str) -> int:
-    return _sum(entries, *path) - _sum(kept, *path)
+def _reclaimable(entries: list[Doc], kept: list[Doc], *path: str) -> int:
+    return _total(entries, *path) - _total(kept, *path)
 
 
 def _with_count(listed: str, found: int, more: str = "") -> str:

@@ -78,7 +78,7 @@ class LogStream:
         """Yield what was written without a newline at its end."""
         for left in self._open.values():
             if left:
-                yield _decoded(bytes(left))
+                yield _decode(bytes(left))
         self._open.clear()
 
     def _lines(self, stream: int, payload: bytes) -> Iterator[str]:
@@ -87,7 +87,7 @@ class LogStream:
         *whole, last = bytes(left).split(b"\n")
         self._open[stream] = bytearray(last[-KEPT_BYTES:])
         for line in whole:
-            yield _decoded(line)
+            yield _decode(line)
 
 
 class LastLines:
@@ -108,5 +108,5 @@ class LastLines:
             self.lost += 1
 
 
-def _decoded(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     return line.removesuffix(b"\r").decode(errors="backslashreplace")

@@ -174,7 +174,7 @@ async def _start(context: ToolContext, known: Doc, arguments: RunContainer) -> N
     try:
         await context.engine.change("POST", path_of(known, "start"), patience=_START_S)
     except EngineRefused as error:
-        said = " ".join(error.said.split())
+        said = " ".join(error.reason.split())
         if "docker-init" in said:
             raise ToolError(
                 f"the engine lacks its init program: {cell(said, 200)}", hint="sudo apt-get install tini"

@@ -74,7 +74,7 @@ def _list(context: ToolContext, wanted: ListFiles) -> str:
     }
     shown = heapq.nsmallest(wanted.limit, found(), key=orders[wanted.sort])
     rows = [
-        ("-" if entry.is_folder and not totals else size(amount), _when(entry), _shown(entry))
+        ("-" if entry.is_folder and not totals else size(amount), _modified_time(entry), _display_path(entry))
         for entry, amount in shown
     ]
     noun = {"file": "file", "folder": "folder", "any": "entry"}[wanted.kind]
@@ -119,12 +119,12 @@ def _folders(walk: Walk, nested: bool) -> Iterator[tuple[FileEntry, int]]:
         yield folder, totals.get(path, 0)
 
 
-def _when(entry: FileEntry) -> str:
+def _modified_time(entry: FileEntry) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.status.st_mtime))
     except (ValueError, OverflowError, OSError):
         return "?"
 
 
-def _shown(entry: FileEntry) -> str:
+def _display_path(entry: FileEntry) -> str:
     return entry.path + ("/" if entry.is_folder else "@" if entry.is_link else "")

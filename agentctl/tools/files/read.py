@@ -114,7 +114,7 @@ def _read(context: ToolContext, wanted: ReadFile) -> str:
         if not any(parts):
             return f"{cell(wanted.path)} is empty."
         if not ends and status.st_size <= SHOWN_BYTES:
-            return Excerpt.of(shown, Origin(wanted.path)) if _exact(data[0], shown) else shown
+            return Excerpt.of(shown, Origin(wanted.path)) if _is_exact(data[0], shown) else shown
         return shown
 
 
@@ -156,7 +156,7 @@ def _format_part(data: bytes, origin: Origin, total: int) -> str:
     if looks_binary(data[:end]):
         return f"<binary, {total} bytes>"
     text = data[:end].decode(errors="backslashreplace")
-    exact = _exact(data[:end], text)
+    exact = _is_exact(data[:end], text)
     if end < len(data):
         text = split_text(data, origin).cut(SHOWN_BYTES)
     text = text.removesuffix("\n")
@@ -175,7 +175,7 @@ def _read_ends(handle: BufferedReader, path: str, total: int) -> str:
     tail = tail[newline:] if begun else tail[len(tail) - len(tail.lstrip(_CONTINUES)) :]
     if looks_binary(head) or looks_binary(tail):
         return f"<binary, {total} bytes>"
-    characters, newlines = _between(handle, len(head), total - len(tail))
+    characters, newlines = _count_between(handle, len(head), total - len(tail))
     before = head.count(b"\n")
     to = before + newlines + (not begun)
     lines = before + newlines + tail.count(b"\n") + (not tail.endswith(b"\n"))
@@ -187,7 +187,7 @@ def _read_ends(handle: BufferedReader, path: str, total: int) -> str:
     return Excerpt.of(shown.removesuffix("\n"), found.origin, found)
 
 
-def _between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
+def _count_between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
     """Return how many characters and how many line ends are between two places, in bounded memory."""
     handle.seek(start)
     characters, newlines = 0, 0
@@ -199,7 +199,7 @@ def _between(handle: BufferedReader, start: int, end: int) -> tuple[int, int]:
     return characters, newlines
 
 
-def _exact(data: bytes, text: str) -> bool:
+def _is_exact(data: bytes, text: str) -> bool:
     """Return whether places in the text are places in the file."""
     return text.encode("utf-8", "surrogatepass") == data
 

@@ -116,7 +116,7 @@ def _search_here(workspace: Path, wanted: _Wanted) -> str:
 def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     alone = _one_file(workspace, wanted.path)
     private = frozenset((device, inode) for device, inode in wanted.private)
-    hidden = _hidden(workspace, wanted.hidden)
+    hidden = _find_hidden(workspace, wanted.hidden)
     walk = Walk(workspace, "." if alone else wanted.path, tick=tick, private=private, hidden=hidden)
     fits, find = name_matcher(wanted.pattern), _finder(wanted)
     lines: list[str] = []
@@ -137,7 +137,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
                             if walk.over():
                                 break
                         if (at := find(piece)) is not None:
-                            lines.append(f"{cell(path, 300)}:{number}: {_around(piece, at)}")
+                            lines.append(f"{cell(path, 300)}:{number}: {_excerpt(piece, at)}")
                             if len(lines) >= wanted.limit:
                                 break
                     files += len(lines) > before
@@ -155,7 +155,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     return "\n".join([*lines, "; ".join([words, looked, *walk.notes()])])
 
 
-def _hidden(workspace: Path, patterns: Sequence[str]) -> HiddenPaths | None:
+def _find_hidden(workspace: Path, patterns: Sequence[str]) -> HiddenPaths | None:
     """Return what deny rules hide: found anew, as the search may run in a process of its own."""
     if not patterns:
         return None
@@ -186,7 +186,7 @@ def _finder(wanted: _Wanted) -> Callable[[bytes], int | None]:
         expression = re.compile(wanted.text, re.IGNORECASE if wanted.ignore_case else 0)
 
         def by_expression(line: bytes) -> int | None:
-            match = expression.search(_decoded(line))
+            match = expression.search(_decode(line))
             return match.start() if match else None
 
         return by_expression
@@ -194,7 +194,7 @@ def _finder(wanted: _Wanted) -> Callable[[bytes], int | None]:
         folded = wanted.text.casefold()
 
         def by_folded(line: bytes) -> int | None:
-            at = _decoded(line).casefold().find(folded)
+            at = _decode(line).casefold().find(folded)
             return at if at >= 0 else None
 
         return by_folded
@@ -202,16 +202,16 @@ def _finder(wanted: _Wanted) -> Callable[[bytes], int | None]:
 
     def by_bytes(line: bytes) -> int | None:
         at = line.find(needle)
-        return len(_decoded(line[:at])) if at >= 0 else None
+        return len(_decode(line[:at])) if at >= 0 else None
 
     return by_bytes
 
 
-def _decoded(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     return line.rstrip(b"\r\n").decode(errors="backslashreplace")
 
 
-def _around(line: bytes, at: int) -> str:
-    text = _decoded(line)
+def _excerpt(line: bytes, at: int) -> str:
+    text = _decode(line)
     start = max(0, at - 80) if at > 160 else 0
     return ("…" if start else "") + cell(text[start:].strip(), 240)

@@ -88,7 +88,7 @@ def open_for_reading(
         try:
             handle = open_regular(root, relative)
         except FileNotFoundError as exc:
-            raise ToolError(f"{path} does not exist", hint=_instead(root, relative)) from exc
+            raise ToolError(f"{path} does not exist", hint=_suggest_path(root, relative)) from exc
         except OSError as exc:
             raise as_tool_error(exc, path) from exc
     finally:
@@ -148,7 +148,7 @@ def real_folder(workspace: Path, path: str) -> Path:
         finally:
             os.close(folder)
     except FileNotFoundError as exc:
-        raise ToolError(f"{path} does not exist", hint=_instead(root, relative)) from exc
+        raise ToolError(f"{path} does not exist", hint=_suggest_path(root, relative)) from exc
     except OSError as exc:
         raise as_tool_error(exc, path) from exc
     finally:
@@ -235,11 +235,11 @@ class Walk:
             self._tick()
             folder = pending.pop()
             try:
-                found = self._listed(root, folder)
+                found = self._list_folder(root, folder)
             except OSError as exc:
                 if folder == start:
                     if isinstance(exc, FileNotFoundError):
-                        raise ToolError(f"{self._path} does not exist", hint=_instead(root, start)) from exc
+                        raise ToolError(f"{self._path} does not exist", hint=_suggest_path(root, start)) from exc
                     if exc.errno == errno.ENOTDIR:
                         raise ToolError(f"{self._path} is not a folder", hint="read it with read_file") from exc
                     raise as_tool_error(exc, self._path) from exc
@@ -268,7 +268,7 @@ class Walk:
             self._devices[status.st_dev] = is_kernel_file(folder, status)
         return self._devices[status.st_dev]
 
-    def _listed(self, root: int, folder: str) -> list[FileEntry]:
+    def _list_folder(self, root: int, folder: str) -> list[FileEntry]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
         handle = open_beneath(root, folder, flags)
         try:
@@ -295,7 +295,7 @@ class Walk:
             os.close(handle)
 
 
-def _instead(root: int, relative: str) -> str:
+def _suggest_path(root: int, relative: str) -> str:
     """Return a near name in the same folder, else a file of the same name elsewhere."""
     folder, _, name = relative.rpartition("/")
     try:

@@ -62,7 +62,7 @@ async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
     return arguments
 
 
-def _contained(context: ToolContext) -> bool:
+def _is_contained(context: ToolContext) -> bool:
     """Whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
     return is_project_folder(context.workspace)
 
@@ -73,7 +73,7 @@ async def _obeyed(context: ToolContext, arguments: WriteFile) -> AutorunFile | N
     return await anyio.to_thread.run_sync(find_autorun_at, context.workspace, arguments.path)
 
 
-@define_tool(WriteFile, effect="write", contained=_contained, resolve=_resolve, obeyed=_obeyed, target=PATH)
+@define_tool(WriteFile, effect="write", contained=_is_contained, resolve=_resolve, obeyed=_obeyed, target=PATH)
 async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made.
 
@@ -212,7 +212,7 @@ def _open_folder(root: int, relative: str) -> int:
 
 def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result | None:
     """Put ``data`` in place of what is there; return what was."""
-    old = _existing(folder, name, shown)
+    old = _check_replaceable(folder, name, shown)
 
     def as_before(new: int) -> None:
         if old is not None:
@@ -225,7 +225,7 @@ def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result 
     return old
 
 
-def _existing(folder: int, name: str, shown: str) -> os.stat_result | None:
+def _check_replaceable(folder: int, name: str, shown: str) -> os.stat_result | None:
     """Return what stands there now, or refuse to replace it."""
     try:
         old = os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -67,14 +67,14 @@ def test_at_every_moment_of_the_walk_all_that_is_private_is_covered(tmp_path: Pa
     files = PrivateFiles(str(workspace), top=str(tmp_path))
     steps = 0
     while True:
-        places = files.covered()
+        places = files.known_places()
         for number, (private, _) in enumerate(trees[:5]):
             assert [path for path in private if not is_covered(path, places)] == [], (steps, number)
         if not files.step():
             break
         steps += 1
     assert steps > 60
-    places = files.covered()
+    places = files.known_places()
     for private, public in trees:
         assert [path for path in private if not is_covered(path, places)] == []
         assert [path for path in public if is_covered(path, places)] == []

@@ -254,7 +254,7 @@ async def test_a_refused_change_carries_the_engines_reason() -> None:
         with pytest.raises(EngineRefused, match="refused with 409: name is taken") as caught:
             await engine.change("POST", "containers/create", body={"Image": "x"})
         await engine.aclose()
-    assert (caught.value.code, caught.value.said) == (409, "name is taken")
+    assert (caught.value.code, caught.value.reason) == (409, "name is taken")
 
 
 async def test_progress_may_last_longer_than_its_silence_but_silence_may_not() -> None:
