@@ -27,6 +27,7 @@ from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 _SUFFIX = ".moved-by-agentctl"
 _LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FAILURES = (OSError, shutil.Error, RecursionError)  # the last one: a tree may be deeper than Python's stack
+_STICKY = stat.S_ISVTX  # nobody else gives it to an empty file or folder that only its owner may read
 
 
 class Quarantine:
@@ -155,9 +156,6 @@ def _copy(from_: str, to: Path) -> None:
     else:
         shutil.copy2(from_, to, follow_symlinks=False)
         os.unlink(from_)  # noqa: PTH108
-
-
-_STICKY = stat.S_ISVTX  # nobody else gives it to an empty file or folder that only its owner may read
 
 
 class Placeholder:

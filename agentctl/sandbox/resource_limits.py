@@ -39,6 +39,11 @@ while [ "$1" != -- ]; do { echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; done
 shift
 exec "$@"
 """
+MOST_GROWTH_BYTES = 4 * 1024**3  # of the workspace, by one command
+LEAST_FREE_BYTES = 256 * 1024**2  # or a twentieth of a smaller file system, or half of what was free before
+_PAUSE_S = 0.1
+_COARSE_NS = 20_000_000  # the clock of time stamps is behind by up to a tick
+_BLOCK = 512  # what st_blocks counts in, whatever the file system's own size is
 
 
 class ControlGroup(NamedTuple):
@@ -195,13 +200,6 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
-
-
-MOST_GROWTH_BYTES = 4 * 1024**3  # of the workspace, by one command
-LEAST_FREE_BYTES = 256 * 1024**2  # or a twentieth of a smaller file system, or half of what was free before
-_PAUSE_S = 0.1
-_COARSE_NS = 20_000_000  # the clock of time stamps is behind by up to a tick
-_BLOCK = 512  # what st_blocks counts in, whatever the file system's own size is
 
 
 class Space(NamedTuple):

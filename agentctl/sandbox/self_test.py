@@ -46,6 +46,21 @@ IN_CONTAINER = (
     "run agentctl outside of the container, or start the container with user namespaces allowed if that is your"
     " decision. Without a sandbox there is no run_shell; typed reads of the machine and of the container engine work"
 )
+_NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
+_OUTSIDE = ("/", "/etc", "/usr", "/var")
+_ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
+_MOST_PROCESSES = 12
+_ASK = """
+name=$1 gone=$2 && shift 2
+ls -l /proc/self/ns/ 2>/dev/null
+while read -r key value _; do case $key in CapEff:|NoNewPrivs:) echo "$key $value";; esac; done </proc/self/status
+while read -r face _; do echo "route $face"; done </proc/net/route
+ls -d /proc/[0-9]* | while read -r _; do echo process; done
+while [ "$gone" -gt 0 ]; do [ -e "$1" ] && echo "seen $1"; shift; gone=$((gone - 1)); done
+for place; do (: >"$place/$name") 2>/dev/null && echo "written $place"; done
+(: >"$name") 2>/dev/null && rm -f "./$name" && echo inside
+echo end
+"""
 
 
 def find_bwrap(workspace: str) -> str:
@@ -109,24 +124,6 @@ def _how_to_install() -> str:
         if any(os.access(os.path.join(folder, installer), os.X_OK) for folder in ("/usr/bin", "/sbin", "/bin")):  # noqa: PTH118
             return line
     return "install bubblewrap by your system's packages"
-
-
-_NAMESPACES = ("user", "pid", "net", "mnt", "ipc", "uts")
-_OUTSIDE = ("/", "/etc", "/usr", "/var")
-_ENGINES = ("/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock")
-_MOST_PROCESSES = 12
-
-_ASK = """
-name=$1 gone=$2 && shift 2
-ls -l /proc/self/ns/ 2>/dev/null
-while read -r key value _; do case $key in CapEff:|NoNewPrivs:) echo "$key $value";; esac; done </proc/self/status
-while read -r face _; do echo "route $face"; done </proc/net/route
-ls -d /proc/[0-9]* | while read -r _; do echo process; done
-while [ "$gone" -gt 0 ]; do [ -e "$1" ] && echo "seen $1"; shift; gone=$((gone - 1)); done
-for place; do (: >"$place/$name") 2>/dev/null && echo "written $place"; done
-(: >"$name") 2>/dev/null && rm -f "./$name" && echo inside
-echo end
-"""
 
 
 class Decoys(NamedTuple):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+MOST_ANSWER = 32 * 1024 * 1024
+_START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
 
 
 class Address(NamedTuple):
@@ -77,10 +79,6 @@ def _address_error(shown: str, named_by: str, why: str, hint: str) -> EngineUnav
     return EngineUnavailable(
         f'{named_by} is "{shown}", which is no engine\'s address: {why}.', hint=f"export {named_by}={hint}"
     )
-
-
-MOST_ANSWER = 32 * 1024 * 1024
-_START = "start it: sudo systemctl start docker   (not installed: sudo apt-get install docker.io)"
 
 
 class EngineRefused(EngineUnavailable):

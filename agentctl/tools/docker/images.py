@@ -27,6 +27,13 @@ _REFERENCE = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _IDENTITY = re.compile(r"(?:sha256:)?[0-9a-f]{4,64}")
+_PATIENCE_S = 60.0
+_SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
+_MOST_LINE = 1024 * 1024
+_NOT_REACHED = (
+    *("no such host", "dial tcp", "i/o timeout", "network is unreachable", "connection refused", "server misbehaving"),
+    *("temporary failure", "handshake timeout", "context deadline", "client.timeout", "no route to host", "eof"),
+)
 
 
 class Reference(NamedTuple):
@@ -80,9 +87,6 @@ def familiar_name(text: str) -> str:
 def is_identity(text: str) -> bool:
     """Whether ``text`` may be an image's id or the start of one."""
     return _IDENTITY.fullmatch(text) is not None
-
-
-_PATIENCE_S = 60.0
 
 
 class OnImage(Arguments):
@@ -224,14 +228,6 @@ def _display_name(known: Doc, given: str) -> str:
             f"{cell(given, 80)} is an image of {len(tags)} names: {', '.join(tags[:10])}", hint="give one of the names"
         )
     return tags[0] if tags else identity_of(known)
-
-
-_SILENCE_S = 120.0  # the engine writes a line a second while anything arrives; unpacking is silent
-_MOST_LINE = 1024 * 1024
-_NOT_REACHED = (
-    *("no such host", "dial tcp", "i/o timeout", "network is unreachable", "connection refused", "server misbehaving"),
-    *("temporary failure", "handshake timeout", "context deadline", "client.timeout", "no route to host", "eof"),
-)
 
 
 class Pull(Arguments):

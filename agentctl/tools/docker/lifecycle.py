@@ -36,6 +36,13 @@ _LOOK_AGAIN_S = 0.1
 _LAST_LINES = 20
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{1,9})Z ")
 _PATIENCE_S = 30.0  # beyond the grace time; the engine answers when it is done
+RUN = "agentctl.run"
+CALL = "agentctl.call"
+OWNER = "agentctl.owner"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
+_CLEANUP_S = 10.0
+_APPEARS_S = 2.0
 
 
 class Start(OnContainer):
@@ -197,15 +204,6 @@ async def _log_end(context: ToolContext, known: Doc) -> str | None:
 
 def _is_anonymous(volume: str) -> bool:
     return len(volume) == 64 and all(letter in "0123456789abcdef" for letter in volume)
-
-
-RUN = "agentctl.run"
-CALL = "agentctl.call"
-OWNER = "agentctl.owner"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_NAMESPACE = Path("/proc/self/ns/pid")
-_CLEANUP_S = 10.0
-_APPEARS_S = 2.0
 
 
 def process_identity() -> str:

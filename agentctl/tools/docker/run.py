@@ -38,6 +38,12 @@ _CREATE_S = 20.0
 _START_S = 60.0
 _MEGABYTE = 1024 * 1024
 _SOCKETS = (Path("/run/docker.sock"), Path("/run/containerd/containerd.sock"), Path("/run/podman/podman.sock"))
+MOST_PROCESSES = 256
+CPUS = 1
+_TMP = "rw,nosuid,nodev,noexec,size=67108864"
+_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
+_PORT = re.compile(r"(?:(?:127\.0\.0\.1:)?(\d{1,5}):)?(\d{1,5})(?:/(tcp|udp))?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 
 class RunContainer(OnImage):
@@ -217,14 +223,6 @@ async def _wait_for_exit(context: ToolContext, known: Doc, arguments: RunContain
         head += f"\nit was killed for lack of memory (memory_mb={arguments.memory_mb})"
     note = shell_note(split_command("docker_run", arguments.command)) if arguments.command else ""
     return "\n".join(filter(None, (head, note, str(written))))
-
-
-MOST_PROCESSES = 256
-CPUS = 1
-_TMP = "rw,nosuid,nodev,noexec,size=67108864"
-_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "1"}}
-_PORT = re.compile(r"(?:(?:127\.0\.0\.1:)?(\d{1,5}):)?(\d{1,5})(?:/(tcp|udp))?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 
 def host_config(
