@@ -276,7 +276,7 @@ def _system_calls(*, network: bool, user_namespaces: bool) -> int | None:
 
 
 def _has_ended(status: bytes) -> bool:
-    """Whether bubblewrap said how the command ended: it says nothing when it could not begin."""
+    """Return whether bubblewrap said how the command ended: it says nothing when it could not begin."""
     for line in status.splitlines():
         try:
             if "exit-code" in json.loads(line):

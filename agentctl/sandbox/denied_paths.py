@@ -123,7 +123,7 @@ class DeniedPaths:
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
-        """Whether there is a rule about paths at all."""
+        """Return whether there is a rule about paths at all."""
         return bool(self._hidden or self._frozen)
 
     def find(self) -> HiddenPaths:
@@ -243,7 +243,7 @@ class DeniedPaths:
         return known.is_linked
 
     def _has_mounts(self) -> bool:
-        """Whether something is mounted in the workspace: it may be one of its own folders."""
+        """Return whether something is mounted in the workspace: it may be one of its own folders."""
         return any(place.startswith(f"{self._root.rstrip('/')}/") for place, _ in mounts())
 
     def _other_names(self, identities: dict[Identity, str]) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ Stamps: TypeAlias = dict[str, Stamp]
 
 @contextmanager
 def open_folder(folder: str) -> Iterator[int]:
+    """Open a folder that is not a link; yield its descriptor."""
     file = os.open(folder, _FOLDER)
     try:
         yield file
@@ -120,6 +121,7 @@ def read_file(root: int, path: str) -> bytes | None:
 
 
 def write_all(file: int, content: bytes) -> None:
+    """Write all of ``content`` to an open file."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(file, rest) :]

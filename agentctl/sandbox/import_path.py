@@ -71,7 +71,7 @@ def import_folders(workspace: str | Path, path: Sequence[str] | None = None) -> 
 
 
 def is_importable(relative: str, folders: Sequence[str]) -> bool:
-    """Whether the file ``relative`` is a module, or the start of a package, directly in one of ``import_folders``.
+    """Return whether the file ``relative`` is a module, or starts a package, directly in one of ``import_folders``.
 
     Such a file runs inside agentctl as soon as something imports its name. Deeper files of a package are not meant:
     they run only where the package is already somebody's.

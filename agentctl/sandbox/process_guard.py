@@ -215,6 +215,6 @@ class SubreaperGuard:
 
 
 def has_subreaper() -> bool:
-    """Whether a command can be put below a guard here: on Linux, by a Python that this user can start."""
+    """Return whether a command can be put below a guard here: on Linux, by a Python that this user can start."""
     able = bool(sys.executable) and os.access(sys.executable, os.X_OK)
     return sys.platform == "linux" and able and os.access(guard_program.__file__, os.R_OK)

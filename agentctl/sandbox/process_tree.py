@@ -150,7 +150,7 @@ class ProcessTree:
         return frozenset(found)
 
     def _group(self, number: int) -> frozenset[int]:
-        """Without /proc: signal the process group, which stands for all by its negative id."""
+        """Signal the process group, which stands for all by its negative id, where there is no /proc."""
         self._child.poll()
         try:
             os.killpg(self._child.pid, 0)

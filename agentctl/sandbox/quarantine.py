@@ -159,7 +159,7 @@ def _copy(from_: str, to: Path) -> None:
 
 
 class Placeholder:
-    """The stand-in at ``place`` (absolute, in a folder that exists) and ``inside``, what commands see there instead.
+    """A placeholder at ``place`` (absolute, in a folder that exists) and ``inside``, what commands see there instead.
 
     Raises:
         OSError: nothing can be made at ``place``; then a command cannot make anything there, either.
@@ -180,7 +180,7 @@ class Placeholder:
         return ["--bind", self._inside, self._place]
 
     def remove(self) -> str | None:
-        """Remove the stand-in unless another run or program uses it; return ``inside`` if a command wrote there."""
+        """Remove the placeholder unless another run or program uses it; return ``inside`` if a command wrote there."""
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(self._handle), os.lstat(self._place)):
@@ -207,7 +207,7 @@ class Placeholder:
 
     @classmethod
     def stands_at(cls, place: str) -> bool:
-        """Return whether an empty file or folder at ``place`` is a stand-in, ours or one that was left."""
+        """Return whether an empty file or folder at ``place`` is a placeholder, ours or one that was left."""
         try:
             status = os.lstat(place)
             if stat.S_ISDIR(status.st_mode):
@@ -220,7 +220,7 @@ class Placeholder:
 
     @classmethod
     def create(cls, place: str, inside: str, *, is_folder: bool, owner: tuple[int, int] | None = None) -> Self | None:
-        """Return a stand-in, or None where none can be made."""
+        """Return a placeholder, or None where none can be made."""
         try:
             return cls(place, inside, is_folder=is_folder, owner=owner)
         except OSError:

@@ -75,7 +75,7 @@ class ControlGroup(NamedTuple):
             await anyio.sleep(0.01)
 
     def bounds_memory(self) -> bool:
-        """Whether the command was in a group that bounds memory: entering fails where a system delegates halfway."""
+        """Return whether the command was in a group that bounds memory: where delegation is partial, entering fails."""
         if self.memory is None:
             return False
         peaks = [_text(self.memory / name) for name in ("memory.peak", "memory.max_usage_in_bytes")]
@@ -227,7 +227,7 @@ def floor_of(before: Space) -> int:
 
 
 async def wait_until_full(folders: Mapping[str, str], *, most_growth: int = MOST_GROWTH_BYTES) -> str:
-    """Return, once one of the folders is too full for the command to go on, a sentence that says so.
+    """Wait until one of the folders is too full for the command to go on, and return a sentence that says so.
 
     ``folders`` are all that the command can write to on a disk, with what to call each.
     """

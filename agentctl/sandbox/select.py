@@ -76,7 +76,7 @@ async def examine(workspace: Path, *, network: bool = False) -> SandboxStatus:
 
 
 def is_project_folder(workspace: Path) -> bool:
-    """Whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
+    """Return whether a folder is one to work in: not the machine, a home or the system's own, where much else lies."""
     try:
         return why_not_sandboxable(_base_config(workspace)) is None
     except OSError:

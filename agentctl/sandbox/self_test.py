@@ -213,7 +213,7 @@ def _sweep(shared: Path) -> None:
 
 
 def _writable(workspace: str) -> bool:
-    """Whether commands should be able to write there: root's privileges are not there inside, but it is the owner."""
+    """Return whether commands should be able to write there: inside, root is the owner but has no privileges."""
     if os.geteuid() == 0:
         return bool(os.stat(workspace).st_mode & stat.S_IWUSR)  # noqa: PTH116
     return os.access(workspace, os.W_OK)

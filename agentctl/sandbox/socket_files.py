@@ -61,7 +61,7 @@ class SocketFiles:
 
 
 def is_bound(place: str) -> bool:
-    """Whether a process has bound this socket file, in whatever namespace; the owner does not notice the check.
+    """Return whether a process has bound this socket file, in whatever namespace; the owner does not notice the check.
 
     A datagram socket is connected to it. A listener of streams is of another type, which the kernel says before it
     tells the listener anything; a receiver of datagrams is not told of it either.

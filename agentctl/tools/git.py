@@ -101,7 +101,7 @@ def _relative(folder: Path, root: str) -> str:
 
 
 def _hides(found: HiddenPaths, path: str) -> bool:
-    """Whether a real path is hidden; what lies outside the workspace is no rule's."""
+    """Return whether a real path is hidden; what lies outside the workspace is no rule's."""
     relative = os.path.relpath(path, found.root)
     return not relative.startswith("../") and found.hides(relative)
 
@@ -112,7 +112,7 @@ def _without_hidden(listed: str, top: Path, hides: Callable[[str], bool]) -> str
 
 
 def _is_hidden(line: str, root: str, hides: Callable[[str], bool]) -> bool:
-    """Whether a line of ``git status --porcelain=v1`` names a file that a deny rule hides, before or after a rename."""
+    """Return whether a line of ``git status`` names a file that a deny rule hides, before or after a rename."""
     if line.startswith("##"):
         return False
     names = line[3:].removesuffix("\n").split(" -> ")

@@ -159,7 +159,7 @@ class DockerEngine:
 
     @asynccontextmanager
     async def stream(self, path: str, **params: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Ask, and hand out the answer in pieces, for as long as the engine's patience lasts.
+        """Send one read, and yield the response in pieces, for as long as the engine's patience lasts.
 
         Raises:
             EngineUnavailable: as ``get``.
@@ -178,7 +178,7 @@ class DockerEngine:
         patience: float | None = None,
         silence_only: bool = False,
     ) -> AsyncIterator[EngineResponse]:
-        """Ask, and hand out the answer; ``patience`` counts from the last piece if ``silence_only``, else in all.
+        """Send a request, and yield the response; ``patience`` counts from the last piece if ``silence_only``.
 
         Raises:
             EngineUnavailable: as ``get``.

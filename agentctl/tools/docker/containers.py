@@ -176,6 +176,7 @@ def name_of(known: Doc) -> str:
 
 
 def state_of(state: Doc, now: datetime) -> str:
+    """Return a container's state in words, and since when it is in it."""
     word = text(state, "Status") or "unknown"
     if state.get("Running") is True:
         began = moment(state, "StartedAt")
@@ -185,6 +186,7 @@ def state_of(state: Doc, now: datetime) -> str:
 
 
 def health_of(state: Doc) -> str:
+    """Return what the health check says, or an empty text where there is none."""
     word = text(state, "Health", "Status")
     if not word or word == "none":
         return ""
@@ -195,6 +197,7 @@ def health_of(state: Doc) -> str:
 
 
 def bindings_of(published: Doc) -> str:
+    """Return the published ports as ``docker ps`` shows them."""
     listed: list[Doc] = []
     for inner, outer in published.items():
         port, _, kind = inner.partition("/")

@@ -85,7 +85,7 @@ def familiar_name(text: str) -> str:
 
 
 def is_identity(text: str) -> bool:
-    """Whether ``text`` may be an image's id or the start of one."""
+    """Return whether ``text`` may be an image's id or the start of one."""
     return _IDENTITY.fullmatch(text) is not None
 
 

@@ -213,7 +213,7 @@ def process_identity() -> str:
 
 
 def is_gone(label: str) -> bool:
-    """Whether the process that ``label`` identifies surely lives no longer; in doubt it lives.
+    """Return whether the process that ``label`` identifies surely lives no longer; in doubt it lives.
 
     Of another machine, another boot or another PID namespace nothing is known.
     """

@@ -63,7 +63,7 @@ async def _resolve(context: ToolContext, arguments: WriteFile) -> WriteFile:
 
 
 def _is_contained(context: ToolContext) -> bool:
-    """Whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
+    """Return whether what is written stays in a project's folder: a home, or the whole machine, keeps nothing apart."""
     return is_project_folder(context.workspace)
 
 
