@@ -14,7 +14,7 @@ from agentctl.core.events import Record
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolCall, ToolSpec
 from agentctl.core.pricing import ModelFacts
-from agentctl.core.results import FileNotice, Reply
+from agentctl.core.results import FileNotice
 from agentctl.core.substitutes import Substitute
 from agentctl.core.targets import Subject
 
@@ -83,10 +83,10 @@ class Tool(Protocol):
 
 @runtime_checkable
 class AutorunAware(Protocol):
-    """A tool that knows who obeys the file that a call writes, where the settings of other programs name it."""
+    """A tool that knows which program runs or obeys the file that a call writes, as that program's settings name it."""
 
     async def find_autorun(self, arguments: Mapping[str, object]) -> AutorunFile | None:
-        """Return who obeys the file that a prepared call writes, or None."""
+        """Return which program runs or obeys the file that a prepared call writes, or None."""
         ...
 
 
@@ -128,7 +128,7 @@ class OpenToolbox(Toolbox, Protocol):
     """A toolbox that must be closed."""
 
     async def aclose(self) -> None:
-        """Let go of what the tools hold."""
+        """Release what the tools hold."""
         ...
 
 
@@ -364,27 +364,3 @@ class Pruner(Protocol):
             ContextOverflow: it cannot fit.
         """
         ...
-
-
-__all__ = [
-    "Approval",
-    "Approver",
-    "Artifact",
-    "ArtifactStore",
-    "AutorunAware",
-    "CommandResult",
-    "Effect",
-    "FileNotice",
-    "LLMProvider",
-    "Ledger",
-    "Observer",
-    "OpenToolbox",
-    "Outcome",
-    "Pruner",
-    "Question",
-    "Reply",
-    "RunTools",
-    "Sandbox",
-    "Tool",
-    "Toolbox",
-]

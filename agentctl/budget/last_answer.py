@@ -1,12 +1,11 @@
-"""The last answer of a run that its budget ends: what is set aside for it, its request, and notices of what is left.
+"""The last answer of a run that its budget ends: what is set aside for it, its request; and notices of what is left.
 
 The last request stands alone: no tools, and the conversation written out as one text, so that every provider takes it
 whatever was cut from it.
 
-The model is told of its budget at half of a limit and at four fifths, behind a tool's answer.
-
-It counts spent + in doubt, as the warnings for people do. It stands behind an answer that is new anyway: what was sent
-before stays as it was, and a provider's prompt cache with it.
+Before that, ``BudgetNotices`` tells the model what is left at half of a limit and at four fifths. It counts spent + in
+doubt, as the warnings for people do. A notice stands behind a tool's answer that is new anyway: what was sent before
+stays as it was, and a provider's prompt cache with it.
 """
 
 from __future__ import annotations

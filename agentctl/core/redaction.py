@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from agentctl.core.errors import ToolError
 from agentctl.core.key_shapes import FoundSecret, find_keys
-from agentctl.core.spellings import SHORTEST_SECRET, find_learned, find_spellings
+from agentctl.core.spellings import find_learned, find_spellings
 
 PLAIN_MARK = "[redacted]"
 _MARK = re.compile(r"\[redacted(?::[a-z0-9-]{2,40}:[0-9a-f]{6})?\]")
@@ -204,6 +204,3 @@ def _outside_marks(spans: Iterable[FoundSecret], marks: list[tuple[int, int]]) -
             place += 1
         if place == len(marks) or marks[place][0] >= span.end:
             yield span
-
-
-__all__ = ["PLAIN_MARK", "SHORTEST_SECRET", "Redactor", "has_mark", "mask", "redact"]

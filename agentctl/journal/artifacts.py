@@ -87,6 +87,3 @@ def open_artifact(folder: Path | None, path: str) -> BufferedReader:
         os.close(file)
         raise missing
     return open(file, "rb")  # noqa: PTH123 - a descriptor
-
-
-__all__ = ["MOST_BYTES", "PREFIX", "ArtifactFolder", "open_artifact"]

@@ -14,11 +14,11 @@ from agentctl.core.errors import ActionDenied, AgentctlError, InternalError, San
 from agentctl.core.events import Emit, ObeyedFilesChanged, ToolDenied, ToolFinished, ToolStarted
 from agentctl.core.messages import ToolCall, ToolSpec
 from agentctl.core.redaction import Redactor, has_mark
-from agentctl.core.results import ErrorInfo, FileNotice, ToolCount
+from agentctl.core.results import ErrorInfo, FileNotice, Reply, ToolCount
 from agentctl.core.text import escape_notices
 from agentctl.permissions.admission import Admission
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import ArtifactStore, Reply, Tool, Toolbox
+from agentctl.protocols import ArtifactStore, Tool, Toolbox
 from agentctl.runner.tool_results import ResultBudget, TurnBudget
 
 Result = str | AgentctlError

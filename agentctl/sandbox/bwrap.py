@@ -13,7 +13,8 @@ import anyio
 import anyio.to_thread
 
 from agentctl.core.errors import ToolError
-from agentctl.protocols import CommandResult, FileNotice
+from agentctl.core.results import FileNotice
+from agentctl.protocols import CommandResult
 from agentctl.sandbox.confinement import NO_SCOPES, WALLS, Launcher, machine_here, seccomp_filter
 from agentctl.sandbox.mount_plan import HOME, NO_SIZES, MountPlan, SandboxConfig, bwrap_options, plan_mounts
 from agentctl.sandbox.process import child_environment, run_process

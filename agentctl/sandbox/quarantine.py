@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from agentctl.protocols import FileNotice
+from agentctl.core.results import FileNotice
 from agentctl.sandbox.folder_index import AutorunEntry
 from agentctl.sandbox.git_folder import open_folder, open_parent, remove_tree
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
-from agentctl.protocols import CommandResult, FileNotice, Sandbox
+from agentctl.core.results import FileNotice
+from agentctl.protocols import CommandResult, Sandbox
 from agentctl.sandbox.mount_plan import SandboxConfig, why_not_sandboxable
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.core.autorun import AutorunFile
-from agentctl.protocols import FileNotice
+from agentctl.core.results import FileNotice
 from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import configured_paths, is_git_folder, is_git_name
 from agentctl.sandbox.git_folder import OwnFolder

@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import Field
 
 from agentctl.core.errors import SandboxUnavailable, ToolError, UsageError
+from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import escape_frames, frames_note
-from agentctl.protocols import CommandResult, Effect, FileNotice, Reply, Sandbox
+from agentctl.protocols import CommandResult, Effect, Sandbox
 from agentctl.tools.tables import cell
 from agentctl.tools.tool import Arguments, cut_middle, define_tool
 from agentctl.tools.toolbox import ToolContext

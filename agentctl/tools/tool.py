@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import ToolSpec
+from agentctl.core.results import Reply
 from agentctl.core.targets import Kind, Subject, Target
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.protocols import Reply
 from agentctl.tools.toolbox import MOST_BYTES
 
 if TYPE_CHECKING:

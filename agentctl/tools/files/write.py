@@ -15,8 +15,8 @@ from pydantic import Field
 from agentctl.core.errors import ToolError, UsageError
 from agentctl.core.files import write_atomically
 from agentctl.core.redaction import Redactor
+from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import safe_text, unescape_notices
-from agentctl.protocols import FileNotice, Reply
 from agentctl.sandbox.mount_table import is_kernel_file
 from agentctl.sandbox.select import is_project_folder
 from agentctl.tools.files.paths import (

@@ -9,8 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from agentctl.core.errors import SandboxUnavailable, ToolError
+from agentctl.core.results import FileNotice, Reply
 from agentctl.permissions.decision import Permissions
-from agentctl.protocols import CommandResult, FileNotice, Reply, Sandbox, Tool
+from agentctl.protocols import CommandResult, Sandbox, Tool
 from agentctl.sandbox.select import SandboxMode, open_sandbox
 from agentctl.tools.toolbox import toolbox
 
