@@ -143,7 +143,7 @@ class CostTracker:
         (1, Decimal('0'), Decimal('0.005'))
         """
         with self._lock:
-            expense = self._reading.take(record)
+            expense = self._reading.collect(record)
             if expense is not None:
                 self._add(expense)
             elif isinstance(record.event, LimitWarned):

@@ -21,7 +21,7 @@ from anyio.lowlevel import RunVar
 
 from agentctl.api.cost_tracker import CostTracker
 from agentctl.context.manager import ContextManager
-from agentctl.core.background import run_apart
+from agentctl.core.background import run_in_thread
 from agentctl.core.errors import UsageError
 from agentctl.core.events import LimitWarned, ModelSubstituted, Noted, ObeyedFilesChanged, Record
 from agentctl.core.redaction import redact
@@ -114,7 +114,7 @@ class DockerAgent:
         ('done', 'Two: web and db.')
         """
         running = _ActiveRun()
-        return run_apart(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
+        return run_in_thread(partial(self._perform, task, running), name="agentctl execute", stop=running.interrupt)
 
     async def execute_async(self, task: str) -> RunResult:
         """Do what ``execute`` does, in the running event loop (asyncio or trio).

@@ -55,13 +55,13 @@ class LastAnswerPlanner:
         self._facts, self._limits, self._wanted = facts, limits, wanted
         self._dearest = Usage()
 
-    def learn(self, usage: Usage) -> None:
+    def record(self, usage: Usage) -> None:
         """Record what a call has needed."""
         most_in = max(usage.input_tokens, self._dearest.input_tokens)
         self._dearest = Usage(most_in, max(usage.output_tokens, self._dearest.output_tokens))
 
-    def keep(self, messages: Sequence[Message]) -> AnswerReserve:
-        """Return what to set aside while ``messages`` are sent: nothing where a limit has no room for it."""
+    def plan_reserve(self, messages: Sequence[Message]) -> AnswerReserve:
+        """Plan what to set aside while ``messages`` are sent: nothing where a limit has no room for it."""
         most, frame = self._most_input(self._output), _frame_bound(messages)
         if most is None or most - frame < _WORTH:
             return AnswerReserve(0, 0)
@@ -70,8 +70,8 @@ class LastAnswerPlanner:
         needed = min(most, frame + (rest * 4 // 3 if told else rest))  # notes get a quarter of the room at most
         return AnswerReserve(max(needed, self._dearest.input_tokens), self._output)
 
-    def request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:
-        """Return the last request after ``messages``, of ``most`` input tokens where a limit allows more.
+    def compose_request(self, messages: Sequence[Message], *, most: int | None = None) -> tuple[Message, ...] | None:
+        """Compose the last request after ``messages``, of ``most`` input tokens where a limit allows more.
 
         None where there is no room for one.
         """
@@ -101,7 +101,7 @@ class LastAnswerPlanner:
 
 
 def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ...] | None:
-    """Return the request for a last answer whose plain bound is at most ``most`` tokens; None where that is too few.
+    """Compose the request for a last answer whose plain bound is at most ``most`` tokens; None where that is too few.
 
     The newest of the conversation stands in full as far as there is room, of the rest a line each.
     """
@@ -111,7 +111,7 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
     for _ in range(_ROUNDS):
         if size < _WORTH:
             return None
-        request = _compose_request(messages, _notes(messages, size))
+        request = _write_request(messages, _notes(messages, size))
         over = plain_bound(Request(None, request)) - most
         if over <= 0:
             return request
@@ -121,10 +121,10 @@ def last_request(messages: Sequence[Message], *, most: int) -> tuple[Message, ..
 
 def _frame_bound(messages: Sequence[Message]) -> int:
     """Return the bound of a last request without notes."""
-    return plain_bound(Request(None, _compose_request(messages, "")))
+    return plain_bound(Request(None, _write_request(messages, "")))
 
 
-def _compose_request(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
+def _write_request(messages: Sequence[Message], notes: str) -> tuple[Message, ...]:
     task = next((split_digest(message.text)[0] for message in messages if message.role == "user"), "")
     return Message("system", _SYSTEM), Message("user", f"Task: {task}\n\nNotes:\n{notes}\n\n{_REQUEST}")
 
@@ -202,7 +202,7 @@ class BudgetNotices:
         self._told: dict[str, int] = {}
 
     def notice(self, uses: Sequence[LimitUse]) -> str:
-        """Return what to tell now, a line a limit; empty where nothing is new."""
+        """Return the notices that are due, a line for each limit; empty where nothing is new."""
         lines: list[str] = []
         for use in uses:
             if not use.ceiling or use.unit == "calls":

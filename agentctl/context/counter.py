@@ -41,7 +41,7 @@ class CountingMethod:
     margin_learned: float
 
     def measure(self, count: Count, line: Calibration | None = None) -> Measure:
-        """Return how to count by it; ``line`` is what reports have taught."""
+        """Return the measure by this method; ``line`` is what reports have taught."""
         factor, fixed = self.expected.line if line is None else line
         way = self.way if line is None else f"{self.way}, calibrated"
         margin = self.margin if line is None else self.margin_learned
@@ -64,7 +64,7 @@ class _MethodInUse:
         self._set_calibration(self.before)
 
     def without_vocabulary(self) -> None:
-        """Say that this is not by choice."""
+        """Note that the vocabulary is missing, not left out by choice."""
         self.note = " (its vocabulary is not installed)"
         self._set_calibration(self.line)
 
@@ -73,7 +73,7 @@ class _MethodInUse:
         self.line, self.measure = line, replace(measure, way=measure.way + self.note)
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], tokens: int) -> bool:
-        """Take in what a request came to; False where that is not believed."""
+        """Learn from what a provider counted; return False where that is not believed."""
         own = replace(self.measure, factor=1.0, fixed=0).request(messages, tools)
         report, expected = CountSample(own, tokens), self.method.expected
         if self.before is not None:
@@ -86,7 +86,7 @@ class _MethodInUse:
 
 
 class TokenCounter:
-    """Says how to count now. ``rough`` needs nothing; ``exact`` is better, and loaded when a request fills half.
+    """Chooses how to count now. ``rough`` needs nothing; ``exact`` is better, and loaded when a request fills half.
 
     ``known`` is what earlier runs have learned, by the names of the ways.
     """
@@ -122,8 +122,8 @@ class TokenCounter:
             if used.reports and used.line and _is_notable(used.line, used.before or used.method.expected.line)
         }
 
-    async def ready(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
-        """Return how to count a request that may have ``limit`` tokens; waits for the vocabulary where it may not fit.
+    async def choose_measure(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], limit: int) -> Measure:
+        """Choose how to count a request that may have ``limit`` tokens; wait for the vocabulary where it may not fit.
 
         What surely fills less than half is counted roughly: it can neither be cut nor be warned of.
         """
@@ -143,7 +143,7 @@ class TokenCounter:
         return self.measure
 
     def learn(self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], usage: Usage | None) -> None:
-        """Take in what a provider reports of a request (cached input included); None teaches nothing."""
+        """Learn from what a provider reports of a request (cached input included); None teaches nothing."""
         if usage is not None and self._method.learn(messages, tools, usage.input_tokens):
             self._last = (messages, tools, usage.input_tokens)
 
@@ -194,7 +194,7 @@ class CountSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationPrior:
-    """What is thought of a provider's counts before it reports any: a line, and by how much either part may be off.
+    """The calibration expected before any report: a line, and by how much either part may be off.
 
     Nothing that is reported brings the factor below ``least`` or the fixed part below ``least_fixed``: the next text
     may be of another kind.

@@ -43,7 +43,7 @@ class CutBalance(NamedTuple):
 def cut_size(
     before: Sequence[Message], after: Sequence[Message], *, sent: int, measure: Measure, tools_tokens: int = 0
 ) -> CutSize:
-    """Return a cut in tokens; the first ``sent`` messages of ``before`` were in the request before this one."""
+    """Measure a cut in tokens; the first ``sent`` messages of ``before`` were in the request before this one."""
     same = next((place for place, pair in enumerate(zip(before, after, strict=False)) if pair[0] is not pair[1]), 0)
     new = len(before) - sent
     return CutSize(
@@ -55,7 +55,7 @@ def cut_size(
 
 
 class CacheEconomics(NamedTuple):
-    """What is known of the money of one run: the price, what its answers reported, how many turns it may have.
+    """What is known of the costs of one run: the price, what its answers reported, how many turns it may have.
 
     ``most_turns`` 0: nobody says. ``cached`` are the input tokens that came from a cache or went there in any of the
     ``answers``. ``left`` are the tokens that the last cut left, ``since`` the answers behind it.
@@ -68,12 +68,12 @@ class CacheEconomics(NamedTuple):
     left: int = 0
     since: int = 0
 
-    def after(self, usage: Usage | None) -> CacheEconomics:
+    def after_answer(self, usage: Usage | None) -> CacheEconomics:
         """Return what is known after one more answer."""
         seen = 0 if usage is None else usage.cached_input_tokens + usage.cache_write_tokens
         return self._replace(answers=self.answers + 1, since=self.since + 1, cached=self.cached + seen)
 
-    def cut_to(self, tokens: int) -> CacheEconomics:
+    def after_cut(self, tokens: int) -> CacheEconomics:
         """Return what is known after a cut that left so many tokens."""
         return self._replace(left=tokens, since=0)
 

@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 def read_tools(tools: object, measure: Measure = PLAIN) -> int:
-    """Return the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
+    """Count the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
 
     Raises:
         UsageError: one of them is neither.
@@ -45,7 +45,7 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
 
 
 def write_back(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
-    """Return what was ``given`` as far as it is left: itself when all of it is, else a copy.
+    """Write the parts that are left back into what was ``given``: itself when all of it is left, else a copy.
 
     ``before`` are all parts of it, ``after`` those that are left, each with its text of now.
     """
@@ -78,7 +78,7 @@ def write_back(given: object, before: Sequence[Part], after: Sequence[tuple[Part
 
 
 def parts_of(place: int, given: object) -> Iterator[Part]:
-    """Yield what one message holds; only Anthropic's user speaks and answers in one.
+    """Yield the parts of one message; only Anthropic's user speaks and answers in one.
 
     Raises:
         UsageError: it is none that a provider takes.
@@ -270,7 +270,7 @@ class ParseCache:
         self._read: dict[int, tuple[object, object, tuple[Part, ...]]] = {}  # by id: what was given, and a copy of it
 
     def read(self, messages: object) -> tuple[Part, ...]:
-        """Return a conversation of our messages, of dicts, or of both.
+        """Read a conversation of our messages, of dicts, or of both.
 
         Raises:
             UsageError: it is none; names the message's place, counted from 0.

@@ -132,7 +132,7 @@ class TurnGroup(NamedTuple):
 
 
 def group_turns(messages: Sequence[Message]) -> tuple[TurnGroup, ...]:
-    """Return the groups in the order of their first messages; each place is in exactly one of them."""
+    """Group tool calls with their answers, in the order of their first messages; each place is in exactly one group."""
     groups: list[TurnGroup] = []
     open_at = 0  # the group whose answers may still come
     waiting: list[str] = []

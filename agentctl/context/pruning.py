@@ -28,7 +28,7 @@ def prune(
     summary: str = "",
     cache: MessageCache | None = None,
 ) -> tuple[Message, ...]:
-    """Return the messages that fit ``max_tokens`` together with ``tools_tokens``, in their order; all if all fit.
+    """Prune messages to fit ``max_tokens`` together with ``tools_tokens``; all of them are returned if all fit.
 
     What does not fit is cut to about ``cut_to_percent`` of the room. First goes what no provider takes (an answer
     without its call, calls without their answers), then a tool's answer larger than half of the room loses its middle,
@@ -87,6 +87,6 @@ def suggest_limit(tokens: int) -> int:
 
 
 def count_shortened(before: tuple[Message, ...], after: tuple[Message, ...]) -> int:
-    """Return how many messages of ``after``, pruned from ``before``, lost their middles."""
+    """Count the messages of ``after``, pruned from ``before``, that lost their middles."""
     whole = {id(message) for message in before}
     return sum(id(message) not in whole and message.role in ("assistant", "tool") for message in after)

@@ -61,7 +61,7 @@ class GroupFeatures(NamedTuple):
 
 
 def extract_features(group: Iterable[Message]) -> GroupFeatures:
-    """Return the words of a group of messages; half a point each for an error, a decision, the user's own words."""
+    """Extract the words of a group of messages; half a point each for an error, a decision, the user's own words."""
     found: set[str] = set()
     told = decided = asked = False
     for message in group:
@@ -121,7 +121,7 @@ def relevances(
 
 
 def rank_groups(features: Sequence[GroupFeatures], worth: Mapping[str, int]) -> Iterator[int]:
-    """Yield the places of groups, the most relevant first; a word counts less each time that it was told."""
+    """Yield the places of groups, the most relevant first; a word counts less each time that it came before."""
     hits = [worth.keys() & one.words for one in features]
     step = _RECENT / (len(features) or 1)
     fixed = [one.weight / 2 + step * place for place, one in enumerate(features)]
@@ -188,7 +188,7 @@ def words(message: Message) -> list[str]:
 
 
 def is_error(text: str) -> bool:
-    """Return whether ``text`` tells of something that went wrong."""
+    """Return whether ``text`` reports an error."""
     text = _head_and_tail(text)
     return _tells_error(text, _split_words(text))
 

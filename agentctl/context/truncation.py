@@ -76,7 +76,7 @@ class SplitText(NamedTuple):
     numbered: bool = True
 
     def cut(self, most: int) -> str:
-        """Return it in at most ``most`` bytes (if a mark has room in them), the mark made anew."""
+        """Cut the text to at most ``most`` bytes (if a mark has room in them), with a new mark."""
         full = self.numbered
         mark = self._mark(full=full)
         if full and 2 * (len(mark) + _SPARE) > most:
@@ -108,7 +108,7 @@ class SplitText(NamedTuple):
         return b"".join((head, mark, tail))
 
     def _shrink(self, head: bytes, tail: bytes, *, ended: bool, begun: bool, most: int) -> SplitText:
-        """Return what is left out around a shorter head and tail."""
+        """Move what a shorter head and tail lose into what is left out."""
         before, behind = self.head[len(head) :], self.tail[: len(self.tail) - len(tail)]
         line = None if self.line is None else self.line - before.count(b"\n")
         byte = None if self.byte is None else self.byte - len(before)
@@ -141,7 +141,7 @@ class SplitText(NamedTuple):
 
 
 def split_text(text: str | bytes, origin: Origin) -> SplitText:
-    """Return a text (or the bytes of a file) that is to be cut, all of it still there."""
+    """Split a text (or the bytes of a file) at the middle, to be cut there; nothing is left out yet."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     middle = len(data) if origin.onward else end_of_character(data, len(data) // 2)
@@ -150,7 +150,7 @@ def split_text(text: str | bytes, origin: Origin) -> SplitText:
 
 
 def find_mark(text: str) -> SplitText | None:
-    """Return the parts of a text that was cut and says where the whole is; None: there is no such mark in it.
+    """Find the mark of a text that was cut, and return the parts around it; None: there is none.
 
     Of several (a text may quote others) it is the one at its end, else the one in its middle.
     """

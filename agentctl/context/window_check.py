@@ -187,7 +187,7 @@ class _WeighedRequest:
 def _weigh(
     before: _WeighedRequest | None, messages: tuple[Message, ...], tools: Sequence[ToolSpec]
 ) -> tuple[SentTokens, _WeighedRequest]:
-    """Return a request in tokens, and what the next is weighed by."""
+    """Weigh a request in tokens, and return what the next is weighed by, too."""
     if before is None or messages[: len(before.messages)] != before.messages:
         counted = PLAIN.conversation(messages)
         weight = _WeighedRequest(messages, sum(map(_size, messages)), counted + PLAIN.schemas(tools), counted)

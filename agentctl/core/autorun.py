@@ -21,7 +21,7 @@ AutorunPolicy: TypeAlias = Literal["never", "asks", "reported"]
 
 
 class AutorunFile(NamedTuple):
-    """Who obeys a file, and what follows from it."""
+    """The program that runs or obeys a file, and what follows for a tool that writes it."""
 
     policy: AutorunPolicy
     program: str
@@ -297,7 +297,7 @@ def rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
 
 
 def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None:
-    """Return who obeys the file or folder at ``path``, or what lies in it, or None.
+    """Return which program runs or obeys the file or folder at ``path``, or what lies in it, or None.
 
     ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further paths that ask, with
     everything below them, as git's configuration or ``sys.path`` name them; of a mapping the values are the programs.
@@ -332,7 +332,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _fold(name: str) -> str:
-    """Return the form in which names are compared: what some file system takes for the same name is the same here."""
+    """Fold a name as names are compared: what some file system takes for the same name is the same here."""
     if not name.isascii():
         from unicodedata import category, normalize  # noqa: PLC0415 - hardly any name needs it
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run_apart(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable[[], bool] = lambda: False) -> T:
+def run_in_thread(work: Callable[[], Awaitable[T]], *, name: str, stop: Callable[[], bool] = lambda: False) -> T:
     """Run ``work()`` in a thread and return its result, or raise what it raises.
 
     Whatever interrupts the wait (Ctrl-C, a signal's handler that raises) first asks ``stop``, in the worker's loop,

@@ -91,7 +91,7 @@ def make_folder(folder: Path, *, sync: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk, where we may open it and its file system can.
+    """Sync the names in a folder to disk, where we may open it and its file system can.
 
     Raises:
         OSError: they did not reach the disk.
@@ -115,7 +115,7 @@ def _sync(folder: int) -> None:
 
 
 def open_lock(path: Path, *, like: Path | None = None) -> int:
-    """Open a file that processes lock, and return its descriptor; it is made where there is none.
+    """Open a lock file, made where there is none, and return its descriptor.
 
     As root it belongs to the owner of ``like`` (by default of its folder). One that root has left and that its user
     may not open is replaced: it has no content, and its folder is the user's.

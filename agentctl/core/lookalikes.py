@@ -34,7 +34,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def escape_lookalikes(text: str) -> str:
-    """Return ``text`` on one line, with all that is not what it looks like written as an escape."""
+    """Escape every character of ``text`` that is not what it looks like; the result is one line."""
     if text.isascii() and text.isprintable():
         return text
     hidden: set[int] = set()

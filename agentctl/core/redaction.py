@@ -42,7 +42,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _redact_cached(text: str, known: tuple[str, ...]) -> str:
-    """Return what ``_redact`` does: names and short values come again with each event and each frame."""
+    """Redact a short text from a cache: names and short values come again with each event and each frame."""
     return _redact(text, known)
 
 
@@ -82,16 +82,16 @@ class Redactor:
         self._salt = os.urandom(16)
 
     def redact(self, text: str) -> str:
-        """Return ``text`` with a mark for each secret; about 50 ms for a MiB."""
+        """Replace each secret in ``text`` by its mark; about 50 ms for a MiB."""
         return self._mark_all(text)[0]
 
     def count(self, text: str) -> tuple[str, int]:
-        """Return ``text`` as ``redact`` does, and how many secrets were taken out of it."""
+        """Redact ``text``, and count the secrets that were taken out of it."""
         redacted, found = self._mark_all(text)
         return redacted, len(found)
 
     def restore(self, text: str, original: str) -> str:
-        """Return ``text`` with the secrets of ``original``, which it replaces, in place of their marks.
+        """Put the secrets of ``original`` back in place of their marks in ``text``, which replaces it.
 
         Raises:
             ToolError: a mark does not name exactly one secret of ``original``.

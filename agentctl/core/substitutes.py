@@ -37,7 +37,7 @@ class Substitute(NamedTuple):
         return max(nano, worst_nano(self.price, input_tokens=input_bound, output_tokens=granted_output))
 
     def reprice(self, price_of: PriceOf) -> Substitute:
-        """Return the substitute at what ``price_of`` says now; what it does not know stays as it is."""
+        """Price the substitute at what ``price_of`` says now; what it does not know stays as it is."""
         price = _served_at(self.model, self.tier, price_of, price_of(self.model))
         return self if price is None else self._replace(price=price)
 

@@ -103,14 +103,14 @@ def _path_pattern(rule: Rule, tools: tuple[str, ...]) -> str | None:
 
 
 def fold_case(text: str) -> str:
-    """Return a text without the differences of case and Unicode form."""
+    """Fold the case and the Unicode form of a text."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def canonical_path(path: str) -> str:
-    """Return a path as rules compare it: NFC, case folded, no ``.``, doubled or trailing slashes, ``..`` taken out.
+    """Normalize a path as rules compare it: NFC, case folded, no ``.``, doubled or trailing slashes, ``..`` taken out.
 
     Case and Unicode form are ignored on every file system: a file system that ignores them would else be a way round.
     """

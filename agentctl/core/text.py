@@ -16,7 +16,7 @@ _BLANK = r"[^\S\n]"
 
 @cache
 def _unsafe() -> re.Pattern[str]:
-    """Compile on first need: most text never meets it.
+    """Match what is written as an escape; compiled on first need, as most text never meets it.
 
     C0 but tab and newline, DEL, C1; lone surrogates; what has no width or turns the writing direction: soft hyphen,
     joiners, fillers, bidirectional marks, line separators, interlinear and musical marks, TAG characters and the
@@ -46,7 +46,7 @@ def _disarm(match: re.Match[str]) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Return ``text`` with all that could move a cursor, hide words or command a CI system written as an escape.
+    """Write all that could move a cursor, hide words or command a CI system as an escape.
 
     Newline and tab stay; CR LF becomes a newline.
     """
@@ -89,7 +89,7 @@ def _notices() -> re.Pattern[str]:
 
 
 def escape_frames(text: str) -> tuple[str, int]:
-    """Return the output of a command with a backslash before each line that looks like agentctl's, and their number."""
+    """Put a backslash before each line of a command's output that looks like agentctl's; return their number, too."""
     return _frames().subn(r"\g<before>\\", text)
 
 
@@ -102,7 +102,7 @@ def frames_note(escaped: int) -> str:
 
 
 def escape_notices(text: str) -> str:
-    """Return what a tool returned with a backslash before each line that looks like a notice or a failure of the call.
+    """Put a backslash before each line of a tool's text that looks like a notice or a failure of the call.
 
     The lines that tools put around the output of a command stay: they are agentctl's.
     """
@@ -110,7 +110,7 @@ def escape_notices(text: str) -> str:
 
 
 def unescape_notices(text: str, original: str) -> str:
-    """Return ``text`` without the backslashes that ``escape_notices`` put into ``original``, which it replaces."""
+    """Take the backslashes out of ``text`` that ``escape_notices`` put into ``original``, which it replaces."""
     if "\\" not in text or escape_notices(original) == original:
         return text
     lines = set(original.split("\n"))

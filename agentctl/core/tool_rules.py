@@ -175,7 +175,7 @@ def is_pattern(pattern: str) -> bool:
 
 @lru_cache(maxsize=512)
 def glob(pattern: str) -> re.Pattern[str]:
-    """Return what matches a whole text, in time that grows with the text alone: a star never gives back what it took.
+    """Compile a pattern that must match a whole text, in time linear in the text: a star gives nothing back.
 
     Each star but the last takes the least up to where the piece behind it fits first; that is never wrong, as what
     is left for the others is then the most.

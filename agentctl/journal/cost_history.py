@@ -63,13 +63,13 @@ class CostHistory:
         self._patience_s = patience_s
         self._secrets = tuple(secrets)
         self._warn = warn
-        self._reading = ExpenseCollector()
+        self._expenses = ExpenseCollector()
         self._waiting: list[str] = []
         self._failed = False
 
     async def observe(self, record: Record) -> None:
         """Take one record; a call that was charged or is in doubt is in the file when this returns."""
-        expense = self._reading.take(record)
+        expense = self._expenses.collect(record)
         if expense is not None:
             self._waiting = [*self._waiting, encode_expense(expense, self._secrets)][-MOST_RECORDS:]
         if self._waiting and (isinstance(record.event, RunFinished) or not self._failed):
@@ -102,7 +102,7 @@ class CostHistory:
 
 
 def encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
-    """Return a call as one line of JSON: dollars as a number and, exactly, in nano-dollars."""
+    """Encode a call as one line of JSON: dollars as a number and, exactly, in nano-dollars."""
     task = redact(expense.task, secrets)
     said = {
         "at": expense.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -123,7 +123,7 @@ def encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
 
 
 def _read_lines(path: Path) -> list[str]:
-    """Return what the file has, each record on one line.
+    """Read the records of the file, each on one line.
 
     Raises:
         ForeignFile: it is something else than a cost history.
@@ -182,8 +182,8 @@ class ExpenseCollector:
         self._held: dict[str, CallHeld] = {}
         self._unsettled: dict[str, CallUnsettled] = {}
 
-    def take(self, record: Record) -> Expense | None:
-        """Return what this record says was spent, None for most of them."""
+    def collect(self, record: Record) -> Expense | None:
+        """Take one record, and return the call that it charges or puts in doubt; None for most of them."""
         event = record.event
         if isinstance(event, CallSettled | CallDoubted | CallVoided):
             self._unsettled.pop(record.run_id, None)  # written after all

@@ -39,13 +39,13 @@ class RunSummary(NamedTuple):
 
 
 def list_runs(folder: Path) -> list[RunSummary]:
-    """Return the runs, the newest first; of each file only head and tail are read."""
+    """List the runs, the newest first; of each file only head and tail are read."""
     runs = [_summarize(path) for path in _journal_files(folder)]
     return sorted(runs, key=lambda run: (run.started_at or datetime.min.replace(tzinfo=UTC), run.run_id), reverse=True)
 
 
 def find_run(folder: Path, prefix: str | None = None) -> Path:
-    """Return the journal of the run whose id begins with ``prefix``; without one, of the run that was started last.
+    """Find the journal of the run whose id begins with ``prefix``; without one, of the run that was started last.
 
     Raises:
         UsageError: no such run, or several.

@@ -26,7 +26,7 @@ class Recorder:
         self._turn = anyio.Lock()
 
     async def emit(self, event: Event) -> None:
-        """Tell every observer, also under a cancellation; then raise what failed first."""
+        """Hand an event to every observer, also under a cancellation; then raise what failed first."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
                 self._seq += 1
@@ -41,7 +41,7 @@ class Recorder:
             raise failures[0]
 
     async def finish(self, result: RunResult) -> RunResult:
-        """Tell every observer how it ended and return that.
+        """Hand the result to every observer, and return it.
 
         Where an observer fails, the end that the next ones hear of is that failure, unless there was one before.
         """
@@ -57,7 +57,7 @@ class Recorder:
 
 
 def as_agentctl_error(error: Exception) -> AgentctlError:
-    """Return ``error`` as one of ours; what we did not foresee is a bug, named with its place."""
+    """Turn ``error`` into one of ours; what we did not foresee is a bug, named with its place."""
     if isinstance(error, AgentctlError):
         return error
     frames = traceback.extract_tb(error.__traceback__)

@@ -126,7 +126,7 @@ class Journal:
 
 
 def encode_record(record: Record) -> dict[str, object]:
-    """Return a record as a JSON object: event, run_id, seq, at, then the event's own fields.
+    """Encode a record as a JSON object: event, run_id, seq, at, then the event's own fields.
 
     Times are UTC with a Z, Decimals are strings, what is no finite number is null.
     """

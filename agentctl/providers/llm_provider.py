@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 
-from agentctl.core.background import run_apart
+from agentctl.core.background import run_in_thread
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano, to_usd
@@ -162,7 +162,7 @@ class LLMProvider(ABC):
             finally:
                 await self.aclose()
 
-        return run_apart(once, name="agentctl invoke")
+        return run_in_thread(once, name="agentctl invoke")
 
     def estimate_tokens(self, what: str | Sequence[Message]) -> int:
         """Return about how many tokens a text or a conversation is, by the model's own vocabulary where there is one.

@@ -75,7 +75,7 @@ class Conversation:
             StateError: the ledger cannot be written.
         """
         if self._gauge is not None:
-            self._measure = await self._gauge.ready(self._messages, offered, self._limit)
+            self._measure = await self._gauge.choose_measure(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
         fitted, told = await self._fit(offered)
         is_cut = fitted != before
@@ -124,7 +124,7 @@ class Conversation:
     ) -> ContextPruned:
         measure, words = self._measure, read_notes(after)[1].summary if told else ""
         size = self._size(before, after, offered, written=measure.text(words))
-        weighed, self._economy = self._economy.weigh(size), self._economy.cut_to(size.after)
+        weighed, self._economy = self._economy.weigh(size), self._economy.after_cut(size.after)
         return ContextPruned(
             size.before,
             size.after,
@@ -144,7 +144,7 @@ class Conversation:
         if error.billed != "no":
             raise error
         if self._gauge is not None:  # as exactly as can be had, and not otherwise the next moment
-            self._measure = await self._gauge.ready(self._messages, offered, 1)
+            self._measure = await self._gauge.choose_measure(self._messages, offered, 1)
         before, measure = self._messages, self._measure
         sent = measure.request(before, offered)
         self._most = shrink_limit(error, sent)
@@ -164,7 +164,7 @@ class Conversation:
         Raises:
             ContextOverflow: it cut the prompt.
         """
-        self._economy = self._economy.after(answer.usage)
+        self._economy = self._economy.after_answer(answer.usage)
         if self._watch is not None and (doubt := self._watch.check(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
         if self._gauge is not None:

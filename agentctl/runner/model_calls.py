@@ -162,7 +162,7 @@ class ModelCalls:
 
     async def _observe(self, event: Event) -> None:
         if isinstance(event, CallSettled):
-            self._closing.learn(event.usage)
+            self._closing.record(event.usage)
         await self._emit(event)
 
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
@@ -177,13 +177,13 @@ class ModelCalls:
         """
         if not self.facts.metered:
             return None
-        self._keep = self._closing.keep(messages)
+        self._keep = self._closing.plan_reserve(messages)
         least = choose_output(self.facts, self._max_output_tokens).least
         wanted = OutputRange(min(least, self._keep.output), self._keep.output)
         if self._affordable is not None:
             wanted = fit_window(wanted, self._affordable)
         most: int | None = None
-        while (request := self._closing.request(messages, most=most)) is not None:
+        while (request := self._closing.compose_request(messages, most=most)) is not None:
             asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
             try:
                 return (await self._attempt(asked, wanted, "answer"))[0]
@@ -252,7 +252,7 @@ class ModelCalls:
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_unbounded(self.facts, self._limits)
-        self._keep = self._closing.keep(messages) if aside and self.facts.metered else None
+        self._keep = self._closing.plan_reserve(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         dearest = self._dearest_output if tools else None
         wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)

@@ -136,7 +136,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
             if fitted is messages:
                 return messages
             size = cut_size(messages, fitted, sent=len(sent), measure=measure, tools_tokens=measure.schemas(tools))
-        economy = economy.cut_to(size.after)
+        economy = economy.after_cut(size.after)
         return fitted
 
     async def emit(event: Event) -> None:
@@ -149,7 +149,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
         sent = await talk.prepare(recording.tools)
         usage = till.take(sent, _output(added))
         await talk.learn(Completion(usage=usage), recording.tools)
-        economy = economy.after(usage)
+        economy = economy.after_answer(usage)
         for message in _shared(added, limit):
             await talk.add(message)
     return Bill(till.nano, till.longest, sum(isinstance(event, ContextPruned) for event in events), asked)

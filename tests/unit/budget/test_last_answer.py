@@ -53,7 +53,7 @@ def test_the_last_request_keeps_within_its_bound_and_says_the_task(messages: tup
 def test_what_is_kept_has_room_for_the_notes_on_what_was_cut() -> None:
     told = Digest(40, (), "Line 17 of log 3 tells of it. " * 40).text(500)
     messages = (SYSTEM, replace(TASK, text=TASK.text + told), *turn(1, "alpha " * 200), *turn(2, "omega " * 200))
-    kept = closing(max_cost_per_task=50).keep(messages)
+    kept = closing(max_cost_per_task=50).plan_reserve(messages)
     request = last_request(messages, most=kept.input_bound)
     assert request is not None
     assert all(words in request[1].text for words in ("alpha " * 200, "omega " * 200, "Line 17 of log 3"))
@@ -80,9 +80,9 @@ def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dear
 ) -> None:
     dollars = Decimal(cents) / 100
     end = closing(max_cost_per_task=dollars, max_tokens_per_task=tokens)
-    end.learn(Usage(most_in, 3))
-    end.learn(Usage(7, most_out))
-    kept = end.keep(messages)
+    end.record(Usage(most_in, 3))
+    end.record(Usage(7, most_out))
+    kept = end.plan_reserve(messages)
     if kept == AnswerReserve(0, 0):
         return
     assert worst_nano(PRICE, input_tokens=kept.input_bound, output_tokens=kept.output) * 8 <= dollars * 10**9
@@ -94,27 +94,27 @@ def test_what_is_kept_is_an_eighth_of_each_limit_at_most_and_enough_for_the_dear
 def test_a_run_whose_calls_take_more_than_an_eighth_keeps_nothing() -> None:
     messages = (SYSTEM, TASK, *turn(1, "idle"))
     end = closing(max_cost_per_task=Decimal("0.10"))
-    assert end.keep(messages).output == 256
-    end.learn(Usage(4_000, 1_000))
-    assert end.keep(messages) == AnswerReserve(0, 0)
-    assert end.request(messages) is None
+    assert end.plan_reserve(messages).output == 256
+    end.record(Usage(4_000, 1_000))
+    assert end.plan_reserve(messages) == AnswerReserve(0, 0)
+    assert end.compose_request(messages) is None
 
 
 def test_what_is_kept_is_no_less_than_a_call_has_needed_or_nothing() -> None:
     messages = (SYSTEM, TASK, *turn(1, "idle"))
     end = closing(max_cost_per_task=Decimal(1), max_tokens_per_task=None)
-    small = end.keep(messages)
+    small = end.plan_reserve(messages)
     assert small.input_bound < 9_000
-    end.learn(Usage(9_000, 700))
-    assert end.keep(messages) == AnswerReserve(9_000, 700)
-    end.learn(Usage(60_000, 700))
-    assert end.keep(messages) == AnswerReserve(0, 0)
+    end.record(Usage(9_000, 700))
+    assert end.plan_reserve(messages) == AnswerReserve(9_000, 700)
+    end.record(Usage(60_000, 700))
+    assert end.plan_reserve(messages) == AnswerReserve(0, 0)
 
 
 def test_without_a_limit_in_the_way_the_whole_conversation_is_kept_for() -> None:
     messages = (SYSTEM, TASK, *turn(1, "x" * 30_000))
     end = closing(max_cost_per_task=Decimal(100), max_cost_per_hour=None, max_tokens_per_task=None)
-    request = end.request(messages)
+    request = end.compose_request(messages)
     assert request is not None
     assert "x" * 30_000 in request[1].text
 

@@ -56,19 +56,19 @@ async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary(
     vocabulary = Vocabulary()
     one = gauge(vocabulary.load)
     for tokens in (10, 100, 312):
-        assert (await one.ready(said(tokens), (), LIMIT)).way == "rough"
+        assert (await one.choose_measure(said(tokens), (), LIMIT)).way == "rough"
     assert vocabulary.loads == 0
 
 
 async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
     vocabulary = Vocabulary()
     one = gauge(vocabulary.load)
-    assert (await one.ready(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
+    assert (await one.choose_measure(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
     vocabulary.may_go_on.set()
     for thread in threading.enumerate():
         if thread.name == "vocabulary":
             thread.join(60)
-    assert (await one.ready(said(360), (), LIMIT)).way == "exact"
+    assert (await one.choose_measure(said(360), (), LIMIT)).way == "exact"
     assert vocabulary.loads == 1
 
 
@@ -76,7 +76,7 @@ async def test_it_is_waited_for_where_the_request_may_not_fit() -> None:
     vocabulary = Vocabulary()
     one = gauge(vocabulary.load)
     threading.Timer(0.05, vocabulary.may_go_on.set).start()
-    assert (await one.ready(said(600), (), LIMIT)).way == "exact"
+    assert (await one.choose_measure(said(600), (), LIMIT)).way == "exact"
 
 
 @pytest.mark.parametrize("broken", [None, OSError("gone")], ids=["missing", "failing"])
@@ -87,7 +87,7 @@ async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exceptio
         return None
 
     one = gauge(load)
-    measure = await one.ready(said(600), (), LIMIT)
+    measure = await one.choose_measure(said(600), (), LIMIT)
     assert (measure.way, measure.margin) == ("rough (its vocabulary is not installed)", 0.6)
     one.learn(said(600), (), Usage(750, 1))
     assert one.measure.way == "rough, calibrated (its vocabulary is not installed)"
@@ -98,11 +98,11 @@ async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_
     vocabulary = Vocabulary()
     vocabulary.may_go_on.set()
     one, small = gauge(vocabulary.load), said(200)
-    await one.ready(small, TOOLS, 10 * LIMIT)
+    await one.choose_measure(small, TOOLS, 10 * LIMIT)
     one.learn(small, TOOLS, Usage(700, 1, cached_input_tokens=600))
     assert one.measure.request(small, TOOLS) >= 700
     assert one.measure.way == "rough, calibrated"
-    measure = await one.ready(said(600), TOOLS, LIMIT)
+    measure = await one.choose_measure(said(600), TOOLS, LIMIT)
     assert measure.way == "exact, calibrated"
     assert measure.request(small, TOOLS) >= 700, "the report was counted again"
     assert set(one.new_calibrations) == {"rough", "exact"}
@@ -110,7 +110,7 @@ async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_
 
 async def test_what_is_not_believed_teaches_nothing() -> None:
     one = gauge(Vocabulary().load)
-    before = await one.ready(said(200), TOOLS, LIMIT)
+    before = await one.choose_measure(said(200), TOOLS, LIMIT)
     for usage in (None, Usage(0, 5), Usage(30, 5), Usage(10**9, 5)):
         one.learn(said(200), TOOLS, usage)
     assert one.measure == before
@@ -119,7 +119,7 @@ async def test_what_is_not_believed_teaches_nothing() -> None:
 
 async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
     one = gauge(Vocabulary().load, rough=Calibration(1.5, 100.0))
-    measure = await one.ready(said(100), TOOLS, LIMIT)
+    measure = await one.choose_measure(said(100), TOOLS, LIMIT)
     assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
     own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)
     one.learn(said(100), TOOLS, Usage(round(1.5 * own + 100), 1))

@@ -29,7 +29,7 @@ def after(price: Price | None, *usages: Usage | None, most_turns: int = 0) -> Ca
     """Return what is known of a run after its answers."""
     known = CacheEconomics(price=price, most_turns=most_turns)
     for usage in usages:
-        known = known.after(usage)
+        known = known.after_answer(usage)
     return known
 
 
@@ -77,9 +77,9 @@ def test_a_summary_is_worth_it_where_turns_are_many_and_small(price: Price, turn
 
 @pytest.mark.parametrize(("since", "pays"), [(3, False), (10, True)])
 def test_the_pace_is_that_since_the_last_cut(since: int, pays: bool) -> None:
-    known = after(GPT, *[CACHED] * 40).cut_to(4_000)
+    known = after(GPT, *[CACHED] * 40).after_cut(4_000)
     for _ in range(since):  # 4,000 tokens have come since: as many turns away is the next cut
-        known = known.after(CACHED)
+        known = known.after_answer(CACHED)
     assert known.summary_pays(CUT._replace(written=500)) is pays
 
 

@@ -102,7 +102,7 @@ async def test_a_count_is_never_below_the_providers_by_more_than_its_margin(prov
             texts.append(TEXTS[dice.choice(list(TEXTS))][: dice.choice((150, 800, 2500))])
             said = turns(texts)
             tokens = truth(said, TOOLS)
-            measure = await gauge.ready(said, TOOLS, 10**9 if rough else 1)
+            measure = await gauge.choose_measure(said, TOOLS, 10**9 if rough else 1)
             assert (measure.count is rough_tokens) == rough
             assert tokens <= (1 + measure.margin) * measure.request(said, TOOLS) + 1, (measure.way, len(texts))
             gauge.learn(said, TOOLS, Usage(tokens, 10))
@@ -113,7 +113,7 @@ async def test_prose_teaches_nothing_that_a_dense_text_would_break() -> None:
     assert gauge is not None
     for size in range(1000, 9000, 1000):
         said = turns([TEXTS["prose"][:size]])
-        await gauge.ready(said, TOOLS, 10**9)
+        await gauge.choose_measure(said, TOOLS, 10**9)
         gauge.learn(said, TOOLS, Usage(truth(said, TOOLS), 10))
     assert gauge.measure.way.endswith("calibrated")
     assert (gauge.measure.factor, gauge.measure.fixed) == (1.0, 0)
