@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentctl.__main__ import main
-from agentctl.cli.run.signals import exit_at_once
+from agentctl.cli.run.session import exit_at_once
 from agentctl.core.errors import AuthFailed, ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price

@@ -1,8 +1,9 @@
-"""One run from the command line: read, assemble, drive, present."""
+"""One run from the command line: read its input, assemble it, drive it until it ends or a signal stops it, print it."""
 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,19 +15,23 @@ from agentctl.cli.error_output import PLAIN, report, say
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.ui.format import Paint, painter
+from agentctl.cli.ui.terminal import restore_sequence
 from agentctl.core.errors import AgentctlError, Interrupted
 from agentctl.core.redaction import Redactor
 from agentctl.core.text import safe_text
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from agentctl.cli.run.run_output import Presenter
+    from agentctl.core.results import RunResult
     from agentctl.runner.orchestrator import Orchestrator
     from agentctl.settings import Loaded
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the command line asked of a run; ``flags`` by settings' names."""
+    """The flags and words of ``agentctl run``; ``flags`` by the names of settings."""
 
     words: tuple[str, ...]
     flags: Mapping[str, object]
@@ -41,7 +46,7 @@ class RunRequest:
 
 @dataclass(slots=True)
 class _Beginning:
-    """What is known when a run fails to begin."""
+    """What is known of a run that may fail before it begins."""
 
     form: Form
     task: str | None = None
@@ -49,7 +54,7 @@ class _Beginning:
 
 
 def perform(call: Invocation, request: RunRequest) -> int:
-    """Run the task and return the exit code; whatever fails before it begins is told in the form asked for."""
+    """Run the task and return the exit code; what fails before the run begins is reported in its output format."""
     known = _Beginning(call.form)
     try:
         with _sigterm_raises():
@@ -62,9 +67,9 @@ def perform(call: Invocation, request: RunRequest) -> int:
 
 
 def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
-    told = _quiet if request.quiet else _say_safe
-    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=told)
-    data = read_input_data(request.input, say=told)
+    notify = _quiet if request.quiet else _say_safe
+    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=notify)
+    data = read_input_data(request.input, say=notify)
 
     from agentctl.cli.run.run_output import Presenter
     from agentctl.providers.selection import resolve_provider
@@ -85,10 +90,10 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
     for note in loaded.notes:
-        told(note)
+        notify(note)
     choice = resolve_provider(loaded)
     if data is not None and choice.provider == "builtin":
-        told("warning: builtin has no model to read --input with; it was left out")
+        notify("warning: builtin has no model to read --input with; it was left out")
         data = None
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
@@ -104,7 +109,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
         protect_keys()
     loaded = loaded.for_a_run()
-    task, data = _redacted(loaded, request, task, data, say=told)
+    task, data = _redacted(loaded, request, task, data, say=notify)
     known.task = task
     presenter = Presenter(
         form=known.form,
@@ -117,7 +122,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         styles=loaded.settings.color != "never",
     )
     if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
-        told("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
+        notify("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
     assemble = call.assemble
     if assemble is None:
         from agentctl.runner.assemble import assemble as real
@@ -133,7 +138,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     )
     waiting = 0 if request.input == "-" or not request.words else unread_bytes()
     if waiting:
-        told(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
+        notify(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
     return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
 
 
@@ -148,7 +153,7 @@ def _load(request: RunRequest) -> Loaded:
 def _redacted(
     loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, say: Callable[[str], None]
 ) -> tuple[str, InputData | None]:
-    """Return the task and data to send, without secrets in what came from a pipe or a file; ``say`` gets the count.
+    """Return task and data with secrets redacted in what came from a pipe or a file; ``say`` gets the count.
 
     The words of the command line are the user's own, and stay as they are.
     """
@@ -170,8 +175,6 @@ def _drive(
 ) -> int:
     import anyio
 
-    from agentctl.cli.run.signals import run_until_signal
-
     gc.set_threshold(10_000, 20, 20)  # what a run makes is freed by counting; the usual 700 costs a short run 3 %
     if not loading:  # else whoever loads does this at the end
         gc.freeze()
@@ -183,6 +186,46 @@ def _drive(
     return presenter.present(replace(result, task=task))
 
 
+async def run_until_signal(orchestrator: Orchestrator, task: str) -> RunResult:
+    """Run ``task`` to its end; a first SIGINT or SIGTERM asks it to stop, a second one ends the process."""
+    import anyio
+
+    ended: list[RunResult] = []
+    broken: list[Exception] = []
+    async with anyio.create_task_group() as group:
+        await group.start(_listen, orchestrator)
+        try:
+            ended.append(await orchestrator.run(task))
+        except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
+            broken.append(error)
+        group.cancel_scope.cancel()
+    if broken:
+        raise broken[0]
+    return ended[0]
+
+
+async def _listen(orchestrator: Orchestrator, *, task_status: TaskStatus[None]) -> None:
+    import anyio
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        asked = False
+        async for number in signals:
+            if asked:
+                exit_at_once(number, None)
+            asked = True
+            orchestrator.interrupt(terminated=number == signal.SIGTERM)
+            # From here on at once, even where the event loop hangs in something that cannot be cancelled.
+            signal.signal(signal.SIGINT, exit_at_once)
+            signal.signal(signal.SIGTERM, exit_at_once)
+
+
+def exit_at_once(number: int, frame: object) -> None:
+    """Restore the terminal and end the process; the journal is on disk so far, the ledger's reservations outlive us."""
+    os.write(2, restore_sequence() + b"\nforced: what was sent counts as spent\n")
+    os._exit(128 + number)
+
+
 def _say_safe(text: str) -> None:
     say(safe_text(text))
 
@@ -192,13 +235,13 @@ def _quiet(text: str) -> None:
 
 
 def _repeatable(call: Invocation) -> tuple[str, ...]:
-    """Return the words to paste before a flag, or nothing where a flag behind them would be no flag."""
+    """Return the command line, to append a flag to; nothing if it has ``--``, after which a flag is a word."""
     return () if "--" in call.argv else ("agentctl", *call.argv)
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Until the run itself listens, SIGTERM ends the command as an error does."""
+    """Raise Interrupted on SIGTERM, until the run itself handles signals."""
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted("terminated before the run began; nothing was sent", terminated=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from agentctl.cli.run.signals import exit_at_once
+from agentctl.cli.run.session import exit_at_once
 from agentctl.core.errors import ToolError
 from agentctl.core.messages import Completion, Delta, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
