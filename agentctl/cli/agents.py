@@ -1,4 +1,4 @@
-"""``agentctl agents``: the kinds of worker that there are."""
+"""``agentctl agents``: list the agents, show one, and the tools that it would offer for a task."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, st
     """Return the tools that a run would offer to a model for ``task``, and why others of the agent's are left out.
 
     Raises:
-        SandboxUnavailable: a boundary is asked for by name and cannot be had here.
+        SandboxUnavailable: a sandbox is required by name and is not available here.
     """
     from functools import partial
 

@@ -1,4 +1,4 @@
-"""The front door: words in, an exit code out."""
+"""The Typer application: from the words of the command line to an exit code."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ _MODULES = {
 
 
 class _Root(Group):
-    """Lists its commands in the order in which one needs them."""
+    """The root group; lists its commands in the order in which one needs them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """Return the names."""
+        """Return the names of the commands, in the order of ``_ORDER``."""
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
 class _Later(Group):
-    """A group whose commands are looked up in the file of its name when somebody asks for one."""
+    """A group that imports the module of its commands when one of them is looked up."""
 
     _found: dict[str, Any] | None = None
 
     @property
     def commands(self) -> dict[str, Any]:
-        """The commands by name."""
+        """The commands by name, imported on the first access."""
         if self._found is None:
             commands = import_module(_MODULES[self.name or ""]).COMMANDS
             self._found = dict(vars(typer.main.get_command(_group("", _bare, commands)))["commands"])
@@ -71,7 +71,7 @@ class _Later(Group):
 
     @commands.setter
     def commands(self, given: object) -> None:
-        """Take nothing: what the base class would keep is empty."""
+        """Ignore what the base class sets: it is always empty."""
 
 
 def _version(wanted: bool) -> None:
@@ -83,7 +83,7 @@ def _version(wanted: bool) -> None:
 
 
 def _bare(context: typer.Context) -> None:
-    """Without a command: the help, on stderr because nobody asked for it, and exit 2."""
+    """Without a command: print the help on stderr and exit with 2."""
     if context.invoked_subcommand is None:
         with contextlib.redirect_stdout(sys.stderr):
             text = context.get_help()
@@ -108,7 +108,7 @@ def _group(
     *,
     kind: type[Group] = Group,
 ) -> typer.Typer:
-    """Return a group of commands."""
+    """Return a Typer group of ``commands``."""
     group = typer.Typer(
         cls=kind,
         help=help,
@@ -124,7 +124,7 @@ def _group(
 
 
 def build(*, only_run: bool = False) -> typer.Typer:
-    """Return the application; every command's weight loads when it is called. ``only_run``: nothing else is asked."""
+    """Return the application; a command's own imports load when it is called. ``only_run``: register ``run`` alone."""
     if only_run:
         return _group(_HELP, _root, {"run": run}, kind=_Root)
     from agentctl.cli.costs.command import costs
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
             sys.stdout.flush()
         except AgentctlError as error:
             code = _failed(error, call)
-            with contextlib.suppress(AgentctlError):  # it was told already
+            with contextlib.suppress(AgentctlError):  # it was reported already
                 sys.stdout.flush()
         sys.stderr.flush()
     return code

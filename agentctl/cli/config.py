@@ -1,4 +1,4 @@
-"""``agentctl config``: what is set, by whom, and whether a run would start."""
+"""``agentctl config``: show, get, set and check the settings, with the source of each."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def set_(
 
 
 def _overruled(field: str) -> str:
-    """Return what holds a setting against the user's config.toml, "" if nothing does; flags are not known here."""
+    """Return which source overrides the user's config.toml for ``field``, "" if none; flags are not considered."""
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
     from agentctl.settings.project_files import trusted_layers

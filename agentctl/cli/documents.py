@@ -1,4 +1,4 @@
-"""The result document ``agentctl.run/1``, and the one for errors elsewhere."""
+"""The JSON documents that commands print: a run's (``agentctl.run/1``), an error's, and what they share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def usd(nano: int | None) -> float | None:
 
 
 def moment(at: datetime | None) -> str | None:
-    """Return a time in UTC, to the millisecond."""
+    """Return a time as ISO 8601 in UTC, to the millisecond."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -39,7 +39,7 @@ def _limit(use: LimitUse) -> Document:
 
 
 def breaker_document(info: BreakerInfo) -> Document:
-    """Return why a breaker trips, in the limit's own unit; ``hold`` and ``charge`` are null but for an overrun.
+    """Return why a breaker tripped, in the limit's own unit; ``hold`` and ``charge`` are null unless after an overrun.
 
     ``run_id`` is there only if the limit is that of a run above the one that was stopped.
     """
@@ -50,7 +50,7 @@ def breaker_document(info: BreakerInfo) -> Document:
 
 
 def run_document(result: RunResult) -> Document:
-    """Return how a run ended, as scripts read it."""
+    """Return the document of a run that ended."""
     usage = result.usage
     return {
         "schema": RUN_SCHEMA,
@@ -97,7 +97,7 @@ def run_document(result: RunResult) -> Document:
 
 
 def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None) -> Document:
-    """Return the same document for a run that never began: nothing was sent, nothing was spent."""
+    """Return the document of a run that never began: nothing was sent, nothing was spent."""
     return {
         "schema": RUN_SCHEMA,
         "version": __version__,
@@ -133,7 +133,7 @@ def unstarted_document(error: ErrorInfo, status: str, *, task: str | None = None
 
 
 def error_document(error: ErrorInfo, status: str) -> Document:
-    """Return what a command other than ``run`` says in JSON when it fails."""
+    """Return the document of a command other than ``run`` that failed."""
     return {
         "schema": ERROR_SCHEMA,
         "version": __version__,

@@ -1,4 +1,4 @@
-"""How a command says what went wrong: one sentence and a hint, for people and for scripts."""
+"""Notes and errors on stderr, error documents on stdout, and the log of a crash."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
 
 
 def say(text: str) -> None:
-    """Write a line to stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(text + "\n")
 
 
 def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
-    """Write an error and what to do about it to stderr."""
+    """Print an error and its hint on stderr."""
     say(f"{paint('error:', 'red')} {safe_text(message)}")
     if hint:
         say(f"hint: {safe_text(hint)}")
@@ -35,7 +35,7 @@ def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
 def report(
     error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
 ) -> int:
-    """Tell of an error that ended a command before it could say more itself; return the exit code."""
+    """Print an error that ended a command, as text and if asked for as JSON; return the exit code."""
     info, status = error_info(error)
     print_error(error.message, error.hint, paint)
     if form != "text":
@@ -49,7 +49,7 @@ def report(
 
 
 def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlError:
-    """Return what the command line's parser found wrong as our own error, with the nearest right word."""
+    """Translate an error of Typer's parser into a UsageError that names the nearest right word."""
     from agentctl.core.errors import UsageError
 
     context = getattr(error, "ctx", None)
@@ -73,7 +73,7 @@ def translate_parser_error(error: Exception, argv: tuple[str, ...]) -> AgentctlE
 
 
 def _command_path(argv: tuple[str, ...]) -> str:
-    """Return the command that the words begin with, for an error that does not say where it stood."""
+    """Return the command that ``argv`` begins with, for an error that does not name it."""
     words = ["agentctl"]
     for word in argv:
         most = 2 if words[-1] in _GROUPS else 1
@@ -84,7 +84,7 @@ def _command_path(argv: tuple[str, ...]) -> str:
 
 
 def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_root: bool) -> str:
-    """Return the hint for a word that is no command: the nearest one, or the task that was given without ``run``."""
+    """Return the hint for an unknown command: the nearest one, or ``run`` with the words as its task."""
     from agentctl.cli.run.task_input import COMMAND_WORDS
     from agentctl.core.text import did_you_mean
 
@@ -100,7 +100,7 @@ def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_r
 
 
 def record_crash(error: Exception) -> AgentctlError:
-    """Write the traceback of our own bug to a file only the user can read, and return the error that names it."""
+    """Write the traceback of a bug to a file only the user can read, and return the error that names it."""
     import traceback
 
     text = redact("".join(traceback.format_exception(error)), ())

@@ -1,4 +1,4 @@
-"""How a command says why it ended: one number, one name, one sentence each."""
+"""The exit codes: one number, one name, one sentence each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ExitStatus(IntEnum):
 
     @property
     def shown(self) -> str:
-        """The status's name; both signals are an interruption."""
+        """The status's name; ``interrupted`` for both signals."""
         return "interrupted" if self is ExitStatus.terminated else self.name
 
 
@@ -55,14 +55,14 @@ SENTENCES = {
 
 
 def exit_status(error: BaseException) -> ExitStatus:
-    """Return how a command ends that meets ``error``."""
+    """Return the exit code for ``error``."""
     if isinstance(error, AgentctlError):
         return status_named(error.status)
     return ExitStatus.interrupted if isinstance(error, KeyboardInterrupt) else ExitStatus.internal
 
 
 def status_named(status: str) -> ExitStatus:
-    """Return the exit code with this name; an unknown one is our own bug."""
+    """Return the exit code with this name; an unknown name is an internal error."""
     return ExitStatus.__members__.get(status, ExitStatus.internal)
 
 

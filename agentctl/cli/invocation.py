@@ -1,4 +1,4 @@
-"""One call of the command line: its words, what they ask for, and who puts the parts together."""
+"""One call of the command line: its words, the output they ask for, and who assembles a run."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The flags that several commands share, and what their values mean.
-
-Commands whose help shows no Python types, and whose parameters cost nothing unless they are given.
-
-Typer would write ``<bool>`` beside each flag, and build a pydantic adapter for each parameter, given or not.
-"""
+"""Typer annotations for the flags that several commands share, what their values mean, and our command classes."""
 
 from __future__ import annotations
 
@@ -150,15 +145,15 @@ _SYNONYMS = {
 
 
 def canonical(word: str) -> str:
-    """Return the full name of a flag or command that has a second one."""
+    """Return the canonical name of a flag or command that has a synonym."""
     return _SYNONYMS.get(word, word)
 
 
 def output_form(output: str | None, *, json: bool) -> str | None:
-    """Return the one output that was asked for, None for no wish.
+    """Return the output that ``-o`` or ``--json`` asks for, None without either.
 
     Raises:
-        UsageError: ``--json`` and another one.
+        UsageError: ``--json`` and another output.
     """
     if json and output not in (None, "json"):
         raise UsageError(f"--json and -o {output} contradict each other", hint="give one of them")
@@ -166,10 +161,10 @@ def output_form(output: str | None, *, json: bool) -> str | None:
 
 
 def approval_mode(approve: str | None, *, yes: bool) -> str | None:
-    """Return how questions about changes are answered, None for no wish.
+    """Return the mode that ``--approve`` or ``--yes`` asks for, None without either.
 
     Raises:
-        UsageError: ``--yes`` and another answer.
+        UsageError: ``--yes`` and another mode.
     """
     if yes and approve not in (None, "all"):
         raise UsageError(f"--yes and --approve {approve} contradict each other", hint="give one of them")
@@ -185,7 +180,7 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     """Return ``k=v`` words as a mapping.
 
     Raises:
-        UsageError: a word without ``=`` or without a name, or one that cannot be kept.
+        UsageError: a word without ``=`` or without a name, or a label that cannot be stored.
     """
     from agentctl.settings.labels import check_labels
 
@@ -199,10 +194,10 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
 
 
 def groups_of(by: str) -> tuple[str, ...]:
-    """Return the groups that were named, each once.
+    """Return the groups that ``--by`` names, each once.
 
     Raises:
-        UsageError: one that there is not.
+        UsageError: an unknown group.
     """
     from agentctl.core.text import did_you_mean
     from agentctl.ledger.grouping import GROUPS, LABEL
@@ -219,7 +214,7 @@ def groups_of(by: str) -> tuple[str, ...]:
 
 class _Option(TyperOption):
     def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Convert what was given; nothing stays nothing."""
+        """Convert a given value; an absent one stays absent."""
         if value not in (None, ()) or self.required:
             return super().process_value(ctx, value)
         nothing = () if self.multiple else None
@@ -228,7 +223,7 @@ class _Option(TyperOption):
 
 class _Argument(TyperArgument):
     def process_value(self, ctx: Any, value: Any) -> Any:  # noqa: ANN401 - the base class's own types
-        """Take words as they are; convert what is no list of words."""
+        """Take a list of words as it is; convert anything else."""
         words = self.type_descriptor.annotation == list[str] and isinstance(value, tuple) and not self.required
         return list(value) if words and self.callback is None else super().process_value(ctx, value)
 
@@ -237,10 +232,10 @@ class _Argument(TyperArgument):
 
 
 class _Plain:
-    """Puts our parameters in the place of Typer's; a flag's help takes no value."""
+    """Replaces Typer's parameters by ours: no ``<bool>`` in help, no pydantic adapter for what is not given."""
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - the base class's own types
-        """Return the parameters, the help's own flag among them."""
+        """Return the parameters, ``--help`` among them."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # a mixin: the base stands behind it
         for param in params:
             if type(param) is TyperOption:
@@ -253,8 +248,8 @@ class _Plain:
 
 
 class Command(_Plain, TyperCommand):
-    """A command."""
+    """A command with our parameters."""
 
 
 class Group(_Plain, TyperGroup):
-    """A group of commands."""
+    """A group of commands with our parameters."""

@@ -1,4 +1,4 @@
-"""``agentctl policy``: what would happen to a tool's call."""
+"""``agentctl policy check``: whether a tool call would run, ask a person, or be denied."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ COMMANDS: dict[str, Callable[..., None]] = {"check": check}
 
 
 def _call(text: str, catalog: ToolCatalog) -> ToolCall:
-    """Return the call that ``text`` is.
+    """Parse ``text`` as a tool call.
 
     Raises:
-        UsageError: it is no call of a tool that there is.
+        UsageError: it is not a call of a known tool.
     """
     from agentctl.core.errors import ToolError, UsageError
     from agentctl.core.messages import ToolCall
@@ -121,7 +121,7 @@ def _call(text: str, catalog: ToolCatalog) -> ToolCall:
 
 
 def _as_command(text: str, catalog: ToolCatalog) -> ToolCall:
-    """Return the call by which a model would run ``text`` in a shell.
+    """Return the tool call that runs ``text`` in a shell.
 
     Raises:
         UsageError: no tool runs commands.

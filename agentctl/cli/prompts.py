@@ -1,7 +1,4 @@
-"""Questions to a person at a terminal: shown on stderr, answered by one line, and never put where nobody is.
-
-A key from a person or from a pipe: one line, shown nowhere.
-"""
+"""Questions to a person at a terminal, on stderr: yes or no, one of several, and a secret without echo."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from agentctl.cli.ui.terminal import is_person_here
 from agentctl.core.errors import Interrupted, UsageError
 from agentctl.core.text import safe_text
 
@@ -19,19 +17,12 @@ _TRIES = 3
 
 
 def can_ask() -> bool:
-    """Tell whether somebody can see a question and answer it: stdin and stderr are terminals, and it is our turn.
-
-    A command in the background would be stopped by the question, so nobody is asked there.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    with contextlib.suppress(OSError):  # no terminal of our own session: then nobody can push us into the background
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    return True
+    """Return whether somebody can see a question and answer it."""
+    return is_person_here(sys.stdin, sys.stderr)
 
 
 def ask_yes_no(question: str) -> bool:
-    """Return the answer; nothing, the end of input and what is neither y nor n three times mean no."""
+    """Ask, and return whether the answer is yes; an empty line, the end of input and three other answers mean no."""
     for _ in range(_TRIES):
         answer = _answer(f"{question} [y/N] ").lower()
         if answer in ("y", "yes"):
@@ -43,7 +34,7 @@ def ask_yes_no(question: str) -> bool:
 
 
 def choose_one(question: str, options: Sequence[str]) -> int | None:
-    """Return which of the numbered options was chosen, from 0; None for none of them."""
+    """Ask for one of numbered options; return its index from 0, None for none of them."""
     for number, option in enumerate(options, 1):
         sys.stderr.write(safe_text(f"  {number}  {option}\n"))
     for _ in range(_TRIES):
@@ -57,7 +48,7 @@ def choose_one(question: str, options: Sequence[str]) -> int | None:
 
 
 def _answer(prompt: str) -> str:
-    """Return one line without the blanks around it, "" at the end of input; what was typed before is no answer."""
+    """Return one stripped line, "" at the end of input; what was typed before the question is discarded."""
     number = sys.stdin.fileno()
     _forget_what_was_typed(number)
     sys.stderr.write(safe_text(prompt))
@@ -85,10 +76,10 @@ _PATIENCE_S = 2.0
 
 
 def secret_line(what: str, *, say: Callable[[str], object]) -> str:
-    """Return the line that stdin brings, without the blanks around it; on a terminal it is asked for, unseen.
+    """Return one stripped line of stdin; on a terminal ask for it, without echo.
 
     Raises:
-        UsageError: nobody can be asked, nothing came, or it goes on and on.
+        UsageError: nobody can be asked, the line is empty, or it is too long.
         Interrupted: SIGTERM came first.
     """
     if not sys.stdin.isatty():
@@ -132,7 +123,7 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
 
 @contextlib.contextmanager
 def _unseen() -> Iterator[None]:
-    """Keep the terminal from showing what is typed, and make it show again whatever happens."""
+    """Turn the terminal's echo off, and on again whatever happens."""
     import termios
 
     def stop(number: int, frame: object) -> None:

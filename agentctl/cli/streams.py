@@ -1,4 +1,4 @@
-"""stdout and stderr as a script needs them: a closed pipe is silent, a full disk is told."""
+"""stdout and stderr for scripts: a closed pipe is silent, a full disk is an error."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from agentctl.core.errors import StateError
 
 
 class Stream:
-    """A text stream whose reader may go away; all that is not written here is the stream's own.
+    """A text stream whose reader may go away; everything else is delegated to the wrapped stream.
 
-    A reader that left is no error: what follows goes nowhere. Anything else is a StateError when ``loud``.
+    A closed pipe is no error: what follows is discarded. Any other failure is a StateError when ``loud``.
     """
 
     def __init__(self, stream: TextIO, *, loud: bool) -> None:
         self._stream = stream
         self._loud = loud
-        self.is_gone = False  # who follows something without an end must know
+        self.is_gone = False  # ``costs --watch`` ends then
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write ``text``; what the encoding lacks is written as an escape.
+        """Write ``text``; characters that the encoding lacks are escaped.
 
         Raises:
             StateError: the disk is full, or the like.
@@ -44,7 +44,7 @@ class Stream:
             return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered.
+        """Flush the wrapped stream.
 
         Raises:
             StateError: the disk is full, or the like.
@@ -55,7 +55,7 @@ class Stream:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        """Send the rest nowhere, so that neither the next line nor the end of the process trips over it."""
+        """Discard the rest, so that neither the next line nor the end of the process fails again."""
         self.is_gone = True
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -72,7 +72,7 @@ class Stream:
 
 @contextlib.contextmanager
 def own_streams() -> Iterator[None]:
-    """Put a Stream in the place of stdout and stderr, for as long as a command runs."""
+    """Replace stdout and stderr by Streams, for as long as a command runs."""
     before = sys.stdout, sys.stderr
     sys.stdout = cast("TextIO", Stream(sys.stdout, loud=True))
     sys.stderr = cast("TextIO", Stream(sys.stderr, loud=False))
@@ -83,9 +83,9 @@ def own_streams() -> Iterator[None]:
 
 
 def open_missing() -> None:
-    """Open what the caller closed of stdin, stdout and stderr on nothing, so that no file of ours takes its place.
+    """Open those of stdin, stdout and stderr that are closed on /dev/null, so that no other file takes their number.
 
-    A closed stdout can be read only: what is written there fails, and is told, instead of being lost.
+    A closed stdout is opened for reading: what is written there fails and is reported, instead of being lost.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:

@@ -1,7 +1,4 @@
-"""``agentctl tools``: what a model can do here, and what of it needs a person.
-
-Every tool that there is, at its bench, as a run of the current settings would find it.
-"""
+"""``agentctl tools``: list and show the tools, and whether a call runs, asks or is denied."""
 
 from __future__ import annotations
 
@@ -121,7 +118,7 @@ def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[s
 
 
 def _arguments(schema: Mapping[str, object]) -> Iterator[str]:
-    """Yield a line for each argument: its type, what is allowed, its default, what it means."""
+    """Yield the table of the arguments: type with its bounds, default, meaning."""
     from agentctl.cli.ui.format import columns
 
     properties, required = schema.get("properties"), schema.get("required")
@@ -187,7 +184,7 @@ def _print(document: Document) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCatalog:
-    """The tools by name, what may be done with them, and those that a boundary is missing for."""
+    """The tools by name, the permissions, and the tools that are left out for want of a sandbox."""
 
     tools: Mapping[str, Tool]
     permissions: Permissions
@@ -195,7 +192,7 @@ class ToolCatalog:
     loaded: Loaded
 
     def prospect(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:
-        """Return what would happen to a call of the tool."""
+        """Return the outcome of a call of the tool."""
         from agentctl.permissions.preview import preview_call
 
         missing = self.left_out.get(tool.spec.name)
@@ -203,7 +200,7 @@ class ToolCatalog:
 
 
 def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
-    """Look at every tool; a sandbox is tried out where one of them needs it, no engine is asked.
+    """Return every tool as a run of these settings would find it; tries the sandbox out, asks no container engine.
 
     Raises:
         UsageError: the settings name a tool or an argument that does not exist.

@@ -1,4 +1,4 @@
-"""``agentctl trust``: which files of a project may do more than tighten."""
+"""``agentctl trust``: which files of a project may do more than tighten settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trust(
 
 
 class _Comparison(NamedTuple):
-    """A file; the names in it that would be used, by field; those that something beats; those without effect."""
+    """A file; the names that it would set, by field; those that are overruled; those that it cannot set."""
 
     found: FoundProjectFile
     used: Mapping[str, str]
@@ -89,9 +89,9 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
             raise UsageError("nobody can be asked here; nothing was changed", hint=command)
         if not ask_yes_no("trust this content, until it changes?"):
             raise ActionDenied("not trusted; nothing was changed")
-    book = TrustStore(here.state_dir)
+    store = TrustStore(here.state_dir)
     if fresh:
-        book.grant([one.found.file for one in fresh], now=datetime.now(UTC))
+        store.grant([one.found.file for one in fresh], now=datetime.now(UTC))
     for one in fresh:
         say(safe_text(f"trusted {one.found.file.path}"))
     if as_json:
@@ -113,7 +113,7 @@ def _folder(place: Path) -> tuple[Path, str]:
     """Return the real folder, and the one file in it that was named ("" for both).
 
     Raises:
-        UsageError: there is none.
+        UsageError: no such folder.
     """
     import os
 
@@ -132,7 +132,7 @@ def _folder(place: Path) -> tuple[Path, str]:
 
 
 def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _Comparison:
-    """Compare what a file says with ``entries``, what all other places say.
+    """Compare the settings of a file with ``entries``, those of all other sources.
 
     Raises:
         UsageError: the file cannot be trusted, or a run that used it would not start.

@@ -1,4 +1,4 @@
-"""``agentctl costs``: what was spent, by whom and when, and what is left of each limit."""
+"""``agentctl costs``: what was spent in a window, by whom and when, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def costs(
     request = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     groups = groups_of(by)
-    window(request, now=datetime.now(UTC), zone=place)  # wrong words are told before the ledger is looked at
+    window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     settings = load_settings(flags={}, remember=False).settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.transactions import settle_spooled
@@ -130,7 +130,7 @@ def _dollars(text: str) -> int:
     """Return the nano-dollars of ``--fail-above``.
 
     Raises:
-        UsageError: no amount.
+        UsageError: ``text`` is not an amount.
     """
     from agentctl.core.errors import UsageError
     from agentctl.settings.parsers import dollars
@@ -154,7 +154,7 @@ def _nano(usd: Decimal) -> int:
 
 
 def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], timezone: str | None) -> str:
-    """Return the line that shows by model what was asked for."""
+    """Return the command that shows the same window by model."""
     import shlex
 
     given = [*words, *(word for label in labels for word in ("--label", label))]
@@ -164,7 +164,7 @@ def _again(words: Sequence[str], *, run: str | None, labels: Sequence[str], time
 
 
 def _gate(total: CostSums, above: int, again: str) -> SpendGate:
-    """Judge what counts as spent, charged and in doubt; an unknown price fails, whatever is known beside it."""
+    """Compare charges and amounts in doubt with ``--fail-above``; a call of unknown price fails."""
     from agentctl.cli.costs.document import SpendGate
     from agentctl.cli.ui.format import ceiling, money, plural
 
@@ -184,7 +184,7 @@ def _gate(total: CostSums, above: int, again: str) -> SpendGate:
 
 
 def _limit_statuses(settings: Settings, report: CostReport) -> tuple[LimitStatus, ...]:
-    """Return each limit, and what counts against it now; those of the run that was asked for at last."""
+    """Return each limit and what counts against it now; last those of the run that ``--run`` names."""
     from agentctl.cli.costs.document import LimitStatus
 
     windows = {"max_cost_per_hour": report.hour, **report.further}

@@ -1,7 +1,4 @@
-"""One look at what was spent: put on stdout in the form asked for, and the reason of a closed gate on stderr.
-
-``agentctl costs --watch``: the same again whenever it changes, until Ctrl-C or until nobody reads.
-"""
+"""How ``agentctl costs`` prints its report: once, or again with each change (``--watch``)."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from agentctl.ledger.report import CostQuery, CostReport
 
 
 class CostView(NamedTuple):
-    """What was found in a window, and how it was asked for; ``notes`` say how words were taken."""
+    """A report with its query; ``notes`` say how ambiguous times were read."""
 
     report: CostReport
     query: CostQuery
@@ -32,7 +29,7 @@ class CostView(NamedTuple):
 
     @property
     def code(self) -> int:
-        """The exit code it comes to."""
+        """The exit code."""
         return ExitStatus.done.value if self.gate is None or self.gate.passed else ExitStatus.budget.value
 
 
@@ -45,7 +42,7 @@ def show(view: CostView, form: str, out: TextIO) -> int:
 
 
 def note(view: CostView) -> None:
-    """Say on stderr how a time was taken that could have been another."""
+    """Print on stderr how an ambiguous time was read."""
     from agentctl.cli.error_output import say
 
     for text in view.notes:
@@ -53,7 +50,7 @@ def note(view: CostView) -> None:
 
 
 def report_gate(view: CostView) -> int:
-    """Say on stderr why the gate is closed, if it is; return the exit code."""
+    """Print on stderr why ``--fail-above`` fails, if it does; return the exit code."""
     if view.gate is not None and not view.gate.passed:
         from agentctl.cli.error_output import print_error
 
@@ -62,7 +59,7 @@ def report_gate(view: CostView) -> int:
 
 
 def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str:
-    """Return what goes to stdout, with its last newline; ``line`` puts JSON on one."""
+    """Return the text for stdout, with its last newline; ``line`` puts JSON on one line."""
     if form == "csv":
         from agentctl.cli.costs.document import as_csv
 
@@ -88,7 +85,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
-    """Show views until Ctrl-C (130), until the gate closes (3), or until nobody reads any more (0).
+    """Print views until Ctrl-C (130), until ``--fail-above`` fails (3), or until stdout has no reader (0).
 
     Raises:
         UsageError: a table without a terminal to draw it on, or CSV.
@@ -153,7 +150,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
 
 
 def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
-    """Return rows that the screen has room for: of too many those in the middle are left out, and it says so."""
+    """Return as many rows as the screen holds; of too many, a line replaces those in the middle."""
     from agentctl.cli.ui.cells import cells
 
     room = max(2, size.lines - 1)
@@ -171,7 +168,7 @@ def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
 
 
 def _rest(out: TextIO, took_s: float) -> bool:
-    """Rest until the next look; False as soon as nobody can read any more."""
+    """Sleep until the next report; return False as soon as ``out`` has no reader."""
     rest_s = max(_PAUSE_S, _REST * took_s)
     if getattr(out, "is_gone", False):
         return False

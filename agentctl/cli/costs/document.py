@@ -1,4 +1,4 @@
-"""What was spent, for programs: the document ``agentctl.costs/1``, and the same rows as CSV."""
+"""The report of ``agentctl costs`` as JSON (``agentctl.costs/1``) and CSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIELDS = {
 
 
 class LimitStatus(NamedTuple):
-    """How a limit stands now, in its own unit; ``ceiling`` None: there is none. ``scope`` is what it is about."""
+    """The state of a limit now, in its own unit. ``ceiling`` None: no limit. ``scope``: hour, day, ..., or a run."""
 
     scope: str
     name: str
@@ -40,12 +40,12 @@ class LimitStatus(NamedTuple):
 
     @property
     def left(self) -> int | None:
-        """What is left of it."""
+        """What is left of the limit, None without one."""
         return None if self.ceiling is None else max(0, self.ceiling - self.used)
 
 
 class SpendGate(NamedTuple):
-    """``--fail-above``: nano-dollars, and why it was not passed."""
+    """The result of ``--fail-above``, in nano-dollars; ``message`` is empty if it passed."""
 
     above_nano: int
     counted_nano: int
@@ -61,7 +61,7 @@ class SpendGate(NamedTuple):
 def document(
     report: CostReport, query: CostQuery, *, statuses: tuple[LimitStatus, ...], gate: SpendGate | None
 ) -> Document:
-    """Return the whole report."""
+    """Return the report as the document ``agentctl.costs/1``."""
     failed = gate is not None and not gate.passed
     status = ExitStatus.budget if failed else ExitStatus.done
     limits = {each.name: _limit(each) for each in statuses}
@@ -128,7 +128,7 @@ def _row(row: CostRow, by: tuple[str, ...]) -> Document:
 
 
 def group_of(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
-    """Yield what the row is grouped by, labels left out; the times are when they began."""
+    """Yield the fields that the row is grouped by, without labels; an hour or day is given by its beginning."""
     for field in dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())):
         value = getattr(row, field)
         yield field, value if field not in ("hour", "day") else moment(value)
@@ -163,7 +163,7 @@ def csv_text(
 
 
 def _plain(value: str | None) -> str:
-    """Return text that no spreadsheet takes for a formula, and that holds nothing but text."""
+    """Return printable text that no spreadsheet reads as a formula."""
     from agentctl.core.text import safe_text
 
     text = safe_text(value or "")
@@ -171,7 +171,7 @@ def _plain(value: str | None) -> str:
 
 
 def decimal(nano: int | None) -> str:
-    """Return dollars, to the last digit that there is: ``0.0123``, ``-0.5``, ``0``; nothing where they are unknown."""
+    """Return exact dollars: ``0.0123``, ``-0.5``, ``0``; "" if they are unknown."""
     if nano is None:
         return ""
     whole, rest = divmod(abs(nano), 1_000_000_000)

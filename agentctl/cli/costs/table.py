@@ -1,4 +1,4 @@
-"""What was spent, for people: a table with its total, a line over time, and what is left of each limit."""
+"""The report of ``agentctl costs`` as a table with its total, a line over time, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def text(
 
 
 def _table(report: CostReport, query: CostQuery, *, width: int | None, blocks: bool) -> str:
-    """Return the groups and their total, without columns of nothing.
+    """Return the groups and their total, without empty columns.
 
-    Where the terminal is too narrow the bars go first, then what also stands elsewhere, or in the other forms.
+    Where the terminal is too narrow the bars go first, then columns that the other forms have too.
     """
     rows: list[tuple[list[str], CostSums, str]]
     rows = [(group_names(row, query.by, query.zone), row, _last_call(row, query.zone)) for row in report.rows]
@@ -100,7 +100,7 @@ def group_names(row: CostRow, by: tuple[str, ...], zone: TimeZone) -> list[str]:
 
 
 def _hour(at: datetime | None, zone: TimeZone) -> str | None:
-    """Return the hour on a local clock, with its offset where it comes twice."""
+    """Return the hour in local time, with its offset where the clock shows it twice."""
     if at is None:
         return None
     local = zone.local(at)
@@ -127,7 +127,7 @@ _FIGURES: dict[str, Callable[[CostSums], str]] = {
 
 
 def _bars(report: CostReport, width: int, *, blocks: bool) -> Iterator[str]:
-    """Yield each row's share of the dollars, and a bar that the dearest one fills."""
+    """Yield each row's share of the dollars, and a bar; that of the dearest row is full."""
     whole, most = report.total.counted_nano, max(row.counted_nano for row in report.rows)
     for row in report.rows:
         percent = f"{(200 * row.counted_nano + whole) // (2 * whole)} %"
@@ -155,7 +155,7 @@ def _limit_line(status: LimitStatus) -> str:
 
 
 def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks: bool) -> Iterator[str]:
-    """Yield a line with a cell for each few minutes, hour or so many days of the window, and an empty one."""
+    """Yield a sparkline with a cell for each few minutes, hour or number of days, and an empty line."""
     if report.total.counted_nano == 0:
         return
     since = report.since
@@ -173,7 +173,7 @@ def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks:
 
 
 def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: TimeZone) -> tuple[str, list[Slot]]:
-    """Return the unit of time that gives a fair number of cells, and the cells."""
+    """Return the unit of time that gives a readable number of cells, and the cells."""
     span = until - since
     if span <= _MINUTES * 30:
         first = since - timedelta(minutes=since.minute % 5, seconds=since.second, microseconds=since.microsecond)

@@ -1,4 +1,4 @@
-"""Which time ``costs`` and ``ledger reprice`` look at: from words to two moments, in the zone that was asked for."""
+"""The window of ``costs`` and ``ledger reprice``: from flags to two moments, in the time zone of the query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALLOWED = "a duration such as 2h, a day such as 2026-11-01, or a time such as 2
 
 
 class WindowRequest(NamedTuple):
-    """The flags, as they were given."""
+    """The flags of a window, as they were given."""
 
     last_hour: bool = False
     today: bool = False
@@ -26,7 +26,7 @@ class WindowRequest(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The flags again."""
+        """The flags as words of a command line."""
         named = {"--last-hour": self.last_hour, "--today": self.today, "--this-month": self.this_month}
         timed = {"--since": self.since, "--until": self.until}
         given = [word for flag, value in timed.items() if value is not None for word in (flag, value)]
@@ -34,7 +34,7 @@ class WindowRequest(NamedTuple):
 
 
 class TimeWindow(NamedTuple):
-    """Two moments (UTC); ``since`` None is the beginning, ``until`` None is now. ``notes`` say how words were taken."""
+    """Two moments (UTC). ``since`` None: the first call; ``until`` None: now. ``notes``: how times were read."""
 
     since: datetime | None
     until: datetime | None
@@ -49,10 +49,10 @@ class _Point(NamedTuple):
 
 
 def window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
-    """Return the window that was asked for; without any wish it is today.
+    """Return the window that the flags name; without any it is today.
 
     Raises:
-        UsageError: two wishes, or a time that cannot be read, or a window that ends before it begins.
+        UsageError: two flags exclude each other, a time cannot be read, or the window ends before it begins.
     """
     if sum((request.last_hour, request.today, request.this_month, request.since is not None)) > 1:
         raise UsageError("--last-hour, --today, --this-month and --since exclude each other", hint="give one of them")
@@ -115,7 +115,7 @@ def _point(request: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool)
 
 
 def _note(local: datetime, zone: TimeZone) -> str:
-    """Say how a time was taken that no clock shows, or that clocks show twice."""
+    """Return how a time was read that no clock shows, or that clocks show twice; else ""."""
     first = zone.moment(local)
     match zone.doubt(local):
         case "missing":

@@ -51,8 +51,8 @@ def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, 
         lines = [line for line in loaded.ignored if line.place == place]
         names = ", ".join(line.name for line in lines)
         found.append(warning("project files", f"{place} is not trusted; ignored: {names}", lines[0].remedy))
-    told = [note for note in notes if _is_about_the_project(note, loaded) and " is not trusted" not in note]
-    found += [warning("project files", note) for note in told]
+    relevant = [note for note in notes if _is_about_the_project(note, loaded) and " is not trusted" not in note]
+    found += [warning("project files", note) for note in relevant]
     return tuple(found) or (ok("project files", "none here that would change anything"),)
 
 
@@ -229,7 +229,7 @@ def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Fin
 
 
 async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
-    """Return the sandbox that can be had here ("none": none), why no better one, what to do, and its missing parts."""
+    """Return the available sandbox ("none": none), why no better one, a hint, and its missing parts."""
     from agentctl.sandbox.select import examine  # brings subprocess
 
     with anyio.fail_after(PATIENCE_S):

@@ -25,7 +25,7 @@ CheckStartable = Callable[[Loaded, ProviderChoice], ModelFacts]
 
 
 class _Chosen(NamedTuple):
-    """Who would answer, or why nobody."""
+    """Which provider would answer, or why none."""
 
     choice: ProviderChoice | None = None
     facts: ModelFacts | None = None

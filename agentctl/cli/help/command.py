@@ -1,7 +1,4 @@
-"""``agentctl help``: what does not fit behind a flag.
-
-``agentctl completion``: the script that teaches a shell our words.
-"""
+"""``agentctl help``, a topic or the list of topics, and ``agentctl completion``, the script for a shell."""
 
 from __future__ import annotations
 

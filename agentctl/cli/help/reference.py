@@ -1,7 +1,4 @@
-"""``agentctl help environment``, made from the settings' own tables.
-
-``agentctl help formatting``.
-"""
+"""The topics of ``agentctl help`` that tables in the code make: environment and formatting."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""``agentctl help setup``.
-
-``agentctl help budget``.
-
-``agentctl help permission``.
-
-``agentctl help context``.
-"""
+"""The written topics of ``agentctl help``: setup, budget, permission, context."""
 
 from __future__ import annotations
 

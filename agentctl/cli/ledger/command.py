@@ -1,4 +1,4 @@
-"""``agentctl ledger``: whether the book can be believed, and what is in doubt settled."""
+"""``agentctl ledger check`` and ``reconcile``: verify the ledger, settle what is in doubt."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def _user_name() -> str:
 
 
 def _confirm(reconciler: _Reconciler) -> Collection[str] | None:
-    """Return the attempts that a person at a terminal agreed to; None: all, where nobody is there or nothing is freed.
+    """Ask a person at a terminal, and return the attempts agreed to; None: all, if nobody is there or nothing is freed.
 
     Raises:
         ActionDenied: the answer was no.

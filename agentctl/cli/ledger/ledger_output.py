@@ -1,4 +1,4 @@
-"""What ``agentctl ledger`` shows: tables for people, documents for scripts."""
+"""What ``agentctl ledger check`` and ``reconcile`` print: tables for people, JSON documents for scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WHAT_THEN = {True: "", False: ": the next run ends it", None: ": its lock file 
 
 
 def damage_error(found: LedgerCheck, path: Path) -> StateError | None:
-    """Return the error for a book that cannot be believed, None if it can."""
+    """Return the error for a damaged ledger, None if nothing is wrong."""
     if not found.wrong:
         return None
     more = found.wrong_count - _MOST_TOLD
@@ -61,7 +61,7 @@ def _name(one: ModelOverrun | OpenHold | ModelSubstitute | ModelMiscount) -> str
 
 
 def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> str:
-    """Return what was found as JSON; ``admissions.wrong`` are the first sentences, ``wrong_count`` counts all."""
+    """Return the result of a check as JSON; ``wrong`` are the first sentences, ``wrong_count`` counts all."""
     return as_json(
         {
             "schema": CHECK_SCHEMA,
@@ -158,7 +158,7 @@ def check_document(found: LedgerCheck, path: Path, error: StateError | None) -> 
 
 
 def check_table(found: LedgerCheck, path: Path) -> str:
-    """Return what was found for a person."""
+    """Return the result of a check as text."""
     if not found.there:
         return f"there is no ledger yet: the first run makes {safe_text(str(path))}"
     return "\n".join(_check_lines(found))
@@ -205,7 +205,7 @@ def _local(at: datetime) -> str:
 
 
 def _describe_substitute(one: ModelSubstitute) -> str:
-    """Return who answered in the place of whom, at what price, and what follows."""
+    """Return which model answered instead of which, at what price, and what follows."""
     there, price = f" at {one.base_url}" if one.base_url else "", one.answered.price
     said = f"{_name(one)}{there} was answered by {one.answered.name}"
     if price is None:
@@ -226,7 +226,7 @@ WHY_NOT: Mapping[WhyNot, str] = MappingProxyType(
 
 
 def _not_recomputed(counts: Mapping[WhyNot, int]) -> list[str]:
-    """Return how many charges there are that cannot be recomputed, one phrase for each reason."""
+    """Return how many charges cannot be recomputed, a phrase for each reason."""
     return [f"{counts[why]:,} {said}" for why, said in WHY_NOT.items() if counts.get(why)]
 
 
@@ -256,7 +256,7 @@ def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
 
 
 def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
-    """Return what was settled, and what was left, as JSON."""
+    """Return what was settled and what was left as JSON."""
     return as_json(
         {
             "schema": RECONCILE_SCHEMA,
@@ -283,7 +283,7 @@ def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
 
 
 def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
-    """Return what was settled, and what was left, for a person."""
+    """Return what was settled and what was left as text."""
     lines = []
     for one in found.done:
         was = "unknown" if one.was_nano is None else money(one.was_nano)
@@ -306,20 +306,20 @@ Clearable = Literal["overrun", "substitute", "miscount"]
 
 
 def cleared_document(what: Clearable, name: str, *, done: bool, dry_run: bool) -> str:
-    """Return that nothing stands against a model any more, as JSON."""
+    """Return as JSON that an overrun, a substitute or a miscount of a model was cleared."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
     return as_json({**head, f"cleared_{what}": name if done else None, "error": None})
 
 
 def clock_document(found: ClockReset, *, dry_run: bool) -> str:
-    """Return from when on time counts while the machine is off, as JSON; ``clock`` is null if nothing was reset."""
+    """Return from when on time counts while the machine is off as JSON; ``clock`` is null if nothing was reset."""
     head = {"schema": RECONCILE_SCHEMA, "version": __version__, "dry_run": dry_run}
     clock = {"was": moment(found.was), "now": moment(found.now)} if found.done else None
     return as_json({**head, "clock": clock, "error": None})
 
 
 def clock_table(found: ClockReset, *, dry_run: bool) -> str:
-    """Return the same for a person."""
+    """Return from when on time counts while the machine is off as text."""
     if not found.done:
         return f"the wall clock ({_local(found.now)}) is not behind: nothing to reset"
     counts = "would count" if dry_run else "counts"

@@ -104,7 +104,7 @@ def reprice(
 
 
 def _catalog(settings: Settings, table: str | None) -> Catalog:
-    """Return today's prices, or with those of a file.
+    """Return today's prices, or those of a file.
 
     Raises:
         UsageError: the file cannot be used, or a line of prices is in another unit.
@@ -120,10 +120,10 @@ def _catalog(settings: Settings, table: str | None) -> Catalog:
 
 
 def _alternative(catalog: Catalog, model: str) -> Alternative:
-    """Return the model that is priced instead; where its provider is named, its price is known.
+    """Return the model to price instead; if it names its provider, its price is known.
 
     Raises:
-        UsageError: its price is unknown, or it is no name.
+        UsageError: the price is unknown, or the name is empty.
     """
     from agentctl.core.errors import UsageError
     from agentctl.ledger.repricing import Alternative

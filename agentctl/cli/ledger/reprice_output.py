@@ -1,4 +1,4 @@
-"""What calls would have cost, for people and for programs: a table, the document ``agentctl.reprice/1``, and CSV."""
+"""What ``agentctl ledger reprice`` prints: a table, the document ``agentctl.reprice/1``, and CSV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_NAMED = 5
 
 
 class RepricedView(NamedTuple):
-    """What was found in a window, how it was asked for, and at which prices."""
+    """A report with its query, and the model and file of the prices."""
 
     report: RepriceReport
     query: CostQuery
@@ -33,14 +33,14 @@ class RepricedView(NamedTuple):
 
 
 def render(view: RepricedView, form: str, *, width: int | None = None) -> str:
-    """Return what goes to stdout, with its last newline; ``width`` is the terminal's, None where there is none."""
+    """Return the text for stdout, with its last newline; ``width`` is the terminal's, None without one."""
     if form == "csv":
         return _csv(view)
     return (as_json(document(view)) if form == "json" else text(view, width)) + "\n"
 
 
 def document(view: RepricedView) -> Document:
-    """Return the whole report; amounts are None where one of their calls had an unknown price."""
+    """Return the report as JSON; an amount is None if one of its calls has an unknown price."""
     report, query = view.report, view.query
     return {
         "schema": SCHEMA,
@@ -113,7 +113,7 @@ def text(view: RepricedView, width: int | None = None) -> str:
 
 
 def _table(view: RepricedView, width: int | None) -> str:
-    """Return the groups and their total; where the terminal is too narrow the tokens give way, then their count."""
+    """Return the groups and their total; on a narrow terminal without tokens, then without the count not repriced."""
     report, query = view.report, view.query
     rows = [(group_names(row, query.by, query.zone), row) for row in report.rows]
     if len(rows) > 1:

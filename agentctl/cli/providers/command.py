@@ -1,4 +1,4 @@
-"""``agentctl providers``: who can answer, at what price, and the keys for it."""
+"""``agentctl providers list`` and ``set-key``: who can answer, at what price, and the API keys."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_providers
 
 
 def _with_a_key(word: str) -> str:
-    """Return the provider that a word names.
+    """Return the provider that ``word`` names.
 
     Raises:
-        UsageError: it is none, or needs no key; what looks like a key is not repeated.
+        UsageError: no such provider, or it needs no key; what looks like a key is not repeated.
     """
     import re
 

@@ -1,4 +1,4 @@
-"""What ``agentctl providers list`` says of each provider, as values; nothing is asked over a network."""
+"""The rows of ``agentctl providers list``, as values, a table and JSON; nothing is asked over a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RIGHT = {4, 5, 6}
 
 @dataclass(frozen=True, slots=True)
 class ProviderRow:
-    """One provider. ``key`` is masked, None if not set; ``price_from`` says how far the price can be trusted.
+    """One provider. ``key`` is masked, None if not set; ``price_from`` is the source and age of the price.
 
     ``problem`` says why a run would refuse the model, or is empty.
     """
@@ -52,7 +52,7 @@ class ProviderRow:
 def provider_rows(
     loaded: Loaded, choice: ProviderChoice | None, catalog: Catalog, *, today: date
 ) -> tuple[ProviderRow, ...]:
-    """Return every known provider; ``choice`` is who would answer now, None if nobody."""
+    """Return a row for every known provider; ``choice`` is who would answer now, None if nobody."""
     chosen = None if choice is None else choice.provider
     names = KNOWN_PROVIDERS if chosen is None or chosen in KNOWN_PROVIDERS else (*KNOWN_PROVIDERS, chosen)
     return tuple(_row(name, loaded, choice if name == chosen else None, catalog, today) for name in names)
@@ -97,7 +97,7 @@ def _price_from(price: Price | None, catalog: Catalog, today: date) -> str:
 
 
 def as_document(row: ProviderRow) -> Document:
-    """Return a row as scripts read it."""
+    """Return a row as JSON."""
     price = row.price
     return {
         "provider": row.name,
@@ -131,7 +131,7 @@ def _number(value: Decimal | None) -> float | None:
 
 
 def as_table(rows: Sequence[ProviderRow]) -> str:
-    """Return the rows as people read them; a column of nothing is left out."""
+    """Return the rows as a table without empty columns."""
     cells = [tuple(map(safe_text, _cells(row))) for row in rows]
     kept = [at for at in range(len(_HEADER)) if any(line[at] for line in cells)]
     right = frozenset(kept.index(at) for at in _RIGHT & set(kept))

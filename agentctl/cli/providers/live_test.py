@@ -1,4 +1,4 @@
-"""``agentctl providers test``: what works, asked for nothing first and then in three small paid calls."""
+"""``agentctl providers test``: free questions first, then three small paid calls."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _known(name: str) -> str:
 
 
 def _ceiling(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
-    """Say what it can cost before anything is asked."""
+    """Return what the test can cost at most, to print before anything is sent."""
     from agentctl.cli.ui.format import ceiling
     from agentctl.core.pricing import to_nano
     from agentctl.runner.provider_test import CALLS

@@ -1,4 +1,4 @@
-"""``agentctl run``: one task, with every flag that shapes it."""
+"""``agentctl run``: every flag of a run."""
 
 # No postponed annotations here: evaluating them as text at every start would cost 3 ms.
 

@@ -1,4 +1,4 @@
-"""``agentctl run --estimate``: what the run would cost, for people and for scripts."""
+"""``agentctl run --estimate``: what a run would cost, as a table and as JSON (``agentctl.estimate/1``)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def print_estimate(
     paint: Paint,
     command: Sequence[str] = (),
 ) -> int:
-    """Print the estimate and return the exit code: what the run would end with now, were its first call refused.
+    """Print the estimate; return 0, or the exit code with which the run would end now, were its first call refused.
 
     ``command`` are the words that would start it again.
     """
@@ -116,7 +116,7 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def _folded(name: str, words: str) -> Iterator[tuple[str, str]]:
-    """Yield a list of words in lines that suit any terminal."""
+    """Yield a row with a long list of words, folded into lines for a narrow terminal."""
     for number, line in enumerate(wrap(words, _WIDTH)):
         yield "" if number else name, line
 
@@ -164,7 +164,7 @@ def _room(room: LimitState, set_by: str | None) -> tuple[str, ...]:
 
 
 def _is_above(room: LimitState) -> bool:
-    """Whether it is the limit of a run that this one would belong to."""
+    """Whether it is the limit of a run above this one."""
     return room.run_id not in ("", RUN)
 
 
@@ -176,7 +176,7 @@ def _left(room: LimitState) -> str:
 
 
 def _remarks(found: Estimate) -> Iterator[str]:
-    """Yield what stands between the run and its first call."""
+    """Yield what would delay or refuse the first call."""
     answer = found.outlook.answer
     if found.outlook.rest_s:
         name = safe_text(found.facts.name_and_address)
@@ -247,7 +247,7 @@ def _document(found: Estimate) -> Document:
 
 
 def _priced(price: Price) -> Document:
-    """Return the price in dollars per million tokens, as exact strings, and whose it is."""
+    """Return the price in dollars per million tokens, as exact strings, with its source."""
     return {**price.as_row(), "source": price.source, "version": price.version, "digest": price.digest}
 
 

@@ -1,4 +1,4 @@
-"""What a run looks like from outside: who watches it, and what stdout and stderr get at its end."""
+"""What a run prints: its screen and records while it goes on; the answer, errors and summary at its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class JsonLines:
-    """Writes each record as a line of JSON at once; the last one waits for the whole document."""
+    """Prints each record as a line of JSON at once, but for the last: ``Presenter`` prints it with the document."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
@@ -36,7 +36,7 @@ class JsonLines:
         self.last_at = datetime.now(UTC)
 
     async def observe(self, record: Record) -> None:
-        """Write the record, unless it is the run's end."""
+        """Print the record, unless it is the run's end."""
         from agentctl.journal.writer import encode_record
 
         self.last_seq, self.last_at = record.seq, record.at
@@ -46,10 +46,10 @@ class JsonLines:
 
 
 class Presenter:
-    """Shows one run in the form asked for; ``command`` are the words that would start it again, ``term`` is TERM.
-    ``styles`` lets a terminal's stdout have some.
+    """Prints one run in the output format ``form``.
 
-    ``close`` ends the screen; only then is there room for the end of the run.
+    ``command`` are the words that would start it again, ``term`` is TERM, ``styles`` allows them on a terminal's
+    stdout. Call ``close`` before ``present``: the screen must be gone first.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Presenter:
 
     @property
     def approver(self) -> Approver | None:
-        """Who can be asked, if somebody is here; also quietly, and whatever stdout gets."""
+        """The approver at the terminal, None if nobody sits there; independent of ``quiet`` and ``form``."""
         if not is_person_here(sys.stdin, sys.stderr):
             return None
         from agentctl.cli.ui.approval_prompt import TerminalApprover
@@ -109,16 +109,16 @@ class Presenter:
         )
 
     def warn(self, text: str) -> None:
-        """Say while the run goes on what went wrong beside it."""
+        """Print a warning while the run goes on."""
         self._screen.say(ScreenLine(text, "yellow", "warning:"))
 
     def close(self) -> None:
-        """Take away what the screen drew."""
+        """Remove what the screen drew."""
         self._screen.close()
 
     @property
     def observers(self) -> tuple[Observer, ...]:
-        """Who sees the run's records."""
+        """The observers of the run's records."""
         return (self._screen, self._lines) if self._form == "jsonl" else (self._screen,)
 
     def present(self, result: RunResult) -> int:
@@ -161,7 +161,7 @@ class Presenter:
             self._write("\n")
 
     def _answer(self, result: RunResult) -> str:
-        """Return the answer as it is, but for a model's Markdown on a terminal that shows styles."""
+        """Return the answer; a model's Markdown is rendered on a terminal that shows styles."""
         text = safe_text(self._clean(result.answer))
         capable = self._styles and self._term not in ("", "dumb") and is_terminal(sys.stdout)
         if not (result.metered and capable):
@@ -173,7 +173,7 @@ class Presenter:
         return text
 
     def _hint(self, result: RunResult) -> str:
-        """Return the error's hint; where that is to run again with more, with all the flags of this run."""
+        """Return the error's hint; if it is to run again with a higher limit, with all the flags of this run."""
         hint = "" if result.error is None else result.error.hint
         again = result.breaker is not None and self._command and hint.startswith("agentctl run ")
         return retry_command(self._command, result.breaker) if again and result.breaker else hint
@@ -183,7 +183,7 @@ class Presenter:
         sys.stderr.flush()
 
     def _tell_unmasked(self, text: str) -> None:
-        """Write a question: what a person allows must be all that is done."""
+        """Print a question without redaction: a person must see all of what they allow."""
         sys.stderr.write(text)
         sys.stderr.flush()
 
@@ -192,7 +192,7 @@ class Presenter:
 
 
 def redact_document(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
-    """Return the document with secrets taken out of every text in it."""
+    """Return the document with secrets redacted in every text."""
     return {name: _without(value, secrets) for name, value in document.items()}
 
 

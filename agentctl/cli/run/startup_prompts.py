@@ -1,4 +1,4 @@
-"""What a run asks a person before it begins: about a project's files, and who shall answer."""
+"""What a run asks a person before it begins: trust in a project's files, and the choice of a provider."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Say = Callable[[str], object]
 def ask_open_questions(
     loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, say: Say
 ) -> Loaded:
-    """Return the settings after what a person says to them, as they were where nobody can be asked.
+    """Ask a person what is open, and return the settings with the answers; unchanged where nobody can be asked.
 
-    ``again`` reads the settings anew. ``own_config`` is whether the user's config.toml counts for this run.
+    ``again`` reloads the settings. ``own_config`` is whether the user's config.toml counts for this run.
 
     Raises:
-        StateError: a trust cannot be written down.
-        UsageError: the settings are wrong, now that more of them is read.
+        StateError: the trust cannot be stored.
+        UsageError: the settings are wrong with the trusted files.
     """
     if quiet or loaded.ci or not can_ask():
         return loaded
@@ -90,7 +90,7 @@ def _about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
 
 
 def _save(loaded: Loaded, provider: str, say: Say) -> None:
-    """Write it down; a run that can go on does so where that fails."""
+    """Save the provider as the default; print a warning if that fails."""
     from agentctl.settings.config_file import save_value
 
     try:

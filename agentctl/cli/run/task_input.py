@@ -1,4 +1,4 @@
-"""What is asked: words, stdin or a file, each bounded, and nothing that waits for a person who is not there."""
+"""The task and its data: words, stdin or a file, each bounded; never waits for a person who is not there."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class InputData(NamedTuple):
 
 
 def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str:
-    """Return the task: the words, or what a pipe brings; ``say`` gets a sentence when something was cut.
+    """Return the task: the words, or the content of a pipe; ``say`` gets a sentence if it was cut.
 
     Raises:
         UsageError: there is no task, it is empty, or it is a command's name.
@@ -132,7 +132,7 @@ def read_input_data(source: str | None, *, say: Say) -> InputData | None:
 
 
 def append_data(task: str, data: InputData | None) -> str:
-    """Return the task with its data behind it, marked as data."""
+    """Return the task with its data appended and marked as data."""
     if data is None:
         return task
     text = _END_OF_DATA.sub(r"<\\/data\1>", data.text)  # data cannot end itself and go on as the task
@@ -140,7 +140,7 @@ def append_data(task: str, data: InputData | None) -> str:
 
 
 def unread_bytes() -> int:
-    """Return how many bytes wait on stdin, without reading or waiting; 0 where that cannot be known."""
+    """Return how many bytes are unread on stdin, without reading or waiting; 0 if unknown."""
     try:
         number = sys.stdin.fileno()
         status = os.fstat(number)
@@ -164,12 +164,12 @@ def _waiting_in_pipe(number: int) -> int:
 def _from_stdin(what: str, say: Say) -> str:
     number = sys.stdin.fileno()
     pieces: list[bytes] = []
-    size, told = 0, sys.stdin.isatty()
+    size, notified = 0, sys.stdin.isatty()
     try:
         while size <= MOST_BYTES:
-            if not told and not select.select([number], [], [], _PATIENCE_S)[0]:
+            if not notified and not select.select([number], [], [], _PATIENCE_S)[0]:
                 say(f"still waiting for {what} on stdin")
-            told = True
+            notified = True
             piece = os.read(number, MOST_BYTES + 1 - size)
             if not piece:
                 break
@@ -187,5 +187,5 @@ def _bounded(data: bytes, what: str, say: Say) -> str:
 
 
 def _readable(text: str) -> str:
-    """Return words of the command line as text; bytes that are not UTF-8 are replaced."""
+    """Return words of the command line with bytes replaced that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""``agentctl runs``: what was done, from the journals."""
+"""``agentctl runs``: list and inspect past runs, from their journals."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def show(
 
 
 def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
-    """Return the runs around a run that has a parent or children; nothing of one that stands alone."""
+    """Return the tree of a run that has a parent or children; nothing for a run without."""
     from agentctl.core.errors import StateError
     from agentctl.ledger.report import tree_of
 
@@ -114,7 +114,7 @@ def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
 
 
 def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
-    """Draw a tree: what each run cost by itself, and with all runs below it."""
+    """Return the tree as a table: what each run cost by itself, and with all runs below it."""
     from agentctl.cli.ui.format import columns, money
     from agentctl.core.text import safe_text
 
@@ -138,7 +138,7 @@ def _draw_tree(tree: Sequence[RunNode], run_id: str) -> str:
 
 
 def _lines_before(tree: Sequence[RunNode], place: int) -> str:
-    """Return the lines that lead to a run of the tree: ``│  └─ ``."""
+    """Return the branches drawn before a run of the tree: ``│  └─ ``."""
     depth = tree[place].depth
     marks: list[str] = []
     for level in range(1, depth + 1):
@@ -173,10 +173,10 @@ def _node(branch: RunNode) -> Document:
 
 
 def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str) -> None:
-    """Draw or tell how the context filled.
+    """Print how full the context was, as a chart or as JSON.
 
     Raises:
-        UsageError: as lines of JSON, which are the records themselves.
+        UsageError: JSONL is asked for, which has the records alone.
     """
     from agentctl.cli.runs.context_chart import document, text
     from agentctl.cli.runs.context_usage import read_context_usage

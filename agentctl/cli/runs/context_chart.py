@@ -1,4 +1,4 @@
-"""How a context filled and was cut, for people and for scripts: a bar for each turn, the cuts between, the totals."""
+"""How full the context of a run was: a bar for each turn with the cuts between, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_END = "the run has no end: it still goes on, or its process died"
 
 
 def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
-    """Yield the lines; ``width`` is the terminal's, None where there is none. The bars give way to it, figures not."""
+    """Yield the lines of the chart; ``width`` is the terminal's, None without one; bars shrink to it, figures never."""
     wide, dot = width or _WIDE, " · " if blocks else ", "
     who = f"{found.provider}/{found.model}" if found.model else found.provider
     yield from wrap(safe_text(dot.join(part for part in (f"run {run_id}", _local(found.at), who) if part)), wide)
@@ -85,7 +85,7 @@ def _turns(found: ContextUsage, ways: Sequence[str], wide: int, *, blocks: bool)
 
 
 def _columns(turns: Sequence[ContextTurn]) -> tuple[list[str], list[list[str]]]:
-    """Return the figures of each turn, without columns of nothing."""
+    """Return headers and figures of each turn, without empty columns."""
     reported = any(turn.own.input_tokens for turn in turns)
     cached = any(turn.own.cached for turn in turns)
     heads = ["turn", "tokens", *(["reported"] if reported else []), *(["cached"] if cached else [])]
@@ -104,7 +104,7 @@ def _share(charge: TurnCharge) -> str:
 
 
 def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
-    """Yield what all turns come to."""
+    """Yield the totals over all turns."""
     cuts = found.cuts
     gone, short = sum(cut.messages_cut for cut in cuts), sum(cut.messages_shortened for cut in cuts)
     if cuts:
@@ -134,7 +134,7 @@ def _totals(found: ContextUsage, dot: str) -> Iterator[str]:
 
 
 def _counted_by_both(found: ContextUsage) -> list[tuple[int, int]]:
-    """Return our count and the provider's, where both are known."""
+    """Return pairs of our count and the provider's, where both are known."""
     both = ((turn.tokens, turn.own.input_tokens) for turn in found.turns)
     return [(tokens, own) for tokens, own in both if tokens and own]
 
@@ -165,7 +165,7 @@ def _local(at: str) -> str:
 
 
 def document(found: ContextUsage, *, run_id: str) -> Document:
-    """Return the same for scripts; what nobody knows is null."""
+    """Return the document ``agentctl.context/1``; what is unknown is null."""
     cuts, largest = found.cuts, found.largest
     return {
         "schema": SCHEMA,

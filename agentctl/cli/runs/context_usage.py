@@ -1,7 +1,4 @@
-"""What a line of a journal holds, as far as it can be believed: a later or an earlier version may have written it.
-
-How the context of a run filled and was cut, turn by turn: a fold over the lines of its journal.
-"""
+"""How full the context of a run was at each turn: a fold over its journal. Also safe readers of a record's fields."""
 
 from __future__ import annotations
 
@@ -16,19 +13,19 @@ Fields = Mapping[str, object]
 
 
 def mapping(record: Fields, name: str) -> Fields:
-    """Return an object of a record; empty where there is none."""
+    """Return an object in a record, empty if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def text(record: Fields, name: str) -> str:
-    """Return a text of a record; empty where there is none."""
+    """Return a text in a record, empty if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, str) else ""
 
 
 def number(record: Fields, name: str) -> int:
-    """Return a whole number of a record; 0 where there is none."""
+    """Return a whole number in a record, 0 if absent or of another type."""
     value = record.get(name)
     return value if isinstance(value, int) else 0
 
@@ -38,7 +35,7 @@ _CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"ru
 
 
 class TurnCharge(NamedTuple):
-    """What the provider reports of one request; ``input_tokens`` include ``cached``. None: nobody knows."""
+    """What the provider reported of one request; ``cached`` is included in ``input_tokens``. None: unknown."""
 
     input_tokens: int | None
     cached: int
@@ -50,7 +47,7 @@ _NO_CHARGE = TurnCharge(None, 0, None)
 
 @dataclass(frozen=True, slots=True)
 class ContextTurn:
-    """What one turn sent, in tokens as we count them; None: that was not measured.
+    """What one turn sent, in tokens by our count; None: not measured.
 
     ``cuts`` came before it was sent, and so did the requests for a summary. ``charges`` are its own requests'; what
     follows the first of them says nothing more of the context.
@@ -67,12 +64,12 @@ class ContextTurn:
 
     @property
     def own(self) -> TurnCharge:
-        """What the provider reports of what was sent."""
+        """What the provider reported of the turn's first request."""
         return self.charges[0] if self.charges else _NO_CHARGE
 
     @property
     def percent(self) -> int:
-        """How full it was, rounded."""
+        """How full the context was, rounded."""
         return 0 if self.tokens is None or not self.limit else (200 * self.tokens + self.limit) // (2 * self.limit)
 
 
@@ -103,17 +100,17 @@ class ContextUsage(NamedTuple):
 
     @property
     def measured(self) -> tuple[ContextTurn, ...]:
-        """The turns of which we know how much they sent."""
+        """The turns whose tokens are known."""
         return tuple(turn for turn in self.turns if turn.tokens is not None)
 
     @property
     def largest(self) -> ContextTurn | None:
-        """The turn that sent most; the first of several."""
+        """The turn with the most tokens; the first of several."""
         return max(self.measured, key=lambda turn: turn.tokens or 0, default=None)
 
 
 def read_context_usage(records: Iterable[Fields]) -> ContextUsage:
-    """Return what a journal tells; what a later version wrote and this one does not know is passed over."""
+    """Return the context usage of a journal; unknown records, as of a later version, are skipped."""
     found, turns = ContextUsage(), list[ContextTurn]()
     for record in records:
         match record.get("event"):
@@ -143,7 +140,7 @@ def read_context_usage(records: Iterable[Fields]) -> ContextUsage:
 
 
 def read_pruning(record: Fields) -> ContextPruned:
-    """Return a cut as a journal has it; what an older version did not write is left at nothing."""
+    """Return a ``context_pruned`` record as its event; fields that an older version did not write are 0 or None."""
     cost, saves = record.get("cost_nano"), record.get("saves_nano")
     return ContextPruned(
         number(record, "tokens_before"),

@@ -1,4 +1,4 @@
-"""A journal told as a story: what was asked, called, done, refused and answered."""
+"""The journal of a run as text: what was asked, called, done, refused and answered."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's 
 
 
 def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
-    """Yield paragraphs; what a later version wrote and this one does not know is passed over.
+    """Yield the paragraphs of a journal; unknown records, as of a later version, are skipped.
 
-    ``kept`` is the folder where results are whole that were cut.
+    ``kept`` is the folder with the whole of results that were cut.
     """
     answered, ended, asked = "", False, False
     settled: Fields | None = None
@@ -115,7 +115,7 @@ def _finished(record: Fields) -> str:
 
 
 def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
-    """Yield where the whole of a result is, if it was cut and kept."""
+    """Yield where the whole result is, if it was cut and stored."""
     found = find_mark(text(record, "text"))
     if found is None or kept is None:
         return
@@ -141,7 +141,7 @@ def _changed(record: Fields) -> Iterator[str]:
 
 
 def _decision(record: Fields, said: str, *, was_asked: bool) -> str:
-    """Return who let a call run or not, below the question if there was one."""
+    """Return why a call ran or not, below the question if there was one."""
     return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
 
 

@@ -1,4 +1,4 @@
-"""Asks the person at the terminal whether a tool call may run; only a plain answer lets it."""
+"""Asks the person at the terminal whether a tool call may run; only a plain yes allows it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _EFFECTS: dict[str, tuple[str, Style]] = {
 class TerminalApprover:
     """Asks on stderr and reads the terminal ``stdin`` in its usual mode, one line for one answer.
 
-    ``pause`` takes the screen away, ``resume`` lets it come back. ``wipe`` lets the question go once it is answered:
-    what was decided stands as a line. What was typed before a question is never its answer.
+    ``pause`` removes the screen, ``resume`` restores it. ``wipe`` erases the question once it is answered: the
+    decision is a line of the screen. What was typed before a question is never its answer.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TerminalApprover:
         self._pause, self._resume, self._wipe = pause, resume, wipe
 
     async def approve(self, question: Question) -> Approval:
-        """Return the answer: an empty line and the end of input are a no, what is no answer is asked again."""
+        """Ask, and return the answer: an empty line and the end of input mean no, anything unclear is asked again."""
         await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
         answer = await self._ask(question)
         self._resume()  # not where the run ends: there is nothing more to draw
@@ -104,9 +104,9 @@ class TerminalApprover:
 
 
 def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[str]:
-    """Yield the question: the whole action and what is to be known of it, each row of strangers' text behind a bar.
+    """Yield the rows of a question: the whole call, its effect and the rule; text of strangers stands behind a bar.
 
-    Nothing is cut and nothing is taken out: what is allowed is what was seen.
+    Nothing is cut and nothing is redacted: what is allowed is what was seen.
     """
     said, style = _EFFECTS.get(question.effect, (safe_text(question.effect), "red"))
     bar = paint("│", style)
@@ -131,7 +131,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
 
 
 def _hanging_rows(margin: str, label: str, text: str, width: int) -> Iterator[str]:
-    """Yield a value behind its name, or below it where they do not fit side by side."""
+    """Yield the rows of a value, beside its label or below it if both do not fit in one row."""
     indent = 2
     if cells(label) + cells(text) <= width:
         yield margin + label + text

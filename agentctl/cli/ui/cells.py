@@ -1,7 +1,4 @@
-"""Text as wide as a terminal shows it: measured, cut and wrapped by cells, never too wide.
-
-Bars, and lines over time, out of block characters; out of ASCII where the screen has none.
-"""
+"""Text and bars measured in terminal cells: width, truncation, wrapping, bars and sparklines."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ _TAB = 4
 
 
 def cells(text: str) -> int:
-    """Return how many cells ``text`` takes at most; it is safe and holds no newline."""
+    """Return how many cells ``text``, made safe and without newlines, takes at most."""
     return len(text) if text.isascii() else sum(map(_cell, text))
 
 
@@ -25,7 +22,7 @@ def _cell(char: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Return ``text`` on one line, at most ``width`` cells, with a mark where it was cut."""
+    """Return ``text`` on one line of at most ``width`` cells, with ``…`` if it was cut."""
     line = " ".join(text.split())
     if cells(line) <= width:
         return line
@@ -44,9 +41,9 @@ def _head(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
-    """Yield rows of at most ``width`` cells, 2 or more, broken at spaces where there are some.
+    """Yield rows of at most ``width`` cells (at least 2), broken at spaces where there are some.
 
-    Nothing is left out but the spaces at a break; without ``at_spaces`` not even those.
+    Only the space at a break is dropped; without ``at_spaces`` nothing is.
     """
     width = max(2, width)
     for line in text.expandtabs(_TAB).split("\n"):
@@ -79,7 +76,7 @@ def has_blocks(encoding: str | None) -> bool:
 
 
 def bar(part: int, whole: int, width: int, *, blocks: bool) -> str:
-    """Return ``part`` of ``whole`` as a bar of at most ``width`` cells; what is more than nothing shows."""
+    """Return ``part`` of ``whole`` as a bar of at most ``width`` cells; a part above 0 is visible."""
     if part <= 0 or whole <= 0:
         return ""
     steps = 8 if blocks else 1
@@ -91,7 +88,7 @@ def bar(part: int, whole: int, width: int, *, blocks: bool) -> str:
 
 
 def sparkline(values: Sequence[int], *, blocks: bool) -> str:
-    """Return a cell for each value, the highest one full; nothing and a little look different."""
+    """Return a cell for each value, full for the highest; 0 looks different from a little."""
     levels, none = (_LEVELS, _NONE) if blocks else (_ASCII_LEVELS, _ASCII_NONE)
     most = max(values, default=0)
     return "".join(none if value <= 0 else levels[(value * len(levels) - 1) // most] for value in values)

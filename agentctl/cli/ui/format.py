@@ -1,7 +1,4 @@
-"""Amounts, times and tables as people read them; nothing is ever cut.
-
-Whether to paint, and with what.
-"""
+"""Amounts, durations, plain tables and styles as people read them; nothing is ever cut."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from agentctl.core.pricing import to_usd
 
 
 def money(nano: int, *, rounding: str = ROUND_UP) -> str:
-    """Return dollars with the digits that tell something: ``$1.21``, ``$0.0123``, ``$0.000031``; never $0 for more.
+    """Return dollars with their significant digits: ``$1.21``, ``$0.0123``, ``$0.000031``; $0 only for 0.
 
-    What is spent is rounded up; give ROUND_DOWN for what is left.
+    Rounds up, as for spending; pass ROUND_DOWN for what is left.
     """
     usd = to_usd(nano)
     if usd == 0:
@@ -35,12 +32,12 @@ def ceiling(nano: int) -> str:
 
 
 def amount(value: int, unit: str) -> str:
-    """Return an amount of either unit that is used."""
+    """Return a used amount in its unit, dollars or tokens."""
     return money(value) if unit == "nano_usd" else f"{value:,}"
 
 
 def limit(value: int | None, unit: str) -> str:
-    """Return a limit of either unit, ``none`` where there is none."""
+    """Return a limit in its unit, ``none`` without one."""
     if value is None:
         return "none"
     return ceiling(value) if unit == "nano_usd" else f"{value:,}"
@@ -62,7 +59,7 @@ def plural(count: int, word: str) -> str:
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
-    """Return a plain table, as wide as it must be; the columns of ``right`` are flush right."""
+    """Return a plain table, as wide as its cells; the columns of ``right`` are aligned right."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
     return "\n".join(
@@ -81,7 +78,7 @@ _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32",
 
 
 def painter(choice: Literal["auto", "always", "never"], *, terminal: bool) -> Paint:
-    """Return what puts a style around a text, or leaves it alone; ``choice`` already knows NO_COLOR and its like."""
+    """Return a function that styles text, or leaves it alone; ``choice`` has NO_COLOR and the like applied."""
     if choice == "always" or (choice == "auto" and terminal):
         return lambda text, style: f"\x1b[{_CODES[style]}m{text}\x1b[0m"
     return lambda text, style: text

@@ -1,4 +1,4 @@
-"""What the live region shows: rows made of a meter and a time, never wider or taller than they may be. Pure."""
+"""The rows of the live region: a pure function of a meter, a time and a size."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Clean = Callable[[str], str]
 
 
 class UsageBar(NamedTuple):
-    """One meter: what is used and held, of how much; ``shown`` in words."""
+    """What is used and held of one limit; ``shown``: the same in words."""
 
     name: str
     shown: str
@@ -99,7 +99,7 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
 
 
 def _crop(row: Row, width: int) -> Row:
-    """Return a row that fits; only a terminal too narrow for any figure crops one."""
+    """Return the row cut to ``width``; needed only on a terminal too narrow for any figure."""
     if sum(cells(span.text) for span in row) <= width:
         return row
     return (StyledText(cut("".join(span.text for span in row), width)),)
@@ -114,7 +114,7 @@ def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
 
 
 def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, ...]:
-    """Return a row for each tool at work, or one for what else the run waits for."""
+    """Return a row for each running tool, or one for what else the run waits for."""
     spin = _SPINNER[int(now.timestamp() * 5) % len(_SPINNER)]
     if meter.running:
         shown = meter.running if len(meter.running) <= _MOST_TOOLS else meter.running[: _MOST_TOOLS - 1]
@@ -136,7 +136,7 @@ def _between(since: datetime, now: datetime) -> float:
 
 
 def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...]:
-    """Return the last rows of what streams in."""
+    """Return the last rows of the streamed answer."""
     if most < 1 or width < 20 or not meter.answer.strip():
         return ()
     found = [row for row in wrap(clean(meter.answer).strip("\n"), width - 4) if row.strip()]
@@ -144,7 +144,7 @@ def _answer(meter: Meter, width: int, most: int, clean: Clean) -> tuple[Row, ...
 
 
 def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
-    """Return the meters, one in a row or two side by side."""
+    """Return the rows of the usage bars, one or two in a row."""
     found = usage_bars(meter)
     if not found:
         return ()
@@ -158,7 +158,7 @@ def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
 
 
 def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
-    """Return task, hour, tokens and context, as far as they are limited or known."""
+    """Return the bars of task, hour, tokens, context and further limits, as far as they are limited or known."""
     uses = {use.name: use for use in meter.limits}
     found = []
     own: dict[LimitName, tuple[int, int]] = {
@@ -184,7 +184,7 @@ def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
 
 
 def _usage_row(bar: UsageBar, widest: int, width: int) -> Row:
-    """Return one meter; the last span fills the row."""
+    """Return one bar; its last span fills the row."""
     name, shown = f"{bar.name:<7}  ", f"{bar.shown:<{widest}}  "
     length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
     if bar.ceiling is None or length < 4:
@@ -211,7 +211,7 @@ def _in_one_row(meter: Meter, width: int) -> Row:
 
 
 def _foot(meter: Meter, now: datetime, width: int) -> Row:
-    """Return what has no limit: tokens by direction, time, the rate of spending, what is held and in doubt."""
+    """Return the row of figures without a limit: tokens in and out, time, spending rate, held, in doubt."""
     usage, elapsed = meter.usage, _between(meter.started_at or now, now)
     cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
     parts = [f"{usage.input_tokens:,} in{cached}", f"{usage.output_tokens:,} out", seconds(elapsed)]

@@ -1,7 +1,4 @@
-"""Each event as the plain lines that a person reads, or as none.
-
-The screen without a terminal's tricks: plain lines, one for each thing worth a line.
-"""
+"""Each event as lasting lines that a person reads, and the screen that prints only those."""
 
 from __future__ import annotations
 
@@ -52,14 +49,14 @@ _MOST_NOTICES = 20
 
 
 class ScreenLine(NamedTuple):
-    """One line; the style is the lead's, or the whole line's when it has none. The text may come from strangers."""
+    """One line; ``style`` is for the lead, or for all of a line without one. The text may come from strangers."""
 
     text: str
     style: Style | None = None
     lead: str = ""
 
     def render(self, paint: Paint) -> str:
-        """Return it made safe and painted."""
+        """Return the line made safe and styled."""
         text = safe_text(self.text)
         if self.lead:
             return f"{paint(self.lead, self.style) if self.style else self.lead} {text}"
@@ -67,7 +64,7 @@ class ScreenLine(NamedTuple):
 
 
 def call_text(call: ToolCall, *, whole: bool = False) -> str:
-    """Return a tool call as one would write it: ``docker_ps(all=true)``; long arguments are cut unless ``whole``."""
+    """Return a tool call as text: ``docker_ps(all=true)``; long arguments are cut unless ``whole``."""
     given = ", ".join(f"{name}={value_text(value)}" for name, value in call.arguments.items())
     if len(given) > _LONGEST_CALL and not whole:
         given = given[: _LONGEST_CALL - 1] + "…"
@@ -80,7 +77,7 @@ def value_text(value: object) -> str:
 
 
 def describe_cut(gone: int, shortened: int) -> str:
-    """Return what a cut took: ``2 messages cut, 1 shortened``."""
+    """Return what a cut removed: ``2 messages cut, 1 shortened``."""
     said = [f"{plural(gone, 'message')} cut"] if gone or not shortened else []
     if shortened:
         said.append(f"{shortened:,} shortened" if said else f"{plural(shortened, 'message')} shortened")
@@ -88,7 +85,7 @@ def describe_cut(gone: int, shortened: int) -> str:
 
 
 def describe_pruning(event: ContextPruned) -> str:
-    """Return what a cut took, what is left, who summed it up, and in dollars what it costs and saves, where known."""
+    """Return what a cut removed and left, who summed it up, and its cost and savings in dollars, where known."""
     said = describe_cut(event.messages_cut, event.messages_shortened)
     if event.tokens_before:
         said += f", about {event.tokens_before:,} tokens to {event.tokens_after:,}"
@@ -102,13 +99,13 @@ def describe_pruning(event: ContextPruned) -> str:
 
 
 def describe_notice(notice: FileNotice) -> str:
-    """Return what became of a file that another program obeys, and which: ``Makefile (make)``."""
+    """Return a changed file with the program that obeys it, and where it was moved: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
     return f"{_named(notice)}{where}"
 
 
 def changed_lines(result: RunResult) -> tuple[ScreenLine, ...]:
-    """Return what a person should look at after a run: the files that it changed and that other programs obey."""
+    """Return lines about the files that a run changed and that other programs obey."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
     lines = [_warning(f"changed, and run later by other programs: {_several(changed)}")] if changed else []
@@ -130,7 +127,7 @@ def _several(notices: Sequence[FileNotice]) -> str:
 
 
 def describe_substitution(event: ModelSubstituted) -> str:
-    """Return who answered in the place of the asked model, and what follows for the money."""
+    """Return which model answered instead of the requested one, and what follows for its price."""
     follows = {
         "more": "which costs more; from now on its price is held",
         "less": "which costs less",
@@ -144,7 +141,7 @@ def _warning(text: str) -> ScreenLine:
 
 
 def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
-    """Return the lines that ``event`` is worth; ``meter`` already counts it."""
+    """Return the lines of ``event``, often none; ``meter`` already includes it."""
     match event:
         case RunStarted():
             return (_started(event, verbose=verbose),)
@@ -155,8 +152,8 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
         case ObeyedFilesChanged():
             return tuple(ScreenLine(f"  {describe_notice(file)}", "dim") for file in event.files) if verbose else ()
         case ToolAllowed():
-            told = verbose or meter.was_asked(event.call)
-            return (ScreenLine(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if told else ()
+            printed = verbose or meter.was_asked(event.call)
+            return (ScreenLine(f"{call_text(event.call)} · {event.by}", "green", "allowed:"),) if printed else ()
         case ToolDenied():
             why = " · you" if meter.was_asked(event.call) else f": {event.reason}"
             return (ScreenLine(f"{call_text(event.call)}{why}", "yellow", "denied:"),)
@@ -218,7 +215,7 @@ def _started(event: RunStarted, *, verbose: bool) -> ScreenLine:
 
 
 def _token_turns(event: RunStarted, least: int, most: int) -> str:
-    """Return how many turns the token limit has room for, where it stops the run first."""
+    """Return how many turns the token limit allows, if it ends the run first."""
     tokens = next((use.ceiling or 0 for use in event.limits if use.name == "max_tokens_per_task"), 0)
     turns = plural(most, "turn") if least == most else f"{least:,} to {most:,} turns"
     return f"{tokens:,} tokens are about {turns} with a full context"
@@ -230,7 +227,7 @@ def _near(event: ContextMeasured) -> ScreenLine:
 
 
 def _answered(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
-    """Show a turn; a final answer is not shown here, because stdout has it."""
+    """Return the lines of a turn, without a final answer: stdout has it."""
     said = event.text.strip("\n") if event.tool_calls else ""
     lines = (ScreenLine(said),) if said else ()
     if not meter.metered:
@@ -251,7 +248,7 @@ def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[Scre
 
 
 class PlainScreen:
-    """Writes each record's lines; quiet writes none. ``meter`` is what it has counted so far."""
+    """A screen of plain lines: prints those of each record, none if ``quiet``. ``meter`` is the state so far."""
 
     def __init__(
         self, *, write: Callable[[str], object], paint: Paint, verbose: bool = False, quiet: bool = False
@@ -263,21 +260,21 @@ class PlainScreen:
         self.meter = Meter()
 
     async def observe(self, record: Record) -> None:
-        """Count the record and write what it is worth."""
+        """Add the record to the meter and print its lines."""
         self.meter = follow(self.meter, record)
         self.say(*lines_of(record.event, self.meter, verbose=self._verbose))
 
     def say(self, *lines: ScreenLine) -> None:
-        """Write lines, unless quiet."""
+        """Print lines, unless quiet."""
         if not self._quiet:
             for line in lines:
                 self._write(line.render(self._paint) + "\n")
 
     def pause(self) -> None:
-        """Step aside for a question: lines never stand in its way."""
+        """Do nothing: printed lines are not in the way of a question."""
 
     def resume(self) -> None:
-        """Go on after it."""
+        """Do nothing: see ``pause``."""
 
     def close(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: every line is printed already."""

@@ -1,4 +1,4 @@
-"""The screen on a real terminal: lasting lines above, and a live region that leaves nothing behind."""
+"""The screen on a terminal: lasting lines above, and a live region that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class _Frame:
 
 
 class LiveScreen:
-    """Folds the records, and lets a thread of its own draw what they come to: a slow terminal holds up no run.
+    """Folds the records into a meter that a thread of its own draws: a slow terminal does not delay the run.
 
-    ``size`` asks for columns and rows now. When drawing fails, plain lines go on. ``close`` must be called.
+    ``size`` returns the current columns and rows. If drawing fails, plain lines go on. ``close`` must be called.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class LiveScreen:
         self._drawn_at = os.terminal_size((0, 0))
 
     async def observe(self, record: Record) -> None:
-        """Count the record and hand on what it is worth; never waits for the terminal."""
+        """Add the record to the meter and queue its lines; never waits for the terminal."""
         self.meter = follow(self.meter, record)
         lines = lines_of(record.event, self.meter, verbose=self._verbose)
         if lines or isinstance(record.event, RunStarted):  # the next frame shows all else
             self.say(*lines)
 
     def say(self, *lines: ScreenLine) -> None:
-        """Hand on what is to stay, without waiting for the terminal."""
+        """Queue lines to print, without waiting for the terminal."""
         if self._closing:
             self._write(lines)
             return
@@ -92,7 +92,7 @@ class LiveScreen:
             self._thread.start()
 
     def pause(self) -> None:
-        """Return when the region is gone and all lines so far are written."""
+        """Remove the region; return when all lines so far are written."""
         with self._turn:
             self._pausing = True
             self._turn.notify_all()
@@ -100,13 +100,13 @@ class LiveScreen:
                 self._turn.wait_for(lambda: self._paused or self._closing)
 
     def resume(self) -> None:
-        """Let the region come back."""
+        """Draw the region again."""
         with self._turn:
             self._pausing = False
             self._turn.notify_all()
 
     def close(self) -> None:
-        """Return when all lines are written and the region is gone for good."""
+        """Remove the region for good; return when all lines are written."""
         with self._turn:
             self._closing = True
             self._turn.notify_all()
@@ -114,7 +114,7 @@ class LiveScreen:
             self._thread.join()
 
     def _draw(self) -> None:
-        """Draw until closed: the thread's whole life."""
+        """Draw until closed; the body of the thread."""
         began = time.monotonic()
         while True:
             with self._turn:
@@ -198,7 +198,7 @@ class LiveScreen:
         self._remember_restore()
 
     def _refresh(self, live: Live, size: os.terminal_size, drawn: tuple[Row, ...], lines: Sequence[ScreenLine]) -> None:
-        """Draw the region anew below ``lines``; what did not change is left alone."""
+        """Redraw the region below ``lines``, if anything changed."""
         from rich.console import ConsoleDimensions
 
         if size != self._drawn_at:
@@ -216,7 +216,7 @@ class LiveScreen:
         self._remember_restore()
 
     def _erase_wrapped(self, live: Live, size: os.terminal_size) -> None:
-        """Erase the rows that a narrower window has made of ours: rich knows the old count only."""
+        """Erase the rows into which a narrower window wrapped ours: rich knows only their old number."""
         from rich.control import Control
         from rich.segment import ControlType
 
@@ -234,12 +234,12 @@ class LiveScreen:
             set_restore_sequence(b"")
 
     def _remember_restore(self) -> None:
-        """Say how to take the region away without us: up to its first row, erase below, show the cursor."""
+        """Set how to remove the region at a forced exit: up to its first row, erase below, show the cursor."""
         up = len(self._frame.rows) - 1
         set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
 
     def _wrapped(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
-        """Yield a line broken at its spaces, as prose is: the terminal itself would break words."""
+        """Yield a line wrapped at its spaces: the terminal itself would break words."""
         text = safe_text(redact(line.text, self._secrets))  # before it is broken: a secret in two is not found
         lead = f"{line.lead} " if line.lead else ""
         first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
@@ -252,7 +252,7 @@ class LiveScreen:
         return Text.from_ansi(redact(line.render(self._paint), self._secrets))
 
     def _clean(self, text: str) -> str:
-        """Make text fit to be shown; what may yet become a secret waits until it is known whether it does."""
+        """Return text safe to show; an end that may become a secret is withheld until it is known."""
         ends = (secret[:length] for secret in self._secrets for length in range(_SHORTEST_BEGINNING, len(secret)))
         begun = max((len(end) for end in ends if text.endswith(end)), default=0)
         return safe_text(redact(text[: len(text) - begun], self._secrets))

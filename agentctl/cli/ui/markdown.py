@@ -1,4 +1,4 @@
-"""The final answer on a terminal: Markdown drawn, and nothing of it lost; anywhere else it stays as it is."""
+"""The final answer on a terminal: Markdown rendered without losing a word."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _WORD = re.compile(r"\w+")
 
 
 def render_markdown(text: str, *, width: int) -> str:
-    """Return ``text`` (made safe before) as a terminal of ``width`` cells shows its Markdown.
+    """Return the Markdown ``text``, made safe before, rendered for a terminal of ``width`` cells.
 
-    Without Markdown in it, or where drawing would lose a word, it comes back unchanged.
+    Text without Markdown, or of which rendering would lose a word, is returned unchanged.
     """
     if width < _NARROWEST or _MARKS.search(text) is None:
         return text
@@ -74,7 +74,7 @@ def _draw(text: str, width: int) -> str:
 
 
 def _markdown(text: str) -> Markdown:
-    """Return what rich draws: no HTML (a <none> is a word), no links to click, line breaks as they are."""
+    """Return a document for rich: no HTML (<none> is a word), no clickable links, line breaks kept."""
     from markdown_it import MarkdownIt
     from rich.markdown import CodeBlock, Heading, Markdown
     from rich.padding import Padding
@@ -109,7 +109,7 @@ def _markdown(text: str) -> Markdown:
 
 
 def _keep_what_stands(pieces: Sequence[Token]) -> None:
-    """Keep line breaks, lone stars and underscores: to those who operate machines ``*.log`` is no emphasis."""
+    """Keep line breaks, single stars and underscores: ``*.log`` is a pattern and not emphasis."""
     opened: list[bool] = []
     for piece, following in zip_longest(pieces, pieces[1:]):
         literal = piece.type in ("em_open", "em_close")
@@ -126,7 +126,7 @@ def _keep_what_stands(pieces: Sequence[Token]) -> None:
 
 
 def _keeps_the_words(text: str, found: str, width: int) -> bool:
-    """Whether every word is still there, in one piece but for breaks at the width, and no row is too wide."""
+    """Return whether ``found`` has every word of ``text``, unbroken but at the width, and no row is too wide."""
     plain = _PAINTED.sub("", found)
     if any(cells(row) > width for row in plain.split("\n")):
         return False

@@ -1,4 +1,4 @@
-"""What a screen knows of a run: a fold over its events."""
+"""The state of a screen: a fold over the events of a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_STREAMED = 16_000
 
 
 class MeteredCall(NamedTuple):
-    """One attempt: ``nano`` is its charge, or what it counts while in doubt; None: the price is unknown."""
+    """One attempt at a call: ``nano`` is its charge, or its amount in doubt; None: the price is unknown."""
 
     id: str
     model: str | None = None
@@ -50,14 +50,14 @@ class MeteredCall(NamedTuple):
 
 
 class RunningTool(NamedTuple):
-    """A tool at work since then; None: nobody said when."""
+    """A running tool call; ``since`` None: unknown."""
 
     call: ToolCall
     since: datetime | None
 
 
 class RunChoice(NamedTuple):
-    """What a run was asked, and what was chosen for it and by what."""
+    """The task of a run, its agent, provider and model, and what chose the provider."""
 
     task: str = ""
     agent: str = ""
@@ -77,7 +77,7 @@ _NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """All that is known since the run began; amounts are in nano-dollars and tokens.
+    """All that is known since the run began, in nano-dollars and tokens.
 
     ``doing`` is what the run waits for, when no tool is at work, and ``since`` when that began. ``answer`` is the end
     of what streams in. ``asked`` is the call that a person was asked about last. ``context`` is filled, of how much.
@@ -181,7 +181,7 @@ def _without(running: tuple[RunningTool, ...], call: ToolCall) -> tuple[RunningT
 def _enter_call(
     meter: Meter, event: CallHeld | CallSent | CallSettled | CallVoided | CallDoubted, at: datetime | None
 ) -> Meter:
-    """Enter what an attempt does into its own row and into the totals."""
+    """Add the event of an attempt to its row and to the totals."""
     rows = meter.attempts
     place = next((place for place in reversed(range(len(rows))) if rows[place].id == event.attempt_id), len(rows))
     row = rows[place] if place < len(rows) else MeteredCall(event.attempt_id, meter.chosen.model)
@@ -214,7 +214,7 @@ def _enter_call(
 
 
 def _name_answerer(meter: Meter, model: str | None) -> Meter:
-    """Name in the last row who answered, where that is known."""
+    """Set the model that answered in the last row, where it is known."""
     if model is None or not meter.attempts:
         return meter
     return replace(meter, attempts=(*meter.attempts[:-1], meter.attempts[-1]._replace(model=model)))

@@ -1,4 +1,4 @@
-"""The full table of a run: every call, every limit, the tools, and what to paste."""
+"""The full table of a run: every call, every limit, the tools, and the command to go on with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_CALLS = 20  # rows of calls: the first half of it and the last
 
 
 def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
-    """Return the table, its parts a blank line apart; ``paste`` is the command with which to go on."""
+    """Return the parts of the table, separated by blank lines; ``paste`` is the command to go on with."""
     breaker = result.breaker
     parts = [paint(describe_trip(breaker), "bold")] if breaker is not None else []
     if result.metered:
@@ -29,7 +29,7 @@ def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -
 
 
 def _calls(result: RunResult, meter: Meter) -> str:
-    """Return a row for each call and one for all; of very many the first and the last."""
+    """Return a row for each call and a total; of many calls the first and the last ones."""
     rows = [_call(number, attempt) for number, attempt in enumerate(meter.attempts, 1)]
     if len(rows) > _MOST_CALLS:
         half = _MOST_CALLS // 2
@@ -77,7 +77,7 @@ def _limit(use: LimitUse, breaker: BreakerInfo | None, now: datetime) -> tuple[s
 
 
 def describe_trip(breaker: BreakerInfo) -> str:
-    """Return the limit that tripped with its numbers; after an overrun also what was held and what it counts."""
+    """Return the limit that tripped with its numbers; after an overrun also the amount held and charged."""
     spent, held, would_be, most = (
         amount(breaker.spent, breaker.unit),
         amount(breaker.held, breaker.unit),
@@ -93,7 +93,7 @@ def describe_trip(breaker: BreakerInfo) -> str:
 
 
 def _rest(result: RunResult, paste: str) -> Iterator[str]:
-    """Yield what is no figure: what was denied and left out, the boundary, who worked, what to paste."""
+    """Yield what has no column: denied and left out tools, sandbox, agent, run, and the command to paste."""
     if result.denied:
         yield f"denied   {safe_text(', '.join(result.denied))}"
     if result.left_out:

@@ -1,4 +1,4 @@
-"""What stands at the end of a run: one line, and the line to paste after a trip."""
+"""The end of a run: its summary line, and the command that runs it again with a higher limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_TO_PASTE = 1000  # characters of a word: a longer task is known to who wro
 
 
 def summary(result: RunResult, paint: Paint) -> str:
-    """Return the one line: status, turns, money, time, run; what has no meters shows none."""
+    """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was asked."""
     style: Style = "green" if result.status == "done" else "red"
     parts = [paint(result.status.replace("_", " "), style)]
     if result.metered:
@@ -26,7 +26,7 @@ def summary(result: RunResult, paint: Paint) -> str:
 
 
 def short_id(run_id: str) -> str:
-    """Return how an id begins: enough to name the run again."""
+    """Return the beginning of an id, enough to name the run in a command."""
     return run_id[:_SHORT]
 
 
@@ -45,7 +45,7 @@ def _spent(result: RunResult) -> list[str]:
 
 
 def _by_nested_runs(result: RunResult, task: LimitUse | None) -> int:
-    """Return what counts against the run's limit and is not its own, in nano-dollars; 0 where nobody knows."""
+    """Return what nested runs count against the run's limit, in nano-dollars; 0 if unknown."""
     if task is None or result.cost_nano is None or result.in_doubt_nano is None:
         return 0
     return max(0, task.used - result.cost_nano - result.in_doubt_nano)
@@ -56,7 +56,7 @@ def _of(use: LimitUse | None) -> str:
 
 
 def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
-    """Return the command that ran, with the limit raised: a line to paste, whole but for very long words."""
+    """Return the command that ran, with the limit raised, to paste; very long words are replaced by ``…``."""
     flag = "--" + breaker.limit.replace("_", "-")
     old = {flag, flag.removesuffix("-per-task")}
     kept = [
@@ -69,7 +69,7 @@ def retry_command(command: Sequence[str], breaker: BreakerInfo) -> str:
 
 
 def raised_limit(breaker: BreakerInfo) -> str:
-    """Return a limit that would have let the call through: twice the old one, or more where that is too little."""
+    """Return a limit that would have allowed the call: twice the old one, or more if that is too little."""
     wanted = max(2 * (breaker.ceiling or 0), breaker.would_be)
     if breaker.unit != "nano_usd":
         return str(wanted)

@@ -1,4 +1,4 @@
-"""What the terminal can do, whether a person sits at it, and how it is given back in a hurry."""
+"""What the terminal can do, whether a person sits at it, and how it is restored in a hurry."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def terminal_width(stream: TextIO) -> int | None:
 
 
 def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
-    """Whether somebody can read a question and answer it: both are terminals, and this job is in front."""
+    """Whether somebody can read a question and answer it: both are terminals, and this job is in front.
+
+    A command in the background would be stopped by the question, so nobody is asked there.
+    """
     if not (is_terminal(stdin) and is_terminal(stderr)):
         return False
     try:
@@ -52,11 +55,11 @@ def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
 
 
 def set_restore_sequence(restore: bytes) -> None:
-    """Remember what to write if the process must leave at once; empty: nothing."""
+    """Set what restores the terminal if the process must exit at once; empty: nothing."""
     global _restore
     _restore = restore
 
 
 def restore_sequence() -> bytes:
-    """Return what gives the terminal back as it was."""
+    """Return the bytes that restore the terminal."""
     return _restore
