@@ -105,7 +105,7 @@ def toolset_for(
             docker_host=settings.docker_host,
             docker_host_from=named_by,
             private=_private_folders(settings),
-            kept=kept,
+            run_files=kept,
             restricting=(*permissions.deny, *permissions.ask),
             denied=denied,
             redactor=loaded.redactor,

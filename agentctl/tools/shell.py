@@ -97,9 +97,9 @@ async def run_shell(context: ToolContext, arguments: RunShell) -> str:
     if not arguments.command.strip() or "\0" in arguments.command:
         raise ToolError("run_shell: the command is empty or holds a NUL byte", hint="give one line for /bin/sh")
     result = await context.sandbox.run(
-        arguments.command, timeout=float(arguments.timeout), more=context.kept is not None
+        arguments.command, timeout=float(arguments.timeout), more=context.run_files is not None
     )
-    text = format_for_model(result, arguments.timeout, context.sandbox, more=context.kept is not None)
+    text = format_for_model(result, arguments.timeout, context.sandbox, more=context.run_files is not None)
     return Reply.of(text, result.notices) if result.notices else text
 
 

@@ -27,9 +27,9 @@ MOST_KEPT_BYTES = 16 * 1024 * 1024
 class ToolContext(NamedTuple):
     """What a tool works with; without a ``sandbox`` no command of a shell can be run. ``private`` is agentctl's own.
 
-    ``kept`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show several
-    things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model reads in
-    place of secrets.
+    ``run_files`` is the folder of the run's files. ``restricting`` are the deny and ask rules, for tools that show
+    several things in one call; ``denied`` is what those about paths hide. ``redactor`` made the marks that a model
+    reads in place of secrets.
     """
 
     workspace: Path
@@ -37,7 +37,7 @@ class ToolContext(NamedTuple):
     now: Callable[[], datetime]
     sandbox: Sandbox | None = None
     private: tuple[Path, ...] = ()
-    kept: Path | None = None
+    run_files: Path | None = None
     restricting: tuple[Rule, ...] = ()
     denied: DeniedPaths | None = None
     redactor: Redactor | None = None
@@ -45,7 +45,7 @@ class ToolContext(NamedTuple):
     @property
     def most_bytes(self) -> int:
         """How long a tool's text may be: longer where a run cuts it for the model and keeps it."""
-        return MOST_BYTES if self.kept is None else MOST_KEPT_BYTES
+        return MOST_BYTES if self.run_files is None else MOST_KEPT_BYTES
 
 
 TOOLS: Mapping[str, str] = {
@@ -129,7 +129,7 @@ def toolbox(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sandbox: Sandbox | None = None,
     private: Sequence[Path] = (),
-    kept: Path | None = None,
+    run_files: Path | None = None,
     restricting: Sequence[Rule] = (),
     denied: DeniedPaths | None = None,
     redactor: Redactor | None = None,
@@ -137,10 +137,10 @@ def toolbox(
     """Return the tools called ``names`` (all that exist without), at work in ``workspace``.
 
     ``docker_host`` is the engine's address (None: the default socket), ``docker_host_from`` the setting that an error
-    about it names. No tool looks or writes into the folders ``private``; files of the run, in ``kept``, can be read.
-    ``restricting`` are the deny and ask rules: what they are about is left out of what shows several things at once.
-    ``denied`` are the files that those about paths hide.
-    ``redactor`` puts the marks that it made back into what is written.
+    about it names. No tool looks or writes into the folders ``private``; files of the run, in ``run_files``, can be
+    read. ``restricting`` are the deny and ask rules: what they are about is left out of what shows several things at
+    once. ``denied`` are the files that those about paths hide. ``redactor`` puts the marks that it made back into what
+    is written.
 
     Raises:
         UsageError: ``names`` holds one that does not exist.
@@ -150,7 +150,7 @@ def toolbox(
             raise UsageError(f'there is no tool "{name}"', hint=_near(name, TOOLS))
     engine = DockerEngine(docker_host, named_by=docker_host_from)
     context = ToolContext(
-        workspace.absolute(), engine, now, sandbox, tuple(private), kept, tuple(restricting), denied, redactor
+        workspace.absolute(), engine, now, sandbox, tuple(private), run_files, tuple(restricting), denied, redactor
     )
     return LazyToolbox(tuple(TOOLS) if names is None else names, context)
 

@@ -63,7 +63,7 @@ class House:
         settled = Plan(**plan)  # type: ignore[arg-type]
         emit = self.diary.emit
         await self.ledger.open_run("r1", CostLimit(), task="t", agent="a", labels={})
-        box = toolbox(workspace=self.work, now=lambda: datetime.now(UTC), kept=self.kept)
+        box = toolbox(workspace=self.work, now=lambda: datetime.now(UTC), run_files=self.kept)
         loop = Loop(
             calls=ModelCalls(
                 provider=provider, ledger=self.ledger, run_id="r1", limits=CostLimit(), emit=emit, retries=0

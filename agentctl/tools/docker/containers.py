@@ -60,8 +60,8 @@ async def resolve_container(context: ToolContext, arguments: C) -> C:
         EngineUnavailable: there is none of this name, with the nearest one.
         ToolError: an ``id`` was given that is not this container's.
     """
-    known = await inspect(context, arguments.name)
-    name, identity = text(known, "Name").removeprefix("/"), text(known, "Id")[:12]
+    container = await inspect(context, arguments.name)
+    name, identity = text(container, "Name").removeprefix("/"), text(container, "Id")[:12]
     if arguments.id is not None and arguments.id[:12] != identity:
         raise ToolError(f"{cell(name)} has the id {identity}, not {cell(arguments.id, 20)}", hint="leave the id out")
     return arguments.model_copy(update={"name": name or identity, "id": identity})
@@ -81,12 +81,14 @@ async def inspect_resolved(context: ToolContext, arguments: OnContainer) -> Doc:
     if re.fullmatch(r"[0-9a-f]{12,64}", arguments.id) is None:
         raise ToolError(f"{cell(arguments.id, 20)!r} is no container's id", hint="leave the id out")
     try:
-        known = await _by_id(context, arguments.id)
+        container = await _by_id(context, arguments.id)
     except EngineNotFound as error:
         raise ToolError(f"{name} ({arguments.id}) is gone: it was removed after this was asked", hint=look) from error
-    if text(known, "Name").removeprefix("/") != arguments.name and not text(known, "Id").startswith(arguments.name):
-        raise ToolError(f"{name} ({arguments.id}) has got another name: {cell(text(known, 'Name')[1:])}", hint=look)
-    return known
+    if text(container, "Name").removeprefix("/") != arguments.name and not text(container, "Id").startswith(
+        arguments.name
+    ):
+        raise ToolError(f"{name} ({arguments.id}) has got another name: {cell(text(container, 'Name')[1:])}", hint=look)
+    return container
 
 
 async def inspect(context: ToolContext, container: str) -> Doc:
@@ -116,9 +118,9 @@ async def _by_id(context: ToolContext, identity: str) -> Doc:
     Raises:
         NotThere: there is none.
     """
-    known = document(await context.engine.get(f"containers/{quote(identity)}/json"))
-    if text(known, "Id").startswith(identity):
-        return known
+    container = document(await context.engine.get(f"containers/{quote(identity)}/json"))
+    if text(container, "Id").startswith(identity):
+        return container
     # The engine looks for names before it looks for the beginnings of ids: a name may be made to look like one.
     for entry in documents(await context.engine.get("containers/json", all="1")):
         if text(entry, "Id").startswith(identity):
@@ -134,34 +136,37 @@ async def _names(context: ToolContext, arguments: OnContainer) -> Target:
 CONTAINER = TargetLookup("name", "container", _names)
 
 
-def path_of(known: Doc, *more: str) -> str:
+def path_of(container: Doc, *more: str) -> str:
     """Return the engine's path of a container, by its whole id."""
-    return "/".join(["containers", quote(text(known, "Id"), safe=""), *more])
+    return "/".join(["containers", quote(text(container, "Id"), safe=""), *more])
 
 
-def summary(known: Doc, now: datetime) -> str:
+def summary(container: Doc, now: datetime) -> str:
     """Return the facts about a container in short; of its environment the names only."""
-    state, config, host = fields(known, "State"), fields(known, "Config"), fields(known, "HostConfig")
-    command = [text(known, "Path"), *texts(known, "Args")]
+    state, config, host = fields(container, "State"), fields(container, "Config"), fields(container, "HostConfig")
+    command = [text(container, "Path"), *texts(container, "Args")]
     restarts = text(host, "RestartPolicy", "Name") or "no"
     return facts(
         [
-            ("name", name_of(known)),
-            ("id", text(known, "Id")[:12]),
+            ("name", name_of(container)),
+            ("id", text(container, "Id")[:12]),
             ("image", text(config, "Image")),
             ("state", state_of(state, now)),
             ("exit code", None if state.get("Running") else number(state, "ExitCode")),
             ("out of memory", "yes: killed by the kernel" if state.get("OOMKilled") is True else "no"),
             ("error", text(state, "Error")),
             ("health", health_of(state)),
-            ("restarts", f"{number(known, 'RestartCount')} (policy: {restarts})"),
-            ("created", ago(moment(known, "Created"), now)),
+            ("restarts", f"{number(container, 'RestartCount')} (policy: {restarts})"),
+            ("created", ago(moment(container, "Created"), now)),
             ("command", " ".join(part for part in command if part)),
             ("user", text(config, "User")),
             ("workdir", text(config, "WorkingDir")),
-            ("ports", bindings_of(fields(known, "NetworkSettings", "Ports"))),
-            ("mounts", "; ".join(_mount(entry) for entry in many(known, "Mounts"))),
-            ("networks", ", ".join(_network(*pair) for pair in fields(known, "NetworkSettings", "Networks").items())),
+            ("ports", bindings_of(fields(container, "NetworkSettings", "Ports"))),
+            ("mounts", "; ".join(_mount(entry) for entry in many(container, "Mounts"))),
+            (
+                "networks",
+                ", ".join(_network(*pair) for pair in fields(container, "NetworkSettings", "Networks").items()),
+            ),
             ("environment", ", ".join(sorted(name.partition("=")[0] for name in texts(config, "Env")))),
             ("limits", _limits(host)),
             ("privileged", "yes" if host.get("Privileged") is True else None),
@@ -170,9 +175,9 @@ def summary(known: Doc, now: datetime) -> str:
     )
 
 
-def name_of(known: Doc) -> str:
+def name_of(container: Doc) -> str:
     """Return an inspected container's name without the slash."""
-    return cell(text(known, "Name").removeprefix("/") or text(known, "Id")[:12])
+    return cell(text(container, "Name").removeprefix("/") or text(container, "Id")[:12])
 
 
 def state_of(state: Doc, now: datetime) -> str:
@@ -268,12 +273,12 @@ async def resolve_one_or_all(context: ToolContext, arguments: OneOrAll) -> OneOr
 async def docker_logs(context: ToolContext, arguments: Logs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
     since = parse_since(arguments.since, context.now())
-    known = await inspect_resolved(context, arguments)
+    container = await inspect_resolved(context, arguments)
     asked = {"tail": str(arguments.tail)} | ({} if since is None else {"since": f"{since:.6f}"})
-    lines = await last_lines(context, known, asked)
+    lines = await last_lines(context, container, asked)
     if not lines.kept:
         newer = f" since {cell(arguments.since)}" if arguments.since else ""
-        return f"{name_of(known)} has written nothing{newer}."
+        return f"{name_of(container)} has written nothing{newer}."
     head = f"… {plural(lines.lost, 'earlier line')} left out (the most is {log_capacity(context) // 1024:,} KB) …\n"
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
@@ -298,10 +303,10 @@ async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
         left_out = len(running) - len(allowed)
         running = allowed
     else:
-        known = await inspect_resolved(context, OnContainer(name=arguments.name, id=arguments.id))
-        if not fields(known, "State").get("Running"):
-            return f"{name_of(known)} is not running (state: {cell(text(known, 'State', 'Status'))})."
-        running = [(name_of(known), text(known, "Id"))]
+        container = await inspect_resolved(context, OnContainer(name=arguments.name, id=arguments.id))
+        if not fields(container, "State").get("Running"):
+            return f"{name_of(container)} is not running (state: {cell(text(container, 'State', 'Status'))})."
+        running = [(name_of(container), text(container, "Id"))]
     found: dict[str, Doc] = {}
     failed: list[EngineUnavailable] = []
     turn = anyio.CapacityLimiter(25)  # the engine measures each for a second
@@ -338,17 +343,20 @@ def _is_restricted(context: ToolContext, name: str, identity: str) -> bool:
 
 def log_capacity(context: ToolContext) -> int:
     """Return how many bytes of a log are kept: more where a run cuts it for the model, and has the whole in a file."""
-    return KEPT_BYTES if context.kept is None else MORE_KEPT_BYTES
+    return KEPT_BYTES if context.run_files is None else MORE_KEPT_BYTES
 
 
-async def last_lines(context: ToolContext, known: Doc, asked: Mapping[str, str]) -> LastLines:
+async def last_lines(context: ToolContext, container: Doc, asked: Mapping[str, str]) -> LastLines:
     """Return the lines of a container's log that ``asked`` (``tail``, ``since``) chooses, as many as may be kept.
 
     Raises:
         EngineUnavailable: the log cannot be read.
     """
-    lines, stream = LastLines(log_capacity(context)), LogStream(framed=fields(known, "Config").get("Tty") is not True)
-    path = f"containers/{quote(text(known, 'Id'))}/logs"
+    lines, stream = (
+        LastLines(log_capacity(context)),
+        LogStream(framed=fields(container, "Config").get("Tty") is not True),
+    )
+    path = f"containers/{quote(text(container, 'Id'))}/logs"
     async with context.engine.stream(path, stdout="1", stderr="1", **asked) as chunks:
         async for chunk in chunks:
             for line in stream.feed(chunk):

@@ -77,27 +77,27 @@ async def resolve_exec(context: ToolContext, arguments: Exec) -> Exec:
 @define_tool(Exec, effect="destructive", resolve=resolve_exec, target=CONTAINER)
 async def docker_exec(context: ToolContext, arguments: Exec) -> str:
     """Run a command inside a running container; tell exit code, stdout and stderr."""
-    known = await inspect_resolved(context, arguments)
-    name, words = name_of(known), split_command("docker_exec", arguments.command)
-    if fields(known, "State").get("Running") is not True:
+    container = await inspect_resolved(context, arguments)
+    name, words = name_of(container), split_command("docker_exec", arguments.command)
+    if fields(container, "State").get("Running") is not True:
         raise ToolError(f"{name} is not running", hint="docker_start it first")
     mark, began = f"{_MARK}={secrets.token_hex(8)}", anyio.current_time()
-    written = CommandOutput(more=context.kept is not None)
+    written = CommandOutput(more=context.run_files is not None)
     who = {"User": arguments.user} if arguments.user else {}
     where = {"WorkingDir": arguments.workdir} if arguments.workdir else {}
-    identity = await _create(context, path_of(known, "exec"), words, {"Env": [mark], **who, **where})
+    identity = await _create(context, path_of(container, "exec"), words, {"Env": [mark], **who, **where})
     try:
         with anyio.move_on_after(arguments.timeout) as limit:
             code, held = await _follow(context, identity, written, arguments.timeout)
     except EngineRefused as error:
         raise ToolError(f"{cell(words[0], 80)} was not started in {name}: {cell(error.reason, 250)}") from error
     except BaseException as error:
-        left = await _end(context, path_of(known, "exec"), identity, mark, who)
+        left = await _end(context, path_of(container, "exec"), identity, mark, who)
         if left and isinstance(error, AgentctlError):
             error.hint = f"{error.hint}; {left}".removeprefix("; ")
         raise
     if limit.cancelled_caught:
-        left = await _end(context, path_of(known, "exec"), identity, mark, who)
+        left = await _end(context, path_of(container, "exec"), identity, mark, who)
         how = left or "it was ended"
         return f"timed out after {arguments.timeout} s (timeout, 600 at most): {how}\n{written}"
     if code in (126, 127) and written.text.startswith("OCI runtime exec failed"):

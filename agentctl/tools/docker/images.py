@@ -115,11 +115,11 @@ async def resolve_image(context: ToolContext, arguments: M) -> M:
         EngineUnavailable: there is none of this name, with the nearest one, or the engine cannot be asked.
         ToolError: this is no image's name, an id of several tags, or an ``id`` was given that is not this image's.
     """
-    known = await find_image(context, arguments.image)
-    identity = identity_of(known)
+    image = await find_image(context, arguments.image)
+    identity = identity_of(image)
     if arguments.id is not None and arguments.id != identity:
         raise ToolError(f"{cell(arguments.image, 80)} has the id {identity}", hint="leave the id out")
-    return arguments.model_copy(update={"image": _display_name(known, arguments.image), "id": identity})
+    return arguments.model_copy(update={"image": _display_name(image, arguments.image), "id": identity})
 
 
 async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Doc:
@@ -129,13 +129,13 @@ async def inspect_resolved_image(context: ToolContext, arguments: OnImage) -> Do
         EngineUnavailable: there is none, or the engine cannot be asked.
         ToolError: its name means another image by now.
     """
-    known = await find_image(context, arguments.image)
-    if arguments.id is not None and arguments.id != identity_of(known):
+    image = await find_image(context, arguments.image)
+    if arguments.id is not None and arguments.id != identity_of(image):
         raise ToolError(
-            f"{cell(arguments.image, 80)} is another image now ({identity_of(known)}, not {cell(arguments.id, 20)})",
+            f"{cell(arguments.image, 80)} is another image now ({identity_of(image)}, not {cell(arguments.id, 20)})",
             hint="nothing was done; look with docker_images, and ask again",
         )
-    return known
+    return image
 
 
 async def find_image(context: ToolContext, image: str) -> Doc:
@@ -171,11 +171,11 @@ def spellings(reference: str) -> tuple[str, ...]:
     return tuple(f"{name}@{parsed.digest}" for name in image_spellings(parsed.domain, parsed.path, ""))
 
 
-def target_of(known: Doc) -> Target:
+def target_of(image: Doc) -> Target:
     """Return all names of an image that is here: its tags and digests, its id."""
-    references = (*texts(known, "RepoTags"), *texts(known, "RepoDigests"))
+    references = (*texts(image, "RepoTags"), *texts(image, "RepoDigests"))
     names = tuple(name for reference in references for name in spellings(reference))
-    return Target("image", names, text(known, "Id").removeprefix("sha256:"))
+    return Target("image", names, text(image, "Id").removeprefix("sha256:"))
 
 
 async def look_up_image(context: ToolContext, arguments: OnImage) -> Target:
@@ -190,9 +190,9 @@ async def look_up_image(context: ToolContext, arguments: OnImage) -> Target:
 IMAGE = TargetLookup("image", "image", look_up_image)
 
 
-def identity_of(known: Doc) -> str:
+def identity_of(image: Doc) -> str:
     """Return the first 12 characters of an image's id."""
-    return text(known, "Id").removeprefix("sha256:")[:12]
+    return text(image, "Id").removeprefix("sha256:")[:12]
 
 
 @define_tool(RemoveImage, effect="destructive", resolve=resolve_image, target=IMAGE)
@@ -216,8 +216,8 @@ async def docker_rmi(context: ToolContext, arguments: RemoveImage) -> str:
     return f"{arguments.image} was removed, with {plural(deleted, 'layer')}."
 
 
-def _display_name(known: Doc, given: str) -> str:
-    tags = [familiar_name(tag) for tag in texts(known, "RepoTags")]
+def _display_name(image: Doc, given: str) -> str:
+    tags = [familiar_name(tag) for tag in texts(image, "RepoTags")]
     asked = familiar_name(given)
     if asked in tags:
         return asked
@@ -227,7 +227,7 @@ def _display_name(known: Doc, given: str) -> str:
         raise ToolError(
             f"{cell(given, 80)} is an image of {len(tags)} names: {', '.join(tags[:10])}", hint="give one of the names"
         )
-    return tags[0] if tags else identity_of(known)
+    return tags[0] if tags else identity_of(image)
 
 
 class Pull(Arguments):
@@ -252,10 +252,10 @@ async def _names(context: ToolContext, arguments: Pull) -> Target:
     if not wanted.digest:
         return Target("image", names)
     try:
-        known = target_of(await find_image(context, str(wanted)))
+        target = target_of(await find_image(context, str(wanted)))
     except EngineUnavailable:
         return Target("image", names, repository=f"{wanted.domain}/{wanted.path}")
-    return known._replace(names=(*names, *known.names), repository=f"{wanted.domain}/{wanted.path}")
+    return target._replace(names=(*names, *target.names), repository=f"{wanted.domain}/{wanted.path}")
 
 
 @define_tool(Pull, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
@@ -274,11 +274,11 @@ async def docker_pull(context: ToolContext, arguments: Pull) -> str:
                 last = text(line, "status") or last
     except EngineRefused as error:
         raise _pull_error(wanted, error.reason) from error
-    known = await find_image(context, str(wanted))
-    digests = [digest for digest in texts(known, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
+    image = await find_image(context, str(wanted))
+    digests = [digest for digest in texts(image, "RepoDigests") if digest.startswith(f"{wanted.name}@")]
     digest = digests[0].partition("@")[2] if digests else "none"
     deed = "was already up to date" if "up to date" in last else "was pulled"
-    return f"{wanted} {deed}.\ndigest: {digest}\nid: {identity_of(known)}\nsize: {size(number(known, 'Size'))}"
+    return f"{wanted} {deed}.\ndigest: {digest}\nid: {identity_of(image)}\nsize: {size(number(image, 'Size'))}"
 
 
 async def progress(pieces: AsyncIterator[bytes]) -> AsyncIterator[Doc]:

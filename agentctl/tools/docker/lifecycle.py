@@ -125,15 +125,15 @@ async def docker_rm(context: ToolContext, arguments: Remove) -> str:
     return f"{name} was removed (it was {cell(text(before, 'State', 'Status'))}).{left}"
 
 
-def describe_state(known: Doc, context: ToolContext) -> str:
+def describe_state(container: Doc, context: ToolContext) -> str:
     """Return how a container stands: its state and since when, its exit code or health, its ports."""
-    state = fields(known, "State")
+    state = fields(container, "State")
     said = [f"state: {state_of(state, context.now())}"]
     if state.get("Running") is not True:
         said.append(f"exit code: {number(state, 'ExitCode')}")
     if health := health_of(state):
         said.append(f"health: {cell(health, 300)}")
-    if ports := bindings_of(fields(known, "NetworkSettings", "Ports")):
+    if ports := bindings_of(fields(container, "NetworkSettings", "Ports")):
         said.append(f"ports: {cell(ports, 300)}")
     return "\n".join(said)
 
@@ -185,13 +185,13 @@ async def _report_start(context: ToolContext, before: Doc, deed: str, since: str
     return f"{name} was {deed}, but it ended within a second.\n{await describe_exit(context, after, since)}"
 
 
-async def _log_end(context: ToolContext, known: Doc) -> str | None:
+async def _log_end(context: ToolContext, container: Doc) -> str | None:
     """Return the moment just after a log's latest line, in seconds since 1970 with nine decimals; None without a line.
 
     stdout and stderr are noted side by side: the last line need not be the latest.
     """
     try:
-        lines = await last_lines(context, known, {"tail": str(_LAST_LINES), "timestamps": "1"})
+        lines = await last_lines(context, container, {"tail": str(_LAST_LINES), "timestamps": "1"})
     except EngineUnavailable:
         return None
     stamps = [

@@ -87,16 +87,16 @@ async def docker_run(context: ToolContext, arguments: RunContainer) -> str:
         raise
     stays = False
     try:
-        known = document(await context.engine.get(f"containers/{identity}/json"))
-        if arguments.id is not None and not text(known, "Image").removeprefix("sha256:").startswith(arguments.id):
+        container = document(await context.engine.get(f"containers/{identity}/json"))
+        if arguments.id is not None and not text(container, "Image").removeprefix("sha256:").startswith(arguments.id):
             raise ToolError(
                 f"{cell(arguments.image, 80)} has become another image since this was asked", hint="ask again"
             )
-        await _start(context, known, arguments)
+        await _start(context, container, arguments)
         if arguments.detach:
-            said, stays = await _leave_running(context, known), True
+            said, stays = await _leave_running(context, container), True
         else:
-            said = await _wait_for_exit(context, known, arguments)
+            said = await _wait_for_exit(context, container, arguments)
     except BaseException as error:
         why = await remove_container(context, identity)
         if why and isinstance(error, AgentctlError):
@@ -176,9 +176,9 @@ async def _create(context: ToolContext, arguments: RunContainer, call: str) -> t
     return identity, texts(made, "Warnings")
 
 
-async def _start(context: ToolContext, known: Doc, arguments: RunContainer) -> None:
+async def _start(context: ToolContext, container: Doc, arguments: RunContainer) -> None:
     try:
-        await context.engine.change("POST", path_of(known, "start"), patience=_START_S)
+        await context.engine.change("POST", path_of(container, "start"), patience=_START_S)
     except EngineRefused as error:
         said = " ".join(error.reason.split())
         if "docker-init" in said:
@@ -186,34 +186,34 @@ async def _start(context: ToolContext, known: Doc, arguments: RunContainer) -> N
                 f"the engine lacks its init program: {cell(said, 200)}", hint="sudo apt-get install tini"
             ) from error
         if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
-            program = cell(text(known, "Path"), 80)
+            program = cell(text(container, "Path"), 80)
             raise ToolError(f"{arguments.image} has no program {program}: {cell(said, 250)}") from error
         if "already allocated" in said or "address already in use" in said:
             raise ToolError(f"a port is taken: {cell(said, 250)}", hint="publish another port") from error
         raise ToolError(f"the container did not start: {cell(said, 280)}") from error
 
 
-async def _leave_running(context: ToolContext, known: Doc) -> str:
-    after, alive = await watch_start(context, known)
+async def _leave_running(context: ToolContext, container: Doc) -> str:
+    after, alive = await watch_start(context, container)
     if after is None:
-        raise ToolError(f"{name_of(known)} was started, and somebody removed it at once")
+        raise ToolError(f"{name_of(container)} was started, and somebody removed it at once")
     if not alive:
         how = await describe_exit(context, after)
-        raise ToolError(f"{name_of(known)} ended within a second, and was removed again.\n{how}")
+        raise ToolError(f"{name_of(container)} ended within a second, and was removed again.\n{how}")
     state = describe_state(after, context)
     return f"{name_of(after)} was started and keeps running (docker_stop, docker_rm end it).\n{state}"
 
 
-async def _wait_for_exit(context: ToolContext, known: Doc, arguments: RunContainer) -> str:
+async def _wait_for_exit(context: ToolContext, container: Doc, arguments: RunContainer) -> str:
     began = anyio.current_time()
     with anyio.move_on_after(arguments.timeout) as limit:
-        await context.engine.change("POST", path_of(known, "wait"), patience=arguments.timeout + 30)
+        await context.engine.change("POST", path_of(container, "wait"), patience=arguments.timeout + 30)
     took = anyio.current_time() - began
     if limit.cancelled_caught:
-        await context.engine.change("POST", path_of(known, "stop"), patience=30, t="2")
-    after = document(await context.engine.get(path_of(known, "json")))
-    written = CommandOutput(more=context.kept is not None)
-    async with context.engine.stream(path_of(known, "logs"), stdout="1", stderr="1") as pieces:
+        await context.engine.change("POST", path_of(container, "stop"), patience=30, t="2")
+    after = document(await context.engine.get(path_of(container, "json")))
+    written = CommandOutput(more=context.run_files is not None)
+    async with context.engine.stream(path_of(container, "logs"), stdout="1", stderr="1") as pieces:
         await written.read_from(pieces)
     code = number(after, "State", "ExitCode")
     head = f"exit code {code} after {took:.1f} s; the container was removed"

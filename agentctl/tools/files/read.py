@@ -84,7 +84,7 @@ def _open(context: ToolContext, path: str) -> Iterator[tuple[BufferedReader, os.
         with open_for_reading(context.workspace, path, find_hidden(context)) as found:
             yield found
         return
-    with open_artifact(context.kept, path) as handle:
+    with open_artifact(context.run_files, path) as handle:
         yield handle, os.fstat(handle.fileno())
 
 

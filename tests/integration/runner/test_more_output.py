@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 def shell(house: House, *, kept: bool = True) -> LazyToolbox:
-    return toolbox(workspace=house.work, sandbox=Unsandboxed(house.work), kept=house.kept if kept else None)
+    return toolbox(workspace=house.work, sandbox=Unsandboxed(house.work), run_files=house.kept if kept else None)
 
 
 async def test_the_middle_of_a_command_s_output_can_be_read(house: House) -> None:
@@ -59,7 +59,7 @@ from agentctl.tools.toolbox import toolbox
 
 async def main():
     work, kept = Path(sys.argv[1]), Path(sys.argv[1]) / "kept"
-    run_shell = toolbox(workspace=work, sandbox=Unsandboxed(work), kept=kept).get("run_shell")
+    run_shell = toolbox(workspace=work, sandbox=Unsandboxed(work), run_files=kept).get("run_shell")
     said = await run_shell({"command": "yes 'a line of some length' | head -c 1G; yes error | head -c 32M >&2"})
     print((await ArtifactFolder(kept).keep(1, "run_shell", said)).path, len(said) // 1024 // 1024)
     status = Path("/proc/self/status").read_text()
