@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MEASURE_S = 0.2
 
 
-class Processes(Arguments):
+class ListProcesses(Arguments):
     """Which processes, in which order."""
 
     sort: Literal["cpu", "memory", "name"] = "cpu"
@@ -29,14 +29,14 @@ class Processes(Arguments):
     name: str | None = Field(None, description="part of the name or command")
 
 
-class Ports(Arguments):
+class ListPorts(Arguments):
     """Which port."""
 
     port: int | None = Field(None, ge=1, le=65535, description="only this one")
 
 
-@define_tool(Processes)
-async def system_processes(_: ToolContext, arguments: Processes) -> str:
+@define_tool(ListProcesses)
+async def system_processes(_: ToolContext, arguments: ListProcesses) -> str:
     """List processes by CPU, memory or name: pid, user, CPU % of one core, memory, command."""
     measured = await anyio.to_thread.run_sync(_every_process)
     await anyio.sleep(_MEASURE_S)
@@ -58,8 +58,8 @@ async def system_processes(_: ToolContext, arguments: Processes) -> str:
     return table(header, rows, most=80) + more
 
 
-@define_tool(Ports)
-async def system_ports(_: ToolContext, arguments: Ports) -> str:
+@define_tool(ListPorts)
+async def system_ports(_: ToolContext, arguments: ListPorts) -> str:
     """List who listens on the network: protocol, address, port, process."""
     rows = await anyio.to_thread.run_sync(_listeners, arguments.port)
     if not rows:

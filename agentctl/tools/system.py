@@ -30,13 +30,13 @@ _PSEUDO = frozenset(
 _MEASURE_S = 0.2
 
 
-class Disks(Arguments):
+class DiskUsage(Arguments):
     """Which disk."""
 
     path: str | None = Field(None, description="only the disk that holds this path")
 
 
-async def _disk_target(context: ToolContext, arguments: Disks) -> Target:
+async def _disk_target(context: ToolContext, arguments: DiskUsage) -> Target:
     """Return the names of the path that the disk is asked for by; it may lie outside the workspace."""
     return await anyio.to_thread.run_sync(_machine_path, context.workspace, arguments.path or ".")
 
@@ -47,8 +47,8 @@ def _machine_path(workspace: Path, path: str) -> Target:
     return Target("path", names, roots=(os.fspath(workspace),))
 
 
-@define_tool(Disks, target=TargetLookup("path", "path", _disk_target))
-async def system_disks(context: ToolContext, arguments: Disks) -> str:
+@define_tool(DiskUsage, target=TargetLookup("path", "path", _disk_target))
+async def system_disks(context: ToolContext, arguments: DiskUsage) -> str:
     """Show free, used and total space of each mounted disk, or of the disk that holds a path."""
     if arguments.path is None:
         rows = await anyio.to_thread.run_sync(_disks, abandon_on_cancel=True)
@@ -168,14 +168,14 @@ def uptime() -> str:
     return f"{span(time.time() - since)} (since {began})"
 
 
-class Info(Arguments):
+class SystemInfo(Arguments):
     """What to tell."""
 
     about: Literal["all", "system", "user", "addresses", "uptime"] = "all"
 
 
-@define_tool(Info)
-async def system_info(_: ToolContext, arguments: Info) -> str:
+@define_tool(SystemInfo)
+async def system_info(_: ToolContext, arguments: SystemInfo) -> str:
     """Tell about the machine: system and hardware, the user, network addresses, uptime."""
     parts = {"system": _system_facts, "user": _user_facts, "addresses": _addresses, "uptime": _uptime_facts}
     wanted = list(parts.values()) if arguments.about == "all" else [parts[arguments.about]]

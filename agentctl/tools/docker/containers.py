@@ -239,25 +239,25 @@ def _limits(host: Doc) -> str:
     return ", ".join(filter(None, said)) or "none"
 
 
-class Logs(OnContainer):
+class ContainerLogs(OnContainer):
     """Which lines of whose log."""
 
     tail: int = Field(100, ge=1, le=10_000, description="how many of the last lines")
     since: str | None = Field(None, description='only newer than this: "10m", "2h", or a time like 2026-01-31T08:00')
 
 
-class One(OnContainer):
+class InspectContainer(OnContainer):
     """Which container."""
 
 
-class OneOrAll(Arguments):
+class ContainerStats(Arguments):
     """Which container."""
 
     name: str | None = Field(None, description="name or id; without it all that run")
     id: SkipJsonSchema[str | None] = None
 
 
-async def resolve_one_or_all(context: ToolContext, arguments: OneOrAll) -> OneOrAll:
+async def resolve_stats(context: ToolContext, arguments: ContainerStats) -> ContainerStats:
     """Return the arguments with the true name and id of the container, if one is named.
 
     Raises:
@@ -269,8 +269,8 @@ async def resolve_one_or_all(context: ToolContext, arguments: OneOrAll) -> OneOr
     return arguments.model_copy(update={"name": found.name, "id": found.id})
 
 
-@define_tool(Logs, resolve=resolve_container, target=CONTAINER)
-async def docker_logs(context: ToolContext, arguments: Logs) -> str:
+@define_tool(ContainerLogs, resolve=resolve_container, target=CONTAINER)
+async def docker_logs(context: ToolContext, arguments: ContainerLogs) -> str:
     """Show the last lines that a container wrote, stdout and stderr together."""
     since = parse_since(arguments.since, context.now())
     container = await inspect_resolved(context, arguments)
@@ -283,14 +283,14 @@ async def docker_logs(context: ToolContext, arguments: Logs) -> str:
     return (head if lines.lost else "") + "\n".join(lines.kept)
 
 
-@define_tool(One, resolve=resolve_container, target=CONTAINER)
-async def docker_inspect(context: ToolContext, arguments: One) -> str:
+@define_tool(InspectContainer, resolve=resolve_container, target=CONTAINER)
+async def docker_inspect(context: ToolContext, arguments: InspectContainer) -> str:
     """Show how a container is set up and fares: state, exit code, health, command, ports, mounts, networks, limits."""
     return summary(await inspect_resolved(context, arguments), context.now())
 
 
-@define_tool(OneOrAll, resolve=resolve_one_or_all, target=CONTAINER)
-async def docker_stats(context: ToolContext, arguments: OneOrAll) -> str:
+@define_tool(ContainerStats, resolve=resolve_stats, target=CONTAINER)
+async def docker_stats(context: ToolContext, arguments: ContainerStats) -> str:
     """Show what running containers use now: CPU, memory, network, disk, processes."""
     left_out = 0
     if arguments.name is None:

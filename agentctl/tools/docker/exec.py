@@ -52,7 +52,7 @@ class _State(NamedTuple):
     pid: int = 0
 
 
-class Exec(OnContainer):
+class ExecCommand(OnContainer):
     """Which command, where, for how long."""
 
     command: str = Field(description="words, no shell: for one write sh -c '…'")
@@ -61,7 +61,7 @@ class Exec(OnContainer):
     timeout: int = Field(60, ge=1, le=600, description="seconds")
 
 
-async def resolve_exec(context: ToolContext, arguments: Exec) -> Exec:
+async def resolve_exec(context: ToolContext, arguments: ExecCommand) -> ExecCommand:
     """Return the arguments with the container's true name and id; whatever else is wrong is said now, too.
 
     Raises:
@@ -74,8 +74,8 @@ async def resolve_exec(context: ToolContext, arguments: Exec) -> Exec:
     return await resolve_container(context, arguments)
 
 
-@define_tool(Exec, effect="destructive", resolve=resolve_exec, target=CONTAINER)
-async def docker_exec(context: ToolContext, arguments: Exec) -> str:
+@define_tool(ExecCommand, effect="destructive", resolve=resolve_exec, target=CONTAINER)
+async def docker_exec(context: ToolContext, arguments: ExecCommand) -> str:
     """Run a command inside a running container; tell exit code, stdout and stderr."""
     container = await inspect_resolved(context, arguments)
     name, words = name_of(container), split_command("docker_exec", arguments.command)

@@ -230,13 +230,13 @@ def _display_name(image: Doc, given: str) -> str:
     return tags[0] if tags else identity_of(image)
 
 
-class Pull(Arguments):
+class PullImage(Arguments):
     """Which image."""
 
     image: str = Field(description="like redis:7")
 
 
-async def resolve_reference(_: ToolContext, arguments: Pull) -> Pull:
+async def resolve_reference(_: ToolContext, arguments: PullImage) -> PullImage:
     """Return the image's familiar name: without ``docker.io/``, ``library/`` and ``:latest``; a digest stays.
 
     Raises:
@@ -245,7 +245,7 @@ async def resolve_reference(_: ToolContext, arguments: Pull) -> Pull:
     return arguments.model_copy(update={"image": str(parse_reference(arguments.image))})
 
 
-async def _names(context: ToolContext, arguments: Pull) -> Target:
+async def _names(context: ToolContext, arguments: PullImage) -> Target:
     """Return all names of the image to fetch; a digest that is not here may be any tag of its repository."""
     wanted = parse_reference(arguments.image)
     names = spellings(arguments.image)
@@ -258,8 +258,8 @@ async def _names(context: ToolContext, arguments: Pull) -> Target:
     return target._replace(names=(*names, *target.names), repository=f"{wanted.domain}/{wanted.path}")
 
 
-@define_tool(Pull, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
-async def docker_pull(context: ToolContext, arguments: Pull) -> str:
+@define_tool(PullImage, effect="network", resolve=resolve_reference, target=TargetLookup("image", "image", _names))
+async def docker_pull(context: ToolContext, arguments: PullImage) -> str:
     """Fetch an image from its registry."""
     wanted = parse_reference(arguments.image)
     asked = {"fromImage": f"{wanted.domain}/{wanted.path}", "tag": wanted.digest or wanted.tag}

@@ -45,25 +45,25 @@ _CLEANUP_S = 10.0
 _APPEARS_S = 2.0
 
 
-class Start(OnContainer):
+class StartContainer(OnContainer):
     """Which container."""
 
 
-class Stop(OnContainer):
+class StopContainer(OnContainer):
     """Which container, and how long it may take to end by itself."""
 
     timeout: int = Field(10, ge=0, le=300, description="seconds until it is killed")
 
 
-class Remove(OnContainer):
+class RemoveContainer(OnContainer):
     """Which container, and what goes with it."""
 
     force: bool = Field(False, description="kill it if it runs")
     volumes: bool = Field(False, description="its anonymous volumes too")
 
 
-@define_tool(Start, effect="write", resolve=resolve_container, target=CONTAINER)
-async def docker_start(context: ToolContext, arguments: Start) -> str:
+@define_tool(StartContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_start(context: ToolContext, arguments: StartContainer) -> str:
     """Start a stopped container."""
     before = await inspect_resolved(context, arguments)
     since = await _log_end(context, before)
@@ -73,8 +73,8 @@ async def docker_start(context: ToolContext, arguments: Start) -> str:
     return await _report_start(context, before, "started", since)
 
 
-@define_tool(Stop, effect="write", resolve=resolve_container, target=CONTAINER)
-async def docker_restart(context: ToolContext, arguments: Stop) -> str:
+@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_restart(context: ToolContext, arguments: StopContainer) -> str:
     """Restart a container (or start it) and tell how it fares a second later."""
     before = await inspect_resolved(context, arguments)
     since = await _log_end(context, before)
@@ -83,8 +83,8 @@ async def docker_restart(context: ToolContext, arguments: Stop) -> str:
     return await _report_start(context, before, "restarted", since)
 
 
-@define_tool(Stop, effect="write", resolve=resolve_container, target=CONTAINER)
-async def docker_stop(context: ToolContext, arguments: Stop) -> str:
+@define_tool(StopContainer, effect="write", resolve=resolve_container, target=CONTAINER)
+async def docker_stop(context: ToolContext, arguments: StopContainer) -> str:
     """Stop a container."""
     before = await inspect_resolved(context, arguments)
     name, patience = name_of(before), arguments.timeout + _PATIENCE_S
@@ -102,8 +102,8 @@ async def docker_stop(context: ToolContext, arguments: Stop) -> str:
     return f"{name} was stopped: exit code {code}{killed}."
 
 
-@define_tool(Remove, effect="destructive", resolve=resolve_container, target=CONTAINER)
-async def docker_rm(context: ToolContext, arguments: Remove) -> str:
+@define_tool(RemoveContainer, effect="destructive", resolve=resolve_container, target=CONTAINER)
+async def docker_rm(context: ToolContext, arguments: RemoveContainer) -> str:
     """Remove a container for good."""
     before = await inspect_resolved(context, arguments)
     name = name_of(before)

@@ -13,25 +13,25 @@ from agentctl.tools.tool import Arguments, NoArguments, define_tool
 from agentctl.tools.toolbox import ToolContext
 
 MOST_ROWS = 500
-State = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
+ContainerState = Literal["running", "exited", "paused", "restarting", "created", "dead", "unhealthy"]
 
 
-class Ps(Arguments):
+class ListContainers(Arguments):
     """Which containers."""
 
     all: bool = Field(False, description="stopped ones too")
     name: str | None = Field(None, description="part of the name or id")
-    state: State | None = Field(None, description="only containers in this state")
+    state: ContainerState | None = Field(None, description="only containers in this state")
 
 
-class Named(Arguments):
+class NameFilter(Arguments):
     """Which of them."""
 
     name: str | None = Field(None, description="part of the name")
 
 
-@define_tool(Ps)
-async def docker_ps(context: ToolContext, arguments: Ps) -> str:
+@define_tool(ListContainers)
+async def docker_ps(context: ToolContext, arguments: ListContainers) -> str:
     """List containers: name, image, status, ports, age. Running ones, unless all or a state is asked for."""
     everything = documents(await context.engine.get("containers/json", all="1"))
     named = [entry for entry in everything if _matches(entry, arguments.name)]
@@ -66,8 +66,8 @@ async def docker_ps(context: ToolContext, arguments: Ps) -> str:
     return _with_count(listed, len(shown), "" if arguments.state else more)
 
 
-@define_tool(Named)
-async def docker_images(context: ToolContext, arguments: Named) -> str:
+@define_tool(NameFilter)
+async def docker_images(context: ToolContext, arguments: NameFilter) -> str:
     """List images: tag, id, size, age."""
     wanted = (arguments.name or "").lower()
     rows = [
@@ -179,7 +179,7 @@ def _matches(entry: Doc, part: str | None) -> bool:
     return any(wanted in name.lower() for name in names_of(entry)) or text(entry, "Id").startswith(wanted)
 
 
-def _in_state(entry: Doc, state: State) -> bool:
+def _in_state(entry: Doc, state: ContainerState) -> bool:
     if state == "unhealthy":
         return "(unhealthy)" in text(entry, "Status") or text(entry, "Health", "Status") == "unhealthy"
     return text(entry, "State") == state
