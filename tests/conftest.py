@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import hypothesis  # noqa: F401 - loaded after trio, it warns of trio's random numbers, which is an error here
+import hypothesis  # loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
+
+from tests.support import machine
 
 pytest_plugins = [
     "tests.support.command_line",
@@ -18,8 +21,38 @@ pytest_plugins = [
 ]
 
 
+FEW = 10
+hypothesis.settings.register_profile("slow machine", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("slow machine")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long forms of the tests")
+    parser.addoption("--few", action="store_true", help="draw few examples in tests of properties")
+
+
+def pytest_report_header() -> list[str]:
+    """Say once what the machine lacks, and what that means."""
+    return machine.told()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw few examples, if asked for, also where a test says how many."""
+    if not config.getoption("few"):
+        return
+    for item in items:
+        test: Any = getattr(item, "obj", None)
+        holder: Any = test if hasattr(test, "hypothesis") else getattr(item, "cls", None)
+        name = "_hypothesis_internal_use_settings" if holder is test else "settings"
+        drawn = getattr(holder, name, None)
+        if isinstance(drawn, hypothesis.settings) and drawn.max_examples > FEW:
+            setattr(holder, name, hypothesis.settings(drawn, max_examples=FEW))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, what needs more than the machine has."""
+    for mark in item.iter_markers("needs"):
+        machine.need(*mark.args)
 
 
 @pytest.fixture

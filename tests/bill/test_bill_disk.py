@@ -30,7 +30,7 @@ from tests.support.wire.server import Answer, WireRequest, WireServer
 MONEY = PAID["openai"]
 Broken = Callable[[Path], None]
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")  # else a run that is refused ends in the midst of loading it
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+root_only = pytest.mark.needs("root", "mounts")
 
 
 @pytest.fixture

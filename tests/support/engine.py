@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support import machine
 
 SCRIPT = Path(__file__).parents[1] / "engine.sh"
 
@@ -66,20 +67,13 @@ class PrivateEngine:
             pytest.fail(f"tests/engine.sh {verb} ended with {done.returncode}: {done.stderr[-1000:]}")
 
 
-def _may_start() -> None:
-    if sys.platform != "linux":
-        pytest.skip("the engine of the tests is for Linux; set DOCKER_HOST to use another")
-    if os.geteuid() != 0:
-        pytest.fail("the engine of the tests needs root: sudo bash tests/engine.sh run pytest", pytrace=False)
-
-
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
     """Give the address of an engine with the sample containers: the one in DOCKER_HOST, else a new one."""
     if given := os.environ.get("DOCKER_HOST"):
         yield given
         return
-    _may_start()
+    machine.need("engine")
     engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}"))
     engine.start()
     try:
@@ -91,7 +85,7 @@ def docker_host() -> Iterator[str]:
 @pytest.fixture
 def private_engine() -> Iterator[PrivateEngine]:
     """Give an engine that a test may stop, freeze or kill."""
-    _may_start()
+    machine.need("engine")
     engine = PrivateEngine(Path(f"/tmp/agentctl-engine-{os.getpid()}-own"))
     engine.start()
     try:

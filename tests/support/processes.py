@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import machine
+
 
 class Trace:
     """A number that stands in the environment or the arguments of every process of one test."""
@@ -33,8 +35,7 @@ class Trace:
 
 @pytest.fixture
 def trace() -> Iterator[Trace]:
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("needs /proc")
+    machine.need("Linux")
     yield Trace()
     assert not any("agentctl-guard" in line for line in _children())
 

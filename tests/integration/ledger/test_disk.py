@@ -28,7 +28,7 @@ from tests.support.ledger.puppet import Puppet, puppet
 
 HELD = 100_000_000
 Fault = Callable[[Puppet, Path], AbstractContextManager[None]]
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+root_only = pytest.mark.needs("root", "mounts")
 
 
 @pytest.fixture

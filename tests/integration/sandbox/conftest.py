@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import machine
 from tests.support.processes import Trace, trace
 
 NOBODY = 65534
@@ -67,6 +68,7 @@ def config() -> Iterator[Path]:
 
 @pytest.fixture(params=["self", "nobody"] if os.geteuid() == 0 else ["self"])
 def inside(request: pytest.FixtureRequest, config: Path) -> Inside:
+    machine.need("sandbox" if request.param == "self" else "sandbox for others")
     uid = os.geteuid() if request.param == "self" else NOBODY
     workspace = config / "work"
     workspace.mkdir()
@@ -78,6 +80,7 @@ def inside(request: pytest.FixtureRequest, config: Path) -> Inside:
 @pytest.fixture
 def own(config: Path) -> Inside:
     """As the one who runs the tests only: where it makes no difference who it is."""
+    machine.need("sandbox")
     workspace = config / "work"
     workspace.mkdir()
     return Inside(workspace, os.geteuid())

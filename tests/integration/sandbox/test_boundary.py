@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.sandbox.conftest import Inside, names
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can put files where others cannot look")
+ROOT = pytest.mark.needs("root")
 CALL = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]); print(\"reached\")' {}"
 
 

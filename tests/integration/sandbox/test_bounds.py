@@ -28,7 +28,7 @@ from tests.integration.sandbox.conftest import NOBODY, Inside
 from tests.support.disks import small_disk
 
 MIB = 1024**2
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and give a folder away")
+ROOT = pytest.mark.needs("root", "mounts")
 
 
 async def sandbox(workspace: Path, user: tuple[int, int] | None = None, **given: Any) -> Bwrap:  # noqa: ANN401

@@ -61,7 +61,7 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace,
     wait_until(lambda: not trace.alive())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs commands as another user")
+@pytest.mark.needs("root")
 def test_nothing_is_left_of_another_users_command_when_agentctl_is_killed(trace: Trace, own: Inside) -> None:
     os.chown(own.workspace, NOBODY, NOBODY)
     worker = subprocess.Popen(own.argv(named(COMMANDS["double fork"], trace), timeout=60), cwd=REPOSITORY)

@@ -266,7 +266,7 @@ def test_a_stand_in_for_git_is_shared_by_runs_and_taken_over_from_a_killed_one(t
     assert not (place / ".git").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as somebody else")
+@pytest.mark.needs("root")
 async def test_commands_of_another_user_leave_him_his_files(workspace: Path, tmp_path: Path) -> None:
     for path in (workspace, *workspace.rglob("*")):
         os.chown(path, 65534, 65534)

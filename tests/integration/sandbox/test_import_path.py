@@ -145,7 +145,7 @@ def test_any_other_file_is_not_importable(path: str) -> None:
     assert not is_importable(path, FOLDERS)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.needs("root")
 def test_an_installation_that_cannot_be_read_any_more_is_no_error(tmp_path: Path) -> None:
     """As when root's agentctl, in root's closed home, runs commands as another user."""
     shutil.copytree(ROOT / "agentctl", tmp_path / "closed/agentctl")

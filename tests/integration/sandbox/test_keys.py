@@ -124,7 +124,7 @@ def ancestors(pid: int) -> Iterator[int]:
 DECOY = "decoy-0123456789"[::-1]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("key_in", ["environment", "env file"])
 def test_an_ordinary_user_s_command_finds_the_key_in_no_environment_and_no_memory(
     work: Path, wire: OpenWire, key_in: str

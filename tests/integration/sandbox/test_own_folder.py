@@ -52,7 +52,7 @@ def test_what_only_has_such_a_name_stays(tmp_path: Path) -> None:
     assert elsewhere.is_dir()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.needs("root")
 def test_a_folder_of_another_user_is_removed_only_by_a_run_for_that_user(tmp_path: Path) -> None:
     (tmp_path / "agentctl-git-theirs").mkdir()
     os.chown(tmp_path / "agentctl-git-theirs", 65534, 65534)

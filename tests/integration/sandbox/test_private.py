@@ -14,7 +14,7 @@ import pytest
 from agentctl.sandbox.private_files import PrivateFiles
 from tests.integration.sandbox.conftest import REPOSITORY, Inside
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can put files where others cannot look")
+ROOT = pytest.mark.needs("root")
 WORD = "only-root-may-read-this"
 
 

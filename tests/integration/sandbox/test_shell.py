@@ -175,7 +175,7 @@ print(result.exit_code, result.truncated_bytes + len(result.stdout) >= 1 << 30, 
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.needs("Linux")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the same reader on both
 @pytest.mark.parametrize("command", ["head -c 1G /dev/zero | tr '\\0' x", "yes | head -c 1G"])
 def test_a_gigabyte_of_output_does_not_fill_the_memory(command: str, anyio_backend: str) -> None:

@@ -72,7 +72,7 @@ def test_a_socket_whose_listener_is_elsewhere_cannot_be_called(inside: Inside, w
     assert answers[1]["stdout"] == "x.sock\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide /proc from another user")
+@pytest.mark.needs("root")
 def test_a_socket_that_no_list_shows_is_found_by_a_walk(own: Inside) -> None:
     """The listener has a process namespace above ours: /proc shows nothing of it."""
     deep = own.workspace / "a/b/c"
@@ -131,7 +131,7 @@ for number in itertools.count():
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files in a folder that commands can look into")
+@pytest.mark.needs("root")
 def test_sockets_that_come_and_go_do_not_stop_a_command(own: Inside) -> None:
     with subprocess.Popen(["/usr/bin/python3", "-c", STORM], stdout=subprocess.PIPE, text=True) as storm:
         try:

@@ -151,7 +151,7 @@ def other_file_system(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+@pytest.mark.needs("root", "mounts")
 async def test_files_are_moved_to_another_file_system_or_renamed_where_it_is_full(
     workspace: Path, other_file_system: Path
 ) -> None:
@@ -192,7 +192,7 @@ def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: 
     assert len(found) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.needs("root")
 def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Path) -> None:
     """Nothing is closed to root: the run is one of nobody, in a process of its own."""
     run = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 USER = 54321
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+root_only = pytest.mark.needs("root")
 
 
 @contextmanager

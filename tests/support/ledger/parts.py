@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from agentctl.budget.rules import Ask
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.clock import ClockReading
+from tests.support import machine
 
 DOLLAR = 1_000_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(0), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)
@@ -46,9 +45,9 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
         folder.chmod(0o700)
         return
+    machine.need("mounts")
     for options in (("--bind", folder), ("-o", "remount,ro,bind")):
-        if subprocess.run(["mount", *options, folder]).returncode:
-            pytest.skip("nothing can be mounted here")
+        subprocess.run(["mount", *options, folder], check=True)
     try:
         yield
     finally:

@@ -12,22 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.support import machine
 
 
 @contextmanager
 def served(point: Path) -> Iterator[Path]:
     """Mount it at ``point``; where that cannot be done, the test is skipped."""
+    machine.need("FUSE")
     point.mkdir(parents=True)
-    try:
-        device = os.open("/dev/fuse", os.O_RDWR)
-    except OSError as error:
-        pytest.skip(f"no FUSE here: {error}")
+    device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"host:/", os.fsencode(point), b"fuse.sshfs", 6, options):
         os.close(device)
-        pytest.skip(f"no mount of it: {os.strerror(ctypes.get_errno())}")
+        raise OSError(ctypes.get_errno(), f"no mount of it: {os.strerror(ctypes.get_errno())}")
     server = threading.Thread(target=_serve, args=(device,), daemon=True)
     server.start()
     try:

@@ -92,7 +92,7 @@ async def hold_many(ledger: SqliteLedger) -> None:
         await ledger.reserve(ask(f"more-{number}", tokens=1))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.needs("root", "mounts")
 async def test_a_full_disk_refuses_to_spend_and_keeps_what_it_had(disk: Path) -> None:
     ledger = await opened(disk / "ledger.db")
     await ledger.reserve(ask("kept"))

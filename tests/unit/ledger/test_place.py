@@ -71,7 +71,7 @@ def test_no_text_breaks_the_reading(text: str) -> None:
     assert isinstance(find_kind(text, Path("/a/b")), str)
 
 
-@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="only Linux lists its mounts there")
+@pytest.mark.needs("Linux")
 def test_the_file_system_of_a_folder_is_read_off_this_machines_mounts(tmp_path: Path) -> None:
     assert file_system(Path("/proc/self")) == "proc"
     assert file_system(tmp_path) not in ("", "proc")

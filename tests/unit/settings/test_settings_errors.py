@@ -165,7 +165,7 @@ def test_the_users_env_must_be_private(tmp_path: Path) -> None:
     assert key.get_secret_value() == "sk-12345678"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.needs("root")
 def test_the_users_env_must_be_the_users_own(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     path = desk.user_env("OPENAI_API_KEY=sk-12345678\n")

@@ -15,7 +15,7 @@ from agentctl.core.errors import UsageError
 from agentctl.settings import load_settings
 from agentctl.settings.own_folders import folder_problems
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+ROOT = pytest.mark.needs("root")
 NAMES = {"state_dir": "state folder", "cache_dir": "cache folder", "config_dir": "config folder"}
 
 

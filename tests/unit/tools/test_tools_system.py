@@ -45,7 +45,7 @@ async def test_a_relative_path_is_looked_up_in_the_workspace(tmp_path: Path) -> 
         await toolbox(workspace=tmp_path).get("system_disks")({"path": "nowhere"})
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.needs("Linux")
 async def test_memory_is_what_the_kernel_tells() -> None:
     found = re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())
     assert found
@@ -109,7 +109,7 @@ async def test_who_listens_on_a_port_is_told() -> None:
     assert await _ask("system_ports", port=port) == f"Nothing listens on port {port}."
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes someone else")
+@pytest.mark.needs("root")
 async def test_without_root_ports_are_listed_and_owners_left_out() -> None:
     code = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     argv = [sys.executable, "-c", code]

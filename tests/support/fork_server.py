@@ -1,0 +1,329 @@
+"""Processes that start at once: each is forked from one that has imported agentctl, or litellm too.
+
+A command costs 0.3 s of imports, and 1.5 s with litellm; forked it costs 20 ms, and it is a process like any other: its
+own arguments, environment, folder, descriptors, session and end, and ``kill -9`` ends it. What a start does by itself
+is not seen here, so that tests of it (what is loaded, PYTHON* variables, ``sys.path``, closed descriptors) start cold.
+
+``Forked(words, ...)`` is a ``subprocess.Popen`` whose words follow the interpreter's name: ``-m MODULE ...`` or
+``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 150_000
+#: Read when an interpreter or a library starts: another value than the server's needs a cold start.
+_AT_START = ("PYTHON", "LC_", "LANG", "LITELLM", "SSL_", "LD_", "MALLOC_", "OPENSSL")
+
+
+def _of_start(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(_AT_START)}
+
+
+class _Server:
+    """One server: a process that forks when it is told to."""
+
+    def __init__(self, loads: str, environ: Mapping[str, str]) -> None:
+        self.of_start, self.user = _of_start(environ), os.geteuid()
+        self._lock = threading.Lock()
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for line in (self._line, theirs):
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LIMIT)
+        words = [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno()), loads]
+        self._process = subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        atexit.register(self._stop)
+
+    def fork(self, request: Mapping[str, object], descriptors: Sequence[int]) -> None:
+        said = json.dumps(request).encode()
+        with self._lock:
+            socket.send_fds(self._line, [said], list(descriptors))
+
+    def _stop(self) -> None:
+        self._line.close()
+        self._process.wait()
+
+
+_SERVERS: dict[str, _Server] = {}
+
+
+def _server(loads: str, environ: Mapping[str, str]) -> _Server:
+    if loads not in _SERVERS:
+        _SERVERS[loads] = _Server(loads, environ)
+    return _SERVERS[loads]
+
+
+def can_fork(words: Sequence[str], environ: Mapping[str, str], *, loads: str = "agentctl") -> bool:
+    """Say whether a process with this environment can be forked; the first that asks decides what others must have."""
+    if sys.platform != "linux" or len(json.dumps([list(words), dict(environ)])) > LIMIT:
+        return False
+    server = _server(loads, environ)
+    return server.of_start == _of_start(environ) and server.user == os.geteuid()
+
+
+class Forked(subprocess.Popen[Any]):
+    """A forked process: only what is done when it starts and when it ends is not as in ``Popen``."""
+
+    def __init__(  # it starts no program, so that nothing of the base class's is needed
+        self,
+        words: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: int | IO[Any] | None = None,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        text: bool = False,
+        start_new_session: bool = False,
+        terminal: bool = False,
+        loads: str = "agentctl",
+    ) -> None:
+        self.args, self.returncode, self._child_created = list(words), None, False
+        self.text_mode, self.encoding, self.errors = text, None, None
+        self._communication_started, self._input, self._sigint_wait_secs = False, None, 0.25
+        mine: list[IO[Any] | None] = []
+        given: list[int] = []
+        close: list[int] = []
+        for number, wanted in enumerate((stdin, stdout, stderr)):
+            own: IO[Any] | None = None
+            if wanted == subprocess.PIPE:
+                reading, writing = os.pipe()
+                ours, theirs = (writing, reading) if number == 0 else (reading, writing)
+                own = open(ours, "wb" if number == 0 else "rb", -1)  # noqa: PTH123, SIM115 - a descriptor
+                own = io.TextIOWrapper(own, write_through=True) if text else own
+                close.append(theirs)
+            elif wanted == subprocess.DEVNULL:
+                theirs = os.open(os.devnull, os.O_RDWR)
+                close.append(theirs)
+            elif wanted == subprocess.STDOUT:
+                theirs = given[1]
+            else:
+                theirs = number if wanted is None else wanted if isinstance(wanted, int) else wanted.fileno()
+            mine.append(own)
+            given.append(theirs)
+        self.stdin, self.stdout, self.stderr = mine
+        self._status, status = os.pipe()
+        umask = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Umask"))
+        request = {
+            "words": list(words),
+            "cwd": str(cwd),
+            "env": dict(env),
+            "session": start_new_session or terminal,
+            "terminal": terminal,
+            "umask": int(umask.split()[1], 8),
+        }
+        _server(loads, env).fork(request, [*given, status])
+        for one in (*close, status):
+            os.close(one)
+        self._told = b""
+        while b"\n" not in self._told:
+            said = os.read(self._status, 100)
+            assert said, "the fork server is gone"
+            self._told += said
+        first, _, self._told = self._told.partition(b"\n")
+        self.pid = int(first)
+
+    def _hear(self, timeout: float | None) -> int | None:
+        if self.returncode is None:
+            waiting = select.poll()
+            waiting.register(self._status, select.POLLIN | select.POLLHUP)
+            while waiting.poll(None if timeout is None else max(0, timeout) * 1000):
+                said = os.read(self._status, 100)
+                self._told += said
+                if not said:
+                    os.close(self._status)
+                    self.returncode = os.waitstatus_to_exitcode(int(self._told or b"9"))
+                    break
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Return how it ended, if it has."""
+        return self._hear(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how it ended, when it has."""
+        ended = self._hear(timeout)
+        if ended is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return ended
+
+    def __del__(self, *_: object) -> None:
+        if self.returncode is None and hasattr(self, "_status"):
+            os.close(self._status)
+
+
+def run(words: Sequence[str], *, timeout: float = 60, **more: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401
+    """Fork a process, wait for its end, and return what it said."""
+    with Forked(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more) as process:
+        out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+# --- the server -----------------------------------------------------------------------------------------------------
+
+
+def _load(loads: str) -> dict[str, str]:
+    """Import what every process would import; return the variables that this has set."""
+    import gc
+    import pkgutil
+    from importlib import import_module
+
+    before = dict(os.environ)
+    gc.disable()
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    import anyio
+    import anyio._backends._asyncio
+
+    import agentctl
+
+    if loads == "litellm":
+        from agentctl.providers import litellm_loader
+
+        anyio.run(litellm_loader.wait_for_litellm)
+    skipped = {"agentctl.__main__", "agentctl.providers.http_gate"}
+    for module in pkgutil.walk_packages(agentctl.__path__, "agentctl."):
+        if module.name not in skipped or (loads == "litellm" and module.name != "agentctl.__main__"):
+            import_module(module.name)
+    from tests.support import scripted_cli  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+def _serve(line: socket.socket, loads: str) -> NoReturn:
+    added = _load(loads)
+    waiting = select.poll()
+    waiting.register(line, select.POLLIN | select.POLLHUP)
+    children: dict[int, tuple[int, int]] = {}
+    while True:
+        for ready, _ in waiting.poll():
+            if ready != line.fileno():
+                pid, status = children.pop(ready)
+                _, code = os.waitpid(pid, 0)
+                waiting.unregister(ready)
+                os.close(ready)
+                with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+                    os.write(status, str(code).encode())
+                os.close(status)
+                continue
+            said, descriptors, _, _ = socket.recv_fds(line, 4 * LIMIT, 4)
+            if not said:
+                os._exit(0)
+            *streams, status = descriptors
+            pid = os.fork()
+            if pid == 0:
+                _become(json.loads(said), streams, added)
+            os.write(status, b"%d\n" % pid)
+            for one in streams:
+                os.close(one)
+            pidfd = os.pidfd_open(pid)
+            waiting.register(pidfd, select.POLLIN)
+            children[pidfd] = (pid, status)
+
+
+def _become(request: dict[str, Any], streams: Sequence[int], added: Mapping[str, str]) -> NoReturn:
+    """Be the process that was asked for, and end as it ends."""
+    code = 1
+    try:
+        _settle(request, streams, added)
+        code = _main(request["words"])
+    except BaseException:  # noqa: BLE001 - the interpreter's own way to end
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+    raise AssertionError
+
+
+def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str, str]) -> None:
+    import fcntl
+    import termios
+
+    if request["session"]:
+        os.setsid()
+    for number, one in enumerate(streams):
+        os.dup2(one, number)
+    os.closerange(3, 256)
+    if request["terminal"]:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.umask(request["umask"])
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update({**added, **request["env"]})
+    time.tzset()
+    encoding = sys.stdout.encoding
+    sys.stdin = sys.__stdin__ = open(0, encoding=encoding, errors=sys.stdin.errors, closefd=False)  # type: ignore[misc] # noqa: SIM115
+    out = open(1, "wb", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(  # type: ignore[misc]
+        out, encoding, sys.stdout.errors, line_buffering=os.isatty(1)
+    )
+    err = open(2, "wb", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(err, encoding, "backslashreplace", line_buffering=True)  # type: ignore[misc]
+
+
+def _main(words: list[str]) -> int:
+    import runpy
+
+    code: Any = None
+    try:
+        if words[0] == "-m":
+            sys.argv = [words[1], *words[2:]]
+            if words[1] == "agentctl":
+                from agentctl.__main__ import main
+
+                sys.argv[0] = str(ROOT / "agentctl" / "__main__.py")
+                main()
+            else:
+                runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            sys.path.insert(0, str(Path(words[0]).parent))
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException as error:  # noqa: BLE001
+        sys.excepthook(type(error), error, error.__traceback__)
+        if isinstance(error, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    number = 0 if code is None else code if isinstance(code, int) else 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            number = 120
+    return number & 0xFF
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

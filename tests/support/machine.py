@@ -1,0 +1,143 @@
+"""What the tests need of a machine, found out by trying: one list at the start, one reason for each test without it.
+
+``@pytest.mark.needs("root", "mounts")`` on a test, or ``need("mounts")`` in a helper or fixture: where the part is
+missing the test is skipped with the reason; with ``CI`` or ``TESTS_STRICT`` set
+(``bash tests/run --strict`` sets it) it fails. A name that is none of ``PARTS`` is a program on the PATH.
+``python -m tests.support.machine`` prints the list, and ends with 1 where what is missing is a failure.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+PROGRAMS = ("bwrap", "curl", "git", "go", "jq", "node", "npm", "ps", "setpriv", "sqlite3", "tmux", "unshare")
+#: Read before a test takes the variable away.
+IS_STRICT = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "TESTS_STRICT"))
+
+
+def _fails(*words: str, user: int | None = None) -> str | None:
+    """Return why a command does not work here, if it does not."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, user=user, cwd="/")
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return None if done.returncode == 0 else done.stderr.strip().partition("\n")[0] or f"exit {done.returncode}"
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "the tests run as an ordinary user"
+
+
+def _linux() -> str | None:
+    return None if Path("/proc/self/mountinfo").exists() else "there is no /proc"
+
+
+def _user_namespaces() -> str | None:
+    return _fails("unshare", "--user", "--map-root-user", "true")
+
+
+def _network_namespaces() -> str | None:
+    mapped = ("--user", "--map-root-user") if os.geteuid() else ()
+    return _fails("unshare", *mapped, "--net", "true")
+
+
+def _mounts() -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        why = _fails("mount", "-t", "tmpfs", "tmpfs", folder)
+        return why or _fails("umount", folder)
+
+
+def _mount_namespaces() -> str | None:
+    return _fails("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt")
+
+
+def _fuse() -> str | None:
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return str(error)
+    return _mounts()
+
+
+_BWRAP = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "true")
+
+
+def _sandbox() -> str | None:
+    return _fails(*_BWRAP)
+
+
+def _sandbox_for_others() -> str | None:
+    return _root() or _fails(*_BWRAP, user=NOBODY)
+
+
+def _seccomp() -> str | None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(22, 2, 0, 0, 0)  # PR_SET_SECCOMP without a filter: EFAULT where filters are known
+    return None if ctypes.get_errno() == 14 else os.strerror(ctypes.get_errno())
+
+
+def _engine() -> str | None:
+    if os.environ.get("DOCKER_HOST"):
+        return None
+    if why := _root():
+        return why
+    missing = [name for name in ("dockerd", "docker", "tini", "ip", "curl", "busybox") if shutil.which(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--mount-proc")
+    return _fails("unshare", *spaces, "mount", "-t", "tmpfs", "tmpfs", "/run")
+
+
+PARTS: dict[str, Callable[[], str | None]] = {
+    "Linux": _linux,
+    "root": _root,
+    "user namespaces": _user_namespaces,
+    "network namespaces": _network_namespaces,
+    "mounts": _mounts,
+    "mount namespaces": _mount_namespaces,
+    "FUSE": _fuse,
+    "sandbox": _sandbox,
+    "sandbox for others": _sandbox_for_others,
+    "filter of system calls": _seccomp,
+    "engine": _engine,
+}
+
+
+@functools.cache
+def missing(part: str) -> str | None:
+    """Return why a part is missing, or None: it is tried out once."""
+    if part in PARTS:
+        return PARTS[part]()
+    return None if shutil.which(part) else "not installed"
+
+
+def need(*parts: str) -> None:
+    """Skip the test that runs where one of the parts is missing, or fail it."""
+    found = [f"{part} ({why})" for part in parts if (why := missing(part))]
+    if found and IS_STRICT:
+        pytest.fail(f"this machine lacks: {', '.join(found)}", pytrace=False)
+    if found:
+        pytest.skip(f"this machine lacks: {', '.join(found)}")
+
+
+def told(parts: Iterable[str] = (*PARTS, *PROGRAMS)) -> list[str]:
+    """Return the list of what is missing, with what that means."""
+    lines = [f"  {part}: {why}" for part in parts if (why := missing(part))]
+    means = "the tests that need it fail" if IS_STRICT else "the tests that need it are skipped"
+    return [f"this machine lacks ({means}):", *lines] if lines else []
+
+
+if __name__ == "__main__":
+    print(*(lines := told()), sep="\n")
+    sys.exit(bool(lines) and IS_STRICT)
