@@ -1,6 +1,6 @@
-"""Which models there are, what they can do and what they cost: litellm's table, our file on it, the user's on top.
+"""The catalog of models, their facts and prices: litellm's table, then our own file, then the user's price lines.
 
-The two files that the catalog is made of: litellm's price table, found and read as data, and our own beside it.
+litellm's table is found and read as data, without importing litellm; our own file, prices.toml, lies beside this one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, Tier
 from agentctl.core.text import did_you_mean
 from agentctl.core.version import __version__
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
-from agentctl.providers.price_table import PriceRow, find_unit_error, plausible_tokens, price_of, served_at, unknown_fee
+from agentctl.providers.price_table import (
+    PriceRow,
+    find_unit_error,
+    plausible_tokens,
+    price_of,
+    row_at_tier,
+    unknown_fee,
+)
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
 
@@ -34,7 +41,7 @@ SEARCH = "it always searches, and searches are billed apart"
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 
-#: Whose rows are never looked at: what runs on the user's own machine has the window that it was started with.
+#: Providers without rows in the table: a model on the user's own machine has the window that it was started with.
 _WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
 
 #: litellm's other names for a provider, as they stand in its rows.
@@ -47,21 +54,21 @@ _BEFORE: Mapping[str, str] = MappingProxyType(
 )
 _ROUTES = ("converse/", "invoke/")
 
-#: Whose tiers begin with the number of tokens that they name.
+#: Providers whose tiers begin with the number of tokens that they name.
 _INCLUSIVE = frozenset({"xai"})
 
 
 def load_catalog(prices: Mapping[str, PriceLine] = _NO_LINES, *, table: Path | None = None) -> Catalog:
-    """Return the catalog; nothing is read until it is asked for a model that the files must know.
+    """Return the catalog; no file is read before the first model that needs it.
 
-    ``prices`` are the user's lines; ``table`` takes the place of the installed litellm's.
+    ``prices`` are the user's lines; ``table`` replaces the table of the installed litellm.
     """
     return Catalog(prices, cache(partial(read_table, table)), cache(read_own_prices))
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Answers for a provider and a model; each file is read once, when first needed."""
+    """Facts and prices by provider and model; each file is read once, when first needed."""
 
     prices: Mapping[str, PriceLine]
     _table: Callable[[], PriceTable] = field(repr=False, compare=False)
@@ -69,7 +76,7 @@ class Catalog:
 
     @property
     def version(self) -> str:
-        """Whose table it is, with its version."""
+        """The source of the table, with its version."""
         return self._table().source
 
     @property
@@ -83,15 +90,15 @@ class Catalog:
         return (today - own.released).days if self._table().version == own.checked else None
 
     def facts(self, provider: str, model: str, *, own_host: bool = False, known_endpoint: bool = True) -> ModelFacts:
-        """Return what is known of a model; a price that nobody knows is None, and never free.
+        """Return what is known of a model; an unknown price is None, and never free.
 
-        Free is declared: builtin, local, Ollama on the user's ``own_host`` (not what its host passes on to a cloud),
-        or a line of the user's with 0. Such a line stands for everything that a request costs, so it also lifts
-        what is ``unbounded`` for want of a known fee; a router stays unbounded, as nobody can price it.
+        A model is free only if declared so: builtin, local, Ollama on the user's ``own_host`` (unless that passes
+        requests on to a cloud), or a user's line with 0. A user's line covers everything that a request costs, so a
+        fee that agentctl does not know no longer makes the model ``unbounded``; a router stays unbounded.
 
         Raises:
             UsageError: this is no chat model, or the user's line for it is in another unit.
-            StateError: the price table cannot be read, and neither a line nor a declaration stands in.
+            StateError: the price table cannot be read, and neither a line nor a declaration replaces it.
         """
         if provider == "builtin":
             return ModelFacts("builtin", None, price=FREE, metered=False)
@@ -109,7 +116,7 @@ class Catalog:
         if row.get("mode") not in (None, "chat"):
             raise self._refusal(provider, model, str(row["mode"]))
         if line is not None and (found := find_unit_error(line, row)) is not None:
-            raise _far_off(name, *found)
+            raise _unit_error(name, *found)
         if _matches(name, own.routers):
             unbounded: str | None = ROUTER
         elif line is not None:
@@ -119,14 +126,14 @@ class Catalog:
         else:
             fee = unknown_fee(row) if ours is None else None
             unbounded = None if fee is None else f"its price row has a fee that agentctl does not know: {fee}"
-        said = line or ours
+        declared = line or ours
         return ModelFacts(
             provider,
             model,
             price=self._price(provider, row, line, ours, regional=not known_endpoint),
-            context_window=(said and said.context_window)
+            context_window=(declared and declared.context_window)
             or plausible_tokens(row.get("max_input_tokens") or row.get("max_tokens")),
-            output_ceiling=(said and said.output_ceiling) or plausible_tokens(row.get("max_output_tokens")),
+            output_ceiling=(declared and declared.output_ceiling) or plausible_tokens(row.get("max_output_tokens")),
             reasoning=_reasons(row, name, own),
             unbounded=unbounded,
             known_endpoint=known_endpoint,
@@ -137,7 +144,7 @@ class Catalog:
     ) -> Price | None:
         """Return the price that ``facts`` has for a model, None if unknown; this never fails.
 
-        ``tier`` is a service tier other than the usual one; a line of the user's stands for all of them.
+        ``tier`` is a service tier other than the usual one; a user's line holds for all tiers.
         """
         if provider == "builtin":
             return FREE
@@ -153,7 +160,9 @@ class Catalog:
                     if line is not None and find_unit_error(line, row := self._row(provider, model)) is not None
                     else line
                 )
-            return self._price(provider, served_at(row, tier) if tier else row, line, ours, regional=not known_endpoint)
+            return self._price(
+                provider, row_at_tier(row, tier) if tier else row, line, ours, regional=not known_endpoint
+            )
         return None
 
     def prices_at(self, provider: str, base_url: str) -> PriceOf:
@@ -163,7 +172,7 @@ class Catalog:
         return partial(self.price_of, provider, own_host=own_host, known_endpoint=known)
 
     def refuse_far_off(self) -> None:
-        """Refuse lines of the user's that are in another unit by the look of them, as ``facts`` does for one.
+        """Refuse user's lines that seem to be in another unit, as ``facts`` does for one.
 
         Raises:
             UsageError: a line is far off the price table.
@@ -172,10 +181,10 @@ class Catalog:
             provider, _, model = name.partition("/")
             with suppress(StateError):
                 if model and (found := find_unit_error(line, self._row(provider, model))) is not None:
-                    raise _far_off(name, *found)
+                    raise _unit_error(name, *found)
 
     def models(self, provider: str) -> tuple[str, ...]:
-        """Return the provider's chat models by the names to ask for them; none where the table cannot know them.
+        """Return the names of the provider's chat models; none for a provider without rows.
 
         Raises:
             StateError: the price table cannot be read.
@@ -202,11 +211,11 @@ class Catalog:
 
         near = difflib.get_close_matches(model, self.models(provider), n=3, cutoff=0.45)
         hint = f"chat models with names like it: {', '.join(near)}" if near else "choose a model that chats"
-        said = f"{provider}/{model} is no chat model (mode {mode})"
-        return UsageError(said + ("; agentctl speaks the chat format" if mode == "responses" else ""), hint=hint)
+        message = f"{provider}/{model} is no chat model (mode {mode})"
+        return UsageError(message + ("; agentctl speaks the chat format" if mode == "responses" else ""), hint=hint)
 
     def _line(self, provider: str, model: str) -> PriceLine | None:
-        """Find the user's line: by the full name, or by the model's where that cannot be another provider's."""
+        """Find the user's line: by the full name, or by the model's if that cannot be another provider's."""
         line = self.prices.get(f"{provider}/{model}")
         head, slash, _ = model.partition("/")
         if line is None and not (slash and head.lower() in (*KNOWN_PROVIDERS, *OTHER_PROVIDERS)):
@@ -214,7 +223,7 @@ class Catalog:
         return line
 
     def _row(self, provider: str, model: str) -> PriceRow:
-        """Find the row by a name that litellm has it under; a row of another provider is never taken."""
+        """Find the row by the names that litellm may use; a row of another provider is never taken."""
         if provider in _WITHOUT_ROWS:
             return _NO_ROW
         rows = self._table().rows
@@ -244,10 +253,10 @@ def _as_price(line: PriceLine, source: str, *, version: str = "", digest: str = 
     return Price(*line[:5], source=source, version=version, digest=digest, tiers=tiers)
 
 
-def _far_off(model: str, part: str, said: Decimal, known: Decimal) -> UsageError:
+def _unit_error(model: str, part: str, given: Decimal, known: Decimal) -> UsageError:
     return UsageError(
-        f'prices."{model}".{part} is {said:f} dollars per million tokens, and the price table knows {known:f}',
-        hint=f"did you mean {known:f}? If {said:f} is really the price: certain = true in the same line",
+        f'prices."{model}".{part} is {given:f} dollars per million tokens, and the price table knows {known:f}',
+        hint=f"did you mean {known:f}? If {given:f} is really the price: certain = true in the same line",
     )
 
 
@@ -281,7 +290,7 @@ def _names(provider: str, model: str) -> Iterator[str]:
 
 
 def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
-    """Whether the model reasons without being asked: then an answer needs more room."""
+    """Whether the model reasons by default: then an answer needs more room."""
     if row.get("thinking_always_on") is True:
         return True
     on_its_own = row.get("supports_reasoning") is True and row.get("default_reasoning_effort") != "none"
@@ -295,7 +304,7 @@ _HINT = "install agentctl again with all that it needs; a line under [prices] in
 
 
 class PriceTable(NamedTuple):
-    """litellm's rows by their names, with the version and the SHA-256 of the file; ``name`` is whose table it is."""
+    """litellm's rows by name, with the version and the SHA-256 of the file; ``name`` is that of a user's own file."""
 
     rows: Mapping[str, PriceRow]
     version: str
@@ -304,12 +313,12 @@ class PriceTable(NamedTuple):
 
     @property
     def source(self) -> str:
-        """What a charge at its prices names: ``litellm 1.105.3``, or the file's own name."""
+        """The source that a charge at these prices names: ``litellm 1.105.3``, or the file's own name."""
         return self.name or f"litellm {self.version}"
 
 
 class OwnPrices(NamedTuple):
-    """Our own file: prices, kinds of names, and the version of litellm's table that it was checked with."""
+    """Our own file: prices, patterns of model names, and the version of litellm's table that it was checked with."""
 
     lines: Mapping[str, PriceLine]
     routers: tuple[str, ...]
@@ -321,26 +330,26 @@ class OwnPrices(NamedTuple):
 
 
 def read_table(path: Path | None = None) -> PriceTable:
-    """Read the table, the installed litellm's unless another is named; litellm itself is not imported.
+    """Read the table, by default that of the installed litellm, which is not imported.
 
     Raises:
         StateError: there is none, or it cannot be read.
     """
-    path = path or _installed()
+    path = path or _installed_table()
     try:
         data = path.read_bytes()
         parsed = json.loads(data, parse_float=Decimal)
     except (OSError, ValueError, ArithmeticError, RecursionError) as exc:
-        said = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
-        raise StateError(f"litellm's price table {path} cannot be read: {said}", hint=_HINT) from exc
+        reason = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
+        raise StateError(f"litellm's price table {path} cannot be read: {reason}", hint=_HINT) from exc
     if not isinstance(parsed, dict):
         raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_HINT)
     rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
     return PriceTable(rows, _version(path), hashlib.sha256(data).hexdigest())
 
 
-def _installed() -> Path:
-    """Find the package without running it: its import takes seconds."""
+def _installed_table() -> Path:
+    """Find the table without importing the package, which takes seconds."""
     try:
         found = find_spec("litellm")
     except ValueError:  # something stands in its place that was not imported from a file
@@ -351,7 +360,7 @@ def _installed() -> Path:
 
 
 def _version(path: Path) -> str:
-    """Read the version off the folder that the installer leaves beside a package: much quicker than to ask for it."""
+    """Read the version off the folder that the installer leaves beside a package: much faster than its metadata."""
     found = sorted(path.parent.parent.glob("litellm-*.dist-info"))
     return found[0].name.removeprefix("litellm-").removesuffix(".dist-info") if len(found) == 1 else "unknown"
 

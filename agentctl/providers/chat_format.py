@@ -1,7 +1,4 @@
-"""Between our words and the chat format that litellm takes and gives. Pure.
-
-Where Anthropic is asked to keep a prompt: it reads a conversation from its cache only up to a mark. Pure.
-"""
+"""The chat format that litellm takes and gives: messages, tools, cache marks, and the answer put together. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +18,10 @@ _STOPS: Mapping[str, Stop] = {
     "content_filter": "refusal",
     "refusal": "refusal",
 }
-_MOST_BROKEN = 1000
+_CACHE_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes from the last read on
+_MOST_CHARACTERS_QUOTED = 1000
 _PER_PIECE = 16  # what a piece weighs beside its characters; some servers send one character at a time
 _PER_CALL = 1024  # what a call weighs beside its arguments: its frame is some tokens
-
-
-class Chunk(Protocol):
-    """One piece of an answer as litellm hands it on."""
-
-    choices: Any
 
 
 def as_messages(messages: Iterable[Message]) -> list[dict[str, object]]:
@@ -45,7 +37,7 @@ def as_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
             "function": {
                 "name": tool.name,
                 "description": tool.description,
-                "parameters": json.loads(_written(tool.parameters)),
+                "parameters": json.loads(_to_json(tool.parameters)),
             },
         }
         for tool in tools
@@ -55,24 +47,60 @@ def as_tools(tools: Iterable[ToolSpec]) -> list[dict[str, object]]:
 def _message(message: Message) -> dict[str, object]:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.tool_call_id or "", "content": message.text}
-    said: dict[str, object] = {"role": message.role, "content": message.text}
+    entry: dict[str, object] = {"role": message.role, "content": message.text}
     if message.tool_calls:
-        said["content"] = message.text or None
-        said["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _written(call.arguments)}}
+        entry["content"] = message.text or None
+        entry["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _to_json(call.arguments)}}
             for call in message.tool_calls
         ]
-    return said
+    return entry
 
 
-def _written(value: Mapping[str, object]) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_plainly)
+def _to_json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_to_plain)
 
 
-def _plainly(value: object) -> object:
+def _to_plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, (tuple, frozenset, set)) else str(value)
+
+
+def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:
+    """Return whether requests to a model may have cache marks: no write is asked for that has no price of its own."""
+    claude = provider == "anthropic" or (provider == "openrouter" and (model or "").startswith("anthropic/"))
+    return claude and (price is None or price.cache_write is not None)
+
+
+def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
+    """Return a conversation in the chat format with at most three cache marks (four are allowed).
+
+    Anthropic reads a conversation from its cache only up to a mark. The first mark follows the system message and the
+    tools, which stay when the rest is pruned. The second stands where the previous request ended: from a mark the
+    provider looks back over twenty blocks only, and a turn may have more. The third stands at the end, or before the
+    last message if no request is to follow (``followed``): a write that nothing reads costs more than it saves.
+    Assistant messages get no mark, as calls may come after them, and empty ones cannot take one.
+    """
+    answered = max((place for place, one in enumerate(messages) if one["role"] == "assistant"), default=0)
+    ends = (
+        _last_place(messages, range(len(messages)), ("system",)),
+        _last_place(messages, range(answered), ("user", "tool")),
+        _last_place(messages, range(len(messages) - (not followed)), ("user", "tool")),
+    )
+    return [{**one, **_CACHE_MARK} if place in ends else dict(one) for place, one in enumerate(messages)]
+
+
+def _last_place(messages: Sequence[Mapping[str, object]], places: Iterable[int], roles: Sequence[str]) -> int | None:
+    return max(
+        (place for place in places if messages[place]["role"] in roles and messages[place]["content"]), default=None
+    )
+
+
+class Chunk(Protocol):
+    """One piece of an answer as litellm hands it on."""
+
+    choices: Any
 
 
 @dataclass(slots=True)
@@ -83,7 +111,7 @@ class _Call:
 
 
 class CompletionBuilder:
-    """Puts the pieces of an answer together: text, and tool calls by their place."""
+    """Builds a completion from the pieces of an answer: its text, and its tool calls by their place."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -94,11 +122,11 @@ class CompletionBuilder:
 
     @property
     def stopped(self) -> bool:
-        """Whether the piece came that says why the answer ended."""
+        """Whether a piece said why the answer ended."""
         return self._stop is not None
 
     def add(self, chunk: Chunk) -> str | None:
-        """Take one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
+        """Add one piece; return its text, "" for a piece of something else (a call, a thought), None for nothing.
 
         ``size`` grows by its characters, whatever it is.
         """
@@ -132,7 +160,7 @@ class CompletionBuilder:
     def build(
         self, *, usage: Usage | None, model: str | None, billed_nano: int | None = None, fee: str | None = None
     ) -> Completion:
-        """Return the whole answer."""
+        """Return the completion that the pieces make."""
         calls = tuple(
             ToolCall(call.id or f"call_{number}", call.name, _arguments("".join(call.pieces)))
             for number, call in enumerate(self._order, 1)
@@ -147,37 +175,4 @@ def _arguments(text: str) -> Mapping[str, object]:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         found = None
-    return found if isinstance(found, dict) else {"no_json_object": text[:_MOST_BROKEN]}
-
-
-_MARK: Mapping[str, object] = {"cache_control": {"type": "ephemeral"}}  # five minutes, from the last reading on
-
-
-def allows_cache_marks(provider: str, model: str | None, price: Price | None) -> bool:
-    """Return whether requests to a model may have marks; a write that has no price of its own is not asked for."""
-    claude = provider == "anthropic" or (provider == "openrouter" and (model or "").startswith("anthropic/"))
-    return claude and (price is None or price.cache_write is not None)
-
-
-def add_cache_marks(messages: Sequence[Mapping[str, object]], *, followed: bool) -> list[dict[str, object]]:
-    """Return a conversation in the chat format with at most three marks (four may be); ``messages`` stay as they are.
-
-    One stands behind system message and tools, which outlive a cut of the rest. One stands where the request before
-    this one ended, because from a mark the provider looks back over twenty blocks only, and a turn may have more. One
-    stands at the end; where nothing is to follow that would read it (``followed``), before the last message, because a
-    write costs more than it saves then. No mark stands at the assistant's words, behind which calls may come, nor at
-    empty ones, which take none.
-    """
-    answered = max((place for place, one in enumerate(messages) if one["role"] == "assistant"), default=0)
-    ends = (
-        _last(messages, range(len(messages)), ("system",)),
-        _last(messages, range(answered), ("user", "tool")),
-        _last(messages, range(len(messages) - (not followed)), ("user", "tool")),
-    )
-    return [{**one, **_MARK} if place in ends else dict(one) for place, one in enumerate(messages)]
-
-
-def _last(messages: Sequence[Mapping[str, object]], places: Iterable[int], roles: Sequence[str]) -> int | None:
-    return max(
-        (place for place in places if messages[place]["role"] in roles and messages[place]["content"]), default=None
-    )
+    return found if isinstance(found, dict) else {"no_json_object": text[:_MOST_CHARACTERS_QUOTED]}

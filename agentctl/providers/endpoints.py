@@ -1,4 +1,4 @@
-"""Where each provider is reached, and which addresses are its own."""
+"""The address of each provider: which one a request uses, which ones are its own, how screens name it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from agentctl.settings import Settings
 from agentctl.settings.host import is_loopback
 
-#: Where a provider is reached when nobody names another address: what its paths are put behind.
+#: The address of a provider unless a setting names another one; its paths are appended.
 BASE_URLS: Mapping[str, str] = MappingProxyType(
     {
         "ollama": "http://127.0.0.1:11434",
@@ -23,13 +23,13 @@ BASE_URLS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-_USUAL_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
+_DEFAULT_PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 
 
 def base_url_of(settings: Settings, provider: str) -> str:
-    """Return the address that a request to ``provider`` goes to, without a slash at its end; "" if it has none.
+    """Return the address that a request to ``provider`` goes to, without a trailing slash; "" if it has none.
 
-    Anthropic's paths begin with /v1 themselves: one at the end of the user's address is taken off.
+    Anthropic's paths begin with /v1 themselves: one at the end of the user's address is removed.
     """
     if provider == "ollama":
         return settings.ollama_host
@@ -39,20 +39,20 @@ def base_url_of(settings: Settings, provider: str) -> str:
 
 
 def is_own_host(url: str) -> bool:
-    """Tell whether ``url`` is on this host, by the address alone: a name that resolves to it does not count."""
+    """Return whether ``url`` is on this host, by the address alone: a name that resolves to it does not count."""
     return is_loopback(_parts(url).hostname or "")
 
 
 def is_known(provider: str, url: str) -> bool:
-    """Tell whether ``url`` is an endpoint that we know: the provider's own, or a server on this host.
+    """Return whether ``url`` is a known endpoint: the provider's own, "" for that, or a server on this host.
 
-    There an error document is believed to say that nothing was billed. "" is where the provider is by itself.
+    The error documents of a known endpoint are believed when they say that nothing was billed.
     """
     return not url or is_own_host(url) or is_official(provider, url)
 
 
 def is_official(provider: str, url: str) -> bool:
-    """Tell whether ``url`` is the provider's own: its host over https and nothing before it, or Ollama on this host."""
+    """Return whether ``url`` is the provider's own: exactly its host over https, or Ollama on this host."""
     if provider == "ollama":
         return is_own_host(url)
     own = _parts(BASE_URLS.get(provider, "")).netloc
@@ -61,10 +61,10 @@ def is_official(provider: str, url: str) -> bool:
 
 
 def address_of(provider: str, url: str) -> str:
-    """Return ``url`` as the ledger and the screens name it; "" is the provider's own address, however it is written.
+    """Return ``url`` as the ledger and the screens name it; "" for the provider's own address in any spelling.
 
-    Scheme and host are in lower case. Credentials, query, fragment, the scheme's usual port and a slash at the end are
-    left out. What cannot be read as an address is never the provider's own.
+    Scheme and host are in lower case. Credentials, query, fragment, the scheme's default port and a trailing slash are
+    left out. What cannot be parsed as an address is never the provider's own.
     """
     if not url:
         return ""
@@ -78,7 +78,7 @@ def address_of(provider: str, url: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """Return ``url`` in its normal form and without credentials, query and fragment; "?" if it is no address."""
+    """Return ``url`` in normal form, without credentials, query and fragment; "?" if it is no address."""
     parts = _parts(url)
     try:
         host, port = parts.hostname, parts.port
@@ -87,12 +87,12 @@ def public_url(url: str) -> str:
     if not host or not parts.scheme:
         return "?"
     host = f"[{host}]" if ":" in host else host
-    place = host if port in (None, _USUAL_PORTS.get(parts.scheme)) else f"{host}:{port}"
+    place = host if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f"{host}:{port}"
     return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
 
 
 def _parts(url: str) -> SplitResult:
-    """Split ``url``; what clients read in two ways (a backslash before the host) belongs to nobody."""
+    """Split ``url``; one that clients read in two ways (a backslash before the host) has no host."""
     try:
         return urlsplit("" if "\\" in url else url)
     except ValueError:

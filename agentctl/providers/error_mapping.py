@@ -1,4 +1,4 @@
-"""Foreign errors become ours, once, with a cure: by what stood on the wire first, by litellm's exception last."""
+"""Translate what failed at a provider into our errors with a hint: by the wire first, by litellm's exception last."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from agentctl.core.text import safe_text
 from agentctl.providers.http_gate import FREE_BY_STATUS, Attempt
 
 _FREE_BY_DOCUMENT = frozenset({400, 413, 422, 429})  # others are free whatever their body is: Attempt.is_free_refusal
-_MOST_SAID = 300
+_MOST_QUOTED = 300
 _MOST_READ = 16_384
 _TOO_LONG = re.compile(
     r"context.length|context.window|maximum context|prompt is too long|too many (input )?tokens|input is too long"
@@ -95,9 +95,9 @@ _FILTERED = re.compile(r"content_policy|content_filter|content management policy
 
 
 class ErrorContext(NamedTuple):
-    """Who was asked for what, in the words of our errors; ``near`` asks whether another model was meant.
+    """What our errors say of a request: the provider, the model, the address, and the hints that fit them.
 
-    ``key`` is taken out of whatever the provider says.
+    ``near`` returns a hint if another model may be meant. ``key`` is redacted in whatever the provider says.
     """
 
     provider: str
@@ -109,10 +109,10 @@ class ErrorContext(NamedTuple):
     hint_model: str = ""
     key: str = ""
 
-    def said(self, text: str) -> str:
-        """Return foreign words for a sentence of ours: without the key, one line, bounded."""
+    def quote(self, text: str) -> str:
+        """Return the provider's words for one of our sentences: the key redacted, one line, of limited length."""
         line = " ".join(safe_text(redact(text[:_MOST_READ], (self.key,))).split())
-        return (line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…").rstrip(".")
+        return (line if len(line) <= _MOST_QUOTED else line[: _MOST_QUOTED - 1] + "…").rstrip(".")
 
 
 def translate_error(error: BaseException | None, attempt: Attempt, context: ErrorContext) -> AgentctlError:
@@ -122,13 +122,13 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
     if attempt.refusal is not None:
         return attempt.refusal
     if not attempt.sent:
-        return _never_sent(error, context)
+        return _unsent_error(error, context)
     if not attempt.connected:
-        return _unreachable(attempt, context)
+        return _connection_error(attempt, context)
     if attempt.is_error:
-        return _refused(attempt, context)
+        return _refusal(attempt, context)
     if attempt.reader.error is not None:
-        return _failed_in_stream(attempt, attempt.reader.error, context)
+        return _stream_error(attempt, attempt.reader.error, context)
     if attempt.broken is None and attempt.status is not None and attempt.reader.events == 0:
         return ProviderUnavailable(
             f"{context.provider} answered with something that is no answer of a model",
@@ -139,18 +139,23 @@ def translate_error(error: BaseException | None, attempt: Attempt, context: Erro
     return ProviderUnavailable(f"the answer of {context.provider} was cut short", hint="try again")
 
 
-def _never_sent(error: BaseException | None, context: ErrorContext) -> ProviderError:
-    """Nothing went out: a key or a package that lacks, or a request that litellm cannot make."""
+def _unsent_error(error: BaseException | None, context: ErrorContext) -> ProviderError:
+    """Return the error for a request that litellm could not make, as a key, a package or its support is missing."""
     name = type(error).__name__
-    said = context.said(re.sub(r"^litellm\.\w+: ", "", str(error)))
-    if name == "AuthenticationError" or "api_key" in said or "credentials" in said.lower():
-        return AuthFailed(f"{context.provider} needs a key: {said}", hint=_key_hint(context), billed="no", unsent=True)
+    quoted = context.quote(re.sub(r"^litellm\.\w+: ", "", str(error)))
+    if name == "AuthenticationError" or "api_key" in quoted or "credentials" in quoted.lower():
+        return AuthFailed(
+            f"{context.provider} needs a key: {quoted}", hint=_key_hint(context), billed="no", unsent=True
+        )
     return Rejected(
-        f"no request to {context.provider} could be made: {said}", hint="choose another model", billed="no", unsent=True
+        f"no request to {context.provider} could be made: {quoted}",
+        hint="choose another model",
+        billed="no",
+        unsent=True,
     )
 
 
-def _unreachable(attempt: Attempt, context: ErrorContext) -> ProviderError:
+def _connection_error(attempt: Attempt, context: ErrorContext) -> ProviderError:
     if type(attempt.broken).__name__ == "LocalProtocolError":  # its words may quote the key
         return AuthFailed(
             f"the key of {context.provider} has a line break or a space that cannot be sent",
@@ -159,26 +164,26 @@ def _unreachable(attempt: Attempt, context: ErrorContext) -> ProviderError:
             unsent=True,
         )
     why = attempt.broken or "no connection"
-    said = context.said(str(why) or type(why).__name__)
-    if "CERTIFICATE" in said or "SSL" in said:
+    quoted = context.quote(str(why) or type(why).__name__)
+    if "CERTIFICATE" in quoted or "SSL" in quoted:
         hint = "its certificate is not trusted here; SSL_CERT_FILE names another set of roots"
     else:
         hint = context.hint_unreachable or "see whether the address is right and the network is up"
     return ProviderUnavailable(
-        f"{context.provider} cannot be reached at {context.base_url}: {said}", hint=hint, billed="no", unsent=True
+        f"{context.provider} cannot be reached at {context.base_url}: {quoted}", hint=hint, billed="no", unsent=True
     )
 
 
-def _refused(attempt: Attempt, context: ErrorContext) -> ProviderError:
-    """An answer other than 2xx: its status and its document say what it is."""
+def _refusal(attempt: Attempt, context: ErrorContext) -> ProviderError:
+    """Return the error for an answer other than 2xx, by its status and its document."""
     status, document = attempt.status or 0, _document(attempt.body)
     complete = attempt.ended and document is not None
     free = attempt.is_free_refusal or (complete and status in _FREE_BY_DOCUMENT)
     text = attempt.body[:65536].decode("utf-8", "replace")
-    return _refusal(status, document, text, "no" if free else "unknown", attempt.headers, context)
+    return _error_for_status(status, document, text, "no" if free else "unknown", attempt.headers, context)
 
 
-def _refusal(
+def _error_for_status(
     status: int,
     document: Mapping[str, object] | None,
     text: str,
@@ -187,22 +192,22 @@ def _refusal(
     context: ErrorContext,
 ) -> ProviderError:
     """Return the error for a status; ``text`` is the document as it came."""
-    said = context.said(_words(document)) or f"HTTP {status}"
+    quoted = context.quote(_words(document)) or f"HTTP {status}"
     after = _retry_after(headers)
-    told = f"{context.provider}: {said}"
+    summary = f"{context.provider}: {quoted}"
 
-    def made(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
+    def error(kind: type[ProviderError], message: str, hint: str) -> ProviderError:
         return kind(message, hint=hint, billed=billed, retry_after=after)
 
     if 300 <= status < 400:
-        there = context.said(headers.get("location", "elsewhere"))
-        return made(
-            Rejected, f"{context.provider} redirects to {there}", "agentctl follows no redirect: set that address"
+        location = context.quote(headers.get("location", "elsewhere"))
+        return error(
+            Rejected, f"{context.provider} redirects to {location}", "agentctl follows no redirect: set that address"
         )
     no_credit = {400: _NO_CREDIT, 403: _NO_CREDIT, 429: _NO_QUOTA}.get(status)
     if status == 402 or (no_credit is not None and no_credit.search(text)):
         return QuotaExceeded(
-            f"{told} (quota)",
+            f"{summary} (quota)",
             hint=f"add credits at {context.provider}, or choose another provider",
             billed=billed,
             retry_after=after,
@@ -210,17 +215,17 @@ def _refusal(
         )
     if status == 429:
         wait = f" in {after:.0f} s" if after else ""
-        return made(RateLimited, f"{told} (rate limit)", f"try again{wait or ' later'}")
+        return error(RateLimited, f"{summary} (rate limit)", f"try again{wait or ' later'}")
     if status in (401, 403):
-        return made(AuthFailed, f"{context.provider} rejected the key: {said}", _key_hint(context))
+        return error(AuthFailed, f"{context.provider} rejected the key: {quoted}", _key_hint(context))
     if status in (400, 404, 410) and _NO_MODEL.search(text):
-        return made(
-            ModelGone, f"{context.provider} does not know the model {context.model}: {said}", _model_hint(context)
+        return error(
+            ModelGone, f"{context.provider} does not know the model {context.model}: {quoted}", _model_hint(context)
         )
     if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(text)):
         window, prompt = _sizes(text)
         return ContextOverflow(
-            f"the conversation does not fit the context window of {context.model}: {said}",
+            f"the conversation does not fit the context window of {context.model}: {quoted}",
             hint="lower MAX_CONTEXT_TOKENS, or choose a model with a larger window",
             billed=billed,
             retry_after=after,
@@ -228,18 +233,20 @@ def _refusal(
             prompt=prompt,
         )
     if status == 400 and _FILTERED.search(text):
-        return made(
-            Refused, f"{context.provider} refuses to answer this: {said}", "say what it is for, or ask otherwise"
+        return error(
+            Refused, f"{context.provider} refuses to answer this: {quoted}", "say what it is for, or ask otherwise"
         )
     if status == 404:
-        return made(
+        return error(
             ModelGone,
-            f"{context.provider} has nothing at this address ({context.base_url}): {said}",
+            f"{context.provider} has nothing at this address ({context.base_url}): {quoted}",
             _model_hint(context),
         )
     if status in (408, 409, 425) or status >= 500:
-        return made(ProviderUnavailable, f"{told} (HTTP {status})", "try again later")
-    return made(Rejected, f"{context.provider} does not take the request: {said}", "choose another model or provider")
+        return error(ProviderUnavailable, f"{summary} (HTTP {status})", "try again later")
+    return error(
+        Rejected, f"{context.provider} does not take the request: {quoted}", "choose another model or provider"
+    )
 
 
 def _sizes(text: str) -> tuple[int | None, int | None]:
@@ -249,21 +256,21 @@ def _sizes(text: str) -> tuple[int | None, int | None]:
     return int(window[1]) if window else None, int(prompt[1]) if prompt else parts or None
 
 
-def _failed_in_stream(attempt: Attempt, document: Mapping[str, object], context: ErrorContext) -> ProviderError:
-    """An error event in a stream: a refusal where nothing of an answer came before, else who knows what it costs."""
+def _stream_error(attempt: Attempt, document: Mapping[str, object], context: ErrorContext) -> ProviderError:
+    """Return the error for an error event: a refusal if no part of an answer came before, else of unknown cost."""
     status = _status_of(document)
     if attempt.reader.spoken or status is None:
-        said = context.said(_words({"error": document})) or "an error in mid-answer"
+        quoted = context.quote(_words({"error": document})) or "an error in mid-answer"
         if status == 429:
-            return RateLimited(f"{context.provider} broke off: {said}", hint="try again later")
-        return ProviderUnavailable(f"{context.provider} broke off: {said}", hint="try again later")
+            return RateLimited(f"{context.provider} broke off: {quoted}", hint="try again later")
+        return ProviderUnavailable(f"{context.provider} broke off: {quoted}", hint="try again later")
     free = status in _FREE_BY_DOCUMENT or status in FREE_BY_STATUS
     text = json.dumps(document, ensure_ascii=False)[:65536]
-    return _refusal(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, context)
+    return _error_for_status(status, {"error": document}, text, "no" if free else "unknown", attempt.headers, context)
 
 
 def _status_of(document: Mapping[str, object]) -> int | None:
-    """Return the HTTP status that an error document names; where it names several, a server's own fault first."""
+    """Return the HTTP status that an error document names; of several a server error comes first."""
     found = list[int]()
     for name in ("code", "status", "type"):
         value = document.get(name)
@@ -292,7 +299,7 @@ def _document(body: bytes) -> Mapping[str, object] | None:
 
 
 def _words(document: Mapping[str, object] | None) -> str:
-    """Return the provider's own words."""
+    """Return the message of an error document, or ""."""
     inner = (document or {}).get("error", document)
     if isinstance(inner, Mapping):
         inner = inner.get("message") or inner.get("detail") or inner.get("type")

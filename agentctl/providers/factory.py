@@ -1,9 +1,4 @@
-"""The providers that have a name of their own in Python.
-
-A provider at the user's own price.
-
-From a name to a provider: for Python, and for the command line.
-"""
+"""From a name to a provider: ``create_llm_provider``, the classes that users name, and a provider at a set price."""
 
 from __future__ import annotations
 
@@ -17,7 +12,8 @@ import anyio.to_thread
 
 from agentctl.core.messages import Completion, Delta, Reported, Request
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.protocols import LLMProvider as Socket
+from agentctl.protocols import LLMProvider as ProviderProtocol
+from agentctl.providers.catalog import ROUTER
 from agentctl.providers.endpoints import base_url_of, is_own_host
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
@@ -26,9 +22,60 @@ from agentctl.settings import PriceLine, Settings, load_settings
 if TYPE_CHECKING:
     from agentctl.providers.error_mapping import ErrorContext
 
+_DEFAULT_OUTPUT_TOKENS = 4096
+_NUM_CTX_STEP = 1024
+
+
+def create_llm_provider(
+    provider: str,
+    model: str | None = None,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    prices: Mapping[str, PriceLine] | None = None,
+    settings: Settings | None = None,
+) -> LLMProvider:
+    """Return a provider by its name; what is not given comes from ``settings``.
+
+    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: what
+    models cost, in dollars per million tokens, on top of the price table. ``settings`` None: the user's (environment,
+    .env, config). Nothing is sent before it is asked; a missing key is found out then.
+
+    Raises:
+        UsageError: agentctl cannot speak to it, or a setting is wrong.
+
+    >>> from agentctl import create_llm_provider
+    >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-…")
+    >>> provider.facts.provider, provider.facts.model
+    ('openai', 'gpt-4')
+    """
+    if provider == "builtin":
+        from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
+
+        return BuiltinProvider()
+    if settings is None:
+        settings = load_settings(flags={}, remember=False).settings
+    stored = settings.key_of(provider)
+    key = api_key or (None if stored is None else stored.get_secret_value())
+    url = base_url or base_url_of(settings, provider)
+    prices = settings.prices if prices is None else prices
+    if provider == "ollama":
+        window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
+        return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
+    preset = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}.get(provider)
+    if preset is not None:
+        return preset(model, api_key=key, base_url=url, prices=prices)
+    return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
+
+
+def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
+    """Return the ``num_ctx`` for a conversation and its answer, in whole steps: another one reloads the model."""
+    wanted = max_context_tokens + (max_output_tokens or _DEFAULT_OUTPUT_TOKENS)
+    return -(-wanted // _NUM_CTX_STEP) * _NUM_CTX_STEP
+
 
 class _PresetProvider(RemoteProvider):
-    """A provider that needs no name."""
+    """A remote provider whose class says which one."""
 
     name: ClassVar[str]
 
@@ -121,15 +168,15 @@ class OllamaProvider(_PresetProvider):
             return
         import threading  # noqa: PLC0415 - only where somebody can be asked
 
-        asking = threading.Thread(target=self._ask_for_the_window, name="the model's window", daemon=True)
-        asking.start()
+        thread = threading.Thread(target=self._ask_for_trained_window, name="the model's window", daemon=True)
+        thread.start()
         await super().prepare()
-        await anyio.to_thread.run_sync(asking.join, abandon_on_cancel=True)  # over in a second
+        await anyio.to_thread.run_sync(thread.join, abandon_on_cancel=True)  # it ends within a second
         if self._trained is not None and self._trained < self.num_ctx:
             self.num_ctx = self._trained
             self.__dict__.pop("facts", None)
 
-    def _ask_for_the_window(self) -> None:
+    def _ask_for_trained_window(self) -> None:
         from agentctl.providers.selection import trained_window  # noqa: PLC0415 - only where somebody can be asked
 
         self._trained = trained_window(self._base_url, self.model)
@@ -149,17 +196,15 @@ class OllamaProvider(_PresetProvider):
 
 
 class FixedPriceProvider(LLMProvider):
-    """A provider at the user's own price; what has no tokens stays free, a router has no price all the same."""
+    """A provider at the user's own price; without tokens it stays free, and a router stays unbounded."""
 
-    def __init__(self, provider: Socket, price: Price) -> None:
+    def __init__(self, provider: ProviderProtocol, price: Price) -> None:
         self._provider = provider
         self._price = price
 
     @property
     def facts(self) -> ModelFacts:
         """Who answers, at the price that was set."""
-        from agentctl.providers.catalog import ROUTER  # noqa: PLC0415 - only where a price was set
-
         facts = self._provider.facts
         if not facts.metered:
             return facts
@@ -172,72 +217,20 @@ class FixedPriceProvider(LLMProvider):
         return found if isinstance(found, str) else None
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the price that was set: it stands for every model that answers, in every service tier."""
+        """Return the price that was set: it holds for every model that answers, in every service tier."""
         return self._price if self._provider.facts.metered else None
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Ask the provider, and for no cache write that this price does not know: it would be billed above its hold."""
+        """Ask the provider; without a price for cache writes ask for none: they would be billed above the hold."""
         writes = request.writes and self._price.cache_write is not None
         return self._provider.stream(replace(request, writes=writes))
 
     async def prepare(self) -> None:
-        """Let the provider load what is slow to load."""
+        """Prepare the provider, if it has something to prepare."""
         if (prepare := getattr(self._provider, "prepare", None)) is not None:
             await prepare()
 
     async def aclose(self) -> None:
-        """Let the provider let go of its connections."""
+        """Close the provider's connections, if it has any."""
         if (close := getattr(self._provider, "aclose", None)) is not None:
             await close()
-
-
-_ROOM_FOR_THE_ANSWER = 4096
-_WINDOW_STEP = 1024
-_OWN = {"openai": OpenAIProvider, "anthropic": AnthropicProvider}
-
-
-def create_llm_provider(
-    provider: str,
-    model: str | None = None,
-    *,
-    api_key: str | None = None,
-    base_url: str | None = None,
-    prices: Mapping[str, PriceLine] | None = None,
-    settings: Settings | None = None,
-) -> LLMProvider:
-    """Return a provider by its name; what is not given comes from ``settings``.
-
-    ``model`` None: the provider's default. ``base_url``: another address than the provider's own. ``prices``: what
-    models cost, in dollars per million tokens, on top of the price table. ``settings`` None: the user's (environment,
-    .env, config). Nothing is sent before it is asked; a missing key is found out then.
-
-    Raises:
-        UsageError: agentctl cannot speak to it, or a setting is wrong.
-
-    >>> from agentctl import create_llm_provider
-    >>> provider = create_llm_provider("openai", model="gpt-4", api_key="sk-…")
-    >>> provider.facts.provider, provider.facts.model
-    ('openai', 'gpt-4')
-    """
-    if provider == "builtin":
-        from agentctl.providers.builtin.provider import BuiltinProvider  # noqa: PLC0415 - its table is long
-
-        return BuiltinProvider()
-    if settings is None:
-        settings = load_settings(flags={}, remember=False).settings
-    stored = settings.key_of(provider)
-    key = api_key or (None if stored is None else stored.get_secret_value())
-    url = base_url or base_url_of(settings, provider)
-    prices = settings.prices if prices is None else prices
-    if provider == "ollama":
-        window = fit_num_ctx(settings.max_context_tokens, settings.max_output_tokens)
-        return OllamaProvider(model, api_key=key, base_url=url, prices=prices, num_ctx=window)
-    if provider in _OWN:
-        return _OWN[provider](model, api_key=key, base_url=url, prices=prices)
-    return RemoteProvider(provider, model, api_key=key, base_url=url, prices=prices)
-
-
-def fit_num_ctx(max_context_tokens: int, max_output_tokens: int | None) -> int:
-    """Return the window to open for a conversation and its answer, in whole steps: another one reloads the model."""
-    wanted = max_context_tokens + (max_output_tokens or _ROOM_FOR_THE_ANSWER)
-    return -(-wanted // _WINDOW_STEP) * _WINDOW_STEP

@@ -1,7 +1,7 @@
-"""The gate between litellm and the network: one request an attempt, its clamp in the bytes, its answer read along.
+"""The gate between litellm and the network: it lets one checked request of an attempt through and reads the answer.
 
-litellm posts again after a broken connection, and some of its routes retry whatever they are told; a second request of
-the same attempt does not pass. So requests on the wire are never more than holds in the ledger.
+litellm posts again after a broken connection, and some of its routes retry whatever they are told. The gate refuses
+the second request of an attempt, so there are never more requests on the wire than holds in the ledger.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from agentctl.providers.stream_readers import AnswerTooLong, UsageReader
 
 CONNECT_S = 15.0
 WRITE_S = 60.0
-LATE_S = 10.0  # how long the usage may come after the answer's last word
-END_S = 0.25  # how long a body may stay open when nothing more will come: closed by itself it can be used again
-ERROR_S = 10.0  # how long the document of a refusal may take: its status is known already
+LATE_S = 10.0  # how long after the end of the answer its usage may come
+END_S = 0.25  # how long to wait for the end of the body after that: only then the connection can be used again
+ERROR_S = 10.0  # how long the body of an error may take: its status is known already
 MOST_ERROR_BYTES = 256 * 1024
-FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; so is every redirect
-_WITHOUT_A_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's events: DNS, TCP, TLS
+FREE_BY_STATUS = frozenset({401, 402, 403, 404, 405})  # whatever the body is; every redirect is free, too
+_EVENTS_BEFORE_REQUEST = ("connection.", "proxy.", "socks.", "http11.response_closed")  # httpcore's: DNS, TCP, TLS
 _ENDS = {mark.encode(): b"\\u%04x" % ord(mark) for mark in "\x85\u2028\u2029"} | {b"[DONE]": b"[DON\\u0045]"}
 _CLAMPS = frozenset(
     {"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens", "num_predict", "max_new_tokens"}
@@ -35,7 +35,7 @@ _CLAMPS = frozenset(
 
 
 class RequestTerms(NamedTuple):
-    """What a request must hold to, to be let through: output tokens, bytes of the body, address, kind of usage."""
+    """What a request must keep to pass the gate: its output clamp, size and address, and whether it wants usage."""
 
     max_output_tokens: int
     most_bytes: int
@@ -44,10 +44,10 @@ class RequestTerms(NamedTuple):
 
 
 class Attempt:
-    """One attempt on the wire and what became of it.
+    """One attempt on the wire and its outcome.
 
-    ``sent``: handed to the network. ``ended``: the whole answer came. ``body`` is that of an answer other than 2xx,
-    bounded in size, and in time by ``error_s`` seconds. ``broken`` is what the connection failed with.
+    ``sent``: the request was handed to the network. ``ended``: the whole answer came. ``body`` is the body of an
+    answer other than 2xx, limited in size and to ``error_s`` seconds. ``broken`` is the error of the connection.
     """
 
     def __init__(self, terms: RequestTerms, reader: UsageReader, *, error_s: float = ERROR_S) -> None:
@@ -64,32 +64,32 @@ class Attempt:
 
     @property
     def is_error(self) -> bool:
-        """Whether the answer is none: a redirect or an error document."""
+        """Whether the answer is a redirect or an error document."""
         return self.status is not None and not 200 <= self.status < 300
 
     @property
     def is_free_refusal(self) -> bool:
-        """Whether the status alone says that nothing was billed: a redirect, a wrong key, no credit, no such thing."""
+        """Whether the status alone says that nothing was billed: a redirect, a wrong key, no credit, not found."""
         return self.status is not None and (300 <= self.status < 400 or self.status in FREE_BY_STATUS)
 
     @property
     def connected(self) -> bool:
-        """Whether a byte of the request may have left: also where the network does not report how far it came."""
+        """Whether a byte of the request may have left; True where the network does not report its steps."""
         return self.sent and not self._unwritable and (self._departed or not self._traced)
 
     def withdraw(self) -> Outcome:
-        """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
+        """Stop the request from leaving; return what is known of its cost if it failed."""
         self.withdrawn = True
         if not self.connected:
             return "unsent"
         return "refused" if self.is_free_refusal else "unknown"
 
     def hand_over(self, *, traced: bool) -> None:
-        """Note that the request goes to the network; ``traced``: that network is known to report each step."""
+        """Record that the request goes to the network; ``traced``: that network is known to report each step."""
         self.sent, self._traced = True, traced
 
     def trace(self, event: str, about: Mapping[str, Any]) -> None:
-        """Note a step of the network, as httpcore names it: from the first byte of the headers on it may have left.
+        """Record a step of the network by httpcore's name: from the first byte of the headers on it may have left.
 
         An event that is not known to come before that byte counts as that byte.
 
@@ -106,20 +106,20 @@ class Attempt:
         request = about.get("request")
         if request is not None:
             self._in_tunnel = request.method == b"CONNECT"  # to a proxy, without the key and the conversation
-        if event.startswith(_WITHOUT_A_REQUEST) or self._in_tunnel:
+        if event.startswith(_EVENTS_BEFORE_REQUEST) or self._in_tunnel:
             return
         if self.withdrawn:
             raise httpx.ConnectError("the request was withdrawn")
         self._departed = True
 
     def fail(self, error: Exception) -> None:
-        """Note what the network failed with before an answer began."""
+        """Record the network's error before an answer began."""
         self.broken = error
         if isinstance(error, _UNSENT):
             self._traced = True
 
     async def finish(self) -> None:
-        """Read what is left of a body when the last word was said: the usage may follow it."""
+        """Read the rest of the body after the answer's end: the usage may follow it."""
         if self._tap is None or self.ended:
             return
         with suppress(httpx.HTTPError, httpx.StreamError, AnswerTooLong):  # the answer is there, and paid for
@@ -139,11 +139,9 @@ class Attempt:
             await self._opened.aclose()  # a handshake that is cancelled leaves it open
 
     def wrap_response(self, response: httpx.Response) -> httpx.Response:
-        """Return the response with its body read along."""
+        """Return the response with a body that the attempt's reader reads along."""
         self.status, self.headers = response.status_code, response.headers
-        response.headers.pop(
-            "content-encoding", None
-        )  # plain was asked for: what is packed all the same is not unpacked
+        response.headers.pop("content-encoding", None)  # the request asked for none, and nobody here decodes one
         self._tap = _TappedBody(response.stream, self)  # type: ignore[arg-type] # of an async transport: an async stream
         return httpx.Response(
             response.status_code, headers=response.headers, stream=self._tap, extensions=response.extensions
@@ -154,22 +152,22 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Pr
 
 
 class NetworkTransport(httpx.AsyncHTTPTransport):
-    """The connections of one provider; ``traced`` once they have reported a step of a request."""
+    """The connections of one provider; ``traced`` is set once they have reported a step of a request."""
 
     traced = False
 
 
 class Gate(httpx.AsyncBaseTransport):
-    """Lets one request through to ``network`` and refuses what does not hold to the attempt's pledge."""
+    """Lets one request through to ``network`` and refuses one that breaks the attempt's terms."""
 
     def __init__(self, network: httpx.AsyncBaseTransport, attempt: Attempt) -> None:
         self._network, self._attempt = network, attempt
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request on.
+        """Check the request and pass it to the network.
 
         Raises:
-            httpx.ConnectError: refused; ``attempt.refusal`` says why, unless it was the second of one attempt.
+            httpx.ConnectError: refused; ``attempt.refusal`` says why, unless it was the attempt's second request.
         """
         attempt = self._attempt
         if attempt.sent or attempt.withdrawn:
@@ -194,26 +192,26 @@ class Gate(httpx.AsyncBaseTransport):
             raise
 
     async def _trace(self, event: str, about: Mapping[str, Any]) -> None:
-        """Take one step of the network; httpcore awaits this before it goes on."""
+        """Record one step of the network; httpcore awaits this before it goes on."""
         if isinstance(self._network, NetworkTransport):
             self._network.traced = True
         self._attempt.trace(event, about)
 
 
 class ClosedTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """No way out at all: for clients that somebody else made."""
+    """A transport that refuses every request: for clients that litellm makes itself."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Refuse."""
+        """Refuse the request."""
         raise httpx.ConnectError("agentctl lets no library connect by itself", request=request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Refuse."""
+        """Refuse the request."""
         return self.handle_request(request)
 
 
 class _TappedBody(httpx.AsyncByteStream):
-    """The body of an answer, read along by the attempt's reader."""
+    """The body of an answer, which the attempt's reader reads along."""
 
     def __init__(self, stream: httpx.AsyncByteStream, attempt: Attempt) -> None:
         self._stream, self._attempt = stream, attempt
@@ -229,7 +227,7 @@ class _TappedBody(httpx.AsyncByteStream):
         try:
             while True:
                 piece = await self._next()
-                self._take(piece)
+                self._read_along(piece)
                 if attempt.is_error:
                     return piece
                 whole, end, self._rest = (self._rest + piece).rpartition(b"\n")
@@ -253,7 +251,7 @@ class _TappedBody(httpx.AsyncByteStream):
         with anyio.fail_after(self._until - anyio.current_time()):
             return await anext(self._pieces)
 
-    def _take(self, piece: bytes) -> None:
+    def _read_along(self, piece: bytes) -> None:
         attempt = self._attempt
         if not attempt.is_error:
             attempt.reader.feed(piece)
@@ -267,9 +265,9 @@ class _TappedBody(httpx.AsyncByteStream):
 
 
 def _for_litellm(line: bytes) -> bytes:
-    """Return a line of an answer in which nothing but its end looks like one.
+    """Return a line of an answer with every other line end and ``[DONE]`` inside it escaped.
 
-    litellm cuts lines where Python does, and takes ``[DONE]`` anywhere in one for the end of the stream.
+    litellm splits lines where Python does, and takes ``[DONE]`` anywhere in a line for the end of the stream.
     """
     if line.strip().removeprefix(b"data:").strip() == b"[DONE]":
         return line
@@ -279,24 +277,24 @@ def _for_litellm(line: bytes) -> bytes:
 
 
 def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> str | None:
-    """Return what of the pledge a request breaks, or None."""
+    """Return which of the terms a request breaks, or None."""
     try:
-        said = json.loads(body)
+        content = json.loads(body)
     except ValueError:
-        said = None
-    if request.method != "POST" or not isinstance(said, dict):
+        content = None
+    if request.method != "POST" or not isinstance(content, dict):
         return "it is no JSON that is posted"
     if terms.base_url and (request.url.scheme, request.url.netloc) != _origin(terms.base_url):
         return f"it goes to {request.url.host}"
-    found = list(_clamps(said))
+    found = list(_clamps(content))
     if not found or any(value != terms.max_output_tokens or isinstance(value, bool) for value in found):
         return f"it asks for {found or 'any number of'} output tokens, {terms.max_output_tokens} were granted"
-    if said.get("n", 1) != 1:
+    if content.get("n", 1) != 1:
         return "it asks for more than one answer"
-    if terms.asks_for_usage and (said.get("stream_options") or {}).get("include_usage") is not True:
+    if terms.asks_for_usage and (content.get("stream_options") or {}).get("include_usage") is not True:
         return "it does not ask for the usage"
-    heavy = weight(said)
-    return f"it weighs {heavy} bytes, {terms.most_bytes} were bounded" if heavy > terms.most_bytes else None
+    size = weight(content)
+    return f"it weighs {size} bytes, {terms.most_bytes} were bounded" if size > terms.most_bytes else None
 
 
 def _origin(url: str) -> tuple[str, bytes]:
@@ -305,7 +303,7 @@ def _origin(url: str) -> tuple[str, bytes]:
 
 
 def _clamps(body: Mapping[str, object]) -> list[object]:
-    """Return every number in a request that bounds its output: at its top, or among its options."""
+    """Return every number in a request that limits its output: at the top level or among its options."""
     places = [body, body.get("options"), body.get("generationConfig"), body.get("generation_config")]
     return [
         value

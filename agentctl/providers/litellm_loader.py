@@ -1,4 +1,4 @@
-"""The one place where litellm comes in: guarded, in a thread, once; and nothing of it may go out by itself.
+"""The one place that imports litellm: guarded, in a thread, once a process; no connection of its own may leave.
 
 litellm reads a stray ``.env`` and fetches prices at import unless told not to, opens connections of its own (Ollama's
 model facts), prints on stdout when a call fails, and takes seconds to load.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class _Loading:
-    """The import on its way: one thread for the whole process."""
+    """The import: one thread for the whole process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.module: ModuleType | None = None
         self.error: AgentctlError | None = None
-        self.settled = False
+        self.resumed = False
 
     def run(self) -> None:
         try:
@@ -42,7 +42,7 @@ _LOADING = _Loading()
 
 
 def start_loading() -> None:
-    """Start loading litellm in a thread, if nobody did; the collector is off until ``resume_gc``."""
+    """Start loading litellm in a thread, unless that was done; the collector is off until ``resume_gc``."""
     with _LOADING.lock:
         if _LOADING.thread is None:
             gc.disable()  # collecting while this many objects are made nearly doubles the time
@@ -51,21 +51,21 @@ def start_loading() -> None:
 
 
 def resume_gc() -> None:
-    """Switch the collector on again, and let it leave alone what was loaded: its first call loads a good deal more."""
+    """Switch the collector on again and freeze what was loaded: call it after the first piece of an answer came."""
     with _LOADING.lock:
-        if not _LOADING.settled and _LOADING.thread is not None:
-            _LOADING.settled = True
+        if not _LOADING.resumed and _LOADING.thread is not None:
+            _LOADING.resumed = True
             gc.freeze()
             gc.enable()
 
 
 async def wait_for_litellm() -> ModuleType:
-    """Return litellm, waiting for it without holding up anyone else; may be cancelled.
+    """Return litellm, waiting in a thread until it is loaded; the wait may be cancelled.
 
     Raises:
         UsageError: it cannot be loaded.
     """
-    import anyio.to_thread  # noqa: PLC0415 - who only begins has no loop yet
+    import anyio.to_thread  # noqa: PLC0415 - start_loading runs before there is a loop
 
     start_loading()
     if _LOADING.thread is not None and _LOADING.thread.is_alive():
@@ -78,10 +78,7 @@ async def wait_for_litellm() -> ModuleType:
 
 
 def make_client(transport: httpx.AsyncBaseTransport) -> object:
-    """Return the client that litellm sends with, on ``transport`` and never elsewhere.
-
-    Call it behind ``wait_for_litellm``.
-    """
+    """Return a client for litellm that sends on ``transport`` only; call it after ``wait_for_litellm``."""
     from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
     return AsyncHTTPHandler(transport=transport, follow_redirects=False)
@@ -105,20 +102,20 @@ def _guarded_import() -> Any:  # noqa: ANN401 - a module that mypy does not foll
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9  # equal pieces are no error: what is paid for is kept
     litellm.num_retries = 0
     _silence_logging()
-    _close_default_clients(litellm)
+    _block_default_clients(litellm)
     return litellm
 
 
 def _silence_logging() -> None:
-    """Keep its log off our stderr: what fails is told once, by us."""
+    """Keep litellm's log off our stderr: we report each failure once."""
     import logging  # noqa: PLC0415 - only with litellm
 
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _close_default_clients(litellm: Any) -> None:  # noqa: ANN401
-    """Replace the clients that litellm would use on its own: only a client that is handed in may connect."""
+def _block_default_clients(litellm: Any) -> None:  # noqa: ANN401
+    """Replace litellm's own clients: only a client that we pass in may connect."""
     import httpx
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 

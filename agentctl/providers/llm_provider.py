@@ -1,4 +1,4 @@
-"""What every provider can do beside streaming: be called by hand, and say what a text or an answer comes to."""
+"""The base class of all providers: calls by hand, token estimates and costs on top of ``facts`` and ``stream``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from agentctl.core.pricing import ModelFacts, Price, charge_nano, to_usd
 
 
 class LLMProvider(ABC):
-    """A provider to call by hand or to derive from: with ``facts`` and ``stream`` the rest is there.
+    """A provider to call by hand or to derive from: a subclass adds ``facts`` and ``stream``.
 
-    A call by hand goes past the ledger: only what an agent asks is held, judged and written down. It ends after
-    ``silence_s`` seconds without a piece of an answer, ``deadline_s`` in all.
+    A call by hand bypasses the ledger: only the calls of an agent are held, judged and recorded. It ends after
+    ``silence_s`` seconds without a piece of an answer, or after ``deadline_s`` seconds in all.
 
     >>> from agentctl import LLMProvider
     >>> from agentctl.core.messages import Completion
@@ -38,7 +38,7 @@ class LLMProvider(ABC):
         """Who answers, at what price (dollars per million tokens), within which ceilings (tokens).
 
         Raises:
-            UsageError: the model is none that chats.
+            UsageError: the model is no chat model.
             StateError: the price table cannot be read.
 
         >>> ScriptedProvider([]).facts.context_window
@@ -49,7 +49,7 @@ class LLMProvider(ABC):
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
         """Yield pieces as they come and the whole ``Completion`` last: one request on the wire.
 
-        Usage that is reported before the end comes as ``Reported``: should the answer break off, it counts.
+        Usage that is reported before the end comes as ``Reported``; it counts if the answer breaks off.
 
         Raises:
             ProviderError: no answer, and whether it may have been billed.
@@ -77,7 +77,7 @@ class LLMProvider(ABC):
         return None
 
     def near(self) -> str:
-        """Return ``did you mean …?`` where the model's name looks like a slip, else an empty string.
+        """Return ``did you mean …?`` if the model's name looks like a misspelling, else an empty string.
 
         >>> OpenAIProvider("gpt-4o-minni", api_key="sk-…").near()
         'did you mean "gpt-4o-mini"?'
@@ -85,7 +85,7 @@ class LLMProvider(ABC):
         return ""
 
     async def prepare(self) -> None:  # noqa: B027 - most have nothing to do
-        """Load what is slow to load; a run does it before it holds anything.
+        """Load what is slow to load; a run does this before its first hold.
 
         Raises:
             UsageError: it cannot be loaded.
@@ -95,7 +95,7 @@ class LLMProvider(ABC):
         """
 
     async def aclose(self) -> None:  # noqa: B027
-        """Let go of the connections of this event loop; asked again, the provider makes new ones.
+        """Close the connections of this event loop; the next request opens new ones.
 
         >>> import anyio
         >>> anyio.run(ScriptedProvider([]).aclose)
@@ -120,8 +120,8 @@ class LLMProvider(ABC):
         """
         import anyio  # noqa: PLC0415 - by hand only
 
-        said = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        stream = self.stream(Request(self.facts.model, said, tuple(tools), max_output_tokens))
+        conversation = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        stream = self.stream(Request(self.facts.model, conversation, tuple(tools), max_output_tokens))
         name, answer = self.facts.provider, None
         try:
             with anyio.fail_after(self.deadline_s):
@@ -146,7 +146,7 @@ class LLMProvider(ABC):
         tools: Sequence[ToolSpec] = (),
         max_output_tokens: int | None = None,
     ) -> Completion:
-        """Do what ``ainvoke`` does, with or without a running event loop; Ctrl-C hangs up and is raised.
+        """Return what ``ainvoke`` returns, with or without a running event loop; Ctrl-C hangs up and is raised.
 
         Raises:
             ProviderError: no answer, and why.
@@ -165,9 +165,9 @@ class LLMProvider(ABC):
         return run_in_thread(once, name="agentctl invoke")
 
     def estimate_tokens(self, what: str | Sequence[Message]) -> int:
-        """Return about how many tokens a text or a conversation is, by the model's own vocabulary where there is one.
+        """Return an estimate of the tokens of a text or a conversation, by the model's own vocabulary if it has one.
 
-        It is an estimate, no bound; the first takes about a quarter of a second. Nothing is sent.
+        It is no upper bound. The first call takes about a quarter of a second. Nothing is sent.
 
         >>> OpenAIProvider("gpt-4o", api_key="sk-…").estimate_tokens("Say hello.")
         3

@@ -1,4 +1,4 @@
-"""A file of prices in the place of today's: litellm's table as JSON, or lines such as those of config.toml."""
+"""A file of prices that replaces the catalog's: litellm's table as JSON, or price lines as in config.toml."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FORMATS = (
 
 
 def catalog_with(path: Path, prices: Mapping[str, PriceLine]) -> Catalog:
-    """Return today's catalog with the prices of a file.
+    """Return the catalog with the prices of a file.
 
-    JSON takes the place of litellm's table; ``prices``, the lines of config.toml, lie on top of it as always. A TOML
-    file's lines lie on top of ``prices``; a model that it does not name keeps today's price.
+    JSON replaces litellm's table; ``prices``, the lines of config.toml, take precedence over it as always. The lines of
+    a TOML file take precedence over ``prices``; a model that the file does not name keeps its price.
 
     Raises:
         UsageError: it cannot be read, is neither, or has no price in it.
@@ -48,8 +48,8 @@ def _read(path: Path) -> bytes:
         with path.expanduser().open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except (OSError, ValueError, RuntimeError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"{FLAG} {path} cannot be read: {said.lower()}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"{FLAG} {path} cannot be read: {reason.lower()}") from error
     if len(data) > MOST_BYTES:
         raise UsageError(f"{FLAG} {path} is larger than 64 MiB", hint=_FORMATS)
     return data

@@ -1,4 +1,4 @@
-"""One row of litellm's table as a price: exact, in tiers, and not believed where it cannot be right. Pure."""
+"""Prices from the rows of litellm's table: exact, with tiers, and unknown where a row cannot be right. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentctl.settings.prices import LEAST_PRICE, MOST_PRICE, PriceLine
 
 PriceRow = Mapping[str, object]
 
-#: A line of the user's that is so many times the table's price, or so small a part of it, has another unit.
+#: A user's price that is more than this many times the table's, or less than this part of it, has another unit.
 FAR_OFF = 300
 
 _PER_MILLION = 6  # decimal places from a token to a million
@@ -35,11 +35,11 @@ _CLASSES: Mapping[str, str] = MappingProxyType(
 
 _PARENTS = (("cached_input", "input"), ("cache_write", "input"), ("cache_write_hour", "input"), ("reasoning", "output"))
 
-#: A key that holds one of these words is about money.
+#: A key that contains one of these words is about money.
 _MONEY = ("cost", "pric", "fee", "charge", "uplift", "multiplier")
 
-#: What is never used: the default service tier is always sent; images, audio, files, batches and tools of the provider
-#: never are. A DBU is a unit that the same row gives in dollars too.
+#: Keys of what a request never uses: it always asks for the default service tier, and never sends images, audio, files,
+#: batches or tools of the provider. A DBU is a unit that the same row gives in dollars too.
 _UNUSED = r"""(?x)
     .*_(priority | flex | batches | balanced | ultrafast | decisions)
   | .*(audio | image | video | character | pixel).*
@@ -50,23 +50,23 @@ _UNUSED = r"""(?x)
 """
 _UPLIFT = r"regional_(processing|endpoint)_uplift_multiplier(_[a-z]+)?"
 
-#: Multipliers of what is never asked for: a place to compute in, and the fast mode.
-_ASKED_FOR = frozenset({"us", "fast"})
+#: Multipliers of what a request never asks for: a region, and the fast mode.
+_NEVER_REQUESTED = frozenset({"us", "fast"})
 
 
-class _Unbelievable(Exception):
+class _ImplausiblePrice(Exception):
     """A number that cannot be a price."""
 
 
 def price_of(row: PriceRow, *, regional: bool = False, inclusive: bool = False) -> Price | None:
-    """Return the row's price, or None where it is unknown: input or output is missing, 0 or not to be believed.
+    """Return the row's price, or None if it is unknown: input or output is missing, 0 or implausible.
 
     A class at 0 costs its parent class. ``regional`` adds what a regional endpoint may cost more; ``inclusive``
     tiers begin with the number of tokens that they name, not above it.
     """
     try:
         levels = _levels(row, _uplift(row) if regional else Decimal(1))
-    except _Unbelievable:
+    except _ImplausiblePrice:
         return None
     base = levels.pop(0, {})
     if "input" not in base or "output" not in base:
@@ -76,42 +76,44 @@ def price_of(row: PriceRow, *, regional: bool = False, inclusive: bool = False) 
 
 
 def unknown_fee(row: PriceRow) -> str | None:
-    """Return the first key that costs something and that nobody here understands."""
+    """Return the first key that costs something and that agentctl does not know."""
     for key, value in row.items():
         if key == "provider_specific_entry":
-            understood = not isinstance(value, Mapping) or _ASKED_FOR.issuperset(k for k in value if _counts(value[k]))
+            is_known = not isinstance(value, Mapping) or _NEVER_REQUESTED.issuperset(
+                k for k in value if _counts(value[k])
+            )
         elif key == "tiered_pricing":
-            understood = all(set(step) <= {*_CLASSES, "range"} or not _counts(step) for step in _steps(row))
+            is_known = all(set(step) <= {*_CLASSES, "range"} or not _counts(step) for step in _steps(row))
         elif key == "off_peak_pricing":
-            understood = not isinstance(value, Mapping) or all(
+            is_known = not isinstance(value, Mapping) or all(
                 _at_most(value[part], row.get(part)) for part in value if _is_money(part)
             )
         else:
-            understood = not _is_money(key) or not _counts(value) or _place(key) is not None or _is_unused(key)
-        if not understood:
+            is_known = not _is_money(key) or not _counts(value) or _place(key) is not None or _is_unused(key)
+        if not is_known:
             return key
     return None
 
 
-def served_at(row: PriceRow, tier: str) -> PriceRow:
-    """Return the row as it stands where another service tier served the request; empty if it does not say."""
+def row_at_tier(row: PriceRow, tier: str) -> PriceRow:
+    """Return the row with the prices of another service tier; empty if it has none."""
     end = f"_{tier}"
     named = {key.removesuffix(end): row[key] for key in row if key.endswith(end) and _place(key.removesuffix(end))}
     return {**row, **named} if _counts(named.get("input_cost_per_token")) else {}
 
 
 def find_unit_error(line: PriceLine, row: PriceRow) -> tuple[str, Decimal, Decimal] | None:
-    """Return the class whose price is far off the table's, with both; 0 is said to be free, and is no slip."""
+    """Return the class whose price is in another unit than the table's, with both prices; 0 means free."""
     table = None if line.certain else price_of(row)
     for name in ("input", "output", "cached_input", "cache_write", "reasoning"):
-        said, known = getattr(line, name), getattr(table, name, None)
-        if said and known and not known / FAR_OFF < said < known * FAR_OFF:
-            return name, said, known
+        given, known = getattr(line, name), getattr(table, name, None)
+        if given and known and not known / FAR_OFF < given < known * FAR_OFF:
+            return name, given, known
     return None
 
 
 def plausible_tokens(value: object) -> int | None:
-    """Return a number of tokens that can be right."""
+    """Return a number of tokens if it is plausible, else None."""
     return value if type(value) is int and 0 < value <= _MOST_WINDOW else None
 
 
@@ -124,7 +126,7 @@ def _is_unused(key: str) -> bool:
 
 
 def _counts(value: object) -> bool:
-    """Whether a value is other than nothing, in whatever form."""
+    """Whether a value, or one inside it, is neither 0, "" nor null."""
     if isinstance(value, Mapping):
         return any(map(_counts, value.values()))
     if isinstance(value, list):
@@ -141,7 +143,7 @@ def _is_number(value: object) -> TypeGuard[int | Decimal]:
 
 
 def _place(key: str) -> tuple[str, int] | None:
-    """Return the token class that a key is the price of, and above how many tokens."""
+    """Return the token class that a key prices, and above how many tokens."""
     if key in _CLASSES:
         return _CLASSES[key], 0
     found = re.fullmatch(r"(.+)_above_([0-9]{1,9})(k?)_tokens", key)
@@ -156,31 +158,31 @@ def _steps(row: PriceRow) -> list[PriceRow]:
 
 
 def _entries(row: PriceRow) -> Iterator[tuple[int, str, object]]:
-    """Yield above how many tokens, which class, which price a token."""
+    """Yield the prices of a row: above how many tokens, which class, how much a token."""
     for key, value in row.items():
         if (place := _place(key)) is not None:
             yield place[1], place[0], value
     for step in _steps(row):
         bounds = step.get("range")
         if not isinstance(bounds, list) or not bounds or not _is_number(bounds[0]):
-            raise _Unbelievable
+            raise _ImplausiblePrice
         if not 0 <= bounds[0] <= _MOST_WINDOW:
-            raise _Unbelievable
+            raise _ImplausiblePrice
         for key in step:
             if key in _CLASSES:
                 yield int(bounds[0]), _CLASSES[key], step[key]
 
 
 def _levels(row: PriceRow, uplift: Decimal) -> dict[int, dict[str, Decimal]]:
-    """Return the known prices by tier (0: the base) and class; of two for one class the dearer."""
+    """Return the known prices by tier (0: the base) and class; of two for one class the higher."""
     levels: dict[int, dict[str, Decimal]] = {}
     for above, name, value in _entries(row):
         if value is None or value == 0:
             continue
         if not _is_number(value):
-            raise _Unbelievable
+            raise _ImplausiblePrice
         if not _LEAST <= Decimal(value) <= _MOST:
-            raise _Unbelievable
+            raise _ImplausiblePrice
         with localcontext() as exact:
             exact.prec = 60
             dollars = (Decimal(value).scaleb(_PER_MILLION) * uplift).normalize()
@@ -202,7 +204,7 @@ def _price(by_class: Mapping[str, Decimal], tiers: tuple[Tier, ...] = ()) -> Pri
 
 
 def _above(base: Mapping[str, Decimal], level: Mapping[str, Decimal]) -> dict[str, Decimal]:
-    """Return a tier's price; a class it does not name costs the dearer of the base's class and its own parent."""
+    """Return a tier's prices; a class it does not name costs the higher of the base's class and its own parent."""
     full = {"input": base["input"], "output": base["output"], **level}
     for name, parent in _PARENTS:
         if name in base and name not in level:
@@ -215,6 +217,6 @@ def _uplift(row: PriceRow) -> Decimal:
     for key, value in row.items():
         if re.fullmatch(_UPLIFT, key) and _counts(value):
             if not _is_number(value) or not 0 < value <= _MOST_UPLIFT:
-                raise _Unbelievable
+                raise _ImplausiblePrice
             most = max(most, Decimal(value))
     return most

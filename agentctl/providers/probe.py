@@ -1,4 +1,4 @@
-"""Is a provider there, does it take the key, does it know the model: asked without a client library, for nothing."""
+"""The free check of a provider: can it be reached, does it accept the key, does it know the model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KeyState = Literal["accepted", "rejected", "missing", "not needed", "unknown"]
 
 
 class ProbeResult(NamedTuple):
-    """What a free question found out; ``status`` is the exit code's name that this ends with ("done": all is well).
+    """The outcome of a free check; ``status`` is the name of its exit code ("done": all is well).
 
-    ``reachable`` and ``model_known`` are None when nobody asked or nobody can say. ``ms`` is how long the first answer
-    took. ``error`` is one sentence that says what to do, or "". No key and no password stands in any of it.
+    ``reachable`` and ``model_known`` are None if that was not asked or cannot be known. ``ms`` is how long the first
+    answer took. ``error`` is one sentence that says what to do, or "". No field holds a key or a password.
     """
 
     provider: str
@@ -40,7 +40,7 @@ class ProbeResult(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """Who is asked, with what."""
+    """The provider to check: its address, the key to send, and when to stop."""
 
     provider: str
     base_url: str
@@ -56,16 +56,16 @@ class _Target(NamedTuple):
         return f"agentctl providers set-key {self.provider}"
 
     def get(self, path: str) -> HttpResponse:
-        """Ask for a path of this provider."""
+        """Request a path of this provider."""
         return exchange(self.base_url.rstrip("/") + path, until=self.until, headers=_headers(self.provider, self.key))
 
 
 def probe_provider(
     provider: str, base_url: str, key: str | None, model: str | None = None, *, patience_s: float = 10.0
 ) -> ProbeResult:
-    """Ask a provider which models it has, and so whether it is there, takes the key and knows ``model``.
+    """Ask a provider for its list of models, and so whether it is there, accepts the key and knows ``model``.
 
-    Sends nothing that could be billed: a GET of the list, and one more where the list alone does not tell.
+    Send nothing that could be billed: a GET of the list, and one more if the list alone does not tell.
     """
     began = time.monotonic()
     target = _Target(provider, base_url, key, began + patience_s)
@@ -73,61 +73,61 @@ def probe_provider(
     if key is None:
         state = "missing" if provider in KEY_NAMES and is_official(provider, base_url) else "not needed"
     blank = ProbeResult(provider, target.place, True, state, None, (), 0.0, "", "done")
-    if not base_url:  # it answers in this process, or litellm alone knows where: nobody can be asked
+    if not base_url:  # it answers in this process, or only litellm knows its address: there is nothing to ask
         return blank if provider == "builtin" else blank._replace(reachable=None, key="unknown")
     if key is not None and not (key.isascii() and key.isprintable() and key.split() == [key]):
-        return _failed(blank, target, "auth", f"the key cannot be sent as it is: {target.set_key}", key="rejected")
+        return _fail(blank, target, "auth", f"the key cannot be sent as it is: {target.set_key}", key="rejected")
     try:
         answer = target.get(_list_path(provider, base_url))
     except ProviderUnavailable as error:
-        said = f"{error.message}: {_hint(target, error)}"
+        message = f"{error.message}: {_hint(target, error)}"
         blank = blank._replace(reachable=False, ms=1000 * (time.monotonic() - began))
-        return _failed(blank, target, "unavailable", said)
-    return _judged(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
+        return _fail(blank, target, "unavailable", message)
+    return _judge(blank._replace(ms=1000 * (time.monotonic() - began)), target, answer, model)
 
 
-def _judged(found: ProbeResult, target: _Target, answer: HttpResponse, model: str | None) -> ProbeResult:
-    """Read what came back; the key first, the model last."""
+def _judge(found: ProbeResult, target: _Target, answer: HttpResponse, model: str | None) -> ProbeResult:
+    """Judge the answer: the key first, the model last."""
     status = answer.status
     if status in (401, 403) or (status == 400 and b"API_KEY_INVALID" in (answer.body or b"")):
-        return _refused(found, target, status)
+        return _refuse(found, target, status)
     if status == 429:
-        return _failed(found, target, "rate_limited", f"{target.place} asks to come back later (429): try again")
+        return _fail(found, target, "rate_limited", f"{target.place} asks to come back later (429): try again")
     if status in (404, 405, 501) and target.provider != "ollama" and not is_official(target.provider, target.base_url):
         return found._replace(key="unknown")  # a server without a list may answer all the same
     if 300 <= status < 400:
         where = format_value(answer.location) or "nowhere"
-        return _failed(found, target, "unavailable", f"{target.place} sends on to {where}: is the address right?")
+        return _fail(found, target, "unavailable", f"{target.place} sends on to {where}: is the address right?")
     if status != 200:
-        said = f"{target.place} answered {status} {answer.reason}: try later, or look at the provider's status page"
-        return _failed(found, target, "unavailable", said)
+        message = f"{target.place} answered {status} {answer.reason}: try later, or look at the provider's status page"
+        return _fail(found, target, "unavailable", message)
     if answer.body is None:  # longer than we read: it is there, and that is all we know
         return _with_key(found, target)
     models = _models(target.provider, answer)
     if models is None:
         ends = "" if target.provider in ("ollama", "anthropic") else " (most end in /v1)"
-        said = f"what answers at {target.place} does not list models as {target.provider} does: is the address right?"
-        return _failed(found, target, "unavailable", said.removesuffix("?") + f"{ends}?")
+        message = (
+            f"what answers at {target.place} does not list models as {target.provider} does: is the address right?"
+        )
+        return _fail(found, target, "unavailable", message.removesuffix("?") + f"{ends}?")
     found = _with_key(found._replace(models=models), target)
     return found if model is None or found.status != "done" else _with_model(found, target, model)
 
 
-def _refused(found: ProbeResult, target: _Target, status: int) -> ProbeResult:
+def _refuse(found: ProbeResult, target: _Target, status: int) -> ProbeResult:
     if target.provider == "ollama":
-        return _failed(found, target, "auth", f"{target.place} refuses ({status}): it wants a password", key="unknown")
+        return _fail(found, target, "auth", f"{target.place} refuses ({status}): it wants a password", key="unknown")
     if target.key is None:
-        return _failed(found, target, "auth", f"{target.place} asks for a key: {target.set_key}", key="missing")
-    return _failed(
-        found, target, "auth", f"{target.place} refused the key ({status}): {target.set_key}", key="rejected"
-    )
+        return _fail(found, target, "auth", f"{target.place} asks for a key: {target.set_key}", key="missing")
+    return _fail(found, target, "auth", f"{target.place} refused the key ({status}): {target.set_key}", key="rejected")
 
 
 def _with_key(found: ProbeResult, target: _Target) -> ProbeResult:
-    """Say what the list tells of the key: where anybody may read it, nothing, and the key is asked about by itself."""
+    """Add what the list tells of the key; at OpenRouter anybody may read the list, so ask for the key itself."""
     if target.key is None:
         if found.key != "missing":
             return found
-        return _failed(found, target, "auth", f"{target.provider} needs a key: {target.set_key}")
+        return _fail(found, target, "auth", f"{target.provider} needs a key: {target.set_key}")
     if target.provider != "openrouter":
         return found._replace(key="accepted")
     try:
@@ -135,7 +135,7 @@ def _with_key(found: ProbeResult, target: _Target) -> ProbeResult:
     except ProviderUnavailable:
         return found
     if status in (401, 403):
-        return _refused(found, target, status)
+        return _refuse(found, target, status)
     return found._replace(key="accepted") if status == 200 else found
 
 
@@ -145,30 +145,32 @@ def _with_model(found: ProbeResult, target: _Target, model: str) -> ProbeResult:
         spellings.add(model.partition(":")[0])  # what follows says how to choose among hosts
     known: bool | None = bool(spellings & set(found.models))
     if not known and target.provider != "ollama":
-        known = _asked_alone(target, model)
+        known = _ask_for_model(target, model)
     if known is not False:
         return found._replace(model_known=known)
     near = did_you_mean(model, found.models)
     hint = f"ollama pull {model}" if target.provider == "ollama" else near or "is the name right?"
-    said = f"{target.place} does not know the model {model}: {hint}"
-    return _failed(found, target, "model_gone", said)._replace(model_known=False)
+    message = f"{target.place} does not know the model {model}: {hint}"
+    return _fail(found, target, "model_gone", message)._replace(model_known=False)
 
 
-def _asked_alone(target: _Target, model: str) -> bool | None:
-    """Ask for a model that the list does not name: it may be another name of one that is there."""
+def _ask_for_model(target: _Target, model: str) -> bool | None:
+    """Ask for a model that the list does not name: the name may be an alias."""
     path = _list_path(target.provider, target.base_url).partition("?")[0]
     try:
         answer = target.get(f"{path}/{quote(model)}")
     except ProviderUnavailable:
         return None
     if answer.status == 200:
-        said = parse_json(answer)
-        return True if isinstance(said, dict) and ("id" in said or "name" in said) else None
+        document = parse_json(answer)
+        return True if isinstance(document, dict) and ("id" in document or "name" in document) else None
     return False if answer.status in (400, 404) else None
 
 
-def _failed(found: ProbeResult, target: _Target, status: str, said: str, *, key: KeyState | None = None) -> ProbeResult:
-    text = safe_text(redact(said, (target.key,) if target.key else ()).replace("\n", " "))
+def _fail(
+    found: ProbeResult, target: _Target, status: str, message: str, *, key: KeyState | None = None
+) -> ProbeResult:
+    text = safe_text(redact(message, (target.key,) if target.key else ()).replace("\n", " "))
     text = text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 1] + "…"
     return found._replace(key=key or found.key, error=text, status=status)
 
@@ -207,12 +209,12 @@ def _list_path(provider: str, base_url: str) -> str:
 
 
 def _models(provider: str, answer: HttpResponse) -> tuple[str, ...] | None:
-    """Return the names in a list of models, in order; None if it is none."""
+    """Return the names in a list of models, sorted; None if the answer is no such list."""
     if provider == "ollama":
         tags = tags_of(answer)
         return None if tags is None else tuple(sorted(tags))
-    said = parse_json(answer)
-    rows = said.get("models" if provider == "gemini" else "data") if isinstance(said, dict) else said
+    document = parse_json(answer)
+    rows = document.get("models" if provider == "gemini" else "data") if isinstance(document, dict) else document
     if not isinstance(rows, list):
         return None
     return tuple(sorted(set(_names(rows[:MOST_NAMES]))))

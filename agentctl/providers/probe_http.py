@@ -1,7 +1,4 @@
-"""One small HTTP exchange, bounded in time and in size: for questions that cost nothing, never for a model's answer.
-
-A connection that stands by a given moment, or not at all: to a host or its proxy, with TLS where that is asked.
-"""
+"""A small HTTP client with a deadline and a size limit, for requests that cost nothing; never for a model's answer."""
 
 from __future__ import annotations
 
@@ -26,11 +23,11 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES = 1024 * 1024
-_PATH = "/%:@!$&'()*+,;=~-._"  # what stands for itself; "%" because an address is quoted already
+_SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"  # "%" because an address is quoted already
 
 
 class HttpResponse(NamedTuple):
-    """A whole answer; ``body`` is None when it is larger than 1 MiB. A redirect is an answer, and not followed."""
+    """A whole answer; ``body`` is None if it is larger than 1 MiB. A redirect is an answer, and not followed."""
 
     status: int
     reason: str
@@ -41,9 +38,9 @@ class HttpResponse(NamedTuple):
 def exchange(
     url: str, *, until: float, headers: Mapping[str, str] | None = None, post: bytes | None = None
 ) -> HttpResponse:
-    """GET ``url``, or post JSON to it, and return the answer; all of it is over when ``time.monotonic()`` is ``until``.
+    """GET ``url``, or post JSON to it, and return the answer, all by the time that ``time.monotonic()`` is ``until``.
 
-    HTTP itself is loaded only once a connection stands, on top of that time: where nobody listens this takes
+    The HTTP library is loaded only once there is a connection, on top of that time: if nothing listens this takes
     microseconds.
 
     Raises:
@@ -53,32 +50,34 @@ def exchange(
     try:
         parts = urlsplit(url)
         place = format_value(f"{parts.scheme}://{parts.netloc}")
-        target = quote(parts.path or "/", safe=_PATH) + (f"?{parts.query}" if parts.query else "")
+        target = quote(parts.path or "/", safe=_SAFE_IN_PATH) + (f"?{parts.query}" if parts.query else "")
         sent = {"Host": parts.netloc.rpartition("@")[2], "Accept": "application/json", "Connection": "close"}
-        sent["User-Agent"] = f"agentctl/{__version__}"  # some gateways turn away who gives no name
+        sent["User-Agent"] = f"agentctl/{__version__}"  # some gateways refuse a request without one
         if parts.username:
             sent["Authorization"] = basic_auth(parts)
         if post is not None:
             sent["Content-Type"] = "application/json"
-        with open_connection(parts, until=until, own_host=is_own_host(url)) as line:
-            if line.proxied:
+        with open_connection(parts, until=until, own_host=is_own_host(url)) as connection:
+            if connection.proxied:
                 target = f"{parts.scheme}://{sent['Host']}{target}"
-                sent |= {"Proxy-Authorization": line.proxy_password} if line.proxy_password else {}
-            return _send(line, until, target, {**sent, **(headers or {})}, post)
+                sent |= {"Proxy-Authorization": connection.proxy_password} if connection.proxy_password else {}
+            return _send(connection, until, target, {**sent, **(headers or {})}, post)
     except (OSError, ValueError) as error:
-        raise _unavailable(error, place) from error
+        raise _explain(error, place) from error
 
 
-def _send(line: Connection, until: float, target: str, headers: Mapping[str, str], post: bytes | None) -> HttpResponse:
+def _send(
+    connection: Connection, until: float, target: str, headers: Mapping[str, str], post: bytes | None
+) -> HttpResponse:
     began = time.monotonic()
     from http.client import HTTPConnection, HTTPException, RemoteDisconnected  # noqa: PLC0415 - only if one listens
 
-    until += time.monotonic() - began  # to load is not the other side's silence
-    connection = HTTPConnection("unused")  # only for the words; who is spoken to stands on the line
-    connection.sock = _TimedSocket(line.sock, until)
+    until += time.monotonic() - began  # loading does not count as the other side's silence
+    client = HTTPConnection("unused")  # it only writes and parses: the socket says where to
+    client.sock = _TimedSocket(connection.sock, until)
     try:
-        connection.request("GET" if post is None else "POST", target, body=post, headers=dict(headers))
-        with connection.getresponse() as response:
+        client.request("GET" if post is None else "POST", target, body=post, headers=dict(headers))
+        with client.getresponse() as response:
             return HttpResponse(
                 response.status, response.reason, _read_body(response), response.getheader("Location") or ""
             )
@@ -94,11 +93,11 @@ def _read_body(response: HTTPResponse) -> bytes | None:
 
 
 class _NotHttp(OSError):
-    """What came is no HTTP."""
+    """The answer is no HTTP."""
 
 
 class _TimedSocket:
-    """A socket that waits no longer than until a given moment, however slowly the other side speaks."""
+    """A socket that waits until a given moment at most, however slowly the other side sends."""
 
     def __init__(self, sock: socket.socket, until: float) -> None:
         self._sock = sock
@@ -110,11 +109,11 @@ class _TimedSocket:
         self._sock.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return what comes, to be read."""
+        """Return a reader of what comes."""
         return io.BufferedReader(_TimedReader(self._sock, self._until))
 
     def close(self) -> None:
-        """Leave the socket to whoever opened it."""
+        """Leave the socket open: ``open_connection`` closes it."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -127,40 +126,40 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into
-        """Wait for bytes, but not too long."""
+        """Wait for bytes until the given moment."""
         self._sock.settimeout(seconds_left(self._until))
         return self._sock.recv_into(buffer)
 
 
-def _unavailable(error: OSError | ValueError, place: str) -> ProviderUnavailable:
-    """Translate, the most specific first; none of these was billed, because nothing here ever is."""
+def _explain(error: OSError | ValueError, place: str) -> ProviderUnavailable:
+    """Return our error for a failed exchange, which is never billed; the most specific case comes first."""
     hint = ""
     match error:
         case ProxyRefused():
-            said = f"{place} cannot be reached: {error}"
+            message = f"{place} cannot be reached: {error}"
             hint = "see HTTPS_PROXY and NO_PROXY"
         case _NotHttp():
-            said, hint = f"what answers at {place} does not speak HTTP", "is the address right?"
+            message, hint = f"what answers at {place} does not speak HTTP", "is the address right?"
         case ConnectionRefusedError():
-            said = f"nothing listens at {place}"
+            message = f"nothing listens at {place}"
         case ConnectionError():
-            said = f"{place} broke the connection off"
+            message = f"{place} broke the connection off"
         case socket.gaierror():
-            said, hint = f"the host of {place} was not found", "is the name right, and is there a network?"
+            message, hint = f"the host of {place} was not found", "is the name right, and is there a network?"
         case TimeoutError() if "handshake" in str(error):
-            said, hint = f"{place} did not answer in TLS", "is http:// meant?"
+            message, hint = f"{place} did not answer in TLS", "is http:// meant?"
         case TimeoutError():
-            said = f"{place} did not answer in time"
+            message = f"{place} did not answer in time"
         case OSError() if error.__class__.__module__ == "ssl":
-            said, hint = _tls(error, place)
+            message, hint = _explain_tls(error, place)
         case OSError():
-            said = f"{place} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
+            message = f"{place} cannot be reached: {(error.strerror or type(error).__name__).lower()}"
         case _:
-            said, hint = f"{place} is no address that can be asked", "for example: https://host:8080/v1"
-    return ProviderUnavailable(safe_text(said), hint=hint, billed="no")
+            message, hint = f"{place} is no address that can be asked", "for example: https://host:8080/v1"
+    return ProviderUnavailable(safe_text(message), hint=hint, billed="no")
 
 
-def _tls(error: OSError, place: str) -> tuple[str, str]:
+def _explain_tls(error: OSError, place: str) -> tuple[str, str]:
     reason = str(getattr(error, "verify_message", "")).rstrip(".")
     if reason:
         hint = "is the address right?" if "mismatch" in reason else "SSL_CERT_FILE names the authorities to trust"
@@ -177,11 +176,11 @@ _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, in
 
 
 class ProxyRefused(OSError):
-    """The proxy would not pass the connection on."""
+    """The proxy refused the connection."""
 
 
 class Connection(NamedTuple):
-    """What to write to; a proxy that is not tunnelled through (``proxied``) wants whole addresses, and its password."""
+    """An open socket; ``proxied``: it ends at a proxy without a tunnel, which wants whole URLs and its password."""
 
     sock: socket.socket
     proxied: bool = False
@@ -192,7 +191,7 @@ def seconds_left(until: float) -> float:
     """Return the seconds until that moment of ``time.monotonic()``.
 
     Raises:
-        TimeoutError: it is over.
+        TimeoutError: it has passed.
     """
     seconds = until - time.monotonic()
     if seconds <= 0:
@@ -214,11 +213,11 @@ def port_of(parts: SplitResult) -> int:
 
 @contextmanager
 def open_connection(parts: SplitResult, *, until: float, own_host: bool) -> Iterator[Connection]:
-    """Connect to ``parts``' host, for as long as the block lasts; no proxy is used for this host.
+    """Open a connection to ``parts``' host for the block, through the proxy unless it is ``own_host``.
 
     Raises:
-        OSError: nobody there, no TLS, or not in time.
-        ValueError: no such address can be.
+        OSError: no connection, no TLS, or not in time.
+        ValueError: this is no valid address.
     """
     host, port = parts.hostname or "", port_of(parts)
     proxy = None if own_host else _proxy_for(parts)
@@ -238,7 +237,7 @@ def open_connection(parts: SplitResult, *, until: float, own_host: bool) -> Iter
 
 
 def _connect(host: str, port: int, until: float) -> socket.socket:
-    """Connect to the first address that answers, each with its share of the time."""
+    """Connect to the first address that answers; each has its share of the time."""
     addresses = _addresses(host, port, until)
     for at, (family, address) in enumerate(addresses):
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -258,7 +257,7 @@ def _connect(host: str, port: int, until: float) -> socket.socket:
 
 
 def _addresses(host: str, port: int, until: float) -> list[_Address]:
-    """Look the name up in a thread, because nothing else bounds how long that takes; this host needs no asking."""
+    """Look the name up in a thread, as nothing else limits how long that takes; this host needs no lookup."""
     if host == "localhost":
         return [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))]
     if host.replace(".", "").isdigit():
@@ -306,7 +305,7 @@ def basic_auth(parts: SplitResult) -> str:
 
 
 def _open_tunnel(sock: socket.socket, place: str, password: str, until: float) -> None:
-    """Ask a proxy for a tunnel; its answer is read byte by byte, so that none of what follows is swallowed."""
+    """Ask a proxy for a tunnel; read its answer byte by byte, so that no byte after it is lost."""
     lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}", *([f"Proxy-Authorization: {password}"] if password else [])]
     sock.settimeout(seconds_left(until))
     sock.sendall("\r\n".join((*lines, "", "")).encode("ascii"))

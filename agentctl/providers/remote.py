@@ -1,9 +1,4 @@
-"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and what it reports is read on the wire.
-
-Which way litellm takes to each provider: its name there, and the format of the answer.
-
-Only ways on which every request passes our gate are here; a test sends each of them against a closed one.
-"""
+"""Models behind HTTP, asked through litellm: one ``stream`` is one request, and its usage is read on the wire."""
 
 from __future__ import annotations
 
@@ -51,23 +46,22 @@ if TYPE_CHECKING:
     from agentctl.providers.error_mapping import ErrorContext
     from agentctl.providers.http_gate import Attempt
 
-
 HANG_UP_S = 2.0
 _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and we do not
-_WHOLE_S = 900.0  # what litellm is told; the silence and the deadline are kept by who asks
-_MOST_SIZE_PER_TOKEN = 256
+_LITELLM_TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
+_MOST_CHARACTERS_PER_TOKEN = 256
 
 #: What the tier that is asked for is called in an answer, or one that costs no more.
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
 class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
-    """One request and its answer; ``begun`` holds the attempt as soon as there is one. ``key`` is told to nobody."""
+    """One request and its answer; ``attempts`` has one as soon as it is about to be sent. ``key`` is redacted."""
 
     def __init__(
-        self, pieces: AsyncGenerator[Delta | Reported | Completion], begun: Sequence[Attempt], key: str
+        self, pieces: AsyncGenerator[Delta | Reported | Completion], attempts: Sequence[Attempt], key: str
     ) -> None:
-        self._pieces, self._begun, self._key = pieces, begun, key
+        self._pieces, self._attempts, self._key = pieces, attempts, key
 
     async def __anext__(self) -> Delta | Reported | Completion:
         return await anext(self._pieces)
@@ -77,19 +71,19 @@ class _AnswerStream(AsyncIterator[Delta | Reported | Completion]):
 
     @property
     def model(self) -> str | None:
-        """Who answers, None as long as nobody has said so."""
-        model = self._begun[0].reader.model if self._begun else None
+        """The model that answers, None until the answer names it."""
+        model = self._attempts[0].reader.model if self._attempts else None
         return None if model is None else redact(model, (self._key,))
 
     def withdraw(self) -> Outcome:
-        """Let nothing of the request leave from now on; return what is known of its cost if it failed."""
-        return self._begun[0].withdraw() if self._begun else "unsent"
+        """Stop the request from leaving; return what is known of its cost if it failed."""
+        return self._attempts[0].withdraw() if self._attempts else "unsent"
 
 
 class RemoteProvider(LLMProvider):
-    """One model of one provider. Connections are kept for the next turn until ``aclose``.
+    """One model of one provider. Connections stay open for the next turn until ``aclose``.
 
-    ``base_url`` "": the provider's own address. ``prices`` lie on top of litellm's table.
+    ``base_url`` "": the provider's own address. ``prices`` take precedence over litellm's table.
     """
 
     def __init__(
@@ -187,11 +181,11 @@ class RemoteProvider(LLMProvider):
             ProviderError: no answer, and whether it may have been billed.
             RanPast: it went on past its clamp.
         """
-        begun: list[Attempt] = []
-        return _AnswerStream(self._pieces(request, begun), begun, self._api_key or "")
+        attempts: list[Attempt] = []
+        return _AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")
 
-    async def _pieces(self, request: Request, begun: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
-        """Yield what ``stream`` does; ``begun`` takes the attempt before it is sent."""
+    async def _pieces(self, request: Request, attempts: list[Attempt]) -> AsyncGenerator[Delta | Reported | Completion]:
+        """Yield what ``stream`` does; append the attempt to ``attempts`` before it is sent."""
         litellm = await litellm_loader.wait_for_litellm()
         from agentctl.providers.error_mapping import translate_error  # noqa: PLC0415 - httpx comes with litellm
         from agentctl.providers.http_gate import Attempt, RequestTerms  # noqa: PLC0415
@@ -200,7 +194,7 @@ class RemoteProvider(LLMProvider):
         clamp = request.max_output_tokens or choose_output(self.facts).most
         terms = RequestTerms(clamp, plain_bound(request), base_url, self._route.asks_for_usage)
         attempt, answer = Attempt(terms, self._route.reader()), CompletionBuilder()
-        begun.append(attempt)
+        attempts.append(attempt)
         reader, blocks = attempt.reader, 0
         pieces: Any = None
         try:
@@ -212,11 +206,11 @@ class RemoteProvider(LLMProvider):
                     if reader.blocks > blocks and reader.reported is not None:
                         blocks = reader.blocks
                         yield Reported(reader.reported)
-                    if answer.size > clamp * _MOST_SIZE_PER_TOKEN:
+                    if answer.size > clamp * _MOST_CHARACTERS_PER_TOKEN:
                         raise ClampExceeded(f"{self.provider} went on past max_tokens={clamp}; it was cut off")
                     if text is not None:
                         yield Delta(text)
-                    if answer.stopped:  # litellm would now make up what lacks, at the cost of a second
+                    if answer.stopped:  # litellm would now make up what is missing, at the cost of a second
                         break
                 await attempt.finish()
             except Exception as error:
@@ -255,16 +249,16 @@ class RemoteProvider(LLMProvider):
         from agentctl.providers.http_gate import Gate  # noqa: PLC0415 - httpx comes with litellm
 
         route = self._route
-        asked: dict[str, object] = {**route.extra, **self._options()}
+        options: dict[str, object] = {**route.extra, **self._options()}
         messages = as_messages(request.messages)
         if request.tools:
-            asked["tools"] = as_tools(request.tools)
+            options["tools"] = as_tools(request.tools)
             if request.writes and allows_cache_marks(self.provider, self.model, self.facts.price):
                 messages = add_cache_marks(messages, followed=request.followed)
         if route.asks_for_usage:
             known = litellm.get_supported_openai_params(model=self.model, custom_llm_provider=route.prefix) or ()
             usage = {"stream_options": {"include_usage": True}}
-            asked |= usage if "stream_options" in known else {"extra_body": usage}
+            options |= usage if "stream_options" in known else {"extra_body": usage}
         return await litellm.acompletion(
             model=f"{route.prefix}/{self.model}",
             messages=messages,
@@ -272,20 +266,20 @@ class RemoteProvider(LLMProvider):
             max_tokens=attempt.terms.max_output_tokens,
             max_retries=0,
             num_retries=0,
-            timeout=_WHOLE_S,
+            timeout=_LITELLM_TIMEOUT_S,
             client=litellm_loader.make_client(Gate(self._connections(), attempt)),
             api_key=key,
             api_base=attempt.terms.base_url or None,
-            **asked,
+            **options,
         )
 
     def _options(self) -> Mapping[str, object]:
-        """Return what this provider's requests have beside the usual."""
+        """Return what this provider's requests need beside the usual options."""
         price = self.facts.price
         if price is None or not self._has_highest_price:
             return {}
         dearest = {"prompt": float(price.dearest_input), "completion": float(price.dearest_output)}
-        return {"extra_body": {"provider": {"max_price": dearest}}}  # it may choose among hosts, not above this
+        return {"extra_body": {"provider": {"max_price": dearest}}}  # OpenRouter may choose among hosts up to this
 
     @property
     def _has_highest_price(self) -> bool:
@@ -326,7 +320,7 @@ class RemoteProvider(LLMProvider):
 
 
 class Route(NamedTuple):
-    """``prefix`` is litellm's name of the provider; ``extra`` goes into each request."""
+    """How litellm reaches a provider: its ``prefix`` there, who reads the answer, and what goes into each request."""
 
     prefix: str
     reader: type[UsageReader] = OpenAIReader
@@ -334,7 +328,7 @@ class Route(NamedTuple):
     extra: Mapping[str, object] = MappingProxyType({})
 
 
-_OWN = {
+_SPECIAL_ROUTES = {
     "openai": Route("openai", extra=MappingProxyType({"service_tier": "default"})),
     "anthropic": Route(
         "anthropic",
@@ -357,4 +351,7 @@ _IN_THE_CHAT_FORMAT = (
     "volcengine", "wandb", "xai", "zai",
 )  # fmt: skip
 
-ROUTES: Mapping[str, Route] = MappingProxyType({**{name: Route(name) for name in _IN_THE_CHAT_FORMAT}, **_OWN})
+#: The providers whose every request passes our gate: a test sends each of them against a closed one.
+ROUTES: Mapping[str, Route] = MappingProxyType(
+    {**{name: Route(name) for name in _IN_THE_CHAT_FORMAT}, **_SPECIAL_ROUTES}
+)

@@ -1,4 +1,4 @@
-"""A model that says what it was told to say, and remembers what it heard: for tests and for the README."""
+"""A provider that plays a script and records the requests: for tests and for the README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Step: TypeAlias = Part | Sequence[Part]
 
 
 class ScriptEnded(ProviderUnavailable):
-    """The script has no further answer; asking again will not help."""
+    """The script has no further answer; a retry will not help."""
 
     retryable = False
 
@@ -26,8 +26,8 @@ class ScriptedProvider(LLMProvider):
 
     A step is an answer, an error to raise, a sequence of pieces, or a function of the request (async or not) that
     returns one of these. In a sequence a function is called in its place, so that a test can wait in mid-call.
-    The facts are those of a free model called "scripted", unless others are given; ``price`` is per million tokens. An
-    answer without ``usage`` is in doubt, as it is with any provider: give it one where the test counts.
+    The facts are those of a free model called "scripted", unless others are given; ``price`` is per million tokens. The
+    cost of an answer without ``usage`` is in doubt, as with any provider: give it one if the test counts.
 
     >>> from agentctl import ScriptedProvider
     >>> from agentctl.core.messages import Completion
@@ -55,7 +55,7 @@ class ScriptedProvider(LLMProvider):
         return self._facts
 
     def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the price of its own facts: whatever name an answer has, the script made it."""
+        """Return the price of its own facts, whatever name an answer has."""
         return self._facts.price
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
@@ -66,15 +66,15 @@ class ScriptedProvider(LLMProvider):
             ScriptEnded: there is no further step.
         """
         self.heard.append(request)
-        asked = len(self.heard)
-        if asked > len(self._script):
+        number = len(self.heard)
+        if number > len(self._script):
             raise ScriptEnded(
-                f"the script has {len(self._script)} answers, and request {asked} came",
+                f"the script has {len(self._script)} answers, and request {number} came",
                 hint="add a step to the script",
                 billed="no",
             )
-        made = await _make_part(self._script[asked - 1], request)
-        for part in made if isinstance(made, Sequence) else (made,):
+        result = await _make_part(self._script[number - 1], request)
+        for part in result if isinstance(result, Sequence) else (result,):
             piece = await _make_part(part, request)
             if isinstance(piece, AgentctlError):
                 raise piece
@@ -85,5 +85,5 @@ class ScriptedProvider(LLMProvider):
 async def _make_part(step: object, request: Request) -> object:
     if not callable(step):
         return step
-    made = step(request)
-    return await made if inspect.isawaitable(made) else made
+    result = step(request)
+    return await result if inspect.isawaitable(result) else result

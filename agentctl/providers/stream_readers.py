@@ -1,9 +1,9 @@
-"""Reads along what a provider answers, byte by byte: its usage, its own name, its end, its error. Pure.
+"""Readers of the bytes of an answer, one a wire format: its usage, model, service tier, end and error. Pure.
 
 litellm's figures are not used for money: it makes up a usage where none was reported, and takes a cut stream for a
-whole one. What is believed here stood on the wire.
+whole one. The readers believe only what stood on the wire.
 
-One rule holds for every format: an answer used the most that any of its usage blocks reports, for each token class.
+One rule holds for every format: for each token class, an answer used the most that any of its usage blocks reports.
 A stream may repeat its usage in each chunk, report it before its last chunk, or spread it over several.
 """
 
@@ -39,17 +39,17 @@ _ENVELOPE = frozenset(
 
 
 class AnswerTooLong(ValueError):
-    """One line of an answer is longer than any answer is."""
+    """A line or an error document is longer than any answer is."""
 
 
 class UsageReader(ABC):
-    """Takes the bytes of one answer and keeps what they report.
+    """Reads the bytes of one answer and keeps what they report.
 
-    ``model`` is the one that answered; ``tier`` the service tier that served it, where that is said; ``billed_nano``
-    the most that the provider says that it billed, where it does. ``fell``: a later block reports less of a class than
-    an earlier one did. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is an
-    error document in the stream; ``spoken`` whether an event held a piece of an answer or a usage. ``events`` counts
-    what could be read, ``blocks`` the usage blocks among it.
+    ``model`` is the model that answered, ``tier`` the service tier that served it, ``billed_nano`` the most that the
+    provider says it billed; each is None if the answer does not say. ``fell``: a later block reports less of a class
+    than an earlier one. ``finished``: the model said that it was done; ``over``: nothing more will come. ``error`` is
+    an error document in the stream; ``spoken``: an event held a piece of an answer or a usage. ``events`` counts the
+    events that could be read, ``blocks`` the usage blocks among them.
     """
 
     table: ClassVar[FieldTable]
@@ -72,12 +72,12 @@ class UsageReader(ABC):
 
     @property
     def usage(self) -> Usage | None:
-        """The usage of the whole answer; None where ``flaw`` says why it cannot be charged."""
+        """The usage of the whole answer; None if ``flaw`` says why it cannot be charged."""
         return None if self.flaw else self.reported
 
     @property
     def reported(self) -> Usage | None:
-        """What was reported so far, as much of it as can be read; None if nothing was."""
+        """The usage reported so far, as far as it can be read; None if there was none."""
         if not self.blocks:
             return None
         most = self._most()
@@ -98,7 +98,7 @@ class UsageReader(ABC):
 
     @property
     def fee(self) -> str | None:
-        """What the provider did and charges for that was never asked of it."""
+        """A service that was billed but not requested, with its count; None if there was none."""
         return next((f"{count} {name}" for name, count in self._fees.items()), None)
 
     @property
@@ -107,7 +107,7 @@ class UsageReader(ABC):
         return self._most().get("hour writes", 0)
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes.
+        """Read the next bytes.
 
         Raises:
             TooLong: a line without an end.
@@ -116,14 +116,14 @@ class UsageReader(ABC):
         if len(self._rest) > MOST_LINE_BYTES:
             raise AnswerTooLong("a line of the answer has no end")
         for line in lines:
-            self._line(line)
+            self._read_line(line)
 
     def close(self) -> None:
-        """Take what is left as the last line."""
+        """Read the rest as the last line."""
         rest, self._rest = self._rest, b""
-        self._line(rest)
+        self._read_line(rest)
 
-    def _line(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         text = line.strip().removeprefix(b"data:").strip()
         if text == b"[DONE]":
             self.over = True
@@ -135,26 +135,26 @@ class UsageReader(ABC):
             return
         if isinstance(event, dict):
             self.events += 1
-            self.spoken = self.spoken or _speaks(event)
+            self.spoken = self.spoken or _has_substance(event)
             error = event.get("error")
             if isinstance(error, (dict, str)) and error:
                 self.error = error if isinstance(error, dict) else {"message": error}
-            self._take(event)
+            self._read_event(event)
 
     @abstractmethod
-    def _take(self, event: Mapping[str, object]) -> None:
+    def _read_event(self, event: Mapping[str, object]) -> None:
         """Keep what one event reports."""
 
     @abstractmethod
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Return the classes of a usage by the counts of the table; a class that they say nothing of is left out."""
+        """Return the token classes of a usage from the counts of the table, without those that nothing reports."""
 
-    def _answered(self) -> None:
-        """Note that a piece of the answer came: what was reported before does not cover it."""
+    def _note_answer(self) -> None:
+        """Record that a piece of the answer came: usage that was reported before does not cover it."""
         self._has_answered = self._is_behind = True
 
     def _report(self, block: object) -> None:
-        """Take a usage block: of each class the larger of what it and the earlier ones say."""
+        """Add a usage block: of each class keep the larger of its count and the earlier ones."""
         if not block:
             return
         self.blocks += 1
@@ -172,7 +172,7 @@ class UsageReader(ABC):
             self._is_behind = False
 
     def _bill(self, nano: int) -> None:
-        """Take what the provider says that it billed so far."""
+        """Record what the provider says it billed so far."""
         self.fell |= nano < (self.billed_nano or 0)
         self.billed_nano = max(nano, self.billed_nano or 0)
 
@@ -185,22 +185,22 @@ class OpenAIReader(UsageReader):
 
     table = OPENAI
 
-    def _take(self, event: Mapping[str, object]) -> None:
+    def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
         self.tier = _text(event.get("service_tier")) or self.tier
-        choices = [choice for choice in _list(event.get("choices")) if isinstance(choice, dict)]
-        if any(map(_says_something, choices)):
-            self._answered()
+        choices = [choice for choice in _as_list(event.get("choices")) if isinstance(choice, dict)]
+        if any(map(_has_content, choices)):
+            self._note_answer()
         if any(choice.get("finish_reason") for choice in choices):
             self.finished = True
-        for place in (event, _in(event.get("x_groq")), *choices):
+        for place in (event, _as_mapping(event.get("x_groq")), *choices):
             self._report(place.get("usage"))
-        ticks = number_of(_in(event.get("usage")).get("cost_in_usd_ticks"))
+        ticks = number_of(_as_mapping(event.get("usage")).get("cost_in_usd_ticks"))
         if ticks.is_whole:
             self._bill(-(-ticks.least // _TICKS_PER_NANO))
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """What a provider counts in the total only (reasoning, at some) is output."""
+        """Return the classes; what only the total counts (reasoning, at some providers) is output."""
         found = {name: counts[name] for name in ("input", "output", "cached", "reasoning") if name in counts}
         beyond = counts.get("total", 0) - counts.get("input", 0)
         if "input" in counts and beyond > 0:
@@ -214,12 +214,12 @@ class OpenRouterReader(OpenAIReader):
     Where the host bills the user's own key (``is_byok``), that comes on top of OpenRouter's own fee.
     """
 
-    def _take(self, event: Mapping[str, object]) -> None:
-        super()._take(event)
-        block = _in(event.get("usage"))
+    def _read_event(self, event: Mapping[str, object]) -> None:
+        super()._read_event(event)
+        block = _as_mapping(event.get("usage"))
         cost = _dollars(block.get("cost"))
         if cost is not None:
-            own_key = _dollars(_in(block.get("cost_details")).get("upstream_inference_cost"))
+            own_key = _dollars(_as_mapping(block.get("cost_details")).get("upstream_inference_cost"))
             cost += own_key if own_key is not None and block.get("is_byok") is True else 0
             self._bill(int((cost * NANO_PER_USD).to_integral_value(ROUND_CEILING)))
 
@@ -229,18 +229,18 @@ class AnthropicReader(UsageReader):
 
     table = ANTHROPIC
 
-    def _take(self, event: Mapping[str, object]) -> None:
+    def _read_event(self, event: Mapping[str, object]) -> None:
         match event.get("type"):
             case "message_start":
-                message = _in(event.get("message"))
+                message = _as_mapping(event.get("message"))
                 self.model = _text(message.get("model")) or self.model
                 self._report_all(message.get("usage"))
                 self._is_behind = True  # it knows nothing of the output yet
             case "content_block_start" | "content_block_delta":
-                self._answered()
+                self._note_answer()
             case "message_delta":
                 self._report_all(event.get("usage"))
-                if _in(event.get("delta")).get("stop_reason"):
+                if _as_mapping(event.get("delta")).get("stop_reason"):
                     self.finished = True
             case "message_stop":
                 self.over = True
@@ -248,10 +248,10 @@ class AnthropicReader(UsageReader):
                 pass
 
     def _report_all(self, block: object) -> None:
-        """Take a block, and the sum of the turns that the provider made by itself, where it lists them."""
-        self.tier = _text(_in(block).get("service_tier")) or self.tier
+        """Add a block, and the sum of the turns that the provider made by itself, if it lists them."""
+        self.tier = _text(_as_mapping(block).get("service_tier")) or self.tier
         self._report(block)
-        turns = [turn for turn in _list(_in(block).get("iterations")) if isinstance(turn, dict)]
+        turns = [turn for turn in _as_list(_as_mapping(block).get("iterations")) if isinstance(turn, dict)]
         if turns:
             found = [read_block(turn, self.table) for turn in turns]
             names = {name for turn in found for name in turn.counts}
@@ -261,7 +261,7 @@ class AnthropicReader(UsageReader):
             self._fees |= {name: fee for turn in found for name, fee in turn.fees.items()}
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """The input is reported without what was read from caches and written to them."""
+        """Return the classes; the reported input leaves out what was read from caches and written to them."""
         found = {name: counts[name] for name in ("cached", "output") if name in counts} | _writes(counts)
         if "uncached" in counts:
             found["input"] = counts["uncached"] + found.get("cached", 0) + found.get("written", 0)
@@ -273,11 +273,11 @@ class OllamaReader(UsageReader):
 
     table = OLLAMA
 
-    def _take(self, event: Mapping[str, object]) -> None:
+    def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("model")) or self.model
-        message = _in(event.get("message"))
+        message = _as_mapping(event.get("message"))
         if any(value for name, value in message.items() if name != "role"):
-            self._answered()
+            self._note_answer()
         numbers = {name: value for name, value in event.items() if name in OLLAMA or _is_number(value)}
         if not numbers.keys().isdisjoint(_OLLAMA_COUNTS):
             self._report(numbers)
@@ -293,17 +293,17 @@ class GeminiReader(UsageReader):
 
     table = GEMINI
 
-    def _take(self, event: Mapping[str, object]) -> None:
+    def _read_event(self, event: Mapping[str, object]) -> None:
         self.model = _text(event.get("modelVersion")) or self.model
-        candidates = [one for one in _list(event.get("candidates")) if isinstance(one, dict)]
-        if any(_in(one.get("content")).get("parts") for one in candidates):
-            self._answered()
+        candidates = [one for one in _as_list(event.get("candidates")) if isinstance(one, dict)]
+        if any(_as_mapping(one.get("content")).get("parts") for one in candidates):
+            self._note_answer()
         if any(one.get("finishReason") for one in candidates):
             self.finished = True
         self._report(event.get("usageMetadata"))
 
     def _derive(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """What is in the total only is output."""
+        """Return the classes; what only the total counts is output."""
         if "prompt" not in counts:
             return {}
         tokens_in = counts["prompt"] + counts.get("tool prompt", 0)
@@ -326,10 +326,10 @@ def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: max(one.get(name, 0), other.get(name, 0)) for name in one.keys() | other.keys()}
 
 
-def _says_something(choice: Mapping[str, object]) -> bool:
-    """Whether a choice has a piece of the answer, of whatever kind: text, a thought, a call, or one yet unknown."""
-    said = (choice.get("text"), *(value for name, value in _in(choice.get("delta")).items() if name != "role"))
-    return any(said)
+def _has_content(choice: Mapping[str, object]) -> bool:
+    """Whether a choice has a piece of the answer of any kind: text, a thought, a call, or an unknown one."""
+    parts = (choice.get("text"), *(value for name, value in _as_mapping(choice.get("delta")).items() if name != "role"))
+    return any(parts)
 
 
 def _dollars(value: object) -> Decimal | None:
@@ -338,11 +338,11 @@ def _dollars(value: object) -> Decimal | None:
     return Decimal(min(value, MOST_NUMBER))
 
 
-def _in(value: object) -> Mapping[str, object]:
+def _as_mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
@@ -350,15 +350,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
-def _speaks(event: Mapping[str, object]) -> bool:
+def _has_substance(event: Mapping[str, object]) -> bool:
     """Whether an event holds more than its envelope: text, a call, a usage, or anything that we do not know."""
-    left: list[object] = [event]
-    while left:
-        value = left.pop()
+    pending: list[object] = [event]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
-            left += [inner for name, inner in value.items() if name not in _ENVELOPE]
+            pending += [inner for name, inner in value.items() if name not in _ENVELOPE]
         elif isinstance(value, list):
-            left += value
+            pending += value
         elif value not in (None, "", False, "error"):
             return True
     return False

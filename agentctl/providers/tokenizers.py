@@ -1,10 +1,10 @@
-"""Which models count their tokens how: a vocabulary for each family, and by how much it may be off.
+"""How models count their tokens: a vocabulary for each kind of model, a factor, and by how much it may be off.
 
-OpenAI's vocabularies are its own. Claude's of today are secret: its older one, times what users measured of it against
-``count_tokens`` (about 1.15, and 1.5 from Opus 4.7 on, by kind of text 1.0 to 1.65). Llama 3, Qwen and most others
-grew out of cl100k_base; many of them make a token of each digit.
+OpenAI publishes its vocabularies. Claude's present ones are secret: the older one stands in, times a factor that users
+measured against ``count_tokens`` (about 1.15, and 1.5 from Opus 4.7 on, by kind of text 1.0 to 1.65). Llama 3, Qwen and
+most others derive from cl100k_base; many of them make each digit a token.
 
-The vocabularies that litellm brings as data files: found without it, believed by their hashes, never fetched.
+The vocabularies are data files of litellm: found without importing it, checked by their hashes, never downloaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 
-_ROUGHLY = 0.6  # the margin of a count by kinds of characters
+_ROUGH_MARGIN = 0.6  # of a count by kinds of characters
 _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?([0-9]+)(?:[.-]([0-9]{1,2}))?(?![0-9])")
 _NEW_CLAUDE = (4, 7)
 _O200K = re.compile(r"gpt-(?:4o|4\.[1-9]|[5-9])|chatgpt-|(?:^|[/:])(?:o[1-9](?![0-9a-z])|codex-|computer-use-)")
@@ -43,10 +43,10 @@ _NOT_ONLY_TEXT = re.compile(r"audio|realtime|search|image|vision|transcribe|tts|
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerProfile:
-    """How models count. ``factor`` times the vocabulary's count, and ``fixed`` tokens where tools are offered.
+    """How models count: ``factor`` times the vocabulary's count, plus ``fixed`` tokens if tools are offered.
 
-    ``doubt`` is by how much the factor may be off, ``margin`` by how much a provider's count may be above ours,
-    ``margin_learned`` the same after a report.
+    ``doubt`` is by how much the factor may be off, ``margin`` by how much a provider's count may exceed ours,
+    ``margin_learned`` the same after a report. ``digits_apart``: each digit is a token.
     """
 
     vocabulary: str
@@ -59,7 +59,7 @@ class TokenizerProfile:
 
     @property
     def exact(self) -> CountingMethod:
-        """How to count by the vocabulary."""
+        """The method that counts by the vocabulary."""
         sure = self.doubt < 0.1
         way = self.vocabulary if sure else f"{self.vocabulary}, approximate"
         line, factor = Calibration(self.factor, float(self.fixed)), self.factor
@@ -68,10 +68,10 @@ class TokenizerProfile:
 
     @property
     def rough(self) -> CountingMethod:
-        """How to count without it: too much is only learned once it is loaded."""
+        """The method that counts without the vocabulary; that it counts too much is learned once that is loaded."""
         line, factor = Calibration(self.factor, float(self.fixed)), self.factor
         expected = CalibrationPrior(line, 0.3 * factor, least=factor, least_fixed=0.0)
-        return CountingMethod(ROUGH.way, expected, _ROUGHLY, _ROUGHLY)
+        return CountingMethod(ROUGH.way, expected, _ROUGH_MARGIN, _ROUGH_MARGIN)
 
 
 _OPENAI = TokenizerProfile(vocabulary="o200k_base", factor=1.0, doubt=0.03, margin=0.05, margin_learned=0.05)
@@ -87,9 +87,9 @@ _OTHERS = (
 
 
 def profile_of(provider: str, model: str | None) -> TokenizerProfile | None:
-    """Return how a model counts; None for what has no tokens. Names may have prefixes and say of what they are tuned.
+    """Return the profile of a model by its name, None for a provider without tokens.
 
-    A family is told by the name alone: ``openrouter/openai/gpt-4o``, ``azure/gpt-4o`` and ``ft:gpt-4o:…`` are one.
+    Prefixes and fine-tunes do not matter: ``openrouter/openai/gpt-4o``, ``azure/gpt-4o`` and ``ft:gpt-4o:…`` are one.
     """
     if provider in ("builtin", "scripted"):
         return None
@@ -111,8 +111,8 @@ def profile_of(provider: str, model: str | None) -> TokenizerProfile | None:
 def published_vocabulary(model: str | None) -> str | None:
     """Return the vocabulary that OpenAI publishes for a model of its own, None for any other name.
 
-    A name has to be one of tiktoken's table, whole or by its beginning, and say nothing of sound, images or searches:
-    what those bring into a prompt is no text.
+    The name must be in tiktoken's table, whole or by its prefix, and must not mention audio, images or search, which
+    add more than text to a prompt.
     """
     name = (model or "").lower()
     if _NOT_ONLY_TEXT.search(name):
@@ -121,9 +121,9 @@ def published_vocabulary(model: str | None) -> str | None:
 
 
 def measure_for(provider: str, model: str | None, *, known: Mapping[str, Calibration] | None = None) -> Measure:
-    """Return how the tokens of a model are counted, by its vocabulary where one is installed; nothing is sent.
+    """Return how to count the tokens of a model, by its vocabulary if one is installed; nothing is sent.
 
-    The first time takes about a quarter of a second. ``known`` is what its reports have taught, by way.
+    The first call takes about a quarter of a second. ``known`` is what reports have taught, by the way of counting.
 
     >>> from agentctl import measure_for
     >>> measure = measure_for("openai", "gpt-4o")
@@ -141,7 +141,7 @@ def measure_for(provider: str, model: str | None, *, known: Mapping[str, Calibra
 def counter_for(
     provider: str, model: str | None, *, known: Mapping[str, Calibration] | None = None
 ) -> TokenCounter | None:
-    """Return how a run counts, and learns to; None for what has no tokens."""
+    """Return the counter of a run, which learns from reports; None for a provider without tokens."""
     profile = profile_of(provider, model)
     if profile is None:
         return None
@@ -151,8 +151,8 @@ def counter_for(
 
 _FOLDER = ("litellm_core_utils", "tokenizers")
 _PIECE = 32_768  # characters: on a million spaces tiktoken panics, and a million letters take it a third of a second
-_SEAM = 16  # tokens: two pieces of a text may be so many fewer than the whole
-_MOST_REMEMBERED = 50_000  # texts: some 10 MB
+_SEAM = 16  # tokens: the pieces of a text may be this many fewer than the whole, at each cut
+_MOST_REMEMBERED = 50_000  # texts: about 10 MB
 _DIGITS = re.compile(r"[0-9]{1,3}")
 
 _GPT_2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
@@ -176,7 +176,7 @@ Ranks = dict[bytes, int]
 
 
 class _Data(NamedTuple):
-    """One data file. ``normal``: texts are brought into the form NFKC before they are cut into tokens."""
+    """One data file; ``normal``: texts are normalized to NFKC before they are split into tokens."""
 
     file: str
     sha256: str
@@ -186,7 +186,7 @@ class _Data(NamedTuple):
 
 
 class Vocabulary:
-    """Counts the tokens of a text of any length and script; what it has counted it remembers, without the text.
+    """Counts the tokens of a text of any length and script; it remembers the counts, not the texts.
 
     ``digits_apart``: each digit is a token of its own.
     """
@@ -205,11 +205,11 @@ class Vocabulary:
 
     @property
     def remembered(self) -> int:
-        """How many counts it has in mind."""
+        """How many counts it remembers."""
         return len(self._remembered)
 
     def __call__(self, text: str) -> int:
-        """Return how many tokens ``text`` is."""
+        """Return the tokens of ``text``."""
         key = (hash(text), len(text))
         found = self._remembered.get(key)
         if found is None:
@@ -220,9 +220,9 @@ class Vocabulary:
         return found
 
     def at_most(self, text: str) -> int:
-        """Return how many tokens ``text`` can be: the larger of it and its NFKC form, or its bytes where it is odd.
+        """Return an upper bound of the tokens of ``text``: the larger of it and its NFKC form, nothing estimated.
 
-        Odd is what is no text in Unicode, and what this vocabulary cannot read; nothing is estimated.
+        It is the number of bytes if the text is not valid Unicode or the vocabulary cannot encode it.
         """
         forms = {text} if text.isascii() else {text, unicodedata.normalize("NFKC", text)}
         return max(map(self._at_most, forms))
@@ -233,12 +233,12 @@ class Vocabulary:
         try:
             text.encode()
             tokens = sum(len(self._encoding.encode_ordinary(piece)) for piece in pieces)
-        except Exception:  # noqa: BLE001 - whatever it cannot read
+        except Exception:  # noqa: BLE001 - whatever it cannot encode
             return size
         return min(size, tokens + _SEAM * (len(pieces) - 1)) if pieces else 0
 
     def _in_pieces(self, text: str) -> int:
-        counts: dict[str, int] = {}  # what is very long is often all the same
+        counts: dict[str, int] = {}  # a very long text often repeats itself
         pieces = [text[place : place + _PIECE] for place in range(0, len(text), _PIECE)]
         for piece in pieces:
             if piece not in counts:
@@ -250,7 +250,7 @@ class Vocabulary:
             text = unicodedata.normalize("NFKC", text)
         try:
             tokens = len(self._encoding.encode_ordinary(text))
-        except Exception:  # noqa: BLE001 - whatever it cannot read is estimated: counting ends no run
+        except Exception:  # noqa: BLE001 - what it cannot encode is estimated: counting ends no run
             tokens = rough_tokens(text)
         if self._digits_apart:
             tokens += sum(len(run) - 1 for run in _DIGITS.findall(text))
@@ -258,7 +258,7 @@ class Vocabulary:
 
 
 def load_vocabulary(name: str, *, digits_apart: bool = False) -> Vocabulary | None:
-    """Return a vocabulary (once loaded it stays), None where it is missing or not the one we know: then estimate.
+    """Load a vocabulary, once a process; return None if it is missing or not the known one: then estimate.
 
     It takes about a quarter of a second and 70 MB.
     """
@@ -273,7 +273,7 @@ def load_vocabulary(name: str, *, digits_apart: bool = False) -> Vocabulary | No
 
 
 def read_vocabulary(name: str, folder: Path) -> Encoding | None:
-    """Return a vocabulary from the files in ``folder``, None where they are not what they should be."""
+    """Read a vocabulary from the files in ``folder``; return None if they are not what they should be."""
     data = _DATA[name]
     try:
         import tiktoken
@@ -287,7 +287,7 @@ def read_vocabulary(name: str, folder: Path) -> Encoding | None:
 
 
 def vocabulary_folder() -> Path | None:
-    """Return where litellm keeps its vocabularies, None without litellm; it is not imported."""
+    """Return the folder of litellm's vocabularies, None without litellm, which is not imported."""
     try:
         found = find_spec("litellm")
     except ValueError:  # something stands in its place that was not imported from a file
@@ -302,16 +302,16 @@ def _encoding(name: str) -> Encoding | None:
     return found
 
 
-def _tiktoken(content: bytes) -> Ranks:
+def _read_tiktoken(content: bytes) -> Ranks:
     lines = (line.partition(b" ") for line in content.splitlines() if line)
     return {b64decode(token): int(rank) for token, _, rank in lines}
 
 
-def _older_claude(content: bytes) -> Ranks:
-    """Read the ranks off a list of merges, written in GPT-2's letters for bytes."""
-    shown = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
-    letters = {chr(byte): byte for byte in shown}
-    letters |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(shown)))}
+def _read_older_claude(content: bytes) -> Ranks:
+    """Read the ranks from a list of merges, written in GPT-2's letters for bytes."""
+    printable = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
+    letters = {chr(byte): byte for byte in printable}
+    letters |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(printable)))}
     ranks = {bytes((byte,)): byte for byte in range(256)}
     for rank, merge in enumerate(json.loads(content)["model"]["merges"], 256):
         ranks.setdefault(bytes(letters[letter] for letter in merge.replace(" ", "", 1)), rank)
@@ -323,19 +323,19 @@ _DATA = {
         "fb374d419588a4632f3f557e76b4b70aebbca790",
         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
         _O200K_PATTERN,
-        _tiktoken,
+        _read_tiktoken,
     ),
     "cl100k_base": _Data(
         "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
         "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
         _CL100K_PATTERN,
-        _tiktoken,
+        _read_tiktoken,
     ),
     "older Claude": _Data(
         "anthropic_tokenizer.json",
         "c241737df24b4e7f7c9af4fdcee29a0ca903dcb288a8b753bc346a3092911767",
         _GPT_2,
-        _older_claude,
+        _read_older_claude,
         normal=True,
     ),
 }

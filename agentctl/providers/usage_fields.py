@@ -1,6 +1,6 @@
-"""The fields of a usage block: which number is which token class, a part of one, a fee, or harmless. Pure.
+"""The fields of a usage block: which number is a token class, a part of one, a fee, or harmless. Pure.
 
-Each format has a table of the fields that are known. A number that no table names is judged by its name:
+Each format has a table of the known fields. A number that no table names is judged by its name:
 
 - a time or a rate (``queue_time``, ``tokens_per_second``) is harmless: nobody bills it;
 - a count of anything else (``web_search_requests``, ``video_tokens``, ``num_sources_used``) is a fee as soon as it is
@@ -35,7 +35,7 @@ _UNKNOWN = "unknown"
 MOST_NUMBER = 10**40  # a larger number is read as this one: more than any ledger stores, and quick to multiply
 _MOST_DIGITS = 40
 _MOST_DEPTH = 8
-_MOST_SHOWN = 60
+_MOST_QUOTED = 60
 
 OPENAI: FieldTable = MappingProxyType(
     {
@@ -162,16 +162,16 @@ _MEDIUM = re.compile(r"audio|video|images?|speech")  # billed by the second, too
 
 
 class Number(NamedTuple):
-    """A number of a report. ``least`` is what it surely says; ``is_whole``: it is a count, 0 or more."""
+    """A number of a report. ``least`` is the count that is certain; ``is_whole``: it is a count of 0 or more."""
 
     least: int
     is_whole: bool
 
 
 class Block(NamedTuple):
-    """What one block says: token classes by name, fees by name, and what keeps it from being charged ("": nothing).
+    """What one block reports: token classes and fees by name, and why it cannot be charged ("": it can).
 
-    ``counts`` has every class that the block names; one whose number cannot be read stands at what it surely says.
+    ``counts`` has every class that the block names, one whose number cannot be read with the count that is certain.
     """
 
     counts: Mapping[str, int]
@@ -188,9 +188,9 @@ class _Field(NamedTuple):
 
 
 def number_of(value: object) -> Number:
-    """Return what a JSON value says as a count of tokens: 100.0 is 100, and nothing but a number is one.
+    """Return a JSON value as a count of tokens: 100.0 is 100, and only a number is a count.
 
-    Of what is no count the size is kept where it has one: "100" and 99.5 say 100.
+    What is no count keeps its size if it has one: "100" and 99.5 are at least 100.
     """
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit()):
@@ -222,7 +222,7 @@ def parse_fraction(text: str) -> Decimal | float:
 
 
 def read_block(block: Mapping[str, object], table: FieldTable) -> Block:
-    """Return what a usage block says by the table of its format."""
+    """Read a usage block by the table of its format."""
     counts: dict[str, int] = {}
     fees: dict[str, str] = {}
     flaw = ""
@@ -230,19 +230,19 @@ def read_block(block: Mapping[str, object], table: FieldTable) -> Block:
         kind = _judge(field) if field.kind is None else field.kind
         if kind == FEE:
             if field.value is True or _is_above_zero(field.value):
-                fees[_name(field.path, table)] = _shown(field.value)
+                fees[_name(field.path, table)] = _quote(field.value)
         elif kind == _UNKNOWN:
-            flaw = flaw or f"usage has a field that is not known: {_name(field.path, table)} = {_shown(field.value)}"
+            flaw = flaw or f"usage has a field that is not known: {_name(field.path, table)} = {_quote(field.value)}"
         elif kind != HARMLESS:
             number = number_of(field.value)
             counts[kind] = max(counts.get(kind, 0), number.least)
             if not number.is_whole:
-                flaw = flaw or f"{_name(field.path, table)} is not a count of tokens: {_shown(field.value)}"
+                flaw = flaw or f"{_name(field.path, table)} is not a count of tokens: {_quote(field.value)}"
     return Block(counts, fees, flaw)
 
 
 def _fields(block: Mapping[str, object], table: FieldTable, path: str, depth: int) -> Iterator[_Field]:
-    """Yield every value of a block that may count, in whatever containers it stands."""
+    """Yield every value of a block that may count, inside any containers."""
     for name, value in block.items():
         here = f"{path}.{name}" if path else name
         kind = table.get(here) or table.get(f"{path}.*")
@@ -257,7 +257,7 @@ def _fields(block: Mapping[str, object], table: FieldTable, path: str, depth: in
 
 
 def _inside(field: _Field, table: FieldTable, depth: int) -> Iterator[_Field]:
-    """Yield a field, or the values in it if it is a container; all that a container of fees has is a fee."""
+    """Yield a field, or the values in it if it is a container; everything in a container of fees is a fee."""
     path, value, kind = field
     if not isinstance(value, (Mapping, list)):
         yield field
@@ -274,7 +274,7 @@ def _inside(field: _Field, table: FieldTable, depth: int) -> Iterator[_Field]:
 
 
 def _by_modality(path: str, value: object) -> Iterator[_Field]:
-    """Yield the counts of a list by modality that are not text: their price is another."""
+    """Yield the counts of a list by modality other than text: they have another price."""
     for part in value if isinstance(value, list) else ():
         modality = str(part.get("modality", "")).lower() if isinstance(part, Mapping) else "text"
         if modality != "text":
@@ -282,14 +282,14 @@ def _by_modality(path: str, value: object) -> Iterator[_Field]:
 
 
 def _is_above_zero(value: object) -> bool:
-    """Return whether a value counts something; what is not a number at all (NaN) is not zero."""
+    """Return whether a value is above zero; NaN, which compares with nothing, is."""
     if isinstance(value, str):
         return number_of(value).least > 0
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and not value <= 0
 
 
 def _judge(field: _Field) -> str:
-    """Return what a field that no table names is taken for, by the words of its path."""
+    """Return the kind of a field that no table names, by the words of its path."""
     if isinstance(field.value, (str, bool)) or not _is_above_zero(field.value):
         return HARMLESS
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", field.path).lower())
@@ -299,13 +299,13 @@ def _judge(field: _Field) -> str:
 
 
 def _name(path: str, table: FieldTable) -> str:
-    """Return what a field is called in a sentence: its last part if it is a known one, in plain characters."""
+    """Return a field's name for a sentence: the last part of a known one, in plain characters."""
     known = path in table or path.rpartition(".")[0] in table
     name = path.rpartition(".")[2] if known else path
-    return re.sub(r"[^\w.]", "?", name, flags=re.ASCII)[:_MOST_SHOWN]
+    return re.sub(r"[^\w.]", "?", name, flags=re.ASCII)[:_MOST_QUOTED]
 
 
-def _shown(value: object) -> str:
-    """Return a value of a report for a sentence: in plain characters, and bounded."""
+def _quote(value: object) -> str:
+    """Return a value of a report for a sentence: in plain characters, of limited length."""
     text = str(value) if isinstance(value, Decimal) else repr(value)
-    return text.encode("ascii", "backslashreplace").decode()[:_MOST_SHOWN]
+    return text.encode("ascii", "backslashreplace").decode()[:_MOST_QUOTED]

@@ -21,7 +21,7 @@ from agentctl.core.pricing import Price
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
 from agentctl.ledger.transactions import LedgerSession
-from agentctl.providers.catalog import _installed, load_catalog
+from agentctl.providers.catalog import _installed_table, load_catalog
 from tests.support.command_line import Ended
 from tests.support.ledger.hands import NO_LIMITS, begin, opened, send
 from tests.support.ledger.parts import ask
@@ -109,7 +109,7 @@ def test_another_model_is_priced_in_the_place_of_each(here: Here) -> None:
 
 @pytest.mark.usefixtures("spent")
 def test_the_installed_table_as_a_file_changes_nothing(here: Here) -> None:
-    total = here("ledger", "reprice", "--table", str(_installed()), "--json").document["total"]
+    total = here("ledger", "reprice", "--table", str(_installed_table()), "--json").document["total"]
     assert (total["repriced_calls"], total["difference_nano_usd"]) == (3, 0)
 
 

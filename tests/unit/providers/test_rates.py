@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agentctl.budget.rules import Ask, worst_case
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price, Tier, charge_nano, contradiction
-from agentctl.providers.price_table import plausible_tokens, price_of, served_at, unknown_fee
+from agentctl.providers.price_table import plausible_tokens, price_of, row_at_tier, unknown_fee
 
 PLAIN: Mapping[str, object] = {"input_cost_per_token": Decimal("1e-6"), "output_cost_per_token": Decimal("0.00002")}
 
@@ -201,10 +201,10 @@ def test_another_service_tier_has_its_own_prices_or_none() -> None:
         "input_cost_per_token_priority": Decimal("3E-6"),
         "input_cost_per_token_above_200k_tokens_priority": Decimal("5E-6"),
     }
-    price = price_of(served_at(row, "priority"))
+    price = price_of(row_at_tier(row, "priority"))
     assert price is not None
     assert (price.input, price.output, price.tiers[0].price.input) == (Decimal(3), Decimal(20), Decimal(5))
-    assert served_at(row, "ultrafast") == served_at(PLAIN, "priority") == {}
+    assert row_at_tier(row, "ultrafast") == row_at_tier(PLAIN, "priority") == {}
 
 
 def test_cheaper_hours_are_no_fee_and_dearer_ones_are() -> None:
