@@ -1,4 +1,4 @@
-"""Whether a task asks for a change, and how the user would make it by hand."""
+"""Whether a task asks for a change, and the command that makes it by hand."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _DEFINITION = re.compile(
 )  # what is docker?
 _JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # two things in one breath
 _NO_FORMS = word_set("running runing swapping restarting settings setting building buildings")
-_WISHES = word_set("be get got getting have having want wants need needs sure must rather like")
-_NOT_WISHED = word_set("is are was were been be that which have has recently last just most lately not")
+_WANTING = word_set("be get got getting have having want wants need needs sure must rather like")
+_NOT_WANTED = word_set("is are was were been be that which have has recently last just most lately not")
 _ENDS = word_set("and then please pls now again asap immediately first thanks")
 _TRYING = word_set("try by mind consider about start begin suggest avoid")
 _COMMANDS = word_set(
@@ -58,7 +58,9 @@ _ENGINE = {
     "delete": "rm",
     "rm": "rm",
 }
-_TOLD = _ENGINE.keys() | word_set("reboot shutdown poweroff terminate mkdir create pull prune cleanup clean purge")
+_TRANSLATABLE = _ENGINE.keys() | word_set(
+    "reboot shutdown poweroff terminate mkdir create pull prune cleanup clean purge"
+)
 _OTHER_OBJECTS = word_set(
     """
     service process user server machine volume network port host package line word folder branch
@@ -68,7 +70,7 @@ _OTHER_OBJECTS = word_set(
 
 
 class Change(NamedTuple):
-    """A change that a task speaks of: the verbs in their plain form; not ``is_asked`` when it is a question."""
+    """A change that a task mentions, by its verbs in their plain form; not ``is_asked`` if it is a question."""
 
     verbs: tuple[str, ...]
     is_asked: bool = True
@@ -77,7 +79,7 @@ class Change(NamedTuple):
 
 @cache
 def _forms() -> dict[str, str]:
-    """Return every form of a verb of change, but those that also describe, with its plain form."""
+    """Return the plain form of every form of a verb of change, but for forms that also describe."""
     forms: dict[str, str] = {}
     for verb in sorted(CHANGES):
         for stem in (verb, verb + verb[-1], verb[:-1] if verb[-1] == "e" else verb):
@@ -89,13 +91,13 @@ def _forms() -> dict[str, str]:
 
 
 def _plain_verb(part: str) -> str:
-    """Return the verb behind ``stopped`` or ``paused``."""
-    ways = (part[:-2], part[:-1], part[:-3])
-    return next((way for way in ways if way in CHANGES), part)
+    """Return the verb of ``stopped`` or ``paused``."""
+    stems = (part[:-2], part[:-1], part[:-3])
+    return next((way for way in stems if way in CHANGES), part)
 
 
 def find_change(task: str) -> Change | None:
-    """Return the change that a plain task speaks of, or None; ``is_quoted`` if only in quoted words."""
+    """Find the change that a normalized task mentions, or None; ``is_quoted`` if only quoted words do."""
     words = split_words(task)
     bare = " ".join(word.lower() for word, is_quoted in words if not is_quoted and not is_path(word))
     verbs = _verbs(bare)
@@ -112,7 +114,7 @@ def find_change(task: str) -> Change | None:
 
 
 def needs_thought(task: str) -> bool:
-    """Whether a plain task asks for a method, a definition or a negative, or for two things: never a lookup."""
+    """Whether a normalized task asks for a method, a definition, a negative or two things: never a lookup."""
     lower = f"{task.lower()} "
     is_negative = " not " in lower and " or not " not in lower
     return (
@@ -121,7 +123,7 @@ def needs_thought(task: str) -> bool:
 
 
 def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
-    """Whether the one verb found is no request: ``the last commit``, ``restart count``, ``show the install log``."""
+    """Whether the only verb is no request: ``the last commit``, ``restart count``, ``show the install log``."""
     if len(verbs) > 1 or not parts:
         return False
     before = dict(zip(parts[1:], parts, strict=False)).get(verbs[0], "")
@@ -140,21 +142,21 @@ def _verbs(text: str) -> tuple[str, ...]:
     parts = _PARTS.findall(text)
     forms = _forms()
     found = [forms[part] for part in parts if part in forms]
-    wishes = bool(_WISHES & set(parts))
+    wants = bool(_WANTING & set(parts))
     following = [*parts[1:], "and"]
     for before, part, after in zip(["", *parts], parts, following, strict=False):
-        is_end = after in _ENDS and before not in _NOT_WISHED
-        wished = (
-            before in {"be", "get"} or (wishes and is_end) or ("sure" in parts and before in {"is", "are", "stays"})
+        is_end = after in _ENDS and before not in _NOT_WANTED
+        is_wanted = (
+            before in {"be", "get"} or (wants and is_end) or ("sure" in parts and before in {"is", "are", "stays"})
         )
-        if (part == "restarting" and before in _TRYING) or (part in DESCRIBING and wished):
+        if (part == "restarting" and before in _TRYING) or (part in DESCRIBING and is_wanted):
             found.append(_plain_verb(part) if part in DESCRIBING else "restart")
     found += [phrase for phrase in CHANGE_PHRASES if phrase in text]
     return tuple(found)
 
 
 def misspelt_change(words: Sequence[Word]) -> str | None:
-    """Return the verb that an unknown word in the place of a verb was meant to be."""
+    """Return the verb of change that an unknown word in the place of a verb probably means."""
     before = ""
     for word in words:
         lower = word.value.lower()
@@ -167,13 +169,13 @@ def misspelt_change(words: Sequence[Word]) -> str | None:
 
 
 def manual_command(task: str, change: Change, words: Sequence[Word]) -> str | None:
-    """Return the command that makes the change, where it can be told from the task's own words."""
+    """Return the command that makes the change, if the task's words say enough for one."""
     parts = task.split()
     first = parts[0].lower()
     is_line = len(parts) > 1 and len(task) <= 120 and not {part.lower() for part in parts} & (POLITE | {"from", "into"})
     if first in _COMMANDS and first == parts[0] and is_line and (first != "kill" or "process" not in parts):
         return task
-    verb = next((verb for verb in change.verbs if verb in _TOLD), change.verbs[0])
+    verb = next((verb for verb in change.verbs if verb in _TRANSLATABLE), change.verbs[0])
     texts = {word.text for word in words}
     names = [word.value for word in words if word.kind == "name" and word.value.lower() not in _forms()]
     numbers = [word.value for word in words if word.kind == "number"]

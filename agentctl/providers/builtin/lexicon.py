@@ -1,7 +1,4 @@
-"""The words that carry no argument: politeness, plain English, other names for the same thing, verbs of change.
-
-The words that ask for something else than a lookup: verbs of change, and what needs thought.
-"""
+"""The words that ``builtin`` knows: politeness, plain English, synonyms, kinds of files, verbs of change, thought."""
 
 from __future__ import annotations
 
@@ -153,7 +150,7 @@ worktree tree
 """
 
 
-def _same() -> dict[str, str]:
+def _synonyms() -> dict[str, str]:
     table: dict[str, str] = {}
     for line in _SAME.strip().splitlines():
         *others, word = line.split()
@@ -161,7 +158,7 @@ def _same() -> dict[str, str]:
     return table
 
 
-SAME = _same()
+SAME = _synonyms()
 
 STATES = {
     "exited": "exited",

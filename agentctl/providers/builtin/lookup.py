@@ -1,4 +1,4 @@
-"""One line of the table: a read-only tool call, and the words that ask for it."""
+"""A row of builtin's table: a read-only tool call, and the words that ask for it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ _PLAIN = re.compile(r"[\w./:@%+,~-]+")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
-    """A lookup: ``fixed`` arguments, and ``slots`` that say which kind of word fills which argument.
+    """A tool call with ``fixed`` arguments, and ``slots`` that say which kind of word fills which argument.
 
     Kinds of words: ``name`` (a word of no other meaning), ``number``, ``path`` (with a slash), ``file``
     (a file's name), ``pattern`` (``*.log``), ``text`` (what to search for), ``size``, ``since``, ``state``.
-    ``examples``, ``commands`` and ``causes`` are parted by bars; they write such words in braces.
-    ``needs`` are arguments without which the row does not act, ``must`` words (or ``one/or/other``) likewise.
-    ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the row can show.
-    In ``same_as`` a part in brackets is left out when its argument is absent; after ``|`` stands what is
-    written instead.
+    ``examples``, ``commands`` and ``causes`` are separated by bars and write such words in braces.
+    ``needs`` are arguments that the lookup requires, ``must`` words (or ``one/or/other``) that it requires.
+    ``commands`` are command lines that mean the same; ``causes`` are questions whose facts the lookup can show.
+    In ``same_as`` a part in brackets is left out if its argument is absent; the text after ``|`` replaces it.
     """
 
     tool: str

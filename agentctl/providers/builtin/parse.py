@@ -1,6 +1,7 @@
-"""From a task to words with meanings: the table's words, and those that fill its slots.
+"""A task as words with meanings: words of the table, and words that fill its slots.
 
-What a word is by its shape: a path, a file's name, a pattern, a number, a size, a span of time.
+The shape of a word tells a path, a file's name, a pattern, a number, a size or a span of time; its place among the
+others tells a name or the text to search for.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _AFTER_TEXT = word_set("in inside within under across ignoring case ignore regar
 
 
 class KnownWords(NamedTuple):
-    """What is no name: all words (the ``table``'s among them); ``mendable`` are those that a slip is mended to."""
+    """The words that are no names, and among them those of the ``table``; ``mendable`` ones may be misspelt."""
 
     words: frozenset[str]
     table: frozenset[str]
@@ -53,7 +54,7 @@ class KnownWords(NamedTuple):
 
 @cache
 def stem(word: str) -> str:
-    """Return the word that stands for ``word`` in the table: singular, or another name of the same."""
+    """Return the table's word for ``word``: its singular, or a synonym."""
     if word in SAME:
         return SAME[word]
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
@@ -67,13 +68,13 @@ def stem(word: str) -> str:
 
 
 def example_words(example: str) -> tuple[str, ...]:
-    """Return the words of an example of the table, masks in braces kept."""
+    """Return the words of an example of the table, with the masks in braces."""
     words = (word if word[0] == "{" else stem(word) for word in example.lower().split() if word not in POLITE)
     return tuple(word for word in words if word not in POLITE)
 
 
 def is_near(word: str, known: str) -> bool:
-    """Whether one letter more, less, other or swapped makes ``word`` the ``known`` one."""
+    """Whether ``word`` is the ``known`` one but for one letter added, missing, wrong or swapped."""
     if word == known:
         return True
     short, long = sorted((word, known), key=len)
@@ -89,7 +90,7 @@ def is_near(word: str, known: str) -> bool:
 
 
 def _text_at(words: Words, at: int, known: KnownWords) -> bool:
-    """Whether the word at ``at`` is what a search looks for: ``search for WORD in …``."""
+    """Whether the word at ``at`` is the text of a search: ``search for WORD in …``."""
     lowers = [word.lower() for word, _ in words]
     before = lowers[at - 1] if at else ""
     if before in {"the", "a", "an"} and at > 1:
@@ -117,9 +118,9 @@ def _text_at(words: Words, at: int, known: KnownWords) -> bool:
 
 
 def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
-    """Return the words of a plain task that matter, by the table's ``known`` words.
+    """Parse a normalized task into the words that matter, by the table's ``known`` words.
 
-    A word that the table does not know is mended if one letter is wrong, or is a ``name``.
+    A word that the table does not know is corrected if one letter is wrong, else it is a ``name``.
     """
     words = split_words(task)
     read_words: list[Word] = []
@@ -139,7 +140,7 @@ def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
 
 
 def _below(words: Words, at: int, word: Word) -> Word:
-    """Return a size that is a ceiling (``under 10MB``) as a word that no row knows."""
+    """Return a size that is an upper limit (``under 10MB``) as a word that no lookup knows."""
     before = {found.lower() for found, _ in words[max(0, at - 2) : at]}
     return Word("{ceiling}", word.value, "ceiling") if word.kind == "size" and before & _BELOW else word
 
@@ -188,13 +189,13 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
         return Word(lower, word)
     if len(lower) > 3 and lower.isalpha() and not is_named:
         for candidate in known.mendable:
-            if _is_slip(lower, candidate) or _is_slip(stemmed, candidate):
+            if _is_misspelling(lower, candidate) or _is_misspelling(stemmed, candidate):
                 return Word(stem(candidate), word)
     return Word("{name}", word, "name") if _NAME.fullmatch(word) else Word("{odd}", word, "odd")
 
 
-def _is_slip(word: str, known: str) -> bool:
-    """Whether ``word`` is ``known`` with a slip of the finger; of four letters only two swapped."""
+def _is_misspelling(word: str, known: str) -> bool:
+    """Whether ``word`` is a misspelt ``known`` one; with four letters only if two are swapped."""
     if word[:-1] == known or not is_near(word, known):  # sshd is no misspelt ssh
         return False
     return len(word) > 4 < len(known) or sorted(word) == sorted(known)
@@ -242,12 +243,12 @@ class Word(NamedTuple):
 
 
 def normalize(task: str) -> str:
-    """Return the task with straight quotes, composed letters and single spaces."""
+    """Normalize a task: straight quotes, composed letters (NFKC), single spaces."""
     return " ".join(unicodedata.normalize("NFKC", task.translate(_QUOTES)).split())
 
 
 def split_words(task: str) -> Words:
-    """Return the words of a plain task in order, each with whether it was quoted."""
+    """Split a normalized task into its words, each with whether it was quoted."""
     found: Words = []
     for match in _TOKEN.finditer(task):
         quote = match[1] or match[2] or match[3]
@@ -275,7 +276,7 @@ def is_path(word: str) -> bool:
 
 
 def kind_of(word: str, lower: str) -> Word | None:
-    """Read one unquoted word by its shape alone."""
+    """Return the meaning of an unquoted word by its shape alone, or None."""
     if not word.isprintable() or "//" in word.rstrip("/"):
         return None
     if lower in {".", ".."} or lower.startswith(("/", "./", "../", "~/")) or lower == "~":
@@ -302,7 +303,7 @@ def kind_of(word: str, lower: str) -> Word | None:
 
 
 def size_at(words: Words, at: int) -> tuple[Word, int] | None:
-    """Read ``100MB`` or ``100 megabytes``; the count is how many words it took."""
+    """Parse ``100MB`` or ``100 megabytes``; return the word and how many words it took."""
     lower = words[at][0].lower()
     match = _SIZE.fullmatch(lower)
     if match:
@@ -315,7 +316,7 @@ def size_at(words: Words, at: int) -> tuple[Word, int] | None:
 
 
 def since_at(words: Words, at: int) -> tuple[Word, int] | None:
-    """Read ``since 10m``, ``in the last 10 minutes``, ``past hour``; the count is how many words it took."""
+    """Parse ``since 10m``, ``in the last 10 minutes``, ``past hour``; return the word and how many words it took."""
     lowers = [word.lower() for word, _ in words[at : at + 5]]
     took = 0
     while took < len(lowers) and lowers[took] in {"in", "for", "from", "over", "during", "within", "of", "the"}:

@@ -1,4 +1,4 @@
-"""The provider that needs no model: words in, one read-only call out, or an honest no."""
+"""``BuiltinProvider``: a task to one read-only tool call, or to an error that says what it can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentctl.providers.builtin.match import LOOKUPS, Match, find_lookup
 from agentctl.providers.builtin.parse import normalize
 from agentctl.providers.llm_provider import LLMProvider
 
-MOST_CHARACTERS = 600  # what is longer is a text, not a question
+MOST_CHARACTERS = 600  # a longer task is no question
 HINT = "set up a model: agentctl help setup"
 NEEDS_A_MODEL = "These are the facts; explaining them needs a model: agentctl help setup"
 ABOUT = "about 40 read-only questions answered without a model"
@@ -33,15 +33,15 @@ class BuiltinProvider(LLMProvider):
 
     @property
     def facts(self) -> ModelFacts:
-        """Who answers: nothing that has tokens, a price or a window."""
+        """Who answers: no tokens, no price, no window."""
         return ModelFacts("builtin", None, price=FREE, metered=False)
 
     async def stream(self, request: Request) -> AsyncIterator[Delta | Completion]:
-        """Yield the one call that the task asks for, or, after a tool's answer, that answer unchanged.
+        """Yield the call that the task asks for or, after a tool's answer, that answer unchanged.
 
         Raises:
             ActionDenied: the task asks for a change.
-            TaskFailed: not sure what to look up; the hint names the nearest lookups.
+            TaskFailed: no lookup is certain; the hint names the nearest ones.
         """
         last = request.messages[-1] if request.messages else Message("user", "")
         if last.role == "tool":
@@ -61,11 +61,11 @@ class BuiltinProvider(LLMProvider):
 
 
 def choose_lookup(task: str) -> Match:
-    """Return the lookup that ``task`` asks for; nothing but its words decides.
+    """Choose the lookup that ``task`` asks for; only its words decide.
 
     Raises:
-        ActionDenied: it asks for a change.
-        TaskFailed: it is not sure.
+        ActionDenied: the task asks for a change.
+        TaskFailed: no lookup is certain.
     """
     words = normalize(task)
     change = find_change(words[: 4 * MOST_CHARACTERS])
@@ -85,19 +85,19 @@ def choose_lookup(task: str) -> Match:
 
 
 def announce(match: Match) -> str:
-    """Return the sentence that says what was understood."""
+    """Return the sentence that says how the task was understood."""
     sentence = f"No model is set up. Matched your words to a read-only lookup: {describe(match)}."
     return f"{sentence}\n{NEEDS_A_MODEL}" if match.is_cause else sentence
 
 
 def describe(match: Match) -> str:
-    """Return a match as a call and as the command line that shows the same."""
-    written = ", ".join(f"{name}={_format_value(value)}" for name, value in match.arguments.items())
-    return f'{match.lookup.tool}({written}), same as "{safe_text(match.lookup.command(match.arguments))}"'
+    """Return a match as a tool call and as the command line that shows the same."""
+    arguments = ", ".join(f"{name}={_format_value(value)}" for name, value in match.arguments.items())
+    return f'{match.lookup.tool}({arguments}), same as "{safe_text(match.lookup.command(match.arguments))}"'
 
 
 def questions() -> tuple[Lookup, ...]:
-    """Return the table, for the help: each row has ``about``, ``examples`` and ``same_as``."""
+    """Return the table of lookups, for the help."""
     return LOOKUPS
 
 
