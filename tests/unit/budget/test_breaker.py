@@ -56,7 +56,7 @@ def test_a_task_that_cannot_be_pasted_is_left_out(task: str) -> None:
     assert hint == "agentctl run --max-cost 2.00 …"
 
 
-def test_a_provider_that_overran_is_not_cured_by_a_higher_limit() -> None:
+def test_an_overrun_hints_at_no_higher_limit() -> None:
     verdict = Verdict("max_cost_per_task", "nano_usd", 50, 9, 0, 0, 9, hold=5, charge=9)
     error = BudgetExceeded("x", verdict=verdict, hint="look at the price")
     hint = "look at the price"

@@ -93,7 +93,7 @@ def test_what_openai_counts_is_never_above_the_counted_bound(
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(conversations(), st.integers(0, 10), conversations(), st.integers(0, 500))
-def test_what_openai_counts_of_a_conversation_that_goes_on_is_never_above_the_counted_bound(
+def test_openais_count_of_a_growing_conversation_is_never_above_the_counted_bound(
     name: str, said: tuple[Message, ...], left: int, more: tuple[Message, ...], thoughts: int
 ) -> None:
     """It goes on, or is cut and goes on: the first two messages stay, and so does what is behind the cut."""

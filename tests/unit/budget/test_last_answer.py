@@ -139,7 +139,7 @@ def use(used: int, name: str = "max_cost_per_task", unit: str = "nano_usd") -> L
     return LimitUse(name, unit, 500_000_000, used)  # type: ignore[arg-type]
 
 
-def test_a_model_is_told_once_at_half_and_once_at_four_fifths() -> None:
+def test_budget_notices_come_once_at_half_and_once_at_four_fifths() -> None:
     left = BudgetNotices()
     assert left.notice([use(249_999_999)]) == ""
     assert left.notice([use(250_000_000)]) == (

@@ -128,7 +128,7 @@ def test_a_model_that_broke_its_clamp_is_held_at_its_ceilings() -> None:
     assert isinstance(judge(ASK, (room(279_999_999),), at_ceiling=True), Verdict)
 
 
-def test_the_wish_stays_within_the_models_ceiling() -> None:
+def test_the_output_range_stays_within_the_models_ceiling() -> None:
     assert choose_output(FACTS) == OutputRange(256, 4_096)
     assert choose_output(replace(FACTS, output_ceiling=100)) == OutputRange(100, 100)
     assert choose_output(replace(FACTS, reasoning=True, output_ceiling=None)) == OutputRange(2_048, 16_384)

@@ -1,4 +1,4 @@
-"""What no conversation should be, and what becomes of it: a clear error with its cure, or the right answer."""
+"""What no conversation should be, and what becomes of it: a clear error with its hint, or the right answer."""
 
 from __future__ import annotations
 

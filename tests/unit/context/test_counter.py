@@ -39,7 +39,7 @@ class Vocabulary:
         return lambda text: -(-len(text) // 3)
 
 
-def gauge(load: Load, **more: Calibration) -> TokenCounter:
+def counter(load: Load, **more: Calibration) -> TokenCounter:
     return TokenCounter(ROUGH, estimate_tokens, exact=EXACT, load=load, known=more)
 
 
@@ -54,7 +54,7 @@ def said(tokens: int) -> tuple[Message, ...]:
 
 async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary() -> None:
     vocabulary = Vocabulary()
-    one = gauge(vocabulary.load)
+    one = counter(vocabulary.load)
     for tokens in (10, 100, 312):
         assert (await one.choose_measure(said(tokens), (), LIMIT)).way == "rough"
     assert vocabulary.loads == 0
@@ -62,7 +62,7 @@ async def test_what_surely_fills_less_than_half_is_counted_without_a_vocabulary(
 
 async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
     vocabulary = Vocabulary()
-    one = gauge(vocabulary.load)
+    one = counter(vocabulary.load)
     assert (await one.choose_measure(said(350), (), LIMIT)).way == "rough", "it is still loading, and there is room"
     vocabulary.may_go_on.set()
     for thread in threading.enumerate():
@@ -74,7 +74,7 @@ async def test_it_loads_while_a_model_answers_and_nobody_waits_for_it() -> None:
 
 async def test_it_is_waited_for_where_the_request_may_not_fit() -> None:
     vocabulary = Vocabulary()
-    one = gauge(vocabulary.load)
+    one = counter(vocabulary.load)
     threading.Timer(0.05, vocabulary.may_go_on.set).start()
     assert (await one.choose_measure(said(600), (), LIMIT)).way == "exact"
 
@@ -86,7 +86,7 @@ async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exceptio
             raise broken
         return None
 
-    one = gauge(load)
+    one = counter(load)
     measure = await one.choose_measure(said(600), (), LIMIT)
     assert (measure.way, measure.margin) == ("rough (its vocabulary is not installed)", 0.6)
     one.learn(said(600), (), Usage(750, 1))
@@ -94,10 +94,10 @@ async def test_without_a_vocabulary_the_run_goes_on_and_says_so(broken: Exceptio
     assert set(one.new_calibrations) == {"rough"}
 
 
-async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_anew_by_the_vocabulary() -> None:
+async def test_reports_calibrate_the_rough_count_and_then_the_vocabulary_anew() -> None:
     vocabulary = Vocabulary()
     vocabulary.may_go_on.set()
-    one, small = gauge(vocabulary.load), said(200)
+    one, small = counter(vocabulary.load), said(200)
     await one.choose_measure(small, TOOLS, 10 * LIMIT)
     one.learn(small, TOOLS, Usage(700, 1, cached_input_tokens=600))
     assert one.measure.request(small, TOOLS) >= 700
@@ -109,7 +109,7 @@ async def test_reports_are_learned_from_and_what_was_learned_roughly_is_learned_
 
 
 async def test_what_is_not_believed_teaches_nothing() -> None:
-    one = gauge(Vocabulary().load)
+    one = counter(Vocabulary().load)
     before = await one.choose_measure(said(200), TOOLS, LIMIT)
     for usage in (None, Usage(0, 5), Usage(30, 5), Usage(10**9, 5)):
         one.learn(said(200), TOOLS, usage)
@@ -118,7 +118,7 @@ async def test_what_is_not_believed_teaches_nothing() -> None:
 
 
 async def test_what_an_earlier_run_learned_counts_from_the_first_request_and_is_no_news() -> None:
-    one = gauge(Vocabulary().load, rough=Calibration(1.5, 100.0))
+    one = counter(Vocabulary().load, rough=Calibration(1.5, 100.0))
     measure = await one.choose_measure(said(100), TOOLS, LIMIT)
     assert (measure.factor, measure.fixed, measure.way) == (1.5, 100, "rough, calibrated")
     own = ROUGH.measure(estimate_tokens).request(said(100), TOOLS)
@@ -142,7 +142,7 @@ async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_
         counted.append((measure.way, most))
         return messages[1:] if most else messages
 
-    talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=gauge(vocabulary.load))
+    talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=counter(vocabulary.load))
     for message in (*said(150), *said(150)):
         await talk.add(message)
     await talk.prepare(())

@@ -119,7 +119,7 @@ def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart()
         assert seams.conversation(told) <= room
 
 
-def test_where_nothing_was_cut_or_there_is_no_task_nothing_is_told_anew() -> None:
+def test_notes_are_replaced_only_where_something_was_cut_and_there_is_a_task() -> None:
     assert replace_notes((SYSTEM, TASK, *turn(0, "ok")), "words", room=8_000) is None
     assert replace_notes((SYSTEM, *turn(0, "ok")), "words", room=8_000) is None
     cut = (SYSTEM, replace(TASK, text=TASK.text + FORM), *turn(0, "ok"))

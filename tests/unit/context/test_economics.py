@@ -111,7 +111,7 @@ def test_what_is_kept_and_was_sent_before_is_read_again_and_nothing_else() -> No
     )
 
 
-async def test_each_cut_is_told_with_its_dollars() -> None:
+async def test_each_cut_is_reported_with_its_dollars() -> None:
     diary, tool = Diary(), (ToolSpec("log", "reads", {}),)
     plan, facts = Plan(max_context_tokens=1_000, keep_user=1, keep_assistant=1), ModelFacts("scripted", "m")
     talk = Conversation(

@@ -283,7 +283,7 @@ def test_it_says_from_where_on_it_warns() -> None:
     assert heard == ["the conversation fills 60 % of its 1,000 tokens; beyond them its least relevant parts are cut"]
 
 
-def test_it_counts_as_it_was_told_and_says_how() -> None:
+def test_a_manager_counts_by_the_given_measure_and_names_it() -> None:
     letters = Measure(count=len, way="letters")
     manager = ContextManager(2_000, 1, 1, measure=letters, warn=lambda _: None)
     talk = openai("x" * 300)

@@ -44,7 +44,7 @@ def test_errors_decisions_and_the_users_words_weigh_more(told: Message, plainly:
     assert more >= less + 0.5
 
 
-def test_of_two_that_are_alike_the_newer_counts_more_and_what_the_task_asks_for_more_than_that() -> None:
+def test_the_newer_of_two_groups_counts_more_and_what_the_task_asks_for_counts_most() -> None:
     said = ["payments has logins", "the cache is up", "the cache is up", "the disk is full"]
     looks = [extract_features(plain(text)) for text in said]
     asked, older, newer, newest = relevances(looks, word_weights(looks, task=[TASK], latest=[]))

@@ -45,7 +45,7 @@ def test_without_a_report_there_is_nothing_to_look_at() -> None:
     assert watch.check(after(FIRST, "x" * 400), TOOLS, said(3_600)) == ""
 
 
-def test_a_doubt_is_told_once() -> None:
+def test_a_doubtful_report_is_warned_of_once() -> None:
     watch = TruncationDetector(OLLAMA)
     assert watch.check(FIRST, TOOLS, said(700)).startswith("ollama says that it read 700 tokens, and about 3,450 were")
     longer = after(FIRST, "And so it went. " * 60)

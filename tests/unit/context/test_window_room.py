@@ -122,7 +122,7 @@ def test_what_was_reported_is_only_gone_on_from() -> None:
     assert estimate_input(Request("m", LONG[:1])) < 30
 
 
-def test_a_wish_is_never_below_its_least() -> None:
+def test_an_output_range_is_never_below_its_least() -> None:
     assert fit_window(OutputRange(256, 4_096), None) == OutputRange(256, 4_096)
     assert fit_window(OutputRange(256, 4_096), 1_000) == OutputRange(256, 1_000)
     assert fit_window(OutputRange(256, 4_096), -5_000) == OutputRange(256, 256)

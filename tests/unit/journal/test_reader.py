@@ -127,7 +127,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path, prefix: str, 
         ("../7f3a", "no run begins with '../7f3a'", 'did you mean "7f3a"?'),
     ],
 )
-def test_an_unclear_id_is_told_with_the_near_ones(tmp_path: Path, prefix: str, message: str, hint: str) -> None:
+def test_an_unclear_id_raises_with_the_near_ones(tmp_path: Path, prefix: str, message: str, hint: str) -> None:
     for run_id in ("7f3a", "abcd", "abce"):
         write(tmp_path, run_id, started())
     with pytest.raises(UsageError) as caught:
@@ -156,7 +156,7 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, broken: bytes) -> 
         list(read_run(path))
 
 
-def test_a_journal_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_journal_that_is_gone_raises(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot be read: no such file"):
         list(read_run(tmp_path / "r1.jsonl"))
 

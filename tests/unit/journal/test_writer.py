@@ -152,7 +152,7 @@ def test_an_id_is_a_plain_name(tmp_path: Path, run_id: str) -> None:
         Journal(tmp_path, run_id)
 
 
-async def test_a_folder_that_cannot_be_made_is_told_with_the_cure(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_raises_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with Journal(tmp_path / "file/runs", "r1") as journal:
         with pytest.raises(StateError, match="cannot be written: not a directory") as caught:
@@ -204,7 +204,7 @@ def test_kill_9_at_any_moment_leaves_whole_lines(tmp_path: Path) -> None:
         assert list_runs(folder)[0].status == "unfinished"
 
 
-def test_a_limit_on_file_sizes_is_told_and_leaves_no_half_line(tmp_path: Path) -> None:
+def test_a_limit_on_file_sizes_raises_and_leaves_no_half_line(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", WRITER, str(tmp_path), "100000"]
     done = subprocess.run(arguments, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "file too large; raise `ulimit -f`\nTrue True\n"
@@ -214,7 +214,7 @@ def test_a_limit_on_file_sizes_is_told_and_leaves_no_half_line(tmp_path: Path) -
     ("options", "told"),
     [("size=64k", "no space left on device; free some space"), ("ro", "read-only file system; set AGENTCTL_STATE_DIR")],
 )
-def test_a_full_or_read_only_disk_is_told_with_the_cure(tmp_path: Path, options: str, told: str) -> None:
+def test_a_full_or_read_only_disk_raises_with_a_hint(tmp_path: Path, options: str, told: str) -> None:
     if os.geteuid() or not shutil.which("unshare"):
         pytest.skip("mounting a small disk needs root")
     script = 'mount -t tmpfs -o "$1" none "$2" && "$3" -c "$4" "$2" 0'
