@@ -1,4 +1,4 @@
-"""What the runs of one program may spend and did spend: the prices, the limits and the sums of the Python face."""
+"""Track what the runs of one program cost: their prices, limits and sums, for the Python face."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The public door: an agent to call from Python, with everything else chosen as the command line does.
-
-A provider lent to several runs lets go of its connections when the last of them has ended.
-"""
+"""Run tasks from Python: an agent to call, with everything else chosen as the command line does."""
 
 from __future__ import annotations
 
@@ -38,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger("agentctl")
+CLOSING_S = 5.0
+_USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
 
 
 class DockerAgent:
@@ -185,7 +184,7 @@ class DockerAgent:
         return _PreparedRun(orchestrator, lent)
 
     def _flags(self) -> Mapping[str, object]:
-        """Return what was given here as the settings that it replaces: checked, and tightened, like a flag."""
+        """Return the arguments as flags of the settings: checked and tightened like those."""
         flags: dict[str, object] = {"agent": self.name, "workdir": self._workdir, "allow": self._allow or None}
         if self._tracker is not None:
             flags["cost_history_file"] = self._tracker.history_file
@@ -214,7 +213,7 @@ class _PreparedRun(NamedTuple):
 
 
 class _ActiveRun:
-    """What is under way: nothing yet, or a run that can be stopped."""
+    """The run under way, if any, which can be stopped."""
 
     def __init__(self) -> None:
         self.orchestrator: Orchestrator | None = None
@@ -228,7 +227,7 @@ class _ActiveRun:
 
 
 class _LogObserver:
-    """An observer that tells the log what a screen would say in words."""
+    """Logs what a screen would say in words."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         self._secrets = secrets
@@ -256,7 +255,7 @@ def _refuse_no_task(task: object) -> None:
 
 
 def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
-    """Refuse what cannot do what is asked of it, before a run is begun with it.
+    """Refuse an argument without the attributes ``wanted``.
 
     Raises:
         UsageError: an attribute is missing.
@@ -268,10 +267,6 @@ def _check(name: str, value: object, wanted: Sequence[str], give: str) -> None:
         hasattr(kind, one) or one in getattr(value, "__dict__", ()) for one in wanted
     ):
         raise UsageError(f"{name} is {value!r}", hint=f"give {give}")
-
-
-CLOSING_S = 5.0
-_USERS: RunVar[Counter[int]] = RunVar("runs of each provider")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The door in front of every tool: a call goes through by its kind, by a rule, or by a person's yes."""
+"""Admit or refuse the tool calls of a run: by their kind, by a rule, or by asking a person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Approve = Literal["ask", "deny", "all"]
 
 
 class Admission:
-    """Decides on the calls of one run. ``approver`` None: nobody is there who could be asked.
+    """Admits the calls of one run. ``approver`` None: nobody can be asked.
 
     A person is asked once about one and the same call: a no holds for the rest of the run.
     """
@@ -36,7 +36,7 @@ class Admission:
         self._refused: dict[str, str] = {}  # what was refused, and by whom
 
     def offers(self, tool: Tool) -> bool:
-        """Whether a model is told of the tool: what may never run is left out."""
+        """Tell whether the tool is offered to the model: one that may never run is not."""
         return self._permissions.why_withheld(tool.spec.name, tool.effect) is None
 
     async def admit(self, call: ToolCall, tool: Tool) -> ToolCall | AgentctlError:

@@ -1,12 +1,12 @@
-"""What a tool call needs before it runs: nothing, a person's yes, or nothing that could help. Pure.
+"""Decide what a tool call needs before it runs: nothing, a person's yes, or it is denied.
 
-First what restricts (deny rules, ``--tools``, ``--read-only``), then ask rules, then allow rules, then the kind of the
-call: reads run, and so does what stays inside the workspace or a sandbox; everything else asks. Being specific does not
-matter. What other programs run or obey later is listed in ``obeyed``: git's own files and agentctl's own are never
-written, whatever the rules say; to write one of the class ``asks``, or any other name with a dot in front, asks a
-person, inside the workspace too.
+Deny rules, ``--tools`` and ``--read-only`` come first, then ask rules, then allow rules, then the kind of the call:
+reads run, and so does what stays inside the workspace or a sandbox; everything else asks. A more specific rule has no
+precedence. ``core.autorun`` lists what other programs run or obey later: git's own files and agentctl's own are never
+written, whatever the rules say; writing one of the class ``asks``, or any other name with a leading dot, asks a person,
+inside the workspace too.
 
-The user's rules, held against the tools that there are.
+``Permissions`` is pure. ``permissions_of`` makes it from the settings, and checks the rules against the existing tools.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WRITES = {"write_file": "path"}
 
 
 class Decision(NamedTuple):
-    """``allow``, ``ask`` or ``deny``, and why: for the record, for the person, for the model."""
+    """``allow``, ``ask`` or ``deny``, and why."""
 
     kind: Literal["allow", "ask", "deny"]
     why: str
@@ -48,7 +48,7 @@ class Permissions:
     granted: tuple[Rule, ...] = ()
 
     def why_withheld(self, name: str, effect: str) -> str | None:
-        """Return why the tool ``name`` may never run, whatever its arguments, or None: what is None is offered."""
+        """Return why the tool ``name`` may never run, whatever its arguments; None if it may be offered."""
         for rule in self.deny:
             if not rule.arguments and rule.covers(name):
                 return _denial(name, rule)
@@ -59,7 +59,7 @@ class Permissions:
         return None
 
     def needs_names(self, name: str) -> bool:
-        """Say whether a rule looks at arguments of the tool ``name``: then all names of its target are needed."""
+        """Tell whether a rule looks at arguments of the tool ``name``: then all names of its target are needed."""
         restricting = (*self.deny, *self.ask)
         return any(rule.arguments and (rule.covers(name) or name in PATH_TOOLS) for rule in restricting)
 
@@ -138,7 +138,7 @@ def _why_ask(path: str, obeyed: AutorunFile | None) -> str | None:
 
 
 def _hides(rule: Rule, name: str, subject: Subject) -> bool:
-    """Say whether the rule hides the file or folder that the call is about, whatever its tool."""
+    """Tell whether the rule hides the file or folder that the call is about, whatever its tool."""
     target, pattern = subject.targets.get("path"), hidden_pattern(rule)
     return pattern is not None and target is not None and name in PATH_TOOLS and target.fits(pattern)
 
@@ -148,7 +148,7 @@ def _denial(name: str, rule: Rule) -> str:
 
 
 def permissions_of(loaded: Loaded) -> Permissions:
-    """Return what the user lets a run do; a misspelt name must not allow what it meant to forbid.
+    """Return the permissions of a run by the settings; a rule about an unknown tool or argument is an error.
 
     Raises:
         UsageError: a rule or ``tools`` names a tool or an argument that does not exist, with the nearest name.

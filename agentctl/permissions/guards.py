@@ -1,4 +1,4 @@
-"""How much one turn may ask for, and how often the same. Pure."""
+"""Limit what a model may ask for in one turn, and how often it may repeat itself. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_LEVELS = 20
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits:
-    """How far a loop goes; a call said ``identical_calls`` times in a row is told off once, then fails the run."""
+    """The limits of a loop. After ``identical_calls`` identical calls the model is warned, then the run fails."""
 
     max_turns: int = 30
     calls_a_turn: int = 16
@@ -28,7 +28,7 @@ class LoopLimits:
 def limit_tool_calls(
     calls: Sequence[ToolCall], limits: LoopLimits, *, turn: int
 ) -> tuple[tuple[ToolCall, ...], Mapping[str, str]]:
-    """Return the calls of a turn fit to be kept and sent back, and why some (by id) must not run.
+    """Return the calls of a turn in a form that can be sent back, and why some (by id) must not run.
 
     Beyond ``calls_a_turn`` one more is kept, to carry the refusal of all the rest. Names get plain characters, ids
     become unique, and arguments that are no JSON, too deep or too long are emptied and refused.
@@ -52,12 +52,12 @@ def limit_tool_calls(
 
 
 def plain_name(name: str) -> str:
-    """Return a tool's name as every provider takes it back: letters, digits, ``_`` and ``-``, at most 64."""
+    """Return a tool's name as every provider accepts it: letters, digits, ``_`` and ``-``, at most 64."""
     return _NOT_IN_NAMES.sub("_", name[:64]) or "unnamed"
 
 
 def arguments_text(arguments: Mapping[str, object]) -> str | None:
-    """Return arguments as one text, the same in any order of their names; None if they are no sane JSON."""
+    """Return arguments as canonical JSON, independent of their order; None if they are not valid JSON."""
     if not _shallow(arguments, _MOST_LEVELS):
         return None
     try:
@@ -76,7 +76,7 @@ class RepeatGuard:
         self._told = False
 
     def check_repeats(self, calls: Sequence[ToolCall]) -> Mapping[str, str] | None:
-        """Return what to say to a call (by id) that comes again; None when an earlier turn was told already."""
+        """Return the refusal of each repeated call (by id); None if an earlier turn was refused for it already."""
         said: dict[str, str] = {}
         for call in calls:
             asked = f"{call.name} {arguments_text(call.arguments)}"

@@ -1,7 +1,7 @@
-"""What would happen to a tool's calls, by the settings alone: nothing is asked, looked up or done. Pure.
+"""Preview what would happen to a tool call, by the settings alone: nothing is asked, looked up or done. Pure.
 
-A call is written like a rule, ``docker_restart(name=web)``, but its values are what they are: ``*`` is a star. A text
-that is no tool's call is a command of the shell.
+A call is written like a rule, ``docker_restart(name=web)``, but its values are literal: ``*`` is a star. A text that is
+no tool's call is a shell command.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _WORD = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 class CallPreview(NamedTuple):
-    """What would happen to a call, and why; ``asks`` needs a person, and is a no where none is there.
+    """What would happen to a call, and why; ``asks`` needs a person, and is denied where nobody is there.
 
-    ``left_out``: no model is offered the tool, as no boundary can be had for it here.
+    ``left_out``: no model is offered the tool, since the sandbox that it needs is missing here.
     """
 
     outcome: PreviewOutcome
@@ -52,9 +52,9 @@ def preview_call(
     *,
     missing: SandboxUnavailable | None = None,
 ) -> CallPreview:
-    """Return what would happen to a call; without ``arguments`` to one that no rule about arguments covers.
+    """Return what would happen to a call; without ``arguments``: to one that no rule about arguments covers.
 
-    ``missing`` says why the boundary that the tool needs cannot be had.
+    ``missing`` says why the sandbox that the tool needs is not available.
     """
     subject = None if arguments is None or not isinstance(tool, TargetAware) else tool.subject(arguments)
     decision = permissions.decide(

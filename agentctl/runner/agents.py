@@ -1,12 +1,9 @@
-"""The kinds of worker there are: each a TOML file here, read once a run.
+"""Agents: the kinds of worker there are, which one fits a task, and what it begins with.
 
-Which agent fits a task, by the words they share. Pure.
-
-Each agent's examples, description and name are small documents. A word speaks for an agent by the share of its
-documents that hold it (naive Bayes, smoothed); words that nobody knows say nothing. On a tie, and for a task
-without one known word, the answer is ``system``: it looks at the machine itself and needs no engine.
-
-Who takes a task, with which tools to choose from, and what it is told first: the same for a run and its estimate.
+Each agent is a TOML file in ``agent_files``. Routing is naive Bayes, smoothed: an agent's examples, description and
+name are small documents, and a word speaks for an agent by the share of its documents that hold it. Unknown words
+count for nothing. On a tie, and for a task without one known word, the answer is ``system``: it looks at the machine
+itself and needs no container engine. A run and its estimate choose agent, tools and system prompt alike.
 """
 
 from __future__ import annotations
@@ -16,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.core.errors import UsageError
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.runner.plan import Plan
+
+if TYPE_CHECKING:
+    from agentctl.runner.plan import Plan
 
 MOST_TOOLS = 8  # schemas are in every request's bound and bill
 
@@ -28,11 +27,22 @@ _TEXTS = {"name", "description", "instructions"}
 _LISTS = {"examples", "tools"}
 _OTHERS = {"max_turns", "more"}
 
+FALLBACK = "system"
+_SMOOTHING = 0.25
+_SILENT = frozenset((
+    "a", "about", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does",
+    "did", "each", "for", "from", "give", "had", "has", "have", "how", "i", "in", "is", "it", "its", "list",
+    "many", "me", "more", "most", "much", "my", "of", "on", "one", "or", "our", "please", "s", "show", "so",
+    "some", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to",
+    "up", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you",
+    "your",
+))  # fmt: skip
+
 
 class AgentSpec(NamedTuple):
     """A named kind of worker; ``max_turns`` lowers the run's own limit when set.
 
-    ``tools`` are the names that are always offered to its model, ``more`` those that words of the task bring.
+    ``tools`` are always offered to its model; ``more`` maps further tools to the words of a task that call for them.
     """
 
     name: str
@@ -120,20 +130,8 @@ def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]
     return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})
 
 
-FALLBACK = "system"
-_SMOOTHING = 0.25
-_SILENT = frozenset((
-    "a", "about", "all", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "does",
-    "did", "each", "for", "from", "give", "had", "has", "have", "how", "i", "in", "is", "it", "its", "list",
-    "many", "me", "more", "most", "much", "my", "of", "on", "one", "or", "our", "please", "s", "show", "so",
-    "some", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "to",
-    "up", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you",
-    "your",
-))  # fmt: skip
-
-
 class RoutingResult(NamedTuple):
-    """The chosen agent's name; ``score`` is its share of the belief from 0 to 1, 0 when no word was known."""
+    """The chosen agent's name; ``score`` is its posterior probability, 0 when no word was known."""
 
     agent: str
     score: float
@@ -142,13 +140,13 @@ class RoutingResult(NamedTuple):
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the telling words of a text: lower case, singular, without those that stand in any question."""
+    """Return the significant words of a text: lower case, singular, without stop words."""
     plain = "".join(c if c.isalnum() else " " for c in text.lower())
     return frozenset(_singular(word) for word in plain.split() if word not in _SILENT)
 
 
 def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
-    """Return the agent whose examples sound most like ``task``; at least one agent is needed."""
+    """Return the agent whose examples share most words with ``task``; ``agents`` must not be empty."""
     counts = {agent.name: _count(agent) for agent in agents}
     known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
     belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
@@ -178,9 +176,9 @@ def _log_share(word: str, count: dict[str, int], documents: int) -> float:
 
 
 def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
-    """Return the agent's tools, the most needed first: those always there, then those that the task's words bring.
+    """Return the agent's tools by need: its fixed tools, then those whose keywords the task contains.
 
-    A model is offered the first few of them; what no word brings stands in the agent's own order.
+    A model is offered the first few. Tools without a matching keyword keep the agent's own order.
     """
     said = words(task)
     brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
@@ -203,7 +201,7 @@ def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[Ag
 
 
 def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
-    """Return the tools to choose from, the most needed first; None: all, for what is no language model.
+    """Return the tools to choose from, the most needed first; None: all (a provider that is no language model).
 
     Raises:
         UsageError: more are named than a model is offered.
@@ -219,5 +217,5 @@ def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> t
 
 
 def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
-    """Return what the model is told before the task."""
+    """Return the system prompt of a run that starts ``at``."""
     return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."

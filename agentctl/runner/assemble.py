@@ -1,4 +1,4 @@
-"""Where concrete parts are chosen: settings in, a ready orchestrator out. Nowhere else."""
+"""Choose the concrete parts of a run by the settings, and return a ready orchestrator. The one place that does."""
 
 from __future__ import annotations
 

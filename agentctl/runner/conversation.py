@@ -1,4 +1,4 @@
-"""The conversation of one run: it grows, is cut when it must be, and each cut is told."""
+"""The conversation of one run: prepared for each request, cut where it does not fit, with an event for each cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentctl.runner.summaries import PendingCut, Summarizer
 
 
 class Conversation:
-    """What is sent is what is kept: between two cuts each request begins with the one before.
+    """Holds the messages of a run. Between two cuts each request begins with the one before, so caches work.
 
     ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. It is near it from
     ``warn_percent`` on, which is told once, unless something was cut before. ``gauge`` says how to count before each
@@ -51,23 +51,23 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All that is left of it, in order."""
+        """The messages that are left, in order."""
         return self._messages
 
     @property
     def measure(self) -> Measure:
-        """How its tokens are counted now."""
+        """How tokens are counted now."""
         return self._measure if self._gauge is None else self._gauge.measure
 
     async def add(self, message: Message) -> None:
-        """Take in what was said; words that end like our notes on a cut get a line end, and are not taken for them."""
+        """Append a message; a text that ends like our notes on a cut gets a line end, to tell them apart."""
         if message.role == "user" and split_digest(message.text)[1].messages:
             message = replace(message, text=f"{message.text}\n")
         self._messages = (*self._messages, message)
         await self._emit(MessageAdded(message))
 
     async def prepare(self, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Return what is sent beside the schemas of ``offered``, cut where it does not fit.
+        """Return the messages to send beside the schemas of ``offered``, cut where they do not fit.
 
         Raises:
             ContextOverflow: it cannot be made to fit.
@@ -136,7 +136,7 @@ class Conversation:
         )
 
     async def shorten(self, error: ContextOverflow, offered: tuple[ToolSpec, ...]) -> tuple[Message, ...]:
-        """Return what is sent in place of what a provider refused as too long; from now on nothing as long is.
+        """Return shorter messages after a provider refused the request as too long; the limit stays lower from now on.
 
         Raises:
             ContextOverflow: the refusal may have been billed, or nothing shorter can be sent.
@@ -159,7 +159,7 @@ class Conversation:
         return fitted
 
     async def learn(self, answer: Completion, offered: tuple[ToolSpec, ...]) -> None:
-        """Learn from what an answer reported, and look whether the server read all that was sent.
+        """Update the counts from an answer's usage, and check whether the server read all that was sent.
 
         Raises:
             ContextOverflow: it cut the prompt.

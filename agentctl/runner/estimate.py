@@ -1,4 +1,4 @@
-"""What a run would begin with and what it could cost: composed as a run composes it, and then not sent."""
+"""Estimate a run: compose its first request as a run does, bound it and price it, and send nothing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def estimate(
     Raises:
         UnknownPrice: under a dollar limit, one of them has no known price.
         UsageError: there is no task, or no such agent.
-        SandboxUnavailable: a boundary was asked for by name, and cannot be had here.
+        SandboxUnavailable: a sandbox was asked for by name, and is not available here.
         ContextOverflow: the task does not fit.
         StateError: the ledger cannot be read.
     """
@@ -155,11 +155,11 @@ async def estimate(
 
 
 async def _discard(event: Event) -> None:
-    """Take an event of a run that is none."""
+    """Discard an event: there is no run."""
 
 
 def _refusal(found: Forecast, plan: Plan, facts: ModelFacts) -> AgentctlError | None:
-    """Return what a run would end with before its first call; who may wait for others is not refused yet."""
+    """Return the error that would end the run before its first call; None where it may wait for other runs."""
     if isinstance(found.answer, Verdict):
         return refusal_error(found.answer, facts, RefusalContext(RUN))
     if isinstance(found.answer, Wait) and plan.budget_wait_s == 0:
@@ -195,5 +195,5 @@ def cost_of(
 
 
 def remaining_of(room: LimitState) -> int | None:
-    """Return what is left of a limit, in its own unit; None where there is none."""
+    """Return what a limit has left, in its own unit; None without a limit."""
     return None if room.ceiling is None else max(0, room.ceiling - room.amounts.total)

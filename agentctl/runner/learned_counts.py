@@ -1,4 +1,4 @@
-"""What providers' reports have taught about their counts, kept from run to run: one small file that may be lost."""
+"""Learned token counts: how a provider's reports differ from our own counts, kept in one small cache file."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _LEAST_FACTOR, _MOST_FACTOR, _MOST_FIXED = 0.25, 10.0, 10_000.0
 class LearnedCounts:
     """Keeps a line by provider, model and way of counting, in a file of the cache folder, for the user alone.
 
-    What cannot be read counts as nothing and is written anew; what cannot be written is learned again. Of two runs
-    that end at once one may be forgotten.
+    A file that cannot be read counts as empty and is replaced; what cannot be written is learned again. Of two runs
+    that end at the same time one may be lost.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
     def known(self, provider: str, model: str | None) -> Mapping[str, Calibration]:
-        """Return what is known of a model, by way of counting."""
+        """Return the stored lines of a model, by way of counting."""
         return self._read().get(f"{provider}/{model}", {})
 
     async def remember(self, provider: str, model: str | None, news: Mapping[str, Calibration]) -> None:
-        """Write down what is new, if anything is."""
+        """Store what is new, if anything is."""
         if news:
             await anyio.to_thread.run_sync(self._write, f"{provider}/{model}", news)
 

@@ -1,4 +1,4 @@
-"""Ask, act, repeat: a model and its tools until there is an answer, or a reason to stop."""
+"""The loop of a run: ask the model, run its tool calls, repeat until there is an answer or a reason to stop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from agentctl.runner.tool_calls import ToolDispatcher, format_for_model
 
 
 class LoopOutcome(NamedTuple):
-    """How far it came; unless ``complete``, the answer is the last words there were. ``status`` names the exit code."""
+    """How a loop ended. Unless ``complete``, ``answer`` is the last partial text. ``status`` names the exit code."""
 
     status: str
     answer: str
@@ -45,8 +45,8 @@ class LoopOutcome(NamedTuple):
 class Loop:
     """One conversation. ``outcome`` can be asked at any time, also after a cancellation.
 
-    What is no language model (``metered`` False) reads no schemas, says nothing of its own beside a tool call, and
-    has no second idea: the result of its only call is the answer, or the failure of it the end.
+    A provider that is no language model (``metered`` False) gets no schemas and makes one call at most: its result is
+    the answer, its failure the end.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Loop:
         return self.outcome()
 
     async def _close(self, error: AgentctlError) -> None:
-        """Let a run that a limit or its provider stopped say what it has: by a last answer, else in notes of its own.
+        """Keep what a run found that a limit or its provider stopped: ask for a last answer, else use its notes.
 
         Raises:
             Overrun: the last answer cost more than was held.
@@ -109,7 +109,7 @@ class Loop:
             self._found = f"{words}\n\nFound so far:\n{found}".strip() if found else words
 
     def outcome(self, error: AgentctlError | None = None) -> LoopOutcome:
-        """Return how far it came, ended by ``error`` or well."""
+        """Return the outcome so far, ended by ``error`` or well."""
         partial = error.partial if isinstance(error, BudgetExceeded) else ""
         words = partial or self._found or self._unfinished_words() or self._words
         status = error.status if error else "done"
@@ -119,7 +119,7 @@ class Loop:
         )
 
     def _unfinished_words(self) -> str:
-        """Return what a model had begun to say when the run broke off: what was paid for is not thrown away."""
+        """Return the text that the model had begun when the run broke off: it is paid for."""
         words = self._calls.unfinished if self._metered else ""
         return words if words.strip() else ""
 
@@ -142,7 +142,7 @@ class Loop:
         raise TaskFailed(f"no answer after {self._turn} turns", hint="raise --max-turns, or ask for less at once")
 
     async def _ask(self, offered: tuple[ToolSpec, ...]) -> tuple[Completion, Mapping[str, str]]:
-        """Return what the model says to the conversation, and which of its calls must not run."""
+        """Return the model's answer to the conversation, and why some of its calls (by id) must not run."""
         messages = await self._conversation.prepare(offered)
         try:
             answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
@@ -159,9 +159,9 @@ class Loop:
         return answer, refused
 
     async def _act(self, calls: tuple[ToolCall, ...], refused: Mapping[str, str]) -> bool:
-        """Do what was asked and add the results in the order of the calls; return whether that was the answer.
+        """Run the tool calls and add their results in order; return whether a result is the answer.
 
-        A refusal, a missing engine or boundary is the run's trouble, unless a later call of this or a later turn
+        A refusal, a missing engine or sandbox is the run's trouble, unless a later call of this or a later turn
         succeeds.
         """
         repeated = self._repeats.check_repeats(calls)
@@ -192,7 +192,7 @@ class Loop:
         return True
 
     def _conclude(self, answer: Completion) -> None:
-        """End well, or say why the last words are no answer."""
+        """Raise unless ``answer`` can stand as the run's answer."""
         if answer.stop == "refusal":
             raise TaskFailed("the model refused the task", hint="say what it is for, or choose another model")
         if not answer.text.strip():

@@ -1,7 +1,7 @@
-"""The one choke point for money: bound, wish, hold, mark sent, send, settle, retry. Nothing else asks a model.
+"""Ask a model: bound, reserve, mark sent, send, settle, retry. The one choke point for money.
 
-One attempt is one request on the wire. Its worst case is held in the ledger before it is sent; whatever happens
-after, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
+One attempt is one request on the wire. Its worst case is reserved in the ledger before it is sent. Whatever happens
+after that, the hold is concluded once: charged by its usage, void when it surely cost nothing, else in doubt.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _MOST_LOST = 3
 
 
 class _HoldLost(Exception):
-    """The hold was no longer ours when it came to sending (deadline over, or taken for dead): hold anew."""
+    """The hold expired, or its run was taken for dead, before the request was sent: reserve again."""
 
 
 class ModelCalls:
@@ -128,7 +128,7 @@ class ModelCalls:
 
     @property
     def facts(self) -> ModelFacts:
-        """Who is asked."""
+        """The model that is asked."""
         return self._provider.facts
 
     @property
@@ -148,7 +148,7 @@ class ModelCalls:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Who answered."""
+        """The models that answered."""
         return self._settler.models
 
     @property
@@ -166,7 +166,7 @@ class ModelCalls:
         await self._emit(event)
 
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
-        """Return an answer to what ``messages`` have found, by what was kept for it; None if it cannot be had.
+        """Return a final answer to ``messages`` by the amount reserved for it; None if it cannot be obtained.
 
         One request, without tools and without a second try: it is sent when a limit has refused the next one. Where
         it is too long for what is left, it is a shorter one.
@@ -198,7 +198,7 @@ class ModelCalls:
     async def summary(
         self, messages: tuple[Message, ...], tools: tuple[ToolSpec, ...], *, most: int, then: int
     ) -> Completion | None:
-        """Return what is answered to ``messages`` in about ``most`` tokens; None where nothing could be sent now.
+        """Return the model's summary of ``messages`` in about ``most`` tokens; None if nothing could be sent now.
 
         One attempt, which nothing waits for: at most a fifth of what is left of any limit, and the next request, of
         ``then`` input tokens at most, still has room behind it, and the last answer what is kept for it. Nobody hears
@@ -299,9 +299,9 @@ class ModelCalls:
         return room if self._affordable is None else min(room, self._affordable)
 
     async def _persist(self, request: Request, wanted: OutputRange, purpose: Purpose) -> tuple[Completion, Hold]:
-        """Try, and try again where that may help; each attempt is bounded and held anew.
+        """Attempt a request, with retries where they may help; each attempt has a reservation of its own.
 
-        Where the credits pay for a shorter answer that would still do, that one is asked for, once.
+        Where the provider's credits pay only for a shorter answer that would still do, that one is asked for, once.
         """
         tried = lost = 0
         is_lowered = False
@@ -389,9 +389,9 @@ class ModelCalls:
 
 
 def _affords(tokens: int | None, wanted: OutputRange) -> TypeGuard[int]:
-    """Whether credits for so many output tokens pay for less than was wished for, and for the least that would do."""
+    """Tell whether credits for ``tokens`` of output pay for an answer that is shorter than wanted and long enough."""
     return tokens is not None and wanted.least <= tokens < wanted.most
 
 
 async def _discard(event: Event) -> None:
-    """Take a piece that is not for the screen."""
+    """Discard a piece that is not for the screen."""

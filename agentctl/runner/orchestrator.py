@@ -1,4 +1,4 @@
-"""Takes a task to its end: choose an agent, open the run, let the loop work, and say in every case how it went."""
+"""Orchestrate a run: choose an agent, open the run, start the loop, and return a result in every case."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
 Equip = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
-"""Makes the tools of a run: the first so many of those named that can be had and may be used; None: all."""
+"""Makes the tools of a run: the first ``most`` of those named that are available and allowed; None: all."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run on its way: how far it came."""
+    """The state of one run."""
 
     task: str
     started_at: datetime
@@ -118,7 +118,7 @@ class Orchestrator:
         return await self._finish(run, error)
 
     async def _run_bounded(self, run: _Run) -> AgentctlError | None:
-        """Work until done, stopped or out of time; return what ended it, None if it ended well."""
+        """Run until done, stopped or out of time; return the error that ended it, None if it ended well."""
         try:
             with anyio.move_on_after(self._plan.timeout_s) as self._scope:
                 return self._stop or await self._work(run)
@@ -128,7 +128,7 @@ class Orchestrator:
         return self._stop or RunTimeout(late, hint="raise --timeout, or ask for less")
 
     async def _work(self, run: _Run) -> AgentctlError | None:
-        """The way of a task: route, open, loop."""
+        """Choose the agent, open the run, and run the loop."""
         plan, facts = self._plan, self._provider.facts
         agent, agent_chosen_by = choose_agent(run.task, plan, self._agents)
         run.agent = agent.name
@@ -230,7 +230,7 @@ class Orchestrator:
         return tuple(replace(use, set_by=self._plan.limits_set_by.get(use.name)) for use in uses)
 
     async def _finish(self, run: _Run, error: AgentctlError | None) -> RunResult:
-        """Close what is open and tell everyone; what fails here is the run's end if nothing failed before.
+        """Close everything and emit the end; an error in here is the run's error if it had none.
 
         A ledger that cannot take the end of a run takes nothing from it: all that was paid for is settled, and a run
         whose process is gone counts as closed.

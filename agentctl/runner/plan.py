@@ -1,4 +1,4 @@
-"""What a run may do, and for how long: plain values, made of settings."""
+"""The plan of a run: what it may do, and for how long. Plain values made from the settings."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Plan:
 
     @property
     def measure(self) -> Measure | None:
-        """How to count, where ``context`` brings a way of its own: it rules, whatever a model reports."""
+        """The way of counting that ``context`` brings, if any; it overrules what a model reports."""
         return None if self.context is None or self.context.measure == PLAIN else self.context.measure
 
     @property
     def max_context(self) -> int:
-        """How many tokens a request may have, whatever the model's window."""
+        """The most tokens of a request, whatever the model's window."""
         return self.context.max_tokens if self.context else self.max_context_tokens
 
     def context_limit(self, facts: ModelFacts) -> int:
@@ -80,7 +80,7 @@ class Plan:
         return min(self.max_context, max(room, facts.context_window // 2))
 
     def window_note(self, facts: ModelFacts) -> str:
-        """Return one sentence where the model's window is smaller than what was set, else ""."""
+        """Return a note if the model's window is smaller than ``max_context_tokens``, else ""."""
         window = facts.context_window
         if not facts.metered or window is None or window >= self.max_context:
             return ""
@@ -124,7 +124,7 @@ class Plan:
         trial: bool = False,
         cache: MessageCache | None = None,
     ) -> tuple[Message, ...]:
-        """Return what of a conversation is sent; what is no language model has no window to fill.
+        """Return the messages to send, pruned to the limit; a provider that is no language model gets all of them.
 
         ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent yet, so that ``context`` neither
         counts a cut nor warns. ``cache`` remembers messages.

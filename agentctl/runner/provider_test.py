@@ -1,4 +1,4 @@
-"""Tries a provider out: three small paid calls through the ledger, under a limit of their own."""
+"""Test a provider: three small paid calls through the ledger, under a limit of their own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TOOL = ToolSpec(
 
 @dataclass(frozen=True, slots=True)
 class ModelTestResult:
-    """What was found; None: not tried, or it could not be told. Amounts in nano-dollars, ``ms`` of the first answer.
+    """What the paid calls found; None: not tried, or unclear. Amounts in nano-dollars, ``ms`` of the first answer.
 
     ``status`` is the exit code's name of the first thing that failed, "done" if nothing did.
     """
@@ -59,7 +59,7 @@ class ModelTestResult:
 
 
 class _Trial:
-    """The calls of one checkup, all in one run of the ledger."""
+    """The calls of one test, all in one run of the ledger."""
 
     def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
         self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
@@ -143,7 +143,7 @@ async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
 
 
 def _judge(found: ModelTestResult) -> ModelTestResult:
-    """Name the first thing that an agent could not work with."""
+    """Set the status to the first shortcoming that an agent could not work with."""
     shortcomings = [
         (found.answers, "gave an empty answer", "choose another model"),
         (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
@@ -167,7 +167,7 @@ def _sum(amounts: list[int | None]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ProviderUnderTest:
-    """One provider to look at; ``make`` returns it ready to be asked."""
+    """One provider to test; ``make`` returns it ready to be asked."""
 
     provider: str
     model: str | None
@@ -178,7 +178,7 @@ class ProviderUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class ProviderTestResult:
-    """What the free questions found out, and the paid ones, if they were asked."""
+    """What the free request found (``reach``), and the paid calls, if they were made (``model_test``)."""
 
     reach: ProbeResult
     model: str | None
@@ -199,9 +199,9 @@ async def run_provider_tests(
     new_id: Callable[[], str],
     parent: Parent | None = None,
 ) -> tuple[ProviderTestResult, ...]:
-    """Look at all of them side by side; without a ledger only the free questions are asked.
+    """Test providers concurrently; without a ledger only the free request is sent.
 
-    Who cannot be reached, or does not take the key, is asked nothing that costs.
+    A provider that cannot be reached, or refuses the key, gets no paid call.
     """
     found: dict[int, ProviderTestResult] = {}
 
@@ -230,6 +230,6 @@ async def run_provider_tests(
 
 
 def overall_status(findings: Sequence[ProviderTestResult]) -> str:
-    """Return the status of the whole: one kind of failure is its own, a mixture is "unavailable"."""
+    """Return the status of all tests: one kind of failure as it is, a mixture as "unavailable"."""
     kinds = {finding.status for finding in findings} - {"done"}
     return "done" if not kinds else kinds.pop() if len(kinds) == 1 else "unavailable"

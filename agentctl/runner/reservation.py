@@ -1,4 +1,4 @@
-"""From an ask to a hold: granted at once, waited for, or refused with the reason."""
+"""Reserve requests in the ledger: granted at once, waited for, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ Count = Callable[[], Awaitable[int | None]]
 
 
 class Reservations:
-    """Holds the worst case of each request of one run. ``budget_wait_s`` and ``provider_wait_s`` are in seconds:
-    how long to wait for the holds of others, and for a provider that others wait for, too.
+    """Reserves the worst case of each request of one run.
+
+    ``budget_wait_s`` is how long to wait for other runs' holds, ``provider_wait_s`` for a paused provider, in seconds.
     """
 
     def __init__(

@@ -46,11 +46,10 @@ _PAUSE_S = 0.25
 
 
 class AttemptSettler:
-    """Concludes the attempts of one run, each once, and keeps what they came to.
+    """Concludes the attempts of one run, each once, and adds up what they cost.
 
-    ``known`` is the ground on which the next bound can be tight; ``uses`` how much of each limit was used then.
-    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
-    was asked.
+    ``known`` is the settled request on which the next bound can build; ``uses`` how much of each limit was used then.
+    ``price_of`` knows the prices of the provider's other models and service tiers, for when another one answers.
     Amounts in nano-dollars, None when a price is unknown. ``wait_s`` is how long a conclusion waits for a lock of the
     ledger, in seconds.
     """
@@ -80,13 +79,13 @@ class AttemptSettler:
 
     @property
     def known(self) -> SettledRequest | None:
-        """What the next bound can be built on."""
+        """The settled request on which the next bound can build."""
         return self._basis.known
 
     async def conclude(self, facts: ModelFacts, hold: Hold, request: Request, sent: AttemptProgress) -> Completion:
-        """Settle first, whatever the answer says; only then may it be looked at.
+        """Settle an answered attempt, and return the answer; it is not parsed before it is settled.
 
-        A report that is not charged is taken off the answer, so that nothing is learned from it.
+        A usage report that is not charged is removed from the answer, so that nothing is learned from it.
 
         Raises:
             Overrun: it, or what it reports, is above the hold, or it has a fee of an unknown price; all is recorded.
@@ -112,7 +111,7 @@ class AttemptSettler:
         return completion
 
     async def _conclude_uncharged(self, facts: ModelFacts, hold: Hold, completion: Completion, flaw: str) -> Completion:
-        """Leave an answered attempt in doubt, and return the answer without its report."""
+        """Leave an answered attempt in doubt, and return the answer without its usage."""
         has_fee = completion.fee is not None
         self._basis = self._basis.without_report()
         least = least_charge(completion, hold, facts, self._price_of)
@@ -139,7 +138,7 @@ class AttemptSettler:
         )
 
     async def _report_settled(self, hold: Hold, charge: Charge, settlement: Settlement, name: str | None) -> None:
-        """Add and tell what was settled, or left in doubt because a model of unknown price answered."""
+        """Add up and report what was settled, or left in doubt because a model of unknown price answered."""
         if settlement.phase != "doubt":
             self._add(charge.usage, settlement.nano, name)
             await self._emit(CallSettled(hold.id, charge.usage, settlement.nano, settlement.overrun))
@@ -159,7 +158,7 @@ class AttemptSettler:
             self.models += (name,)
 
     async def _report_substitute(self, substitute: Substitute | None, hold: Hold, facts: ModelFacts) -> None:
-        """Say once in a run that another model answered than was asked."""
+        """Report once a run that another model answered than was asked."""
         if substitute is None or substitute.name in self._reported_substitutes:
             return
         self._reported_substitutes.add(substitute.name)
@@ -168,7 +167,7 @@ class AttemptSettler:
     async def conclude_failed(
         self, facts: ModelFacts, hold: Hold, sent: AttemptProgress | None, error: BaseException
     ) -> None:
-        """Void what surely cost nothing; all else is in doubt.
+        """Conclude a failed attempt: void if it surely cost nothing, else in doubt.
 
         Raises:
             Overrun: what was reported before it failed is above the hold; recorded all the same.
@@ -197,7 +196,7 @@ class AttemptSettler:
             raise self._overrun(hold, left, begun, facts, least, substitute) from error
 
     def _is_free(self, facts: ModelFacts, outcome: Outcome, error: BaseException) -> bool:
-        """Whether a failed attempt surely cost nothing: unsent, or refused for free by an endpoint that we know."""
+        """Tell whether a failed attempt surely cost nothing: unsent, or refused for free by a known endpoint."""
         free = isinstance(error, ProviderError) and error.billed == "no"
         if outcome == "unsent" or (isinstance(error, ProviderError) and free and error.unsent):
             return True
@@ -211,7 +210,7 @@ class AttemptSettler:
         return left
 
     async def _warn(self) -> None:
-        """Tell how much of each limit is used, and say once for each that 80 % are.
+        """Report how much of each limit is used, and warn once for each at 80 %.
 
         A ledger that cannot be read just now says so to the next hold: what was settled stays settled.
         """
@@ -231,7 +230,7 @@ class AttemptSettler:
         self.in_doubt_nano = (self.in_doubt_nano or 0) + (nano or 0) if known else None
 
     async def _write(self, hold: Hold, conclusion: Conclusion, answer: Completion | None = None) -> Settlement:
-        """Write how a sent attempt ended; wait for the ledger as long as that may help.
+        """Write a conclusion to the ledger, waiting for it as long as that may help.
 
         From the first failure on the conclusion stands in the ledger's spool, so that nothing is lost by what ends the
         wait: it is settled when the next run starts.
@@ -283,7 +282,7 @@ class AttemptSettler:
         return file
 
     def _count_unwritten(self, hold: Hold, conclusion: Conclusion) -> None:
-        """Add what an attempt came to, although the ledger does not say so yet."""
+        """Add up a conclusion that the ledger does not hold yet."""
         if isinstance(conclusion, Charge):
             self._add(conclusion.usage, conclusion.nano, conclusion.model)
         elif isinstance(conclusion, Doubt):

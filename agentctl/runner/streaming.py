@@ -1,4 +1,4 @@
-"""Takes in one answer from the wire: piece by piece, within its silence, its deadline and its clamp."""
+"""Read one answer from the wire, piece by piece, within its silence limit, its deadline and its clamp."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StreamTimeouts(NamedTuple):
 
 @dataclass(slots=True)
 class AttemptProgress:
-    """What is known of an attempt that went out, also when taking it in fails; ``pieces`` are its words so far.
+    """What is known of a sent attempt, also when reading fails; ``pieces`` is its text so far.
 
     ``failed``: the provider raised; ``ran_past``: it did not keep to its clamp, and was cut off. ``outcome`` is what is
     known of the request if no answer came, once ``read_stream`` has ended; ``reported`` the usage that was reported so
@@ -109,7 +109,7 @@ async def _read(
 async def _next(
     stream: AsyncIterator[Delta | Reported | Completion], sent: AttemptProgress
 ) -> Delta | Reported | Completion | None:
-    """Return the next piece, None at the end; what fails in here is the provider's fault."""
+    """Return the next piece, None at the end; an error in here is the provider's."""
     try:
         return await anext(stream, None)
     except Exception as error:
@@ -134,7 +134,7 @@ def _late(name: str, sent: AttemptProgress, patience: StreamTimeouts) -> Provide
 
 
 def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | None:
-    """Return who answers, None where the provider does not say."""
+    """Return the model that answers, None where the provider does not say."""
     try:
         model = stream.model  # type: ignore[attr-defined] # not every provider's has it
     except Exception:  # noqa: BLE001 - a stranger's code
@@ -143,7 +143,7 @@ def _model_of(stream: AsyncIterator[Delta | Reported | Completion]) -> str | Non
 
 
 def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
-    """Return what the provider knows of a request that ended; one that says nothing may have sent it."""
+    """Return what the provider knows of a request that ended; "unknown" if it does not say."""
     try:
         said = stream.withdraw()  # type: ignore[attr-defined] # not every provider's has it
     except Exception:  # noqa: BLE001 - a stranger's code
@@ -152,7 +152,7 @@ def _withdraw(stream: AsyncIterator[Delta | Reported | Completion]) -> Outcome:
 
 
 async def _hang_up(stream: AsyncIterator[Delta | Reported | Completion]) -> None:
-    """Close the connection, whatever it says to that: what was answered stays answered."""
+    """Close the connection and ignore its errors: an answer that was read stays."""
     close = getattr(stream, "aclose", None)
     if close is not None:
         with anyio.move_on_after(HANG_UP_S, shield=True), suppress(Exception):

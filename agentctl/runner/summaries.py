@@ -1,4 +1,4 @@
-"""A model's summary of what is cut from its conversation: asked for where that is cheap, and never twice in vain."""
+"""Ask the model for a summary of what is cut from its conversation, where that pays."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class PendingCut(NamedTuple):
 
 
 class Summarizer:
-    """Asks one run's model, behind the last request as it was sent, so that the provider's cache pays for that.
+    """Asks one run's model for summaries. The request repeats the last one, so that the provider's cache serves it.
 
     ``limit`` is how many tokens a request may have, ``tokens`` how many a summary. ``always``: whether it pays or not.
-    Two in a row that failed or were of no use: none is asked for any more.
+    After two in a row that failed or were useless none is asked for any more.
     """
 
     def __init__(self, *, calls: ModelCalls, emit: Emit, limit: int, tokens: int, always: bool = False) -> None:
@@ -57,12 +57,12 @@ class Summarizer:
 
     @property
     def most(self) -> int:
-        """How many tokens a summary may have."""
+        """The most tokens of a summary."""
         return self._most
 
     @property
     def over(self) -> bool:
-        """Whether none will be asked for any more."""
+        """Whether no summary will be asked for any more."""
         return self._in_vain >= _MOST_IN_VAIN
 
     def room(self, measure: Measure, most: int | None = None) -> int | None:
@@ -78,7 +78,7 @@ class Summarizer:
         return limit - measure.message(self._request) - self._most
 
     async def summarize(self, cutting: PendingCut, measure: Measure) -> tuple[Message, ...] | None:
-        """Return what is sent with a model's summary of what was cut; None where lines of our own must do.
+        """Return the cut conversation with the model's summary in it; None where our own notes must do.
 
         Raises:
             Overrun: it cost more than was held.
@@ -100,7 +100,7 @@ class Summarizer:
         return found
 
     def _is_affordable(self, cutting: PendingCut, measure: Measure) -> bool:
-        """Whether the request fits, and something was gained by the last cut."""
+        """Tell whether the request fits, and enough has come since the last cut."""
         before, after = measure.conversation(cutting.before), measure.conversation(cutting.fitted)
         grown, self._after = before - self._after, after
         room = self._room(measure, cutting.most)
@@ -110,7 +110,7 @@ class Summarizer:
         return asked <= room
 
     async def _ask(self, cutting: PendingCut) -> Completion | str | None:
-        """Return the answer, or why there is none; None where nothing was sent."""
+        """Return the answer, or why there is none; None if nothing was sent."""
         model = self._calls.facts.model
         then = plain_bound(Request(model, cutting.fitted, cutting.tools)) + _BYTES_PER_TOKEN * self._most
         asked = (*cutting.sent, self._request)
@@ -122,7 +122,7 @@ class Summarizer:
     def _accept(
         self, answer: Completion, cutting: PendingCut, replaced: int, measure: Measure
     ) -> tuple[Message, ...] | str:
-        """Return the conversation with the answer in it, or why that is of no use."""
+        """Return the conversation with the summary in it, or why it is useless."""
         if answer.stop == "refusal":
             return "is a refusal"
         if answer.tool_calls:
@@ -151,10 +151,10 @@ class Summarizer:
 
 
 def summaries_of(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:
-    """Return who asks for the summaries of a run; None where none may come: lines are free, and enough.
+    """Return the summarizer of a run; None where the notes of the cut are enough.
 
-    They are for who wants none, for a context too small to spare the room and, unless a summary is wanted always, for a
-    model that costs nothing (its window is cheap to fill again), or nobody knows what.
+    That is with ``summaries`` "never", with a context too small to spare the room and, unless ``summaries`` is
+    "always", with a model that is free (its window is cheap to fill again) or of unknown price.
     """
     facts, always = calls.facts, plan.summaries == "always"
     if plan.summaries == "never" or not facts.metered:
@@ -168,7 +168,7 @@ def summaries_of(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None
 
 
 def _removed(before: Iterable[Message], fitted: Iterable[Message]) -> Iterator[Message]:
-    """Yield what is cut whole; what only lost its middle is still there."""
+    """Yield the messages that were removed; one that only lost its middle is still there."""
     left = iter(fitted)
     kept = next(left, None)
     for message in before:

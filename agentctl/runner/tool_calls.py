@@ -1,4 +1,4 @@
-"""Does what one turn asked for: each tool call becomes a result, or the reason why there is none."""
+"""Execute the tool calls of one turn: each gets a result, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TAKES_MARKS = {"write_file": "text"}  # the one argument in which a mark is put
 
 
 def format_for_model(result: Result) -> str:
-    """Return what the model reads about a call."""
+    """Return a result as the model reads it."""
     if isinstance(result, str):
         return result
     word = "denied" if isinstance(result, ActionDenied) else "error"
@@ -35,7 +35,7 @@ def format_for_model(result: Result) -> str:
 
 
 class _FinishedCall(NamedTuple):
-    """A call that has an end, not yet told to anyone. ``number`` counts the calls of the run."""
+    """A call that has ended and is not reported yet. ``number`` counts the calls of the run."""
 
     number: int
     call: ToolCall
@@ -45,9 +45,9 @@ class _FinishedCall(NamedTuple):
 
 
 class ToolDispatcher:
-    """The tools of one run behind their door; counts what was called, failed and denied.
+    """Runs the tool calls of one run through admission; counts what was called, failed and denied.
 
-    ``left_out`` says why a tool is not there that a boundary here would have brought. ``shares`` are the tokens of one
+    ``left_out`` says why a tool is missing that needs a sandbox. ``shares`` are the tokens of one
     result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut. ``redactor``
     takes secrets out of every result, before it is measured, kept, or shown to anyone.
     """
@@ -88,7 +88,7 @@ class ToolDispatcher:
 
     @property
     def denied(self) -> tuple[str, ...]:
-        """The names that were refused."""
+        """The names of the tools that were denied."""
         return tuple(self._denied)
 
     @property
@@ -97,7 +97,7 @@ class ToolDispatcher:
         return tuple(self._changed.values())
 
     def offered_tools(self) -> tuple[ToolSpec, ...]:
-        """Return what a model reads about the tools that it may use."""
+        """Return the specs of the tools that the model may use."""
         tools = [self._toolbox.get(name) for name in self._toolbox.names]
         return tuple(tool.spec for tool in tools if self._admission.offers(tool))
 
@@ -153,7 +153,7 @@ class ToolDispatcher:
             return error
 
     async def _run_one(self, number: int, asked: ToolCall, tool: Tool | AgentctlError) -> _FinishedCall | ActionDenied:
-        """Do what was asked, if it may be done."""
+        """Run one call, if it is admitted."""
         tool = _marks_refusal(asked) or tool
         admitted = tool if isinstance(tool, AgentctlError) else await self._admission.admit(asked, tool)
         if isinstance(admitted, ActionDenied):
@@ -174,7 +174,7 @@ class ToolDispatcher:
         return _FinishedCall(number, call, result, duration, self._result_budget.size(format_for_model(result)))
 
     async def _clean_result(self, result: Result) -> Result:
-        """Return a result without secrets, and with nothing in it that could be taken for a notice of agentctl.
+        """Return a result without secrets, and without lines that look like agentctl's own notices.
 
         This is the one place where the texts of tools enter the conversation, and with it what a provider is sent.
         """
@@ -191,7 +191,7 @@ class ToolDispatcher:
         return escape_notices(self._redactor.redact(text))
 
     async def _report(self, done: _FinishedCall | ActionDenied, turn: TurnBudget) -> Result:
-        """Cut a result to its share of the turn, and tell of it."""
+        """Cut a result to its share of the turn, and emit its event."""
         room = turn.room()
         if isinstance(done, ActionDenied):
             turn.take(min(self._result_budget.size(format_for_model(done)), room))

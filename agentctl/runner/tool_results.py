@@ -1,4 +1,4 @@
-"""How much of the context the results of a turn may take: each its share, all together no more than theirs."""
+"""Limit how much of the context the tool results of a turn take, each and all together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROUNDS = 8
 
 
 class TurnBudget:
-    """What the results of one turn may still take, in tokens; what a small one leaves is for those that follow."""
+    """The tokens that the results of one turn have left; what a small one leaves is for those that follow."""
 
     def __init__(self, calls: int, *, each: int, together: int) -> None:
         self._calls, self._each, self._left = calls, each, together
@@ -25,13 +25,13 @@ class TurnBudget:
         return max(LEAST_LEFT, min(self._each, self._left // max(1, self._calls)))
 
     def take(self, tokens: int) -> None:
-        """Take in that one more has its place."""
+        """Subtract one result."""
         self._calls -= 1
         self._left -= tokens
 
 
 class ResultBudget:
-    """Cuts the results of a run to their shares, in tokens; what is cut is kept whole, if somebody keeps it.
+    """Cuts the results of a run to their shares, in tokens; a ``keeper`` stores what is cut in full.
 
     ``measure`` is asked anew each time: it learns. ``together`` 0: a turn has no share of its own. ``readable`` says
     whether the model has a tool that reads on.
@@ -52,21 +52,21 @@ class ResultBudget:
         self._warned = False
 
     def turn(self, calls: int) -> TurnBudget:
-        """Begin a turn of so many calls."""
+        """Return the budget of a turn of ``calls`` calls."""
         return TurnBudget(calls, each=self._each, together=self._together or self._each * calls)
 
     def size(self, text: str) -> int:
-        """Return how many tokens a result is; more than its share where it is far too long to be counted."""
+        """Return the tokens of a result; its length in characters where it is far too long to be counted."""
         if len(text) > self._each * _LONGEST_TOKEN:
             return len(text)
         return self._measure().text(text)
 
     def short(self, text: str, room: int) -> str:
-        """Return ``text``, its middle cut where it is too long; what was never run is not kept."""
+        """Return ``text``, its middle cut where it is too long; nothing is stored."""
         return self._measure().cut_middle(text, max(LEAST_LEFT, room))
 
     async def cut(self, number: int, tool: str, text: str, room: int) -> str:
-        """Return ``text``, too long for ``room``, with a mark in it that names where the whole is."""
+        """Return ``text`` cut to ``room``, with a mark that names where the whole of it is."""
         measure = self._measure()
         if isinstance(text, Excerpt):
             origin = text.origin._replace(readable=self._readable())

@@ -1,7 +1,4 @@
-"""What a run is equipped with: the first so many of the tools it would like, those that can be had and may be used.
-
-What a run works with, chosen by the settings: tools in their workspace, an engine, a boundary.
-"""
+"""The tools of a run, chosen by the settings: workspace, container engine, sandbox, available tools."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 NEED_SANDBOX = ("run_shell",)
 
 MakeToolbox = Callable[..., LazyToolbox]
-"""``toolbox`` of this room, with everything said but ``names`` and ``sandbox``."""
+"""``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
 
 
 async def equip(
@@ -43,7 +40,7 @@ async def equip(
     ones move up, and the kit says so.
 
     Raises:
-        SandboxUnavailable: ``insist`` (a boundary was asked for by name), or the user asked for such a tool by name.
+        SandboxUnavailable: ``insist`` (a sandbox was asked for by name), or the user asked for such a tool by name.
     """
     if insist and ranked is None:
         await open_sandbox()
@@ -133,7 +130,7 @@ async def _open_sandbox(
     files: Path | None,
     denied: DeniedPaths | None,
 ) -> Sandbox:
-    """Return the boundary that the settings ask for.
+    """Return the sandbox that the settings ask for.
 
     Raises:
         SandboxUnavailable: it cannot be had here.

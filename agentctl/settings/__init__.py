@@ -1,4 +1,16 @@
-"""Every setting, from wherever it may come, with its origin: the one room that reads the environment."""
+"""Collect every setting from wherever it may come, and know where it came from.
+
+`load` reads flags, the environment, .env files, config.toml and project files (`sources`), lets the strongest win
+(`merge`) and builds one frozen value (`model`, with `names` and `parsers`). An untrusted file of the working directory
+can only tighten (`project_files`, `trust`, `trust_store`). `provider_choice` says who answers. `config_file` and
+`key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
+
+Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
+Always: everything that is wrong is reported at once, with name, value and place. A key is never printed.
+May import: core.
+Never: puts anything into the environment, or lets a file of the working directory loosen a limit before it is trusted.
+    Nothing outside of this package reads the environment.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The user's config.toml: which setting is meant, what may stand there, and how it is written.
+"""Read and change the user's config.toml: which setting a word names, what may stand there, and one line at a time.
 
-One line of a TOML text: set or taken out, every other byte as it was. Pure.
+A change replaces or removes one line and keeps every other byte.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ALIASES = {
 
 
 def find_field(word: str) -> str:
-    """Return the setting that a word names: its own name, a variable of the environment, or a flag.
+    """Return the setting that ``word`` names: its own name, a variable of the environment, or a flag.
 
     Raises:
         UsageError: it names none, with the nearest name.
@@ -45,7 +45,7 @@ def find_field(word: str) -> str:
 
 
 def check_settable(field: str, path: Path) -> None:
-    """Refuse what config.toml (at ``path``) does not hold, or what is no single line there.
+    """Refuse a setting that config.toml (at ``path``) cannot hold, or that is more than one line there.
 
     Raises:
         UsageError: with where it belongs.
@@ -63,7 +63,7 @@ def check_settable(field: str, path: Path) -> None:
 
 
 def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
-    """Write a setting into the config.toml at ``path``, or with no ``words`` take it out; return whether it changed.
+    """Write a setting into the config.toml at ``path``, or remove it (no ``words``); return whether it changed.
 
     A folder or a file that is made is the user's alone; a file that is there keeps its mode.
 
@@ -94,7 +94,7 @@ def save_value(path: Path, field: str, words: Sequence[str]) -> bool:
 
 
 def _literal(field: str, words: Sequence[str], cwd: Path) -> str:
-    """Return a value as TOML writes it.
+    """Return a value in TOML.
 
     Raises:
         UsageError: it cannot be the setting's.
@@ -141,7 +141,7 @@ def default_text() -> str:
 
 
 def start_file(path: Path, *, force: bool) -> Path | None:
-    """Write the commented default file to ``path``; return where the old one was kept, None if there was none.
+    """Write the commented default file to ``path``; return the backup of the old one, None if there was none.
 
     Raises:
         UsageError: there is one, and no ``force``.
@@ -198,7 +198,7 @@ def _parse(text: str) -> dict[str, object] | None:
 
 
 def _candidates(lines: list[str], field: str, literal: str | None) -> Iterator[str]:
-    """Yield the text in each way that may do; the reader says which of them does."""
+    """Yield the text with the line in each possible place; the caller parses them and takes the first that is right."""
     eol = "\r\n" if any(line.endswith("\r\n") for line in lines) else "\n"
     is_line = re.compile(rf"[ \t]*([\"']?){re.escape(field)}\1[ \t]*=")
     for at in (number for number, line in enumerate(lines) if is_line.match(line)):

@@ -1,9 +1,4 @@
-"""Which container engine docker itself would talk to: its current context.
-
-Which addresses are this host, and which proxy the user's environment names for the others.
-
-What the environment says of the terminal.
-"""
+"""What the machine's configuration says: docker's current context, this host's addresses and proxies, the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ _MOST_BYTES = 1024 * 1024
 
 
 class DockerContext(NamedTuple):
-    """The context's address (None: the platform's own socket), its name, and what stood in the way."""
+    """The context's address (None: the platform's own socket), its name, and a note on what is wrong with it."""
 
     host: str | None = None
     context: str = ""
@@ -27,7 +22,7 @@ class DockerContext(NamedTuple):
 
 
 def current_engine(environ: Mapping[str, str]) -> DockerContext:
-    """Return the engine of DOCKER_CONTEXT, else of docker's configuration; nothing there is an error."""
+    """Return the context that DOCKER_CONTEXT names, else docker's configuration; never raises."""
     home = environ.get("HOME")
     if not home and not environ.get("DOCKER_CONFIG"):
         return DockerContext()
@@ -100,6 +95,6 @@ def _is_exempt(host: str, listed: str) -> bool:
 
 
 def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal says of itself that it cannot move its cursor (TERM is dumb, unknown or not set)."""
+    """Tell whether the terminal cannot move its cursor (TERM is dumb, unknown or not set)."""
     said = (os.environ if environ is None else environ).get("TERM", "").strip().lower()
     return said in ("", "dumb", "unknown")

@@ -1,4 +1,4 @@
-"""Keys in the memory of this process, and who can read them there: not the commands that it starts.
+"""Hide the keys in this process's memory from the commands that it starts.
 
 A command without a sandbox runs as the same user. ``/proc/PID/environ`` shows it the environment that agentctl was
 started with, whatever has become of ``os.environ`` since, and ``/proc/PID/mem`` all the rest. Two measures, for the

@@ -1,4 +1,4 @@
-"""Putting a key into the user's .env: for the user alone, every other byte as it was, all of it or nothing."""
+"""Write a provider's key into the user's .env: mode 0600, one line changed, atomically."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _INLINE_COMMENT = r"""(?xs) [^=]* = [^\S\r\n]*
 
 
 class EnvironmentKey(NamedTuple):
-    """What the environment says of a key: a variable that is set and wins, or one that is set but empty."""
+    """The environment's view of a key: a variable that is set and wins, or one that is set but empty."""
 
     wins: str = ""
     empty: str = ""
 
 
 def mask_key(key: str) -> str:
-    """Return a key as it may be shown: enough to tell two apart, and only if it is long."""
+    """Return a key masked for display: its ends if it is long, else nothing of it."""
     return f"{key[:3]}…{key[-4:]}" if len(key) >= 12 else MASK
 
 
@@ -56,7 +56,7 @@ def own_env_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def environment_key(provider: str, key: str | None, environ: Mapping[str, str] | None = None) -> EnvironmentKey:
-    """Return what the environment holds of a provider's key beside ``key``; the environment wins over the file."""
+    """Return what the environment holds of a provider's key other than ``key``; it wins over the file."""
     layer = from_environment(os.environ if environ is None else environ)
     field = KEY_NAMES[provider].lower()
     entry = layer.entries.get(field)
@@ -67,7 +67,7 @@ def environment_key(provider: str, key: str | None, environ: Mapping[str, str] |
 
 
 def save_key(path: Path, provider: str, key: SecretStr | None) -> bool:
-    """Write the key of ``provider`` into the .env at ``path``, or take it out; return whether anything was to be done.
+    """Write the key of ``provider`` into the .env at ``path``, or remove it (None); return whether it was needed.
 
     One line holds it afterwards. All other lines stay, and those of processes that write at the same time. A folder
     that is made is the user's alone, one that is there is left as it is.
@@ -112,7 +112,7 @@ def with_key(text: str, provider: str, key: SecretStr | None) -> str:
 
 
 def _candidates(bindings: list[Binding], names: tuple[str, ...], name: str, secret: str | None) -> Iterator[str]:
-    """Yield the text in each way that may do: in the old place, at the end, at the top."""
+    """Yield the text with the line in each possible place: the old one, the end, the top."""
     whole = "".join(binding.original.string for binding in bindings)
     first = next((at for at, binding in enumerate(bindings) if binding.key in names), None)
     eol = "\r\n" if "\r\n" in whole else "\n"

@@ -1,7 +1,4 @@
-"""Whom a run belongs to: labels, those that a person gives and those that git's files say. Git itself is never run.
-
-What a CI system says of the job that it runs: its repository, branch and name, from the variables of each.
-"""
+"""Label runs by what a person gives, git's files say and a CI system's variables say. Git itself never runs."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _PUBLIC = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 
 
 def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
-    """Return labels that a person gave, if they can be kept and grouped by.
+    """Return labels that a person gave, if they are valid.
 
     Raises:
         UsageError: a name with other characters than ``a-z0-9_.-``, a control character, too long, or too many.
@@ -57,7 +54,7 @@ def check_labels(labels: Mapping[str, object]) -> dict[str, str]:
 
 
 def clean_labels(labels: Mapping[str, str | None]) -> dict[str, str]:
-    """Return labels that a machine gave, each cut down to what can be kept; what is left empty is none."""
+    """Return labels from a machine, each cut to a valid value; an empty one is dropped."""
     short = {name: "".join(filter(str.isprintable, value or "")).strip() for name, value in labels.items()}
     return {name: value[:MOST_VALUE] for name, value in short.items() if value}
 
@@ -65,7 +62,7 @@ def clean_labels(labels: Mapping[str, str | None]) -> dict[str, str]:
 def run_labels(
     own: Mapping[str, str], *, workdir: str, job: Mapping[str, str], secrets: Iterable[str] = ()
 ) -> dict[str, str]:
-    """Return the labels of a run: of its repository, over these of its CI job, over these a person's ``own``."""
+    """Return the labels of a run: a person's ``own`` over those of its CI job over those of its repository."""
     found = {**git_labels(Path(workdir)), **job, "workdir": workdir}
     return {**clean_labels({name: redact(value, secrets) for name, value in found.items()}), **own}
 
@@ -104,7 +101,7 @@ def ref_of(name: str) -> str | None:
 
 
 class _Repository(NamedTuple):
-    """Where a work tree's own HEAD lies, and the folder that it shares with others."""
+    """The folder of a work tree's own HEAD, and the folder that it shares with other work trees."""
 
     own: Path
     shared: Path
@@ -138,7 +135,7 @@ def _repository(folder: Path) -> _Repository | None:
 
 
 def _read(path: Path, most: int) -> str | None:
-    """Return the beginning of a regular file, None for anything else: nothing is waited for."""
+    """Return the beginning of a regular file, None for anything else; never blocks."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             return file.read(most).decode("utf-8", "replace") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
@@ -163,7 +160,7 @@ def _origin(config: str) -> str:
 
 
 class _System(NamedTuple):
-    """The variable that gives a CI system away, and those that may say a thing, the best first.
+    """The variable that identifies a CI system, and those that may hold each label, the best first.
 
     ``repo`` are names or addresses, with the variable of the host before a name; ``job`` are joined by a slash.
     """

@@ -1,7 +1,7 @@
-"""Whether a run started this process, what lets it draw on that run's budget, and what a run hands to its commands.
+"""Detect whether a run started this process, and hand a run's identity to its commands.
 
-Every command of a run carries a mark. Without a sandbox it carries the run's id and a secret (the capability), too: a
-run that it starts with both is a child of that run. In a sandbox the ledger cannot be seen, so there they are missing.
+Every command of a run carries a mark. Without a sandbox it also carries the run's id and a secret (the capability): a
+run that it starts with both is a child of that run. In a sandbox the ledger cannot be seen, so there both are missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BOTH = (PARENT_RUN, PARENT_CAPABILITY)
 
 
 def is_inside_a_run(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a run's command started this process: it carries the run's mark, or anything else of the run."""
+    """Tell whether a run's command started this process: it carries the run's mark, id or capability."""
     environ = os.environ if environ is None else environ
     marked = CHILD_MARK in environ and not environ[CHILD_MARK].endswith(NO_RUN)
     return marked or any(environ.get(name) for name in _BOTH)
@@ -32,7 +32,7 @@ def find_parent(environ: Mapping[str, str]) -> Parent | None:
 
 
 def refuse_incomplete(parent: Parent | None) -> None:
-    """Refuse to run as a child that cannot show whose child it is.
+    """Refuse to run as a child whose parent's id or capability is missing.
 
     Raises:
         ActionDenied: a run started this process, and what it takes to draw on its budget is missing.
@@ -52,11 +52,11 @@ def refuse_incomplete(parent: Parent | None) -> None:
 
 
 def inherited_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what this process has of the run that it belongs to, for a process that it starts."""
+    """Return the variables of this process's parent run, for a process that it starts."""
     environ = os.environ if environ is None else environ
     return {name: environ[name] for name in _BOTH if environ.get(name)}
 
 
 def child_variables(run_id: str, capability: str, state_dir: Path) -> dict[str, str]:
-    """Return what a run adds to the environment of its commands, so that their runs are its children."""
+    """Return the variables that a run adds for its commands, so that their runs are its children."""
     return {PARENT_RUN: run_id, PARENT_CAPABILITY: capability, "AGENTCTL_STATE_DIR": os.fspath(state_dir)}

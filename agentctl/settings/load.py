@@ -1,4 +1,4 @@
-"""From the places to one frozen value: who wins, what is wrong, what is said."""
+"""Load the settings: read every place, merge, validate, apply project files, and collect what is wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MOST_PROBLEMS = 10
 
 
 class SettingsCheck(NamedTuple):
-    """What ``config check`` says: no problems means that a run would start; ``loaded`` is None otherwise."""
+    """The result of ``config check``: without problems a run would start; with them ``loaded`` is None."""
 
     problems: tuple[str, ...]
     notes: tuple[str, ...]
@@ -48,7 +48,7 @@ class SettingsCheck(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Every layer, the strongest first, how many of them are stronger than a project, and where the own files are."""
+    """Every layer, the strongest first; ``outer`` of them are stronger than project files."""
 
     layers: tuple[Layer, ...]
     outer: int
@@ -57,7 +57,7 @@ class _Read(NamedTuple):
 
 
 class SourcesReport(NamedTuple):
-    """What stands where, whether it is right or not: every layer merged, and the files of a project."""
+    """Every layer merged, valid or not, and the files of the project."""
 
     merged: Merged
     state_dir: Path
@@ -68,7 +68,7 @@ class SourcesReport(NamedTuple):
 def read_sources(
     *, folder: Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> SourcesReport:
-    """Return what stands where for a run in ``folder`` (default: the working directory) without flags.
+    """Return every layer for a run in ``folder`` (default: the working directory), without flags and unchecked.
 
     ``merged`` has no layer of the project in it.
 
@@ -96,10 +96,10 @@ def load_settings(
     config: str | Path | None = None,
     remember: bool = True,
 ) -> Loaded:
-    """Read every place and return what holds.
+    """Load the settings from every place; the strongest value of each wins.
 
-    ``flags`` maps field names to what was typed; None is not given. ``remember`` tells once per content what an
-    untrusted file may not do; without it everything is told and nothing is written.
+    ``flags`` maps field names to what was typed; None is not given. With ``remember`` the note on what an untrusted
+    file may not do appears once per content of it; without, always, and nothing is written.
 
     Raises:
         UsageError: everything that is wrong, at once.
@@ -123,7 +123,7 @@ def check_settings(
     env_files: Sequence[str | Path] = (),
     config: str | Path | None = None,
 ) -> SettingsCheck:
-    """Do what ``load_settings`` does, but return what is wrong, and find wrong values that have no effect too."""
+    """Load as ``load_settings`` does, but return the problems, with those of values that have no effect."""
     loaded, problems, read = _load(flags, environ, cwd, env_files, config, remember=False)
     shadowed: list[str] = []
     said = {problem.text for problem in problems}

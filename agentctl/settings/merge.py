@@ -1,4 +1,4 @@
-"""Which entry wins, and whether it is right."""
+"""Merge the layers of settings, strongest first, and validate the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PROVIDERS = frozenset({*KNOWN_PROVIDERS, *OTHER_PROVIDERS})
 
 
 class Merged(NamedTuple):
-    """The strongest entry of each field, and what is wrong or worth a word."""
+    """The strongest entry of each field, with problems and notes."""
 
     entries: Mapping[str, SettingEntry]
     problems: tuple[Problem, ...]
@@ -36,7 +36,7 @@ class Merged(NamedTuple):
 
 
 def merge(layers: Sequence[Layer], *, cwd: Path) -> Merged:
-    """Let the strongest win (``layers`` begins with it); make folders absolute; settle provider and model together."""
+    """Merge ``layers``, the strongest first; make folders absolute; choose provider and model together."""
     entries: dict[str, SettingEntry] = {}
     notes: list[str] = []
     for layer in reversed(layers):
@@ -67,7 +67,7 @@ def absolute(path: object, cwd: Path) -> Path:
 def _provider_and_model(
     layers: Sequence[Layer],
 ) -> tuple[dict[str, SettingEntry], tuple[Problem, ...], tuple[str, ...]]:
-    """Settle both from the weakest layer up: a model belongs to the provider that it was set beside.
+    """Choose both from the weakest layer up: a model belongs to the provider that it was set with.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
     beside a provider, the name of one that is not ours (``meta/…``) is part of the model's.
@@ -105,13 +105,13 @@ def _word(entry: SettingEntry) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return a value for the eye: safe, at most 80 characters, without a password in an address."""
+    """Return a value for display: safe, at most 80 characters, without a password in an address."""
     text = "\n".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return safe_text(re.sub(r"//\S*@", "//***@", text if len(text) <= 80 else text[:79] + "…"))
 
 
 def validate(entries: Mapping[str, SettingEntry]) -> tuple[Settings | None, tuple[Problem, ...]]:
-    """Make settings of entries, or say of each wrong one its name, its value, where it stood, what is allowed."""
+    """Return the settings of ``entries``, or a problem for each wrong one: name, value, place, what is allowed."""
     if not entries:  # defaults are right as they are, and to build what checks values takes 5 ms
         return Settings.model_construct(), ()
     try:

@@ -1,7 +1,4 @@
-"""Everything that can be set, at its default: one frozen value.
-
-What loading hands on: the settings, where each came from, and what there is to say.
-"""
+"""The settings of one process with their defaults, and what loading returns with them. Frozen values."""
 
 from __future__ import annotations
 

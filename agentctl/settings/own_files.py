@@ -1,4 +1,4 @@
-"""A file of the user's own: read as it stands, changed by one process at a time, all of it or nothing."""
+"""Change a file of the user's own: under a lock, atomically, and only if it is a regular file of this user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 10.0  # for another process that writes the same file
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Keep other processes of ours out, by a lock file beside ``path``; the folder is made, for the user alone.
+    """Lock ``path`` against other agentctl processes, by a lock file beside it; its folder is made (mode 0700).
 
     Raises:
         StateError: another one holds it for 10 s.
@@ -79,7 +79,7 @@ def write_atomically(
     check: Callable[[Path], None] | None = None,
     for_folder: bool = False,
 ) -> None:
-    """Put ``text`` in the file's place, once a new file beside it is on disk and ``check`` has nothing against it.
+    """Replace the file by ``text``, once a new file beside it is on disk and passes ``check``.
 
     With ``for_folder`` a file that root writes belongs to the owner of its folder.
 

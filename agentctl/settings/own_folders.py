@@ -1,4 +1,4 @@
-"""Folders of agentctl's own that others may write: whoever can write there can put in a ledger, settings or keys."""
+"""Check agentctl's own folders: whoever else can write there can put in a ledger, settings or keys."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ _VARIABLES = {"config folder": "AGENTCTL_CONFIG_DIR", "cache folder": "AGENTCTL_
 
 
 def folder_problems(folders: Sequence[tuple[str, Path]]) -> tuple[Problem, ...]:
-    """Return what is wrong with the ``folders``, each with what it is called; one that is missing is judged by those
-    above it.
+    """Return the problems of ``folders`` (name, path); a missing folder is judged by those above it.
 
     A folder must belong to this user or to root, and nobody else may write to it. A folder above it may be written by
     others only if it is sticky, as /tmp is: they could put another folder in its place. Root may use a folder of
@@ -60,7 +59,7 @@ def _first_problem(called: str, folder: str) -> tuple[str, Problem] | None:
 
 
 def _may_be_roots(uid: int) -> bool:
-    """Say whether a user id stands for those that have none in this user namespace, as root has none in some."""
+    """Tell whether a user id stands for unmapped ids in this user namespace: root has none in some."""
     try:
         mapped = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
         return mapped[:3] != ["0", "0", "4294967295"] and uid == int(
@@ -71,7 +70,7 @@ def _may_be_roots(uid: int) -> bool:
 
 
 def _on_the_way(folder: str) -> Iterator[str]:
-    """Yield the folder and those above it, as it is named and as it really is."""
+    """Yield the folder and those above it, by name and by real path."""
     seen = set()
     for path in (folder, os.path.realpath(folder)):
         while path not in seen:
@@ -88,7 +87,7 @@ def _others_may_write(status: os.stat_result) -> bool:
 
 
 def _is_own_group(uid: int, gid: int) -> bool:
-    """Say whether a group is the owner's alone: of the same name, without other members, as many systems make one."""
+    """Tell whether a group is the owner's private group: of the same name, without other members."""
     import grp  # noqa: PLC0415 - rarely needed
     import pwd  # noqa: PLC0415
 

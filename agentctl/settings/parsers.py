@@ -1,4 +1,4 @@
-"""From what people write to what the program uses; a ValueError's text says what is allowed."""
+"""Parse and check single values of settings; a ValueError's text says what is allowed."""
 
 from __future__ import annotations
 

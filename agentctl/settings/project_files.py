@@ -1,4 +1,4 @@
-"""The working directory's own files: one layer among others if trusted, else used to tighten and told about once."""
+"""Read the working directory's own files: a layer like any other if trusted, else they can only tighten."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WEAKER = frozenset({"user .env", "user config", "docker context", "default"})
 
 
 class FoundProjectFile(NamedTuple):
-    """A project file, how it is called, and how it stands."""
+    """A project file, its place as messages name it, and whether it is trusted."""
 
     file: ProjectFile
     place: str
@@ -47,7 +47,7 @@ class FoundProjectFile(NamedTuple):
 
 
 class Project(NamedTuple):
-    """The settings after the project's files had their say."""
+    """The settings after the project files were applied."""
 
     settings: Settings
     sources: Mapping[str, Source]
@@ -71,7 +71,7 @@ def find_project_files(folder: Path, *, cwd: Path, own_files: Sequence[Path]) ->
 def with_trust_states(
     found: Sequence[FoundProjectFile], state_dir: Path
 ) -> tuple[tuple[FoundProjectFile, ...], tuple[str, ...]]:
-    """Say of each file whether the user trusts it; a list that cannot be believed trusts nothing, with a note."""
+    """Return the files with their trust states; a list that cannot be used trusts nothing, with a note."""
     from agentctl.settings.trust_store import TrustStore, trust_state  # noqa: PLC0415 - most runs meet no such file
 
     try:
@@ -82,7 +82,7 @@ def with_trust_states(
 
 
 def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
-    """Read what a file says, without what no project file decides; the names of that come second."""
+    """Return the layer of a file without what no project file can set, and the names of that."""
     read = from_toml if file.path.suffix == ".toml" else from_dotenv
     layer = read(file.text, kind=kind, path=file.path)
     never = tuple(entry.name for field, entry in layer.entries.items() if field in NEVER)
@@ -90,7 +90,7 @@ def read_layer(file: ProjectFile, kind: Kind) -> tuple[Layer, tuple[str, ...]]:
 
 
 def trusted_layers(found: Sequence[FoundProjectFile]) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
-    """Return the layers of the trusted files, the stronger first, and what there is to say of them."""
+    """Return the layers of the trusted files, the stronger first, and notes on them."""
     layers, notes = [], []
     for one in found:
         if one.trust_state == "trusted":
@@ -104,7 +104,7 @@ def trusted_layers(found: Sequence[FoundProjectFile]) -> tuple[tuple[Layer, ...]
 def apply_project_files(
     settings: Settings, sources: Mapping[str, Source], found: Sequence[FoundProjectFile], *, remember: bool
 ) -> Project:
-    """Let the files that are not trusted tighten, and say what else they would have done."""
+    """Let the untrusted files tighten the settings, and note what else they would have set."""
     project = Project(settings, sources)
     told = NoticeMemory(settings.state_dir)
     for one in found:
@@ -168,7 +168,7 @@ def weaker_than(path: Path) -> frozenset[str]:
 def _offers(
     layer: Layer, wanted: Sequence[str], found: FoundProjectFile, once: Sequence[str]
 ) -> tuple[TrustPrompt, ...]:
-    """Return what a person can be asked about: nothing where trusting would help nothing, or break the next run."""
+    """Return the trust prompt for a file: none where trusting it changes nothing, or would break the next run."""
     names = {name: layer.entries[name].name for name in wanted if name not in NEVER}
     if not names or found.file.doubt or problems_of(layer):
         return ()
@@ -178,13 +178,13 @@ def _offers(
 
 
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
-    """Return what is wrong with a file by itself: a run that used it would not start."""
+    """Return the problems of a file by itself: a run that used it would not start."""
     merged = merge((layer,), cwd=Path("/"))
     return (*layer.problems, *merged.problems, *validate(merged.entries)[1])
 
 
 def _read_offered(layer: Layer, place: str) -> tuple[dict[str, object], list[str]]:
-    """Read the entries that could tighten; a wrong value tightens nothing, and that is always said."""
+    """Return the valid entries that could tighten, and a note for each wrong one."""
     offered: dict[str, object] = {}
     notes = []
     for name in layer.entries.keys() & TIGHTENING:

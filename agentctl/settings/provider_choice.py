@@ -1,4 +1,4 @@
-"""Which provider answers when several could, or nobody chose."""
+"""Choose the provider that answers when several could, or nobody chose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProviderChoice(NamedTuple):
 
 
 def choose_provider(loaded: Loaded, *, ollama_models: tuple[str, ...] | None = None) -> ProviderChoice:
-    """Choose: a named provider, else the one key there is, else Ollama on this host, else builtin.
+    """Choose the provider: a named one, else the one with a key, else Ollama on this host, else builtin.
 
     ``ollama_models`` are the tool-capable models of an Ollama on loopback; None when it was not asked or did not
     answer (``ollama_to_ask`` says whether to). Under CI, with an empty key variable or with a model named, nothing
@@ -81,7 +81,7 @@ def ollama_to_ask(loaded: Loaded) -> str | None:
 
 
 def competing_keys(loaded: Loaded) -> Mapping[str, str]:
-    """Return the providers of which a person must choose one, and the variable that holds each key; none if decided."""
+    """Return the providers of which a person must choose one, with their key variables; none if decided."""
     keys = _keys(loaded) if loaded.settings.llm_provider is None else {}
     return keys if len(keys) > 1 else {}
 

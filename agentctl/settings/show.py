@@ -1,7 +1,4 @@
-"""What each setting is for, in a few words: beside the tables of names, for whoever lists them.
-
-What ``config show`` and ``config path`` print: every value, where it came from, and never a key.
-"""
+"""List the settings: each with its meaning, value and source, and the files and folders. A key is never shown."""
 
 from __future__ import annotations
 

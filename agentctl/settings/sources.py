@@ -1,7 +1,4 @@
-"""The places a setting can come from, each read by ourselves, so that every value knows where it stood.
-
-Reading the files that the user named or owns: bounded, UTF-8, and private where keys are.
-"""
+"""Read the places that settings come from, each value with its place. Files are read bounded, as UTF-8."""
 
 from __future__ import annotations
 
@@ -48,6 +45,8 @@ Kind = Literal[
 _ALL_NAMES = frozenset(name for names in ENV_NAMES.values() for name in names)
 _NO_SETTINGS = frozenset({CHILD_MARK, PARENT_RUN, PARENT_CAPABILITY})
 _LIKE_OURS = r"[A-Z]{2,12}_[A-Z0-9_]{2,40}"
+MOST_BYTES = 1024 * 1024
+PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
 
 
 class Source(NamedTuple):
@@ -74,7 +73,7 @@ class SettingEntry(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Say where to look."""
+        """Where the value stands, for messages."""
         at = f" line {self.line}" if self.line else ""
         return safe_text(f"{self.source}{at}")
 
@@ -84,7 +83,7 @@ class SettingEntry(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and what to do about it."""
+    """One thing that is wrong, with a hint."""
 
     text: str
     hint: str = ""
@@ -94,7 +93,7 @@ class Problem(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What one place says: entries by field, key variables that are set but empty, names that nobody knows."""
+    """The content of one place: entries by field, empty key variables, unknown names."""
 
     place: str
     entries: Mapping[str, SettingEntry] = MappingProxyType({})
@@ -105,7 +104,7 @@ class Layer(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what did nothing there."""
+        """Notes on what has no effect there."""
         said = []
         if self.strays:
             said.append(f"{self.place} has {unknown_names(self.strays)}, which does nothing")
@@ -161,7 +160,7 @@ def from_dotenv(text: str, *, kind: Kind, path: Path) -> Layer:
 
 
 def _strays(names: Iterable[str]) -> tuple[str, ...]:
-    """Pick the names that were meant for us: with our prefix, or one slip away from a name of ours."""
+    """Return the names that were meant for us: with our prefix, or a typo away from one of ours."""
     unknown = [name for name in names if name not in _ALL_NAMES]
     ours = [name for name in unknown if name.startswith(PREFIX)]
     like = [name for name in unknown if not name.startswith(PREFIX) and re.fullmatch(_LIKE_OURS, name)][:30]
@@ -225,7 +224,7 @@ def _entries_by_field(
 
 
 def unknown_names(names: Iterable[str]) -> str:
-    """Name what nobody knows, with the nearest known name; long lists are cut."""
+    """Return a list of unknown names for a message, each with the nearest known one; long lists are cut."""
     listed = list(names)
     shown = [name[:60] + _nearest(name[:60]) for name in listed[:8]]
     more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
@@ -243,7 +242,7 @@ def _line_of(text: str, name: str) -> int | None:
 
 
 def _line_within(text: str, line: str, part: str) -> int | None:
-    """Find where a table has ``line``, or below its own header the ``part``."""
+    """Return the line of a table's entry ``line``, or of its ``part`` below a header of its own."""
     found = re.search(rf"^[^#\n]*?[\"']?{re.escape(line)}[\"']?[ \t]*[=.\]].*", text, re.MULTILINE)
     if found is None:
         return None
@@ -255,12 +254,8 @@ def _line_within(text: str, line: str, part: str) -> int | None:
     return text.count("\n", 0, found.start()) + 1
 
 
-MOST_BYTES = 1024 * 1024
-PATIENCE_S = 5.0  # for the first byte of a pipe: nobody may stand behind it
-
-
 def is_there(path: Path) -> bool:
-    """Whether anything has this name; a folder that may not be looked into counts, so that reading says why not."""
+    """Tell whether anything has this name; a folder without access counts, so that reading it says why not."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -271,7 +266,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder that can be reached."""
+    """Tell whether ``path`` is a folder that can be reached."""
     try:
         return path.is_dir()
     except OSError:

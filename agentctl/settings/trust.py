@@ -1,4 +1,4 @@
-"""What a file that lies in the working directory may do: tighten, and nothing else until the user trusts it."""
+"""Untrusted project files: what they may tighten, what they would set, and how they are read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CONSEQUENCES: tuple[tuple[frozenset[str], str], ...] = (
 
 
 class IgnoredLine(NamedTuple):
-    """A line that we would have used, had the file been trusted; never its value."""
+    """A line that would have taken effect, had the file been trusted; never its value."""
 
     field: str
     name: str
@@ -60,7 +60,7 @@ class IgnoredLine(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """Return the command that uses the file after all."""
+        """The command that uses the file after all."""
         flag = "--config" if self.path.suffix == ".toml" else "--env-file"
         once = f"agentctl run {flag} {shlex.quote(self.place.removeprefix('./'))}"
         if self.field in NEVER:
@@ -70,7 +70,7 @@ class IgnoredLine(NamedTuple):
 
 
 class TrustPrompt(NamedTuple):
-    """What an untrusted file would set if it were trusted, bound to the content that was read.
+    """A question whether to trust a file: what it would set, bound to the content that was read.
 
     ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is what
     is told of it where nobody can be asked.
@@ -85,7 +85,7 @@ class TrustPrompt(NamedTuple):
 
 
 def consequences(names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a person should know of ``names`` (field -> name in the file), a sentence each."""
+    """Return what setting ``names`` (field -> name in the file) decides, a sentence each."""
     found = []
     for fields, said in CONSEQUENCES:
         if here := [name for field, name in names.items() if field in fields]:
@@ -94,14 +94,14 @@ def consequences(names: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class Tightening(NamedTuple):
-    """What changes, and the fields that would have loosened something and therefore do nothing."""
+    """The changes, and the fields that would loosen something and therefore have no effect."""
 
     changes: Mapping[str, object] = MappingProxyType({})
     loosening: tuple[str, ...] = ()
 
 
 def tighten(resolved: Mapping[str, object], offered: Mapping[str, object]) -> Tightening:
-    """Compare what an untrusted file offers with what is resolved, field by field.
+    """Return the changes that an untrusted file's values make: those that tighten the ``resolved`` ones.
 
     A limit becomes the lower of both, ``deny`` and ``ask`` the union, ``read_only`` true if either is, ``summaries``
     never if either is.
@@ -156,7 +156,7 @@ class ProjectFile(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Name this content of this file in the told-once memory."""
+        """A hash of this file's path and content, for ``NoticeMemory``."""
         said = "\0".join((os.fspath(self.path), self.unread, self.text))
         return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -192,7 +192,7 @@ def read_project_file(path: Path) -> ProjectFile | None:
 
 
 def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
-    """Return who else could have written the file that was opened, and the cure; nothing if nobody."""
+    """Return who else could have written the opened file, and a hint; empty if nobody."""
     folder, me = path.parent.stat(), os.geteuid()
     name, around = shlex.quote(os.fspath(path)), shlex.quote(os.fspath(path.parent))
     if found.st_uid != me:
@@ -207,7 +207,7 @@ def _doubt(found: os.stat_result, path: Path) -> tuple[str, str]:
 
 
 def _read_bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
-    """Open without following or blocking: the file may have been exchanged since it was looked at."""
+    """Read without following or blocking: the file may have been replaced since ``lstat``."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as file:
@@ -219,17 +219,17 @@ def _read_bounded(path: Path) -> tuple[bytes, os.stat_result] | None:
 
 
 class NoticeMemory:
-    """What was told, or ``asked``, once already: content hashes in a small file of the state folder."""
+    """Remembers which notices were shown (or questions ``asked``): hashes in a small file of the state folder."""
 
     def __init__(self, state_dir: Path, name: str = "told") -> None:
         self._path = state_dir / name
 
     def knows(self, digest: str) -> bool:
-        """Tell whether ``digest`` was told before; an unreadable memory knows nothing."""
+        """Tell whether ``digest`` was shown before; an unreadable file counts as empty."""
         return digest in self._lines()
 
     def remember(self, digest: str) -> None:
-        """Add ``digest``, atomically and for the user alone; failing is not an error, it is told again."""
+        """Add ``digest``, atomically, mode 0600; a failure is ignored, the notice is shown again."""
         with contextlib.suppress(OSError):
             lines = [line for line in self._lines() if line != digest][-(MOST_REMEMBERED - 1) :]
             make_folder(self._path.parent)

@@ -1,4 +1,4 @@
-"""The project files that the user trusts: real path and content, kept in the state folder for the user alone."""
+"""The list of project files that the user trusts: real path and content hash, in the state folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrustRecord(NamedTuple):
 
     @property
     def state(self) -> str:
-        """Say whether the record still does something: "trusted", or why not."""
+        """The state of the record now: "trusted", or why it has no effect."""
         found = read_project_file(self.path)
         if found is None:
             return "gone"
@@ -41,7 +41,7 @@ class TrustRecord(NamedTuple):
 
 
 def real(path: Path) -> Path:
-    """Return where a file really lies: links on the way are followed, the file itself is none."""
+    """Return a file's path with the links in its folder resolved; the file itself is no link."""
     return Path(os.path.realpath(path.parent)) / path.name
 
 
@@ -67,7 +67,7 @@ class TrustStore:
             raise self._unbelievable("it is damaged") from error
 
     def grant(self, files: Iterable[ProjectFile], *, now: datetime) -> None:
-        """Trust the content that each file had when it was read; what it holds now is not looked at.
+        """Trust the content that each file had when it was read; the file is not read again.
 
         Raises:
             StateError: that cannot be written; nothing is trusted that was not before.
