@@ -158,7 +158,7 @@ def _compare(found: FoundProjectFile, entries: Mapping[str, SettingEntry]) -> _C
 
 
 def _describe(seen: _Comparison) -> list[str]:
-    from agentctl.settings.trust import consequences
+    from agentctl.settings.untrusted_files import consequences
 
     path, trust_state = seen.found.file.path, seen.found.trust_state
     if trust_state == "trusted":

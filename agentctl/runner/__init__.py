@@ -1,8 +1,8 @@
 """Run one task: from its text to a `RunResult`.
 
 `orchestrator` chooses an agent (`agents`), opens the run in ledger and journal, and starts the `loop`. In each turn the
-loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its tool calls
-(`tool_calls`, `tool_results`). `model_calls` is the one choke point for money: each request is reserved in the ledger
+loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its `tool_calls`.
+`model_calls` is the one choke point for money: each request is reserved in the ledger
 (`reservation`), sent and read (`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset`
 choose the concrete parts by the settings; `plan` holds what a run may do. `estimate` composes a first request without
 sending it; `provider_test` tries a provider with three small paid calls.

@@ -2,8 +2,8 @@
 
 `load` reads flags, the environment, .env files, config.toml and project files (`sources`), lets the strongest win
 (`merge`) and builds one frozen value (`model`, with `names` and `parsers`). An untrusted file of the working directory
-can only tighten (`project_files`, `trust`, `trust_store`). `provider_choice` says who answers. `config_file` and
-`key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
+can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file`
+and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
 
 Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
 Always: everything that is wrong is reported at once, with name, value and place. A key is never printed.

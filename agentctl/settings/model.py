@@ -33,7 +33,7 @@ from agentctl.settings.parsers import (
 )
 from agentctl.settings.prices import PriceLine, price_lines
 from agentctl.settings.sources import Source
-from agentctl.settings.trust import IgnoredLine, TrustPrompt
+from agentctl.settings.untrusted_files import IgnoredLine, TrustPrompt
 
 
 def _own_folder(kind: Literal["state", "config", "cache"]) -> Path:

@@ -15,7 +15,7 @@ from agentctl.settings.merge import merge, validate
 from agentctl.settings.model import Settings
 from agentctl.settings.names import SECRET_FIELDS
 from agentctl.settings.sources import Kind, Layer, Problem, Source, from_dotenv, from_toml
-from agentctl.settings.trust import (
+from agentctl.settings.untrusted_files import (
     NEVER,
     ONE_WAY,
     TIGHTENING,

@@ -14,7 +14,7 @@ from agentctl.core.errors import StateError
 from agentctl.core.text import safe_text
 from agentctl.settings.own_files import file_lock, write_atomically
 from agentctl.settings.sources import is_there
-from agentctl.settings.trust import ProjectFile, read_project_file
+from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 
 SCHEMA = "agentctl.trusted/1"
 _MOST_BYTES = 4 * 1024 * 1024

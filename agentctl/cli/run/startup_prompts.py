@@ -12,7 +12,7 @@ from agentctl.core.text import safe_text
 from agentctl.settings import DEFAULT_MODELS, Loaded, Source, competing_keys
 
 if TYPE_CHECKING:
-    from agentctl.settings.trust import TrustPrompt
+    from agentctl.settings.untrusted_files import TrustPrompt
 
 Say = Callable[[str], object]
 
@@ -40,8 +40,8 @@ def ask_open_questions(
 def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
     from datetime import UTC, datetime
 
-    from agentctl.settings.trust import NoticeMemory
     from agentctl.settings.trust_store import TrustStore
+    from agentctl.settings.untrusted_files import NoticeMemory
 
     state_dir = loaded.settings.state_dir
     asked = NoticeMemory(state_dir, "asked")

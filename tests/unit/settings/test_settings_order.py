@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.settings.trust import LOWERABLE, tighten
+from agentctl.settings.untrusted_files import LOWERABLE, tighten
 from tests.support.desk import Desk
 
 PLACES = ("flag", "environment", "env file", "user .env", "user config")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.settings import Source
-from agentctl.settings.trust import MOST_REMEMBERED, NoticeMemory, read_project_file
+from agentctl.settings.untrusted_files import MOST_REMEMBERED, NoticeMemory, read_project_file
 from tests.support.desk import Desk
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from agentctl.core.errors import StateError
 from agentctl.settings import Source
-from agentctl.settings.trust import ProjectFile, read_project_file
 from agentctl.settings.trust_store import TrustRecord, TrustStore, real, trust_state
+from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 from tests.support.desk import Desk
 
 ROOT = Path(__file__).parents[3]
@@ -267,7 +267,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from agentctl.settings.trust_store import TrustStore
-from agentctl.settings.trust import read_project_file
+from agentctl.settings.untrusted_files import read_project_file
 state, folder = Path(sys.argv[1]), Path(sys.argv[2])
 sys.stdin.readline()
 for turn in range(10):
