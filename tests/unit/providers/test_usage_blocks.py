@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.messages import Usage
 from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, UsageReader
-from tests.unit.providers.test_readers import chunk, read, sse
+from tests.unit.providers.test_stream_readers import chunk, read, sse
 
 Event = Mapping[str, object]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OpenAIReader, OpenRouterReader
-from tests.unit.providers.test_readers import read, sse
+from tests.unit.providers.test_stream_readers import read, sse
 from tests.unit.providers.test_usage_blocks import FULL, STOP, Event, claude_delta, claude_start, counted, gemini, said
 
 HARMLESS: Mapping[str, Event] = {
