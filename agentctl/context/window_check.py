@@ -62,17 +62,17 @@ class SentTokens(NamedTuple):
 class ReportHistory(NamedTuple):
     """What the reports of a run have shown: ``reported`` last, and whether that was ``good``: as much as was sent.
 
-    ``way``: whether the server counts all of a prompt, or only what is new to it. ``doubts``: how many reports in a row
-    could be of a cut prompt, or of a cached one.
+    ``basis``: whether the server counts all of a prompt, or only what is new to it. ``doubts``: how many reports in a
+    row could be of a cut prompt, or of a cached one.
     """
 
     reported: int = 0
     good: bool = False
-    way: ReportBasis = "unknown"
+    basis: ReportBasis = "unknown"
     doubts: int = 0
 
 
-def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[ReportVerdict, ReportHistory]:
+def judge_report(history: ReportHistory, sent: SentTokens, reported: int) -> tuple[ReportVerdict, ReportHistory]:
     """Judge what a report says: "all" was read, "new": it is about what was not cached, "cut", or "doubt".
 
     A report that is too low is a cut where it is the size of a window, or where the server was seen to count all
@@ -81,28 +81,29 @@ def judge_report(seen: ReportHistory, sent: SentTokens, reported: int) -> tuple[
     not grow with it, are no caching. Doubtful too is the same figure twice, of which at most half can be new.
     """
     goes_on = sent.new_least is not None
-    grown = seen.reported + (sent.new_least or 0)
-    least = max(sent.least, grown - sent.spared if goes_on and seen.good else 0)
-    told = goes_on and reported > sent.new_most  # more than a server says that counts what is new to it
+    grown = history.reported + (sent.new_least or 0)
+    least = max(sent.least, grown - sent.spared if goes_on and history.good else 0)
+    exceeds_new = goes_on and reported > sent.new_most  # more than a server says that counts what is new to it
     if reported >= least:
-        return "all", ReportHistory(reported, True, "all" if told and seen.good and seen.way == "unknown" else seen.way)
+        counts_all = exceeds_new and history.good and history.basis == "unknown"
+        return "all", ReportHistory(reported, True, "all" if counts_all else history.basis)
     if sent.least * _SURE / _COUNTED <= SMALLEST:
-        return "new", ReportHistory(reported, False, seen.way)
-    if _is_window_size(reported) and (seen.way != "new" or told):
-        return "cut", seen
-    if goes_on and not told:
-        if reported == seen.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
+        return "new", ReportHistory(reported, False, history.basis)
+    if _is_window_size(reported) and (history.basis != "new" or exceeds_new):
+        return "cut", history
+    if goes_on and not exceeds_new:
+        if reported == history.reported and reported >= max(_HALVES, 2 * (sent.new_least or 0)):
             return "doubt", ReportHistory(reported, False, "new")
         return "new", ReportHistory(reported, False, "new")
-    if seen.way == "all":
-        return "cut", seen
-    if seen.way == "new":
+    if history.basis == "all":
+        return "cut", history
+    if history.basis == "new":
         return "new", ReportHistory(reported, False, "new")
-    if seen.doubts and goes_on:
+    if history.doubts and goes_on:
         if reported >= grown:  # it grows as what was sent: all of it was read, and our count is too high
             return "all", ReportHistory(reported, True, "all")
-        return "cut", seen
-    return "doubt", ReportHistory(reported, False, "unknown", seen.doubts + 1)
+        return "cut", history
+    return "doubt", ReportHistory(reported, False, "unknown", history.doubts + 1)
 
 
 def _is_window_size(tokens: int) -> bool:
@@ -115,7 +116,7 @@ class TruncationDetector:
 
     def __init__(self, facts: ModelFacts) -> None:
         self._facts = facts
-        self._seen = ReportHistory()
+        self._history = ReportHistory()
         self._last: _WeighedRequest | None = None
         self._has_warned = False
 
@@ -128,16 +129,16 @@ class TruncationDetector:
         usage = answer.usage
         if not self._facts.may_cut or usage is None or not usage.input_tokens:
             return ""
-        sent, weight = _weigh(self._last, messages, tools)
-        self._last = weight
+        sent, weighed = _weigh(self._last, messages, tools)
+        self._last = weighed
         if usage.cached_input_tokens:  # who tells these apart counts both
-            self._seen = self._seen._replace(way="all")
-        before = self._seen
-        about = before.reported + weight.new if before.good and sent.new_least is not None else weight.about
-        finding, self._seen = judge_report(before, sent, usage.input_tokens)
-        if finding == "cut":
+            self._history = self._history._replace(basis="all")
+        before = self._history
+        about = before.reported + weighed.new if before.good and sent.new_least is not None else weighed.about
+        verdict, self._history = judge_report(before, sent, usage.input_tokens)
+        if verdict == "cut":
             raise server_cut_error(self._facts, usage.input_tokens, about)
-        if finding != "doubt" or self._has_warned:
+        if verdict != "doubt" or self._has_warned:
             return ""
         self._has_warned = True
         said = f"{self._facts.provider} says that it read {usage.input_tokens:,} tokens, and about {about:,} were sent"

@@ -76,9 +76,9 @@ CASES: dict[str, tuple[ReportHistory, SentTokens, int, ReportVerdict, ReportBasi
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_report_says_whether_the_prompt_was_cut(name: str) -> None:
-    seen, sent, reported, finding, way = CASES[name]
+    seen, sent, reported, finding, basis = CASES[name]
     found, then = judge_report(seen, sent, reported)
-    assert (found, then.way) == (finding, way)
+    assert (found, then.basis) == (finding, basis)
 
 
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=30), st.floats(0.78, 2.5))
