@@ -210,10 +210,8 @@ def overrun_error(
     ``substitute`` is who answered without a report, in the place of the asked model.
     """
     verdict = _overrun_verdict(hold, settlement, limits, spend)
-    cost, held = (
-        format_amount(verdict.charge or 0, verdict.unit),
-        format_amount(verdict.hold or 0, verdict.unit, exact=True),
-    )
+    cost = format_amount(verdict.charge or 0, verdict.unit)
+    held = format_amount(verdict.hold or 0, verdict.unit, exact=True)
     said = f"reported {cost} for a call that {held} was held for; it is recorded in full"
     if charge is not None and charge.capped:
         said = f"reported more than the ledger can store for a call that {held} was held for; {cost} is recorded"

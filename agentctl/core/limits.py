@@ -98,6 +98,14 @@ class CostLimit(BaseModel):
         return ((name, value) for name, value in self if value is not None or name not in OPTIONAL_LIMITS)
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
+
+    run_id: str
+    capability: str = field(repr=False)
+
+
 def has_dollar_limit(limits: CostLimit) -> bool:
     """Return whether any dollar limit is set."""
     return any(getattr(limits, name) is not None for name in ("max_cost_per_task", *WINDOWS))
@@ -117,11 +125,3 @@ def _exact(dollars: Decimal | float | str | None) -> object:
         return dollars
     amount = Decimal(str(dollars))
     return amount if int(amount.as_tuple().exponent) >= -9 else amount.quantize(Decimal("1e-9"), ROUND_FLOOR)
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The run that a nested one belongs to, and the secret (capability) that lets it draw on that run's limits."""
-
-    run_id: str
-    capability: str = field(repr=False)

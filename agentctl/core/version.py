@@ -1,3 +1,3 @@
-"""Which agentctl this is."""
+"""The version of agentctl."""
 
 __version__ = "0.1.0"
