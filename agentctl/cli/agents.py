@@ -57,7 +57,7 @@ def show(
 
         name = route(task or "", agents).agent
     agent = find_agent(name, agents)
-    offered, left_out = (None, {}) if task is None else _offered(agent, task)
+    offered, left_out = (None, {}) if task is None else _offered_tools(agent, task)
     if as_json:
         for_task = {} if offered is None else {"task": task, "offered": list(offered), "left_out": left_out}
         _print({"agent": {**_document(agent), **for_task}})
@@ -70,7 +70,7 @@ def show(
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
-def _offered(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, str]]:
+def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the tools that a run would offer to a model for ``task``, and why others of the agent's are left out.
 
     Raises:

@@ -66,7 +66,7 @@ class _Later(Group):
         """The commands by name, imported on the first access."""
         if self._found is None:
             commands = import_module(_MODULES[self.name or ""]).COMMANDS
-            self._found = dict(vars(typer.main.get_command(_group("", _bare, commands)))["commands"])
+            self._found = dict(vars(typer.main.get_command(_group("", _print_help, commands)))["commands"])
         return self._found
 
     @commands.setter
@@ -82,7 +82,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _bare(context: typer.Context) -> None:
+def _print_help(context: typer.Context) -> None:
     """Without a command: print the help on stderr and exit with 2."""
     if context.invoked_subcommand is None:
         with contextlib.redirect_stdout(sys.stderr):
@@ -98,7 +98,7 @@ def _root(
         bool, typer.Option("-V", "--version", help="Print the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    _bare(context)
+    _print_help(context)
 
 
 def _group(
@@ -134,7 +134,7 @@ def build(*, only_run: bool = False) -> typer.Typer:
 
     app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
     for name, what in _GROUPS.items():
-        app.add_typer(_group(what, _bare, {}, kind=_Later), name=name)
+        app.add_typer(_group(what, _print_help, {}, kind=_Later), name=name)
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust)
     app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor)
     app.command("completion", cls=Command, context_settings=_CONTEXT)(completion)
@@ -149,23 +149,23 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
     call = Invocation(tuple(sys.argv[1:] if argv is None else argv), assemble)
     with own_streams():
         try:
-            code = _dispatch(call)
+            code = _run_command(call)
             sys.stdout.flush()
         except AgentctlError as error:
-            code = _failed(error, call)
+            code = _report(error, call)
             with contextlib.suppress(AgentctlError):  # it was reported already
                 sys.stdout.flush()
         sys.stderr.flush()
     return code
 
 
-def _failed(error: AgentctlError, call: Invocation) -> int:
+def _report(error: AgentctlError, call: Invocation) -> int:
     from agentctl.cli.error_output import report
 
     return report(error, form=call.form, command=call.command)
 
 
-def _dispatch(call: Invocation) -> int:
+def _run_command(call: Invocation) -> int:
     command = typer.main.get_command(build(only_run=call.argv[:1] == ("run",)))
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):

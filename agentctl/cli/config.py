@@ -139,7 +139,7 @@ def set_(
         say(safe_text(f"removed {field} from {file}" if changed else f"{file} holds no {field}"))
     else:
         say(safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} stands in {file} already"))
-    warning = "" if unset else _overruled(field)
+    warning = "" if unset else _overriding_source(field)
     if warning:
         say(f"warning: {warning}")
     if as_json:
@@ -147,7 +147,7 @@ def set_(
         _print({**said, "warning": warning or None})
 
 
-def _overruled(field: str) -> str:
+def _overriding_source(field: str) -> str:
     """Return which source overrides the user's config.toml for ``field``, "" if none; flags are not considered."""
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources

@@ -30,11 +30,11 @@ class Invocation:
     @property
     def form(self) -> Form:
         """What the words ask for, readable even when they are wrong elsewhere."""
-        form = wanted_form(self.argv)
+        form = requested_form(self.argv)
         return "jsonl" if form == "json" and self.command == "costs" and "--watch" in self.argv else form
 
 
-def wanted_form(argv: tuple[str, ...]) -> Form:
+def requested_form(argv: tuple[str, ...]) -> Form:
     """Return the output that ``argv`` asks for, whatever else is wrong with it; the last one counts."""
     form: Form = "text"
     for word, following in zip(argv, (*argv[1:], ""), strict=True):

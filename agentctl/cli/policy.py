@@ -82,7 +82,7 @@ def check(
     for note in loaded.notes:
         say(safe_text(note))
     catalog = load_tool_catalog(loaded)
-    asked = _call(text, catalog)
+    asked = _parse_call(text, catalog)
     tool = catalog.tools[asked.name]
     prospect = catalog.prospect(tool, asked.arguments)
     status = {"runs": "done", "left_out": "sandbox"}.get(prospect.outcome, "denied")
@@ -98,7 +98,7 @@ def check(
 COMMANDS: dict[str, Callable[..., None]] = {"check": check}
 
 
-def _call(text: str, catalog: ToolCatalog) -> ToolCall:
+def _parse_call(text: str, catalog: ToolCatalog) -> ToolCall:
     """Parse ``text`` as a tool call.
 
     Raises:
@@ -111,7 +111,7 @@ def _call(text: str, catalog: ToolCatalog) -> ToolCall:
 
     written = parse_call(text, catalog.tools)
     if written is None:
-        return _as_command(text.strip(), catalog)
+        return _shell_call(text.strip(), catalog)
     arguments = typed_arguments(catalog.tools[written.name].spec, written.arguments)
     try:
         check_arguments(written.name, arguments)
@@ -120,7 +120,7 @@ def _call(text: str, catalog: ToolCatalog) -> ToolCall:
     return ToolCall("", written.name, arguments)
 
 
-def _as_command(text: str, catalog: ToolCatalog) -> ToolCall:
+def _shell_call(text: str, catalog: ToolCatalog) -> ToolCall:
     """Return the tool call that runs ``text`` in a shell.
 
     Raises:

@@ -89,7 +89,7 @@ def secret_line(what: str, *, say: Callable[[str], object]) -> str:
             f"{what} is asked for only where stderr is a terminal", hint="or give it on stdin, from a file"
         )
     else:
-        with _unseen():
+        with _echo_off():
             sys.stderr.write(f"{what} (not shown): ")
             sys.stderr.flush()
             try:
@@ -122,7 +122,7 @@ def _line(number: int, late: Callable[[], object] | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def _unseen() -> Iterator[None]:
+def _echo_off() -> Iterator[None]:
     """Turn the terminal's echo off, and on again whatever happens."""
     import termios
 

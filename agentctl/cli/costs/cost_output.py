@@ -151,7 +151,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
 
 def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
     """Return as many rows as the screen holds; of too many, a line replaces those in the middle."""
-    from agentctl.cli.ui.cells import cells
+    from agentctl.cli.ui.cells import cell_width
 
     room = max(2, size.lines - 1)
     if len(lines) > room:
@@ -161,7 +161,7 @@ def _fit_to_screen(lines: list[str], size: os.terminal_size) -> list[str]:
     fitting = []
     for line in lines:
         end = line[: size.columns]
-        while cells(end) > size.columns:
+        while cell_width(end) > size.columns:
             end = end[:-1]
         fitting.append(end)
     return fitting

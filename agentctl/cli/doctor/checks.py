@@ -109,14 +109,14 @@ def check_state_folder(folder: Path) -> tuple[Finding, ...]:
         free = shutil.disk_usage(there).free
     except OSError as error:
         why = (error.strerror or "not possible").lower()
-        return (missing(about, f"{shown} cannot be written: {why}", _elsewhere(folder, error), stops=True),)
+        return (missing(about, f"{shown} cannot be written: {why}", _writable_hint(folder, error), stops=True),)
     found = list(_open_to_others(folder, about, 0o077, "others may look into"))
     if free < LITTLE_SPACE:
         found.append(warning(about, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
     return tuple(found) or (ok(about, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
 
 
-def _elsewhere(folder: Path, error: OSError) -> str:
+def _writable_hint(folder: Path, error: OSError) -> str:
     quoted = shlex.quote(os.fspath(folder))
     return f'sudo chown -R "$(id -u)" {quoted}' if isinstance(error, PermissionError) and folder.exists() else _MOVE
 
@@ -248,7 +248,7 @@ def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
         return (warning("price", said, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
-    said = f"{name} costs {_shown(found.input)} in, {_shown(found.output)} out per million tokens{window}"
+    said = f"{name} costs {_dollars(found.input)} in, {_dollars(found.output)} out per million tokens{window}"
     return (ok("price", f"{said} ({found.source})"),)
 
 
@@ -282,7 +282,7 @@ def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...
     tokens = "none" if settings.max_tokens_per_task is None else f"{settings.max_tokens_per_task:,}"
     spent = "" if used is None or used == 0 else f" ({money(used)} of it used)"
     others = {name.rpartition("_")[2]: getattr(settings, name) for name in WINDOWS if name != "max_cost_per_hour"}
-    more = "".join(f", {name} {_shown(most)}" for name, most in others.items() if most is not None)
+    more = "".join(f", {name} {_dollars(most)}" for name, most in others.items() if most is not None)
     said = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
     set_by = [f"{name} by {loaded.tightened[name]}" for name in LIMIT_NAMES if name in loaded.tightened]
     said += f"; lowered: {', '.join(set_by)}" if set_by else ""
@@ -304,10 +304,6 @@ def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...
 
 def _dollars(value: Decimal | None) -> str:
     return "none" if value is None else ceiling(to_nano(value))
-
-
-def _shown(value: Decimal) -> str:
-    return ceiling(to_nano(value))
 
 
 def _hour_used(loaded: Loaded) -> int | None:

@@ -24,21 +24,21 @@ def environment_text() -> str:
 
 
 def _variables() -> Iterator[str]:
-    defaults = {row.name: row.value for row in explain(_untouched())}
-    names = {field: _documented(known) for field, known in ENV_NAMES.items()}
+    defaults = {row.name: row.value for row in explain(_defaults())}
+    names = {field: _main_name(known) for field, known in ENV_NAMES.items()}
     width = max(map(len, names.values()))
     for field, name in names.items():
         default = "" if field in SECRET_FIELDS or not defaults[field] else f" [{defaults[field]}]"
         yield f"{name.ljust(width)}  {MEANINGS[field]}{default}"
 
 
-def _untouched() -> Loaded:
+def _defaults() -> Loaded:
     """Return the settings at their defaults, whatever is set around us."""
     fields = Settings.model_fields
     return Loaded(settings=Settings.model_construct(), sources=dict.fromkeys(fields, Source("default")))
 
 
-def _documented(known: tuple[str, ...]) -> str:
+def _main_name(known: tuple[str, ...]) -> str:
     plain = [name for name in known if not name.startswith(PREFIX)]
     return ", ".join(plain or known)
 

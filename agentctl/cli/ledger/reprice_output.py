@@ -135,7 +135,7 @@ def _count(row: RepricedRow) -> str:
     return f"{count:,}" if count else ""
 
 
-def _charged(row: RepricedRow) -> str:
+def _charge(row: RepricedRow) -> str:
     if not row.repriced_calls:
         return "-"
     if row.charged_nano is not None:
@@ -146,10 +146,10 @@ def _charged(row: RepricedRow) -> str:
 def _difference(row: RepricedRow) -> str:
     if row.difference_nano is None:
         return "unknown"
-    return _signed(row.difference_nano) if row.repriced_calls else "-"
+    return _signed_money(row.difference_nano) if row.repriced_calls else "-"
 
 
-def _signed(nano: int) -> str:
+def _signed_money(nano: int) -> str:
     return money(0) if nano == 0 else f"{'-' if nano < 0 else '+'}{money(abs(nano))}"
 
 
@@ -157,7 +157,7 @@ _FIGURES: dict[str, Callable[[RepricedRow], str]] = {
     "calls": lambda row: f"{row.repriced_calls:,}",
     "tokens in": lambda row: f"{row.input_tokens:,}",
     "out": lambda row: f"{row.output_tokens:,}",
-    "charged": _charged,
+    "charged": _charge,
     "repriced": lambda row: money(row.repriced_nano) if row.repriced_calls else "-",
     "difference": _difference,
     "not repriced": _count,
@@ -171,7 +171,7 @@ def _total(view: RepricedView) -> str:
         return f"{view.title}: no call to reprice"
     prices = f"the prices of {view.file}" if view.file else "today's prices"
     model = f" as {view.model}" if view.model else ""
-    said = f"{view.title}: {calls} charged {_charged(total)}; at {prices}{model} {money(total.repriced_nano)}"
+    said = f"{view.title}: {calls} charged {_charge(total)}; at {prices}{model} {money(total.repriced_nano)}"
     change = f" ({_difference(total)})"
     if total.difference_nano and total.charged_nano:
         change = f" ({_difference(total)}, {_percent(total.difference_nano, total.charged_nano)})"

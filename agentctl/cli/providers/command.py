@@ -77,7 +77,7 @@ def set_key(
     as_json = wants_json(output, json=json)
     if surplus:
         raise UsageError(NO_KEYS_HERE, hint="and this one should be replaced: it may stand in the shell's history")
-    name = _with_a_key(provider)
+    name = _provider_with_key(provider)
     variable, key = KEY_NAMES[name], None
     if not remove:
         from agentctl.cli.prompts import secret_line
@@ -113,7 +113,7 @@ def set_key(
 COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "test": try_providers, "set-key": set_key}
 
 
-def _with_a_key(word: str) -> str:
+def _provider_with_key(word: str) -> str:
     """Return the provider that ``word`` names.
 
     Raises:

@@ -114,16 +114,19 @@ def as_document(row: ProviderRow) -> Document:
         "model_is_default": row.is_default_model,
         "context_window": row.context_window,
         "output_ceiling": row.output_ceiling,
-        "price": None if price is None else _priced(price),
+        "price": None if price is None else _price_document(price),
         "price_from": row.price_from,
         "problem": row.problem or None,
     }
 
 
-def _priced(price: Price) -> Document:
+def _price_document(price: Price) -> Document:
     classes = ("input", "output", "cached_input", "cache_write", "reasoning")
     units = {f"{name}_usd_per_million": _number(getattr(price, name)) for name in classes}
-    return {**units, "tiers": [{"above_input_tokens": tier.above, **_priced(tier.price)} for tier in price.tiers]}
+    return {
+        **units,
+        "tiers": [{"above_input_tokens": tier.above, **_price_document(tier.price)} for tier in price.tiers],
+    }
 
 
 def _number(value: Decimal | None) -> float | None:

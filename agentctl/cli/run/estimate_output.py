@@ -103,8 +103,8 @@ def _plain(value: Decimal) -> str:
 def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     if not found.facts.metered:
         return
-    yield from _folded("tools", safe_text(", ".join(found.tools) or "none"))
-    yield from _folded("left out", safe_text(", ".join(found.left_out)))
+    yield from _fold("tools", safe_text(", ".join(found.tools) or "none"))
+    yield from _fold("left out", safe_text(", ".join(found.left_out)))
     yield "sandbox", safe_text(found.sandbox or "")
     answer = found.outlook.answer
     granted, held = (answer.output, answer.nano) if isinstance(answer, WorstCase) else (found.output.most, None)
@@ -112,10 +112,10 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "", f"{found.output.least:,} to {granted:,} tokens out" + (f"; {money(held)} is held for it" if held else "")
     yield "floor", _floor(found)
     yield "ceiling", _ceiling(found)
-    yield from _alike(found.outlook.alike)
+    yield from _like_runs(found.outlook.alike)
 
 
-def _folded(name: str, words: str) -> Iterator[tuple[str, str]]:
+def _fold(name: str, words: str) -> Iterator[tuple[str, str]]:
     """Yield a row with a long list of words, folded into lines for a narrow terminal."""
     for number, line in enumerate(wrap(words, _WIDTH)):
         yield "" if number else name, line
@@ -135,7 +135,7 @@ def _ceiling(found: Estimate) -> str:
     return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 
-def _alike(alike: RunStatistics) -> Iterator[tuple[str, str]]:
+def _like_runs(alike: RunStatistics) -> Iterator[tuple[str, str]]:
     few = "" if alike.tokens else f"; a guess needs {LEAST_RUNS}"
     yield "like runs", f"{alike.runs:,} of this agent and model finished in {DAYS} days{few}"
     if alike.tokens is not None:
@@ -209,8 +209,8 @@ def _document(found: Estimate) -> Document:
         "provider_chosen_by": found.provider_chosen_by,
         "model": facts.model,
         "labels": dict(found.labels),
-        "price": None if facts.price is None else _priced(facts.price),
-        **({"held_at_price": _priced(outlook.price)} if outlook.price not in (None, facts.price) else {}),
+        "price": None if facts.price is None else _price_document(facts.price),
+        **({"held_at_price": _price_document(outlook.price)} if outlook.price not in (None, facts.price) else {}),
         "first_call": {
             "tools": list(found.tools),
             "likely_input_tokens": found.likely,
@@ -246,7 +246,7 @@ def _document(found: Estimate) -> Document:
     }
 
 
-def _priced(price: Price) -> Document:
+def _price_document(price: Price) -> Document:
     """Return the price in dollars per million tokens, as exact strings, with its source."""
     return {**price.as_row(), "source": price.source, "version": price.version, "digest": price.digest}
 

@@ -57,7 +57,7 @@ def perform(call: Invocation, request: RunRequest) -> int:
     """Run the task and return the exit code; what fails before the run begins is reported in its output format."""
     known = _Beginning(call.form)
     try:
-        with _sigterm_raises():
+        with _raise_on_sigterm():
             return _perform(call, request, known)
     except AgentctlError as error:
         return report(error, form=known.form, command="run", task=known.task, paint=known.paint)
@@ -98,9 +98,9 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
 
-        task, data = _redacted(loaded, request, task, data, say=_quiet)
+        task, data = _redact(loaded, request, task, data, say=_quiet)
         asked_of = append_data(task, data)
-        again = _repeatable(call)
+        again = _repeat_command(call)
         return print_estimate(
             loaded, choice, asked_of, labels=request.labels, form=known.form, paint=known.paint, command=again
         )
@@ -109,14 +109,14 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
         protect_keys()
     loaded = loaded.for_a_run()
-    task, data = _redacted(loaded, request, task, data, say=notify)
+    task, data = _redact(loaded, request, task, data, say=notify)
     known.task = task
     presenter = Presenter(
         form=known.form,
         paint=known.paint,
         quiet=request.quiet,
         verbose=request.verbose,
-        command=_repeatable(call),
+        command=_repeat_command(call),
         secrets=loaded.secrets,
         term=loaded.term,
         styles=loaded.settings.color != "never",
@@ -150,7 +150,7 @@ def _load(request: RunRequest) -> Loaded:
     )
 
 
-def _redacted(
+def _redact(
     loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, say: Callable[[str], None]
 ) -> tuple[str, InputData | None]:
     """Return task and data with secrets redacted in what came from a pipe or a file; ``say`` gets the count.
@@ -234,13 +234,13 @@ def _quiet(text: str) -> None:
     return None
 
 
-def _repeatable(call: Invocation) -> tuple[str, ...]:
+def _repeat_command(call: Invocation) -> tuple[str, ...]:
     """Return the command line, to append a flag to; nothing if it has ``--``, after which a flag is a word."""
     return () if "--" in call.argv else ("agentctl", *call.argv)
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _raise_on_sigterm() -> Iterator[None]:
     """Raise Interrupted on SIGTERM, until the run itself handles signals."""
 
     def stop(number: int, frame: object) -> None:

@@ -31,13 +31,13 @@ def ask_open_questions(
     if quiet or loaded.ci or not can_ask():
         return loaded
     if loaded.settings.approve == "ask" and loaded.offers:
-        loaded = _about_files(loaded, again)
+        loaded = _ask_about_files(loaded, again)
     if competing_keys(loaded):
-        loaded = _about_providers(loaded, own_config=own_config, say=say)
+        loaded = _ask_about_providers(loaded, own_config=own_config, say=say)
     return loaded
 
 
-def _about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
+def _ask_about_files(loaded: Loaded, again: Callable[[], Loaded]) -> Loaded:
     from datetime import UTC, datetime
 
     from agentctl.settings.trust_store import TrustStore
@@ -68,7 +68,7 @@ def _question(offer: TrustPrompt) -> str:
     return "\n".join((*lines, "Use it? y = now and from now on, n = no, and not asked again for this content"))
 
 
-def _about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
+def _ask_about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
     keys = competing_keys(loaded)
     width = max(map(len, keys))
     options = []

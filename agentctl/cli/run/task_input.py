@@ -89,7 +89,7 @@ def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) ->
         UsageError: there is no task, it is empty, or it is a command's name.
     """
     if words:
-        task = _readable(" ".join(words)).strip()
+        task = _decode(" ".join(words)).strip()
     elif input_is_stdin:
         raise UsageError(
             "the task and --input cannot both come from stdin", hint=f"give the task as words: {_EXAMPLE} -i -"
@@ -125,7 +125,7 @@ def read_input_data(source: str | None, *, say: Say) -> InputData | None:
     path = Path(source).expanduser()
     try:
         with path.open("rb") as file:
-            return InputData(path.name, _bounded(file.read(MOST_BYTES + 1), f"--input {source}", say))
+            return InputData(path.name, _decode_bounded(file.read(MOST_BYTES + 1), f"--input {source}", say))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "no file name"
         raise UsageError(f"--input {source} cannot be read: {said.lower()}") from error
@@ -177,15 +177,15 @@ def _from_stdin(what: str, say: Say) -> str:
             size += len(piece)
     except OSError as error:
         raise UsageError(f"{what} cannot be read from stdin: {(error.strerror or 'closed').lower()}") from error
-    return _bounded(b"".join(pieces), what, say)
+    return _decode_bounded(b"".join(pieces), what, say)
 
 
-def _bounded(data: bytes, what: str, say: Say) -> str:
+def _decode_bounded(data: bytes, what: str, say: Say) -> str:
     if len(data) > MOST_BYTES:
         say(f"warning: {what} is longer than 1 MiB; the rest was cut")
     return data[:MOST_BYTES].decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "\ufffd")
 
 
-def _readable(text: str) -> str:
+def _decode(text: str) -> str:
     """Return words of the command line with bytes replaced that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

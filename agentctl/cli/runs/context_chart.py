@@ -31,7 +31,7 @@ def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -
     who = f"{found.provider}/{found.model}" if found.model else found.provider
     yield from wrap(safe_text(dot.join(part for part in (f"run {run_id}", _local(found.at), who) if part)), wide)
     if not found.measured and not found.cuts:
-        yield _nothing(found)
+        yield _why_empty(found)
         return
     ways = list(dict.fromkeys(turn.counted_by for turn in found.measured if turn.counted_by))
     if ways:
@@ -45,7 +45,7 @@ def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -
         yield from wrap(line, wide)
 
 
-def _nothing(found: ContextUsage) -> str:
+def _why_empty(found: ContextUsage) -> str:
     if not found.metered:
         return "no model was asked, so there is no context to fill"
     return "nothing was sent" if not found.turns else "its journal does not say how full the context was"

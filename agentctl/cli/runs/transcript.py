@@ -31,12 +31,12 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
         if settled is not None and record.get("event") not in ("limits_measured", "model_substituted"):
             by = text(record, "model") if record.get("event") == "model_answered" else ""
             said_by = by if by in substitutes else ""
-            yield from _settled(settled, answered_by=said_by, summed_up=record.get("event") in _CUTTING)
+            yield from _charge_lines(settled, answered_by=said_by, summed_up=record.get("event") in _CUTTING)
             settled = None
         asked, was_asked = record.get("event") == "approval_asked", asked
         match record.get("event"):
             case "run_started":
-                yield from _started(record, run_id)
+                yield from _start_lines(record, run_id)
             case "model_answered":
                 answered = text(record, "text").strip("\n")
                 if answered and record.get("tool_calls"):
@@ -55,10 +55,10 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
             case "call_voided" | "call_retried":
                 yield f"call failed: {_safe(record, 'reason')}"
             case "tool_finished":
-                yield _finished(record)
+                yield _tool_lines(record)
                 yield from _whole_result(record, kept)
             case "obeyed_files_changed":
-                yield from _changed(record)
+                yield from _changed_file_lines(record)
             case "approval_asked":
                 yield f"\n> {safe_text(call_text(_call(record)))}\n  asked: {_safe(record, 'why')}"
             case "tool_allowed":
@@ -73,17 +73,17 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
                 yield f"context: {describe_pruning(read_pruning(record))}"
             case "run_finished":
                 ended = True
-                yield from _ended(mapping(record, "result"))
+                yield from _end_lines(mapping(record, "result"))
             case _:
                 pass
     if settled is not None:
-        yield from _settled(settled)
+        yield from _charge_lines(settled)
     if not ended:
         yield from ([f"\n{safe_text(answered)}"] if answered else [])
         yield "\nthe run has no end: it still goes on, or its process died"
 
 
-def _started(record: Fields, run_id: str) -> Iterator[str]:
+def _start_lines(record: Fields, run_id: str) -> Iterator[str]:
     model = record.get("model")
     who = f"{record.get('provider')}/{model}" if model else str(record.get("provider"))
     yield f"run {safe_text(run_id)} · {_local(record)}"
@@ -96,7 +96,7 @@ def _started(record: Fields, run_id: str) -> Iterator[str]:
     yield f"\ntask: {_safe(record, 'task')}"
 
 
-def _settled(record: Fields, *, answered_by: str = "", summed_up: bool = False) -> Iterator[str]:
+def _charge_lines(record: Fields, *, answered_by: str = "", summed_up: bool = False) -> Iterator[str]:
     usage, nano = mapping(record, "usage"), record.get("cost_nano")
     tokens_in, tokens_out = number(usage, "input_tokens"), number(usage, "output_tokens")
     if tokens_in or tokens_out or nano:
@@ -105,7 +105,7 @@ def _settled(record: Fields, *, answered_by: str = "", summed_up: bool = False) 
         yield f"call{' for a summary' if summed_up else ''}: {tokens_in:,} tokens in, {tokens_out:,} out, {cost}{by}"
 
 
-def _finished(record: Fields) -> str:
+def _tool_lines(record: Fields) -> str:
     took = record.get("duration_s")
     time = f" · {seconds(took)}" if isinstance(took, int | float) else ""
     error = mapping(record, "error")
@@ -126,7 +126,7 @@ def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
         yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 
-def _changed(record: Fields) -> Iterator[str]:
+def _changed_file_lines(record: Fields) -> Iterator[str]:
     files = record.get("files")
     for file in files if isinstance(files, list) else ():
         if isinstance(file, dict):
@@ -145,7 +145,7 @@ def _decision(record: Fields, said: str, *, was_asked: bool) -> str:
     return f"  {said}" if was_asked else f"\n> {safe_text(call_text(_call(record)))}\n  {said}"
 
 
-def _ended(result: Fields) -> Iterator[str]:
+def _end_lines(result: Fields) -> Iterator[str]:
     if answer := _safe(result, "answer").rstrip("\n"):
         yield f"\nanswer:\n{answer}" if result.get("complete") else f"\nso far:\n{answer}"
     if error := mapping(result, "error"):

@@ -10,7 +10,7 @@ from contextlib import suppress
 import anyio
 import anyio.to_thread
 
-from agentctl.cli.ui.cells import cells, wrap
+from agentctl.cli.ui.cells import cell_width, wrap
 from agentctl.cli.ui.format import Paint, Style
 from agentctl.cli.ui.lines import call_text, value_text
 from agentctl.core.lookalikes import escape_lookalikes
@@ -79,7 +79,7 @@ class TerminalApprover:
                 raise
             if line is None:
                 self._write("\n")
-            used += max(1, -(-cells(safe_text(_PROMPT + (line or ""))) // size.columns))
+            used += max(1, -(-cell_width(safe_text(_PROMPT + (line or ""))) // size.columns))
             answer = _ANSWERS.get("" if line is None else line.strip().lower())
             if answer is not None:
                 if self._wipe and self._size() == size and used < size.lines:
@@ -113,7 +113,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
     yield ""
     yield paint(f"May {escape_lookalikes(question.call.name)} run?", "bold")
     action = escape_lookalikes(call_text(question.call, whole=True))
-    if cells(action) <= width - 4:
+    if cell_width(action) <= width - 4:
         yield f"{bar}   {paint(action, style) if style == 'red' else action}"
     else:
         yield f"{bar}   {escape_lookalikes(question.call.name)}"
@@ -133,7 +133,7 @@ def question_rows(question: Question, paint: Paint, *, width: int) -> Iterator[s
 def _hanging_rows(margin: str, label: str, text: str, width: int) -> Iterator[str]:
     """Yield the rows of a value, beside its label or below it if both do not fit in one row."""
     indent = 2
-    if cells(label) + cells(text) <= width:
+    if cell_width(label) + cell_width(text) <= width:
         yield margin + label + text
         return
     yield from (margin + row for row in wrap(label.rstrip(), width, at_spaces=False))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 _TAB = 4
 
 
-def cells(text: str) -> int:
+def cell_width(text: str) -> int:
     """Return how many cells ``text``, made safe and without newlines, takes at most."""
     return len(text) if text.isascii() else sum(map(_cell, text))
 
@@ -21,10 +21,10 @@ def _cell(char: str) -> int:
     return 1 if char == "\ufe0f" else get_character_cell_size(char)
 
 
-def cut(text: str, width: int) -> str:
+def truncate(text: str, width: int) -> str:
     """Return ``text`` on one line of at most ``width`` cells, with ``…`` if it was cut."""
     line = " ".join(text.split())
-    if cells(line) <= width:
+    if cell_width(line) <= width:
         return line
     return "" if width < 1 else _head(line, width - 1) + "…"
 
@@ -48,7 +48,7 @@ def wrap(text: str, width: int, *, at_spaces: bool = True) -> Iterator[str]:
     width = max(2, width)
     for line in text.expandtabs(_TAB).split("\n"):
         rest = line
-        while cells(rest) > width:
+        while cell_width(rest) > width:
             end = len(_head(rest, width))
             space = rest.rfind(" ", 0, end + 1) if at_spaces else -1
             if space > 0 and rest[:space].strip():

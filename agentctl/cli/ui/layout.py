@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from agentctl.cli.ui.cells import cells, cut, wrap
+from agentctl.cli.ui.cells import cell_width, truncate, wrap
 from agentctl.cli.ui.format import Style, amount, limit, money, seconds
 from agentctl.cli.ui.lines import call_text
 from agentctl.cli.ui.meter import Meter
@@ -100,9 +100,9 @@ def _rows(meter: Meter, now: datetime, width: int, height: int, clean: Clean) ->
 
 def _crop(row: Row, width: int) -> Row:
     """Return the row cut to ``width``; needed only on a terminal too narrow for any figure."""
-    if sum(cells(span.text) for span in row) <= width:
+    if sum(cell_width(span.text) for span in row) <= width:
         return row
-    return (StyledText(cut("".join(span.text for span in row), width)),)
+    return (StyledText(truncate("".join(span.text for span in row), width)),)
 
 
 def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
@@ -110,7 +110,10 @@ def _head(meter: Meter, width: int, clean: Clean) -> tuple[Row, ...]:
     why = f" ({chosen.provider_chosen_by})" if chosen.provider_chosen_by else ""
     parts = [chosen.agent, f"{chosen.name}{why}", f"turn {meter.turn}" if meter.turn else ""]
     who = " · ".join(part for part in parts if part)
-    return ((StyledText(cut(clean(chosen.task), width), "bold"),), (StyledText(cut(clean(who), width), "dim"),))
+    return (
+        (StyledText(truncate(clean(chosen.task), width), "bold"),),
+        (StyledText(truncate(clean(who), width), "dim"),),
+    )
 
 
 def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, ...]:
@@ -127,11 +130,11 @@ def _busy(meter: Meter, now: datetime, width: int, clean: Clean) -> tuple[Row, .
 
 
 def _work(spin: str, what: str, since: datetime | None, now: datetime, width: int) -> Row:
-    time = f"  {seconds(_between(since, now))}" if since is not None else ""
-    return (StyledText(spin, "green"), StyledText(f" {cut(what, width - 2 - len(time))}"), StyledText(time, "dim"))
+    time = f"  {seconds(_elapsed(since, now))}" if since is not None else ""
+    return (StyledText(spin, "green"), StyledText(f" {truncate(what, width - 2 - len(time))}"), StyledText(time, "dim"))
 
 
-def _between(since: datetime, now: datetime) -> float:
+def _elapsed(since: datetime, now: datetime) -> float:
     return max(0.0, (now - since).total_seconds())
 
 
@@ -148,7 +151,7 @@ def _usage_rows(meter: Meter, width: int) -> tuple[Row, ...]:
     found = usage_bars(meter)
     if not found:
         return ()
-    widest = max(cells(bar.shown) for bar in found)
+    widest = max(cell_width(bar.shown) for bar in found)
     if width < _TWO_COLUMNS:
         return tuple(_usage_row(bar, widest, width)[:-1] for bar in found)
     half = (width - 4) // 2
@@ -186,15 +189,15 @@ def usage_bars(meter: Meter) -> tuple[UsageBar, ...]:
 def _usage_row(bar: UsageBar, widest: int, width: int) -> Row:
     """Return one bar; its last span fills the row."""
     name, shown = f"{bar.name:<7}  ", f"{bar.shown:<{widest}}  "
-    length = min(_LONGEST_BAR, width - len(name) - cells(shown) - 6)
+    length = min(_LONGEST_BAR, width - len(name) - cell_width(shown) - 6)
     if bar.ceiling is None or length < 4:
-        text = cut(f"{name}{bar.shown}", width)
-        return (StyledText(text), StyledText(" " * (width - cells(text))))
+        text = truncate(f"{name}{bar.shown}", width)
+        return (StyledText(text), StyledText(" " * (width - cell_width(text))))
     full = min(length, -(-length * bar.used // bar.ceiling)) if bar.ceiling else (length if bar.used else 0)
     both = min(length, -(-length * (bar.used + bar.held) // bar.ceiling)) if bar.ceiling else full
     percent = f"{min(bar.percent, 999)} %".rjust(6)
     style = None if bar.style == "green" else bar.style
-    rest = width - len(name) - cells(shown) - length - len(percent)
+    rest = width - len(name) - cell_width(shown) - length - len(percent)
     return (
         StyledText(name, "dim"),
         StyledText(shown),
@@ -207,12 +210,12 @@ def _usage_row(bar: UsageBar, widest: int, width: int) -> Row:
 
 
 def _in_one_row(meter: Meter, width: int) -> Row:
-    return (StyledText(cut(" · ".join(f"{bar.name} {bar.shown}" for bar in usage_bars(meter)), width)),)
+    return (StyledText(truncate(" · ".join(f"{bar.name} {bar.shown}" for bar in usage_bars(meter)), width)),)
 
 
 def _foot(meter: Meter, now: datetime, width: int) -> Row:
     """Return the row of figures without a limit: tokens in and out, time, spending rate, held, in doubt."""
-    usage, elapsed = meter.usage, _between(meter.started_at or now, now)
+    usage, elapsed = meter.usage, _elapsed(meter.started_at or now, now)
     cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
     parts = [f"{usage.input_tokens:,} in{cached}", f"{usage.output_tokens:,} out", seconds(elapsed)]
     spent = meter.cost_nano + meter.in_doubt_nano
@@ -220,4 +223,4 @@ def _foot(meter: Meter, now: datetime, width: int) -> Row:
         parts.append(f"{money(round(spent * 60 / elapsed))}/min")
     parts += [f"{money(meter.held_nano)} held"] if meter.held_nano else []
     parts += [f"{money(meter.in_doubt_nano)} in doubt"] if meter.in_doubt_nano else []
-    return (StyledText(cut(" · ".join(parts), width), "dim"),)
+    return (StyledText(truncate(" · ".join(parts), width), "dim"),)

@@ -101,27 +101,27 @@ def describe_pruning(event: ContextPruned) -> str:
 def describe_notice(notice: FileNotice) -> str:
     """Return a changed file with the program that obeys it, and where it was moved: ``Makefile (make)``."""
     where = "" if notice.moved_to is None else f", moved to {notice.moved_to}"
-    return f"{_named(notice)}{where}"
+    return f"{_name_file(notice)}{where}"
 
 
 def changed_lines(result: RunResult) -> tuple[ScreenLine, ...]:
     """Return lines about the files that a run changed and that other programs obey."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
-    lines = [_warning(f"changed, and run later by other programs: {_several(changed)}")] if changed else []
+    lines = [_warning(f"changed, and run later by other programs: {_list_files(changed)}")] if changed else []
     if moved:
-        lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_several(moved)}"))
+        lines.append(_warning(f"moved out of the workspace, since other programs obey them: {_list_files(moved)}"))
         back = [notice.restore_command for notice in moved[:_MOST_NOTICES] if notice.restore_command]
         lines += [ScreenLine("to bring one back:"), *(ScreenLine(f"  {command}") for command in back)] if back else []
     return tuple(lines)
 
 
-def _named(notice: FileNotice) -> str:
+def _name_file(notice: FileNotice) -> str:
     return f"{notice.path} ({notice.obeyed_by})"
 
 
-def _several(notices: Sequence[FileNotice]) -> str:
-    words = [_named(notice) for notice in notices[:_MOST_NOTICES]]
+def _list_files(notices: Sequence[FileNotice]) -> str:
+    words = [_name_file(notice) for notice in notices[:_MOST_NOTICES]]
     more = [f"and {len(notices) - _MOST_NOTICES:,} more"] if len(notices) > _MOST_NOTICES else []
     return "; ".join(words + more)
 
@@ -144,11 +144,11 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
     """Return the lines of ``event``, often none; ``meter`` already includes it."""
     match event:
         case RunStarted():
-            return (_started(event, verbose=verbose),)
+            return (_start_line(event, verbose=verbose),)
         case ModelAnswered():
-            return _answered(event, meter)
+            return _turn_lines(event, meter)
         case ToolFinished():
-            return _finished(event, meter, verbose=verbose)
+            return _tool_lines(event, meter, verbose=verbose)
         case ObeyedFilesChanged():
             return tuple(ScreenLine(f"  {describe_notice(file)}", "dim") for file in event.files) if verbose else ()
         case ToolAllowed():
@@ -185,7 +185,7 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
         case ContextPruned():
             return (ScreenLine(f"context: {describe_pruning(event)}"),)
         case ContextMeasured():
-            return (_near(event),) if event.near else ()
+            return (_fullness_line(event),) if event.near else ()
         case (
             TurnStarted()
             | MessageAdded()
@@ -204,7 +204,7 @@ def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, 
             assert_never(event)
 
 
-def _started(event: RunStarted, *, verbose: bool) -> ScreenLine:
+def _start_line(event: RunStarted, *, verbose: bool) -> ScreenLine:
     name = f"{event.provider}/{event.model}" if event.model else event.provider
     parts = [name, event.provider_chosen_by]
     if verbose:
@@ -221,12 +221,12 @@ def _token_turns(event: RunStarted, least: int, most: int) -> str:
     return f"{tokens:,} tokens are about {turns} with a full context"
 
 
-def _near(event: ContextMeasured) -> ScreenLine:
+def _fullness_line(event: ContextMeasured) -> ScreenLine:
     full = f"context: {100 * event.tokens // event.limit} % of {event.limit:,} tokens are filled"
     return ScreenLine(f"{full}; beyond them the least relevant parts are cut: agentctl help context", "dim")
 
 
-def _answered(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
+def _turn_lines(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
     """Return the lines of a turn, without a final answer: stdout has it."""
     said = event.text.strip("\n") if event.tool_calls else ""
     lines = (ScreenLine(said),) if said else ()
@@ -237,7 +237,7 @@ def _answered(event: ModelAnswered, meter: Meter) -> tuple[ScreenLine, ...]:
     return (*lines, ScreenLine(f"turn {event.turn} · {did}{spent}", "dim"))
 
 
-def _finished(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
+def _tool_lines(event: ToolFinished, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
     took = seconds(event.duration_s)
     if event.error is not None:
         # builtin's only call ends the run, and the run's own error line says the same.

@@ -160,7 +160,7 @@ class LiveScreen:
         if not lines:
             return
         for line in lines:
-            for row in (line,) if self._broken else self._wrapped(line, self._size().columns):
+            for row in (line,) if self._broken else self._wrap(line, self._size().columns):
                 self._file.write(redact(row.render(self._paint), self._secrets) + "\n")
         self._file.flush()
 
@@ -209,7 +209,7 @@ class LiveScreen:
         self._frame.rows, self._drawn_at = drawn or self._frame.rows, size
         live.update(self._frame)
         if lines:
-            wrapped = [self._text(row) for line in lines for row in self._wrapped(line, size.columns)]
+            wrapped = [self._text(row) for line in lines for row in self._wrap(line, size.columns)]
             live.console.print(*wrapped, sep="\n", soft_wrap=True)
         elif drawn:
             live.refresh()
@@ -238,7 +238,7 @@ class LiveScreen:
         up = len(self._frame.rows) - 1
         set_restore_sequence(b"\r" + (b"\x1b[%dA" % up if up > 0 else b"") + b"\x1b[J\x1b[?25h")
 
-    def _wrapped(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
+    def _wrap(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
         """Yield a line wrapped at its spaces: the terminal itself would break words."""
         text = safe_text(redact(line.text, self._secrets))  # before it is broken: a secret in two is not found
         lead = f"{line.lead} " if line.lead else ""

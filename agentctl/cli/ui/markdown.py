@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.cells import cell_width
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -128,7 +128,7 @@ def _keep_what_stands(pieces: Sequence[Token]) -> None:
 def _keeps_the_words(text: str, found: str, width: int) -> bool:
     """Return whether ``found`` has every word of ``text``, unbroken but at the width, and no row is too wide."""
     plain = _PAINTED.sub("", found)
-    if any(cells(row) > width for row in plain.split("\n")):
+    if any(cell_width(row) > width for row in plain.split("\n")):
         return False
     left, words = "".join(plain.split()), _WORD.findall(_FENCE_INFO.sub(r"\1", text))
     return all(word in left for word in words) and not Counter("".join(words)) - Counter(left)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.markdown import render_markdown
 from agentctl.core.text import safe_text
 
@@ -82,4 +82,4 @@ def test_every_letter_is_still_there_and_nothing_but_styles_is_added(text: str, 
     bare = re.sub(r"\x1b\[[0-9;]*m", "", found)
     assert "\x1b" not in bare
     assert [c for c in set(filter(str.isalnum, text)) if c not in bare] == []
-    assert found == text or all(cells(row) <= width for row in bare.split("\n"))
+    assert found == text or all(cell_width(row) <= width for row in bare.split("\n"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentctl.cli.runs.context_chart import SCHEMA, document, text
 from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, read_context_usage
-from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.lines import describe_pruning, lines_of
 from agentctl.cli.ui.meter import Meter
 from agentctl.core.events import ContextPruned
@@ -122,7 +122,7 @@ def test_two_hundred_turns_take_a_row_each_and_no_row_is_too_wide(width: int, bl
     turns = [turn(n, 400_000 + 7 * n, limit=1_000_000, cut=CUT if n % 50 == 0 else None) for n in range(1, 201)]
     records = [STARTED, *chain.from_iterable(turns), ENDED]
     said = shown(records, width=width, blocks=blocks)
-    assert max(map(cells, said)) <= width
+    assert max(map(cell_width, said)) <= width
     assert sum(line.endswith(" 40 %") for line in said) == 200
     assert len(said) < 200 + 30
     if width >= 60:  # below it there is room for the figures only

@@ -8,7 +8,7 @@ from functools import reduce
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentctl.cli.ui.cells import cells, cut, wrap
+from agentctl.cli.ui.cells import cell_width, truncate, wrap
 from agentctl.cli.ui.layout import Row, rows, usage_bars
 from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import MOST_STREAMED, Meter, describe_wait, follow
@@ -196,7 +196,7 @@ def test_no_row_is_ever_too_wide_or_one_too_many(
     first = STARTED._replace(task=text, model=text, provider_chosen_by=text, metered=metered)
     found = shown(after(*events, first=first), width=width, height=height)
     assert len(found) <= height
-    assert all(cells(row) <= width and safe_text(row) == row and "\n" not in row for row in found)
+    assert all(cell_width(row) <= width and safe_text(row) == row and "\n" not in row for row in found)
 
 
 @given(EVENTS)
@@ -213,9 +213,9 @@ def test_wrapping_loses_nothing_but_spaces(text: str, width: int) -> None:
     assert "".join(wrap(text, width, at_spaces=False)) == text.replace("\n", "")
     at_spaces = list(wrap(text, width))
     assert "".join("".join(at_spaces).split()) == "".join(text.split())
-    assert all(cells(row) <= width for row in at_spaces)
+    assert all(cell_width(row) <= width for row in at_spaces)
 
 
 @given(HOSTILE, st.integers(0, 60))
 def test_a_cut_line_fits(text: str, width: int) -> None:
-    assert cells(cut(text, width)) <= width
+    assert cell_width(truncate(text, width)) <= width

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.approval_prompt import question_rows
-from agentctl.cli.ui.cells import cells
+from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.format import painter
 from agentctl.core.messages import ToolCall
 from agentctl.protocols import Question
@@ -47,7 +47,7 @@ def test_the_question_says_what_is_done_to_what_and_what_always_means() -> None:
 @given(st.text(max_size=3000), st.integers(20, 200))
 def test_every_argument_is_shown_in_full_and_no_row_is_too_wide_or_without_its_bar(text: str, width: int) -> None:
     rows = list(question_rows(question({"text": text}), PLAIN, width=width))
-    assert all(cells(row) <= width and row.isprintable() for row in rows)
+    assert all(cell_width(row) <= width and row.isprintable() for row in rows)
     assert all(row.startswith("│") for row in rows[2:])
     shown = "".join(row.removeprefix("│").strip(" ") for row in rows)
     visible = json.dumps(text, ensure_ascii=False).replace(" ", "")
