@@ -56,8 +56,8 @@ def _byte_length(text: str) -> int:
     return max(plain, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
 
 
-def weight(value: object) -> int:
-    """Return the weight in bytes of a whole request as JSON, as the bound counts it."""
+def json_bytes(value: object) -> int:
+    """Return the weight of a value in bytes as JSON, as the bound counts it."""
     return _byte_length(_dump(value))
 
 
@@ -100,10 +100,10 @@ class TokenWeights(NamedTuple):
 
     message: Callable[[Message], int] = message_bytes
     tool: Callable[[ToolSpec], int] = tool_bytes
-    value: Callable[[object], int] = weight
+    value: Callable[[object], int] = json_bytes
 
 
-BYTES = TokenWeights()
+BYTE_WEIGHTS = TokenWeights()
 
 
 def vocabulary_weights(count: Callable[[str], int]) -> TokenWeights:
@@ -138,10 +138,10 @@ def _count_parts(messages: tuple[Message, ...]) -> int:
     return len(messages) + sum(len(m.tool_calls) for m in messages)
 
 
-def plain_bound(request: Request, weighing: TokenWeights = BYTES) -> int:
+def plain_bound(request: Request, weights: TokenWeights = BYTE_WEIGHTS) -> int:
     """Return ``bytes + 1024 + 16 * (messages + tools + tool calls)``: input tokens cannot be more."""
-    weight = sum(map(weighing.message, request.messages)) + sum(map(weighing.tool, request.tools))
-    weight += weighing.value(request.settings) if request.settings else 0
+    weight = sum(map(weights.message, request.messages)) + sum(map(weights.tool, request.tools))
+    weight += weights.value(request.settings) if request.settings else 0
     return weight + FIXED + PER_PART * (_count_parts(request.messages) + len(request.tools))
 
 
@@ -224,7 +224,11 @@ class BoundBasis(NamedTuple):
 
 
 def bound(
-    request: Request, known: SettledRequest | None = None, *, may_cut: bool = False, weighing: TokenWeights = BYTES
+    request: Request,
+    known: SettledRequest | None = None,
+    *,
+    may_cut: bool = False,
+    weights: TokenWeights = BYTE_WEIGHTS,
 ) -> int:
     """Return the most input tokens that ``request`` can be: tight on a ``known`` request, else plain.
 
@@ -241,16 +245,16 @@ def bound(
     system message where there is none, so the first message must still be there. They drop thoughts before the last
     question, so no message may move from before the last question to behind it.
     """
-    plain = plain_bound(request, weighing)
+    plain = plain_bound(request, weights)
     if known is None or not _same_setting(known.request, request):
         return plain
     if may_cut and not _continues(known, request):
         return plain
-    beyond = _tokens_beyond(known, request.messages, weighing)
+    beyond = _tokens_beyond(known, request.messages, weights)
     return plain if beyond is None else min(plain, known.usage.input_tokens + beyond)
 
 
-def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weighing: TokenWeights) -> int | None:
+def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weights: TokenWeights) -> int | None:
     """Return the most tokens of ``now`` that were not in the earlier request; None: nothing can be built on that.
 
     Each earlier message stands for one message at most, in order.
@@ -259,7 +263,7 @@ def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weighing: To
     for at, message in enumerate(now):
         place = next((place for place in range(start, len(before)) if before[place] == message), None)
         if place is None and (place := _earlier_form(before, start, message)) is not None:
-            tokens += weighing.value(message.text[_common_length(before[place].text, message.text) :]) + JOINT
+            tokens += weights.value(message.text[_common_length(before[place].text, message.text) :]) + JOINT
         if place is None:
             new.append(message)
         else:
@@ -269,9 +273,9 @@ def _tokens_beyond(known: SettledRequest, now: tuple[Message, ...], weighing: To
     if places.get(0) != 0 or any(place < question and at > last for at, place in places.items()):
         return None
     if known.answer in new:
-        tokens += max(0, known.usage.output_tokens - weighing.message(known.answer))
+        tokens += max(0, known.usage.output_tokens - weights.message(known.answer))
     runs = sum(places.get(at - 1) != place - 1 for at, place in places.items())
-    return tokens + sum(map(weighing.message, new)) + JOINT * runs + PER_PART * _count_parts(tuple(new))
+    return tokens + sum(map(weights.message, new)) + JOINT * runs + PER_PART * _count_parts(tuple(new))
 
 
 def _common_length(one: str, other: str) -> int:

@@ -15,7 +15,7 @@ import anyio
 import httpcore
 import httpx
 
-from agentctl.budget.input_bound import weight
+from agentctl.budget.input_bound import json_bytes
 from agentctl.core.errors import AgentctlError, Rejected
 from agentctl.protocols import Outcome
 from agentctl.providers.stream_readers import AnswerTooLong, UsageReader
@@ -293,7 +293,7 @@ def _find_breach(request: httpx.Request, body: bytes, terms: RequestTerms) -> st
         return "it asks for more than one answer"
     if terms.asks_for_usage and (content.get("stream_options") or {}).get("include_usage") is not True:
         return "it does not ask for the usage"
-    size = weight(content)
+    size = json_bytes(content)
     return f"it weighs {size} bytes, {terms.most_bytes} were bounded" if size > terms.most_bytes else None
 
 

@@ -109,7 +109,7 @@ class InputCounter:
     async def _count(self, load: Load, request: Request, known: SettledRequest | None, may_cut: bool) -> int | None:
         def counted() -> int | None:
             count = load()
-            return None if count is None else bound(request, known, may_cut=may_cut, weighing=vocabulary_weights(count))
+            return None if count is None else bound(request, known, may_cut=may_cut, weights=vocabulary_weights(count))
 
         found = None
         with suppress(Exception):  # bytes are a bound as well

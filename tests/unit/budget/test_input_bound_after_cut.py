@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentctl.budget.input_bound import JOINT, PER_PART, SettledRequest, bound, message_bytes, plain_bound, weight
+from agentctl.budget.input_bound import JOINT, PER_PART, SettledRequest, bound, json_bytes, message_bytes, plain_bound
 from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.providers.tokenizers import load_vocabulary
 
@@ -174,7 +174,7 @@ def test_a_request_that_was_cut_is_bound_by_the_report_before_it_and_what_is_new
     system, task, *rest = known.request.messages
     left = (system, replace(task, text=task.text + NOTES), *rest[8:14], *rest[18:], *new)
     seams = JOINT * 4  # the notes, and three runs: system and task, two parts of the rest
-    beyond = weight(NOTES) + seams + sum(map(message_bytes, new)) + PER_PART * 3
+    beyond = json_bytes(NOTES) + seams + sum(map(message_bytes, new)) + PER_PART * 3
     request = Request("m", left, TOOLS)
     assert bound(request, known) == known.usage.input_tokens + beyond < plain_bound(request) // 2
 
@@ -190,7 +190,7 @@ def test_a_result_that_was_cut_shorter_counts_from_where_it_differs() -> None:
     short = replace(result, text=result.text[:200] + MARK + result.text[-50:])
     request = Request("m", (*rest, short, *new), TOOLS)
     whole = Request("m", (*known.request.messages, *new), TOOLS)
-    assert bound(request, known) == bound(whole, known) + weight(MARK + result.text[-50:]) + JOINT
+    assert bound(request, known) == bound(whole, known) + json_bytes(MARK + result.text[-50:]) + JOINT
 
 
 def without_system(known: SettledRequest) -> tuple[Message, ...]:

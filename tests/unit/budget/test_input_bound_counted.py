@@ -87,7 +87,7 @@ def test_what_openai_counts_is_never_above_the_counted_bound(
     name: str, said: tuple[Message, ...], offers: bool
 ) -> None:
     request = Request("m", said, TOOLS if offers else ())
-    assert truth(name, said, request.tools) <= bound(request, weighing=by(name)) - FIXED // 2
+    assert truth(name, said, request.tools) <= bound(request, weights=by(name)) - FIXED // 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +102,7 @@ def test_openais_count_of_a_growing_conversation_is_never_above_the_counted_boun
     usage = Usage(truth(name, earlier.messages, TOOLS), vocabulary_of(name)(answer.text) + thoughts)
     request = Request("m", (*said[:2], *before[2:][left:], answer, *more[2:]), TOOLS)
     known = SettledRequest(earlier, answer, usage)
-    assert truth(name, request.messages, TOOLS) <= bound(request, known, weighing=by(name))
+    assert truth(name, request.messages, TOOLS) <= bound(request, known, weights=by(name))
 
 
 def test_a_counted_bound_is_the_designs_formula() -> None:
@@ -123,14 +123,14 @@ def test_a_counted_bound_is_the_designs_formula() -> None:
 def test_a_counted_bound_of_a_first_request_is_a_third_of_that_of_its_bytes() -> None:
     said = turns([TEXTS["prose"][:2_000]])
     request = Request("m", said, TOOLS * 4)
-    assert bound(request, weighing=by("o200k_base")) - FIXED < (plain_bound(request) - FIXED) / 2.5
+    assert bound(request, weights=by("o200k_base")) - FIXED < (plain_bound(request) - FIXED) / 2.5
 
 
 def test_new_messages_are_counted_behind_a_report() -> None:
     said = turns([TEXTS["code"][:3_000]])
     known = SettledRequest(Request("m", said[:2], TOOLS), said[2], Usage(900, 30))
     by_bytes, counted = (
-        bound(Request("m", said, TOOLS), known, weighing=one) for one in (TokenWeights(), by("cl100k_base"))
+        bound(Request("m", said, TOOLS), known, weights=one) for one in (TokenWeights(), by("cl100k_base"))
     )
     assert 900 < counted < 900 + (by_bytes - 900) / 2
 
@@ -138,8 +138,8 @@ def test_new_messages_are_counted_behind_a_report() -> None:
 def test_references_in_a_schema_count_as_if_written_out() -> None:
     big = {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(50)}}
     schema = {"$defs": {"Big": big}, "properties": {f"a{i}": {"$ref": "#/$defs/Big"} for i in range(10)}}
-    weighing = by("o200k_base")
-    assert weighing.tool(ToolSpec("t", "", schema)) > 9 * weighing.tool(ToolSpec("t", "", big))
+    weights = by("o200k_base")
+    assert weights.tool(ToolSpec("t", "", schema)) > 9 * weights.tool(ToolSpec("t", "", big))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -257,6 +257,6 @@ def test_a_price_of_ones_own_does_not_change_the_vocabulary() -> None:
 
 
 def test_a_counted_message_is_never_above_its_bytes() -> None:
-    weighing = by("cl100k_base")
+    weights = by("cl100k_base")
     said = turns([text for kind, text in TEXTS.items() if kind != "surrogates"])
-    assert all(weighing.message(message) <= message_bytes(message) for message in said)
+    assert all(weights.message(message) <= message_bytes(message) for message in said)

@@ -58,7 +58,7 @@ async def ask(desk: Desk, loading: Loading, dollars: str, *script: Step) -> Comp
 def counted() -> int:
     found = load_vocabulary("o200k_base")
     assert found is not None
-    return bound(REQUEST, weighing=vocabulary_weights(found.at_most))
+    return bound(REQUEST, weights=vocabulary_weights(found.at_most))
 
 
 def attempts(desk: Desk) -> list[tuple[object, ...]]:
