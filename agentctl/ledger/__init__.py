@@ -1,4 +1,21 @@
-"""The durable book of holds and charges, on SQLite, shared by all processes of a user."""
+"""The durable ledger of holds and charges: one SQLite file, shared by all processes of a user.
+
+``sqlite`` is the ``Ledger`` that a run awaits; ``transactions`` does its work in a thread, one transaction for each
+method. A transaction (``database``) reads ledger time (``clock``), adds up what counts against each limit (``sums``),
+judges the request (``reserve``, ``provider_health``) and writes rows (``attempts``, ``runs``). ``locks`` tells the
+living processes from the dead ones, ``spool`` keeps what could not be written, ``schema`` holds the migrations.
+
+The rest reads, or corrects by hand: ``report``, ``grouping`` and ``repricing`` for costs, ``forecast`` for an
+estimate, ``check`` and ``audit`` to verify, ``reconcile``, ``usage_export`` and ``export_matching`` to settle doubts.
+
+Enter: `sqlite.SqliteLedger`; to read `report.costs_report`, `check.check`, `forecast.forecast_first_call`; to correct
+    `reconcile.reconcile`, `export_matching.reconcile_export`.
+Always: a method has committed to disk when it returns. Every change of an attempt adds an entry that nothing changes
+    later. Amounts are whole nano-dollars and tokens; an amount of unknown outcome counts in full.
+May import: core, context, settings, budget, protocols.
+Never: it makes no model call, reads no settings and prints nothing. No other package holds SQL, and no migration that
+    was released is edited.
+"""
 
 from agentctl.ledger.sqlite import SqliteLedger
 

@@ -1,4 +1,4 @@
-"""The ledger's own time: it never runs back, and a wall clock set forward does not free what counts."""
+"""Keep the ledger's own time: it never runs back, and a wall clock set forward does not free what counts."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def system_clock() -> ReadClock:
 class ClockRow(NamedTuple):
     """The ledger's time as it was last written, and the clocks at that moment.
 
-    ``highest_wall_us`` is what a right wall clock has reached at least: the highest that was ever read, or the time
-    that passed since then added to it.
+    ``highest_wall_us`` is the least that a correct wall clock shows: the highest reading so far, plus the time that has
+    passed since.
     """
 
     now_us: int
@@ -59,9 +59,9 @@ class ClockRow(NamedTuple):
 def advance(before: ClockRow | None, after: ClockReading) -> ClockRow:
     """Return the clock's row at ``after``, ``before`` being the row so far (None: a new ledger).
 
-    Under one boot id time steps by the lesser of both clocks. Across boots only the wall clock is left, and it counts
-    beyond what it has reached before: one that was slow for a while, and is right again, is not time that passed. So
-    the ledger's time never runs ahead of real time, unless a wall clock did.
+    Under one boot id time advances by the lesser step of both clocks. Across boots only the wall clock is left, and it
+    counts only beyond its highest reading: a clock that was slow and was corrected adds no time. So the ledger's time
+    never runs ahead of real time, unless a wall clock did.
     """
     if before is None:
         return ClockRow(after.wall_us, *after, highest_wall_us=after.wall_us)

@@ -1,4 +1,4 @@
-"""A provider's usage export as CSV: columns found by their names, whoever wrote them. Pure."""
+"""Read a provider's usage export: CSV of any provider, whose columns are found by their names. Pure."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _MADE_BY = (("generation_id", "openrouter"), ("usage_date_utc", "anthropic"), ("
 
 
 class ExportRow(NamedTuple):
-    """One line: what was billed, and when, in microseconds of UTC; unknown is None. ``line`` counts from 1, the header.
+    """One line: the bill and its time, in microseconds of UTC; unknown is None. ``line`` counts from 1, the header.
 
-    ``cached`` and ``cache_write`` are included in ``input``, ``reasoning`` in ``output``. ``requests``: how many calls
-    it tells of.
+    ``cached`` and ``cache_write`` are included in ``input``, ``reasoning`` in ``output``. ``requests`` is the number of
+    calls in the line.
     """
 
     line: int
@@ -71,21 +71,21 @@ class ExportRow(NamedTuple):
 
     @property
     def is_of_one_call(self) -> bool:
-        """Whether it surely tells of a single call, and not of all those of some time."""
+        """Whether the line is certainly of a single call, not of all calls of a period."""
         brief = self.since_us is not None and (self.until_us or 0) - self.since_us <= _SECOND_US
         return self.requests == 1 or (self.requests is None and brief)
 
 
 def up_to_nano(usd: Decimal) -> int:
-    """Return dollars as whole nano-dollars, rounded up as every charge is."""
+    """Return dollars as whole nano-dollars, rounded up like every charge."""
     return int((usd * NANO_PER_USD).to_integral_value(ROUND_CEILING))
 
 
 def read_export(text: str, *, provider: str = "") -> tuple[ExportRow, ...]:
-    """Return the lines of an export; ``provider`` is whose it is, where the file does not say.
+    """Return the lines of an export; ``provider`` is its provider if the file does not tell.
 
     Raises:
-        UsageError: it is no CSV, or has neither a column of ids nor one of times, or nobody knows whose it is.
+        UsageError: it is not CSV, has no column of ids or times, or its provider is unknown.
     """
     text = text.removeprefix("\ufeff").lstrip()
     head = text.partition("\n")[0]
@@ -151,7 +151,7 @@ def _count(cell: str) -> int | None:
 def _nano(cell: str) -> int | None:
     bare = cell.removeprefix("$")
     if "," in bare and not _GROUPED.fullmatch(bare):
-        return None  # a decimal comma: nobody says which way the dots and commas of its file are meant
+        return None  # a decimal comma: the file does not tell what its dots and commas mean
     try:
         usd = Decimal(bare.replace(",", ""))
     except InvalidOperation:
@@ -160,7 +160,7 @@ def _nano(cell: str) -> int | None:
 
 
 def _time(since: str, until: str) -> tuple[int | None, int | None]:
-    """Return the time that a line tells of: a point is as long as its last digit, a day is a day."""
+    """Return the period of a line, as precise as its time is written: a second, a minute, an hour or a day."""
     begin, end = _moment(since), _moment(until)
     if begin is None:
         return None, None
