@@ -1,9 +1,8 @@
-"""The rows of the book, inside a transaction: an attempt entered, ended, doubted, buried; each step leaves an entry."""
+"""Write the rows of attempts, inside a transaction: held, resized, settled, void, in doubt; each step adds an entry."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from agentctl.budget.breaker import pricier_substitute
@@ -14,18 +13,15 @@ from agentctl.core.limits import WINDOWS
 from agentctl.core.pricing import MOST_AMOUNT
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.database import Transaction
-from agentctl.ledger.locks import is_dead, liveness, owner_ids
-
-UNFINISHED = "unfinished"  # how a run ended whose process died
 
 
-def plain(text: str) -> str:
+def storable(text: str) -> str:
     """Return text that SQLite can store: a lone surrogate, which providers' JSON can carry, becomes ``?``."""
     return text.encode("utf-8", "replace").decode()
 
 
 class AttemptRow(NamedTuple):
-    """What a deed needs to know of a row; amounts in nano-dollars (None: unknown) and tokens."""
+    """The columns of an attempt that a transaction judges by; amounts in nano-dollars (None: unknown) and tokens."""
 
     phase: Literal["kept", "held", "sent", "settled", "void", "doubt"]
     nano: int | None
@@ -40,17 +36,17 @@ class AttemptRow(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether it is settled by usage: that is believed over a provider's export, and both over a person's word."""
+        """Whether usage has settled it: that overrides a provider's export, which overrides a manual amount."""
         return self.phase == "settled" and self.settled_by not in ("export", "hand")
 
     def is_exceeded_by(self, charge: Charge) -> bool:
-        """Return whether a charge is above the hold, or breaks what the hold assumed."""
+        """Return whether a charge is above the hold, or breaks an assumption of the hold."""
         in_money = charge.nano is not None and self.hold_nano is not None and charge.nano > self.hold_nano
         return charge.breaks_hold or in_money or charge.usage.total_tokens > self.hold_tokens
 
 
-def attempt(tx: Transaction, attempt_id: str) -> AttemptRow:
-    """Return the row.
+def read(tx: Transaction, attempt_id: str) -> AttemptRow:
+    """Return the row of an attempt.
 
     Raises:
         InternalError: there is none.
@@ -71,21 +67,21 @@ def run_of(tx: Transaction, attempt_id: str) -> str:
     return "" if row is None else str(row[0])
 
 
-def enter(
+def append_entry(
     tx: Transaction, attempt_id: str, phase: str, nano: int | None, tokens: int, reason: str | None = None
 ) -> None:
-    """Add one line to the history that is never changed."""
+    """Add an entry to the history, which is never changed."""
     tx.db.execute(
         "INSERT INTO entries (attempt_id, at_us, wall_us, phase, nano, tokens, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (attempt_id, tx.now_us, tx.wall_us, phase, nano, tokens, None if reason is None else plain(reason)),
+        (attempt_id, tx.now_us, tx.wall_us, phase, nano, tokens, None if reason is None else storable(reason)),
     )
 
 
 def record_overrun(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge | None = None) -> None:
-    """Remember that a provider and model broke their clamp, until the user clears it, and the most that they reported.
+    """Record that a provider and model broke their clamp, and the most that they reported, until the user clears it.
 
-    ``charge`` is what was reported; None: nothing above the model's own ceilings. Where only the price of another model
-    put it above its hold, nothing was broken: that price is held from then on.
+    ``charge`` is the report; None: nothing above the model's own ceilings. If only the price of another model put it
+    above the hold, the clamp was not broken, and nothing is recorded: that price is held from then on.
     """
     bounds = {"input_bound": row.input_bound, "granted_output": row.granted_output}
     if charge is not None and pricier_substitute(charge, **bounds) is not None:
@@ -117,7 +113,7 @@ def insert(
     deadline_us: int,
     phase: Literal["held", "kept"] = "held",
 ) -> None:
-    """Enter a new hold with the limits it was admitted under, and what stood against each."""
+    """Insert a hold with the limits that it was admitted under, and the amount that counted in each before."""
     facts, price = ask.facts, ask.facts.price
     ceiling = worst_case(ask, worst.output, at_ceiling=True)
     values = {
@@ -126,9 +122,9 @@ def insert(
         "owner_id": owner_id,
         "purpose": ask.purpose,
         "phase": phase,
-        "provider": plain(facts.provider),
-        "model": None if facts.model is None else plain(facts.model),
-        "base_url": plain(facts.base_url),
+        "provider": storable(facts.provider),
+        "model": None if facts.model is None else storable(facts.model),
+        "base_url": storable(facts.base_url),
         "prices": None if price is None else json.dumps(price.as_row()),
         "price_source": None if price is None else price.source,
         "price_version": None if price is None else price.version,
@@ -148,13 +144,13 @@ def insert(
     }
     columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     tx.db.execute(f"INSERT INTO attempts ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
-    enter(tx, ask.attempt_id, phase, worst.nano, worst.tokens)
+    append_entry(tx, ask.attempt_id, phase, worst.nano, worst.tokens)
 
 
 def resize(
     tx: Transaction, attempt_id: str, keep: AnswerReserve, worst: WorstCase, limits: tuple[LimitState, ...]
 ) -> None:
-    """Give a kept row another size, with the limits that it was admitted under now."""
+    """Give a reserve another size, with the limits that it is admitted under now."""
     tx.db.execute(
         "UPDATE attempts SET input_bound = ?, granted_output = ?, hold_nano = ?, hold_tokens = ?, nano = ?, tokens = ?,"
         " admitted = ? WHERE id = ? AND phase = 'kept'",
@@ -164,11 +160,11 @@ def resize(
             attempt_id,
         ),
     )
-    enter(tx, attempt_id, "kept", worst.nano, worst.tokens)
+    append_entry(tx, attempt_id, "kept", worst.nano, worst.tokens)
 
 
 def _admitted(limits: tuple[LimitState, ...]) -> str:
-    """Write the limits of an admission: ``limit@run`` or, over everyone, ``limit``; each its ceiling and sum before."""
+    """Return an admission's limits as JSON: ``limit@run``, ``limit`` for all runs; each with ceiling and sum before."""
     return json.dumps(
         {
             room.limit if room.limit in WINDOWS else f"{room.limit}@{room.run_id}": [room.ceiling, room.amounts.total]
@@ -177,7 +173,7 @@ def _admitted(limits: tuple[LimitState, ...]) -> str:
     )
 
 
-def end(
+def conclude(
     tx: Transaction,
     attempt_id: str,
     phase: str,
@@ -191,17 +187,17 @@ def end(
     tx.db.execute(
         "UPDATE attempts SET phase = ?, nano = ?, tokens = ?, reason = coalesce(?, reason), ended_us = ?,"
         " leaves_hour_us = ? WHERE id = ?",
-        (phase, nano, tokens, None if reason is None else plain(reason), tx.now_us, leaves_us, attempt_id),
+        (phase, nano, tokens, None if reason is None else storable(reason), tx.now_us, leaves_us, attempt_id),
     )
-    enter(tx, attempt_id, phase, nano, tokens, reason)
+    append_entry(tx, attempt_id, phase, nano, tokens, reason)
 
 
 def settle(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge) -> Settlement:
-    """Conclude an attempt with what its usage cost; a charge above the hold is an overrun."""
+    """Settle an attempt at the cost of its usage; a charge above the hold is an overrun."""
     tokens, reason = min(charge.usage.total_tokens, MOST_AMOUNT), None
     if charge.capped:
         reason = "more was reported than the ledger can store; the most that it can is recorded"
-    end(tx, attempt_id, "settled", charge.nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
+    conclude(tx, attempt_id, "settled", charge.nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
     record_charge(tx, attempt_id, charge)
     overrun = row.is_exceeded_by(charge)
     if overrun:
@@ -212,13 +208,13 @@ def settle(tx: Transaction, attempt_id: str, row: AttemptRow, charge: Charge) ->
 def record_charge(
     tx: Transaction, attempt_id: str, charge: Charge, *, settled_by: Literal["usage"] | None = "usage"
 ) -> None:
-    """Write what a usage report was charged at: with it, the amount can be recomputed from the row alone.
+    """Write what a usage report was charged at, so that the amount can be recomputed from the row alone.
 
-    ``settled_by`` None: it stays in doubt, and this is what is known of it.
+    ``settled_by`` None: the attempt stays in doubt, and the report is the least that it cost.
     """
     used, at = charge.usage, charge.price
     values = {
-        "answered_model": None if charge.model is None else plain(charge.model),
+        "answered_model": None if charge.model is None else storable(charge.model),
         "input_tokens": used.input_tokens,
         "cached_input_tokens": used.cached_input_tokens,
         "cache_write_tokens": used.cache_write_tokens,
@@ -227,8 +223,8 @@ def record_charge(
         "hour_write_tokens": charge.hour_writes,
         "billed_nano": charge.billed_nano,
         "charged_by": charge.by,
-        "charged_model": None if charge.priced_model is None else plain(charge.priced_model),
-        "charged_tier": plain(charge.tier) or None,
+        "charged_model": None if charge.priced_model is None else storable(charge.priced_model),
+        "charged_tier": storable(charge.tier) or None,
         "charged_prices": None if at is None else json.dumps(at.as_row()),
         "charged_dearest": int(charge.dearest_class),
         "charged_source": None if at is None else at.source,
@@ -243,15 +239,15 @@ def record_charge(
 
 
 def void(tx: Transaction, attempt_id: str, reason: str) -> None:
-    """Conclude an attempt that cost nothing."""
-    end(tx, attempt_id, "void", 0, 0, reason, leaves_us=0)
+    """Void an attempt: it cost nothing."""
+    conclude(tx, attempt_id, "void", 0, 0, reason, leaves_us=0)
 
 
 def correct(
     tx: Transaction, attempt_id: str, nano: int, tokens: int, *, by: Literal["export", "hand"], reason: str
 ) -> None:
-    """Settle what no usage tells; it counts in the hour as a charge of now, and says nothing of the provider."""
-    end(tx, attempt_id, "settled", nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
+    """Settle an attempt without usage; it counts in the hour as a charge of now, and not as a fault of the provider."""
+    conclude(tx, attempt_id, "settled", nano, tokens, reason, leaves_us=tx.now_us + HOUR_US)
     tx.db.execute("UPDATE attempts SET provider_fault = 0, settled_by = ? WHERE id = ?", (by, attempt_id))
 
 
@@ -260,23 +256,14 @@ def doubt(
 ) -> None:
     """Leave an attempt in doubt: it counts in the hour until 3600 s after its deadline, and in its run for good."""
     (deadline,) = tx.db.execute("SELECT deadline_us FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
-    end(tx, attempt_id, "doubt", nano, tokens, reason, leaves_us=max(deadline, tx.now_us) + HOUR_US)
+    conclude(tx, attempt_id, "doubt", nano, tokens, reason, leaves_us=max(deadline, tx.now_us) + HOUR_US)
     tx.db.execute("UPDATE attempts SET provider_fault = ? WHERE id = ?", (int(provider_fault), attempt_id))
 
 
-_BURIED = "its process ended"
-
-
-def is_buried(tx: Transaction, attempt_id: str) -> bool:
-    """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
-    found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _BURIED)).fetchone()
-    return found is not None
-
-
 def leave_in_doubt(tx: Transaction, attempt_id: str, row: AttemptRow, doubted: Doubt) -> Settlement:
-    """Leave an attempt in doubt at its hold, at its model's ceiling if it broke its clamp, or at more if that is known.
+    """Leave an attempt in doubt at its hold, at the model's ceiling if it broke its clamp, or at more if more is known.
 
-    Above the hold, what was reported is an overrun, and so is the price of another model that answered.
+    A report above the hold is an overrun, and so is a dearer price of another model that answered.
     """
     nano, tokens, least = row.nano, row.tokens, doubted.least
     if doubted.ceiling:
@@ -297,85 +284,3 @@ def leave_in_doubt(tx: Transaction, attempt_id: str, row: AttemptRow, doubted: D
     if row.phase != "doubt" or (nano, tokens) != (row.nano, row.tokens):
         doubt(tx, attempt_id, nano, tokens, doubted.reason, provider_fault=doubted.provider_fault)
     return Settlement("doubt", nano, tokens, overrun=overrun)
-
-
-def bury(tx: Transaction, owner_id: str) -> None:
-    """Void what a dead owner held; what it had sent is in doubt, at the worst case. Its runs have ended."""
-    left = tx.db.execute(
-        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
-    ).fetchall()
-    for attempt_id, phase, nano, tokens in left:
-        if phase == "sent":
-            doubt(tx, attempt_id, nano, tokens, _BURIED, provider_fault=False)
-        else:
-            void(tx, attempt_id, "its process ended before sending")
-    tx.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
-    open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL"
-    for (run_id,) in tx.db.execute(open_runs, (owner_id,)).fetchall():
-        close(tx, run_id, UNFINISHED)
-    tx.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tx.now_us, owner_id))
-
-
-def close(tx: Transaction, run_id: str, status: str) -> None:
-    """End a run: what it and the runs below it only hold is void, and they leave the queue.
-
-    ``UNFINISHED``: its process is taken for dead. Should it live all the same, it goes on, but nothing below it does.
-    """
-    tx.db.execute(
-        "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND (closed_us IS NULL OR status = ?)",
-        (tx.now_us, status, run_id, UNFINISHED),
-    )
-    least_depth = int(status == UNFINISHED)
-    below = f"run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = ? AND depth >= {least_depth})"  # noqa: S608
-    void_held(tx, below, run_id, reason="its run ended before sending", kept=True)
-    tx.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
-
-
-def sweep(tx: Transaction, owners: Path, *, but: str) -> None:
-    """Bury every owner of something open whose lock nobody holds; void whoever's hold can never be sent any more."""
-    found = tx.db.execute(
-        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
-        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
-        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
-        (but,),
-    ).fetchall()
-    for (owner_id,) in found:
-        if is_dead(owners, owner_id):
-            bury(tx, owner_id)
-        elif liveness(owners, owner_id) is None:
-            conclude_overdue(tx, owner_id)
-    void_held(tx, "deadline_us <= ?", tx.now_us, reason="not sent before its deadline")
-
-
-def conclude_overdue(tx: Transaction, owner_id: str) -> None:
-    """Conclude what an owner of whom nobody can tell whether it lives has left open too long.
-
-    What it sent is in doubt once its deadline is over, what it kept is void after an hour: else both would count for
-    ever. That does no harm to one that lives: its usage settles a row in doubt, and it can keep anew.
-    """
-    left = tx.db.execute(
-        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?"
-        " AND (phase = 'sent' AND deadline_us <= ? OR phase = 'kept' AND held_us <= ?)",
-        (owner_id, tx.now_us, tx.now_us - HOUR_US),
-    ).fetchall()
-    for attempt_id, phase, nano, tokens in left:
-        if phase == "sent":
-            doubt(tx, attempt_id, nano, tokens, "its process may have ended", provider_fault=False)
-        else:
-            void(tx, attempt_id, "its process may have ended")
-
-
-def void_held(tx: Transaction, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
-    """Void the holds that ``condition`` (of our own words) names and that were never sent; ``kept``: those, too."""
-    phases = "('held', 'kept')" if kept else "('held')"
-    still_open = f"SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase IN {phases}"  # noqa: S608 - our own
-    found = tx.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
-    for (attempt_id,) in found:
-        void(tx, attempt_id, reason)
-
-
-def remove_traces(tx: Transaction, owners: Path, *, but: str) -> None:
-    """Remove the lock files of the dead that left nothing open."""
-    for owner_id in owner_ids(owners):
-        if owner_id != but and is_dead(owners, owner_id):
-            bury(tx, owner_id)

@@ -1,9 +1,9 @@
-"""The book read again from its first entry: what stood at each admission, and whether it fitted its limits. Pure.
+"""Verify what a ledger says, from its rows alone: replay each admission, and recompute each charge. Pure.
 
-A charge read back from its row: why it cannot be recomputed, or whether the row comes to the amount that it says.
-
-Only what usage settled was computed from prices. A charge above its hold is recomputed like any other, since it was
-recorded in full. An amount in doubt is the hold, or what a report came to at worst; it is not a charge.
+The replay takes the history from its first entry: the amounts that counted at each admission, and whether it was within
+its limits. A charge is recomputed if usage settled it; only those were computed from prices. One above its hold is
+recomputed like any other, since it was recorded in full. An amount in doubt is the hold, or the worst case of a report;
+it is not a charge.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from agentctl.core.pricing import MOST_AMOUNT, Price, charge_nano
 from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.sums import MINUTE_US
 
-NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # what the replay keeps if it may be asked for it
+NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # limits beside those of a run that an admission may name
 ENDED = ("settled", "void", "doubt")
 
 
 class RunCeilings(NamedTuple):
-    """A run above another one: the ceilings that bind what is below it, by limit."""
+    """A run above another one, and its ceilings by limit, which bind the runs below it."""
 
     run_id: str
     ceilings: Mapping[str, int]
 
 
 class HistoryEntry(NamedTuple):
-    """One entry of the history with what its attempt's row says; nano-dollars (None: unknown), tokens, ledger time.
+    """One entry of the history with the row of its attempt; nano-dollars (None: unknown), tokens, ledger time.
 
-    ``run_id`` None: there is no such row. ``above`` are the runs above it.
+    ``run_id`` None: the attempt has no row. ``above`` are the runs above its run.
     """
 
     entry_id: int
@@ -53,7 +53,7 @@ class HistoryEntry(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """What an attempt counts now."""
+    """The amounts of an attempt that count now."""
 
     run_id: str
     nano: int
@@ -68,7 +68,7 @@ class _Counted(NamedTuple):
 
 
 class _Window:
-    """What counts in one window of time: open amounts, and ended ones until they leave it. Entries come in order."""
+    """Adds up one window of time: open amounts, and ended ones until they leave it. Entries come in order."""
 
     def __init__(self, window_us: int) -> None:
         self._after_us = window_us - HOUR_US
@@ -77,7 +77,7 @@ class _Window:
         self._total = 0
 
     def put(self, attempt_id: str, nano: int, leaves_us: int | None) -> None:
-        """Let an attempt count ``nano`` from now on, until a time that is given as it stands for the hour."""
+        """Set the amount of an attempt; ``leaves_us`` is when it leaves the hour, None while it is open."""
         before = self._counted.pop(attempt_id, (0, None))
         self._total += nano - before[0]
         if nano:
@@ -87,7 +87,7 @@ class _Window:
                 heappush(self._leaving, (leaves, attempt_id))
 
     def total(self, now_us: int) -> int:
-        """Return the sum at a time, which never runs back."""
+        """Return the sum at a time; calls come in the order of time."""
         while self._leaving and self._leaving[0][0] <= now_us:
             leaves, attempt_id = heappop(self._leaving)
             counted = self._counted.get(attempt_id)
@@ -98,7 +98,7 @@ class _Window:
 
 
 class _Admission(NamedTuple):
-    """A hold just granted, or a kept hold that grew; judged when all that its transaction did is known."""
+    """A new hold, or a reserve that grew; judged once all entries of its transaction were taken."""
 
     step: HistoryEntry
     run_id: str
@@ -108,11 +108,10 @@ class _Admission(NamedTuple):
 
 
 class Replay:
-    """Takes every entry in order. ``proved`` admissions stood within their limits, ``free`` ones had none.
-    ``kept`` counts what was set aside for last answers.
+    """Takes every entry in order. ``proved`` admissions were within their limits, ``free`` ones had none.
 
-    ``names`` are the limits, beside a run's dollars and tokens, that an admission can name. ``wrong`` has a sentence
-    for each that did not stand within its limits, or that cannot be believed.
+    ``kept`` counts the reserves for last answers. ``names`` are the limits, beside a run's dollars and tokens, that an
+    admission may name. ``wrong`` has a sentence for each admission that was not within its limits or is inconsistent.
     """
 
     def __init__(self, names: Collection[str] = NAMES) -> None:
@@ -128,7 +127,7 @@ class Replay:
         self._pending: _Admission | None = None
 
     def take(self, step: HistoryEntry) -> None:
-        """Go on by one entry."""
+        """Take the next entry."""
         run_id = step.run_id
         if run_id is None:
             self.wrong.append(f"attempt {step.attempt_id}: its history is there, its row is not")
@@ -142,7 +141,7 @@ class Replay:
         is_kept = step.phase == "kept" or (counted is not None and counted.kept)
         pending = self._pending
         if pending is not None and not (is_kept and pending.run_id == run_id and pending.step.at_us == step.at_us):
-            self.finish()  # a kept hold makes way in the transaction of the one that it makes way for
+            self.finish()  # a reserve is dropped in the transaction of the hold that needs it
         if step.phase == "held" or (step.phase == "kept" and (step.nano or 0) > (counted.nano if counted else 0)):
             self._admit(step, run_id, counted)
         if self._counts_calls:
@@ -159,18 +158,18 @@ class Replay:
         step, wrong = pending.step, []
         kept = step.phase == "kept"
         for name, (ceiling, noted) in pending.limits.items():
-            after = self._standing(name, pending.run_id, pending.at_us)
+            after = self._amount_at(name, pending.run_id, pending.at_us)
             if after is None:
                 wrong.append(f"attempt {step.attempt_id}: admitted under {name}, which this agentctl does not know")
                 continue
-            if not kept and pending.before[name] != noted:  # a kept row's are those of its last size
+            if not kept and pending.before[name] != noted:  # the row of a reserve has the amounts of its last size
                 wrong.append(
                     f"attempt {step.attempt_id}: {name} stood at {pending.before[name]:,}, its row says {noted:,}"
                 )
             if ceiling is not None and not after <= ceiling:
                 wrong.append(f"attempt {step.attempt_id}: {name} was {ceiling:,}, and {after:,} was admitted")
-        if step.nano or step.tokens:  # else nobody was asked who costs anything
-            wrong += _left_out(step, pending.limits)
+        if step.nano or step.tokens:  # else the call was free
+            wrong += _missing_limits(step, pending.limits)
         if not kept:
             if (step.nano, step.tokens) != (step.hold_nano, step.hold_tokens):
                 wrong.append(f"attempt {step.attempt_id}: its row says another hold than its history")
@@ -188,15 +187,15 @@ class Replay:
         except (ValueError, AttributeError, TypeError, IndexError):
             self.wrong.append(f"attempt {step.attempt_id}: the limits it was admitted under cannot be read")
             return
-        if counted is not None:  # a kept hold that grows or is exchanged does not count beside itself
+        if counted is not None:  # a reserve that grows or is exchanged does not count beside itself
             self._forget(step.attempt_id)
             for window in self._windows.values():
                 window.put(step.attempt_id, 0, None)
-        before = {name: self._standing(name, run_id, self._now_us) or 0 for name in limits}
+        before = {name: self._amount_at(name, run_id, self._now_us) or 0 for name in limits}
         self._pending = _Admission(step, run_id, self._now_us, limits, before)
 
-    def _standing(self, name: str, run_id: str, at_us: int) -> int | None:
-        """Return what stood against a limit (``limit@run``; the first schema names no run), None for an unknown one."""
+    def _amount_at(self, name: str, run_id: str, at_us: int) -> int | None:
+        """Return the amount in a limit (``limit@run``; the first schema names no run), None for an unknown limit."""
         limit, _, scope = name.partition("@")
         run_id = scope or run_id
         window = self._windows.get(limit)
@@ -246,8 +245,8 @@ class Replay:
             window.put(step.attempt_id, nano, leaves)
 
 
-def _left_out(step: HistoryEntry, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
-    """Yield a sentence for each limit of a run above that an admission was not held against."""
+def _missing_limits(step: HistoryEntry, limits: Mapping[str, tuple[int | None, int]]) -> Iterator[str]:
+    """Yield a sentence for each limit of a run above that an admission was not judged by."""
     for one in step.above:
         for limit, most in one.ceilings.items():
             ceiling, _ = limits.get(limit if limit in WINDOWS else f"{limit}@{one.run_id}", (None, 0))
@@ -255,12 +254,12 @@ def _left_out(step: HistoryEntry, limits: Mapping[str, tuple[int | None, int]]) 
                 yield f"attempt {step.attempt_id}: admitted without {limit} of run {one.run_id} above it"
 
 
-#: Why a charge cannot be computed from its row. ``unrecorded``: settled before schema 2, which stores prices with it.
+#: Why a charge cannot be recomputed. ``unrecorded``: it was settled before schema 2, which stores prices with it.
 WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]
 
 
 class ChargeRow(NamedTuple):
-    """The columns of an attempt that say what it was charged, and at what."""
+    """The columns of an attempt with its charge and the prices of it."""
 
     id: str
     phase: str
@@ -295,7 +294,7 @@ class ChargeRow(NamedTuple):
 
     @property
     def was_recorded(self) -> bool:
-        """Whether the row says at what it was charged; an unknown price is recorded, too."""
+        """Whether the row has the prices of the charge; an unknown price is recorded, too."""
         return self.charged_by is not None or (self.nano is None and self.hour_write_tokens is not None)
 
     @property
@@ -317,7 +316,7 @@ COLUMNS = ChargeRow._fields
 
 @lru_cache(maxsize=4096)
 def _price_in(written: str) -> Price:
-    """Return the unit prices of a row; there are few that differ.
+    """Return the unit prices of a row; few of them differ.
 
     Raises:
         ValueError: they are not prices.
@@ -329,10 +328,10 @@ def _price_in(written: str) -> Price:
 
 
 def disagreement(row: ChargeRow) -> str | None:
-    """Recompute a charge from its row alone; return a sentence if the row says something else, None if it agrees.
+    """Recompute a charge from its row alone; return a sentence if the row differs, None if it agrees.
 
-    Besides the amount, what set it is compared: the provider's bill only where it is more than the price comes to, and
-    the price is that of the model that was asked or of the one that answered. ``row.why_not`` must be None.
+    What set the amount is compared, too: the provider's bill if it is more than the price comes to, else the price of
+    the requested model or of the one that answered. ``row.why_not`` must be None.
     """
     usage, hour_writes, billed = row.usage, row.hour_write_tokens or 0, row.billed_nano
     parts = (

@@ -1,4 +1,4 @@
-"""Whether the book can be believed: the file, its rows, and each admission replayed against its own limits."""
+"""Verify a ledger: the file, its rows, and each admission replayed against its own limits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from agentctl.budget.conclusions import Charge, Conclusion, Void, kind_of
 from agentctl.core.errors import StateError
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction, translate_errors
-from agentctl.ledger.errors import aside
-from agentctl.ledger.inspection import reading
+from agentctl.ledger.database import Transaction
+from agentctl.ledger.errors import move_aside_hint, translate_errors
+from agentctl.ledger.inspection import read_view
 from agentctl.ledger.locks import liveness
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute, uncleared_miscounts, uncleared_substitutes
-from agentctl.ledger.spool import Spool, Spooled
+from agentctl.ledger.spool import Spool, SpoolFile
 from agentctl.ledger.sums import exact_sum, find_drift, whole
 
 PAGE = 20_000  # rows read in one view: in between, others can empty the write-ahead log
-_MOST_SAID = 100
-_WELL = timedelta(minutes=10)
+_MOST_WRONG = 100
+_FAR_BEHIND = timedelta(minutes=10)
 
 _STEPS = """
 SELECT e.id, e.attempt_id, e.at_us, e.phase, e.nano, e.tokens,
@@ -67,7 +67,7 @@ SELECT provider, model, count(*), max(at_us) FROM overruns WHERE cleared_us IS N
 class OpenHold(NamedTuple):
     """An amount that is held now; nano-dollars, None without a price.
 
-    ``living``: its process is there; None where nobody can tell, because its lock file cannot be opened.
+    ``living``: its process is alive; None if that is unknown, because its lock file cannot be opened.
     """
 
     attempt_id: str
@@ -83,10 +83,10 @@ class OpenHold(NamedTuple):
 
 
 class InDoubt(NamedTuple):
-    """What one run has in doubt at one provider.
+    """The attempts of one run that are in doubt at one provider.
 
-    ``living``: its process may still learn what it cost; None where nobody can tell, and its deadline is ``over_at``.
-    ``base_url`` is where it was asked; "" is the provider's own address.
+    ``living``: their process is alive and may still learn the cost; None if that is unknown, until ``over_at``.
+    An empty ``base_url`` is the provider's own address.
     """
 
     run_id: str
@@ -99,12 +99,12 @@ class InDoubt(NamedTuple):
     base_url: str = ""
 
     def can_be_reconciled(self, now: datetime | None) -> bool:
-        """Whether reconcile would settle it at ``now``: no process will."""
+        """Whether reconcile would settle them at ``now``, because no process will."""
         return not self.living and (self.living is False or now is None or self.over_at <= now)
 
 
 class ModelOverrun(NamedTuple):
-    """A model that cost more than its hold, so that its ceiling is held until somebody clears it."""
+    """A model that cost more than its hold; its ceiling is held until a person clears it."""
 
     provider: str
     model: str
@@ -113,9 +113,9 @@ class ModelOverrun(NamedTuple):
 
 
 class SpooledConclusion(NamedTuple):
-    """One file of the spool, which the next run applies; ``problem`` says why it will not, and then nothing is known.
+    """One file of the spool, which the next run applies; ``problem`` says why it cannot, and the rest is empty then.
 
-    ``kind`` is "charge", "doubt" or "void"; ``nano`` what the attempt came to, None without a price and in doubt.
+    ``kind`` is "charge", "doubt" or "void". ``nano`` is the cost of the attempt, None without a price and in doubt.
     """
 
     attempt_id: str
@@ -128,11 +128,11 @@ class SpooledConclusion(NamedTuple):
 
 
 class LedgerCheck(NamedTuple):
-    """What was found. ``there`` False: no ledger yet. ``wrong``: a sentence for each thing not to be believed.
+    """The findings of a check. ``there`` False: no ledger yet. ``wrong``: a sentence for each error, the first hundred.
 
     ``proved`` admissions were replayed within their limits, ``free`` ones had none. ``recomputed`` charges were
     computed again from their rows; ``not_recomputed`` counts those that cannot be, by the reason. An amount in doubt is
-    not a charge. ``wrong_count`` counts also what ``wrong`` has no room for.
+    not a charge. ``wrong_count`` counts all errors.
 
     ``now`` is the ledger's time. Time while the machine is off counts only once the wall clock, which reads ``wall``,
     is beyond ``expected_wall``.
@@ -142,7 +142,7 @@ class LedgerCheck(NamedTuple):
     attempts: int = 0
     proved: int = 0
     free: int = 0
-    kept: int = 0  # set aside for last answers, and replayed with what it was set aside beside
+    kept: int = 0  # reserves for last answers, replayed with the holds that they were kept beside
     recomputed: int = 0
     not_recomputed: Mapping[WhyNot, int] = MappingProxyType({})
     now: datetime | None = None
@@ -159,15 +159,15 @@ class LedgerCheck(NamedTuple):
 
     @property
     def is_wall_behind(self) -> bool:
-        """Whether the wall clock is well behind what the ledger expects: it is slow now, or was ahead once."""
-        return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _WELL
+        """Whether the wall clock is far behind ``expected_wall``: it is slow now, or was ahead once."""
+        return self.wall is not None and self.expected_wall is not None and self.expected_wall - self.wall > _FAR_BEHIND
 
 
 def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> LedgerCheck:
-    """Read the whole book while others may write; nothing is changed. ``page`` rows are read in one view.
+    """Verify the whole ledger while others may write; nothing is changed. ``page`` rows are read in one view.
 
     Raises:
-        StateError: it cannot be opened or read, is damaged, or is no ledger that this program knows.
+        StateError: it cannot be opened or read, is damaged, or is not a ledger of this program.
     """
     clock = clock or system_clock()
     with translate_errors(path):
@@ -175,29 +175,29 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
             path.stat()
         except FileNotFoundError:
             return LedgerCheck(there=False)
-    with reading(path, clock) as tx:
+    with read_view(path, clock) as tx:
         if tx is None:
             return LedgerCheck(there=False)
         said = str(tx.db.execute("PRAGMA integrity_check(1)").fetchone()[0])
         if said != "ok":
             raise StateError(
                 f"the ledger {path} is damaged: {' '.join(said.split())}",
-                hint=aside(path),
+                hint=move_aside_hint(path),
             )
         names = [name for name in NAMES if tx.db.execute(_NAMES, (name,)).fetchone()]
         most = tx.db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
         broken = tx.db.execute("PRAGMA foreign_key_check").fetchall()
-        above = _above(tx)
+        above = _read_ceilings(tx)
         chains = tx.db.execute(_BROKEN_PATHS).fetchall()
         differing = find_drift(tx)
     wrong = [f"row {row[1]} of {row[0]} names a row of {row[2]} that is not there" for row in broken]
     wrong += [f"the path of run {run_id} is not the chain of its parents" for (run_id,) in chains]
     wrong += [f"the sub-total of {place} is not the sum of its attempts" for place in differing]
     replay = Replay(names)
-    for step in _steps(path, clock, most, page):
+    for step in _read_history(path, clock, most, page):
         replay.take(step._replace(above=above.get(step.run_id or "", ())))
     replay.finish()
-    rows = _rows(path, clock, page)
+    rows = _check_rows(path, clock, page)
     wrong += [*replay.wrong, *rows.wrong]
     found = LedgerCheck(
         attempts=rows.count,
@@ -206,13 +206,13 @@ def check(path: Path, *, clock: ReadClock | None = None, page: int = PAGE) -> Le
         proved=replay.proved,
         free=replay.free,
         kept=replay.kept,
-        wrong=tuple(wrong[:_MOST_SAID]),
+        wrong=tuple(wrong[:_MOST_WRONG]),
         wrong_count=len(wrong),
     )
-    return _with_what_stands(found, path, clock)
+    return _add_open_items(found, path, clock)
 
 
-def _above(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
+def _read_ceilings(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     """Return the runs above each nested run, the nearest first, with their limits as they stand."""
     found: dict[str, tuple[RunCeilings, ...]] = {}
     for scope_id, above_id, nano, tokens, limits in tx.db.execute(_PATHS):
@@ -222,11 +222,11 @@ def _above(tx: Transaction) -> dict[str, tuple[RunCeilings, ...]]:
     return found
 
 
-def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
-    """Yield the entries up to ``most`` in order, ``size`` to a view: an entry never changes."""
+def _read_history(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[HistoryEntry]:
+    """Yield the entries up to ``most`` in order, ``size`` in one view: an entry never changes."""
     last = 0
     while True:
-        with reading(path, clock) as tx:
+        with read_view(path, clock) as tx:
             page = [] if tx is None else tx.db.execute(_STEPS, (last, most, size)).fetchall()
         if not page:
             return
@@ -234,8 +234,8 @@ def _steps(path: Path, clock: ReadClock, most: int, size: int) -> Iterator[Histo
         last = page[-1][0]
 
 
-class _Rows:
-    """What the attempts' rows say: against their history, and against what they were charged at."""
+class _RowCheck:
+    """Compares the rows of attempts with their history, and with the charge recomputed from them."""
 
     def __init__(self) -> None:
         self.count = self.recomputed = 0
@@ -246,7 +246,7 @@ class _Rows:
         self.count += 1
         state = (row.phase, row.nano, row.tokens)
         if state != last_entry:
-            self.wrong.append(f"attempt {row.id}: its row says {_said(state)}, its history {_said(last_entry)}")
+            self.wrong.append(f"attempt {row.id}: its row says {_describe(state)}, its history {_describe(last_entry)}")
         if row.phase != "settled":
             return
         if (why := row.why_not) is not None:
@@ -257,11 +257,11 @@ class _Rows:
             self.wrong.append(wrong)
 
 
-def _rows(path: Path, clock: ReadClock, size: int) -> _Rows:
-    """Return what all attempts say, ``size`` read in one view."""
-    found, last = _Rows(), 0
+def _check_rows(path: Path, clock: ReadClock, size: int) -> _RowCheck:
+    """Compare the rows of all attempts, ``size`` read in one view."""
+    found, last = _RowCheck(), 0
     while True:
-        with reading(path, clock) as tx:
+        with read_view(path, clock) as tx:
             page = [] if tx is None else tx.db.execute(_ROWS, (last, size)).fetchall()
         if not page:
             return found
@@ -270,21 +270,21 @@ def _rows(path: Path, clock: ReadClock, size: int) -> _Rows:
         last = page[-1][0]
 
 
-def _said(state: tuple[object, ...]) -> str:
+def _describe(state: tuple[object, ...]) -> str:
     phase, nano, tokens = state
     return "nothing" if phase is None else f"{phase} at {nano} nano-dollars and {tokens} tokens"
 
 
-def _with_what_stands(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerCheck:
+def _add_open_items(found: LedgerCheck, path: Path, clock: ReadClock) -> LedgerCheck:
     owners = path.with_suffix(".owners")
-    with reading(path, clock) as tx:
+    with read_view(path, clock) as tx:
         if tx is None:
             return found
         held, doubts = tx.db.execute(_OPEN).fetchall(), tx.db.execute(_DOUBTS).fetchall()
         overruns = tx.db.execute(_OVERRUNS).fetchall()
         (expected_us,) = tx.db.execute("SELECT max(highest_wall_us) FROM clock").fetchone()
         substitutes, miscounts = uncleared_substitutes(tx), uncleared_miscounts(tx)
-        unsettled = tuple(_unsettled(tx, spooled) for spooled in Spool(path).read())
+        unsettled = tuple(_match_spooled(tx, spooled) for spooled in Spool(path).read())
     owner_ids = {*(row[7] for row in held), *(row[5] for row in doubts)}
     living = {owner_id: liveness(owners, owner_id) for owner_id in owner_ids}
     sums: dict[tuple[str, str, str, bool | None], InDoubt] = {}
@@ -317,11 +317,11 @@ def _with_what_stands(found: LedgerCheck, path: Path, clock: ReadClock) -> Ledge
     )
 
 
-def _unsettled(tx: Transaction, spooled: Spooled) -> SpooledConclusion:
+def _match_spooled(tx: Transaction, spooled: SpoolFile) -> SpooledConclusion:
     found = SpooledConclusion(spooled.attempt_id, spooled.path, problem=spooled.problem)
     if spooled.conclusion is None:
         return found
-    found = _amounts(found, spooled.conclusion)
+    found = _add_amounts(found, spooled.conclusion)
     row = tx.db.execute("SELECT run_id, phase FROM attempts WHERE id = ?", (spooled.attempt_id,)).fetchone()
     if row is None:
         return found._replace(problem="its attempt is not in this ledger")
@@ -329,7 +329,7 @@ def _unsettled(tx: Transaction, spooled: Spooled) -> SpooledConclusion:
     return found._replace(run_id=run_id, problem="its attempt was not sent" if phase in ("held", "kept") else "")
 
 
-def _amounts(found: SpooledConclusion, conclusion: Conclusion) -> SpooledConclusion:
+def _add_amounts(found: SpooledConclusion, conclusion: Conclusion) -> SpooledConclusion:
     found = found._replace(kind=kind_of(conclusion))
     match conclusion:
         case Charge():

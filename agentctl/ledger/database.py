@@ -1,6 +1,6 @@
-"""The file itself: opened safely, migrated once, written one transaction at a time.
+"""Open the ledger file safely, migrate it once, and write it one transaction at a time.
 
-Where the book may lie: on a disk of this machine, for a write-ahead log is shared by memory, not over a network.
+The file must be on a disk of this machine: processes share a write-ahead log by memory, not over a network.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 from agentctl.core.errors import LedgerGone, StateError
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.ledger.clock import ReadClock, read_time, system_clock
-from agentctl.ledger.errors import refuse_remnant, state_error
-from agentctl.ledger.errors import translate_errors as translate_errors  # its readers know it from here
+from agentctl.ledger.errors import refuse_remnant, state_error, translate_errors
 from agentctl.ledger.locks import queue_lock
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 
@@ -29,28 +28,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_S = 5.0
-_STEPS_A_SIGN = 1_000_000  # of SQLite's machine: a fraction of a second
+_STEPS_A_SIGN = 1_000_000  # instructions of SQLite's virtual machine: a fraction of a second
 
 
 class CommitFailed(StateError):
-    """A COMMIT failed: as a rule nothing was written, but after a crash it may stand all the same."""
+    """A COMMIT failed: as a rule nothing was written, but it may have been."""
 
 
-def retry_failed_commit(deed: Callable[P, T]) -> Callable[P, T]:
-    """Do a deed once more when its COMMIT failed: it looks first what stands under its id, and answers by that."""
+def retry_failed_commit(operation: Callable[P, T]) -> Callable[P, T]:
+    """Run a method once more when its COMMIT failed; it must look up its id first, and answer by what it finds."""
 
-    @wraps(deed)
-    def done(*words: P.args, **more: P.kwargs) -> T:
+    @wraps(operation)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return deed(*words, **more)
+            return operation(*args, **kwargs)
         except CommitFailed:
-            return deed(*words, **more)
+            return operation(*args, **kwargs)
 
-    return done
+    return run
 
 
 class Transaction(NamedTuple):
-    """An open transaction: the connection, and the ledger's time in it."""
+    """An open transaction: the connection, and the ledger's time and the wall clock at its beginning."""
 
     db: sqlite3.Connection
     now_us: int
@@ -60,8 +59,8 @@ class Transaction(NamedTuple):
 class Database:
     """One connection to one ledger file; every write is one short ``BEGIN IMMEDIATE`` transaction.
 
-    ``patience_s`` is how long to queue behind our own processes, ``busy_s`` how long for another program's lock.
-    Raises StateError from every method when the file cannot be written or believed.
+    ``patience_s`` is how long to queue behind other processes of agentctl, ``busy_s`` how long to wait for the lock of
+    another program. Every method raises StateError if the file cannot be written, or is not a sound ledger.
     """
 
     def __init__(
@@ -75,18 +74,18 @@ class Database:
         with translate_errors(path):
             refuse_network_disk(path)
             make_folder(path.parent)
-            self._db = self._opened()
+            self._db = self._open()
             self._files = self._identities()
 
-    def _opened(self) -> sqlite3.Connection:
-        """Open the file; it is made and filled in one turn, so that an empty one is new or has lost what it held."""
+    def _open(self) -> sqlite3.Connection:
+        """Open the file. It is created and filled under one queue lock, so an empty file has lost what it held."""
         if self._size():
-            return self._connected(self._turn())
-        with self._turn():
+            return self._connect(self._lock_queue())
+        with self._lock_queue():
             refuse_remnant(self.path)
-            if self._size() is None:  # else another one has made it
+            if self._size() is None:  # else another process has created it
                 self._create()
-            return self._connected(nullcontext())
+            return self._connect(nullcontext())
 
     def _create(self) -> None:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -96,7 +95,7 @@ class Database:
             os.close(file)
         sync_folder(self.path.parent)
 
-    def _turn(self, patience_s: float | None = None) -> AbstractContextManager[None]:
+    def _lock_queue(self, patience_s: float | None = None) -> AbstractContextManager[None]:
         patience_s = self._patience_s if patience_s is None else patience_s
         like = self.path if self._size() is not None else None
         return queue_lock(self.path.with_suffix(".queue"), patience_s=patience_s, like=like)
@@ -111,13 +110,13 @@ class Database:
             raise OSError(errno.EINVAL, "It is no file")
         return file.st_size
 
-    def _connected(self, until_made: AbstractContextManager[None]) -> sqlite3.Connection:
+    def _connect(self, lock: AbstractContextManager[None]) -> sqlite3.Connection:
         db = self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._busy_s)
         try:
             for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "foreign_keys=ON"):
                 db.execute(f"PRAGMA {pragma}")
             if self._version() != len(MIGRATIONS) or db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                with until_made:
+                with lock:
                     self._make()
             db.execute("PRAGMA synchronous=FULL")
         except BaseException:
@@ -142,7 +141,7 @@ class Database:
             self._db.execute("ROLLBACK")
 
     def _migrate(self) -> None:
-        """Migrate while the queue is seen to move: a long ledger takes longer than those who wait have patience."""
+        """Migrate, and show waiting processes that the queue moves: a large ledger takes longer than their patience."""
         queue = self.path.with_suffix(".queue")
         self._db.set_progress_handler(lambda: os.utime(queue), _STEPS_A_SIGN)
         try:
@@ -151,7 +150,7 @@ class Database:
             self._db.set_progress_handler(None, 0)
 
     def _refuse_another_schema(self) -> None:
-        """Refuse to go on by rules that do not hold any more; asked in each transaction."""
+        """Refuse to go on with an older schema than the file has; checked in each transaction."""
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != len(MIGRATIONS):
             raise StateError(
@@ -164,12 +163,12 @@ class Database:
             raise StateError("the ledger was opened before a fork", hint="open it in the process that uses it")
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
-        """Return which files the ledger and its log are; the log is there as long as one connection is."""
+        """Return device and inode of the ledger and its log; the log exists as long as a connection does."""
         found = (os.lstat(self.path), os.lstat(f"{self.path}-wal"))
         return tuple((file.st_dev, file.st_ino) for file in found)
 
     def _refuse_other_files(self) -> None:
-        """Refuse to write into files that nobody else would find: moved, deleted or replaced since they were opened."""
+        """Refuse to write to files that no other process would find: moved, deleted or replaced since then."""
         try:
             same = self._identities() == self._files
         except FileNotFoundError:
@@ -182,25 +181,25 @@ class Database:
 
     @contextmanager
     def write(self, *, soon: bool = False) -> Iterator[Transaction]:
-        """Queue, begin, tell the time, and commit; any exception rolls back.
+        """Queue, begin a transaction at the ledger's time, and commit; any exception rolls back.
 
-        ``soon``: report a queue that does not move as early as another program's lock, for callers that try again.
+        ``soon``: wait for the queue only as long as for another program's lock, for callers that try again.
 
         Raises:
             LedgerBusy: another process holds a lock.
             LedgerGone: the ledger was moved, deleted or replaced.
-            CommitFailed: nobody knows whether it stands; what was written has to be looked for by its id.
+            CommitFailed: the transaction may have been written; look it up by its id.
         """
         self._refuse_after_a_fork()
         patience_s = min(self._busy_s, self._patience_s) if soon else None
         with self._mutex, translate_errors(self.path):
-            self._refuse_other_files()  # before a queue is made where there is no ledger any more
-            with self._turn(patience_s):
+            self._refuse_other_files()  # before the queue's file is created where there is no ledger any more
+            with self._lock_queue(patience_s):
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     self._refuse_other_files()
                     self._refuse_another_schema()
-                    yield self._tick()
+                    yield self._begin()
                 except BaseException:
                     self._roll_back()
                     raise
@@ -220,7 +219,7 @@ class Database:
         with suppress(sqlite3.Error):
             self._db.execute("ROLLBACK")
 
-    def _tick(self) -> Transaction:
+    def _begin(self) -> Transaction:
         row = read_time(self._db, self._clock)
         self._db.execute(
             "INSERT INTO clock (id, now_us, wall_us, boot_us, boot_id, highest_wall_us) VALUES (1, ?, ?, ?, ?, ?)"
@@ -232,7 +231,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Give a consistent view; the ledger's time is told but not moved."""
+        """Give a consistent view at the ledger's time; nothing is written."""
         self._refuse_after_a_fork()
         with self._mutex, translate_errors(self.path):
             self._db.execute("BEGIN")
@@ -244,7 +243,7 @@ class Database:
                 self._db.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Close the connection; what is committed stays."""
+        """Close the connection."""
         with self._mutex, suppress(sqlite3.Error):
             self._db.close()
 
@@ -263,19 +262,18 @@ _LOCAL_FUSE = frozenset({
 
 
 def is_networked(kind: str) -> bool:
-    """Whether this kind of file system can be another machine's, with which no memory is shared.
+    """Whether this kind of file system may be on another machine, with which no memory is shared.
 
-    What a program serves (FUSE) can be anything and is a network's unless it is known for a local one; all other
-    unknown kinds are local.
+    A FUSE file system counts as networked unless it is known to be local; other unknown kinds count as local.
     """
     name, _, served = kind.partition(".")
     return kind in _NETWORKED or (name == "fuse" and served not in _LOCAL_FUSE)
 
 
 def find_kind(mounts: str, place: Path) -> str:
-    """Return the kind of file system that ``place``, a real path, lies on; "" where ``mounts`` does not say.
+    """Return the kind of file system of ``place``, a real path; "" if ``mounts`` does not tell.
 
-    ``mounts`` is what Linux lists in ``/proc/self/mountinfo``; the deepest mount counts, of several the last.
+    ``mounts`` is the text of ``/proc/self/mountinfo``; the deepest mount counts, of several the last.
     """
     best, kind = -1, ""
     for line in mounts.split("\n"):
@@ -291,15 +289,15 @@ def find_kind(mounts: str, place: Path) -> str:
 
 
 def file_system(folder: Path, *, mounts: Path = _MOUNTS) -> str:
-    """Return the kind of file system that ``folder`` lies on, or will; "" where nobody says."""
+    """Return the kind of file system of ``folder``, which need not exist; "" if it is unknown."""
     try:
         return find_kind(mounts.read_text(errors="surrogateescape"), folder.resolve())
-    except (OSError, RuntimeError):  # a circle of links: opening it says so
+    except (OSError, RuntimeError):  # a circle of links: opening the file reports it
         return ""
 
 
 def refuse_network_disk(path: Path) -> None:
-    """Refuse a ledger where a write-ahead log does not work.
+    """Refuse a ledger on a file system where a write-ahead log does not work.
 
     Raises:
         StateError: the file lies, or would lie, on a network file system.

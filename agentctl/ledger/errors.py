@@ -1,4 +1,4 @@
-"""What SQLite and the file system refuse, told in one sentence with its cure."""
+"""Translate errors of SQLite and the file system into one sentence with a hint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _READ_ONLY = "make it writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folde
 _NO_FOLDER = "make its folder writable, or move it: AGENTCTL_STATE_DIR=/a/writable/folder"
 _BROKEN_DISK = "see whether its disk is sound and `ulimit -f` allows it, or move it: AGENTCTL_STATE_DIR=/another/disk"
 _TOO_MANY_FILES = "raise `ulimit -n`"
-_CURES = (
+_HINTS = (
     ("readonly", _READ_ONLY),
     ("read-only", _READ_ONLY),
     ("permission denied", _READ_ONLY),
@@ -37,30 +37,30 @@ _LOCKS = Path("/proc/locks")
 _DAMAGED = ("malformed", "not a database", "no such table", "no such column")
 
 
-def _cure(said: str, path: Path) -> str:
+def _hint_for(said: str, path: Path) -> str:
     if any(word in said for word in _DAMAGED):
-        return aside(path)
-    if _is_forbidden(said) and (cure := _taken_back(path)):
-        return cure
+        return move_aside_hint(path)
+    if _is_forbidden(said) and (hint := _chown_hint(path)):
+        return hint
     if "full" in said or "no space" in said or "quota" in said:
-        lack = _lack(path)
-        return lack[1] if lack else _FULL
-    return next((cure for word, cure in _CURES if word in said), "see that its folder can be written to")
+        problem = _disk_problem(path)
+        return problem[1] if problem else _FULL
+    return next((hint for word, hint in _HINTS if word in said), "see that its folder can be written to")
 
 
-def _unopened(path: Path) -> tuple[str, str]:
-    """Return why a file cannot be opened, which SQLite does not say, and the cure."""
+def _why_unopened(path: Path) -> tuple[str, str]:
+    """Return why a file cannot be opened, which SQLite does not tell, and a hint."""
     if _no_more_files():
         return "too many open files", _TOO_MANY_FILES
-    return _lack(path) or ("unable to open it or a file beside it", _taken_back(path) or _NO_FOLDER)
+    return _disk_problem(path) or ("unable to open it or a file beside it", _chown_hint(path) or _NO_FOLDER)
 
 
 def _is_forbidden(said: str) -> bool:
     return any(word in said for word in ("readonly", "permission denied", "not permitted"))
 
 
-def _taken_back(path: Path) -> str:
-    """Return the command that gives this user what another one (root) made in a folder of this user's, or ""."""
+def _chown_hint(path: Path) -> str:
+    """Return the command that hands over files which another user (root) made in this user's folder; "" for none."""
     beside = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
     files = (path, *beside, path.with_suffix(".queue"), path.with_suffix(".owners"), path.with_suffix(".unsettled"))
     try:
@@ -73,8 +73,8 @@ def _taken_back(path: Path) -> str:
     return f'sudo chown -R "$(id -u)" {names}' if theirs else ""
 
 
-def _lack(path: Path) -> tuple[str, str] | None:
-    """Return what the disk lacks, and the cure."""
+def _disk_problem(path: Path) -> tuple[str, str] | None:
+    """Return what is wrong with the disk, and a hint; None if nothing is."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:
@@ -87,11 +87,11 @@ def _lack(path: Path) -> tuple[str, str] | None:
 
 
 def _no_more_files() -> bool:
-    """Whether so few descriptors are free that the queue, the file, its log and the log's index cannot all be open."""
+    """Whether too few descriptors are free to open the queue, the ledger, its log and the log's index."""
     taken: list[int] = []
     try:
         for _ in range(4):
-            taken.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those that were had are closed again
+            taken.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - the opened ones are closed again
     except OSError as exc:
         return exc.errno in (errno.EMFILE, errno.ENFILE)
     finally:
@@ -100,8 +100,8 @@ def _no_more_files() -> bool:
     return False
 
 
-def aside(path: Path) -> str:
-    """Return the lines that keep a ledger that cannot be believed, with its log, and make room for a new one."""
+def move_aside_hint(path: Path) -> str:
+    """Return a hint with the commands that move a damaged ledger and its log aside."""
     old, new = shlex.quote(f"{path}"), shlex.quote(f"{path}.damaged")
     moves = [f"mv {old} {new}"] if path.exists() else []
     log = path.with_name(f"{path.name}-wal")
@@ -111,9 +111,9 @@ def aside(path: Path) -> str:
 
 
 def refuse_remnant(path: Path) -> None:
-    """Refuse a ledger that is empty or gone while what lies beside it shows that it was used.
+    """Refuse a ledger that is empty or missing although the files beside it show that it was used.
 
-    To be asked before SQLite looks at it, which takes it for a new one and removes the log.
+    To be called before SQLite opens it, which takes it for a new one and removes the log.
 
     Raises:
         StateError: charges may stand in its log, or are lost.
@@ -123,28 +123,29 @@ def refuse_remnant(path: Path) -> None:
         return
     log = path.with_name(f"{path.name}-wal")
     if (log.exists() and log.stat().st_size) or (there and path.with_suffix(".owners").exists()):
-        raise StateError(f"the ledger {path} is {'empty' if there else 'gone'}, but it has been used", hint=aside(path))
+        state = "empty" if there else "gone"
+        raise StateError(f"the ledger {path} is {state}, but it has been used", hint=move_aside_hint(path))
 
 
 def state_error(exc: sqlite3.Error | OSError, path: Path, kind: type[T]) -> T:
-    """Return what went wrong as an error of ours, of the given ``kind``."""
+    """Return an error of SQLite or the file system as one of the given ``kind``, with a hint."""
     said = str(exc)
     if isinstance(exc, OSError) and exc.strerror:
         said = exc.strerror.lower()
         other = exc.filename is not None and str(exc.filename) != str(path)
-        cure, said = _cure(said, path), f"{said} ({exc.filename})" if other else said
+        hint, said = _hint_for(said, path), f"{said} ({exc.filename})" if other else said
     elif "unable to open" in said:
-        said, cure = _unopened(path)
+        said, hint = _why_unopened(path)
     elif _is_locked(exc):
-        said, cure = _locker(path) or said, _cure(said, path)
+        said, hint = _lock_holder(path) or said, _hint_for(said, path)
     else:
-        cure = _cure(said.lower(), path)
-    return kind(f"the ledger {path} cannot be used: {said}", hint=cure)
+        hint = _hint_for(said.lower(), path)
+    return kind(f"the ledger {path} cannot be used: {said}", hint=hint)
 
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system say into one sentence with its cure."""
+    """Raise errors of SQLite and the file system as StateError, as LedgerBusy for a lock."""
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
@@ -155,10 +156,10 @@ def _is_locked(exc: Exception) -> bool:
     return isinstance(exc, sqlite3.Error) and getattr(exc, "sqlite_errorcode", 0) & 0xFF in _LOCKED
 
 
-def _locker(path: Path) -> str:
-    """Return who holds a lock for writing on the ledger, "" where the kernel does not say.
+def _lock_holder(path: Path) -> str:
+    """Return who holds a lock for writing on the ledger, "" if the kernel does not tell.
 
-    Only looked up: to open and close one of these files would end the locks that SQLite has on it.
+    The files are not opened: to close one of them again would release the locks that SQLite has on it.
     """
     try:
         files = {str(Path(f"{path}{ending}").stat().st_ino) for ending in ("", "-shm")}

@@ -1,7 +1,6 @@
-"""What is in doubt, settled by a provider's export: matched and written in one transaction.
+"""Settle what is in doubt by a provider's export: match its lines with attempts, and write them in one transaction.
 
-Which line of an export is which attempt: by id, else by time and model, one to one, and only where nothing else can
-be. Pure.
+A line belongs to an attempt by its id, else by time and model, one to one, and only if no other match is possible.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from typing import NamedTuple
 from agentctl.budget.conclusions import Charge
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import Price, charge_nano
-from agentctl.ledger import attempts as rows
+from agentctl.ledger import attempts
 from agentctl.ledger.clock import ReadClock, as_datetime
 from agentctl.ledger.database import Transaction
-from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciled, opened, reasons_to_wait
+from agentctl.ledger.reconcile import Correction, LeftInDoubt, Reconciliation, open_for_correction, reasons_to_wait
 from agentctl.ledger.usage_export import ExportRow
 
 _AROUND_US = 2 * 86_400 * 1_000_000  # the ledger's time and the wall clock's may differ
@@ -61,23 +60,23 @@ def reconcile_export(
     dry_run: bool = False,
     only: Collection[str] | None = None,
     clock: ReadClock | None = None,
-) -> Reconciled:
-    """Settle what is in doubt, or was settled by hand, by the lines of an export that can be no other call's.
+) -> Reconciliation:
+    """Settle what is in doubt, or was settled by hand, by the lines of an export that can belong to no other call.
 
-    An attempt that the export covers in time and does not have was not billed; what it does not cover stays in doubt.
-    Usage is believed over it. ``only`` these attempts are touched.
+    An attempt that the export covers in time and does not contain was not billed; one that it does not cover stays in
+    doubt. Usage overrides the export. ``only``: limit the change to these attempts.
 
     Raises:
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
-            return Reconciled(unused=len(export))
+            return Reconciliation(unused=len(export))
         sent = _sent(tx, export)
         open_now = {one.id: one for one in sent.values() if one.phase in ("doubt", "sent") or one.by_hand}
         deadlines = ((one.id, one.owner_id, one.deadline_us) for one in open_now.values())
         waiting = reasons_to_wait(tx, path, deadlines)
-        tried = [_tried(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
+        tried = [_as_sent_attempt(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
         matched = match(export, tried)
         done: list[Correction] = []
         left = [LeftInDoubt(one.id, one.run_id, waiting[one.id]) for one in open_now.values() if one.id in waiting]
@@ -96,11 +95,11 @@ def reconcile_export(
                 done.append(Correction(one.id, one.run_id, one.provider, one.model, one.nano, nano, above))
                 if not dry_run:
                     _write(tx, one, line, nano, who=who)
-        return Reconciled(tuple(done), tuple(left), matched.unused)
+        return Reconciliation(tuple(done), tuple(left), matched.unused)
 
 
 def _sent(tx: Transaction, export: Sequence[ExportRow]) -> Mapping[str, _Sent]:
-    """Return the attempts that the export can be about, and the others beside them in time."""
+    """Return the attempts that the export may contain, and the others of about the same time."""
     times = [at for row in export for at in (row.since_us, row.until_us) if at is not None]
     span = (min(times, default=0) - _AROUND_US, max(times, default=0) + _AROUND_US)
     providers, named = {row.provider for row in export}, {row.attempt_id for row in export}
@@ -108,7 +107,7 @@ def _sent(tx: Transaction, export: Sequence[ExportRow]) -> Mapping[str, _Sent]:
     return {one.id: one for one in found if one.provider in providers or one.id in named}
 
 
-def _tried(one: _Sent, *, uncertain: bool) -> SentAttempt:
+def _as_sent_attempt(one: _Sent, *, uncertain: bool) -> SentAttempt:
     until_us = one.sent_us + one.length_us
     return SentAttempt(
         one.id, one.provider, one.model, one.sent_us, until_us, uncertain, one.input, one.output, one.hold_nano
@@ -117,25 +116,25 @@ def _tried(one: _Sent, *, uncertain: bool) -> SentAttempt:
 
 def _write(tx: Transaction, one: _Sent, line: ExportRow | None, nano: int, *, who: str) -> None:
     if line is None:
-        rows.correct(tx, one.id, nano, 0, by="export", reason=f"not in the provider's export: {who}")
+        attempts.correct(tx, one.id, nano, 0, by="export", reason=f"not in the provider's export: {who}")
         return
     known = line.input is not None and line.output is not None
     tokens = (line.input or 0) + (line.output or 0) if known else one.tokens
-    rows.correct(tx, one.id, nano, tokens, by="export", reason=f"line {line.line} of the provider's export: {who}")
+    attempts.correct(tx, one.id, nano, tokens, by="export", reason=f"line {line.line} of the provider's export: {who}")
     if known:
         tx.db.execute(
             "UPDATE attempts SET input_tokens = ?, cached_input_tokens = ?, cache_write_tokens = ?, output_tokens = ?,"
             " reasoning_tokens = ? WHERE id = ?",
             (line.input, line.cached, line.cache_write, line.output, line.reasoning, one.id),
         )
-    row = rows.attempt(tx, one.id)
+    row = attempts.read(tx, one.id)
     charge = Charge(Usage(line.input or 0, line.output or 0) if known else Usage(tokens), nano)
     if row.is_exceeded_by(charge):
-        rows.record_overrun(tx, one.id, row, charge)
+        attempts.record_overrun(tx, one.id, row, charge)
 
 
 def _cost(line: ExportRow, prices: str | None) -> int | None:
-    """Return what a line says, or else what its tokens cost at the prices that the attempt was held with."""
+    """Return the cost in a line, or else that of its tokens at the prices of the hold; None if neither is valid."""
     if line.nano is not None or prices is None or line.input is None or line.output is None:
         return line.nano
     if line.cached + line.cache_write > line.input or line.reasoning > line.output:
@@ -144,14 +143,14 @@ def _cost(line: ExportRow, prices: str | None) -> int | None:
     return charge_nano(Price.from_row(json.loads(prices)), usage)
 
 
-_SLACK_US = 5 * 1_000_000  # two clocks are never quite the same
+_SLACK_US = 5 * 1_000_000  # two clocks differ
 
 
 class SentAttempt(NamedTuple):
-    """An attempt that was sent, from then to its deadline by the wall clock, in microseconds.
+    """An attempt that was sent, with the wall time from then to its deadline, in microseconds.
 
-    ``uncertain``: it may be settled by an export. ``input`` and ``output`` are the tokens of one that was settled by
-    usage. ``most_nano`` is its worst case.
+    ``uncertain``: an export may settle it. ``input`` and ``output`` are the tokens if usage has settled it.
+    ``most_nano`` is its worst case.
     """
 
     id: str
@@ -166,9 +165,9 @@ class SentAttempt(NamedTuple):
 
 
 class ExportMatch(NamedTuple):
-    """What belongs together: an attempt's line, None where an export that covers its time does not have it.
+    """The line of each matched attempt, None if the export covers its time and does not contain it.
 
-    ``left`` says why of attempts that stay as they are; ``unused`` lines are no call that this ledger knows.
+    ``left`` has the reason for each attempt that stays as it is; ``unused`` lines belong to no call of this ledger.
     """
 
     found: dict[str, ExportRow | None]
@@ -177,13 +176,13 @@ class ExportMatch(NamedTuple):
 
 
 def base(model: str) -> str:
-    """Return a model's name without its maker, its date and its variant."""
+    """Return the name of a model without its vendor, date and variant."""
     name = model.lower().rpartition("/")[2].partition(":")[0]
     return re.sub(r"-(\d{4}-\d{2}-\d{2}|\d{8}|latest)$", "", name)
 
 
 def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportMatch:
-    """Match the lines of an export with the attempts that it can be about."""
+    """Match the lines of an export with the attempts that it may contain."""
     known = {attempt.id for attempt in attempts}
     times_named = Counter(row.attempt_id for row in rows if row.attempt_id in known)
     named = {row.attempt_id: row for row in rows if row.attempt_id in known}
@@ -196,7 +195,7 @@ def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportM
         else:
             found[attempt.id] = named[attempt.id]
     others = [attempt for attempt in attempts if attempt.id not in named]
-    settled = _settled_lines(rest, others)
+    settled = _match_settled(rest, others)
     used = set(settled.values())
     places = _Lines([row for row in rest if row.line not in used])
     claims: dict[int, list[SentAttempt]] = defaultdict(list)
@@ -228,7 +227,7 @@ def _why_not(
     *,
     knows_us: bool,
 ) -> str:
-    """Return why the attempt's line, or that it has none, is not known; "" if it is."""
+    """Return why it is unknown which line, or that no line, belongs to the attempt; "" if it is known."""
     if len(mine) > 1:
         return f"{len(mine)} lines of the export could be it"
     if mine:
@@ -250,8 +249,8 @@ def _why_not(
     return ""
 
 
-def _settled_lines(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -> dict[str, int]:
-    """Return the lines of attempts that usage has settled: the same tokens, in their time."""
+def _match_settled(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -> dict[str, int]:
+    """Return the lines of the attempts that usage has settled, by equal tokens and time."""
     alike: dict[tuple[str, int | None, int | None], list[ExportRow]] = defaultdict(list)
     for row in rows:
         alike[base(row.model), row.input, row.output].append(row)
@@ -260,21 +259,21 @@ def _settled_lines(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -
         if attempt.uncertain or attempt.input is None:
             continue
         choice = alike[base(attempt.model), attempt.input, attempt.output]
-        its = next((row for row in choice if _meet(row, attempt)), None)
+        its = next((row for row in choice if _overlaps(row, attempt)), None)
         if its is not None:
             choice.remove(its)
             lines[attempt.id] = its.line
     return lines
 
 
-def _meet(row: ExportRow, attempt: SentAttempt) -> bool:
+def _overlaps(row: ExportRow, attempt: SentAttempt) -> bool:
     since, until = row.since_us or 0, row.until_us or 0
     same = row.provider == attempt.provider
     return same and since <= attempt.until_us + _SLACK_US and until >= attempt.since_us - _SLACK_US
 
 
 class _Lines:
-    """Lines in the order of their beginning, to find those in a time."""
+    """Lines in the order of their start, to find those of a period."""
 
     def __init__(self, rows: Iterable[ExportRow]) -> None:
         self._rows = sorted(rows, key=lambda row: row.since_us or 0)
@@ -282,7 +281,7 @@ class _Lines:
         self._longest = max(((row.until_us or 0) - (row.since_us or 0) for row in self._rows), default=0)
 
     def near(self, attempt: SentAttempt) -> tuple[ExportRow, ...]:
-        """Return the lines of its provider that lie in the attempt's time."""
+        """Return the lines of its provider within the time of the attempt."""
         first = bisect_left(self._since, attempt.since_us - _SLACK_US - self._longest)
         last = bisect_left(self._since, attempt.until_us + _SLACK_US + 1)
-        return tuple(row for row in self._rows[first:last] if _meet(row, attempt))
+        return tuple(row for row in self._rows[first:last] if _overlaps(row, attempt))

@@ -1,6 +1,6 @@
-"""How the book would answer the first call of a run: judged by the same rule, and not a byte of it changed.
+"""Forecast the first call of a run: how the ledger would answer it now, and what similar runs have cost.
 
-What runs of the same kind came to: a guess at what the next one will cost.
+The request is judged by the rule of a real one, in a transaction that changes no byte of the ledger.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, ceiling_of
 from agentctl.core.errors import StateError, Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import ModelFacts, Price
-from agentctl.ledger import provider_health as substitution
-from agentctl.ledger import runs as nesting
-from agentctl.ledger.attempts import plain
+from agentctl.ledger import provider_health, runs
+from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Transaction, translate_errors
-from agentctl.ledger.errors import refuse_remnant
-from agentctl.ledger.inspection import tick_of
+from agentctl.ledger.database import Transaction
+from agentctl.ledger.errors import refuse_remnant, translate_errors
+from agentctl.ledger.inspection import view_of
 from agentctl.ledger.locks import liveness
-from agentctl.ledger.provider_health import provider_health, uncleared_overrun
-from agentctl.ledger.reserve import add_free_time, judge_by_count
+from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
+from agentctl.ledger.reserve import add_free_time, judge_request
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import exact_sum, limits_of, whole
 from agentctl.ledger.transactions import PAUSE_S
@@ -35,10 +34,10 @@ T = TypeVar("T")
 
 
 class Forecast(NamedTuple):
-    """What stands against a call now. ``rest_s``: its provider is left in peace so long first, after failed calls.
+    """The limits and the answer that a call would meet now. ``rest_s``: how long its provider still pauses.
 
-    ``price`` is what it would be held at: that of a model that has answered in its place, if that is dearer.
-    ``input_bound`` is the bound by which it was judged, in tokens.
+    ``price`` is the price it would be held at: that of a substitute of its model, if that is dearer. ``input_bound`` is
+    the bound that it was judged by, in tokens. ``alike`` are the finished runs of the same agent and model.
     """
 
     as_of: datetime
@@ -60,51 +59,51 @@ def forecast_first_call(
     clock: ReadClock | None = None,
     pause_s: float = PAUSE_S,
 ) -> Forecast:
-    """Return how ``ask``, the first of a run with these limits, would be answered; no ledger yet is an empty one.
+    """Return the answer to ``ask`` as the first call of a run with these limits; no ledger yet counts as an empty one.
 
-    ``parent`` is the run that it would belong to, if any. Holds of processes that died unseen still count here; a real
-    call would bury them first.
+    ``parent`` is the run that it would belong to, if any. Holds of processes that were not yet found dead still count
+    here; a real call would conclude them first.
 
     Raises:
         ActionDenied: no run may be opened below that parent.
         UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model; or under a dollar
-            limit, a model of unknown price has answered in the place of this one.
+            limit, a model of unknown price has answered instead of this one.
         StateError: the ledger cannot be read, is foreign, or newer than this program.
     """
     owners = path.with_suffix(".owners")
 
     def look(tx: Transaction) -> Forecast:
-        alike = likeness(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
+        alike = run_statistics(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
         if parent is not None:
-            refused = nesting.refusal(tx, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
+            refused = runs.refusal_below(tx, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
             if refused is not None:
                 raise refused
-        _open_unseen(tx, ask, limits, parent)
-        wanted = substitution.at_dearest_price(tx, ask) if ask.facts.metered else ask
+        _add_unsaved_run(tx, ask, limits, parent)
+        wanted = provider_health.at_dearest_price(tx, ask) if ask.facts.metered else ask
         price = wanted.facts.price
         rooms, rest = limits_of(tx, ask), 0.0
-        nesting.refuse_the_unbounded(wanted, rooms)
+        runs.require_bounded_cost(wanted, rooms)
         if ask.facts.metered:
-            health = provider_health(tx, wanted.facts, pause_s=pause_s)
+            health = pause_or_probe(tx, wanted.facts, pause_s=pause_s)
             if health is not True:
                 wanted = replace(wanted, most=ask.least, purpose="probe")
             rest = health.seconds if isinstance(health, Wait) else 0.0
         seen = uncleared_overrun(tx, ask)
         wanted = replace(wanted, seen=seen)
-        wanted, answer, _, _ = judge_by_count(tx, wanted, rooms, None, at_ceiling=seen is not None)
+        wanted, answer, _, _ = judge_request(tx, wanted, rooms, None, at_ceiling=seen is not None)
         if isinstance(answer, Verdict):
             answer = add_free_time(tx, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
             answer = replace(answer, verdict=add_free_time(tx, wanted, answer.verdict))
         return Forecast(as_datetime(tx.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
 
-    return _as_it_lies(path, look, clock or system_clock())
+    return _read_unchanged(path, look, clock or system_clock())
 
 
-def _open_unseen(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
-    """Open the run in tables of this connection alone, which hide the ledger's own: the sums find it there.
+def _add_unsaved_run(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | None) -> None:
+    """Add the run to temporary tables of this connection, which hide the ledger's own from the sums.
 
-    Beside it stand the runs above it, and what is below those.
+    They hold the run, the runs above it, and all runs below those.
     """
     above = "(SELECT above_id FROM scope_paths WHERE scope_id = ?1)"
     run_id, parent_id = ask.run_id, "" if parent is None else parent.run_id
@@ -122,30 +121,32 @@ def _open_unseen(tx: Transaction, ask: Ask, limits: CostLimit, parent: Parent | 
     )
 
 
-def _as_it_lies(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
-    """Read without a trace. A reader joins a write-ahead log where there is one, else it would make one: then the
-    file is read by itself, and again if somebody wrote meanwhile.
+def _read_unchanged(path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
+    """Read a ledger without creating a file.
+
+    A reader uses the write-ahead log if there is one, and would create one otherwise: then the file is read alone, and
+    read again if another process wrote meanwhile.
     """
     with translate_errors(path):
         refuse_remnant(path)
         before = _stamp(path)
         if before is None:
-            return _empty(look, clock)
+            return _read_empty(look, clock)
         address = f"{path.absolute().as_uri()}?mode=ro"
         if not before[-1]:
             try:
-                found = _opened(f"{address}&immutable=1", path, look, clock)
+                found = _read_at(f"{address}&immutable=1", path, look, clock)
             except (sqlite3.Error, StateError):
                 if _stamp(path) == before:
                     raise
             else:
                 if _stamp(path) == before:
                     return found
-        return _opened(address, path, look, clock)
+        return _read_at(address, path, look, clock)
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
-    """Return what changes when somebody writes: of the file, and the length of its log; None if there is no file."""
+    """Return what a write changes: inode, time and size of the file, and the log's size; None if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -157,24 +158,24 @@ def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size, log
 
 
-def _opened(address: str, path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
+def _read_at(address: str, path: Path, look: Callable[[Transaction], T], clock: ReadClock) -> T:
     with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)) as db:
         db.execute("PRAGMA temp_store=MEMORY")
-        db.execute("BEGIN")  # one view: another process may be making the ledger
+        db.execute("BEGIN")  # one view: another process may be creating the ledger
         version = schema_version(db, path)
         if version:
-            return look(tick_of(db, version, clock))
-    return _empty(look, clock)
+            return look(view_of(db, version, clock))
+    return _read_empty(look, clock)
 
 
-def _empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
+def _read_empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as db:
-        return look(tick_of(db, len(MIGRATIONS), clock))
+        return look(view_of(db, len(MIGRATIONS), clock))
 
 
 DAYS = 90
 LEAST_RUNS = 5
-_MOST_CALLS = 20_000  # the latest; whoever made more has enough runs among them
+_MOST_CALLS = 20_000  # the latest; more calls than that hold enough runs
 _MOST_RUNS = 2_000
 
 #: The index attempts_provider finds the calls, attempts_run adds up their runs.
@@ -194,16 +195,16 @@ GROUP BY s.id
 
 
 class Percentiles(NamedTuple):
-    """What half of the runs, and what nine of ten, came to at most."""
+    """The most that half of the runs, and nine of ten runs, came to."""
 
     p50: int
     p90: int
 
 
 class RunStatistics(NamedTuple):
-    """The finished runs of the same agent and model in the last 90 days: nano-dollars and tokens, in doubt included.
+    """The finished runs of one agent and model in the last 90 days: nano-dollars and tokens, amounts in doubt included.
 
-    None where fewer than five are known.
+    None if fewer than five are known.
     """
 
     runs: int = 0
@@ -211,12 +212,12 @@ class RunStatistics(NamedTuple):
     tokens: Percentiles | None = None
 
 
-def likeness(tx: Transaction, facts: ModelFacts, agent: str) -> RunStatistics:
-    """Return what the runs of ``agent`` with this model came to, of the latest calls in the book."""
+def run_statistics(tx: Transaction, facts: ModelFacts, agent: str) -> RunStatistics:
+    """Return the statistics of the runs of ``agent`` with this model, from the latest calls in the ledger."""
     wanted = {
-        "provider": plain(facts.provider),
-        "model": None if facts.model is None else plain(facts.model),
-        "agent": plain(agent),
+        "provider": storable(facts.provider),
+        "model": None if facts.model is None else storable(facts.model),
+        "agent": storable(agent),
         "since": tx.now_us - DAYS * 86_400 * 1_000_000,
         "calls": _MOST_CALLS,
         "runs": _MOST_RUNS,
@@ -230,7 +231,7 @@ def likeness(tx: Transaction, facts: ModelFacts, agent: str) -> RunStatistics:
 
 
 def percentiles(amounts: Sequence[int]) -> Percentiles | None:
-    """Return P50 and P90 by the nearest rank: amounts that were really spent."""
+    """Return P50 and P90 by the nearest rank, None for fewer than five amounts."""
     if len(amounts) < LEAST_RUNS:
         return None
     ranked = sorted(amounts)

@@ -1,7 +1,4 @@
-"""The sums of a window: one query over what ended in it, folded by name and by local time.
-
-Local time, for reports: where a day and an hour begin, and what a clock on the wall meant.
-"""
+"""Add up the attempts of a window by name and by local time; local time knows that clocks are changed."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ SLOT_S = 300  # all clocks that are in use change at a multiple of it, so no slo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostSums:
-    """Calls, tokens and nano-dollars. ``known_nano`` is charged; ``unknown_calls`` are settled or in doubt, and nobody
-    knows at what price. ``cached_input_tokens`` are included in ``input_tokens``.
+    """Calls, tokens and nano-dollars. ``known_nano`` is charged; ``unknown_calls`` are settled or in doubt without a
+    known price. ``cached_input_tokens`` are included in ``input_tokens``.
     """
 
     calls: int = 0
@@ -40,12 +37,12 @@ class CostSums:
 
     @property
     def cost_nano(self) -> int | None:
-        """What was charged; None where a price is unknown."""
+        """What was charged; None if a price is unknown."""
         return None if self.unknown_calls else self.known_nano
 
     @property
     def counted_nano(self) -> int:
-        """What counts as spent: charged and in doubt, as far as it is known."""
+        """What counts as spent: charged and in doubt, without unknown prices."""
         return self.known_nano + self.in_doubt_nano
 
 
@@ -55,9 +52,9 @@ _KNOWN, _IN_DOUBT = _FIGURES.index("known_nano"), _FIGURES.index("in_doubt_nano"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRow(CostSums):
-    """One group's sums; what it is not grouped by is None. ``hour`` and ``day`` are when they began.
+    """The sums of one group; a field that it is not grouped by is None. ``hour`` and ``day`` are their start.
 
-    ``answered_models`` are those that answered in the place of ``model``, at another price.
+    ``answered_models`` are those that answered instead of ``model``, at another price.
     """
 
     hour: datetime | None = None
@@ -84,7 +81,7 @@ R = TypeVar("R", bound=CostRow)
 
 
 class GroupTotals(NamedTuple):
-    """Figures added up: by group (each with its last time in the end), and in the slots of the window."""
+    """Figures added up by group (its last time is the last figure), and by the slots of the window."""
 
     groups: Mapping[tuple[Any, ...], list[int]]
     slots: tuple[Slot, ...]
@@ -92,16 +89,16 @@ class GroupTotals(NamedTuple):
 
     @property
     def total(self) -> list[int]:
-        """The figures of all groups; the last time of them is left out."""
+        """The figures of all groups, without the last time."""
         return [sum(figure) for figure in zip(*self.groups.values(), strict=True)][:-1]
 
     def rows(self, kind: type[R], by: tuple[str, ...]) -> tuple[R, ...]:
-        """Return the groups as rows of ``kind``: times in their order, the last run first, else the dearest first."""
-        return tuple(_sorted([_row(kind, key, group) for key, group in self.groups.items()], by))
+        """Return the groups as rows of ``kind``, in the order of time, else the last run first, else the dearest."""
+        return tuple(_sort_rows([_row(kind, key, group) for key, group in self.groups.items()], by))
 
 
 class WindowTotals(NamedTuple):
-    """What a window comes to; ``runs`` is how many had a part in it."""
+    """The groups of a window and their total; ``runs`` is how many runs it contains."""
 
     rows: tuple[CostRow, ...]
     total: CostSums
@@ -160,7 +157,7 @@ def sums(tx: Transaction, values: Mapping[str, object]) -> Iterator[tuple[Any, .
 def window(
     tx: Transaction, *, since_us: int, until_us: int, reaches_now: bool, run_id: str | None
 ) -> Mapping[str, object]:
-    """Return the values that the queries of a window take; the bounds are the ledger's own time."""
+    """Return the parameters of a window's queries; the bounds are the ledger's own time."""
     values = {"since": since_us, "until": until_us, "reaches_now": reaches_now, "run": run_id, "now": tx.now_us}
     return values | {"ahead": tx.wall_us - tx.now_us, "slot": SLOT_S * 1_000_000}
 
@@ -202,7 +199,7 @@ def add_up(
     return GroupTotals(groups, tuple(Slot(_slot_at(slot), nano) for slot, nano in sorted(slots.items())), len(runs))
 
 
-def with_answers(
+def add_answered_models(
     tx: Transaction,
     rows: tuple[R, ...],
     window: Mapping[str, object],
@@ -211,7 +208,7 @@ def with_answers(
     labels: tuple[tuple[str, str], ...],
     zone: TimeZone,
 ) -> tuple[R, ...]:
-    """Return the rows of a window, where they are by model with those that answered in the place of each."""
+    """Return the rows of a window; if they are by model, with the models that answered instead of each."""
     if "model" not in by or not tx.db.execute("SELECT EXISTS (SELECT 1 FROM substitutes)").fetchone()[0]:
         return rows
     named = tuple(word.removeprefix(LABEL) for word in by if word.startswith(LABEL))
@@ -227,7 +224,7 @@ def with_answers(
 
 
 def has_labels(written: str, labels: tuple[tuple[str, str], ...]) -> bool:
-    """Whether a run's labels, as JSON, are among them all of ``labels``."""
+    """Whether the labels of a run, as JSON, include all of ``labels``."""
     own = _labels(written) if labels else {}
     return all(own.get(name) == value for name, value in labels)
 
@@ -245,7 +242,7 @@ def _slot_at(slot: int) -> datetime:
 
 
 def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
-    """Return what tells the hour, day, run, agent, provider, model and purpose by which a row is grouped."""
+    """Return a function for the key of a row: the hour, day, run, agent, provider, model and purpose to group by."""
     times = tuple(
         (lambda slot, begins=begins: begins(_slot_at(slot))) if word in by else None
         for word, begins in (("hour", zone.hour_of), ("day", zone.day_of))
@@ -269,7 +266,7 @@ def _keys(by: frozenset[str], zone: TimeZone) -> Callable[..., tuple[Any, ...]]:
 
 
 def figures_of(kind: type[CostRow]) -> tuple[str, ...]:
-    """Return the names of a row's figures, in their order: of all that it has but what it is grouped by."""
+    """Return the names of a row's figures in their order: all of its fields but those that it is grouped by."""
     return tuple(name for name in kind.__dataclass_fields__ if name not in (*_KEYS, "answered_models"))
 
 
@@ -278,7 +275,7 @@ def _row(kind: type[R], key: tuple[Any, ...], group: list[int]) -> R:
     return kind(**values, **dict(zip(_KEYS, (*key, as_datetime(group[-1])), strict=True)))
 
 
-def _sorted(rows: list[R], by: tuple[str, ...]) -> list[R]:
+def _sort_rows(rows: list[R], by: tuple[str, ...]) -> list[R]:
     if "run" in by:
         rows.sort(key=lambda row: row.last_at, reverse=True)
     else:
@@ -293,54 +290,54 @@ ClockChange = Literal["", "missing", "doubled"]
 
 @dataclass(frozen=True, slots=True)
 class TimeZone:
-    """A time zone; ``rules`` None is the machine's own."""
+    """A time zone; ``rules`` None: that of this machine."""
 
     name: str = "local"
     rules: tzinfo | None = None
 
     def local(self, at: datetime) -> datetime:
-        """Return what a clock on the wall shows at ``at``: naive, ``fold`` 1 in the second of a doubled hour."""
+        """Return the local time at ``at``, naive; ``fold`` is 1 in the second of a doubled hour."""
         if self.rules is None:
             return datetime.fromtimestamp(at.timestamp())
         return at.astimezone(self.rules).replace(tzinfo=None)
 
     def moment(self, local: datetime) -> datetime:
-        """Return when (UTC) a clock on the wall shows ``local`` (naive).
+        """Return the UTC time of the naive local time ``local``.
 
-        Of a doubled time the one that ``fold`` names; a missing one is moved on by what the clocks skip.
+        ``fold`` selects one of a doubled time; a missing time is moved on by what the clocks skip.
         """
-        if self.rules is None:  # astimezone() would give a missing time the offset behind the gap
+        if self.rules is None:  # astimezone() would give a missing time the offset after the gap
             return datetime.fromtimestamp(local.timestamp(), UTC)
         return local.replace(tzinfo=self.rules).astimezone(UTC)
 
     def doubt(self, local: datetime) -> ClockChange:
-        """Say whether a clock on the wall never shows ``local`` (naive), or shows it twice."""
+        """Return whether the naive local time ``local`` is missing or doubled because clocks are changed; "" if not."""
         first, second = (self.moment(local.replace(fold=fold)) for fold in (0, 1))
         if first == second:
             return ""
         return "doubled" if first < second else "missing"
 
     def offset(self, at: datetime) -> str:
-        """Return how far from UTC the clocks are at ``at``: ``+02:00``."""
+        """Return the offset from UTC at ``at``: ``+02:00``."""
         minutes = round((self.local(at) - at.astimezone(UTC).replace(tzinfo=None)).total_seconds() / 60)
         return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
 
     def day_of(self, at: datetime) -> datetime:
-        """Return when (UTC) the day of ``at`` began."""
+        """Return the start (UTC) of the day of ``at``."""
         day = self.local(at)
         return self.moment(datetime(day.year, day.month, day.day))
 
     def month_of(self, at: datetime) -> datetime:
-        """Return when (UTC) the month of ``at`` began."""
+        """Return the start (UTC) of the month of ``at``."""
         day = self.local(at)
         return self.moment(datetime(day.year, day.month, 1))
 
     def hour_of(self, at: datetime) -> datetime:
-        """Return when (UTC) the hour of ``at`` began; of a doubled hour each is one of its own."""
+        """Return the start (UTC) of the hour of ``at``; a doubled hour counts as two."""
         return self.moment(self.local(at).replace(minute=0, second=0, microsecond=0))
 
     def day_after(self, at: datetime) -> datetime:
-        """Return when (UTC) the day behind that of ``at`` begins, 23 to 25 hours after it."""
+        """Return the start (UTC) of the day after that of ``at``, 23 to 25 hours later."""
         day = self.local(at)
         return self.moment(datetime(day.year, day.month, day.day) + timedelta(days=1))
 
@@ -348,17 +345,17 @@ class TimeZone:
 MACHINE_ZONE = TimeZone()
 
 
-def zone(name: str | None) -> TimeZone:
-    """Return the time zone of that name; without one the machine's.
+def find_time_zone(name: str | None) -> TimeZone:
+    """Return the time zone of that name; for None that of this machine.
 
     Raises:
-        UsageError: no such zone, or no table of zones on this machine.
+        UsageError: no such time zone, or no table of time zones on this machine.
     """
     if name is None:
         return MACHINE_ZONE
     if name.strip().upper() in ("UTC", "Z"):
         return TimeZone("UTC", UTC)
-    import zoneinfo  # noqa: PLC0415 - only who names a zone needs the table
+    import zoneinfo  # noqa: PLC0415 - needed only for a named zone
 
     try:
         return TimeZone(name.strip(), zoneinfo.ZoneInfo(name.strip()))

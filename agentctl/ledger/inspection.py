@@ -1,12 +1,9 @@
-"""The book opened to look at: nothing is written, and no writer waits.
+"""Read a ledger without changing it: a consistent view for which no writer waits, and whether the file is sound.
 
-A ledger of an older schema, read as one of this schema: by views of one connection, so that nothing is written.
-
-A reader must not migrate a file, and may not be able to; a copy of it takes seconds and gigabytes. The views have the
-names of this schema's tables and hide the file's own. Columns and tables that were added since come from the schema
-itself; what a migration computes from the rows is computed here by the same rule, for the rows that are asked for.
-
-Whether the book can be opened, believed and written, and when it last took a charge: asked without a mark.
+A reader does not migrate a file, and may not be able to; a copy takes seconds and gigabytes. A file of an older schema
+is read through views of one connection that have the names of this schema's tables and hide the file's own. Columns and
+tables that were added since come from the schema itself; what a migration computes from rows is computed here by the
+same rule.
 """
 
 from __future__ import annotations
@@ -29,8 +26,8 @@ _CANNOT_JOIN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 @contextmanager
-def reading(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
-    """Open read-only, for one consistent view; None where there is no ledger yet.
+def read_view(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
+    """Open a ledger read-only, for one consistent view; None if there is no ledger yet.
 
     Raises:
         StateError: the file is damaged, foreign, newer than this program, or rebuilt without its version.
@@ -42,52 +39,52 @@ def reading(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
         except FileNotFoundError:
             yield None
             return
-        with closing(_opened(path)) as db:
+        with closing(_open(path)) as db:
             db.execute("BEGIN")  # one view: another process may be migrating
             version = schema_version(db, path)
             if not version:
                 yield None  # made, but never written to
                 return
-            yield tick_of(db, version, clock)
+            yield view_of(db, version, clock)
 
 
-def tick_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Transaction:
-    """Return a view of a ledger of schema ``version`` by the names of this schema; a transaction is open."""
+def view_of(db: sqlite3.Connection, version: int, clock: ReadClock) -> Transaction:
+    """Return the view of a ledger of schema ``version`` by the names of this schema; a transaction is open."""
     if version < len(MIGRATIONS):
         add_views(db)
     row = read_time(db, clock)
     return Transaction(db, row.now_us, row.wall_us)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """Connect; on a read-only disk, where a write-ahead log cannot be joined, read the file as it lies."""
+def _open(path: Path) -> sqlite3.Connection:
+    """Connect; on a read-only disk, where SQLite cannot use the write-ahead log, read the file alone."""
     address = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        return _connected(address)
+        return _connect(address)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _CANNOT_JOIN:  # locked, or worse: what lies there is not all
+        if error.sqlite_errorcode & 0xFF not in _CANNOT_JOIN:  # locked, or worse: the file alone is not complete
             raise
-    return _as_it_lies(path, f"{address}&immutable=1")
+    return _open_without_log(path, f"{address}&immutable=1")
 
 
-def _as_it_lies(path: Path, address: str) -> sqlite3.Connection:
-    """Open a ledger whose log cannot be joined; what stands only in the log is read from a copy of both."""
+def _open_without_log(path: Path, address: str) -> sqlite3.Connection:
+    """Open a ledger whose log SQLite cannot use; a log that is not empty is read from a copy of both files."""
     log = path.with_name(f"{path.name}-wal")
     if not (log.exists() and log.stat().st_size):
-        return _connected(address)
-    import shutil  # noqa: PLC0415 - hardly ever needed
+        return _connect(address)
+    import shutil  # noqa: PLC0415 - rarely needed
     import tempfile  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         for file in (path, log):
             shutil.copyfile(file, Path(folder, file.name))
-        return _connected(Path(folder, path.name).as_uri())  # it has both open: their names may go
+        return _connect(Path(folder, path.name).as_uri())  # it has both files open, so the folder may be removed
 
 
-def _connected(address: str) -> sqlite3.Connection:
+def _connect(address: str) -> sqlite3.Connection:
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=5.0)
     try:
-        db.execute("PRAGMA temp_store=MEMORY")  # nothing of ours lies in a shared folder
+        db.execute("PRAGMA temp_store=MEMORY")  # no temporary file in a shared folder
         db.execute("SELECT 1 FROM sqlite_schema").fetchall()
     except BaseException:
         db.close()
@@ -121,7 +118,7 @@ _VALUES = {("clock", "highest_wall_us"): "max(wall_us, now_us)"}
 
 
 def add_views(db: sqlite3.Connection) -> None:
-    """Let ``db``, a ledger of an older schema, be read by the names of this schema; only this connection sees it."""
+    """Add temporary views to ``db``, a ledger of an older schema, with the names of this schema."""
     with closing(migrate(sqlite3.connect(":memory:", isolation_level=None))) as model:
         for (table,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
             known, wanted = _columns(db, table), _columns(model, table)
@@ -135,15 +132,15 @@ def add_views(db: sqlite3.Connection) -> None:
 
 
 def _columns(db: sqlite3.Connection, table: str) -> dict[str, str]:
-    """Return the columns of a table of the file itself, each with its default as SQL; empty if it has no such table."""
+    """Return the columns of a table in the file, each with its default as SQL; empty if there is no such table."""
     return {row[1]: row[4] or "NULL" for row in db.execute(f"PRAGMA main.table_info({table})")}
 
 
 class LedgerStatus(NamedTuple):
-    """How the book fares. ``there`` False: the first run makes it. ``checked`` False: too long to check in time.
+    """The state of a ledger file. ``there`` False: the first run creates it. ``checked`` False: it is too large.
 
-    ``damage`` is what the check found, "" for none. ``busy``: somebody was writing all the time. The last charge in
-    nano-dollars, None if there is none, or nobody knows what it cost.
+    ``damage`` is what the check found, "" for none. ``busy``: another process held the write lock all the time.
+    ``last_*`` is the last charge in nano-dollars, None if there is none or its cost is unknown.
     """
 
     there: bool
@@ -161,10 +158,10 @@ WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
 """
 
 
-def condition(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
-    """Look at the ledger; nothing is written.
+def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
+    """Find out whether a ledger can be opened, is sound, and can be written; nothing is written.
 
-    ``patience_s`` bounds the check, and the wait for another's writing, each.
+    ``patience_s`` bounds the check, and the wait for the write lock, each.
 
     Raises:
         StateError: it cannot be opened, read or written, or is no ledger that this program knows.
@@ -191,11 +188,11 @@ def condition(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
                 ended_us, nano, provider, model = last
                 name = f"{provider}/{model}" if model else provider
                 found = found._replace(last_at=as_datetime(ended_us), last_nano=nano, last_model=name)
-            return _checked(db, found, patience_s)
+            return _quick_check(db, found, patience_s)
 
 
 def _is_busy(db: sqlite3.Connection) -> bool:
-    """Take the right to write, and give it back: a file that cannot be written refuses it."""
+    """Whether another process holds the write lock; a file that cannot be written raises."""
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -206,7 +203,7 @@ def _is_busy(db: sqlite3.Connection) -> bool:
     return False
 
 
-def _checked(db: sqlite3.Connection, found: LedgerStatus, patience_s: float) -> LedgerStatus:
+def _quick_check(db: sqlite3.Connection, found: LedgerStatus, patience_s: float) -> LedgerStatus:
     alarm = threading.Timer(patience_s, db.interrupt)
     alarm.daemon = True
     alarm.start()
@@ -218,5 +215,5 @@ def _checked(db: sqlite3.Connection, found: LedgerStatus, patience_s: float) -> 
         raise
     finally:
         alarm.cancel()
-        alarm.join()  # it must not interrupt what is closed
+        alarm.join()  # it must not interrupt a closed connection
     return found._replace(damage="" if said == "ok" else said)

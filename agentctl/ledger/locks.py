@@ -1,4 +1,4 @@
-"""Who is alive, and whose turn it is to write: locks on files, which the kernel lets go when a process dies."""
+"""Lock files for living owners and for the write queue; the kernel releases a lock when its process dies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _try_lock(fd: int) -> bool:
     return True
 
 
-def _let_go(fd: int) -> None:
+def _release(fd: int) -> None:
     """Unlock before closing: a child that was forked meanwhile has the same lock open."""
     fcntl.flock(fd, fcntl.LOCK_UN)
     os.close(fd)
 
 
 class OwnerLock:
-    """This process's own lock: while it is held, the owner lives, whatever its pid says.
+    """The lock of this process: while it is held the owner lives, whatever its pid says.
 
     As root, the lock belongs to the owner of ``ledger``, so that the user can see later whether root's run has ended.
     """
@@ -41,21 +41,21 @@ class OwnerLock:
         folder.mkdir(mode=0o700, exist_ok=True)
         hand_over_locks(folder, like=like)
         self._folder, self._owner_id = folder, owner_id
-        with _inside(folder) as inside:
-            self._fd = os.open(owner_id, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=inside)
+        with _open_folder(folder) as folder_fd:
+            self._fd = os.open(owner_id, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder_fd)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         hand_over(self._fd, like)
 
     def close(self) -> None:
-        """Let go and remove the file: from now on the owner counts as dead, also where the file cannot be removed."""
-        with suppress(OSError), _inside(self._folder) as inside:
-            os.unlink(self._owner_id, dir_fd=inside)
-        _let_go(self._fd)
+        """Release the lock and remove the file; the owner counts as dead even if the file cannot be removed."""
+        with suppress(OSError), _open_folder(self._folder) as folder_fd:
+            os.unlink(self._owner_id, dir_fd=folder_fd)
+        _release(self._fd)
 
 
 @contextmanager
-def _inside(folder: Path) -> Iterator[int]:
-    """Open the folder of lock files; no link is followed, for root removes files in it."""
+def _open_folder(folder: Path) -> Iterator[int]:
+    """Open the folder of lock files without following a link: root removes files in it."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         yield fd
@@ -64,35 +64,35 @@ def _inside(folder: Path) -> Iterator[int]:
 
 
 def owner_ids(folder: Path) -> tuple[str, ...]:
-    """Return the owners that have a lock file, held or not.
+    """Return the owners that have a lock file, locked or not.
 
     Raises:
         OSError: the folder cannot be read, or is a link.
     """
     try:
-        with _inside(folder) as inside, os.scandir(inside) as found:
+        with _open_folder(folder) as folder_fd, os.scandir(folder_fd) as found:
             return tuple(entry.name for entry in found)
     except FileNotFoundError:
         return ()
 
 
 def is_dead(folder: Path, owner_id: str) -> bool:
-    """Whether nobody holds the owner's lock any more; what a dead owner left is removed.
+    """Whether the owner's lock is free; the lock file of a dead owner is removed.
 
-    False also where nobody can tell: nothing is touched then. The id comes from the ledger, which is the user's: what
-    is no plain name, or more than a lock, is not removed, for we may be root.
+    False also if that cannot be found out; nothing is removed then. The id comes from the ledger, which belongs to the
+    user, and this process may be root: a path, or a file that is more than a lock, is not removed.
     """
     if "/" in owner_id:
         return True
     try:
-        with _inside(folder) as inside:
-            fd = os.open(owner_id, _FLAGS, dir_fd=inside)
+        with _open_folder(folder) as folder_fd:
+            fd = os.open(owner_id, _FLAGS, dir_fd=folder_fd)
             try:
                 if not _try_lock(fd):
                     return False
                 if is_bare_lock(fd):
                     with suppress(FileNotFoundError):
-                        os.unlink(owner_id, dir_fd=inside)
+                        os.unlink(owner_id, dir_fd=folder_fd)
                 return True
             finally:
                 os.close(fd)
@@ -103,16 +103,16 @@ def is_dead(folder: Path, owner_id: str) -> bool:
 
 
 def liveness(folder: Path, owner_id: str) -> bool | None:
-    """Return whether somebody holds the owner's lock, None where nobody can tell; only looked at.
+    """Return whether the owner's lock is held, None if that cannot be found out; nothing is removed.
 
-    A lock file that may not be opened (another user's) is seen to be held where the kernel lists it; that it is not
-    listed proves nothing, because a process of another namespace is hidden.
+    A lock file that may not be opened (another user's) is held if the kernel lists it. If it is not listed, a process
+    of another namespace may still hold it.
     """
     if "/" in owner_id:
         return False
     try:
-        with _inside(folder) as inside:
-            fd = os.open(owner_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
+        with _open_folder(folder) as folder_fd:
+            fd = os.open(owner_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder_fd)
     except FileNotFoundError:
         return False
     except OSError:
@@ -139,7 +139,7 @@ def _is_listed_as_held(path: Path) -> bool:
 
 @contextmanager
 def queue_lock(path: Path, *, patience_s: float = 30.0, like: Path | None = None) -> Iterator[None]:
-    """Queue on a lock file before writing; the kernel wakes those who wait in order, nobody polls.
+    """Hold the queue's lock while writing; the kernel wakes the waiting processes in order.
 
     As root the file belongs to the owner of ``like``, by default of its folder.
 
@@ -153,13 +153,13 @@ def queue_lock(path: Path, *, patience_s: float = 30.0, like: Path | None = None
         os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
         yield
     finally:
-        _let_go(fd)
+        _release(fd)
 
 
 def _wait_for(fd: int, path: Path, patience_s: float) -> None:
-    """Block on the lock in a thread of its own, so that patience can end; a late lock is let go at once.
+    """Block on the lock in a thread of its own, to be able to give up; a lock that comes too late is released at once.
 
-    Who gets a turn writes into the file: as long as others do, the queue moves, however slow the disk is.
+    Each holder writes to the file: as long as its time changes the queue moves, however slow the disk is.
     """
     held, left, meeting = threading.Event(), threading.Event(), threading.Lock()
 

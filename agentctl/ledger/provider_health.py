@@ -1,16 +1,13 @@
-"""Whom not to trust now: providers in doubt get a pause and one probe, a model that broke its clamp its ceiling.
+"""Judge a provider and model by their earlier attempts, over all processes: what a new request has to reckon with.
 
-Models that reported more input than their published vocabulary counts: their bounds are of bytes from then on.
+- doubts in a row: a pause, then a single probe;
+- overruns: a model that reported more than its hold is held at its ceiling;
+- miscounts: a model that reported more input than its published vocabulary counts gets its bounds by bytes. A miscount
+  is an attempt with a counted bound and a report above it; a report above a bound by bytes proves nothing;
+- substitutes: a gateway may answer with another model than was requested, and bills that one. From the first such
+  answer on, each hold for that provider, address and model is at the dearest price seen there.
 
-A miscount is an attempt whose bound was counted and whose report is above it. That is seen in the attempts themselves,
-however they ended, in every process and for good, until a person clears it. A report above a bound by bytes says
-nothing of a vocabulary.
-
-Models that answered in the place of others: recorded with their price, and held from then on where that is dearer.
-
-A gateway may answer with another model than was asked, and bills that one. Nothing tells so before the first answer;
-from that answer on, each hold for the same provider, address and model name is at the dearest price seen there, in
-every process, until a person clears the record.
+Overruns, miscounts and substitutes hold until a person clears them.
 """
 
 from __future__ import annotations
@@ -25,8 +22,8 @@ from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Ask, PeakUsage, Wait
 from agentctl.core.pricing import MOST_AMOUNT, ModelFacts, Price
 from agentctl.core.substitutes import Substitute, dearest_of
-from agentctl.ledger import attempts as rows
-from agentctl.ledger.attempts import plain
+from agentctl.ledger import attempts
+from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import as_datetime
 from agentctl.ledger.database import Transaction
 from agentctl.ledger.sums import limits_of
@@ -36,16 +33,15 @@ MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
 
 
-def provider_health(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
-    """Return True for a sound provider; after two doubts in a row a pause, then False: send a single probe.
+def pause_or_probe(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
+    """Return True for a healthy provider; after two doubts in a row the pause, and then False: send a single probe.
 
-    Counted over all processes, for one model at one address: what another server or model does says nothing of this
-    one. What is not the provider's doing (a killed process, Ctrl-C, a manual settlement) is left out. A free call
-    cannot cost anything: it is always made, and counts for nobody else.
+    Doubts are counted over all processes, for one model at one address. Those that are not the provider's fault (a
+    killed process, Ctrl-C, a manual settlement) are left out. A free call is always made, and does not count.
     """
     if facts.price is not None and facts.price.is_free:
         return True
-    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
+    asked = (storable(facts.provider), storable(facts.base_url), storable(facts.model or ""))
     recent = tx.db.execute(
         "SELECT phase, ended_us FROM attempts WHERE provider = ? AND base_url = ? AND coalesce(model, '') = ?"
         " AND (phase = 'settled' AND settled_by = 'usage' OR provider_fault = 1) AND hold_nano IS NOT 0"
@@ -68,16 +64,16 @@ def provider_health(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wa
 
 
 def uncleared_overrun(tx: Transaction, ask: Ask) -> PeakUsage | None:
-    """Return the most that this provider and model reported above a hold, None if nothing of it stands uncleared."""
+    """Return the most that this provider and model reported above a hold, None if no overrun is left uncleared."""
     found, *seen = tx.db.execute(
         "SELECT count(*), max(input_tokens), max(output_tokens), max(nano) FROM overruns"
         " WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-        (plain(ask.facts.provider), plain(ask.facts.model or "")),
+        (storable(ask.facts.provider), storable(ask.facts.model or "")),
     ).fetchone()
     return PeakUsage(*seen) if found else None
 
 
-# What an attempt reported stands in its own row where it was charged, and in its overrun where it is in doubt.
+# The report stands in the row of an attempt that was charged, and in the overrun of one in doubt.
 _MISCOUNTED = """
 SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
 FROM attempts AS a WHERE a.counted = 1 AND a.input_tokens > a.input_bound
@@ -98,7 +94,7 @@ LIMIT 1
 
 
 class ModelMiscount(NamedTuple):
-    """A model whose bounds are not counted any more; ``base_url`` "" is the provider's own address."""
+    """A model whose bounds are not counted any more; an empty ``base_url`` is the provider's own address."""
 
     provider: str
     base_url: str
@@ -108,16 +104,16 @@ class ModelMiscount(NamedTuple):
 
 
 def may_count(tx: Transaction, facts: ModelFacts) -> bool:
-    """Whether a bound may be counted by the vocabulary that this model is known for.
+    """Whether a bound may be counted with the published vocabulary of this model.
 
-    Not after a report above such a bound, until it is cleared, and not where another model has answered.
+    Not after a report above such a bound, until that is cleared, and not if another model has answered.
     """
-    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
+    asked = (storable(facts.provider), storable(facts.base_url), storable(facts.model or ""))
     return tx.db.execute(_MISCOUNTS_OF_ONE, asked).fetchone() is None
 
 
 def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
-    """Return the models of which a miscount stands that nobody has cleared."""
+    """Return the models with an uncleared miscount."""
     found = tx.db.execute(
         "SELECT provider, base_url, model, count(*), max(ended_us)"  # noqa: S608 - our own words
         f" FROM ({_MISCOUNTED}) WHERE miscount_cleared_us IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 3, 2"
@@ -129,7 +125,7 @@ def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
 
 
 def miscounts(tx: Transaction) -> list[tuple[str, str, str, bool]]:
-    """Return each miscount: the attempt's id, provider and model, and whether it stands."""
+    """Return each miscount: the attempt's id, provider and model, and whether it is uncleared."""
     sql = f"SELECT id, provider, model, miscount_cleared_us IS NULL FROM ({_MISCOUNTED})"  # noqa: S608 - our own words
     return [(attempt_id, provider, model, bool(stands)) for attempt_id, provider, model, stands in tx.db.execute(sql)]
 
@@ -155,9 +151,9 @@ WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_mod
 
 
 class ModelSubstitute(NamedTuple):
-    """A record that stands: ``answered`` is who answered for ``model``; ``price`` None: it is unknown.
+    """A model that has another one answer in its place: ``answered``, whose price is None if it is unknown.
 
-    ``base_url`` "" is the provider's own address.
+    An empty ``base_url`` is the provider's own address.
     """
 
     provider: str
@@ -167,16 +163,16 @@ class ModelSubstitute(NamedTuple):
     since: datetime
 
 
-def record(tx: Transaction, attempt_id: str, substitute: Substitute | None) -> None:
-    """Keep who answered in the place of the model that an attempt asked (None: nobody), again once it was cleared."""
+def record_substitute(tx: Transaction, attempt_id: str, substitute: Substitute | None) -> None:
+    """Record the model that answered instead of the requested one (None: none did), again if it was cleared."""
     if substitute is None:
         return
     price = substitute.price
     tx.db.execute(
         _RECORD,
         {
-            "answered": plain(substitute.model),
-            "tier": plain(substitute.tier),
+            "answered": storable(substitute.model),
+            "tier": storable(substitute.tier),
             "prices": None if price is None else json.dumps(price.as_row()),
             "source": None if price is None else price.source,
             "version": None if price is None else price.version,
@@ -188,42 +184,42 @@ def record(tx: Transaction, attempt_id: str, substitute: Substitute | None) -> N
 
 
 def is_unpriced(charge: Charge) -> bool:
-    """Whether a model of unknown price answered: then the amount, by the asked price, is only the least it cost."""
+    """Whether a model of unknown price answered; the amount, at the requested model's price, is then only a minimum."""
     return charge.substitute is not None and charge.substitute.price is None
 
 
-def settle(tx: Transaction, attempt_id: str, row: rows.AttemptRow, charge: Charge) -> Settlement:
-    """Conclude an attempt with what its usage cost, and record who answered it.
+def settle(tx: Transaction, attempt_id: str, row: attempts.AttemptRow, charge: Charge) -> Settlement:
+    """Settle an attempt at the cost of its usage, and record the model that answered.
 
-    Where a model of unknown price answered, it stays in doubt at its hold, or at what the usage costs by the asked
-    price if that is more; where nothing was held in dollars, its cost is unknown.
+    If a model of unknown price answered, the attempt stays in doubt at its hold, or at the cost of the usage by the
+    requested model's price if that is more. If nothing was held in dollars, its cost is unknown.
     """
-    record(tx, attempt_id, charge.substitute)
+    record_substitute(tx, attempt_id, charge.substitute)
     if not is_unpriced(charge):
-        return rows.settle(tx, attempt_id, row, charge)
+        return attempts.settle(tx, attempt_id, row, charge)
     if row.hold_nano is None:
         unpriced_charge = charge._replace(nano=None, by=None, price=None, priced_model=None)
-        return rows.settle(tx, attempt_id, row, unpriced_charge)
+        return attempts.settle(tx, attempt_id, row, unpriced_charge)
     nano, tokens = max(charge.nano or 0, row.hold_nano), min(charge.usage.total_tokens, MOST_AMOUNT)
     said = "answered by a model whose price is unknown"
-    rows.doubt(tx, attempt_id, nano, tokens, said, provider_fault=False)
-    rows.record_charge(tx, attempt_id, charge, settled_by=None)
+    attempts.doubt(tx, attempt_id, nano, tokens, said, provider_fault=False)
+    attempts.record_charge(tx, attempt_id, charge, settled_by=None)
     overrun = row.is_exceeded_by(charge)
     if overrun:
-        rows.record_overrun(tx, attempt_id, row, charge)
+        attempts.record_overrun(tx, attempt_id, row, charge)
     return Settlement("doubt", nano, tokens, overrun=overrun)
 
 
 def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
-    """Return the ask at the dearest of its own price and those seen in its place; unknown (None) if one of them is.
+    """Return the request at the dearest price of its model and its substitutes; at None if one of them is unknown.
 
-    A price is what the caller's table says today, else what it was when it was recorded.
+    A price is that of the caller's table today, else the recorded one.
 
     Raises:
-        UnknownPrice: the price of one of them is unknown, and the ask falls under a limit in dollars.
+        UnknownPrice: the price of a substitute is unknown, and the request falls under a limit in dollars.
     """
     facts = ask.facts
-    asked = (plain(facts.provider), plain(facts.base_url), plain(facts.model or ""))
+    asked = (storable(facts.provider), storable(facts.base_url), storable(facts.model or ""))
     seen = [
         Substitute(model, _price_in(*price), tier).reprice(ask.price_of)
         for model, tier, *price in tx.db.execute(_SUBSTITUTES_OF_ONE, asked)
@@ -241,7 +237,7 @@ def at_dearest_price(tx: Transaction, ask: Ask) -> Ask:
 
 
 def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
-    """Return the records that nobody has cleared."""
+    """Return the substitutes that nobody has cleared."""
     return tuple(
         ModelSubstitute(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
         for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_ALL)
@@ -251,7 +247,7 @@ def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
 def _price_in(
     prices: str | None, source: str | None = None, version: str | None = None, digest: str | None = None
 ) -> Price | None:
-    """Return a price as it was recorded; what cannot be read is unknown."""
+    """Return a price as it was recorded, None for an unknown one; one that cannot be read is unknown."""
     if prices is None:
         return None
     try:

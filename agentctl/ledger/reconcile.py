@@ -1,4 +1,4 @@
-"""What is in doubt, settled by what a person or a provider's export says: one transaction, told in the history."""
+"""Correct the ledger by hand: settle what is in doubt, clear what is held against a model, reset the clock."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Literal, NamedTuple
 
 from agentctl.core.errors import ActionDenied, UsageError
 from agentctl.core.text import did_you_mean
-from agentctl.ledger import attempts as rows
-from agentctl.ledger.attempts import plain
+from agentctl.ledger import attempts, runs
+from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
-from agentctl.ledger.database import Database, Transaction, translate_errors
-from agentctl.ledger.inspection import reading
+from agentctl.ledger.database import Database, Transaction
+from agentctl.ledger.errors import translate_errors
+from agentctl.ledger.inspection import read_view
 from agentctl.ledger.locks import liveness, owner_ids
 from agentctl.ledger.provider_health import miscounts
 from agentctl.ledger.transactions import LedgerSession
 
 By = Literal["attempt", "run", "provider"]
 
-# What can be reconciled: in doubt, or sent by a process that has died since (the next writer leaves that in doubt).
+# What can be reconciled: in doubt, or sent by a process that has died (the next writer leaves that in doubt).
 _OPEN = "(phase = 'doubt' OR (phase = 'sent' AND leaves_hour_us IS NULL))"
 _SQL = (
     "SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tokens, hold_tokens), hold_nano,"
@@ -41,7 +42,7 @@ _KNOWN = {
 
 
 class Correction(NamedTuple):
-    """One attempt: what it counted, and what it counts from now on; nano-dollars, None if it had no price."""
+    """One attempt, with its amount before and after; nano-dollars, None if it had no price."""
 
     attempt_id: str
     run_id: str
@@ -53,15 +54,15 @@ class Correction(NamedTuple):
 
 
 class LeftInDoubt(NamedTuple):
-    """One attempt that stays in doubt, and why."""
+    """One attempt that stays in doubt, and the reason."""
 
     attempt_id: str
     run_id: str
     why: str
 
 
-class Reconciled(NamedTuple):
-    """What was settled, what was left, and how many lines of an export are no call of this ledger."""
+class Reconciliation(NamedTuple):
+    """The settled attempts, those left in doubt, and the number of export lines that are no call of this ledger."""
 
     done: tuple[Correction, ...] = ()
     left: tuple[LeftInDoubt, ...] = ()
@@ -69,12 +70,12 @@ class Reconciled(NamedTuple):
 
     @property
     def freed_nano(self) -> int:
-        """How much less counts than before."""
+        """By how much the counted amount went down."""
         return sum(max(0, (one.was_nano or 0) - one.now_nano) for one in self.done)
 
 
 class ClockReset(NamedTuple):
-    """The time from which on time off counted before, and from which on it counts now (the wall clock); UTC.
+    """The wall time from which time off counted before, and the one from which it counts now; UTC.
 
     ``done`` False: the wall clock was not behind.
     """
@@ -85,7 +86,7 @@ class ClockReset(NamedTuple):
 
 
 class UncertainAttempt(NamedTuple):
-    """A row that can be reconciled; amounts in nano-dollars and tokens."""
+    """An attempt that can be reconciled; amounts in nano-dollars and tokens."""
 
     id: str
     run_id: str
@@ -104,10 +105,10 @@ MAY_LIVE = "its process may live (its lock file cannot be opened), and its deadl
 
 
 @contextmanager
-def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Transaction | None]:
-    """Give one transaction, in which the dead are buried first, or with ``dry_run`` one view; None: no ledger yet.
+def open_for_correction(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Transaction | None]:
+    """Open a transaction in which dead owners are already concluded, with ``dry_run`` a view; None: no ledger yet.
 
-    What stands in the spool is applied before: usage is believed over what anybody says later.
+    The spool is applied before: usage overrides a correction.
     """
     with translate_errors(path):
         try:
@@ -116,14 +117,14 @@ def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Tr
             yield None
             return
     if dry_run:
-        with reading(path, clock or system_clock()) as tx:
+        with read_view(path, clock or system_clock()) as tx:
             yield tx
         return
     store = Database(path, clock=clock)
     try:
         LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()
         with store.write() as tx:
-            rows.sweep(tx, path.with_suffix(".owners"), but="")
+            runs.conclude_dead_owners(tx, path.with_suffix(".owners"), but="")
             yield tx
     finally:
         store.close()
@@ -132,7 +133,7 @@ def opened(path: Path, *, clock: ReadClock | None, dry_run: bool) -> Iterator[Tr
 def split_settleable(
     tx: Transaction, path: Path, condition: str, value: str
 ) -> tuple[list[UncertainAttempt], tuple[LeftInDoubt, ...]]:
-    """Return the rows that ``condition`` (of our own words) names and that nobody will settle, and the others."""
+    """Return the rows of ``condition`` (SQL of this module) that no process will settle, and the others."""
     found = [UncertainAttempt(*row) for row in tx.db.execute(_SQL + condition, (value,))]
     why = reasons_to_wait(tx, path, ((row.id, row.owner_id, row.deadline_us) for row in found))
     left = tuple(LeftInDoubt(row.id, row.run_id, why[row.id]) for row in found if row.id in why)
@@ -140,9 +141,9 @@ def split_settleable(
 
 
 def reasons_to_wait(tx: Transaction, path: Path, attempts: Iterable[tuple[str, str, int]]) -> Mapping[str, str]:
-    """Return why an attempt (its id, owner and deadline) may still be settled by its own process, for those that may.
+    """Return the reasons why attempts (id, owner, deadline) may still be settled by their own process, by id.
 
-    Where nobody can tell whether the process lives, its deadline ends the call in any case.
+    If it is unknown whether the process lives, the call ends at its deadline in any case.
     """
     attempts = tuple(attempts)
     living = {owner: liveness(path.with_suffix(".owners"), owner) for owner in {owner for _, owner, _ in attempts}}
@@ -163,28 +164,28 @@ def reconcile(
     dry_run: bool = False,
     only: Collection[str] | None = None,
     clock: ReadClock | None = None,
-) -> Reconciled:
-    """Settle what is in doubt at ``actual_nano``, all or nothing; a second time finds nothing to do.
+) -> Reconciliation:
+    """Settle what is in doubt at ``actual_nano``, all or nothing; a second call changes nothing.
 
-    An amount belongs to one attempt, 0 may go to many. Usage that comes late, and a provider's export, are believed
-    over it. A run or an attempt can be named by the beginning of its id. ``only`` these attempts are touched.
+    An amount other than 0 needs a single attempt. Late usage and a provider's export override it. A run or an attempt
+    can be named by the beginning of its id. ``only``: limit the change to these attempts.
 
     Raises:
-        UsageError: nothing of that name, or an amount for several attempts, or usage has settled the attempt.
-        ActionDenied: all of it belongs to a process that lives.
+        UsageError: unknown name, an amount for several attempts, or an attempt settled by usage.
+        ActionDenied: all attempts belong to living processes.
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
             raise UsageError(f"there is no {by} {value}: no ledger yet", hint=f"is it the one you mean? {path}")
-        name = _resolved(tx, by, value)
+        name = _resolve(tx, by, value)
         found, left = split_settleable(tx, path, _WHICH[by], name)
         if by == "attempt" and not found and not left:
-            _refuse_the_settled(tx, name)
+            _refuse_settled(tx, name)
         found = [row for row in found if row.phase != "settled" or row.nano != actual_nano]
         found = [row for row in found if only is None or row.id in only]
         if left and not found:
-            raise _may_still_be_settled(tx, by, name, left)
+            raise _unsettleable_error(tx, by, name, left)
         if actual_nano and len(found) > 1:
             raise UsageError(
                 f"an amount belongs to one attempt, and {len(found)} of {by} {name} are in doubt; only 0 goes to many",
@@ -192,12 +193,12 @@ def reconcile(
             )
         done = tuple(_correction(row, actual_nano) for row in found)
         for row in () if dry_run else found:
-            tokens = row.tokens if actual_nano else 0  # how many were used is not known by what they cost
-            rows.correct(tx, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
-        return Reconciled(done, left)
+            tokens = row.tokens if actual_nano else 0  # the cost does not tell how many were used
+            attempts.correct(tx, row.id, actual_nano, tokens, by="hand", reason=f"by hand: {who}")
+        return Reconciliation(done, left)
 
 
-def _may_still_be_settled(tx: Transaction, by: By, name: str, left: Collection[LeftInDoubt]) -> ActionDenied:
+def _unsettleable_error(tx: Transaction, by: By, name: str, left: Collection[LeftInDoubt]) -> ActionDenied:
     if any(one.why == LIVES for one in left):
         return ActionDenied(
             f"what is in doubt of {by} {name} belongs to a process that lives and may still learn what it cost",
@@ -219,13 +220,13 @@ def _correction(row: UncertainAttempt, nano: int) -> Correction:
     return Correction(row.id, row.run_id, row.provider, row.model, row.nano, nano, above)
 
 
-def _resolved(tx: Transaction, by: By, value: str) -> str:
+def _resolve(tx: Transaction, by: By, value: str) -> str:
     if by == "provider":
         known = [name for (name,) in tx.db.execute("SELECT DISTINCT provider FROM attempts")]
-        if plain(value) not in known:
+        if storable(value) not in known:
             raise UsageError(f"the ledger has no call to {value}", hint=did_you_mean(value, known))
-        return plain(value)
-    value = plain(value)
+        return storable(value)
+    value = storable(value)
     found = [name for (name,) in tx.db.execute(_KNOWN[by], (value, value + "\U0010ffff"))]
     if not found:
         raise UsageError(f"the ledger has no {by} {value}", hint="agentctl ledger check   lists what is in doubt")
@@ -234,8 +235,8 @@ def _resolved(tx: Transaction, by: By, value: str) -> str:
     return str(found[0])
 
 
-def _refuse_the_settled(tx: Transaction, attempt_id: str) -> None:
-    row = rows.attempt(tx, attempt_id)
+def _refuse_settled(tx: Transaction, attempt_id: str) -> None:
+    row = attempts.read(tx, attempt_id)
     if row.phase == "settled" and row.settled_by != "hand":
         by = "its provider's export" if row.settled_by == "export" else "the usage that its provider reported"
         raise UsageError(f"attempt {attempt_id} was settled by {by}, which is believed over a value by hand")
@@ -244,39 +245,39 @@ def _refuse_the_settled(tx: Transaction, attempt_id: str) -> None:
 
 
 def clear_overrun(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Hold the usual worst case of a model again; False if nothing stood against it any more.
+    """Clear the overruns of a model, which is held at its usual worst case again; False if none was uncleared.
 
     Raises:
         UsageError: it never cost more than its hold.
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}" if model else provider
-    with opened(path, clock=None, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=None, dry_run=dry_run) as tx:
         found = [] if tx is None else tx.db.execute("SELECT provider, model, cleared_us FROM overruns").fetchall()
-        ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
+        ours = [cleared for *of, cleared in found if of == [storable(provider), storable(model)]]
         if tx is None or not ours:
             known = {f"{of}/{what}" if what else of for of, what, _ in found}
             raise UsageError(f"{name} never cost more than its hold", hint=did_you_mean(name, sorted(known)))
         if not dry_run:
             tx.db.execute(
                 "UPDATE overruns SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-                (tx.now_us, plain(provider), plain(model)),
+                (tx.now_us, storable(provider), storable(model)),
             )
         return None in ours
 
 
 def reset_clock(path: Path, *, dry_run: bool = False, clock: ReadClock | None = None) -> ClockReset:
-    """Believe the wall clock as it is, after it was wrongly ahead: time off counts from now on, and not from there.
+    """Accept the wall clock as it is, after it was wrongly ahead: time off counts from its present reading.
 
-    The ledger's own time is not moved, so nothing that counts is freed by this. If the wall clock is wrong now, and
-    behind, the next start with a right one counts the difference as time that passed.
+    The ledger's own time does not change, so no amount is freed. If the wall clock is wrong now, and behind, the next
+    start with a correct one counts the difference as time that passed.
 
     Raises:
         UsageError: no ledger yet.
         ActionDenied: a run is under way, or may be.
         StateError: the ledger cannot be used.
     """
-    with opened(path, clock=clock, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=clock, dry_run=dry_run) as tx:
         if tx is None:
             raise UsageError(f"there is no ledger yet: {path}", hint="agentctl ledger check")
         _refuse_under_way(tx, path)
@@ -303,17 +304,17 @@ def _refuse_under_way(tx: Transaction, path: Path) -> None:
 
 
 def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Hold a model at its own price again, at every address; False if nothing stood against it any more.
+    """Clear the substitutes of a model, which is held at its own price again; False if none was uncleared.
 
     Raises:
-        UsageError: no other model has ever answered in its place.
+        UsageError: no other model has ever answered instead of it.
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}"
-    with opened(path, clock=None, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=None, dry_run=dry_run) as tx:
         sql = "SELECT provider, model, cleared_us FROM substitutes"
         found = [] if tx is None else tx.db.execute(sql).fetchall()
-        ours = [cleared for *of, cleared in found if of == [plain(provider), plain(model)]]
+        ours = [cleared for *of, cleared in found if of == [storable(provider), storable(model)]]
         if tx is None or not ours:
             known = {f"{of}/{what}" for of, what, _ in found}
             raise UsageError(
@@ -322,22 +323,23 @@ def clear_substitutes(path: Path, provider: str, model: str, *, dry_run: bool = 
         if not dry_run:
             tx.db.execute(
                 "UPDATE substitutes SET cleared_us = ? WHERE provider = ? AND model = ? AND cleared_us IS NULL",
-                (tx.now_us, plain(provider), plain(model)),
+                (tx.now_us, storable(provider), storable(model)),
             )
         return None in ours
 
 
 def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = False) -> bool:
-    """Let a model's bounds be counted again, at every address; False if nothing stood against that any more.
+    """Clear the miscounts of a model, whose bounds are counted again; False if none was uncleared.
 
     Raises:
         UsageError: it never reported more than its counted bound.
         StateError: the ledger cannot be used.
     """
     name = f"{provider}/{model}"
-    with opened(path, clock=None, dry_run=dry_run) as tx:
+    with open_for_correction(path, clock=None, dry_run=dry_run) as tx:
         found = [] if tx is None else miscounts(tx)
-        ours = [(attempt_id, stands) for attempt_id, *of, stands in found if of == [plain(provider), plain(model)]]
+        asked = [storable(provider), storable(model)]
+        ours = [(attempt_id, stands) for attempt_id, *of, stands in found if of == asked]
         if tx is None or not ours:
             known = {f"{of}/{what}" for _, of, what, _ in found}
             raise UsageError(

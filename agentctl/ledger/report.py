@@ -1,7 +1,4 @@
-"""What was spent, read without touching the book: for ``agentctl costs``.
-
-The tree of runs that one belongs to, with what each of them cost by itself and with all that it started.
-"""
+"""Report what was spent, without a write to the ledger: in a window of time, and by the runs of a tree."""
 
 from __future__ import annotations
 
@@ -15,12 +12,22 @@ from typing import NamedTuple
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import LimitName, UsageError
 from agentctl.core.text import safe_text
-from agentctl.ledger.attempts import UNFINISHED
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction
-from agentctl.ledger.grouping import MACHINE_ZONE, CostRow, CostSums, Slot, TimeZone, fold, sums, window, with_answers
-from agentctl.ledger.inspection import reading
+from agentctl.ledger.grouping import (
+    MACHINE_ZONE,
+    CostRow,
+    CostSums,
+    Slot,
+    TimeZone,
+    add_answered_models,
+    fold,
+    sums,
+    window,
+)
+from agentctl.ledger.inspection import read_view
 from agentctl.ledger.locks import liveness
+from agentctl.ledger.runs import UNFINISHED
 from agentctl.ledger.sums import exact_sum, fold_phases, run_amounts, window_amounts
 
 _EPOCH = as_datetime(0)
@@ -32,9 +39,11 @@ _BEHIND_ALL = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostQuery:
-    """What is asked for. The bounds are wall time (aware): ``since`` None is the beginning, ``until`` None is now.
-    ``run`` is how a run's id begins; ``labels`` must all match; ``by`` are of GROUPS, or ``label:NAME``;
-    ``further`` are limits of everyone beside the hour's, whose windows are wanted.
+    """The window and groups of a report. The bounds are aware wall time; ``since`` None: from the beginning, ``until``
+    None: until now.
+
+    ``run`` is the beginning of a run's id; ``labels`` must all match; ``by`` are of GROUPS, or ``label:NAME``;
+    ``further`` are limits of all runs, beside that of the hour, whose windows are reported.
     """
 
     since: datetime | None = None
@@ -48,7 +57,7 @@ class CostQuery:
 
 @dataclass(frozen=True, slots=True)
 class RunBudget:
-    """A run's limits as they stand in the book, None for no limit, and what counts against them."""
+    """The limits of a run, None for no limit, and the amounts that count against them."""
 
     run_id: str
     limit_nano: int | None
@@ -61,8 +70,8 @@ class RunBudget:
 class CostReport:
     """A window (UTC), its groups and their total. ``hour`` is what counts against the hour's limit now.
 
-    ``runs`` is how many had a part in it; ``run`` is the one that was asked for; ``further`` is what counts in
-    the other windows that were.
+    ``runs`` is how many runs the window contains; ``run`` is the requested one; ``further`` is what counts in the other
+    requested windows.
     """
 
     since: datetime
@@ -77,31 +86,31 @@ class CostReport:
 
     @property
     def total_nano(self) -> int:
-        """What was charged in the window, as far as it is known."""
+        """What was charged in the window, without charges of unknown price."""
         return self.total.known_nano
 
     @property
     def in_doubt_nano(self) -> int:
-        """What counts as spent because nobody knows."""
+        """What is in doubt, and counts as spent."""
         return self.total.in_doubt_nano
 
     @property
     def held_nano(self) -> int:
-        """What is held by calls under way."""
+        """What running calls hold."""
         return self.total.held_nano
 
     @property
     def timeless(self) -> CostReport:
-        """The same without its times: two are equal if nothing happened between them.
+        """The same report without its times: two are equal if nothing happened between them.
 
-        The two clocks of the ledger never agree to the microsecond, so a time differs from look to look.
+        The two clocks of the ledger never agree to the microsecond, so times differ between two reports.
         """
         rows = tuple(replace(row, last_at=_EPOCH) for row in self.rows)
         return replace(self, since=_EPOCH, until=_EPOCH, slots=(), rows=rows)
 
 
 def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) -> CostReport:
-    """Return what ended in the last ``seconds`` and what is still open; no ledger yet is an empty report.
+    """Report what ended in the last ``seconds`` and what is still open; no ledger yet is an empty report.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
@@ -112,7 +121,7 @@ def costs_window(path: Path, *, seconds: int, clock: ReadClock | None = None) ->
 
 
 def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None) -> CostReport:
-    """Return what ended in a window, and what is still open if it reaches now; no ledger yet is an empty report.
+    """Report what ended in a window, and what is still open if it reaches now; no ledger yet is an empty report.
 
     The bounds are turned into the ledger's own time, which may lie ahead of a wall clock that was set back.
 
@@ -121,10 +130,10 @@ def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None
         UsageError: no run has an id that begins so, or several have.
     """
     clock = clock or system_clock()
-    with reading(path, clock) as tx:
+    with read_view(path, clock) as tx:
         if tx is None:
             if query.run is not None:
-                raise no_run(query.run)
+                raise unknown_run(query.run)
             now = as_datetime(clock().wall_us)
             until = now if query.until is None else min(now, query.until)
             return CostReport(until if query.since is None else query.since, until)
@@ -132,12 +141,12 @@ def costs_report(path: Path, query: CostQuery, *, clock: ReadClock | None = None
 
 
 def _report(tx: Transaction, query: CostQuery) -> CostReport:
-    run = None if query.run is None else run_named(tx, query.run)
+    run = None if query.run is None else find_run(tx, query.run)
     run_id = None if run is None else run.run_id
     span = span_of(tx, query)
     values = window(tx, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
     folded = fold(sums(tx, values), by=query.by, labels=query.labels, zone=query.zone)
-    rows = with_answers(tx, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
+    rows = add_answered_models(tx, folded.rows, values, by=query.by, labels=query.labels, zone=query.zone)
     folded = folded._replace(rows=rows)
     since = query.since or window_start(tx, run_id, span, folded.slots)
     further = {name: window_amounts(tx, name)[0] for name in query.further}
@@ -145,7 +154,7 @@ def _report(tx: Transaction, query: CostQuery) -> CostReport:
 
 
 class LedgerWindow(NamedTuple):
-    """A window in the ledger's own time; ``reaches_now``: what is still open is part of it. ``until`` is wall time."""
+    """A window in the ledger's own time; ``reaches_now``: it includes what is still open. ``until`` is wall time."""
 
     since_us: int
     until_us: int
@@ -160,13 +169,13 @@ def span_of(tx: Transaction, query: CostQuery) -> LedgerWindow:
     until = now if query.until is None or reaches_now else query.until
     ahead = tx.wall_us - tx.now_us
     since_us = -_FOREVER_US if query.since is None else _us(query.since) - ahead
-    # What another process writes down while we read may carry a later time than ours.
+    # What another process writes meanwhile may have a later time than this transaction.
     until_us = _FOREVER_US if reaches_now else _us(until) - ahead
     return LedgerWindow(since_us, until_us, reaches_now, until)
 
 
 def window_start(tx: Transaction, run_id: str | None, span: LedgerWindow, slots: Sequence[Slot]) -> datetime:
-    """Return when a window without a beginning begins: with its first call, or the run."""
+    """Return the start of a window without a lower bound: its first call, or the start of the run."""
     first = min(span.until, as_datetime(_first_us(tx, run_id) + tx.wall_us - tx.now_us))
     return min(first, slots[0].at) if slots else first
 
@@ -176,7 +185,7 @@ def _us(at: datetime) -> int:
 
 
 def _first_us(tx: Transaction, run_id: str | None) -> int:
-    """Return when the run was opened, or the first attempt ended, or now where none did."""
+    """Return when the run was opened, or the first attempt of all ended; now if none has."""
     if run_id is None:
         (first,) = tx.db.execute("SELECT min(ended_us) FROM attempts").fetchone()
     else:
@@ -184,7 +193,7 @@ def _first_us(tx: Transaction, run_id: str | None) -> int:
     return tx.now_us if first is None else int(first)
 
 
-def run_named(tx: Transaction, prefix: str) -> RunBudget:
+def find_run(tx: Transaction, prefix: str) -> RunBudget:
     """Return the one run whose id begins with ``prefix``.
 
     Raises:
@@ -196,7 +205,7 @@ def run_named(tx: Transaction, prefix: str) -> RunBudget:
         (prefix, prefix + _BEHIND_ALL, prefix),
     ).fetchall()
     if not found or not prefix:
-        raise no_run(prefix)
+        raise unknown_run(prefix)
     run_id, limit_nano, limit_tokens = found[0]
     if len(found) > 1 and run_id != prefix:
         several = ", ".join(safe_text(row[0]) for row in found[:5]) + (", ..." if len(found) > 5 else "")
@@ -205,7 +214,7 @@ def run_named(tx: Transaction, prefix: str) -> RunBudget:
     return RunBudget(run_id, limit_nano, limit_tokens, nano, tokens)
 
 
-def no_run(prefix: str) -> UsageError:
+def unknown_run(prefix: str) -> UsageError:
     """Return the error for a run that is not in the ledger."""
     return UsageError(
         f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list   shows the ids"
@@ -227,8 +236,8 @@ FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
 class RunNode(NamedTuple):
     """One run of a tree, at its ``depth`` below the outermost. Amounts in nano-dollars.
 
-    ``own`` is what it cost by itself, ``whole`` with every run below it; ``unknown`` says that a price was unknown in
-    the one or the other. ``status`` is the exit code's name, "running", or "unfinished" where its process has died.
+    ``own`` is the cost of the run itself, ``whole`` that with all runs below it; ``own_unknown`` and ``whole_unknown``
+    say that a price in it was unknown. ``status`` is the exit code's name, "running", or "unfinished" (a dead process).
     """
 
     run_id: str
@@ -244,8 +253,8 @@ class RunNode(NamedTuple):
     whole_unknown: bool
 
 
-class _Found(NamedTuple):
-    """A run as its row has it."""
+class _RunRow(NamedTuple):
+    """The columns of a run."""
 
     id: str
     parent_id: str | None
@@ -258,23 +267,23 @@ class _Found(NamedTuple):
 
 
 def tree_of(path: Path, run_id: str, *, clock: ReadClock | None = None) -> tuple[RunNode, ...]:
-    """Return all runs of the tree that ``run_id`` is part of, each behind its parent; empty where nobody knows it.
+    """Return all runs of the tree that contains ``run_id``, each after its parent; empty for an unknown run.
 
     Raises:
         StateError: the ledger cannot be read.
     """
-    with reading(path, clock or system_clock()) as tx:
+    with read_view(path, clock or system_clock()) as tx:
         outermost = None if tx is None else tx.db.execute(_OUTERMOST, (run_id,)).fetchone()
         if tx is None or outermost is None:
             return ()
-        found = [_Found(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
+        found = [_RunRow(*row) for row in tx.db.execute(_BELOW, outermost).fetchall()]
         owners = path.with_suffix(".owners")
-        return tuple(_branches(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
+        return tuple(_walk_tree(tx, found, lambda owner_id: liveness(owners, owner_id) is not False))
 
 
-def _branches(tx: Transaction, found: Iterable[_Found], is_alive: Callable[[str], bool]) -> Iterator[RunNode]:
-    """Yield the runs depth first, the children of each in the order in which they were opened."""
-    children: dict[str | None, list[_Found]] = defaultdict(list)
+def _walk_tree(tx: Transaction, found: Iterable[_RunRow], is_alive: Callable[[str], bool]) -> Iterator[RunNode]:
+    """Yield the runs depth first, the children of each in the order of their start."""
+    children: dict[str | None, list[_RunRow]] = defaultdict(list)
     known = {one.id: one for one in found}
     for one in known.values():
         children[one.parent_id if one.parent_id in known else None].append(one)
@@ -306,7 +315,7 @@ def _branches(tx: Transaction, found: Iterable[_Found], is_alive: Callable[[str]
         )
 
 
-def _status(one: _Found, is_alive: Callable[[str], bool]) -> str:
+def _status(one: _RunRow, is_alive: Callable[[str], bool]) -> str:
     if not one.is_open:
         return one.status or UNFINISHED
     return RUNNING if one.owner_id is not None and is_alive(one.owner_id) else UNFINISHED

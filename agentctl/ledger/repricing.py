@@ -1,7 +1,7 @@
-"""What the calls of a window would have cost at other prices, from the token classes that their rows keep.
+"""Compute what the calls of a window would have cost at other prices, from the token classes in their rows.
 
-Each call is charged again by the rule that charged it: the dearest price that may apply, or the provider's bill where
-that is more. So with the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
+Each call is charged again by the rule that charged it: the dearest price that may apply, or the provider's bill if that
+is more. With the same prices every charge comes out the same, to the nano-dollar. Nothing is written.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from agentctl.ledger.grouping import (
     OF_ALL,
     OF_ONE,
     CostRow,
+    add_answered_models,
     add_up,
     figures_of,
     has_labels,
     window,
-    with_answers,
 )
-from agentctl.ledger.inspection import reading
+from agentctl.ledger.inspection import read_view
 from agentctl.ledger.provider_health import is_unpriced
-from agentctl.ledger.report import CostQuery, no_run, run_named, span_of, window_start
+from agentctl.ledger.report import CostQuery, find_run, span_of, unknown_run, window_start
 
-#: Why a call is not repriced; ``unknown_price``: by the prices that are asked for. ``open``: it is still under way.
+#: Why a call is not repriced. ``unknown_price``: the given prices have none for it. ``open``: it is still running.
 NotRepriced = WhyNot | Literal["open"]
 REASONS: tuple[NotRepriced, ...] = ("in_doubt", "open", "unknown_price", "unrecorded", "export", "hand")
 
-#: Returns the prices of a provider's models, where the ledger says that it was asked (its own address: "").
+#: Returns the prices of a provider's models at the address in the ledger ("" for the provider's own).
 PricesAt = Callable[[str, str], PriceOf]
 
 _ROWS = """
@@ -53,7 +53,7 @@ _SQL = {
 
 
 class Alternative(NamedTuple):
-    """The model that is priced in the place of each that was asked; ``provider`` None: of the call's own provider."""
+    """The model to price instead of the requested one; ``provider`` None: at the provider of the call."""
 
     provider: str | None
     model: str
@@ -63,9 +63,9 @@ class Alternative(NamedTuple):
 class RepricedRow(CostRow):
     """A group of calls, what they cost, and what they would have cost.
 
-    ``compared_nano`` is what the ``repriced_calls`` were charged, ``repriced_nano`` what they come to. For the
-    ``uncharged_calls`` among them no price was known when they were made. ``billed_calls`` are repriced at what the
-    provider billed. The other calls are not repriced; they are counted by the reason.
+    ``compared_nano`` is what the ``repriced_calls`` were charged, ``repriced_nano`` what they come to. The
+    ``uncharged_calls`` among them had no known price when they were made. ``billed_calls`` are repriced at the
+    provider's bill. The other calls are not repriced; they are counted by the reason.
     """
 
     repriced_calls: int = 0
@@ -82,12 +82,12 @@ class RepricedRow(CostRow):
 
     @property
     def charged_nano(self) -> int | None:
-        """What the repriced calls were charged; None where that is unknown of one of them."""
+        """What the repriced calls were charged; None if that is unknown for one of them."""
         return None if self.uncharged_calls else self.compared_nano
 
     @property
     def difference_nano(self) -> int | None:
-        """How much more they would have cost, negative for less; None where what they cost is unknown."""
+        """How much more they would have cost, negative for less; None if their charge is unknown."""
         return None if self.charged_nano is None else self.repriced_nano - self.charged_nano
 
     @property
@@ -98,7 +98,7 @@ class RepricedRow(CostRow):
 
 
 class PriceUse(NamedTuple):
-    """A table whose prices set the amount of ``calls`` repriced calls."""
+    """A price table that set the amount of ``calls`` repriced calls."""
 
     source: str
     version: str
@@ -107,7 +107,7 @@ class PriceUse(NamedTuple):
 
 
 class RepriceReport(NamedTuple):
-    """A window (UTC), its groups and their total. ``unpriced`` are the models that have no price, by full name."""
+    """A window (UTC), its groups and their total. ``unpriced`` are the full names of the models without a price."""
 
     since: datetime
     until: datetime
@@ -127,31 +127,31 @@ def reprice(
     alternative: Alternative | None = None,
     clock: ReadClock | None = None,
 ) -> RepriceReport:
-    """Price the calls of a window anew by ``prices_at``; no ledger yet is an empty report.
+    """Price the calls of a window again by ``prices_at``; no ledger yet is an empty report.
 
-    With an ``alternative`` each call is priced as if that model had been asked and had answered, in the same service
-    tier; what the provider billed for another model does not count then.
+    With an ``alternative`` each call is priced as if that model had been requested and had answered, in the same
+    service tier; the provider's bill for another model does not count then.
 
     Raises:
         StateError: the file is damaged, foreign or newer than this program.
         UsageError: no run has an id that begins so, or several have.
     """
     clock = clock or system_clock()
-    with reading(path, clock) as tx:
+    with read_view(path, clock) as tx:
         if tx is None:
             if query.run is not None:
-                raise no_run(query.run)
+                raise unknown_run(query.run)
             now = as_datetime(clock().wall_us)
             until = now if query.until is None else min(now, query.until)
             return RepriceReport(query.since or until, until, (), RepricedRow(last_at=until))
-        run_id = None if query.run is None else run_named(tx, query.run).run_id
+        run_id = None if query.run is None else find_run(tx, query.run).run_id
         span, repricing = span_of(tx, query), _Repricing(prices_at, alternative)
         values = window(tx, since_us=span.since_us, until_us=span.until_us, reaches_now=span.reaches_now, run_id=run_id)
         added = add_up(
             repricing.figures(_read(tx, values), query.labels), by=query.by, labels=query.labels, zone=query.zone
         )
         rows = added.rows(RepricedRow, query.by)
-        rows = with_answers(tx, rows, values, by=query.by, labels=query.labels, zone=query.zone)
+        rows = add_answered_models(tx, rows, values, by=query.by, labels=query.labels, zone=query.zone)
         since = query.since or window_start(tx, run_id, span, added.slots)
     total: dict[str, Any] = dict(zip(_FIGURES, added.total, strict=False))
     return RepriceReport(
@@ -169,8 +169,8 @@ def reprice(
 _FIGURES = figures_of(RepricedRow)
 
 
-class _Read(NamedTuple):
-    """An attempt with the run that it belongs to."""
+class _AttemptOfRun(NamedTuple):
+    """An attempt with its run."""
 
     run_id: str
     provider: str
@@ -183,32 +183,32 @@ class _Read(NamedTuple):
     charge: ChargeRow
 
 
-_HEAD = len(_Read._fields) - 1
+_HEAD = len(_AttemptOfRun._fields) - 1
 
 
-def _read(tx: Transaction, values: Mapping[str, object]) -> Iterator[_Read]:
+def _read(tx: Transaction, values: Mapping[str, object]) -> Iterator[_AttemptOfRun]:
     for row in tx.db.execute(_SQL["all" if values["run"] is None else "one"], values):
-        yield _Read._make((*row[:_HEAD], ChargeRow._make(row[_HEAD:])))
+        yield _AttemptOfRun._make((*row[:_HEAD], ChargeRow._make(row[_HEAD:])))
 
 
 class _Repricing:
-    """Charges calls anew, and keeps which tables were used and which models are in none."""
+    """Charges calls again, and records the price tables used and the models without a price."""
 
     def __init__(self, prices_at: PricesAt, alternative: Alternative | None) -> None:
-        self._prices_at = cache(lambda provider, base_url: _remembered(prices_at(provider, base_url)))
+        self._prices_at = cache(lambda provider, base_url: _cache_prices(prices_at(provider, base_url)))
         self._alternative = alternative
         self.tables: Counter[tuple[str, str, str]] = Counter()
         self.unpriced: set[str] = set()
 
-    def figures(self, rows: Iterator[_Read], labels: tuple[tuple[str, str], ...]) -> Iterator[tuple[Any, ...]]:
-        """Yield what ``add_up`` takes, for the attempts of runs that carry all ``labels``."""
+    def figures(self, rows: Iterator[_AttemptOfRun], labels: tuple[tuple[str, str], ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows for ``add_up``, of the attempts of runs that have all ``labels``."""
         for row in rows:
             if has_labels(row.labels, labels):
                 figures = self._figures(row)
                 head = (row.run_id, row.provider, row.charge.model, row.purpose, row.slot, row.last_us)
                 yield (*head, *(figures.get(name, 0) for name in _FIGURES), row.agent, row.labels)
 
-    def _figures(self, row: _Read) -> dict[str, int]:
+    def _figures(self, row: _AttemptOfRun) -> dict[str, int]:
         charge, usage = row.charge, row.charge.usage
         found = {
             "calls": int(charge.phase != "kept"),
@@ -236,8 +236,8 @@ class _Repricing:
         }
         return found | {"compared_nano": charge.nano or 0, "uncharged_calls": int(charge.nano is None)}
 
-    def _charge(self, row: _Read) -> Charge | None:
-        """Charge a call anew; None: the price of a model or service tier that served it is unknown."""
+    def _charge(self, row: _AttemptOfRun) -> Charge | None:
+        """Charge a call again; None if the price of its model or service tier is unknown."""
         was = row.charge
         tier, hour_writes = was.charged_tier or "", was.hour_write_tokens or 0
         provider, base_url, model = row.provider, row.base_url, was.model
@@ -261,7 +261,7 @@ class _Repricing:
         return None
 
 
-def _remembered(price_of: PriceOf) -> PriceOf:
-    """Return the same lookup, which looks each model up once."""
+def _cache_prices(price_of: PriceOf) -> PriceOf:
+    """Return the same lookup with a cache."""
     found = cache(lambda model, tier: price_of(model, tier=tier) if tier else price_of(model))
     return lambda model, /, *, tier="": found(model, tier)

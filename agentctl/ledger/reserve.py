@@ -1,6 +1,6 @@
-"""What the ledger answers to an ask, inside a transaction: a grant, a wait, or a limit that refuses.
+"""Judge a request against its limits, together with the reserves that runs keep for their last answers.
 
-What a run keeps for its last answer: a row of its own, resized with each hold, and the first thing to be dropped.
+A reserve is a row of its own, resized with each hold. It is the first amount to be dropped when another run needs it.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ from typing import NamedTuple
 from agentctl.budget.rules import Ask, LimitState, Wait, WorstCase, judge, worst_case
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import WINDOWS
-from agentctl.ledger import attempts as rows
-from agentctl.ledger import reserve as kept
+from agentctl.ledger import attempts
 from agentctl.ledger.database import Transaction
 from agentctl.ledger.provider_health import may_count
 from agentctl.ledger.sums import free_at, path_of
 
 
-def judge_with_reserve(
+def _judge_with_reserve(
     tx: Transaction, ask: Ask, limits: tuple[LimitState, ...], own: ReserveRow | None, *, at_ceiling: bool
 ) -> tuple[WorstCase | Wait | Verdict, ReserveRow | None, tuple[ReserveRow, ...]]:
-    """Judge with what may be kept beside the hold; return what is kept then, and what other runs lose for it."""
+    """Judge with a reserve beside the hold.
+
+    Return the answer, the reserve that the run keeps then, and the reserves of other runs that are dropped for it.
+    """
     answer: WorstCase | Wait | Verdict
-    for aside in (None,) if at_ceiling else kept.sizes(ask, own):
-        answer = judge(ask, kept.beside(limits, aside), at_ceiling=at_ceiling)
+    for reserve in (None,) if at_ceiling else list_sizes(ask, own):
+        answer = judge(ask, add_reserve(limits, reserve), at_ceiling=at_ceiling)
         if isinstance(answer, WorstCase):
-            return answer, aside, ()
-    refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # for that nobody gives up a last answer
-    others = kept.reserves_of_others(tx, ask.run_id) if refused else ()
-    if others:  # only what is in the way of this one
-        tight = (room for room in kept.beside(limits, aside) if not _allows(ask, room, at_ceiling=at_ceiling))
-        others = kept.counting_in(others, tight)
+            return answer, reserve, ()
+    refused = isinstance(answer, Verdict) and ask.purpose != "summary"  # a summary drops no reserve
+    others = reserves_of_others(tx, ask.run_id) if refused else ()
+    if others:  # only those that count in a limit that refuses
+        tight = (room for room in add_reserve(limits, reserve) if not _allows(ask, room, at_ceiling=at_ceiling))
+        others = select_counting(others, tight)
     for count in range(1, len(others) + 1):
-        freed = kept.freed(limits, others[:count])
-        granted = judge(ask, kept.beside(freed, aside), at_ceiling=at_ceiling)
+        freed = subtract_reserves(limits, others[:count])
+        granted = judge(ask, add_reserve(freed, reserve), at_ceiling=at_ceiling)
         if isinstance(granted, WorstCase):
-            return granted, aside, others[:count]
-        answer = granted  # what others keep would make way, so it neither refuses nor stands in the figures
+            return granted, reserve, others[:count]
+        answer = granted  # judged without the reserves of others: they neither refuse nor stand in the figures
     return answer, own, ()
 
 
@@ -47,34 +49,34 @@ def _allows(ask: Ask, room: LimitState, *, at_ceiling: bool) -> bool:
     return isinstance(judge(ask, (room,), at_ceiling=at_ceiling), WorstCase)
 
 
-def judge_by_count(
+def judge_request(
     tx: Transaction, ask: Ask, limits: tuple[LimitState, ...], own: ReserveRow | None, *, at_ceiling: bool
 ) -> tuple[Ask, WorstCase | Wait | Verdict, ReserveRow | None, tuple[ReserveRow, ...]]:
-    """Judge, and judge by the counted bound where the other one shortens the output, makes it wait, or refuses it.
+    """Judge by the input bound, and again by the counted bound if the first one costs something.
 
-    So it is where another run would lose what it keeps. Return the ask as it was judged, and the answer as
-    ``judge_with_reserve`` does; ``Wait("bound")`` where a count is wanted.
+    It does if it shortens the output, waits, refuses, or drops the reserve of another run. Return the request as it was
+    judged, the answer (``Wait("bound")``: count first), the reserve that the run keeps then, and the dropped ones.
     """
-    answer, aside, gone = judge_with_reserve(tx, ask, limits, own, at_ceiling=at_ceiling)
-    is_whole = isinstance(answer, WorstCase) and answer.output >= ask.most and not gone
+    answer, reserve, dropped = _judge_with_reserve(tx, ask, limits, own, at_ceiling=at_ceiling)
+    is_whole = isinstance(answer, WorstCase) and answer.output >= ask.most and not dropped
     if is_whole or at_ceiling or not ask.can_count or not may_count(tx, ask.facts):
-        return ask, answer, aside, gone
+        return ask, answer, reserve, dropped
     if ask.counted_bound is None:
         return ask, Wait("bound", 0.0), own, ()
     if ask.counted_bound < ask.input_bound:
         ask = replace(ask, input_bound=ask.counted_bound, is_counted=True)
-    return ask, *judge_with_reserve(tx, ask, limits, own, at_ceiling=at_ceiling)
+    return ask, *_judge_with_reserve(tx, ask, limits, own, at_ceiling=at_ceiling)
 
 
 def add_free_time(tx: Transaction, ask: Ask, verdict: Verdict) -> Verdict:
-    """Return a refusal with the time when it would be none any more."""
+    """Return a refusal with the time from which the request would be granted."""
     return replace(verdict, free_at=free_at(tx, ask, verdict))
 
 
 class ReserveRow(NamedTuple):
-    """A kept amount: nano-dollars (None: price unknown) and tokens; no id: not in the ledger yet.
+    """A reserve: nano-dollars (None: price unknown) and tokens. An empty ``id``: not in the ledger yet.
 
-    ``counts_in`` are the runs in whose limits another run's counts.
+    ``counts_in`` are the runs in whose limits it counts; filled only for the reserve of another run.
     """
 
     id: str
@@ -84,7 +86,7 @@ class ReserveRow(NamedTuple):
 
 
 def reserve_of(tx: Transaction, run_id: str) -> ReserveRow | None:
-    """Return what a run keeps, if anything."""
+    """Return the reserve of a run, None if it keeps none."""
     row = tx.db.execute(
         "SELECT id, nano, tokens FROM attempts WHERE run_id = ? AND phase = 'kept'", (run_id,)
     ).fetchone()
@@ -92,9 +94,10 @@ def reserve_of(tx: Transaction, run_id: str) -> ReserveRow | None:
 
 
 def reserves_of_others(tx: Transaction, run_id: str) -> tuple[ReserveRow, ...]:
-    """Return what other runs keep in a limit of this run: in dollars, or below the same run; the youngest first.
+    """Return the reserves of other runs that count in a limit of this run, the youngest first.
 
-    Not what a run above keeps: like the run's own, that is not given up for a turn.
+    They count there in dollars, or below the same run. The reserve of a run above is left out: like the run's own, it
+    is not dropped for a turn.
     """
     found = tx.db.execute(
         "SELECT id, nano, tokens, run_id FROM attempts WHERE leaves_hour_us IS NULL AND phase = 'kept' AND run_id <> ?"
@@ -107,14 +110,14 @@ def reserves_of_others(tx: Transaction, run_id: str) -> tuple[ReserveRow, ...]:
         for attempt_id, nano, tokens, other in found
     )
     return tuple(
-        kept
-        for kept, row in zip(others, found, strict=True)
-        if row[3] not in above and (kept.nano or kept.counts_in & above)
+        reserve
+        for reserve, row in zip(others, found, strict=True)
+        if row[3] not in above and (reserve.nano or reserve.counts_in & above)
     )
 
 
-def counting_in(others: Iterable[ReserveRow], rooms: Iterable[LimitState]) -> tuple[ReserveRow, ...]:
-    """Return those that count in one of ``rooms``."""
+def select_counting(others: Iterable[ReserveRow], rooms: Iterable[LimitState]) -> tuple[ReserveRow, ...]:
+    """Return the reserves that count in one of ``rooms``."""
     rooms = tuple(rooms)
     return tuple(one for one in others if any(_counts(one, room) for room in rooms))
 
@@ -123,14 +126,14 @@ def _counts(one: ReserveRow, room: LimitState) -> bool:
     return room.limit in WINDOWS or room.run_id in one.counts_in
 
 
-def sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...]:
-    """Return what may be kept beside the hold asked for, the best first.
+def list_sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...]:
+    """Return the reserves that the run may keep beside the hold, the best first.
 
-    What a run keeps already it does not give up for a turn; what it never kept is no reason to refuse one.
+    A run does not give up the reserve that it has for a turn. A reserve that it never had is no reason to refuse one.
     """
     if ask.keep is None or not ask.keep.output or ask.purpose == "answer":
         return (None,)
-    worst = _worst(ask)
+    worst = _worst_case(ask)
     wanted = ReserveRow("" if own is None else own.id, worst.nano, worst.tokens)
     if own is None:
         return wanted, None
@@ -138,56 +141,58 @@ def sizes(ask: Ask, own: ReserveRow | None) -> tuple[ReserveRow | None, ...]:
     return (wanted, own) if grows else (wanted,)
 
 
-def _worst(ask: Ask) -> WorstCase:
+def _worst_case(ask: Ask) -> WorstCase:
     if ask.keep is None:
         return WorstCase(0, 0, 0)
     return worst_case(replace(ask, input_bound=ask.keep.input_bound), ask.keep.output)
 
 
-def without(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tuple[LimitState, ...]:
-    """Return the limits as they stand without what the run itself keeps."""
-    return limits if own is None else tuple(_less(room, own.nano or 0, own.tokens) for room in limits)
+def subtract_own(limits: tuple[LimitState, ...], own: ReserveRow | None) -> tuple[LimitState, ...]:
+    """Return the limits without the run's own reserve."""
+    return limits if own is None else tuple(_subtract(room, own.nano or 0, own.tokens) for room in limits)
 
 
-def freed(limits: tuple[LimitState, ...], others: Iterable[ReserveRow]) -> tuple[LimitState, ...]:
-    """Return the limits as they stand without what other runs keep: each counts in the windows and above its run."""
+def subtract_reserves(limits: tuple[LimitState, ...], others: Iterable[ReserveRow]) -> tuple[LimitState, ...]:
+    """Return the limits without the reserves of other runs; each counts in the windows and above its run."""
     for one in others:
-        limits = tuple(_less(room, one.nano or 0, one.tokens) if _counts(one, room) else room for room in limits)
+        limits = tuple(_subtract(room, one.nano or 0, one.tokens) if _counts(one, room) else room for room in limits)
     return limits
 
 
-def beside(limits: tuple[LimitState, ...], kept: ReserveRow | None) -> tuple[LimitState, ...]:
-    """Return the limits as they stand with a kept amount in them."""
-    return limits if kept is None else tuple(_less(room, -(kept.nano or 0), -kept.tokens) for room in limits)
+def add_reserve(limits: tuple[LimitState, ...], reserve: ReserveRow | None) -> tuple[LimitState, ...]:
+    """Return the limits with a reserve in them."""
+    return (
+        limits if reserve is None else tuple(_subtract(room, -(reserve.nano or 0), -reserve.tokens) for room in limits)
+    )
 
 
-def _less(room: LimitState, nano: int, tokens: int) -> LimitState:
+def _subtract(room: LimitState, nano: int, tokens: int) -> LimitState:
     part = {"nano_usd": nano, "tokens": tokens, "calls": 0}[room.unit]
     return replace(room, amounts=room.amounts._replace(held=room.amounts.held - part))
 
 
-def put(
+def write(
     tx: Transaction,
     ask: Ask,
     own: ReserveRow | None,
-    kept: ReserveRow | None,
+    reserve: ReserveRow | None,
     limits: tuple[LimitState, ...],
     *,
     owner_id: str,
 ) -> None:
-    """Let ``kept`` be what the run keeps from here on; ``limits`` are those without it."""
-    if own == kept or ask.keep is None:
-        if own is not None and kept is None:
-            rows.void(tx, own.id, "nothing is kept any more")
+    """Write the reserve that the run keeps from now on, None for no reserve; ``limits`` are those without it."""
+    if own == reserve or ask.keep is None:
+        if own is not None and reserve is None:
+            attempts.void(tx, own.id, "nothing is kept any more")
         return
-    if kept is None:
+    if reserve is None:
         if own is not None:
-            rows.void(tx, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
+            attempts.void(tx, own.id, "exchanged for the last answer" if ask.purpose == "answer" else "no room for it")
         return
-    worst = _worst(ask)
+    worst = _worst_case(ask)
     if own is None:
         new_id = os.urandom(16).hex()  # one that was dropped does not come back
         asked = replace(ask, attempt_id=new_id, input_bound=ask.keep.input_bound, purpose="answer")
-        rows.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
+        attempts.insert(tx, asked, worst, limits, owner_id=owner_id, deadline_us=tx.now_us, phase="kept")
         return
-    rows.resize(tx, own.id, ask.keep, worst, limits)
+    attempts.resize(tx, own.id, ask.keep, worst, limits)

@@ -1,7 +1,7 @@
-"""Runs inside runs: who may open one below which, and whether everything above a run still goes on.
+"""Write the rows of runs, inside a transaction: opened below one another, closed, and concluded for dead processes.
 
-A child shows the id of its parent and a secret, the capability; the ledger knows only the hash of that. Each hold of
-a child counts in every run above it (``sums.limits_of``). A run counts as ended, too, unless its process surely lives.
+A child run shows the id of its parent and a secret, the capability; the ledger stores only its hash. Each hold of a
+child counts in every run above it (``sums.limits_of``). A parent whose process is not known to be alive has ended.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from agentctl.budget.rules import Ask, LimitState, ceiling_of, extra_ceilings
 from agentctl.core.errors import ActionDenied, UnknownPrice
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.pricing import price_config_lines
-from agentctl.ledger import attempts as rows
+from agentctl.ledger import attempts
+from agentctl.ledger.clock import HOUR_US
 from agentctl.ledger.database import Transaction
-from agentctl.ledger.locks import is_dead, liveness
+from agentctl.ledger.locks import is_dead, liveness, owner_ids
 
+UNFINISHED = "unfinished"  # the status of a run whose process died
 MOST_DEPTH = 16  # runs on one path, the outermost included
 
 _PARENT = "SELECT capability_hash FROM scopes WHERE id = ? AND kind = 'run'"
@@ -31,16 +33,16 @@ WHERE p.scope_id = ? AND p.depth >= ? ORDER BY p.depth
 """
 
 IsGone = Callable[[str], bool]
-"""Whether nobody can be sure that the process of an owner lives."""
+"""Whether the process of an owner is not known to be alive."""
 
 
 def digest_of(capability: str) -> str:
-    """Return what the ledger stores of a capability: its SHA-256, in hexadecimal."""
+    """Return the hash of a capability that the ledger stores: SHA-256, in hexadecimal."""
     return hashlib.sha256(capability.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class NewRun(NamedTuple):
-    """What is entered of a run that begins; without a ``capability`` it can have no children."""
+    """A run to insert; without a ``capability`` it can have no children."""
 
     id: str
     owner_id: str
@@ -51,8 +53,8 @@ class NewRun(NamedTuple):
     capability: str = ""
 
 
-def enter(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
-    """Enter a run and all of its limits: they bind the runs below it, too."""
+def insert(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
+    """Insert a run and all of its limits, which bind the runs below it, too."""
     hour = ceiling_of(limits, "max_cost_per_hour")
     values = {
         "id": run.id,
@@ -63,8 +65,8 @@ def enter(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
         "limit_nano": ceiling_of(limits, "max_cost_per_task"),
         "limit_tokens": limits.max_tokens_per_task,
         "limits": json.dumps({**extra_ceilings(limits), **({} if hour is None else {"max_cost_per_hour": hour})}),
-        "task": rows.plain(run.task),
-        "agent": rows.plain(run.agent),
+        "task": attempts.storable(run.task),
+        "agent": attempts.storable(run.agent),
         "labels": json.dumps(dict(run.labels)),
         "opened_us": tx.now_us,
     }
@@ -72,10 +74,10 @@ def enter(tx: Transaction, run: NewRun, limits: CostLimit) -> None:
     tx.db.execute(f"INSERT INTO scopes ({columns}) VALUES ({marks})", values)  # noqa: S608 - our own names
 
 
-def refusal(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
+def refusal_below(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> ActionDenied | None:
     """Return why no run may be opened below ``parent`` in the ledger at ``path``, None if one may."""
     named = f"run {parent.run_id}, which this run belongs to,"
-    row = tx.db.execute(_PARENT, (rows.plain(parent.run_id),)).fetchone()
+    row = tx.db.execute(_PARENT, (attempts.storable(parent.run_id),)).fetchone()
     if row is None:
         return ActionDenied(
             f"{named} is not in the ledger {path}",
@@ -96,17 +98,17 @@ def refusal(tx: Transaction, parent: Parent, is_gone: IsGone, path: Path) -> Act
 
 
 def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> ActionDenied | None:
-    """Return why nothing more may be sent by a run, whatever its limits: one above it has ended. None: all go on."""
+    """Return the error if a run above this one has ended, so that it may send nothing more; None if all go on."""
     ended_id = _first_ended(tx, run_id, is_gone, from_depth=1)
     return None if ended_id is None else _ended(ended_id)
 
 
 def is_gone(tx: Transaction, owners: Path, owner_id: str, *, but: str) -> bool:
-    """Whether another owner than ``but`` has died, or nobody can tell; one that has died is buried."""
+    """Whether an owner other than ``but`` is not known to be alive; a dead one is concluded."""
     if owner_id == but:
         return False
     if is_dead(owners, owner_id):
-        rows.bury(tx, owner_id)
+        conclude_dead_owner(tx, owner_id)
         return True
     return liveness(owners, owner_id) is not True
 
@@ -125,11 +127,11 @@ def _ended(run_id: str) -> ActionDenied:
     )
 
 
-def refuse_the_unbounded(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
-    """Fail closed under the dollar limit of a run above, whatever limits the run itself has lifted.
+def require_bounded_cost(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
+    """Refuse a request of unbounded cost under the dollar limit of a run above, whatever the run's own limits are.
 
     Raises:
-        UnknownPrice: the model has no price, or no bound can be had for it.
+        UnknownPrice: the model has no price, or no bound of its input is known.
     """
     facts = ask.facts
     if not facts.metered or (facts.price is not None and facts.unbounded is None):
@@ -138,11 +140,102 @@ def refuse_the_unbounded(ask: Ask, rooms: tuple[LimitState, ...]) -> None:
         if room.unit == "nano_usd" and room.ceiling is not None and room.run_id not in ("", ask.run_id):
             name = f"{facts.provider}/{facts.model}"
             bounded = facts.unbounded is None
-            lacks = f"the price of {name} is unknown" if bounded else f"{name} has no bound ({facts.unbounded})"
+            reason = f"the price of {name} is unknown" if bounded else f"{name} has no bound ({facts.unbounded})"
             prices = (
                 f", or put its real prices at the end of config.toml:\n{price_config_lines(name)}" if bounded else ""
             )
             raise UnknownPrice(
-                f"{lacks}, and run {room.run_id}, which this run belongs to, has a dollar limit",
+                f"{reason}, and run {room.run_id}, which this run belongs to, has a dollar limit",
                 hint=f"choose another model{prices}",
             )
+
+
+_PROCESS_ENDED = "its process ended"
+
+
+def was_left_by_dead_owner(tx: Transaction, attempt_id: str) -> bool:
+    """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
+    found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _PROCESS_ENDED)).fetchone()
+    return found is not None
+
+
+def conclude_dead_owner(tx: Transaction, owner_id: str) -> None:
+    """Void what a dead owner held, leave what it had sent in doubt at the worst case, and close its runs."""
+    left = tx.db.execute(
+        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?", (owner_id,)
+    ).fetchall()
+    for attempt_id, phase, nano, tokens in left:
+        if phase == "sent":
+            attempts.doubt(tx, attempt_id, nano, tokens, _PROCESS_ENDED, provider_fault=False)
+        else:
+            attempts.void(tx, attempt_id, "its process ended before sending")
+    tx.db.execute("DELETE FROM waiters WHERE owner_id = ?", (owner_id,))
+    open_runs = "SELECT id FROM scopes WHERE opened_by = ? AND closed_us IS NULL"
+    for (run_id,) in tx.db.execute(open_runs, (owner_id,)).fetchall():
+        close(tx, run_id, UNFINISHED)
+    tx.db.execute("UPDATE owners SET ended_us = ? WHERE id = ? AND ended_us IS NULL", (tx.now_us, owner_id))
+
+
+def close(tx: Transaction, run_id: str, status: str) -> None:
+    """Close a run: holds of it and of the runs below it that were not sent are void, and they leave the queue.
+
+    ``UNFINISHED``: its process is taken for dead. If it lives all the same, it goes on, but no run below it does.
+    """
+    tx.db.execute(
+        "UPDATE scopes SET closed_us = ?, status = ? WHERE id = ? AND (closed_us IS NULL OR status = ?)",
+        (tx.now_us, status, run_id, UNFINISHED),
+    )
+    least_depth = int(status == UNFINISHED)
+    below = f"run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = ? AND depth >= {least_depth})"  # noqa: S608
+    void_held(tx, below, run_id, reason="its run ended before sending", kept=True)
+    tx.db.execute(f"DELETE FROM waiters WHERE {below}", (run_id,))  # noqa: S608 - our own words
+
+
+def conclude_dead_owners(tx: Transaction, owners: Path, *, but: str) -> None:
+    """Conclude every owner of an open amount or run whose lock is free, and void the holds past their deadline."""
+    found = tx.db.execute(
+        "SELECT owner_id FROM attempts WHERE leaves_hour_us IS NULL AND owner_id <> ?1"
+        " UNION SELECT owner_id FROM waiters WHERE owner_id <> ?1"
+        " UNION SELECT opened_by FROM scopes WHERE closed_us IS NULL AND opened_by <> ?1",
+        (but,),
+    ).fetchall()
+    for (owner_id,) in found:
+        if is_dead(owners, owner_id):
+            conclude_dead_owner(tx, owner_id)
+        elif liveness(owners, owner_id) is None:
+            _conclude_overdue(tx, owner_id)
+    void_held(tx, "deadline_us <= ?", tx.now_us, reason="not sent before its deadline")
+
+
+def _conclude_overdue(tx: Transaction, owner_id: str) -> None:
+    """Conclude what an owner has left open too long, if nobody can tell whether it lives.
+
+    Sent attempts are in doubt once their deadline is over, reserves are void after an hour; both would count for ever
+    otherwise. An owner that lives loses nothing: usage settles an attempt in doubt, and it can reserve again.
+    """
+    left = tx.db.execute(
+        "SELECT id, phase, nano, tokens FROM attempts WHERE leaves_hour_us IS NULL AND owner_id = ?"
+        " AND (phase = 'sent' AND deadline_us <= ? OR phase = 'kept' AND held_us <= ?)",
+        (owner_id, tx.now_us, tx.now_us - HOUR_US),
+    ).fetchall()
+    for attempt_id, phase, nano, tokens in left:
+        if phase == "sent":
+            attempts.doubt(tx, attempt_id, nano, tokens, "its process may have ended", provider_fault=False)
+        else:
+            attempts.void(tx, attempt_id, "its process may have ended")
+
+
+def void_held(tx: Transaction, condition: str, value: object, *, reason: str, kept: bool = False) -> None:
+    """Void the holds of ``condition`` (SQL of this package) that were not sent; ``kept``: reserves, too."""
+    phases = "('held', 'kept')" if kept else "('held')"
+    still_open = f"SELECT id FROM attempts WHERE leaves_hour_us IS NULL AND phase IN {phases}"  # noqa: S608 - our own
+    found = tx.db.execute(f"{still_open} AND {condition}", (value,)).fetchall()
+    for (attempt_id,) in found:
+        attempts.void(tx, attempt_id, reason)
+
+
+def remove_dead_locks(tx: Transaction, owners: Path, *, but: str) -> None:
+    """Remove the lock files of dead owners, and conclude what they left."""
+    for owner_id in owner_ids(owners):
+        if owner_id != but and is_dead(owners, owner_id):
+            conclude_dead_owner(tx, owner_id)

@@ -1,4 +1,4 @@
-"""The tables of the ledger: numbered migrations, each run once in a transaction, never edited, and which a file has.
+"""Define the tables of the ledger by numbered migrations, which are never edited, and tell which of them a file has.
 
 Times are the ledger's own, in microseconds since the Unix epoch (UTC); amounts are nano-dollars and tokens.
 """
@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agentctl.core.errors import StateError
-from agentctl.ledger.errors import aside
+from agentctl.ledger.errors import move_aside_hint
 
 APPLICATION_ID = 0x61677463  # "agtc"
 
@@ -223,7 +223,7 @@ _ELSEWHERE = "AGENTCTL_STATE_DIR=/another/folder"
 def schema_version(db: sqlite3.Connection, path: Path) -> int:
     """Return the schema that a ledger has, 0 if it is still empty; the caller has a transaction open.
 
-    This is the only judgement on whether a file is a ledger of ours: all that opens one asks here.
+    Only this function decides whether a file is a ledger of agentctl; every reader and writer calls it.
 
     Raises:
         StateError: it belongs to another program, a newer agentctl wrote it, or it was rebuilt from an SQL dump.
@@ -257,7 +257,7 @@ def _rebuilt(db: sqlite3.Connection, path: Path) -> StateError:
             if objects == _objects(migrate(model, upto=version)):
                 numbers = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}"
                 return StateError(what, hint=f"set both: sqlite3 {shlex.quote(f'{path}')} {shlex.quote(numbers)}")
-    return StateError(f"{what}; its tables are not complete", hint=aside(path))
+    return StateError(f"{what}; its tables are not complete", hint=move_aside_hint(path))
 
 
 def _objects(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str | None]]:

@@ -1,4 +1,4 @@
-"""Conclusions that the ledger could not take: files beside it, until a process that can write applies them.
+"""Keep conclusions that the ledger could not take in files beside it, until a process that can write applies them.
 
 One file per attempt, ``ledger.unsettled/ATTEMPT.json`` (mode 0600), written whole or not at all. A process that sends
 paid requests allocates its first file in advance, so that a full disk does not stop it. A file that cannot be read is
@@ -38,8 +38,8 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would be waited for
 
 
-class Spooled(NamedTuple):
-    """One file of the spool: how its attempt ended, or what is wrong with it (then ``conclusion`` is None)."""
+class SpoolFile(NamedTuple):
+    """One file of the spool: how its attempt ended, or a ``problem`` with the file and None."""
 
     attempt_id: str
     path: Path
@@ -58,7 +58,7 @@ class Spool:
         self._written: set[str] = set()
 
     def allocate(self) -> None:
-        """Allocate the file that ``put`` will write first; one per process, and not being able to is no error."""
+        """Allocate the file that ``put`` writes first, one per process; a failure is no error."""
         if self._spare is not None or not self._owner_id:
             return
         with suppress(OSError):
@@ -76,10 +76,10 @@ class Spool:
             self._spare = spare
 
     def put(self, attempt_id: str, conclusion: Conclusion) -> Path:
-        """Write how an attempt ended; return the file, which is on disk.
+        """Write how an attempt ended to disk; return the path of the file.
 
         Raises:
-            StateError: it cannot be written.
+            StateError: the file cannot be written.
         """
         path = self.folder / f"{attempt_id}.json"
         data = _encode(attempt_id, conclusion)
@@ -106,13 +106,13 @@ class Spool:
             finally:
                 os.close(file)
             self._written.add(attempt_id)
-            with suppress(OSError):  # it is there; only the machine's own death could take its name away
+            with suppress(OSError):  # the file is written; only a crash of the machine could lose its name
                 sync_folder(self.folder)
                 sync_folder(self.folder.parent)
         return path
 
     def _make_folder(self) -> None:
-        make_folder(self.folder, sync=False)  # put does that, where something stands in it
+        make_folder(self.folder, sync=False)  # put syncs it, once it has a file
         if not stat.S_ISDIR(self.folder.lstat().st_mode):  # root would remove files where a link of the user's leads
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(self.folder))
 
@@ -128,18 +128,18 @@ class Spool:
         return self.folder / f"{self._owner_id}.spare"
 
     def remove(self, attempt_id: str) -> None:
-        """Remove a conclusion that the ledger has; one that cannot be removed is applied again, to no effect."""
+        """Remove a conclusion that was applied; a file that cannot be removed is applied again, without effect."""
         self._written.discard(attempt_id)
         with suppress(OSError):
             (self.folder / f"{attempt_id}.json").unlink()
 
     def remove_own(self, attempt_id: str) -> None:
-        """Remove what this process has put there for an attempt, if it has."""
+        """Remove the conclusion of an attempt if this process has written it."""
         if attempt_id in self._written:
             self.remove(attempt_id)
 
-    def read(self) -> Iterator[Spooled]:
-        """Yield what stands in the spool, by name, at most a thousand files; nothing in there is an error."""
+    def read(self) -> Iterator[SpoolFile]:
+        """Yield the files of the spool by name, at most a thousand; one that cannot be read has a ``problem``."""
         try:
             with os.scandir(self.folder) as found:
                 names = sorted(one.name for one in found if one.name.endswith(".json"))
@@ -148,15 +148,15 @@ class Spool:
         for name in names[:MOST_FILES]:
             path, matched = self.folder / name, _NAME.fullmatch(name)
             if matched is None:
-                yield Spooled("", path, None, "its name is not the id of an attempt")
+                yield SpoolFile("", path, None, "its name is not the id of an attempt")
                 continue
             try:
-                yield Spooled(matched[1], path, _decode(matched[1], _content(path)))
+                yield SpoolFile(matched[1], path, _decode(matched[1], _content(path)))
             except FileNotFoundError:
                 continue  # another process has applied it
             except (OSError, ValueError, RecursionError) as error:
                 said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                yield Spooled(matched[1], path, None, safe_text(said))
+                yield SpoolFile(matched[1], path, None, safe_text(said))
 
     def close(self) -> None:
         """Remove the allocated file."""
@@ -212,7 +212,7 @@ def _field_names(kind: type) -> Collection[str]:
 
 
 def _plain(value: object) -> object:
-    """Return a value as JSON has it: named tuples and dataclasses by their fields, Decimals as strings."""
+    """Return a value for JSON: named tuples and dataclasses as objects, Decimals as strings."""
     if names := _field_names(type(value)):
         return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, (list, tuple)):
@@ -223,10 +223,10 @@ def _plain(value: object) -> object:
 
 
 def _value(kind: object, found: object, place: str) -> object:
-    """Return what JSON has as a value of its type; a field that is missing gets its default.
+    """Return a value of the given type from JSON; a field that is missing gets its default.
 
     Raises:
-        ValueError: it is no such value.
+        ValueError: the value is not of that type.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -262,7 +262,7 @@ def _fields_of(kind: type, found: Mapping[str, object], place: str) -> object:
 
 
 def _is_plain(kind: object, found: object) -> bool:
-    """Whether a number, text, truth or nothing is of that type; numbers as the ledger can store them."""
+    """Whether a scalar is of that type; a number must be one that the ledger can store."""
     if kind is int:
         return type(found) is int and 0 <= found < _TOO_MUCH
     if kind is float:

@@ -1,4 +1,4 @@
-"""The ledger that the core awaits: the book's deeds in worker threads, opened at the first of them."""
+"""The ``Ledger`` that a run awaits: transactions in worker threads, opened at the first of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class SqliteLedger:
     """A ``Ledger`` in one SQLite file, shared by all processes of a user.
 
-    Nothing is made before the first deed. ``pause_s`` is the rest given to a provider after two doubts in a row;
+    No file is created before the first call. ``pause_s`` is the pause for a provider after two doubts in a row;
     ``patience_s`` is how long to queue for writing, ``busy_s`` how long to wait for another program's lock.
     Every method may raise StateError.
     """
@@ -44,17 +44,19 @@ class SqliteLedger:
         self._pause_s = pause_s
         self._patience_s, self._busy_s = patience_s, busy_s
         self._opening = threading.Lock()
-        self._book: LedgerSession | None = None
+        self._session: LedgerSession | None = None
 
-    def _opened(self) -> LedgerSession:
+    def _open(self) -> LedgerSession:
         with self._opening:
-            if self._book is None:
+            if self._session is None:
                 store = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
-                self._book = LedgerSession(store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s)
-            return self._book
+                self._session = LedgerSession(
+                    store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s
+                )
+            return self._session
 
-    async def _do(self, deed: Callable[[LedgerSession], T]) -> T:
-        return await anyio.to_thread.run_sync(lambda: deed(self._opened()))
+    async def _do(self, operation: Callable[[LedgerSession], T]) -> T:
+        return await anyio.to_thread.run_sync(lambda: operation(self._open()))
 
     async def open_run(
         self,
@@ -67,32 +69,32 @@ class SqliteLedger:
         parent: Parent | None = None,
         capability: str = "",
     ) -> None:
-        """Enter a run and its limits, below ``parent`` if it has one."""
+        """Insert a run and its limits, below ``parent`` if it has one."""
         await self._do(
-            lambda book: book.open_run(
+            lambda ledger: ledger.open_run(
                 run_id, limits, task=task, agent=agent, labels=labels, parent=parent, capability=capability
             )
         )
 
     async def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
-        """Sum, judge and grant in one transaction."""
-        return await self._do(lambda book: book.reserve(ask))
+        """Add up, judge and hold in one transaction."""
+        return await self._do(lambda ledger: ledger.reserve(ask))
 
     async def leave_queue(self, attempt_id: str) -> None:
         """Give up waiting for room."""
-        await self._do(lambda book: book.leave_queue(attempt_id))
+        await self._do(lambda ledger: ledger.leave_queue(attempt_id))
 
     async def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set; False means that nothing may be sent."""
-        return await self._do(lambda book: book.mark_sent(hold_id))
+        """Mark a hold as sent; False means that it may not be sent."""
+        return await self._do(lambda ledger: ledger.mark_sent(hold_id))
 
     async def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge once."""
-        return await self._do(lambda book: book.conclude(hold_id, charge))
+        return await self._do(lambda ledger: ledger.conclude(hold_id, charge))
 
     async def void(self, hold_id: str, reason: str) -> None:
-        """Write that an attempt surely cost nothing."""
-        await self._do(lambda book: book.conclude(hold_id, Void(reason)))
+        """Write that an attempt cost nothing."""
+        await self._do(lambda ledger: ledger.conclude(hold_id, Void(reason)))
 
     async def doubt(
         self,
@@ -104,25 +106,25 @@ class SqliteLedger:
         least: Charge | None = None,
         substitute: Substitute | None = None,
     ) -> Settlement:
-        """Write that nobody knows what an attempt cost; ``least`` is what it did at least."""
+        """Leave an attempt in doubt; ``least`` is what it cost at least."""
         doubt = Doubt(reason, ceiling, provider_fault, least, substitute)
-        return await self._do(lambda book: book.conclude(hold_id, doubt))
+        return await self._do(lambda ledger: ledger.conclude(hold_id, doubt))
 
     async def spool(self, hold_id: str, conclusion: Conclusion) -> str:
-        """Write beside the ledger what it cannot take now; return the file."""
-        return await self._do(lambda book: book.spool(hold_id, conclusion))
+        """Write a conclusion beside the ledger, which cannot take it now; return the path of the file."""
+        return await self._do(lambda ledger: ledger.spool(hold_id, conclusion))
 
     async def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return what counts against the run and the hour now, and against ``further`` limits."""
-        return await self._do(lambda book: book.spend(run_id, further))
+        return await self._do(lambda ledger: ledger.spend(run_id, further))
 
     async def close_run(self, run_id: str, status: str) -> None:
         """Write how a run ended."""
-        await self._do(lambda book: book.close_run(run_id, status))
+        await self._do(lambda ledger: ledger.close_run(run_id, status))
 
     async def aclose(self) -> None:
-        """Close the book; what is still open is concluded as after a death."""
+        """Close the ledger; what is still open is concluded as for a dead process."""
         with anyio.CancelScope(shield=True):
-            if self._book is not None:
-                book, self._book = self._book, None
-                await anyio.to_thread.run_sync(book.close)
+            if self._session is not None:
+                session, self._session = self._session, None
+                await anyio.to_thread.run_sync(session.close)

@@ -1,10 +1,8 @@
-"""Sums of attempts from the sub-totals that the ledger keeps: of a run, and of a window of time.
+"""Add up what counts: of a run, of a window of time, and against each limit that a request falls under.
 
-Triggers keep the sub-totals (``schema``). A window is added up from buckets of a day, an hour, a minute and a second,
-the coarsest that fit, and from the rows of the one second that its beginning lies in: that takes the same time with
-any number of rows. ``window_totals`` has no rows for seconds in which nothing leaves the hour.
-
-What counts now, and against which limit: the sums that a hold is judged on, all from one transaction.
+Triggers keep sub-totals (``schema``). A window is added up from buckets of a day, an hour, a minute and a second, the
+coarsest that fit, and from the rows of the one second that its beginning lies in: that takes the same time with any
+number of rows. ``window_totals`` has no rows for seconds in which nothing leaves the hour.
 """
 
 from __future__ import annotations
@@ -18,11 +16,13 @@ from typing import Literal, NamedTuple
 from agentctl.budget.rules import Amounts, Ask, LimitState
 from agentctl.core.errors import InternalError, LimitName, Verdict
 from agentctl.core.limits import WINDOWS
-from agentctl.ledger.attempts import UNFINISHED
 from agentctl.ledger.clock import HOUR_US, as_datetime
 from agentctl.ledger.database import Transaction
+from agentctl.ledger.runs import UNFINISHED
 
 SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+WAITER_SILENCE_US = 10 * SECOND_US
 WIDTHS_US = (SECOND_US, 60 * SECOND_US, 3600 * SECOND_US, 24 * 3600 * SECOND_US)
 
 _KIND = {"settled": "spent", "doubt": "in_doubt", "held": "held", "sent": "held", "kept": "held"}
@@ -30,9 +30,9 @@ _MOVABLE = ("held", "sent")
 
 
 def exact_sum(column: str, condition: str = "") -> str:
-    """Return the SQL of a sum of 64-bit amounts, which is two columns: SQLite's own ``sum`` fails above 64 bits.
+    """Return the SQL of a sum of 64-bit amounts, as two columns: SQLite's own ``sum`` fails above 64 bits.
 
-    ``whole`` puts them together; ``condition`` filters the rows.
+    ``whole`` joins the columns; ``condition`` filters the rows.
     """
     only = f" FILTER (WHERE {condition})" if condition else ""
     return (
@@ -42,7 +42,7 @@ def exact_sum(column: str, condition: str = "") -> str:
 
 
 def whole(high: int, low: int) -> int:
-    """Return the sum that the two columns of ``exact_sum`` stand for."""
+    """Return the sum of which ``exact_sum`` gives two columns."""
     return (high << 32) + low
 
 
@@ -111,7 +111,7 @@ WHERE width_us = {width} AND (nano_hi, nano_lo) <> (0, 0)
 
 
 def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
-    """Fold rows of a phase and the two halves of a sum into amounts, and the part that will move soon."""
+    """Add up rows of a phase and the two halves of a sum; return the amounts, and the part that calls may free soon."""
     sums, movable = {"spent": 0, "in_doubt": 0, "held": 0}, 0
     for phase, high, low in rows:
         amount = whole(high, low)
@@ -121,7 +121,7 @@ def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
 
 
 def run_amounts(tx: Transaction, run_id: str, column: Literal["nano", "tokens"]) -> tuple[Amounts, int]:
-    """Return the amounts of a run and of all runs below it in ``column``, and their movable part."""
+    """Return the amounts of a run and of all runs below it, and the part that calls may free soon."""
     return fold_phases(
         tx.db.execute(
             f"SELECT phase, {column}_hi, {column}_lo FROM scope_totals WHERE scope_id = ?",  # noqa: S608 - our own names
@@ -131,12 +131,12 @@ def run_amounts(tx: Transaction, run_id: str, column: Literal["nano", "tokens"])
 
 
 def amounts_after(tx: Transaction, after_us: int) -> tuple[Amounts, int]:
-    """Return everyone's nano-dollars that are open, or leave the hour after a time, and the movable part."""
+    """Return the nano-dollars that are open or leave the hour after a time, and the part that calls may free soon."""
     return fold_phases(tx.db.execute(_WINDOW, {"after": max(-1, after_us)}))
 
 
 def time_of(tx: Transaction, after_us: int, nano: int) -> int | None:
-    """Return when ``nano`` (above 0) of what leaves the hour after a time has left it; None: it never will have."""
+    """Return when the first ``nano`` (above 0) of what leaves the hour after a time have left it; None: never."""
     left = nano
     start_us = after_us + 1
     for finer_us, width_us in pairwise((1, *WIDTHS_US)):
@@ -149,7 +149,7 @@ def time_of(tx: Transaction, after_us: int, nano: int) -> int | None:
 
 
 def _walk(tx: Transaction, width_us: int, start_us: int, end_us: int, nano: int) -> tuple[int | None, int]:
-    """Return when ``nano`` has left the hour within a span, by buckets of a width; or None, and what is left then."""
+    """Return when ``nano`` have left the hour within a span, by buckets of a width; or None, and the remainder."""
     for at_us, amount in _parts(tx, width_us, start_us, end_us):
         if amount < nano:
             nano -= amount
@@ -162,7 +162,7 @@ def _walk(tx: Transaction, width_us: int, start_us: int, end_us: int, nano: int)
 
 
 def _parts(tx: Transaction, width_us: int, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
-    """Yield the buckets of a width within a span, or with 1 the rows: when each begins, and its nano-dollars."""
+    """Yield the start and nano-dollars of each bucket of a width within a span; of each row for a width of 1."""
     if width_us == 1:
         rows = tx.db.execute(_BY_ROW, (start_us, end_us))
     else:
@@ -172,7 +172,7 @@ def _parts(tx: Transaction, width_us: int, start_us: int, end_us: int) -> Iterat
 
 
 def find_drift(tx: Transaction) -> tuple[str, ...]:
-    """Return a name for each sub-total that is not the sum of what it adds up."""
+    """Return the name of each sub-total that differs from the sum of its parts."""
     found = [f"run {run_id}" for run_id in _different(tx, _OF_RUNS, _KEPT_OF_RUNS)]
     if _different(tx, _OF_OPEN, _KEPT_OF_WIDTH.format(width=0)):
         found.append("what is open")
@@ -185,17 +185,13 @@ def find_drift(tx: Transaction) -> tuple[str, ...]:
 
 
 def _different(tx: Transaction, wanted: str, kept: str) -> list[str | int]:
-    """Return the places of rows that only one of two queries has."""
+    """Return the places of the rows that only one of two queries returns."""
     sql = f"""
     WITH wanted AS ({wanted}), kept AS ({kept})
     SELECT place FROM (SELECT * FROM wanted EXCEPT SELECT * FROM kept)
     UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) ORDER BY place
     """  # noqa: S608 - our own words
     return [place for (place,) in tx.db.execute(sql)]
-
-
-MINUTE_US = 60 * 1_000_000
-WAITER_SILENCE_US = 10 * 1_000_000
 
 
 _PATH = f"""
@@ -210,9 +206,9 @@ _BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :sco
 
 
 class RunLimits(NamedTuple):
-    """A run whose limits an attempt falls under: its own, or one above it. ``further`` are ceilings by limit.
+    """The limits of a run that an attempt falls under: its own run, or one above it. ``further`` are ceilings by limit.
 
-    ``is_closed``: it has come to its end, and not only been taken for dead.
+    ``is_closed``: the run has ended; False for one that was only taken for dead.
     """
 
     id: str
@@ -231,10 +227,9 @@ def path_of(tx: Transaction, run_id: str) -> tuple[RunLimits, ...]:
 
 
 def window_amounts(tx: Transaction, limit: LimitName = "max_cost_per_hour") -> tuple[Amounts, int]:
-    """Return everyone's nano-dollars that count in the window of ``limit``, and the movable part.
+    """Return the nano-dollars that count in the window of ``limit``, and the part that calls may free soon.
 
-    Open ones count however old, others until they leave the window: as long after they would leave the hour as the
-    window is longer.
+    Open amounts count at any age. Others leave the hour first, and the window later by the difference in length.
     """
     return amounts_after(tx, tx.now_us - _longer_us(limit))
 
@@ -244,7 +239,7 @@ def _longer_us(limit: LimitName) -> int:
 
 
 def calls_a_minute(tx: Transaction, run_id: str) -> Amounts:
-    """Return how many requests of a run and those below it went out in the last 60 s, and how many are about to."""
+    """Return how many requests of a run and the runs below it were sent in the last 60 s, and how many are held."""
     below = "(SELECT scope_id FROM scope_paths WHERE above_id = ?)"
     (sent,) = tx.db.execute(
         f"SELECT count(*) FROM attempts WHERE run_id IN {below} AND sent_us > ?",  # noqa: S608 - our own words
@@ -258,9 +253,9 @@ def calls_a_minute(tx: Transaction, run_id: str) -> Amounts:
 
 
 def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int, int]:
-    """Return what those who wait longer need, in nano-dollars and tokens: everyone, or those of a run and below it.
+    """Return what the requests that wait longer need, in nano-dollars and tokens: all, or those of a run and below it.
 
-    Who has not asked for a while (a stopped process) loses its place until it asks again.
+    A process that has not asked for a while (it is stopped) loses its place until it asks again.
     """
     row = tx.db.execute("SELECT since_us FROM waiters WHERE attempt_id = ?", (ask.attempt_id,)).fetchone()
     values = {
@@ -274,9 +269,9 @@ def _queued(tx: Transaction, ask: Ask, scope_id: str | None = None) -> tuple[int
 
 
 def limits_of(tx: Transaction, ask: Ask) -> tuple[LimitState, ...]:
-    """Return every limit that ``ask`` falls under: those of its run and of each run above it, and the windows.
+    """Return every limit that ``ask`` falls under: those of its run, of each run above it, and the windows.
 
-    What a run carries stands in the ledger. Of two ceilings for one window the lower binds.
+    The limits of a run are read from the ledger. Of two ceilings for one window the lower binds.
 
     Raises:
         InternalError: the run was never opened, or is closed.
@@ -300,7 +295,7 @@ def limits_of(tx: Transaction, ask: Ask) -> tuple[LimitState, ...]:
 
 
 def _of_run(tx: Transaction, ask: Ask, scope: RunLimits) -> tuple[LimitState, LimitState]:
-    """Return a run's limits in dollars and in tokens as they stand."""
+    """Return the limits of a run in dollars and in tokens."""
     queued_nano, queued_tokens = _queued(tx, ask, scope.id)
     nano, tokens = run_amounts(tx, scope.id, "nano"), run_amounts(tx, scope.id, "tokens")
     return (
@@ -322,7 +317,7 @@ def _windows_of(ask: Ask, path: Sequence[RunLimits]) -> Mapping[LimitName, tuple
 
 
 def free_at(tx: Transaction, ask: Ask, verdict: Verdict) -> datetime | None:
-    """Return when enough of every window will have passed for ``ask``, or None where waiting will not help."""
+    """Return when every window has room for ``ask``, None if waiting does not help."""
     if verdict.limit == "max_calls_per_minute":
         return as_datetime(tx.wall_us + MINUTE_US) if verdict.ceiling else None
     if verdict.limit not in WINDOWS:
@@ -338,7 +333,7 @@ def free_at(tx: Transaction, ask: Ask, verdict: Verdict) -> datetime | None:
 
 
 def _freed_us(tx: Transaction, limit: LimitName, most: int) -> int | None:
-    """Return when no more than ``most`` of what has ended counts in a window, None for never."""
+    """Return when at most ``most`` of the ended amounts count in a window, None for never."""
     amounts, longer = window_amounts(tx, limit)[0], _longer_us(limit)
     excess = amounts.spent + amounts.in_doubt - most
     if excess <= 0:

@@ -1,4 +1,4 @@
-"""The deeds of the book, each in one transaction: hold, mark sent, settle, void, doubt, and the care of the dead."""
+"""The transactions of one process: open a run, hold, mark sent, settle, void, leave in doubt, and apply the spool."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from agentctl.budget.rules import Ask, Hold, LimitState, Spend, Wait, WorstCase,
 from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
-from agentctl.ledger import attempts as rows
-from agentctl.ledger import provider_health as substitution
-from agentctl.ledger import reserve as kept
-from agentctl.ledger import runs as nesting
+from agentctl.ledger import attempts, provider_health, reserve, runs
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.database import Database, Transaction, retry_failed_commit
 from agentctl.ledger.locks import OwnerLock
-from agentctl.ledger.provider_health import provider_health, uncleared_overrun
-from agentctl.ledger.reserve import add_free_time, judge_by_count
+from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
+from agentctl.ledger.reserve import add_free_time, judge_request
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
 
@@ -31,7 +28,7 @@ PAUSE_S = 2.0
 
 
 class LedgerSession:
-    """What one process does in the ledger; every method is one transaction and is on disk when it returns."""
+    """The ledger as one process uses it; every method is one transaction, and is on disk when it returns."""
 
     def __init__(self, store: Database, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
         self._store = store
@@ -45,14 +42,14 @@ class LedgerSession:
         self._has_paid_calls = False
 
     def close(self) -> None:
-        """End this owner: what it still held is void, what it had sent is in doubt."""
+        """End this owner: what it still holds becomes void, what it has sent is left in doubt."""
         if os.getpid() != self._pid:
-            return  # a fork's copy: the parent lives on
+            return  # the copy of a fork: the parent still uses it
         alive, self._alive = self._alive, None
         try:
             if alive is not None:
                 with self._store.write() as tx:
-                    rows.bury(tx, self._owner_id)
+                    runs.conclude_dead_owner(tx, self._owner_id)
         finally:
             self._spool.close()
             if alive is not None:
@@ -62,7 +59,7 @@ class LedgerSession:
     def _register(self, tx: Transaction) -> None:
         if self._alive is None:
             self._alive = OwnerLock(self._owners, self._owner_id, ledger=self._store.path)
-            rows.remove_traces(tx, self._owners, but=self._owner_id)
+            runs.remove_dead_locks(tx, self._owners, but=self._owner_id)
         tx.db.execute(  # each time: an earlier one may have been rolled back
             "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
             (self._owner_id, self._pid, socket.gethostname(), self._boot_id, tx.now_us),
@@ -79,41 +76,41 @@ class LedgerSession:
         parent: Parent | None = None,
         capability: str = "",
     ) -> None:
-        """Enter a run, below ``parent`` if it has one; its limits stand in the ledger from here on.
+        """Insert a run and its limits, below ``parent`` if it has one.
 
-        ``capability`` is what its own children have to show; without one it can have none.
+        ``capability`` is the secret that its own children have to show; without one it can have no children.
 
         Raises:
-            ActionDenied: nothing may be opened below that parent.
+            ActionDenied: no run may be opened below that parent.
         """
         self.apply_spooled()
         with self._store.write() as tx:
             self._register(tx)
-            refused = None if parent is None else nesting.refusal(tx, parent, self._is_gone(tx), self._store.path)
+            refused = None if parent is None else runs.refusal_below(tx, parent, self._is_gone(tx), self._store.path)
             if refused is None:
-                run = nesting.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability)
-                nesting.enter(tx, run, limits)
+                run = runs.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability)
+                runs.insert(tx, run, limits)
         if refused is not None:
             raise refused
 
-    def _is_gone(self, tx: Transaction) -> nesting.IsGone:
-        return partial(nesting.is_gone, tx, self._owners, but=self._owner_id)
+    def _is_gone(self, tx: Transaction) -> runs.IsGone:
+        return partial(runs.is_gone, tx, self._owners, but=self._owner_id)
 
     @retry_failed_commit
     def close_run(self, run_id: str, status: str) -> None:
-        """Write how a run ended; nothing is admitted under it, or below it, any more."""
+        """Write the status of a run that ended; nothing is admitted under it, or below it, any more."""
         with self._store.write() as tx:
-            rows.close(tx, run_id, status)
+            runs.close(tx, run_id, status)
 
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
-        """Sum, judge and grant in one transaction; a wait takes its place in the queue.
+        """Add up, judge and hold in one transaction; a request that waits takes its place in the queue.
 
         Raises:
             ActionDenied: a run above has ended.
             UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model.
         """
         answer = self._answer(ask)
-        if isinstance(answer, ActionDenied):  # raised only now: what was found out on the way is written down
+        if isinstance(answer, ActionDenied):  # raised after the commit, which keeps what was written on the way
             raise answer
         return answer
 
@@ -122,46 +119,46 @@ class LedgerSession:
         self._has_paid_calls |= ask.facts.metered
         with self._store.write() as tx:
             self._register(tx)
-            rows.sweep(tx, self._owners, but=self._owner_id)
-            if (refused := nesting.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
-                self._leave(tx, ask.attempt_id)
+            runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
+            if (refused := runs.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
+                self._leave_queue(tx, ask.attempt_id)
                 return refused
-            if (hold := self._held_before(tx, ask)) is not None:
+            if (hold := self._find_hold(tx, ask)) is not None:
                 return hold
             if ask.facts.metered:
-                ask = substitution.at_dearest_price(tx, ask)
-                health = provider_health(tx, ask.facts, pause_s=self._pause_s)
+                ask = provider_health.at_dearest_price(tx, ask)
+                health = pause_or_probe(tx, ask.facts, pause_s=self._pause_s)
                 if ask.purpose in ("answer", "summary") and not health:
                     health = Wait("provider", self._pause_s)
                 if isinstance(health, Wait):
-                    self._leave(tx, ask.attempt_id)
+                    self._leave_queue(tx, ask.attempt_id)
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
-            own = kept.reserve_of(tx, ask.run_id) if ask.keep is not None else None
-            limits = kept.without(limits_of(tx, ask), own) if ask.facts.metered else ()
-            nesting.refuse_the_unbounded(ask, limits)
+            own = reserve.reserve_of(tx, ask.run_id) if ask.keep is not None else None
+            limits = reserve.subtract_own(limits_of(tx, ask), own) if ask.facts.metered else ()
+            runs.require_bounded_cost(ask, limits)
             seen = uncleared_overrun(tx, ask)
             ask, broke = replace(ask, seen=seen), seen is not None
-            ask, answer, aside, gone = judge_by_count(tx, ask, limits, own, at_ceiling=broke)
+            ask, answer, kept, dropped = judge_request(tx, ask, limits, own, at_ceiling=broke)
             if isinstance(answer, Wait) and answer.reason == "bound":
-                self._leave(tx, ask.attempt_id)
+                self._leave_queue(tx, ask.attempt_id)
                 return answer
             if isinstance(answer, Wait):
                 self._queue(tx, ask, at_ceiling=broke)
                 verdict = answer.verdict
                 return answer if verdict is None else replace(answer, verdict=add_free_time(tx, ask, verdict))
-            self._leave(tx, ask.attempt_id)
+            self._leave_queue(tx, ask.attempt_id)
             if isinstance(answer, Verdict):
                 return add_free_time(tx, ask, answer)
-            for one in gone:
-                rows.void(tx, one.id, "another run needed the room")
-            limits = kept.freed(limits, gone)
-            kept.put(tx, ask, own, aside, limits, owner_id=self._owner_id)
-            return self._hold(tx, ask, answer, kept.beside(limits, aside))
+            for one in dropped:
+                attempts.void(tx, one.id, "another run needed the room")
+            limits = reserve.subtract_reserves(limits, dropped)
+            reserve.write(tx, ask, own, kept, limits, owner_id=self._owner_id)
+            return self._insert_hold(tx, ask, answer, reserve.add_reserve(limits, kept))
 
-    def _held_before(self, tx: Transaction, ask: Ask) -> Hold | None:
-        """Return the hold of the same id if an earlier commit went through unheard."""
+    def _find_hold(self, tx: Transaction, ask: Ask) -> Hold | None:
+        """Return the hold of the same id, if a commit that was reported as failed has written it."""
         row = tx.db.execute(
             "SELECT input_bound, granted_output, hold_nano, hold_tokens, deadline_us, purpose FROM attempts"
             " WHERE id = ? AND owner_id = ? AND phase = 'held'",
@@ -174,9 +171,9 @@ class LedgerSession:
             ask.attempt_id, ask.run_id, bound, granted, nano, tokens, as_datetime(deadline), probe=purpose == "probe"
         )
 
-    def _hold(self, tx: Transaction, ask: Ask, worst: WorstCase, limits: tuple[LimitState, ...]) -> Hold:
+    def _insert_hold(self, tx: Transaction, ask: Ask, worst: WorstCase, limits: tuple[LimitState, ...]) -> Hold:
         deadline = tx.now_us + int(ask.deadline_s * 1_000_000)
-        rows.insert(tx, ask, worst, limits, owner_id=self._owner_id, deadline_us=deadline)
+        attempts.insert(tx, ask, worst, limits, owner_id=self._owner_id, deadline_us=deadline)
         return Hold(
             ask.attempt_id,
             ask.run_id,
@@ -190,50 +187,50 @@ class LedgerSession:
 
     @retry_failed_commit
     def leave_queue(self, attempt_id: str) -> None:
-        """Give up waiting, and a hold that came too late with it."""
+        """Give up waiting, and void a hold that was granted too late."""
         with self._store.write() as tx:
-            self._leave(tx, attempt_id)
-            rows.void_held(tx, "id = ?", attempt_id, reason="given up before sending")
+            self._leave_queue(tx, attempt_id)
+            runs.void_held(tx, "id = ?", attempt_id, reason="given up before sending")
 
     def mark_sent(self, hold_id: str) -> bool:
-        """Compare and set: held by us, deadline ahead, and its run and all above it still open.
+        """Mark a hold as sent if this process holds it, its deadline is ahead, and its run and all above it are open.
 
-        A COMMIT that fails is not tried again: what was not surely marked is not sent.
+        Return False if it may not be sent. A COMMIT that fails is not tried again: a request needs a certain mark.
         """
         if self._has_paid_calls:
             self._spool.allocate()
         with self._store.write() as tx:
-            if nesting.refusal_above(tx, rows.run_of(tx, hold_id), self._is_gone(tx)) is not None:
+            if runs.refusal_above(tx, attempts.run_of(tx, hold_id), self._is_gone(tx)) is not None:
                 return False
-            done = tx.db.execute(
+            marked = tx.db.execute(
                 "UPDATE attempts SET phase = 'sent', sent_us = ?"
                 " WHERE id = ? AND owner_id = ? AND phase = 'held' AND deadline_us > ?"
                 " AND EXISTS (SELECT 1 FROM scopes AS s WHERE s.id = run_id AND (closed_us IS NULL OR status = ?))",
-                (tx.now_us, hold_id, self._owner_id, tx.now_us, rows.UNFINISHED),
+                (tx.now_us, hold_id, self._owner_id, tx.now_us, runs.UNFINISHED),
             ).rowcount
-            if done:
+            if marked:
                 row = tx.db.execute("SELECT nano, tokens FROM attempts WHERE id = ?", (hold_id,)).fetchone()
-                rows.enter(tx, hold_id, "sent", *row)
-            return bool(done)
+                attempts.append_entry(tx, hold_id, "sent", *row)
+            return bool(marked)
 
     @retry_failed_commit
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
-        """Write the charge once; usage that comes late settles a row in doubt, a second call changes nothing."""
+        """Write the charge, once; late usage settles an attempt in doubt, and a second call changes nothing."""
         with self._store.write(soon=True) as tx:
-            row = rows.attempt(tx, hold_id)
+            row = attempts.read(tx, hold_id)
             if row.is_final:
-                return Settlement("settled", row.nano, row.tokens, overrun=rows.has_overrun(tx, hold_id, row))
+                return Settlement("settled", row.nano, row.tokens, overrun=attempts.has_overrun(tx, hold_id, row))
             if row.phase == "held":
                 raise InternalError(f"attempt {hold_id} was settled but never marked as sent")
-            return substitution.settle(tx, hold_id, row, charge)
+            return provider_health.settle(tx, hold_id, row, charge)
 
     @retry_failed_commit
     def void(self, hold_id: str, reason: str) -> None:
-        """Write that an attempt surely cost nothing, which may come late: after its process was taken for dead."""
+        """Write that an attempt cost nothing, also after its process was taken for dead."""
         with self._store.write(soon=True) as tx:
-            phase = rows.attempt(tx, hold_id).phase
-            if phase in ("held", "sent") or (phase == "doubt" and rows.is_buried(tx, hold_id)):
-                rows.void(tx, hold_id, reason)
+            phase = attempts.read(tx, hold_id).phase
+            if phase in ("held", "sent") or (phase == "doubt" and runs.was_left_by_dead_owner(tx, hold_id)):
+                attempts.void(tx, hold_id, reason)
 
     @retry_failed_commit
     def doubt(
@@ -246,20 +243,20 @@ class LedgerSession:
         least: Charge | None = None,
         substitute: Substitute | None = None,
     ) -> Settlement:
-        """Write that nobody knows: what counts is in ``Doubt``, until an hour after the deadline."""
+        """Leave an attempt in doubt: it counts as ``Doubt`` says, in the hour until 3600 s after its deadline."""
         with self._store.write(soon=True) as tx:
-            row = rows.attempt(tx, hold_id)
+            row = attempts.read(tx, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)
-            substitution.record(tx, hold_id, substitute)
-            return rows.leave_in_doubt(tx, hold_id, row, Doubt(reason, ceiling, provider_fault, least, substitute))
+            provider_health.record_substitute(tx, hold_id, substitute)
+            return attempts.leave_in_doubt(tx, hold_id, row, Doubt(reason, ceiling, provider_fault, least, substitute))
 
     def spool(self, hold_id: str, conclusion: Conclusion) -> str:
-        """Write beside the ledger what it cannot take now; return the file."""
+        """Write a conclusion beside the ledger, which cannot take it now; return the path of the file."""
         return str(self._spool.put(hold_id, conclusion))
 
     def conclude(self, hold_id: str, conclusion: Conclusion) -> Settlement:
-        """Write how an attempt ended, once, and remove what stands of it in the spool.
+        """Write how an attempt ended, once, and remove its file from the spool.
 
         Raises:
             LedgerBusy: another process holds a lock.
@@ -280,16 +277,16 @@ class LedgerSession:
                 return Settlement("void", 0, 0)
 
     def apply_spooled(self) -> None:
-        """Write what earlier processes could not, each conclusion once; what cannot be applied stays in the spool."""
+        """Write the conclusions in the spool, each once; one that cannot be applied stays there."""
         for spooled in self._spool.read():
             if spooled.conclusion is None:
                 continue
             try:
                 self._conclude(spooled.attempt_id, spooled.conclusion)
             except (InternalError, OverflowError):
-                continue  # no attempt of this ledger, or not what it can have come to
+                continue  # no attempt of this ledger, or one that was never sent
             except StateError:
-                return  # what is to be written next says why
+                return  # the next transaction reports why
             self._spool.remove(spooled.attempt_id)
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
@@ -311,14 +308,14 @@ class LedgerSession:
         )
 
     @staticmethod
-    def _leave(tx: Transaction, attempt_id: str) -> None:
+    def _leave_queue(tx: Transaction, attempt_id: str) -> None:
         tx.db.execute("DELETE FROM waiters WHERE attempt_id = ?", (attempt_id,))
 
 
 def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
-    """Write what stands in the spool of a ledger, if that can be done within ``patience_s`` seconds; else leave it."""
+    """Apply the spool of a ledger if that is possible within ``patience_s`` seconds; else leave it."""
     with suppress(StateError, OSError):
-        path.stat()  # else opening would make a new one
+        path.stat()  # opening would make a new ledger
         store = Database(path, patience_s=patience_s, busy_s=patience_s)
         try:
             LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()

@@ -89,13 +89,13 @@ def costs(
     from agentctl.cli.costs.cost_output import CostView, show
     from agentctl.cli.costs.time_window import WindowRequest, window
     from agentctl.core.limits import WINDOWS
-    from agentctl.ledger.grouping import zone
+    from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery, costs_report
     from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"
     above = None if fail_above is None else _dollars(fail_above)
-    place = zone(timezone)
+    place = find_time_zone(timezone)
     request = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     groups = groups_of(by)

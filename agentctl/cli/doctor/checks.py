@@ -128,11 +128,11 @@ def _nearest(folder: Path) -> Path:
 
 def check_ledger(path: Path) -> tuple[Finding, ...]:
     """Open the ledger, check it for at most a second, try to write to it, and report its last charge."""
-    from agentctl.ledger.inspection import condition  # brings SQLite
+    from agentctl.ledger.inspection import inspect_ledger  # brings SQLite
 
     about = "ledger"
     try:
-        found = condition(path)
+        found = inspect_ledger(path)
     except StateError as error:
         return (missing(about, error.message, error.hint, stops=True),)
     if not found.there:

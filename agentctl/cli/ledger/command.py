@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agentctl.cli.ledger.ledger_output import Clearable
-    from agentctl.ledger.reconcile import By, Reconciled
+    from agentctl.ledger.reconcile import By, Reconciliation
 
 WHAT = "What"
 _MOST_BYTES = 64 * 1024 * 1024
@@ -143,7 +143,7 @@ def reconcile(
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check, "reconcile": reconcile, "reprice": reprice}
 
-_Reconciler = Callable[[bool, "Collection[str] | None"], "Reconciled"]
+_Reconciler = Callable[[bool, "Collection[str] | None"], "Reconciliation"]
 
 
 class _ReconcileRequest(NamedTuple):

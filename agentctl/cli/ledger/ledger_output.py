@@ -17,7 +17,7 @@ from agentctl.core.version import __version__
 from agentctl.ledger.audit import WhyNot
 from agentctl.ledger.check import InDoubt, LedgerCheck, ModelOverrun, OpenHold, SpooledConclusion
 from agentctl.ledger.provider_health import ModelMiscount, ModelSubstitute
-from agentctl.ledger.reconcile import ClockReset, Reconciled
+from agentctl.ledger.reconcile import ClockReset, Reconciliation
 
 CHECK_SCHEMA = "agentctl.ledger-check/1"
 RECONCILE_SCHEMA = "agentctl.ledger-reconcile/1"
@@ -255,7 +255,7 @@ def _doubt_cells(one: InDoubt, found: LedgerCheck) -> tuple[str, ...]:
     return tuple(map(safe_text, cells))
 
 
-def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
+def reconcile_document(found: Reconciliation, *, dry_run: bool) -> str:
     """Return what was settled and what was left as JSON."""
     return as_json(
         {
@@ -282,7 +282,7 @@ def reconcile_document(found: Reconciled, *, dry_run: bool) -> str:
     )
 
 
-def reconcile_table(found: Reconciled, *, dry_run: bool) -> str:
+def reconcile_table(found: Reconciliation, *, dry_run: bool) -> str:
     """Return what was settled and what was left as text."""
     lines = []
     for one in found.done:

@@ -82,13 +82,13 @@ def reprice(
     from agentctl.cli.error_output import say
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import terminal_width
-    from agentctl.ledger.grouping import zone
+    from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery
     from agentctl.ledger.repricing import reprice as priced_anew
     from agentctl.settings import load_settings
 
     form = output_form(output, json=json) or "table"
-    place = zone(timezone)
+    place = find_time_zone(timezone)
     request = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     wanted = window(request, now=datetime.now(UTC), zone=place)

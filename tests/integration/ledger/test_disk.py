@@ -19,7 +19,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
-from agentctl.ledger.inspection import condition
+from agentctl.ledger.inspection import inspect_ledger
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.disks import small_disk
@@ -290,7 +290,7 @@ def test_an_empty_ledger_that_has_been_used_is_not_taken_for_a_new_one(tmp_path:
     if left == "the owners":
         log.unlink()
     written = log.read_bytes() if log.exists() else b""
-    for look in (condition, partial(costs_window, seconds=60)):
+    for look in (inspect_ledger, partial(costs_window, seconds=60)):
         with pytest.raises(StateError, match="is empty, but it has been used"):
             look(path)
     error = refused(path)

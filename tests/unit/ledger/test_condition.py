@@ -11,7 +11,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.inspection import LedgerStatus, condition
+from agentctl.ledger.inspection import LedgerStatus, inspect_ledger
 
 
 async def opened(path: Path) -> None:
@@ -25,7 +25,7 @@ async def opened(path: Path) -> None:
 
 
 def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert condition(tmp_path / "state" / "ledger.db") == LedgerStatus(there=False)
+    assert inspect_ledger(tmp_path / "state" / "ledger.db") == LedgerStatus(there=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -34,7 +34,7 @@ async def test_a_sound_ledger_is_sound_and_nothing_is_written(tmp_path: Path) ->
     await opened(path)
     with closing(sqlite3.connect(path)) as witness:  # it is told of every commit of another
         before = witness.execute("PRAGMA data_version").fetchone()
-        assert condition(path) == LedgerStatus(there=True)
+        assert inspect_ledger(path) == LedgerStatus(there=True)
         assert witness.execute("PRAGMA data_version").fetchone() == before
 
 
@@ -44,10 +44,10 @@ async def test_another_who_writes_all_the_time_is_said_and_waited_for_no_longer(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
-        assert condition(path, patience_s=0.05).busy
+        assert inspect_ledger(path, patience_s=0.05).busy
     finally:
         other.close()
-    assert not condition(path).busy
+    assert not inspect_ledger(path).busy
 
 
 async def test_a_damaged_page_is_found(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ async def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 def damage_of(path: Path) -> str:
     """Return what was found; SQLite may notice before the check does."""
     try:
-        return condition(path).damage
+        return inspect_ledger(path).damage
     except StateError as error:
         return error.message if "malformed" in error.message else ""
 
@@ -75,7 +75,7 @@ def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StateError, match="ledger"):
-        condition(path)
+        inspect_ledger(path)
 
 
 def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     db.commit()
     db.close()
     with pytest.raises(StateError, match="a database of another program"):
-        condition(path)
+        inspect_ledger(path)

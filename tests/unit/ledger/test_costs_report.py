@@ -15,14 +15,14 @@ import pytest
 from agentctl.budget.rules import Amounts
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.limits import CostLimit
-from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, zone
+from agentctl.ledger.grouping import MACHINE_ZONE, SQL, CostRow, CostSums, TimeZone, find_time_zone
 from agentctl.ledger.report import CostQuery, CostReport, RunBudget, costs_report, costs_window
 from tests.support.ledger.spending import Spender
 
 NOON = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(microseconds=1)
-BERLIN = zone("Europe/Berlin")
+BERLIN = find_time_zone("Europe/Berlin")
 
 
 @pytest.fixture
@@ -126,11 +126,15 @@ def test_a_doubled_time_is_the_first_and_a_missing_one_is_moved_on(rules: TimeZo
     assert (rules.doubt(missing), rules.moment(missing)) == ("missing", datetime(2026, 3, 29, 1, 30, tzinfo=UTC))
     assert rules.doubt(datetime(2026, 6, 1)) == ""
     assert rules.offset(rules.moment(doubled)) == "+02:00"
-    assert zone("America/St_Johns").offset(NOON) == "-03:30"
+    assert find_time_zone("America/St_Johns").offset(NOON) == "-03:30"
 
 
 def test_hours_and_days_begin_where_they_do_in_odd_places() -> None:
-    lord_howe, cairo, nepal = zone("Australia/Lord_Howe"), zone("Africa/Cairo"), zone("Asia/Kathmandu")
+    lord_howe, cairo, nepal = (
+        find_time_zone("Australia/Lord_Howe"),
+        find_time_zone("Africa/Cairo"),
+        find_time_zone("Asia/Kathmandu"),
+    )
     skipped = datetime(2026, 10, 3, 15, 45, tzinfo=UTC)  # half an hour is skipped from 02:00 to 02:30
     assert lord_howe.hour_of(skipped) == datetime(2026, 10, 3, 15, 30, tzinfo=UTC)
     assert cairo.day_of(datetime(2026, 4, 24, 12, tzinfo=UTC)) == datetime(2026, 4, 23, 22, tzinfo=UTC), "no midnight"
@@ -152,9 +156,9 @@ def test_hours_and_days_begin_where_they_do_in_odd_places() -> None:
 )
 def test_an_unknown_zone_is_refused_with_the_nearest_one(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match="there is no time zone") as caught:
-        zone(name)
+        find_time_zone(name)
     assert caught.value.hint.startswith(hint)
-    assert zone("utc") == zone("Z") == TimeZone("UTC", UTC)
+    assert find_time_zone("utc") == find_time_zone("Z") == TimeZone("UTC", UTC)
 
 
 async def test_labels_must_all_match_and_are_a_group_of_their_own(spender: Spender) -> None:

@@ -12,7 +12,7 @@ from agentctl.core.errors import UsageError
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.export_matching import reconcile_export
-from agentctl.ledger.reconcile import Reconciled, reconcile
+from agentctl.ledger.reconcile import Reconciliation, reconcile
 from agentctl.ledger.usage_export import read_export
 from tests.support.ledger.hands import CALL, begin, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import HandClock
@@ -25,7 +25,7 @@ def at(seconds: float) -> str:
     return f"{START + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
 
 
-def given(path: Path, text: str, clock: HandClock, *, provider: str = "p", dry_run: bool = False) -> Reconciled:
+def given(path: Path, text: str, clock: HandClock, *, provider: str = "p", dry_run: bool = False) -> Reconciliation:
     return reconcile_export(path, read_export(text, provider=provider), who="me", dry_run=dry_run, clock=clock)
 
 
@@ -214,7 +214,7 @@ def test_an_export_is_believed_over_a_person_and_usage_over_both(path: Path, clo
     left_in_doubt(path, "a", clock=clock)
     reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock)
     assert given(path, "attempt_id,cost_usd\na,0.1", clock).done[0].now_nano == 100_000_000
-    assert reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock) == Reconciled()
+    assert reconcile(path, "run", "run", actual_nano=0, who="me", clock=clock) == Reconciliation()
     with pytest.raises(UsageError, match="was settled by its provider's export"):
         reconcile(path, "attempt", "a", actual_nano=0, who="me", clock=clock)
     assert given(path, "attempt_id,cost_usd\na,0.2", clock).done == ()

@@ -23,8 +23,8 @@ from agentctl.core.errors import ActionDenied, UsageError, Verdict
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.database import Database
-from agentctl.ledger.provider_health import provider_health
-from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciled, clear_overrun, reconcile
+from agentctl.ledger.provider_health import pause_or_probe
+from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciliation, clear_overrun, reconcile
 from tests.support.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[3]
 LIVES = "its process lives, and may still learn what it cost"
 
 
-def gives_back(path: Path, by: By, value: str, nano: int = 0, **more: object) -> Reconciled:
+def gives_back(path: Path, by: By, value: str, nano: int = 0, **more: object) -> Reconciliation:
     return reconcile(path, by, value, actual_nano=nano, who="me", **more)  # type: ignore[arg-type]
 
 
@@ -43,9 +43,9 @@ def was(name: str, nano: int = 0, *, above: bool = False) -> Correction:
 def test_a_run_gets_back_what_was_in_doubt_and_a_second_time_changes_nothing(path: Path) -> None:
     left_in_doubt(path, "a", "b")
     found = gives_back(path, "run", "run")
-    assert (found, found.freed_nano) == (Reconciled((was("a"), was("b"))), 2 * CALL)
+    assert (found, found.freed_nano) == (Reconciliation((was("a"), was("b"))), 2 * CALL)
     before = rows(path, "SELECT * FROM entries")
-    assert gives_back(path, "run", "run", 5) == Reconciled()
+    assert gives_back(path, "run", "run", 5) == Reconciliation()
     assert rows(path, "SELECT * FROM entries") == before
     assert rows(path) == [("a", "settled", 0, 0, "hand"), ("b", "settled", 0, 0, "hand")]
     assert rows(path, "SELECT count(*) FROM entries WHERE reason = 'by hand: me'") == [(2,)]
@@ -82,7 +82,7 @@ def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
         with pytest.raises(ActionDenied, match="lives"):
             gives_back(path, by, value)  # type: ignore[arg-type]
     found = gives_back(path, "provider", "p")
-    assert found == Reconciled((was("a"),), (LeftInDoubt("b", "other", LIVES), LeftInDoubt("c", "other", LIVES)))
+    assert found == Reconciliation((was("a"),), (LeftInDoubt("b", "other", LIVES), LeftInDoubt("c", "other", LIVES)))
     assert [row[:2] for row in rows(path)] == [("a", "settled"), ("b", "doubt"), ("c", "sent")]
     book.close()
     assert [one.attempt_id for one in gives_back(path, "run", "other").done] == ["b", "c"]
@@ -108,7 +108,7 @@ def test_usage_that_comes_late_is_believed_over_a_value_by_hand_and_never_the_ot
     book.close()
     with pytest.raises(UsageError, match="was settled by the usage that its provider reported"):
         gives_back(path, "attempt", "a", 7)
-    assert gives_back(path, "run", "run") == Reconciled()
+    assert gives_back(path, "run", "run") == Reconciliation()
     assert rows(path) == [("a", "settled", 20_000_000, 30, "usage")]
     assert check(path).wrong == ()
 
@@ -185,7 +185,7 @@ def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, cl
     gives_back(path, "attempt", "a", 7, clock=clock)
     store = Database(path, clock=clock)
     with store.read() as tick:
-        assert isinstance(provider_health(tick, FACTS, pause_s=2.0), Wait)
+        assert isinstance(pause_or_probe(tick, FACTS, pause_s=2.0), Wait)
     store.close()
 
 

@@ -20,7 +20,8 @@ from agentctl.core.errors import InternalError, StateError, UsageError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.database import Database, translate_errors
+from agentctl.ledger.database import Database
+from agentctl.ledger.errors import translate_errors
 from agentctl.ledger.locks import is_dead, queue_lock
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.sums import WAITER_SILENCE_US

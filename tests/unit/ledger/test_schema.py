@@ -26,7 +26,7 @@ from agentctl.ledger.check import check
 from agentctl.ledger.clock import system_clock
 from agentctl.ledger.database import Database
 from agentctl.ledger.forecast import forecast_first_call
-from agentctl.ledger.inspection import condition, reading
+from agentctl.ledger.inspection import inspect_ledger, read_view
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
 from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
@@ -46,7 +46,7 @@ OPENERS: dict[str, Callable[[Path], object]] = {
     "run": Database,
     "costs": lambda path: costs_window(path, seconds=60),
     "check": check,
-    "doctor": condition,
+    "doctor": inspect_ledger,
     "estimate": look_ahead,
 }
 
@@ -159,7 +159,7 @@ def test_an_older_ledger_is_read_as_the_migration_would_make_it(older: Path, tmp
         with closing(sqlite3.connect(older)) as source:
             source.backup(db)
         migrate(db, 1)
-        with reading(older, system_clock()) as tick:
+        with read_view(older, system_clock()) as tick:
             assert tick is not None
             for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
                 columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
@@ -170,7 +170,7 @@ def test_an_older_ledger_is_read_as_the_migration_would_make_it(older: Path, tmp
 
 def test_an_older_ledger_is_looked_at_without_a_copy_of_it(older: Path) -> None:
     before = older.read_bytes()
-    with reading(older, system_clock()) as tick:
+    with read_view(older, system_clock()) as tick:
         assert tick is not None
         pages = tick.db.execute("PRAGMA temp.page_count").fetchone()[0]
     for look in (OPENERS[name] for name in ("costs", "check", "doctor", "estimate")):
