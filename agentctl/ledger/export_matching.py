@@ -76,7 +76,7 @@ def reconcile_export(
         open_now = {one.id: one for one in sent.values() if one.phase in ("doubt", "sent") or one.by_hand}
         deadlines = ((one.id, one.owner_id, one.deadline_us) for one in open_now.values())
         waiting = reasons_to_wait(tx, path, deadlines)
-        tried = [_as_sent_attempt(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
+        tried = [_as_candidate(one, uncertain=one.id in open_now and one.id not in waiting) for one in sent.values()]
         matched = match(export, tried)
         done: list[Correction] = []
         left = [LeftInDoubt(one.id, one.run_id, waiting[one.id]) for one in open_now.values() if one.id in waiting]
@@ -107,9 +107,9 @@ def _sent(tx: Transaction, export: Sequence[ExportRow]) -> Mapping[str, _Sent]:
     return {one.id: one for one in found if one.provider in providers or one.id in named}
 
 
-def _as_sent_attempt(one: _Sent, *, uncertain: bool) -> SentAttempt:
+def _as_candidate(one: _Sent, *, uncertain: bool) -> ExportCandidate:
     until_us = one.sent_us + one.length_us
-    return SentAttempt(
+    return ExportCandidate(
         one.id, one.provider, one.model, one.sent_us, until_us, uncertain, one.input, one.output, one.hold_nano
     )
 
@@ -146,7 +146,7 @@ def _cost(line: ExportRow, prices: str | None) -> int | None:
 _SLACK_US = 5 * 1_000_000  # two clocks differ
 
 
-class SentAttempt(NamedTuple):
+class ExportCandidate(NamedTuple):
     """An attempt that was sent, with the wall time from then to its deadline, in microseconds.
 
     ``uncertain``: an export may settle it. ``input`` and ``output`` are the tokens if usage has settled it.
@@ -181,7 +181,7 @@ def base(model: str) -> str:
     return re.sub(r"-(\d{4}-\d{2}-\d{2}|\d{8}|latest)$", "", name)
 
 
-def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportMatch:
+def match(rows: Sequence[ExportRow], attempts: Sequence[ExportCandidate]) -> ExportMatch:
     """Match the lines of an export with the attempts that it may contain."""
     known = {attempt.id for attempt in attempts}
     times_named = Counter(row.attempt_id for row in rows if row.attempt_id in known)
@@ -198,7 +198,7 @@ def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportM
     settled = _match_settled(rest, others)
     used = set(settled.values())
     places = _Lines([row for row in rest if row.line not in used])
-    claims: dict[int, list[SentAttempt]] = defaultdict(list)
+    claims: dict[int, list[ExportCandidate]] = defaultdict(list)
     near = {attempt.id: places.near(attempt) for attempt in others if attempt.id not in settled}
     for attempt in (one for one in others if one.id in near):
         for row in near[attempt.id]:
@@ -219,10 +219,10 @@ def match(rows: Sequence[ExportRow], attempts: Sequence[SentAttempt]) -> ExportM
 
 
 def _why_not(
-    attempt: SentAttempt,
+    attempt: ExportCandidate,
     near: Sequence[ExportRow],
     mine: Sequence[ExportRow],
-    claims: dict[int, list[SentAttempt]],
+    claims: dict[int, list[ExportCandidate]],
     covered: Sequence[tuple[int, int]],
     *,
     knows_us: bool,
@@ -249,7 +249,7 @@ def _why_not(
     return ""
 
 
-def _match_settled(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -> dict[str, int]:
+def _match_settled(rows: Iterable[ExportRow], attempts: Iterable[ExportCandidate]) -> dict[str, int]:
     """Return the lines of the attempts that usage has settled, by equal tokens and time."""
     alike: dict[tuple[str, int | None, int | None], list[ExportRow]] = defaultdict(list)
     for row in rows:
@@ -266,7 +266,7 @@ def _match_settled(rows: Iterable[ExportRow], attempts: Iterable[SentAttempt]) -
     return lines
 
 
-def _overlaps(row: ExportRow, attempt: SentAttempt) -> bool:
+def _overlaps(row: ExportRow, attempt: ExportCandidate) -> bool:
     since, until = row.since_us or 0, row.until_us or 0
     same = row.provider == attempt.provider
     return same and since <= attempt.until_us + _SLACK_US and until >= attempt.since_us - _SLACK_US
@@ -280,7 +280,7 @@ class _Lines:
         self._since = [row.since_us or 0 for row in self._rows]
         self._longest = max(((row.until_us or 0) - (row.since_us or 0) for row in self._rows), default=0)
 
-    def near(self, attempt: SentAttempt) -> tuple[ExportRow, ...]:
+    def near(self, attempt: ExportCandidate) -> tuple[ExportRow, ...]:
         """Return the lines of its provider within the time of the attempt."""
         first = bisect_left(self._since, attempt.since_us - _SLACK_US - self._longest)
         last = bisect_left(self._since, attempt.until_us + _SLACK_US + 1)
