@@ -163,11 +163,12 @@ class Beside(RuleBasedStateMachine):
         assert process is not None
         self.did(lambda: process.book.doubt(name, "cut", ceiling=ceiling, provider_fault=fault))
         item = self.expected.items[name]
-        if item.phase == "sent" or (item.phase == "doubt" and ceiling):
-            nano, tokens = item.nano, item.tokens
-            if ceiling:
-                nano, tokens = self.expected.ceilings[name]
-                self.expected.overrun(item.provider)
+        nano, tokens = item.nano, item.tokens
+        if ceiling and item.phase in ("sent", "doubt"):
+            nano, tokens = self.expected.ceilings[name]
+            self.expected.overrun(item.provider)
+        is_raised = item.phase == "doubt" and (nano, tokens) != (item.nano, item.tokens)
+        if item.phase == "sent" or is_raised:  # to doubt the same amount again changes nothing
             self.expected.end(name, "doubt", nano, tokens, fault=fault)
 
     def dead_owners(self) -> set[str]:
