@@ -196,8 +196,8 @@ def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: 
 def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Path) -> None:
     """Nothing is closed to root: the run is one of nobody, in a process of its own."""
     run = (
-        "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, lack, private,"
-        " probe, import_path; from agentctl.sandbox.select import open_sandbox\n"
+        "import os, tempfile, anyio; from pathlib import Path; from agentctl.sandbox import bwrap, import_path,"
+        " private_files, resource_limits, self_test; from agentctl.sandbox.select import open_sandbox\n"
         "async def main():\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534); os.environ['HOME'] = tempfile.mkdtemp()\n"
         "    work = Path(tempfile.mkdtemp())\n"
