@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sandbox.test_kit_wired import Told
-from tests.integration.tools.test_obeyed_door import events_of, files
+from tests.integration.sandbox.test_sandbox_runs import Told
+from tests.integration.tools.test_write_file_autorun import events_of, files
 from tests.support.scripted_cli import answer, call
 from tests.unit.core.test_autorun import ASKS, NOBODY, REPORTED
 

@@ -22,7 +22,7 @@ from agentctl.core.results import FileNotice
 from agentctl.permissions.decision import Decision, Permissions
 from agentctl.protocols import AutorunAware
 from agentctl.tools.toolbox import toolbox
-from tests.integration.sandbox.test_kit_wired import Told
+from tests.integration.sandbox.test_sandbox_runs import Told
 from tests.support.scripted_cli import USED, answer
 from tests.unit.cli.test_ui import PLAIN, RESULT
 from tests.unit.core.test_autorun import ASKS, NEVER, REPORTED
