@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scripted_cli.py")
@@ -50,10 +53,13 @@ def row(document: Mapping[str, object], name: str) -> dict[str, object]:
 
 
 class Commands:
-    """Runs agentctl in a folder of its own; ``script`` names one of scripted_cli.py."""
+    """Runs agentctl in a folder of its own; ``script`` names one of scripted_cli.py.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    A command is forked from a process that has loaded what it needs, unless ``starts_cold``: for tests of the start.
+    """
+
+    def __init__(self, folder: Path, *, starts_cold: bool = False) -> None:
+        self.folder, self.starts_cold = folder, starts_cold
         self.environ = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 
     def argv(self, words: Sequence[str], script: str | None) -> list[str]:
@@ -74,15 +80,26 @@ class Commands:
         stdout: int | IO[bytes] = subprocess.PIPE,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self.argv(words, script),
+        argv = self.argv(words, script)
+        environ = {**os.environ, **self.environ, **(env or {})}
+        loads = "litellm" if words[:1] == ("run",) and _asks_a_model(environ) else "agentctl"
+        started: type[subprocess.Popen[bytes]] = subprocess.Popen
+        if not self.starts_cold and fork_server.can_fork(argv[1:], environ, loads=loads):
+            argv, started = argv[1:], partial(fork_server.Forked, loads=loads)  # type: ignore[assignment]
+        return started(
+            argv,
             cwd=self.folder,
-            env={**os.environ, **self.environ, **(env or {})},
+            env=environ,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+
+def _asks_a_model(environ: Mapping[str, str]) -> bool:
+    """Whether a run would find a provider on the wire."""
+    return any(name.endswith("_BASE_URL") for name in environ) or environ.get("LLM_PROVIDER") == "ollama"
 
 
 @pytest.fixture
