@@ -14,7 +14,6 @@ from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from agentctl.core.pricing import FREE, ModelFacts, Price, PriceOf, Tier
 from agentctl.core.text import did_you_mean
 from agentctl.core.version import __version__
 from agentctl.providers.endpoints import BASE_URLS, is_known, is_own_host
+from agentctl.providers.litellm_loader import litellm_folder
 from agentctl.providers.price_table import (
     PriceRow,
     find_unit_error,
@@ -35,8 +35,13 @@ from agentctl.providers.price_table import (
 from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS, PriceLine
 from agentctl.settings.prices import price_lines
 
+TABLE_FILE = "model_prices_and_context_window_backup.json"
+OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
+
 ROUTER = "it chooses the model, and so the price, itself"
 SEARCH = "it always searches, and searches are billed apart"
+
+_HINT = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
 
 _NO_ROW: PriceRow = MappingProxyType({})
 _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
@@ -45,11 +50,11 @@ _NO_LINES: Mapping[str, PriceLine] = MappingProxyType({})
 _WITHOUT_ROWS = frozenset({"builtin", "local", "ollama"})
 
 #: litellm's other names for a provider, as they stand in its rows.
-_OWNERS: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
-_SHARED: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
+_OWNER_ALIASES: Mapping[str, str] = MappingProxyType({"bedrock_converse": "bedrock"})
+_SECOND_OWNERS: Mapping[str, str] = MappingProxyType({"ai21_chat": "ai21", "cohere": "cohere_chat"})
 
 #: What litellm itself puts before a model's name, or takes off it.
-_BEFORE: Mapping[str, str] = MappingProxyType(
+_NAME_PREFIXES: Mapping[str, str] = MappingProxyType(
     {"amazon_nova": "amazon-nova/", "fireworks_ai": "fireworks_ai/accounts/fireworks/models/"}
 )
 _ROUTES = ("converse/", "invoke/")
@@ -192,7 +197,7 @@ class Catalog:
         if provider in _WITHOUT_ROWS:
             return ()
         own = {name.partition("/")[2] for name in self._own().lines if name.startswith(f"{provider}/")}
-        prefixes = (f"{provider}/", _BEFORE.get(provider, f"{provider}/"))
+        prefixes = (f"{provider}/", _NAME_PREFIXES.get(provider, f"{provider}/"))
         found = {
             next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
             for name, row in self._table().rows.items()
@@ -276,15 +281,15 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _is_of(row: PriceRow, provider: str) -> bool:
     owner = str(row.get("litellm_provider"))
-    owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNERS.get(owner, owner)
-    return owner in (provider, _SHARED.get(provider))
+    owner = "vertex_ai" if owner.startswith("vertex_ai-") else _OWNER_ALIASES.get(owner, owner)
+    return owner in (provider, _SECOND_OWNERS.get(provider))
 
 
 def _names(provider: str, model: str) -> Iterator[str]:
     yield f"{provider}/{model}"
     yield model
-    if "/" not in model and provider in _BEFORE:
-        yield _BEFORE[provider] + model
+    if "/" not in model and provider in _NAME_PREFIXES:
+        yield _NAME_PREFIXES[provider] + model
     if provider == "bedrock":
         yield from (model.removeprefix(route) for route in _ROUTES if model.startswith(route))
 
@@ -295,12 +300,6 @@ def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
         return True
     on_its_own = row.get("supports_reasoning") is True and row.get("default_reasoning_effort") != "none"
     return on_its_own and not _matches(name, own.answering)
-
-
-TABLE_FILE = "model_prices_and_context_window_backup.json"
-OWN_PRICES_FILE = Path(__file__).with_name("prices.toml")
-
-_HINT = "install agentctl again with all that it needs; a line under [prices] in the configuration file works without"
 
 
 class PriceTable(NamedTuple):
@@ -349,14 +348,10 @@ def read_table(path: Path | None = None) -> PriceTable:
 
 
 def _installed_table() -> Path:
-    """Find the table without importing the package, which takes seconds."""
-    try:
-        found = find_spec("litellm")
-    except ValueError:  # something stands in its place that was not imported from a file
-        found = None
-    if found is None or found.origin is None:
+    folder = litellm_folder()
+    if folder is None:
         raise StateError("litellm is not installed, and with it the price table is missing", hint=_HINT)
-    return Path(found.origin).with_name(TABLE_FILE)
+    return folder / TABLE_FILE
 
 
 def _version(path: Path) -> str:

@@ -121,10 +121,10 @@ class AnthropicProvider(_PresetProvider):
 
 
 class OllamaProvider(_PresetProvider):
-    """Ollama; ``num_ctx`` is the context window, in tokens, that it is told to open: left alone it cuts in silence.
+    """Ollama; ``num_ctx`` is the context window, in tokens, that it opens: its default truncates prompts silently.
 
-    It is told not to cut what is too long even for that, which older ones do all the same. On this machine it is asked
-    for the length that the model was trained on, before the first request: no window is longer.
+    Requests ask it not to truncate a prompt that is longer still, which older versions do all the same. An Ollama on
+    this machine is asked, before the first request, for the length that the model was trained on: no window is longer.
 
     On this machine it is free; elsewhere ``prices`` (dollars per million tokens) must say what it costs.
 
@@ -154,11 +154,11 @@ class OllamaProvider(_PresetProvider):
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """Who answers; the window is the one that is asked for."""
+        """Who answers, with the window that requests ask for."""
         return replace(super().facts, context_window=self.num_ctx, output_ceiling=self.num_ctx)
 
     async def prepare(self) -> None:
-        """Wait until litellm is loaded, and meanwhile ask an Ollama on this host how long a window its model has.
+        """Wait until litellm is loaded, and meanwhile ask an Ollama on this host for the window of its model.
 
         Raises:
             UsageError: litellm cannot be loaded.
@@ -166,7 +166,7 @@ class OllamaProvider(_PresetProvider):
         if self._trained is not None or not is_own_host(self._base_url):
             await super().prepare()
             return
-        import threading  # noqa: PLC0415 - only where somebody can be asked
+        import threading  # noqa: PLC0415 - only for an Ollama on this host
 
         thread = threading.Thread(target=self._ask_for_trained_window, name="the model's window", daemon=True)
         thread.start()
@@ -177,7 +177,7 @@ class OllamaProvider(_PresetProvider):
             self.__dict__.pop("facts", None)
 
     def _ask_for_trained_window(self) -> None:
-        from agentctl.providers.selection import trained_window  # noqa: PLC0415 - only where somebody can be asked
+        from agentctl.providers.selection import trained_window  # noqa: PLC0415 - only for an Ollama on this host
 
         self._trained = trained_window(self._base_url, self.model)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,15 @@ class _Loading:
 
 
 _LOADING = _Loading()
+
+
+def litellm_folder() -> Path | None:
+    """Return the folder of the installed litellm, None without one; it is not imported, which takes seconds."""
+    try:
+        found = find_spec("litellm")
+    except ValueError:  # something stands in its place that was not imported from a file
+        found = None
+    return None if found is None or found.origin is None else Path(found.origin).parent
 
 
 def start_loading() -> None:

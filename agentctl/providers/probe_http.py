@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1024 * 1024
 _SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"  # "%" because an address is quoted already
+_PORTS = {"http": 80, "https": 443}
+_LONGEST_HEAD = 8192
+
+_Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
 class HttpResponse(NamedTuple):
@@ -167,12 +171,6 @@ def _explain_tls(error: OSError, place: str) -> tuple[str, str]:
     if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return f"what answers at {place} does not speak TLS", "is http:// meant?"
     return f"no TLS with {place}: {getattr(error, 'reason', None) or 'it broke off'}", ""
-
-
-_PORTS = {"http": 80, "https": 443}
-_LONGEST_HEAD = 8192
-
-_Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
 class ProxyRefused(OSError):

@@ -51,7 +51,7 @@ _SOMEWHERE = "https://provider.invalid"  # where litellm knows the address and w
 _LITELLM_TIMEOUT_S = 900.0  # longer than any answer: the caller keeps the deadlines
 _MOST_CHARACTERS_PER_TOKEN = 256
 
-#: What the tier that is asked for is called in an answer, or one that costs no more.
+#: The names in an answer of the service tier that was asked for, and of those that cost no more.
 _USUAL_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "flex", "batch", "scale", "on_demand"})
 
 
@@ -134,13 +134,13 @@ class RemoteProvider(LLMProvider):
 
     @property
     def _may_cut(self) -> bool:
-        """Whether this is a server that may cut a prompt in silence: at its own address no provider does."""
+        """Whether the server may truncate a prompt silently; a provider at its own address does not."""
         elsewhere = bool(self._base_url) and not is_official(self.provider, self._base_url)
         return self.provider == "ollama" or (elsewhere and self._route.reader is OpenAIReader)
 
     @property
     def vocabulary(self) -> str | None:
-        """The name of the vocabulary by which this model counts its input; None: it is not known for certain.
+        """The name of the vocabulary that this model counts its input by; None: it is not known for certain.
 
         Only at OpenAI's own address: behind another one a model of the same name may be anything.
 
@@ -159,23 +159,23 @@ class RemoteProvider(LLMProvider):
         return self.facts.price if self._has_highest_price else None
 
     def near(self) -> str:
-        """Return ``did you mean …?`` where the model is not in the table and another one is nearly called so."""
+        """Return ``did you mean …?`` if the model has no price and another one has a similar name."""
         return self.catalog.near(self.provider, self.model) if self.facts.price is None else ""
 
     async def prepare(self) -> None:
-        """Wait until litellm is loaded, which knows the address where none was given.
+        """Wait until litellm is loaded, and ask it for the address if none was given.
 
         Raises:
             UsageError: it cannot be.
         """
         litellm = await litellm_loader.wait_for_litellm()
         if not self._base_url:
-            with suppress(Exception):  # what is wrong with it, the first call says
+            with suppress(Exception):  # the first call reports what is wrong
                 self._found_url = self._address(litellm)[1]
                 self.__dict__.pop("facts", None)
 
     def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Send one request and yield its answer, piece by piece; "" stands for a piece of a call or a thought.
+        """Send one request and yield its answer, piece by piece; "" is a piece of a call or a thought.
 
         Raises:
             ProviderError: no answer, and whether it may have been billed.
@@ -236,7 +236,7 @@ class RemoteProvider(LLMProvider):
         yield replace(answered, tier=tier, hour_writes=reader.hour_writes, reported=reported, fell=reader.fell)
 
     def _address(self, litellm: ModuleType) -> tuple[str | None, str]:
-        """Return the key and the address to use; what we do not know litellm knows, and finds in the environment."""
+        """Return the key and the address to use; litellm finds in the environment what we do not know."""
         key, base_url = self._api_key, self._base_url
         if base_url and (key is not None or self.provider in KEY_NAMES or self.provider == "ollama"):
             return key, base_url
@@ -283,7 +283,7 @@ class RemoteProvider(LLMProvider):
 
     @property
     def _has_highest_price(self) -> bool:
-        """Whether requests name the highest price at which they may be served, whoever answers."""
+        """Whether requests limit the price at which any host may serve them."""
         price = self.facts.price
         return self.provider == "openrouter" and price is not None and not price.is_free
 

@@ -18,27 +18,54 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentctl.context.counter import Calibration, CalibrationPrior, CountingMethod, TokenCounter
 from agentctl.context.tokens import PLAIN, ROUGH, Measure, rough_tokens
+from agentctl.providers.litellm_loader import litellm_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tiktoken import Encoding
 
 
 _ROUGH_MARGIN = 0.6  # of a count by kinds of characters
 _CLAUDE = re.compile(r"claude-(?:[a-z]+-)?([0-9]+)(?:[.-]([0-9]{1,2}))?(?![0-9])")
 _NEW_CLAUDE = (4, 7)
-_O200K = re.compile(r"gpt-(?:4o|4\.[1-9]|[5-9])|chatgpt-|(?:^|[/:])(?:o[1-9](?![0-9a-z])|codex-|computer-use-)")
-_CL100K = re.compile(r"gpt-(?:4|3\.?5)")
+_O200K_MODELS = re.compile(r"gpt-(?:4o|4\.[1-9]|[5-9])|chatgpt-|(?:^|[/:])(?:o[1-9](?![0-9a-z])|codex-|computer-use-)")
+_CL100K_MODELS = re.compile(r"gpt-(?:4|3\.?5)")
 _PUBLISHED = (
     (re.compile(r"gpt-5|(?:o1|o3|o4-mini|gpt-4\.1|(?:ft:)?gpt-4o)(?:[-:]|$)|chatgpt-4o-|gpt-4\.5-"), "o200k_base"),
     (re.compile(r"(?:ft:)?(?:gpt-4|gpt-3\.5-turbo)(?:[-:]|$)"), "cl100k_base"),
 )
 _NOT_ONLY_TEXT = re.compile(r"audio|realtime|search|image|vision|transcribe|tts|research|computer|live")
+
+_FOLDER = ("litellm_core_utils", "tokenizers")
+_PIECE = 32_768  # characters: on a million spaces tiktoken panics, and a million letters take it a third of a second
+_SEAM = 16  # tokens: the pieces of a text may be this many fewer than the whole, at each cut
+_MOST_REMEMBERED = 50_000  # texts: about 10 MB
+_DIGITS = re.compile(r"[0-9]{1,3}")
+
+#: How each vocabulary splits a text before it makes tokens of the pieces.
+_GPT_2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
+_CL100K_PATTERN = (
+    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"""
+    r"""|\s+(?!\S)|\s"""
+)
+_O200K_PATTERN = "|".join(
+    (
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+        r"""\p{N}{1,3}""",
+        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
+        r"""\s*[\r\n]+""",
+        r"""\s+(?!\S)""",
+        r"""\s+""",
+    )
+)
+
+Ranks = dict[bytes, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +128,9 @@ def profile_of(provider: str, model: str | None) -> TokenizerProfile | None:
     for pattern, profile in _OTHERS:
         if pattern.search(name):
             return profile
-    if _O200K.search(name):
+    if _O200K_MODELS.search(name):
         return _OPENAI
-    if _CL100K.search(name):
+    if _CL100K_MODELS.search(name):
         return _OPENAI_OLDER
     return _UNKNOWN
 
@@ -147,32 +174,6 @@ def counter_for(
         return None
     load = partial(load_vocabulary, profile.vocabulary, digits_apart=profile.digits_apart)
     return TokenCounter(profile.rough, rough_tokens, exact=profile.exact, load=load, known=known)
-
-
-_FOLDER = ("litellm_core_utils", "tokenizers")
-_PIECE = 32_768  # characters: on a million spaces tiktoken panics, and a million letters take it a third of a second
-_SEAM = 16  # tokens: the pieces of a text may be this many fewer than the whole, at each cut
-_MOST_REMEMBERED = 50_000  # texts: about 10 MB
-_DIGITS = re.compile(r"[0-9]{1,3}")
-
-_GPT_2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
-_CL100K_PATTERN = (
-    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"""
-    r"""|\s+(?!\S)|\s"""
-)
-_O200K_PATTERN = "|".join(
-    (
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
-        r"""\p{N}{1,3}""",
-        r""" ?[^\s\p{L}\p{N}]+[\r\n/]*""",
-        r"""\s*[\r\n]+""",
-        r"""\s+(?!\S)""",
-        r"""\s+""",
-    )
-)
-
-Ranks = dict[bytes, int]
 
 
 class _Data(NamedTuple):
@@ -288,11 +289,8 @@ def read_vocabulary(name: str, folder: Path) -> Encoding | None:
 
 def vocabulary_folder() -> Path | None:
     """Return the folder of litellm's vocabularies, None without litellm, which is not imported."""
-    try:
-        found = find_spec("litellm")
-    except ValueError:  # something stands in its place that was not imported from a file
-        found = None
-    return None if found is None or found.origin is None else Path(found.origin).parent.joinpath(*_FOLDER)
+    folder = litellm_folder()
+    return None if folder is None else folder.joinpath(*_FOLDER)
 
 
 def _encoding(name: str) -> Encoding | None:
