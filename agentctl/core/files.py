@@ -18,10 +18,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_IN_A_LOCK = 20  # bytes: the number of a process
 
 
-def write_atomically(
+def replace_file(
     folder: int, name: str, data: bytes, *, mode: int, set_up: Callable[[int], object] = lambda file: None
 ) -> None:
-    """Write ``data`` as ``name`` in ``folder`` (a descriptor), in place of what has that name.
+    """Write ``data`` atomically as ``name`` in ``folder`` (a descriptor), in place of what has that name.
 
     ``set_up`` gets the new file's descriptor before anything is in it. Whatever fails, nothing of it is left, and what
     had the name has it still.

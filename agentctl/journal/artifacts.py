@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from agentctl.core.errors import StateError, ToolError
-from agentctl.core.files import hand_over, make_folder, write_atomically
+from agentctl.core.files import hand_over, make_folder, replace_file
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
 from agentctl.protocols import Artifact
@@ -49,7 +49,7 @@ class ArtifactFolder:
             make_folder(self._folder)
             folder = os.open(self._folder, _FOLDER)
             try:
-                write_atomically(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+                replace_file(folder, name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
             finally:
                 os.close(folder)
         except OSError as exc:

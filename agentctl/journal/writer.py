@@ -35,8 +35,6 @@ from agentctl.core.redaction import redact
 
 ENDING = ".jsonl"
 _sync = getattr(os, "fdatasync", os.fsync)
-
-
 _SYNCED = (CallSent, CallUnsettled, ToolStarted, ToolDenied, BreakerTripped, RunFinished)
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.core.errors import LIMIT_NAMES
-from agentctl.core.files import hand_over, make_folder, write_atomically
+from agentctl.core.files import hand_over, make_folder, replace_file
 
 MOST_BYTES = 64 * 1024
 MOST_REMEMBERED = 500
@@ -236,7 +236,7 @@ class NoticeMemory:
             data = ("\n".join([*lines, digest]) + "\n").encode("ascii")
             folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                write_atomically(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
+                replace_file(folder, self._path.name, data, mode=0o600, set_up=lambda file: hand_over(file, folder))
             finally:
                 os.close(folder)
 

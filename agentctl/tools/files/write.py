@@ -13,7 +13,7 @@ import anyio.to_thread
 from pydantic import Field
 
 from agentctl.core.errors import ToolError, UsageError
-from agentctl.core.files import write_atomically
+from agentctl.core.files import replace_file
 from agentctl.core.redaction import Redactor
 from agentctl.core.results import FileNotice, Reply
 from agentctl.core.text import safe_text, unescape_notices
@@ -220,7 +220,7 @@ def _replace(folder: int, name: str, shown: str, data: bytes) -> os.stat_result 
                 os.fchown(new, old.st_uid, old.st_gid)
             os.fchmod(new, stat.S_IMODE(old.st_mode))
 
-    write_atomically(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
+    replace_file(folder, name, data, mode=0o666 if old is None else 0o600, set_up=as_before)
     os.fsync(folder)
     return old
 
