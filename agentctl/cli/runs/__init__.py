@@ -7,6 +7,7 @@ into how full the context was at each turn; `context_chart` draws that, or print
 Enter: `command.COMMANDS`, which `cli.app` loads by name.
 Always: a journal of an earlier or later version is read as far as it is understood; unknown records are
     skipped, and a field of another type counts as absent. Text of strangers is made safe before it is printed.
-May import: `cli`, `cli.ui`, `journal`, `ledger` (the tree of nested runs), `settings`, `context`, `core`.
+May import: `cli`, `cli.ui`, `journal`, `ledger` (the tree of nested runs), `context`, `settings`,
+    `budget`, `core`.
 Never: writes to a journal or the ledger.
 """

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from datetime import datetime
 
 from agentctl.cli.documents import Document, usd
-from agentctl.cli.runs.context_usage import ContextTurn, ContextUsage, TurnCharge
+from agentctl.cli.runs.context_usage import ContextTurn, ContextUsage, TurnCharge, local_time
 from agentctl.cli.ui.cells import bar, wrap
 from agentctl.cli.ui.format import money, plural
 from agentctl.cli.ui.lines import describe_cut, describe_pruning
@@ -29,7 +27,7 @@ def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -
     """Yield the lines of the chart; ``width`` is the terminal's, None without one; bars shrink to it, figures never."""
     wide, dot = width or _WIDE, " · " if blocks else ", "
     who = f"{found.provider}/{found.model}" if found.model else found.provider
-    yield from wrap(safe_text(dot.join(part for part in (f"run {run_id}", _local(found.at), who) if part)), wide)
+    yield from wrap(safe_text(dot.join(part for part in (f"run {run_id}", local_time(found.at), who) if part)), wide)
     if not found.measured and not found.cuts:
         yield _why_empty(found)
         return
@@ -156,12 +154,6 @@ def _describe_summaries(charges: Sequence[TurnCharge]) -> str:
 def _cost(charges: Sequence[TurnCharge]) -> int | None:
     known = [charge.nano for charge in charges if charge.nano is not None]
     return sum(known) if len(known) == len(charges) else None
-
-
-def _local(at: str) -> str:
-    with suppress(ValueError):
-        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
-    return ""
 
 
 def document(found: ContextUsage, *, run_id: str) -> Document:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from agentctl.core.events import ContextPruned
 
 Fields = Mapping[str, object]
+
+#: How a tool's answer says that a part of it is left out, and that a file of the run has all of it.
+_CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
 
 
 def mapping(record: Fields, name: str) -> Fields:
@@ -30,8 +35,11 @@ def number(record: Fields, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-#: How a tool's answer says that a part of it is left out, and that a file of the run has all of it.
-_CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
+def local_time(at: str) -> str:
+    """Return the time of a record in local time, "" if it cannot be read."""
+    with suppress(ValueError):
+        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return ""
 
 
 class TurnCharge(NamedTuple):

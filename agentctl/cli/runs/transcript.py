@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
-from agentctl.cli.runs.context_usage import Fields, mapping, number, read_pruning, text
+from agentctl.cli.runs.context_usage import Fields, local_time, mapping, number, read_pruning, text
 from agentctl.cli.ui.format import money, plural, seconds
 from agentctl.cli.ui.lines import call_text, describe_notice, describe_pruning
 from agentctl.context.truncation import find_mark
@@ -86,7 +85,7 @@ def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = No
 def _start_lines(record: Fields, run_id: str) -> Iterator[str]:
     model = record.get("model")
     who = f"{record.get('provider')}/{model}" if model else str(record.get("provider"))
-    yield f"run {safe_text(run_id)} · {_local(record)}"
+    yield f"run {safe_text(run_id)} · {local_time(text(record, 'at'))}"
     yield safe_text(
         f"{who} ({record.get('provider_chosen_by')}) · agent {record.get('agent')} · {record.get('workdir')}"
     )
@@ -169,9 +168,3 @@ def _call(record: Fields) -> ToolCall:
 
 def _safe(record: Fields, name: str) -> str:
     return safe_text(text(record, name))
-
-
-def _local(record: Fields) -> str:
-    with suppress(ValueError):
-        return f"{datetime.fromisoformat(text(record, 'at')).astimezone():%Y-%m-%d %H:%M:%S}"
-    return ""
