@@ -27,24 +27,15 @@ _ORDER = (
     *("run", "costs", "ledger", "runs", "agents", "tools", "policy", "providers"),
     *("config", "trust", "doctor", "completion", "help"),
 )
+#: The groups: the module of each one's commands, and its help.
 _GROUPS = {
-    "ledger": "Whether the book can be believed, and what is in doubt.",
-    "runs": "What runs did.",
-    "agents": "The kinds of worker, one of which takes a task.",
-    "tools": "What a model can do here, and what needs a person.",
-    "policy": "What would happen to a tool's call.",
-    "providers": "Who can answer, at what price, and the keys.",
-    "config": "The settings, and where each comes from.",
-}
-
-_MODULES = {
-    "ledger": "agentctl.cli.ledger.command",
-    "runs": "agentctl.cli.runs.command",
-    "agents": "agentctl.cli.agents",
-    "tools": "agentctl.cli.tools",
-    "policy": "agentctl.cli.policy",
-    "providers": "agentctl.cli.providers.command",
-    "config": "agentctl.cli.config",
+    "ledger": ("agentctl.cli.ledger.command", "Whether the book can be believed, and what is in doubt."),
+    "runs": ("agentctl.cli.runs.command", "What runs did."),
+    "agents": ("agentctl.cli.agents", "The kinds of worker, one of which takes a task."),
+    "tools": ("agentctl.cli.tools", "What a model can do here, and what needs a person."),
+    "policy": ("agentctl.cli.policy", "What would happen to a tool's call."),
+    "providers": ("agentctl.cli.providers.command", "Who can answer, at what price, and the keys."),
+    "config": ("agentctl.cli.config", "The settings, and where each comes from."),
 }
 
 
@@ -56,7 +47,7 @@ class _Root(Group):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
-class _Later(Group):
+class _LazyGroup(Group):
     """A group that imports the module of its commands when one of them is looked up."""
 
     _found: dict[str, Any] | None = None
@@ -65,7 +56,7 @@ class _Later(Group):
     def commands(self) -> dict[str, Any]:
         """The commands by name, imported on the first access."""
         if self._found is None:
-            commands = import_module(_MODULES[self.name or ""]).COMMANDS
+            commands = import_module(_GROUPS[self.name or ""][0]).COMMANDS
             self._found = dict(vars(typer.main.get_command(_group("", _print_help, commands)))["commands"])
         return self._found
 
@@ -133,8 +124,8 @@ def build(*, only_run: bool = False) -> typer.Typer:
     from agentctl.cli.trust import trust
 
     app = _group(_HELP, _root, {"run": run, "costs": costs}, kind=_Root)
-    for name, what in _GROUPS.items():
-        app.add_typer(_group(what, _print_help, {}, kind=_Later), name=name)
+    for name, (_, about) in _GROUPS.items():
+        app.add_typer(_group(about, _print_help, {}, kind=_LazyGroup), name=name)
     app.command("trust", cls=Command, context_settings=_CONTEXT)(trust)
     app.command("doctor", cls=Command, context_settings=_CONTEXT)(doctor)
     app.command("completion", cls=Command, context_settings=_CONTEXT)(completion)

@@ -49,7 +49,7 @@ def doctor(
     secrets = () if loaded is None else loaded.secrets
     if as_json:
         from agentctl.cli.documents import as_json as dumped
-        from agentctl.cli.run.run_output import redact_document
+        from agentctl.cli.documents import redact_document
 
         print(dumped(redact_document(_document(report), secrets)))
     else:

@@ -131,7 +131,7 @@ def reconcile(
     if clock:
         _reset_clock(path, dry_run=dry_run, yes=yes, as_json=as_json)
         return
-    reconciler = _export_reconcile(path, request) if from_ is not None else _manual_reconcile(path, request)
+    reconciler = _export_reconciler(path, request) if from_ is not None else _manual_reconciler(path, request)
     only: Collection[str] | None = None
     if not dry_run and not yes:
         only = _confirm(reconciler)
@@ -203,7 +203,7 @@ def _dollars(text: str) -> Decimal:
     return usd
 
 
-def _manual_reconcile(path: Path, request: _ReconcileRequest) -> _Reconciler:
+def _manual_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.reconcile import reconcile as settle
     from agentctl.ledger.usage_export import up_to_nano
 
@@ -213,7 +213,7 @@ def _manual_reconcile(path: Path, request: _ReconcileRequest) -> _Reconciler:
     return lambda dry_run, only: settle(path, by, value, actual_nano=nano, who=_user_name(), dry_run=dry_run, only=only)
 
 
-def _export_reconcile(path: Path, request: _ReconcileRequest) -> _Reconciler:
+def _export_reconciler(path: Path, request: _ReconcileRequest) -> _Reconciler:
     from agentctl.ledger.export_matching import reconcile_export
     from agentctl.ledger.usage_export import read_export
 

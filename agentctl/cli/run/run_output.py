@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from agentctl.cli.documents import Document, as_json, finished_line, run_document
+from agentctl.cli.documents import as_json, finished_line, redact_document, run_document
 from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
@@ -189,19 +189,6 @@ class Presenter:
 
     def _clean(self, text: str) -> str:
         return redact(text, self._secrets)
-
-
-def redact_document(document: Mapping[str, object], secrets: tuple[str, ...]) -> Document:
-    """Return the document with secrets redacted in every text."""
-    return {name: _without(value, secrets) for name, value in document.items()}
-
-
-def _without(value: object, secrets: tuple[str, ...]) -> object:
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, dict):
-        return {redact(str(name), secrets): _without(item, secrets) for name, item in value.items()}
-    return [_without(item, secrets) for item in value] if isinstance(value, list) else value
 
 
 def _size() -> os.terminal_size:
