@@ -29,10 +29,8 @@ from agentctl.providers.builtin.lookup import quote
 from agentctl.providers.builtin.parse import Word, is_near, is_path, split_words
 
 _PARTS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_DEFINITION = re.compile(
-    r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*"
-)  # what is docker?
-_JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # two things in one breath
+_DEFINITION = re.compile(r"(?:what is|what's|what are|whats|who is|who's) (?:an? )?[a-z]+(?<!ing)\W*")
+_JOINED = re.compile(r"[;,&|:.!?>]\s|\b(?:and|then|but|also|plus|or|after|before)\b")  # of two clauses
 _NO_FORMS = word_set("running runing swapping restarting settings setting building buildings")
 _WANTING = word_set("be get got getting have having want wants need needs sure must rather like")
 _NOT_WANTED = word_set("is are was were been be that which have has recently last just most lately not")

@@ -8,7 +8,7 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Said around a question, and left out of it.
+# Around a question: left out of it.
 POLITE = word_set(
     """
     please sure mind pls plz kindly can could would you u me i we us my our your the a an this that these
@@ -20,7 +20,7 @@ POLITE = word_set(
     whole overall overview summary simple general out
     """
 )
-# Allowed in every question, and weighed as words.
+# Allowed in every question, with a low weight.
 LIGHT = word_set(
     """
     of for from on in at by with to is are am be been do does have has had got it what which how all
@@ -29,7 +29,7 @@ LIGHT = word_set(
     anyone anybody someone somewhere anywhere around instance node going
     """
 )
-# What a container, an image or a process can be like; before these words it is no name.
+# Adjectives of containers, images and processes: before these nouns they are no names.
 ADJECTIVES = word_set(
     """
     dangling untagged tagged unused intermediate official idle busy orphan orphans orphaned privileged
@@ -89,7 +89,7 @@ PLAIN = ADJECTIVES | word_set(
     keyboard mouse screen window windows macos mac android phone
     """
 )
-# The same thing by other names (each is read as the last word of its line).
+# Synonyms: each word stands for the last one of its line.
 _SAME = """
 directory dir folder
 folders directories dirs folders
@@ -197,7 +197,7 @@ NUMBERS = {
         2,
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100}
-# Kinds of files by the word for them, and endings that make a word the name of a file.
+# Patterns of files by the word for their kind, and endings that make a word the name of a file.
 KINDS = {
     "python": "*.py",
     "yaml": "*.y*ml",
@@ -257,7 +257,7 @@ CHANGES = word_set(
     overwrite unexpose relaunch reload refresh renice signal sigterm sigkill pkill killall
     """
 )
-# A verb of change that only describes, in these phrases.
+# Phrases in which a verb of change only describes.
 HARMLESS = (
     "mount point",
     "tree clean",
@@ -268,7 +268,7 @@ HARMLESS = (
     "repository is clean",
     "--format",
 )
-# Changes said without such a verb.
+# Changes without such a verb.
 CHANGE_PHRASES = (
     "get rid",
     "you free ",
@@ -300,7 +300,7 @@ CHANGE_PHRASES = (
     "> /",
     ">>",
 )
-# What was done to something: these describe files and containers, the others ask for a deed.
+# Participles that describe files and containers; those of other verbs of change ask for a change.
 DESCRIBING = word_set(
     """
     stopped paused created changed modified updated edited touched mounted linked attached published
@@ -319,9 +319,9 @@ ASKING = word_set(
     if
     """
 )
-# What one shows: a verb of change behind it, in the same breath, is what one asks about (the install log).
+# Verbs of showing: a verb of change in the same clause is what is asked about (show the install log).
 SHOWING = word_set("show list display print view count find which")
-# Behind a verb of change: then it is a noun (the restart count, the start time).
+# After these a verb of change is a noun (the restart count, the start time).
 NOUNS = word_set("count counts time times policy policies date dates")
 # The second word of a command line that only reads: apt list, systemctl status.
 READING = word_set(
@@ -329,9 +329,9 @@ READING = word_set(
     list list-units list-timers list-unit-files ls status show info search outdated is-active is-enabled is-failed
     """
 )
-# Asking that is a request all the same.
+# Questions that are requests all the same.
 INDIRECT = ("is it possible", "are you able", "why don't you", "why dont you", "how about", "what about")
-# Asked how to do it, to have something made up, or two things at once: never a lookup.
+# How to do something, something to make up, or two things at once: never a lookup.
 THOUGHTS = (
     "how to ",
     "how do i ",

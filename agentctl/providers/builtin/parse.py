@@ -42,14 +42,71 @@ _QUOTED = word_set("line lines where which mentioned uses")
 _AFTER_QUOTE = word_set("in inside within anywhere")
 _NO_TEXT_AFTER = word_set("file files called named folder directory in inside under of container")
 _AFTER_TEXT = word_set("in inside within under across ignoring case ignore regardless used mentioned defined")
+_SHORT = word_set("what how where who that there it which")  # what's: what is
+_TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")
+_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | dict.fromkeys("\u2018\u2019\u00b4", "'"))
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.ASCII)
+_UNITS = {"kilobyte": "KB", "megabyte": "MB", "gigabyte": "GB", "terabyte": "TB", "meg": "MB", "gig": "GB"}
+_UNITS |= {unit: unit.upper() for unit in ("kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")}
+_SPAN = re.compile(r"(\d+)(s|sec|secs|m|min|mins|h|hr|hrs|d)", re.ASCII)
+_SPANS = {
+    word: letter
+    for letter, words in {
+        "s": "s sec secs second seconds",
+        "m": "m min mins minute minutes",
+        "h": "h hr hrs hour hours",
+        "d": "d day days",
+    }.items()
+    for word in words.split()
+}
+_ENDING = re.compile(r"\*?\.([a-z0-9]{1,10})(\.[a-z0-9]{1,5})?", re.ASCII)
+_FILE = re.compile(r"[\w.@+-]*\w\.([a-z0-9]{1,10})", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(r"\d+\.\d+\.\d+\.\d+(:\d+)?|.*\.(com|org|net|io|de|eu|gov|edu)|.*://.*|\S+@\S+\.\S+")
+
+Words = list[tuple[str, bool]]
+
+
+class Word(NamedTuple):
+    """One word: ``text`` as the table knows it, ``kind`` when it can fill a slot, ``value`` as the user wrote it."""
+
+    text: str
+    value: str
+    kind: str = ""
 
 
 class KnownWords(NamedTuple):
-    """The words that are no names, and among them those of the ``table``; ``mendable`` ones may be misspelt."""
+    """The words that are no names, among them those of the ``table``; ``mendable`` ones are tried for a misspelling."""
 
     words: frozenset[str]
     table: frozenset[str]
     mendable: tuple[str, ...]
+
+
+def normalize(task: str) -> str:
+    """Normalize a task: straight quotes, composed letters (NFKC), single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", task.translate(_QUOTES)).split())
+
+
+def split_words(task: str) -> Words:
+    """Split a normalized task into its words, each with whether it was quoted."""
+    found: Words = []
+    for match in _TOKEN.finditer(task):
+        quote = match[1] or match[2] or match[3]
+        if quote:
+            found.append((quote.strip() or quote, True))
+            continue
+        bare = match[4].strip("()[]{}<>,;!?\"'")
+        stripped = bare.rstrip(".:!?,;")
+        if bare in {".", ".."}:
+            stripped = bare
+        owner, is_short, _ = stripped.partition("'s")
+        if is_short and stripped.lower().endswith("'s"):
+            stripped = owner
+        if stripped.strip("-\u2013\u2014"):
+            found.append((stripped, False))
+        if is_short and owner.lower() in _SHORT:
+            found.append(("is", False))
+    return found
 
 
 @cache
@@ -87,34 +144,6 @@ def is_near(word: str, known: str) -> bool:
         return short[head:] == long[head + 1 :]
     rest, other = word[head:], known[head:]
     return rest[1:] == other[1:] or (rest[:2] == other[1::-1] and rest[2:] == other[2:])
-
-
-def _text_at(words: Words, at: int, known: KnownWords) -> bool:
-    """Whether the word at ``at`` is the text of a search: ``search for WORD in …``."""
-    lowers = [word.lower() for word, _ in words]
-    before = lowers[at - 1] if at else ""
-    if before in {"the", "a", "an"} and at > 1:
-        before = lowers[at - 2]
-    if words[at][1]:
-        follows = lowers[at + 1] if at + 1 < len(lowers) else ""
-        is_sought = any(word in _QUOTED or _is_search(word) for word in lowers) or follows in _AFTER_QUOTE
-        is_of = before == "of" and lowers[at - 2].startswith("occurrence")
-        return is_sought and (is_of or before not in _NO_TEXT_AFTER)
-    if "where" not in lowers and not any(_is_search(word) for word in lowers):
-        return False
-    asks = before in _SEARCH - {"pattern"} or before in {"containing", "mention", "mentions", "mentioning"}
-    if before in {"is", "are"} and "where" in lowers:
-        return at + 1 < len(lowers) and lowers[at + 1] in {"used", "mentioned", "defined", "referenced"}
-    if before == "for":
-        asks = (
-            at > 1 and lowers[at - 2] in {"search", "grep", "look", "searching", "looking", "grepping"}
-        ) or "search" in lowers
-    if not asks or lowers[at] in _NO_TEXT or stem(lowers[at]) in known.table:
-        return False
-    if before == "find" and (stem(lowers[at]) in known.words or not _ends_in_file(lowers)):
-        return False  # "find hosts in /etc" may mean a file of that name
-    following = lowers[at + 1] if at + 1 < len(lowers) else "in"
-    return following in _AFTER_TEXT and (before != "find" or at + 1 < len(lowers))
 
 
 def parse_words(task: str, known: KnownWords) -> tuple[Word, ...]:
@@ -210,63 +239,32 @@ def _is_search(word: str) -> bool:
     return word in _SEARCH or word == "look" or word.startswith(("containing", "mention", "grep", "search"))
 
 
-_SHORT = word_set("what how where who that there it which")  # what's: what is
-_TOKEN = re.compile(r"\"([^\"\n]+)\"|(?<!\S)'([^'\n]+)'(?=[\s.,;:!?)]|$)|`([^`\n]+)`|(\S+)")
-_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb", '"') | dict.fromkeys("\u2018\u2019\u00b4", "'"))
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?", re.ASCII)
-_UNITS = {"kilobyte": "KB", "megabyte": "MB", "gigabyte": "GB", "terabyte": "TB", "meg": "MB", "gig": "GB"}
-_UNITS |= {unit: unit.upper() for unit in ("kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")}
-_SPAN = re.compile(r"(\d+)(s|sec|secs|m|min|mins|h|hr|hrs|d)", re.ASCII)
-_SPANS = {
-    word: letter
-    for letter, words in {
-        "s": "s sec secs second seconds",
-        "m": "m min mins minute minutes",
-        "h": "h hr hrs hour hours",
-        "d": "d day days",
-    }.items()
-    for word in words.split()
-}
-_ENDING = re.compile(r"\*?\.([a-z0-9]{1,10})(\.[a-z0-9]{1,5})?", re.ASCII)
-_FILE = re.compile(r"[\w.@+-]*\w\.([a-z0-9]{1,10})", re.ASCII | re.IGNORECASE)
-_HOST = re.compile(r"\d+\.\d+\.\d+\.\d+(:\d+)?|.*\.(com|org|net|io|de|eu|gov|edu)|.*://.*|\S+@\S+\.\S+")
-
-Words = list[tuple[str, bool]]
-
-
-class Word(NamedTuple):
-    """One word: ``text`` as the table knows it, ``kind`` when it can fill a slot, ``value`` as the user wrote it."""
-
-    text: str
-    value: str
-    kind: str = ""
-
-
-def normalize(task: str) -> str:
-    """Normalize a task: straight quotes, composed letters (NFKC), single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", task.translate(_QUOTES)).split())
-
-
-def split_words(task: str) -> Words:
-    """Split a normalized task into its words, each with whether it was quoted."""
-    found: Words = []
-    for match in _TOKEN.finditer(task):
-        quote = match[1] or match[2] or match[3]
-        if quote:
-            found.append((quote.strip() or quote, True))
-            continue
-        bare = match[4].strip("()[]{}<>,;!?\"'")
-        stripped = bare.rstrip(".:!?,;")
-        if bare in {".", ".."}:
-            stripped = bare
-        owner, is_short, _ = stripped.partition("'s")
-        if is_short and stripped.lower().endswith("'s"):
-            stripped = owner
-        if stripped.strip("-\u2013\u2014"):
-            found.append((stripped, False))
-        if is_short and owner.lower() in _SHORT:
-            found.append(("is", False))
-    return found
+def _text_at(words: Words, at: int, known: KnownWords) -> bool:
+    """Whether the word at ``at`` is the text of a search: ``search for WORD in …``."""
+    lowers = [word.lower() for word, _ in words]
+    before = lowers[at - 1] if at else ""
+    if before in {"the", "a", "an"} and at > 1:
+        before = lowers[at - 2]
+    if words[at][1]:
+        follows = lowers[at + 1] if at + 1 < len(lowers) else ""
+        is_sought = any(word in _QUOTED or _is_search(word) for word in lowers) or follows in _AFTER_QUOTE
+        is_of = before == "of" and lowers[at - 2].startswith("occurrence")
+        return is_sought and (is_of or before not in _NO_TEXT_AFTER)
+    if "where" not in lowers and not any(_is_search(word) for word in lowers):
+        return False
+    asks = before in _SEARCH - {"pattern"} or before in {"containing", "mention", "mentions", "mentioning"}
+    if before in {"is", "are"} and "where" in lowers:
+        return at + 1 < len(lowers) and lowers[at + 1] in {"used", "mentioned", "defined", "referenced"}
+    if before == "for":
+        asks = (
+            at > 1 and lowers[at - 2] in {"search", "grep", "look", "searching", "looking", "grepping"}
+        ) or "search" in lowers
+    if not asks or lowers[at] in _NO_TEXT or stem(lowers[at]) in known.table:
+        return False
+    if before == "find" and (stem(lowers[at]) in known.words or not _ends_in_file(lowers)):
+        return False  # "find hosts in /etc" may mean a file of that name
+    following = lowers[at + 1] if at + 1 < len(lowers) else "in"
+    return following in _AFTER_TEXT and (before != "find" or at + 1 < len(lowers))
 
 
 def is_path(word: str) -> bool:
