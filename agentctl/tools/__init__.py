@@ -1,8 +1,8 @@
 """The tools that a model can call: the machine, files of the workspace, git, the shell, containers.
 
 `toolbox` names every tool and loads a tool's module when it is first asked for. `tool` makes a tool of a function,
-its docstring and a pydantic model. `tables` words what tools return. The tools: `system`, `processes`, `git`,
-`shell`, the packages `files` (workspace) and `docker` (container engine).
+its docstring and a pydantic model. `tables` words what tools return. The tools: `system`, `git`, `shell`,
+the packages `files` (workspace) and `docker` (container engine).
 
 Enter: `toolbox.toolbox` for the tools of a run, `tool.define_tool` to write a new one (and a row in `TOOLS`).
 Always: arguments are checked before anything is done; what a call is about is looked up before anybody decides about

@@ -1,6 +1,6 @@
 """Tools for the container engine: list, inspect, logs, start and stop, images, run, exec.
 
-`client` is the one connection, `responses` takes its JSON apart, `logs` its streams. `listings`, `containers`,
+`client` is the one connection, `responses` takes its JSON and its streams apart. `listings`, `containers`,
 `images`, `lifecycle`, `run` and `exec` are the tools.
 
 Enter: `client.DockerEngine` for a request, `containers.resolve_container` and `images.resolve_image` for who is

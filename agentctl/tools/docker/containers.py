@@ -22,9 +22,12 @@ from agentctl.core.targets import Subject, Target, fits
 from agentctl.core.text import escape_frames
 from agentctl.tools.docker.client import EngineNotFound
 from agentctl.tools.docker.listings import ago, ports
-from agentctl.tools.docker.logs import KEPT_BYTES, MORE_KEPT_BYTES, LastLines, LogStream, parse_since
 from agentctl.tools.docker.responses import (
+    KEPT_BYTES,
+    MORE_KEPT_BYTES,
     Doc,
+    LastLines,
+    LogStream,
     document,
     documents,
     fields,
@@ -33,6 +36,7 @@ from agentctl.tools.docker.responses import (
     names_of,
     nearest,
     number,
+    parse_since,
     text,
     texts,
 )

@@ -28,8 +28,7 @@ from agentctl.tools.docker.containers import (
     path_of,
     resolve_container,
 )
-from agentctl.tools.docker.logs import Frames
-from agentctl.tools.docker.responses import document, fields, number, text
+from agentctl.tools.docker.responses import Frames, document, fields, number, text
 from agentctl.tools.tables import cell
 from agentctl.tools.tool import define_tool
 from agentctl.tools.toolbox import ToolContext

@@ -1,14 +1,24 @@
-"""Take the engine's JSON apart without trust: a field that is missing or of another kind is simply not there."""
+"""Take what the engine sends apart: its JSON without trust, a container's log line by line.
+
+A field that is missing or of another kind is simply not there. A log's frames are taken apart, and its last lines kept
+in bounded memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
-from agentctl.core.errors import EngineUnavailable
+from agentctl.core.errors import EngineUnavailable, ToolError
 from agentctl.core.text import did_you_mean
 
 Doc = Mapping[str, object]
+KEPT_BYTES = 60 * 1024
+MORE_KEPT_BYTES = 4 * 1024 * 1024
+_SPAN = re.compile(r"(\d{1,9})\s*(s|m|min|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def documents(answer: object) -> list[Doc]:
@@ -98,3 +108,100 @@ def nearest(word: str, known: list[str]) -> str:
         return near
     holding = sorted(name for name in known if word.lower() in name.lower())
     return f'did you mean "{holding[0]}"?' if word and len(holding) == 1 else ""
+
+
+def parse_since(since: str | None, now: datetime) -> float | None:
+    """Return the moment that ``10m``, ``2h``, a time or a date means, in seconds since 1970; a bare time is local.
+
+    Raises:
+        ToolError: it means none.
+    """
+    if since is None:
+        return None
+    wanted = since.strip().lower().removesuffix(" ago")
+    if match := _SPAN.fullmatch(wanted):
+        return (now - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])).timestamp()
+    if re.fullmatch(r"\d{9,11}(\.\d{1,9})?", wanted):
+        return float(wanted)
+    try:
+        found = datetime.fromisoformat(wanted.upper())
+        return max(0.0, found.timestamp())
+    except (ValueError, OverflowError):
+        raise ToolError(
+            f'docker_logs: "since" is {since[:60]!r}, which is no time',
+            hint='write "10m", "2h", "1d" or 2026-01-31T08:00',
+        ) from None
+
+
+class Frames:
+    """Takes a stream apart into pieces of stdout (1) and stderr (2): eight header bytes before each."""
+
+    def __init__(self) -> None:
+        self._raw = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the stream's number and the bytes of each piece that ``chunk`` completes.
+
+        Raises:
+            EngineUnavailable: these are no frames.
+        """
+        self._raw += chunk
+        while len(self._raw) >= 8:
+            end = 8 + int.from_bytes(self._raw[4:8], "big")
+            if self._raw[0] > 2 or end > 64 * 1024 * 1024:
+                raise EngineUnavailable("The container engine's log stream is not understood.")
+            if len(self._raw) < end:
+                return
+            stream, payload = self._raw[0], bytes(self._raw[8:end])
+            del self._raw[:end]
+            yield stream, payload
+
+
+class LogStream:
+    """Takes a log apart into lines: frames of eight header bytes, or plain bytes from a container with a terminal."""
+
+    def __init__(self, *, framed: bool) -> None:
+        self._frames = Frames() if framed else None
+        self._open: dict[int, bytearray] = {}
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Yield the lines that ``chunk`` completes."""
+        for stream, payload in [(1, chunk)] if self._frames is None else self._frames.feed(chunk):
+            yield from self._lines(stream, payload)
+
+    def rest(self) -> Iterator[str]:
+        """Yield what was written without a newline at its end."""
+        for left in self._open.values():
+            if left:
+                yield _decode(bytes(left))
+        self._open.clear()
+
+    def _lines(self, stream: int, payload: bytes) -> Iterator[str]:
+        left = self._open.setdefault(stream, bytearray())
+        left += payload
+        *whole, last = bytes(left).split(b"\n")
+        self._open[stream] = bytearray(last[-KEPT_BYTES:])
+        for line in whole:
+            yield _decode(line)
+
+
+class LastLines:
+    """Keeps the last lines that fit into ``most`` characters and counts the others."""
+
+    def __init__(self, most: int = KEPT_BYTES) -> None:
+        self.kept: deque[str] = deque()
+        self.lost = 0
+        self._most, self._length = most, 0
+
+    def add(self, line: str) -> None:
+        """Keep a line; older ones make room."""
+        line = line[: self._most]
+        self.kept.append(line)
+        self._length += len(line) + 1
+        while self._length > self._most and len(self.kept) > 1:
+            self._length -= len(self.kept.popleft()) + 1
+            self.lost += 1
+
+
+def _decode(line: bytes) -> str:
+    return line.removesuffix(b"\r").decode(errors="backslashreplace")
