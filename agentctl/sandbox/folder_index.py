@@ -30,7 +30,7 @@ class AutorunEntry(NamedTuple):
     """
 
     path: str
-    obeyed: AutorunFile
+    autorun: AutorunFile
     identity: tuple[int, int]
     stamp: tuple[int, int, int]
     is_folder: bool
@@ -76,7 +76,7 @@ class FolderIndex:
         found: dict[str, AutorunEntry] = {}
         pending = [("", False)]
         while pending:
-            path, is_obeyed = pending.pop()
+            path, is_autorun = pending.pop()
             if len(now) >= _MOST_FOLDERS:
                 self.unread.append(path)
                 break
@@ -90,7 +90,7 @@ class FolderIndex:
                     or folder.inode != status.st_ino
                     or folder.changed_ns > folder.read_ns - _TICK_NS
                 ):
-                    folder = self._read(path, place, status, opened, is_obeyed=is_obeyed)
+                    folder = self._read(path, place, status, opened, is_autorun=is_autorun)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -102,7 +102,7 @@ class FolderIndex:
                 if again is not None:
                     found[entry.path] = again
             pending += [
-                (f"{path}/{name}" if path else name, is_obeyed or _is_reported(f"{path}/{name}" if path else name))
+                (f"{path}/{name}" if path else name, is_autorun or _is_reported(f"{path}/{name}" if path else name))
                 for name in folder.folders
             ]
         self._folders = now
@@ -114,11 +114,11 @@ class FolderIndex:
         """The inode of each folder that was looked into, by its path; "" is the workspace."""
         return self._inodes
 
-    def look(self, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
-        """Return what stands at ``path`` now, as an entry that is ``obeyed``, or None."""
-        return _read_entry(self._root, path, obeyed)
+    def look(self, path: str, autorun: AutorunFile) -> AutorunEntry | None:
+        """Return what stands at ``path`` now, as an entry that is ``autorun``, or None."""
+        return _read_entry(self._root, path, autorun)
 
-    def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_obeyed: bool) -> _Folder:
+    def _read(self, path: str, place: str, status: os.stat_result, opened: ExitStack, *, is_autorun: bool) -> _Folder:
         read_ns = time.time_ns()
         folders, found, parts = [], [], []
         prefix = f"{path}/" if path else ""
@@ -126,12 +126,12 @@ class FolderIndex:
             name, inner = entry.name, prefix + entry.name
             if name in GIT_FOLDER_PARTS:
                 parts.append(name)
-            obeyed = find_autorun(inner) if is_obeyed or _is_obeyed_name(name) else None
-            if obeyed is None or obeyed.policy == "reported":
-                obeyed = self._also(inner) or obeyed
+            autorun = find_autorun(inner) if is_autorun or _has_autorun_name(name) else None
+            if autorun is None or autorun.policy == "reported":
+                autorun = self._also(inner) or autorun
             is_folder = entry.is_dir(follow_symlinks=False)
-            if obeyed is not None and not (is_folder and obeyed.policy == "reported"):
-                found.append(_read_entry(self._root, inner, obeyed))
+            if autorun is not None and not (is_folder and autorun.policy == "reported"):
+                found.append(_read_entry(self._root, inner, autorun))
             elif is_folder and f"{self._root}/{inner}" not in self._skipped:
                 folders.append(name)
         if path and is_git_folder(parts):  # a bare repository: git obeys all that lies in it
@@ -143,11 +143,11 @@ class FolderIndex:
         return _Folder(status.st_ino, status.st_ctime_ns, read_ns, tuple(folders), tuple(filter(None, found)))
 
 
-_is_obeyed_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names stand in many folders
+_has_autorun_name = lru_cache(maxsize=65_536)(is_autorun_name)  # the same names stand in many folders
 
 
 def _is_reported(path: str) -> bool:
-    return _is_obeyed_name(path.rpartition("/")[2]) and find_autorun(path) is not None
+    return _has_autorun_name(path.rpartition("/")[2]) and find_autorun(path) is not None
 
 
 def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[os.DirEntry[str]]:
@@ -169,7 +169,7 @@ def _entries(place: str, status: os.stat_result, opened: ExitStack) -> Iterator[
         yield from entries
 
 
-def _read_entry(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | None:
+def _read_entry(root: str, path: str, autorun: AutorunFile) -> AutorunEntry | None:
     place = f"{root}/{path}"
     try:
         status = os.lstat(place)
@@ -178,8 +178,8 @@ def _read_entry(root: str, path: str, obeyed: AutorunFile) -> AutorunEntry | Non
         return None
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     is_folder = stat.S_ISDIR(status.st_mode)
-    return AutorunEntry(path, obeyed, (status.st_dev, status.st_ino), stamp, is_folder, target)
+    return AutorunEntry(path, autorun, (status.st_dev, status.st_ino), stamp, is_folder, target)
 
 
 def _read_again(root: str, entry: AutorunEntry) -> AutorunEntry | None:
-    return _read_entry(root, entry.path, entry.obeyed)
+    return _read_entry(root, entry.path, entry.autorun)

@@ -47,7 +47,7 @@ class Quarantine:
 
         Return a notice, or None where the entry is gone. ``notes`` gets a sentence if it could not even be renamed.
         """
-        path, program = found.path, found.obeyed.program
+        path, program = found.path, found.autorun.program
         to, from_ = self._place_for(path), f"{self._workspace}/{path}"
         try:
             with (

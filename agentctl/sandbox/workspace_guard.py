@@ -113,7 +113,7 @@ class WorkspaceGuard:
         bound: list[str] = []
         self._protected = {".git", *self._placeholders}
         for found in sorted(self._before.values(), key=lambda found: (found.path.count("/"), found.path)):
-            if found.obeyed.policy == "reported" or found.path in self._protected:
+            if found.autorun.policy == "reported" or found.path in self._protected:
                 continue
             place = f"{self._workspace}/{found.path}"
             if found.target is not None:  # a link cannot be bound: its folder is, if it is not the whole workspace
@@ -145,7 +145,7 @@ class WorkspaceGuard:
                 if what == "move" and (notice := self._quarantine.move(found, notes)) is not None:
                     notices.append(notice)
                 elif what == "report":
-                    notices.append(FileNotice(found.path, found.obeyed.program))
+                    notices.append(FileNotice(found.path, found.autorun.program))
         for path, earlier in self._before.items():
             if earlier.target is not None and not os.path.lexists(f"{self._workspace}/{path}"):
                 with suppress(OSError):
@@ -175,7 +175,7 @@ class WorkspaceGuard:
         """
         earlier = self._before.get(found.path)
         is_as_before = earlier is not None and (earlier.identity, earlier.stamp) == (found.identity, found.stamp)
-        if found.obeyed.policy == "reported":
+        if found.autorun.policy == "reported":
             return "leave" if is_as_before else "report"
         if earlier is None:
             return "leave" if found.identity in self._held else "move"
@@ -271,17 +271,17 @@ def configured_in(workspace: str, homes: Sequence[str]) -> dict[str, _Named]:
     return found
 
 
-def _link_targets(workspace: str, obeyed: Iterable[AutorunEntry]) -> dict[str, _Named]:
+def _link_targets(workspace: str, entries: Iterable[AutorunEntry]) -> dict[str, _Named]:
     """Return the paths in the workspace to which links lead that are obeyed, or lie directly in an obeyed folder."""
     found: dict[str, _Named] = {}
-    for entry in obeyed:
+    for entry in entries:
         place = f"{workspace}/{entry.path}"
-        if entry.obeyed.policy != "asks":
+        if entry.autorun.policy != "asks":
             continue
         links = [place] if entry.target is not None else _links(place) if entry.is_folder else []
         for path in (path for link in links for path in _within(workspace, link)):
             if not is_beneath(path, entry.path):
-                found[path] = _Named(f"{entry.obeyed.program} (a link leads to it)", None)
+                found[path] = _Named(f"{entry.autorun.program} (a link leads to it)", None)
     return found
 
 

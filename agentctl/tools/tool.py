@@ -52,7 +52,7 @@ class TypedTool(Generic[A]):
 
     ``effect`` may depend on the context. ``contained`` says whether its changes stay inside the workspace or a sandbox.
     ``resolve`` returns checked arguments as they will be acted on: a container's id as its name, a path without dots.
-    ``obeyed`` returns who obeys the file that a call writes. ``target`` gives rules all names of what a call is about.
+    ``find_autorun`` returns who obeys the file that a call writes. ``target`` gives rules all names of its subject.
     """
 
     name: str
@@ -62,7 +62,7 @@ class TypedTool(Generic[A]):
     effect: Effect | Callable[[ToolContext], Effect]
     contained: bool | Callable[[ToolContext], bool] = False
     resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None
-    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None
+    find_autorun: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None
     target: TargetLookup | None = None
 
     def at(self, context: ToolContext) -> BoundTool[A]:
@@ -112,10 +112,10 @@ class BoundTool(Generic[A]):
         Raises:
             ToolError: it cannot be found out, in safe words.
         """
-        if self.tool.obeyed is None:
+        if self.tool.find_autorun is None:
             return None
         async with self._in_safe_words():
-            return await self.tool.obeyed(self.context, check(self.tool.name, self.tool.arguments, arguments))
+            return await self.tool.find_autorun(self.context, check(self.tool.name, self.tool.arguments, arguments))
 
     def subject(self, arguments: Mapping[str, object]) -> Subject:
         """Return what rules look at: ``arguments`` with the defaults filled in, the target by the name given.
@@ -185,14 +185,14 @@ def define_tool(
     effect: Effect | Callable[[ToolContext], Effect] = "read",
     contained: bool | Callable[[ToolContext], bool] = False,
     resolve: Callable[[ToolContext, A], Awaitable[A]] | None = None,
-    obeyed: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
+    find_autorun: Callable[[ToolContext, A], Awaitable[AutorunFile | None]] | None = None,
     target: TargetLookup | None = None,
 ) -> Callable[[Callable[[ToolContext, A], Awaitable[str]]], TypedTool[A]]:
     """Make a tool of a coroutine function: its name, its docstring, and ``arguments`` to check."""
 
     def make(act: Callable[[ToolContext, A], Awaitable[str]]) -> TypedTool[A]:
         said = cleandoc(act.__doc__ or "")
-        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, obeyed, target)
+        return TypedTool(act.__name__, said, arguments, act, effect, contained, resolve, find_autorun, target)
 
     return make
 

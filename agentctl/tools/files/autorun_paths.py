@@ -64,15 +64,15 @@ def _by_links(root: str, path: str) -> Iterator[AutorunFile]:
     real = f"{root}/{path}"
     count = 0
     for name, link in _links(root):
-        obeyed = find_autorun(name)
-        if obeyed is None or obeyed.policy == "reported":
+        autorun = find_autorun(name)
+        if autorun is None or autorun.policy == "reported":
             continue
         count += 1
         if count > _MOST_LINKS:
             return
         target = os.path.realpath(link)
         if real == target or real.startswith(f"{target}/"):
-            yield obeyed
+            yield autorun
 
 
 def _links(root: str) -> Iterator[tuple[str, str]]:

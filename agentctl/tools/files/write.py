@@ -67,13 +67,15 @@ def _is_contained(context: ToolContext) -> bool:
     return is_project_folder(context.workspace)
 
 
-async def _obeyed(context: ToolContext, arguments: WriteFile) -> AutorunFile | None:
+async def _find_autorun(context: ToolContext, arguments: WriteFile) -> AutorunFile | None:
     from agentctl.tools.files.autorun_paths import find_autorun_at  # noqa: PLC0415 - a long table, needed when something is written
 
     return await anyio.to_thread.run_sync(find_autorun_at, context.workspace, arguments.path)
 
 
-@define_tool(WriteFile, effect="write", contained=_is_contained, resolve=_resolve, obeyed=_obeyed, target=PATH)
+@define_tool(
+    WriteFile, effect="write", contained=_is_contained, resolve=_resolve, find_autorun=_find_autorun, target=PATH
+)
 async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     """Write a text file of the workspace whole, in place of what is there; missing folders are made.
 
@@ -85,8 +87,8 @@ async def write_file(context: ToolContext, arguments: WriteFile) -> str:
     was = "new" if written.old_bytes is None else f"replaced, it had {plural(written.old_bytes, 'byte')}"
     size = plural(len(text.encode()), "byte")
     said = f"{cell(arguments.path, 300)} is written: {size}, {plural(lines, 'line')} ({was})"
-    obeyed = await _obeyed(context, arguments)
-    return said if obeyed is None else Reply.of(said, (FileNotice(arguments.path, obeyed.program),))
+    autorun = await _find_autorun(context, arguments)
+    return said if autorun is None else Reply.of(said, (FileNotice(arguments.path, autorun.program),))
 
 
 def _write_allowed(context: ToolContext, arguments: WriteFile, text: str) -> _Written:
