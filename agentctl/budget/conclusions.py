@@ -68,7 +68,7 @@ class Void(NamedTuple):
 Conclusion = Charge | Doubt | Void
 
 
-def kind_of(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
+def conclusion_kind(conclusion: Conclusion) -> Literal["charge", "doubt", "void"]:
     """Name the kind of a conclusion."""
     match conclusion:
         case Charge():

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from agentctl.context.relevance import passage
-from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure, as_json
+from agentctl.context.tokens import LEAST_LEFT, PLAIN, Measure, json_text
 from agentctl.core.messages import Message, ToolCall
 
 _FORM = (
@@ -138,7 +138,7 @@ def _group_lines(group: Sequence[Message], worth: Mapping[str, int]) -> Iterator
 
 
 def _format_call(call: ToolCall) -> str:
-    arguments = ", ".join(f"{key}={as_json(value)}" for key, value in call.arguments.items())
+    arguments = ", ".join(f"{key}={json_text(value)}" for key, value in call.arguments.items())
     return f"{_shorten(call.name, _OUTCOME)}({_shorten(arguments, _ARGUMENTS)})"
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn, get_args
 
-from agentctl.context.tokens import PER_MESSAGE, PLAIN, Measure, as_json
+from agentctl.context.tokens import PER_MESSAGE, PLAIN, Measure, json_text
 from agentctl.core.errors import UsageError
 from agentctl.core.messages import Message, Role, ToolCall, ToolSpec
 
@@ -222,12 +222,12 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if not isinstance(tool, Mapping):
         refuse(where, f"must be a tool's schema as a dict, and is {type_name(tool)}")
     _require_json(where, tool)
-    return PER_MESSAGE + measure.text(as_json(tool))
+    return PER_MESSAGE + measure.text(json_text(tool))
 
 
 def _require_json(where: str, value: object) -> None:
     try:
-        as_json(value)
+        json_text(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{where} cannot be written as JSON: {error}") from error
 

@@ -65,7 +65,7 @@ def extract_features(group: Iterable[Message]) -> GroupFeatures:
     found: set[str] = set()
     told = decided = asked = False
     for message in group:
-        said = words(message)
+        said = message_words(message)
         found.update(said)
         if message.role == "user":
             asked = True
@@ -83,8 +83,8 @@ def word_weights(
     What the user said counts in full; all other words together count as much as a few of those. Words in more than
     half of the groups tell nothing, nor do those that hold sentences together.
     """
-    asked = {word: 1.0 for message in (*task, *_of_user(latest)) for word in words(message)}
-    heard = {word for message in latest if message.role != "user" for word in words(message)} - asked.keys()
+    asked = {word: 1.0 for message in (*task, *_of_user(latest)) for word in message_words(message)}
+    heard = {word for message in latest if message.role != "user" for word in message_words(message)} - asked.keys()
     weights = asked | dict.fromkeys(heard, _HEARD / (_HEARD + len(heard)))
     for word in weights.keys() & _BINDING | _everywhere(features) & weights.keys():
         del weights[word]
@@ -178,7 +178,7 @@ def _everywhere(features: Sequence[GroupFeatures]) -> set[str]:
     return {word for word, times in within.items() if 2 * times > max(len(some), 2)}
 
 
-def words(message: Message) -> list[str]:
+def message_words(message: Message) -> list[str]:
     """Return the words of a message and of the calls in it; of a long text those of its head and tail."""
     text = _head_and_tail(message.text)
     for call in message.tool_calls:

@@ -55,7 +55,7 @@ def rough_tokens(text: str) -> int:
     return -(-(thousandths + left * _OTHER) // 1000)
 
 
-def as_json(value: object) -> str:
+def json_text(value: object) -> str:
     """Return ``value`` as JSON for counting and showing; what JSON cannot write stands as its ``str()``."""
     return _encode(value)
 
@@ -103,7 +103,7 @@ class Measure:
         7
         """
         count = self.count
-        calls = (f"{call.id}{call.name}{as_json(call.arguments)}" for call in message.tool_calls)
+        calls = (f"{call.id}{call.name}{json_text(call.arguments)}" for call in message.tool_calls)
         frames = PER_MESSAGE * (1 + len(message.tool_calls))
         return self._times(count(message.text) + frames + sum(map(count, calls)) + count(message.tool_call_id or ""))
 
@@ -124,7 +124,9 @@ class Measure:
         12
         """
         return self._times(
-            sum(PER_MESSAGE + self.count(f"{tool.name}{tool.description}{as_json(tool.parameters)}") for tool in tools)
+            sum(
+                PER_MESSAGE + self.count(f"{tool.name}{tool.description}{json_text(tool.parameters)}") for tool in tools
+            )
         )
 
     def beside(self, tools: Sequence[ToolSpec]) -> int:

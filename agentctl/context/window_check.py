@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from agentctl.context.tokens import PLAIN, as_json
+from agentctl.context.tokens import PLAIN, json_text
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Completion, Message, ToolSpec
 from agentctl.core.pricing import ModelFacts
@@ -208,5 +208,7 @@ def _size(message: Message) -> int:
 
 
 def _bytes(message: Message) -> int:
-    calls = sum(len(call.name) + len(as_json(call.arguments).encode("utf-8", "replace")) for call in message.tool_calls)
+    calls = sum(
+        len(call.name) + len(json_text(call.arguments).encode("utf-8", "replace")) for call in message.tool_calls
+    )
     return len(message.text.encode("utf-8", "replace")) + calls

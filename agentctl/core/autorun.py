@@ -288,7 +288,7 @@ class _Row(NamedTuple):
     below: bool
 
 
-def rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
+def autorun_rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
     """Yield every class, program and pattern, the most severe class first."""
     for policy, table in _TABLES:
         for program, patterns in table:
@@ -378,7 +378,7 @@ _TABLES: tuple[tuple[AutorunPolicy, tuple[tuple[str, str], ...]], ...] = (
     ("asks", _ASKS),
     ("reported", _REPORTED),
 )
-_ROWS = tuple(_row(*row) for row in rows())
+_ROWS = tuple(_row(*row) for row in autorun_rows())
 _BY_NAME: dict[str, list[_Row]] = {}
 for _one in _ROWS:
     if "*" not in _one.name:

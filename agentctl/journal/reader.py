@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agentctl.core.errors import StateError, UsageError
 from agentctl.core.text import did_you_mean, safe_text
-from agentctl.journal.writer import ENDING, state_error
+from agentctl.journal.writer import ENDING, journal_error
 
 _BLOCK = 16 * 1024
 
@@ -44,7 +44,7 @@ def list_runs(folder: Path) -> list[RunSummary]:
     return sorted(runs, key=lambda run: (run.started_at or datetime.min.replace(tzinfo=UTC), run.run_id), reverse=True)
 
 
-def find_run(folder: Path, prefix: str | None = None) -> Path:
+def find_journal(folder: Path, prefix: str | None = None) -> Path:
     """Find the journal of the run whose id begins with ``prefix``; without one, of the run that was started last.
 
     Raises:
@@ -91,7 +91,7 @@ def read_run(path: Path) -> Iterator[dict[str, object]]:
                 else:
                     yield record
     except OSError as exc:
-        raise state_error(exc, f"the journal {path} cannot be read") from exc
+        raise journal_error(exc, f"the journal {path} cannot be read") from exc
 
 
 def _journal_files(folder: Path) -> list[Path]:
@@ -100,7 +100,7 @@ def _journal_files(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as exc:
-        raise state_error(exc, f"the runs in {folder} cannot be listed") from exc
+        raise journal_error(exc, f"the runs in {folder} cannot be listed") from exc
 
 
 def _open_to_read(path: Path) -> int:

@@ -52,7 +52,7 @@ class Recorder:
             except Exception as failure:  # noqa: BLE001 - it becomes the run's own end
                 if result.error is None:
                     error = as_agentctl_error(failure)
-                    result = replace(result, status=error.status, complete=False, error=error_info(error))
+                    result = replace(result, status=error.status, complete=False, error=describe_error(error))
         return result
 
 
@@ -69,6 +69,6 @@ def as_agentctl_error(error: Exception) -> AgentctlError:
     )
 
 
-def error_info(error: AgentctlError | None) -> ErrorInfo | None:
+def describe_error(error: AgentctlError | None) -> ErrorInfo | None:
     """Return an error as the result document shows it."""
     return ErrorInfo(error.kind, error.message, error.hint) if error else None

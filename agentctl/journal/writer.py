@@ -91,7 +91,7 @@ class Journal:
                     os.ftruncate(self._file, size)
                 raise
         except OSError as exc:
-            raise state_error(exc, f"the journal {self.path} cannot be written") from exc
+            raise journal_error(exc, f"the journal {self.path} cannot be written") from exc
 
     def _open(self) -> int:
         if self._closed:
@@ -180,7 +180,7 @@ def redact_value(value: object, secrets: tuple[str, ...]) -> object:
     return value
 
 
-def state_error(error: OSError, what: str) -> StateError:
+def journal_error(error: OSError, what: str) -> StateError:
     """Return the error for a file that the disk refuses, with the hint for its errno."""
     hints = {
         errno.ENOSPC: "free some space there, or set AGENTCTL_STATE_DIR to a folder on another disk",

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from agentctl.budget.conclusions import Charge, Conclusion, Void, kind_of
+from agentctl.budget.conclusions import Charge, Conclusion, Void, conclusion_kind
 from agentctl.core.errors import StateError
 from agentctl.ledger.audit import COLUMNS, NAMES, ChargeRow, HistoryEntry, Replay, RunCeilings, WhyNot, disagreement
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
@@ -330,7 +330,7 @@ def _match_spooled(tx: Transaction, spooled: SpoolFile) -> SpooledConclusion:
 
 
 def _add_amounts(found: SpooledConclusion, conclusion: Conclusion) -> SpooledConclusion:
-    found = found._replace(kind=kind_of(conclusion))
+    found = found._replace(kind=conclusion_kind(conclusion))
     match conclusion:
         case Charge():
             return found._replace(nano=conclusion.nano, tokens=conclusion.usage.total_tokens)

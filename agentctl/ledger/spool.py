@@ -21,7 +21,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
-from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Void, kind_of
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Void, conclusion_kind
 from agentctl.core.files import hand_over, make_folder, sync_folder
 from agentctl.core.text import safe_text
 from agentctl.ledger.errors import translate_errors
@@ -181,7 +181,7 @@ def _content(path: Path) -> bytes:
 
 
 def _encode(attempt_id: str, conclusion: Conclusion) -> bytes:
-    kind = kind_of(conclusion)
+    kind = conclusion_kind(conclusion)
     if not isinstance(conclusion, Charge):
         conclusion = conclusion._replace(reason=conclusion.reason[:_LONGEST_REASON])
     document = {"schema": SCHEMA, "attempt_id": attempt_id, "kind": kind, kind: _plain(conclusion)}

@@ -23,7 +23,7 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import PriceOf
 from agentctl.core.redaction import Redactor
 from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
-from agentctl.journal.recorder import Recorder, as_agentctl_error, error_info
+from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_error
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
@@ -318,6 +318,6 @@ class Orchestrator:
             denied=outcome.denied,
             sandbox=run.kit.sandbox if run.kit else None,
             left_out=tuple(run.kit.left_out) if run.kit else (),
-            error=error_info(error),
+            error=describe_error(error),
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         )

@@ -14,7 +14,7 @@ from typing import Literal, cast
 import anyio
 
 from agentctl.budget.breaker import Overrun, format_amount, limit_uses, overrun_error, reason_line
-from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, kind_of
+from agentctl.budget.conclusions import Charge, Conclusion, Doubt, Settlement, Void, conclusion_kind
 from agentctl.budget.input_bound import BoundBasis, SettledRequest
 from agentctl.budget.rules import Amounts, Hold, Spend, extra_ceilings, is_warning_due
 from agentctl.core.errors import LedgerBusy, LedgerGone, ProviderError, StateError
@@ -268,7 +268,11 @@ class AttemptSettler:
         with suppress(StateError):
             file = await self._ledger.spool(hold.id, conclusion)
         event = CallUnsettled(
-            hold.id, error.message, self._wait_s if isinstance(error, LedgerBusy) else 0.0, kind_of(conclusion), file
+            hold.id,
+            error.message,
+            self._wait_s if isinstance(error, LedgerBusy) else 0.0,
+            conclusion_kind(conclusion),
+            file,
         )
         if isinstance(conclusion, Charge):
             event = event._replace(usage=conclusion.usage, nano=conclusion.nano, tokens=conclusion.usage.total_tokens)

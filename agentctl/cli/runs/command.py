@@ -70,12 +70,12 @@ def show(
 
     If it was started by a run, or started some, then the tree of them too, with what each cost.
     """
-    from agentctl.journal.reader import find_run, read_run
+    from agentctl.journal.reader import find_journal, read_run
     from agentctl.settings import load_settings
 
     wanted = output_form(output, json=json) or "text"
     settings = load_settings(flags={}, remember=False).settings
-    path = find_run(settings.runs_dir, run_id)
+    path = find_journal(settings.runs_dir, run_id)
     records = read_run(path)
     if context:
         _show_context(records, path.stem, wanted)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.context.relevance import extract_features, passage, rank_groups, relevances, word_weights, words
+from agentctl.context.relevance import extract_features, message_words, passage, rank_groups, relevances, word_weights
 from agentctl.core.messages import Message, ToolCall
 from tests.support.context.parts import ANY_TEXT
 
@@ -125,13 +125,13 @@ def test_any_text_gets_a_score_from_zero_on_and_always_the_same(groups: list[lis
 
 
 def test_of_a_long_text_head_and_tail_are_looked_at() -> None:
-    found = words(Message("tool", "head " + "x " * 1_000_000 + "tail"))
+    found = message_words(Message("tool", "head " + "x " * 1_000_000 + "tail"))
     assert (found[0], found[-1]) == ("head", "tail")
     assert len(found) < 3_000
 
 
 def test_the_arguments_of_a_call_are_words_too() -> None:
-    assert words(Message("assistant", "", (ToolCall("1", "docker_logs", {"name": "Web"}),))) == [
+    assert message_words(Message("assistant", "", (ToolCall("1", "docker_logs", {"name": "Web"}),))) == [
         "docker",
         "logs",
         "name",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.cli.help.topics import permission_text
-from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name, rows
+from agentctl.core.autorun import AutorunFile, autorun_rows, find_autorun, is_autorun_name
 
 SETTINGS = ("core.hooksPath", "include.path")
 NEVER = """
@@ -106,7 +106,7 @@ def test_what_the_caller_names_asks_with_all_below_it() -> None:
 
 
 def test_the_cheap_check_passes_the_last_name_of_every_row() -> None:
-    for _, _, pattern in rows():
+    for _, _, pattern in autorun_rows():
         assert is_autorun_name(pattern.rstrip("/").rpartition("/")[2].replace("*", "x")), pattern
     assert all(map(is_autorun_name, (".ENVRC", ".envrc. ", "\uff0eenv")))
     plain = ["main.py", "README.md", "a", "", "...", "src", "x.mkd", "lib.c", "node_modules", "\udcff"]
@@ -114,7 +114,7 @@ def test_the_cheap_check_passes_the_last_name_of_every_row() -> None:
 
 
 def test_a_row_is_written_in_the_form_in_which_names_are_compared() -> None:
-    written = [pattern for _, _, pattern in rows()]
+    written = [pattern for _, _, pattern in autorun_rows()]
     assert [pattern for pattern in written if pattern != pattern.lower() or pattern.count("*") > 1] == []
     assert sorted({pattern for pattern in written if written.count(pattern) > 1}) == []
     assert [pattern for pattern in written if find_autorun(pattern.rstrip("/").replace("*", "x")) is None] == []

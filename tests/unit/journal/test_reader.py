@@ -16,7 +16,7 @@ from agentctl.core.errors import StateError, UsageError
 from agentctl.core.events import Noted, Record, RunFinished, RunStarted
 from agentctl.core.messages import Usage
 from agentctl.core.results import RunResult
-from agentctl.journal.reader import RunSummary, find_run, list_runs, read_run
+from agentctl.journal.reader import RunSummary, find_journal, list_runs, read_run
 from agentctl.journal.writer import Journal, encode_record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -85,13 +85,13 @@ def test_the_newest_comes_first(tmp_path: Path) -> None:
     for minute in (5, 1, 9, 3):
         write(tmp_path, f"run{minute}", started(), at=NOON + timedelta(minutes=minute))
     assert [run.run_id for run in list_runs(tmp_path)] == ["run9", "run5", "run3", "run1"]
-    assert find_run(tmp_path).name == "run9.jsonl"
+    assert find_journal(tmp_path).name == "run9.jsonl"
 
 
 def test_no_folder_means_no_runs(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "nowhere") == []
     with pytest.raises(UsageError, match="there are no runs yet"):
-        find_run(tmp_path / "nowhere", "7f")
+        find_journal(tmp_path / "nowhere", "7f")
 
 
 def test_what_cannot_be_read_is_in_the_list_all_the_same(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_in_the_list_all_the_same(tmp_path: Path) -> None
 def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path, prefix: str, found: str) -> None:
     for run_id in ("7f3a", "ab", "abcd", "abce"):
         write(tmp_path, run_id, started())
-    assert find_run(tmp_path, prefix) == tmp_path / f"{found}.jsonl"
+    assert find_journal(tmp_path, prefix) == tmp_path / f"{found}.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_unclear_id_raises_with_the_near_ones(tmp_path: Path, prefix: str, me
     for run_id in ("7f3a", "abcd", "abce"):
         write(tmp_path, run_id, started())
     with pytest.raises(UsageError) as caught:
-        find_run(tmp_path, prefix)
+        find_journal(tmp_path, prefix)
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
