@@ -160,7 +160,7 @@ def _run_command(call: Invocation) -> int:
     command = typer.main.get_command(build(only_run=call.argv[:1] == ("run",)))
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
-            param.hidden = True  # `agentctl completion` is the one door; completing itself needs them registered
+            param.hidden = True  # hidden: use `agentctl completion`; but completion needs them registered
     try:
         ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
     except typer.TyperException as error:

@@ -89,7 +89,7 @@ def _nearest_command(word: str, argv: tuple[str, ...], known: list[str], *, is_r
     from agentctl.core.text import did_you_mean
 
     plain = [each for each in argv if not each.startswith("-")]
-    if is_root and word in COMMAND_WORDS and (plain == [word] or word == "set-key"):  # behind that one a key may stand
+    if is_root and word in COMMAND_WORDS and (plain == [word] or word == "set-key"):  # a key may follow set-key
         return f'did you mean "{COMMAND_WORDS[word]}"?'
     near = did_you_mean(word, known)
     if is_root and (" " in word or (not near and len(plain) > 1)):

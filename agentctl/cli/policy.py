@@ -82,16 +82,16 @@ def check(
     for note in loaded.notes:
         say(safe_text(note))
     catalog = load_tool_catalog(loaded)
-    asked = _parse_call(text, catalog)
-    tool = catalog.tools[asked.name]
-    prospect = catalog.prospect(tool, asked.arguments)
-    status = {"runs": "done", "left_out": "sandbox"}.get(prospect.outcome, "denied")
+    tool_call = _parse_call(text, catalog)
+    tool = catalog.tools[tool_call.name]
+    preview = catalog.preview(tool, tool_call.arguments)
+    status = {"runs": "done", "left_out": "sandbox"}.get(preview.outcome, "denied")
     if as_json:
         from agentctl.cli.documents import as_json as dumped
 
-        print(dumped(_document(asked, tool, prospect, status)))
+        print(dumped(_document(tool_call, tool, preview, status)))
     else:
-        print(safe_text(_describe(asked, tool, prospect)))
+        print(safe_text(_describe(tool_call, tool, preview)))
     raise typer.Exit(status_named(status).value)
 
 
@@ -148,20 +148,20 @@ _WORDS = {
 }
 
 
-def _describe(asked: ToolCall, tool: Tool, prospect: CallPreview) -> str:
+def _describe(tool_call: ToolCall, tool: Tool, preview: CallPreview) -> str:
     from agentctl.cli.ui.lines import call_text
     from agentctl.permissions.preview import allowing_rule
 
     lines = [
-        f"{call_text(asked)}: {_WORDS[prospect.outcome]}",
-        f"because  {prospect.why}",
+        f"{call_text(tool_call)}: {_WORDS[preview.outcome]}",
+        f"because  {preview.why}",
         f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else ""),
-        f"rule     {allowing_rule(tool.spec, asked.arguments)}",
+        f"rule     {allowing_rule(tool.spec, tool_call.arguments)}",
     ]
-    return "\n".join([*lines, f"hint     {prospect.hint}"] if prospect.hint else lines)
+    return "\n".join([*lines, f"hint     {preview.hint}"] if preview.hint else lines)
 
 
-def _document(asked: ToolCall, tool: Tool, prospect: CallPreview, status: str) -> Document:
+def _document(tool_call: ToolCall, tool: Tool, preview: CallPreview, status: str) -> Document:
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.version import __version__
     from agentctl.permissions.preview import allowing_rule
@@ -171,12 +171,12 @@ def _document(asked: ToolCall, tool: Tool, prospect: CallPreview, status: str) -
         "version": __version__,
         "status": status_named(status).shown,
         "exit_code": status_named(status).value,
-        "call": {"name": asked.name, "arguments": dict(asked.arguments)},
+        "call": {"name": tool_call.name, "arguments": dict(tool_call.arguments)},
         "effect": tool.effect,
         "contained": tool.contained,
-        "outcome": prospect.outcome,
-        "why": prospect.why,
-        "rule": allowing_rule(tool.spec, asked.arguments),
-        "hint": prospect.hint,
+        "outcome": preview.outcome,
+        "why": preview.why,
+        "rule": allowing_rule(tool.spec, tool_call.arguments),
+        "hint": preview.hint,
         "error": None,
     }

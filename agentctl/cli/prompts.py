@@ -135,7 +135,7 @@ def _echo_off() -> Iterator[None]:
     quiet[3] = before[3] & ~termios.ECHO
     listened = signal.signal(signal.SIGTERM, stop)
     try:
-        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # what was typed before the question is no answer
+        termios.tcsetattr(number, termios.TCSAFLUSH, quiet)  # discard what was typed before the question
         yield
     finally:
         termios.tcsetattr(number, termios.TCSAFLUSH, before)

@@ -34,7 +34,7 @@ def list_(config: Config = None, env_file: EnvFile = None, output: Output = None
     from agentctl.core.text import safe_text
 
     rows = [
-        (name, tool.effect, _word(catalog.prospect(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
+        (name, tool.effect, _word(catalog.preview(tool)), ", ".join(_used_by(name, agents)), _first_line(tool))
         for name, tool in catalog.tools.items()
     ]
     cells = [tuple(map(safe_text, row)) for row in rows]
@@ -92,8 +92,8 @@ def _used_by(name: str, agents: Mapping[str, frozenset[str]]) -> list[str]:
     return [agent for agent, tools in agents.items() if name in tools]
 
 
-def _word(prospect: CallPreview) -> str:
-    return prospect.outcome.replace("_", " ")
+def _word(preview: CallPreview) -> str:
+    return preview.outcome.replace("_", " ")
 
 
 def _first_line(tool: Tool) -> str:
@@ -104,10 +104,10 @@ def _describe(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[s
     from agentctl.permissions.preview import example_rule, rules_about
 
     spec = tool.spec
-    prospect = catalog.prospect(tool)
+    preview = catalog.preview(tool)
     yield from (spec.name, "", *spec.description.splitlines(), "")
     yield f"effect   {tool.effect}" + (", inside the workspace or a sandbox" if tool.contained else "")
-    yield f"a call   {_word(prospect)}: {prospect.why}"
+    yield f"a call   {_word(preview)}: {preview.why}"
     yield f"agents   {', '.join(_used_by(spec.name, agents)) or 'none'}"
     for setting, rule in rules_about(catalog.permissions, spec.name):
         yield f"rule     {setting} {rule}   ({catalog.loaded.sources[setting]})"
@@ -158,13 +158,13 @@ def _text(entry: Mapping[str, object]) -> str:
 def _document(tool: Tool, catalog: ToolCatalog, agents: Mapping[str, frozenset[str]]) -> Document:
     from agentctl.permissions.preview import example_rule, rules_about
 
-    prospect = catalog.prospect(tool)
+    preview = catalog.preview(tool)
     return {
         "name": tool.spec.name,
         "effect": tool.effect,
         "contained": tool.contained,
-        "outcome": prospect.outcome,
-        "why": prospect.why,
+        "outcome": preview.outcome,
+        "why": preview.why,
         "rules": [
             {"setting": setting, "rule": str(rule)}
             for setting, rule in rules_about(catalog.permissions, tool.spec.name)
@@ -191,7 +191,7 @@ class ToolCatalog:
     left_out: Mapping[str, SandboxUnavailable]
     loaded: Loaded
 
-    def prospect(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:
+    def preview(self, tool: Tool, arguments: Mapping[str, object] | None = None) -> CallPreview:
         """Return the outcome of a call of the tool."""
         from agentctl.permissions.preview import preview_call
 
@@ -215,8 +215,8 @@ def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
     from agentctl.tools.toolbox import TOOLS, toolbox
 
     permissions = permissions_of(loaded)
-    equip = partial(toolset_for(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))
-    kit = anyio.run(equip)
-    bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(kit.left_out))
-    tools = {name: (bare if name in kit.left_out else kit.toolbox).get(name) for name in TOOLS}
-    return ToolCatalog(tools, permissions, kit.left_out, loaded)
+    build = partial(toolset_for(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))
+    toolset = anyio.run(build)
+    bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(toolset.left_out))
+    tools = {name: (bare if name in toolset.left_out else toolset.toolbox).get(name) for name in TOOLS}
+    return ToolCatalog(tools, permissions, toolset.left_out, loaded)

@@ -79,7 +79,7 @@ def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str
 
 
 _PAUSE_S = 1.0
-_REST = 10  # a look at a long window may take seconds: it gets a tenth of the time
+_REST = 10  # a report of a long window may take seconds: spend a tenth of the time on it
 _BOTTOM = 6  # rows that stay when the table is higher than the screen
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -100,7 +100,7 @@ def watch_costs(look: Callable[[datetime], CostView], form: str) -> int:
             "--watch draws on a terminal, and stdout is none that can be drawn on",
             hint="agentctl costs --watch -o json   gives a line of JSON for each change",
         )
-    gc.enable()  # a command that ends soon does without
+    gc.enable()  # off since the start, for commands that end soon
     try:
         return _watch_json(look) if form == "json" else _watch_screen(look, form)
     except KeyboardInterrupt:
@@ -135,7 +135,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
             note(view)
         if before != (view.report.timeless, size):
             again = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
-            again = _CLEAR if before is not None and before[1] != size else again  # what was wrapped stands anywhere
+            again = _CLEAR if before is not None and before[1] != size else again  # wrapped rows may be anywhere
             before = (view.report.timeless, size)
             shown = render(view, form, sys.stdout)
             mark = f"as of {datetime.now():%H:%M:%S}; Ctrl-C ends"

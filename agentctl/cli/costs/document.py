@@ -87,9 +87,9 @@ def document(
     }
 
 
-def _limit(standing: LimitStatus) -> Document:
-    amounts = {"limit": standing.ceiling, "used": standing.used, "left": standing.left}
-    return {name: usd(value) if standing.unit == "nano_usd" else value for name, value in amounts.items()}
+def _limit(status: LimitStatus) -> Document:
+    amounts = {"limit": status.ceiling, "used": status.used, "left": status.left}
+    return {name: usd(value) if status.unit == "nano_usd" else value for name, value in amounts.items()}
 
 
 def _gate(gate: SpendGate) -> Document:

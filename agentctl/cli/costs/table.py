@@ -159,7 +159,7 @@ def _over_time(report: CostReport, zone: TimeZone, *, width: int | None, blocks:
     if report.total.counted_nano == 0:
         return
     since = report.since
-    if report.until - since > _LONGEST:  # nobody needs a line through the years before the first call
+    if report.until - since > _LONGEST:  # not through years before the first call
         since = max(since, report.slots[0].at)
     unit, cells = _cells(since, report.until, report.slots, zone)
     if len(cells) < 2:
@@ -191,7 +191,7 @@ def _cells(since: datetime, until: datetime, slots: Sequence[Slot], zone: TimeZo
         unit, begins = "day" if together == 1 else f"{together} days", begins[::together]
     sums = [0] * len(begins)
     place = 0
-    for slot in slots:  # in the order of time, as the beginnings are
+    for slot in slots:  # both are in the order of time
         while place + 1 < len(begins) and begins[place + 1] <= slot.at:
             place += 1
         if begins:

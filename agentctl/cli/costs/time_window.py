@@ -21,7 +21,7 @@ class WindowRequest(NamedTuple):
     this_month: bool = False
     since: str | None = None
     until: str | None = None
-    whole: bool = False  # without any of them: from the beginning, not today
+    whole: bool = False  # without any flag: from the first call on, not today
     command: str = "agentctl costs"  # whose flags these are
 
     @property
@@ -30,7 +30,7 @@ class WindowRequest(NamedTuple):
         named = {"--last-hour": self.last_hour, "--today": self.today, "--this-month": self.this_month}
         timed = {"--since": self.since, "--until": self.until}
         given = [word for flag, value in timed.items() if value is not None for word in (flag, value)]
-        return [flag for flag, wished in named.items() if wished] + given
+        return [flag for flag, is_given in named.items() if is_given] + given
 
 
 class TimeWindow(NamedTuple):
@@ -96,7 +96,7 @@ def _point(request: WindowRequest, *, now: datetime, zone: TimeZone, ends: bool)
     found = _TIME.fullmatch(said)
     try:
         if found is None:
-            if said.isdigit():  # 20261101 would be so many seconds
+            if said.isdigit():  # 20261101 would be read as seconds
                 raise ValueError(said)
             ago = timedelta(seconds=duration(zero=False)(said))
             return _Point(now - ago, f"{said} ago" if ends else f"the last {said}")

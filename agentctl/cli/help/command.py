@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-#: Each has a file in ``topics`` but the exit codes, which are a table already.
+#: ``topics`` or ``reference`` has a function NAME_text for each but ``exit-codes``.
 _TOPICS = {
     "setup": "what works out of the box, the set-ups, and how limits are set",
     "budget": "what is promised of the bill, the limits, and what to do when one trips",

@@ -48,7 +48,7 @@ def _others() -> Iterator[str]:
     return (f"{name.ljust(width)}  {meaning}" for name, meaning in ALSO_READ.items())
 
 
-#: Where each schema's name stands: asked for, so that the list cannot drift.
+#: Module and constant of each schema's name: read there, so that the list cannot drift.
 _SCHEMAS = (
     ("agentctl.cli.documents", "RUN_SCHEMA", "run: how a run ended"),
     ("agentctl.cli.documents", "ERROR_SCHEMA", "any other command that failed"),

@@ -171,7 +171,7 @@ def _refuse_inside_a_run() -> None:
 def _check_request(request: _ReconcileRequest) -> None:
     from agentctl.core.errors import UsageError
 
-    whose = None if request.from_ else request.provider  # beside --from it says whose export it is
+    whose = None if request.from_ else request.provider  # with --from it names the provider of the export
     clears = [what for what in (request.clear_overrun, request.clear_substitute, request.clear_miscount) if what]
     given = (request.attempt, request.run, whose, request.from_, *clears, request.clock)
     if len([what for what in given if what]) != 1 or (request.clock and request.provider):

@@ -69,7 +69,7 @@ def _row(name: str, loaded: Loaded, choice: ProviderChoice | None, catalog: Cata
         try:
             found = catalog.facts(name, model, own_host=is_own_host(url), known_endpoint=is_known(name, url))
             price_from = _price_from(found.price, catalog, today)
-        except AgentctlError as error:  # a run would refuse this one; the others are to be seen all the same
+        except AgentctlError as error:  # a run would refuse this one; list the others all the same
             price_from, problem = "unknown", error.message
     return ProviderRow(
         name=name,

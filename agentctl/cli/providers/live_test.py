@@ -44,25 +44,25 @@ def try_providers(
     loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False)
     for note in loaded.notes:
         say(safe_text(note))
-    patients = providers_under_test(loaded, [_known(name) for name in names or ()])
-    say(_ceiling(patients, loaded, free=free))
-    findings = _examine(patients, loaded, free=free)
+    under_test = providers_under_test(loaded, [_provider_name(name) for name in names or ()])
+    say(_ceiling(under_test, loaded, free=free))
+    results = _run_tests(under_test, loaded, free=free)
     from agentctl.runner.provider_test import overall_status
 
-    status = overall_status(findings)
+    status = overall_status(results)
     if as_json:
-        _print(findings, loaded, free=free, status=status)
+        _print(results, loaded, free=free, status=status)
     else:
-        print(_table(findings))
-        for finding in findings:
-            error, hint = _trouble(finding)
+        print(_table(results))
+        for result in results:
+            error, hint = _error_of(result)
             if error:
-                who = finding.reach.provider
+                who = result.reach.provider
                 print_error(error if error.startswith(who) else f"{who}: {error}", hint)
     raise typer.Exit(status_named(status).value)
 
 
-def _known(name: str) -> str:
+def _provider_name(name: str) -> str:
     from agentctl.core.errors import UsageError
     from agentctl.core.text import did_you_mean, safe_text
     from agentctl.settings import KNOWN_PROVIDERS, OTHER_PROVIDERS
@@ -74,24 +74,26 @@ def _known(name: str) -> str:
     raise UsageError(safe_text(f'no provider "{name}"'), hint=did_you_mean(word, KNOWN_PROVIDERS) or known)
 
 
-def _ceiling(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
+def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> str:
     """Return what the test can cost at most, to print before anything is sent."""
     from agentctl.cli.ui.format import ceiling
     from agentctl.core.pricing import to_nano
     from agentctl.runner.provider_test import CALLS
 
-    who = ", ".join(patient.provider for patient in patients)
+    who = ", ".join(each.provider for each in under_test)
     if free:
         return f"asking {who} only what costs nothing"
     limit = loaded.settings.max_cost_per_task
     if limit is None:
         return f"{CALLS} small calls each to {who}; no limit"
     each = to_nano(limit)
-    whole = f" ({ceiling(each * len(patients))} for {len(patients)})" if len(patients) > 1 else ""
+    whole = f" ({ceiling(each * len(under_test))} for {len(under_test)})" if len(under_test) > 1 else ""
     return f"{CALLS} small calls each to {who}: at most {ceiling(each)} a provider{whole}, through the ledger"
 
 
-def _examine(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool) -> tuple[ProviderTestResult, ...]:
+def _run_tests(
+    under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: bool
+) -> tuple[ProviderTestResult, ...]:
     import os
 
     import anyio
@@ -114,7 +116,7 @@ def _examine(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: boo
         ledger = None if free else SqliteLedger(settings.ledger_path)
         try:
             new_id = lambda: os.urandom(6).hex()  # noqa: E731
-            return await run_provider_tests(patients, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
+            return await run_provider_tests(under_test, ledger, limits=limits, new_id=new_id, parent=loaded.parent)
         finally:
             if ledger is not None:
                 with anyio.CancelScope(shield=True):
@@ -123,34 +125,34 @@ def _examine(patients: Sequence[ProviderUnderTest], loaded: Loaded, *, free: boo
     return anyio.run(all_of_them)
 
 
-def _trouble(finding: ProviderTestResult) -> tuple[str, str]:
-    if finding.reach.error or finding.model_test is None:
-        return finding.reach.error, ""
-    return finding.model_test.error, finding.model_test.hint
+def _error_of(result: ProviderTestResult) -> tuple[str, str]:
+    if result.reach.error or result.model_test is None:
+        return result.reach.error, ""
+    return result.model_test.error, result.model_test.hint
 
 
-def _table(findings: Sequence[ProviderTestResult]) -> str:
+def _table(results: Sequence[ProviderTestResult]) -> str:
     from agentctl.cli.ui.format import columns
     from agentctl.core.text import safe_text
 
-    rows = [tuple(map(safe_text, _cells(finding))) for finding in findings]
+    rows = [tuple(map(safe_text, _cells(result))) for result in results]
     return columns(_HEADER, rows, right=frozenset({11, 12}))
 
 
-def _cells(finding: ProviderTestResult) -> tuple[str, ...]:
+def _cells(result: ProviderTestResult) -> tuple[str, ...]:
     from agentctl.cli.ui.format import money
 
-    there, tried = finding.reach, finding.model_test
+    there, tried = result.reach, result.model_test
     first = (there.provider, _word(there.reachable), there.key, _word(there.model_known))
     if tried is None:
-        return (first[0], finding.model or "-", *first[1:], *["-"] * 6, f"{there.ms:.0f}", "$0")
+        return (first[0], result.model or "-", *first[1:], *["-"] * 6, f"{there.ms:.0f}", "$0")
     found = (tried.answers, tried.streams, tried.calls_tools, tried.keeps_to_clamp, tried.reports_usage)
     cost = "unknown" if tried.cost_nano is None else money(tried.cost_nano)
     if tried.in_doubt_nano:
         cost += f" + {money(tried.in_doubt_nano)} in doubt"
     ms = there.ms if tried.ms is None else tried.ms
     return (
-        *(first[0], finding.model or "-", *first[1:], *map(_word, found)),
+        *(first[0], result.model or "-", *first[1:], *map(_word, found)),
         *("known" if tried.price_known else "unknown", f"{ms:.0f}", cost),
     )
 
@@ -159,7 +161,7 @@ def _word(value: bool | None) -> str:
     return "-" if value is None else "yes" if value else "no"
 
 
-def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool, status: str) -> None:
+def _print(results: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool, status: str) -> None:
     from agentctl.cli.documents import as_json, usd
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.pricing import to_nano
@@ -173,26 +175,26 @@ def _print(findings: Sequence[ProviderTestResult], loaded: Loaded, *, free: bool
         "status": status_named(status).shown,
         "exit_code": status_named(status).value,
         "free": free,
-        "ceiling_usd": usd(None if each is None else each * len(findings)),
-        "providers": [_entry(finding) for finding in findings],
+        "ceiling_usd": usd(None if each is None else each * len(results)),
+        "providers": [_entry(result) for result in results],
         "error": None,
     }
     print(as_json(document))
 
 
-def _entry(finding: ProviderTestResult) -> Document:
+def _entry(result: ProviderTestResult) -> Document:
     from agentctl.cli.documents import usd
 
-    there, tried = finding.reach, finding.model_test
-    error, hint = _trouble(finding)
+    there, tried = result.reach, result.model_test
+    error, hint = _error_of(result)
     names = ("answers", "streams", "calls_tools", "keeps_to_clamp", "reports_usage", "price_known")
     paid: Document = {name: None if tried is None else getattr(tried, name) for name in names}
     cost, doubt = (0, 0) if tried is None else (tried.cost_nano, tried.in_doubt_nano)
     return {
         "provider": there.provider,
-        "model": finding.model,
+        "model": result.model,
         "base_url": there.base_url,
-        "status": finding.status,
+        "status": result.status,
         "reachable": there.reachable,
         "key": there.key,
         "model_known": there.model_known,

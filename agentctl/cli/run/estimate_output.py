@@ -131,7 +131,7 @@ def _ceiling(found: Estimate) -> str:
     ceiling, by = found.cost.ceiling, found.cost.ceiling_by
     if ceiling is None:
         return "none: no limit is set that could be told in dollars"
-    now = ", as of now" if by in WINDOWS else ""  # what leaves a window makes room again
+    now = ", as of now" if by in WINDOWS else ""  # charges leave a window, and make room
     return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 

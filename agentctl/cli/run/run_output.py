@@ -71,7 +71,7 @@ class Presenter:
         self._command = command
         self._secrets = secrets
         self._term, self._styles = term, styles
-        # Lines of JSON on the same terminal would cross a drawing.
+        # Lines of JSON on the same terminal would break into the drawing.
         self._draws = not quiet and can_draw(sys.stderr, term) and not (form == "jsonl" and is_terminal(sys.stdout))
         self._screen = self._open_screen()
         self._lines = JsonLines(secrets)
@@ -128,7 +128,7 @@ class Presenter:
         if result.error is not None:
             if self._form == "text" and result.answer and not result.complete:
                 self._write(f"--- so far ---\n{safe_text(result.answer).rstrip()}\n--------------\n")
-            hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with it
+            hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with the hint
             print_error(self._clean(result.error.message), self._clean(hint), self._paint)
         if not self._quiet:
             for line in changed_lines(result):
@@ -153,7 +153,7 @@ class Presenter:
                 text = as_json(redact_document(document, self._secrets), line=True)
         aired = text and self._form == "text" and self._draws and is_terminal(sys.stdout)
         if aired:
-            self._write("\n")  # on one screen an answer stands by itself
+            self._write("\n")  # set the answer apart from the screen
         if text:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()

@@ -79,7 +79,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     loaded = _load(request)
     known.form = loaded.settings.output
     refuse_incomplete(loaded.parent)
-    # an estimate asks nothing: no answer is kept
+    # an estimate asks nothing: it would not store the answer
     if not request.estimate and (loaded.offers or competing_keys(loaded)):
         from agentctl.cli.run.startup_prompts import ask_open_questions
 
@@ -104,7 +104,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
         return print_estimate(
             loaded, choice, asked_of, labels=request.labels, form=known.form, paint=known.paint, command=again
         )
-    if choice.provider != "builtin":  # with a model comes what a model starts
+    if choice.provider != "builtin":  # a model may start processes that could read them
         from agentctl.settings.key_exposure import protect_keys
 
         protect_keys()
@@ -175,8 +175,10 @@ def _drive(
 ) -> int:
     import anyio
 
-    gc.set_threshold(10_000, 20, 20)  # what a run makes is freed by counting; the usual 700 costs a short run 3 %
-    if not loading:  # else whoever loads does this at the end
+    gc.set_threshold(
+        10_000, 20, 20
+    )  # reference counts free what a run allocates; the default of 700 costs a short run 3 %
+    if not loading:  # else the provider does this once it has loaded its library
         gc.freeze()
         gc.enable()
     try:
@@ -215,7 +217,7 @@ async def _listen(orchestrator: Orchestrator, *, task_status: TaskStatus[None]) 
                 exit_at_once(number, None)
             asked = True
             orchestrator.interrupt(terminated=number == signal.SIGTERM)
-            # From here on at once, even where the event loop hangs in something that cannot be cancelled.
+            # From here on exit at once, even if the event loop hangs in something that cannot be cancelled.
             signal.signal(signal.SIGINT, exit_at_once)
             signal.signal(signal.SIGTERM, exit_at_once)
 
@@ -248,7 +250,7 @@ def _raise_on_sigterm() -> Iterator[None]:
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever owns that one listens
+    except ValueError:  # not the main thread: its owner handles signals
         yield
         return
     try:

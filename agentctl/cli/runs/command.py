@@ -108,7 +108,7 @@ def _tree(ledger: Path, run_id: str) -> Sequence[RunNode]:
 
     try:
         tree = tree_of(ledger, run_id)
-    except StateError:  # the journal can be read all the same
+    except StateError:  # show the journal all the same
         return ()
     return tree if len(tree) > 1 else ()
 

@@ -16,9 +16,9 @@ from agentctl.core.version import __version__
 SCHEMA = "agentctl.context/1"
 
 _WIDEST_BAR, _NARROWEST_BAR = 60, 4
-_WIDE = 80  # where there is no terminal
+_WIDE = 80  # without a terminal
 _INDENT = "      "
-_MOST_WAYS = 3  # of counting: who changes it more often than that learns it at each turn
+_MOST_WAYS = 3  # of counting: beyond that, changes are not remarked
 
 _NO_END = "the run has no end: it still goes on, or its process died"
 

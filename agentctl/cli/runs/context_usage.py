@@ -13,7 +13,7 @@ from agentctl.core.events import ContextPruned
 
 Fields = Mapping[str, object]
 
-#: How a tool's answer says that a part of it is left out, and that a file of the run has all of it.
+#: The marker of a cut in a tool's result; its group: a file of the run has the whole.
 _CUT = re.compile(r"\[\.\.\. [^\n]{0,300}\b(?:cut|left out) here([^\n]{0,40}\"run:)?")
 
 
@@ -173,7 +173,7 @@ def _advance_turn(turn: ContextTurn, record: Fields) -> ContextTurn:
                 tokens=number(record, "tokens"),
                 limit=number(record, "limit"),
                 counted_by=text(record, "counted_by"),
-                summaries=(*turn.summaries, *turn.charges),  # what was asked before this was measured, to be cut
+                summaries=(*turn.summaries, *turn.charges),  # requests before the measurement were for summaries
                 charges=(),
             )
         case "call_settled":

@@ -15,7 +15,7 @@ from agentctl.core.messages import ToolCall
 from agentctl.core.results import FileNotice
 from agentctl.core.text import safe_text
 
-_CUTTING = frozenset({"context_pruned", "context_measured"})  # before a turn's own request: it was for a summary
+_CUTTING = frozenset({"context_pruned", "context_measured"})  # follow a request for a summary
 
 
 def transcript(records: Iterable[Fields], *, run_id: str, kept: Path | None = None) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _whole_result(record: Fields, kept: Path | None) -> Iterator[str]:
     from agentctl.journal.artifacts import PREFIX, open_artifact
 
     with suppress(AgentctlError):
-        open_artifact(kept, found.origin.path).close()  # it is there, and a file of the run
+        open_artifact(kept, found.origin.path).close()  # raises unless it is a file of the run
         yield f"  the whole: {kept / found.origin.path.removeprefix(PREFIX)}"
 
 

@@ -60,7 +60,7 @@ class TerminalApprover:
         """Ask, and return the answer: an empty line and the end of input mean no, anything unclear is asked again."""
         await anyio.to_thread.run_sync(self._pause)  # a frame may be on its way to a slow terminal
         answer = await self._ask(question)
-        self._resume()  # not where the run ends: there is nothing more to draw
+        self._resume()  # not after an exception: the run ends, and nothing is drawn any more
         return answer
 
     async def _ask(self, question: Question) -> Approval:
@@ -75,7 +75,7 @@ class TerminalApprover:
             try:
                 line = await self._line()
             except BaseException:
-                self._write("\n")  # what follows begins a line of its own
+                self._write("\n")  # the next output begins on its own line
                 raise
             if line is None:
                 self._write("\n")

@@ -17,7 +17,7 @@ def _cell(char: str) -> int:
         return 1
     from rich.cells import get_character_cell_size
 
-    # Terminals disagree about what a variation selector does to the one before it: count the worst.
+    # Terminals disagree on how a variation selector changes the character before it: count the widest.
     return 1 if char == "\ufe0f" else get_character_cell_size(char)
 
 

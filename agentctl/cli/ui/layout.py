@@ -19,8 +19,8 @@ _TWO_COLUMNS = 112
 _MOST_ANSWER = 8
 _MOST_TOOLS = 4
 _LONGEST_BAR = 28
-_LOW = 12  # rows: below it there is room for the figures only
-_RULE = 60  # no wider, so that a narrower window does not break it in two
+_LOW = 12  # rows: a lower terminal shows the figures only
+_RULE = 60  # columns: no wider, so that a narrower window does not wrap it
 _SPINNER = "◐◓◑◒"
 _SHORT_NAMES: Mapping[LimitName, str] = {
     "max_cost_per_task": "task",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.live import Live
 
-PATIENCE_S = 0.3  # what ends sooner is not worth a drawing
+PATIENCE_S = 0.3  # a run that ends sooner draws nothing
 _FRAME_S = 0.1
 _SHORTEST_BEGINNING = 4
 
@@ -76,7 +76,7 @@ class LiveScreen:
         """Add the record to the meter and queue its lines; never waits for the terminal."""
         self.meter = follow(self.meter, record)
         lines = lines_of(record.event, self.meter, verbose=self._verbose)
-        if lines or isinstance(record.event, RunStarted):  # the next frame shows all else
+        if lines or isinstance(record.event, RunStarted):  # the next frame shows everything else
             self.say(*lines)
 
     def say(self, *lines: ScreenLine) -> None:
@@ -240,7 +240,7 @@ class LiveScreen:
 
     def _wrap(self, line: ScreenLine, width: int) -> Iterator[ScreenLine]:
         """Yield a line wrapped at its spaces: the terminal itself would break words."""
-        text = safe_text(redact(line.text, self._secrets))  # before it is broken: a secret in two is not found
+        text = safe_text(redact(line.text, self._secrets))  # before wrapping: a secret in two rows is not found
         lead = f"{line.lead} " if line.lead else ""
         first, *rest = wrap(lead + text, max(width, 2 * len(lead)))
         yield line._replace(text=first[len(lead) :])

@@ -21,7 +21,7 @@ _MARKS = re.compile(
     r"^[ ]{0,3}(?:\#{1,6}[ ]|>[ ]|```|~~~|\|.*\|\s*$|(?:[-*+]|\d{1,9}[.)])[ ])|\*\*\S|`[^`\n]+`|\]\(", re.MULTILINE
 )
 _FENCE_INFO = re.compile(r"^([ ]*(?:```+|~~~+))[^\n]*$", re.MULTILINE)
-_STYLES = {  # without backgrounds: nobody knows whether the terminal's is light or dark
+_STYLES = {  # without backgrounds: the terminal's may be light or dark
     "markdown.code": "cyan",
     "markdown.block_quote": "dim",
     "markdown.hr": "dim",
@@ -45,7 +45,7 @@ def render_markdown(text: str, *, width: int) -> str:
         return text
     try:
         found = _draw(text, width)
-    except Exception:  # noqa: BLE001 - a parser of strangers' text may fail; the answer must not
+    except Exception:  # noqa: BLE001 - parsing strangers' text may fail, printing the answer must not
         return text
     return found if _keeps_the_words(text, found, width) else text
 

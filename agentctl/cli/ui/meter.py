@@ -33,7 +33,7 @@ from agentctl.core.events import (
 from agentctl.core.messages import ToolCall, Usage
 from agentctl.core.results import LimitUse
 
-#: As much of a streamed answer as any screen can show.
+#: Characters of a streamed answer to keep: more than any screen shows.
 MOST_STREAMED = 16_000
 
 

@@ -11,7 +11,7 @@ from agentctl.cli.ui.summary import short_id
 from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
-_MOST_CALLS = 20  # rows of calls: the first half of it and the last
+_MOST_CALLS = 20  # rows of calls: half of them the first, half the last
 
 
 def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:

@@ -12,7 +12,7 @@ from agentctl.core.results import BreakerInfo, LimitUse, RunResult
 from agentctl.core.text import safe_text
 
 _SHORT = 6
-_MOST_TO_PASTE = 1000  # characters of a word: a longer task is known to who wrote it
+_MOST_TO_PASTE = 1000  # characters of a word: whoever wrote a longer task has it
 
 
 def summary(result: RunResult, paint: Paint) -> str:

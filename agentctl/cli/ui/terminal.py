@@ -7,7 +7,7 @@ from typing import TextIO
 
 _NARROWEST = 60
 _LOWEST = 4
-_restore = b""  # a signal's handler can reach nothing else
+_restore = b""  # global: the handler of a signal has nothing else
 
 
 def can_draw(stream: TextIO, term: str) -> bool:
@@ -50,7 +50,7 @@ def is_person_here(stdin: TextIO, stderr: TextIO) -> bool:
         return False
     try:
         return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # not our controlling terminal: nobody can stop us for reading it
+    except (OSError, ValueError):  # not our controlling terminal: reading it stops nobody
         return True
 
 
