@@ -66,8 +66,8 @@ class FileNotice(NamedTuple):
     """A file of the workspace that a tool made or changed, and that another program runs or obeys later.
 
     ``path`` is relative to the workspace. ``moved_to`` is where the file is now in the run's files, or None where it
-    was left in place. There it has a name
-    that no program obeys; ``restore_command`` is the line for a shell that brings it back.
+    was left in place. There it has a name that no program obeys; ``restore_command`` is the line for a shell that
+    brings it back.
     """
 
     path: str
