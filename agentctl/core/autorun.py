@@ -1,9 +1,9 @@
 """The list of files that other programs run or obey later, and what follows for a tool that writes one. Pure.
 
-Each row has a class, the program that obeys, and patterns. A pattern is a name, or a path whose last parts are these,
-at any depth. ``*`` stands for any text within one name. With ``/`` at its end a pattern means the entry and everything
-below it; without, only the entry itself. Names are compared without case, and as the file systems compare them that
-normalise Unicode, ignore invisible characters or drop dots and blanks at the end.
+Each row has a policy, the program that runs or obeys the file, and patterns. A pattern is a name, or a path whose last
+parts are these, at any depth. ``*`` stands for any text within one name. With ``/`` at its end a pattern means the
+entry and everything below it; without, only the entry itself. Names are compared without case, and as the file systems
+compare them that normalise Unicode, ignore invisible characters or drop dots and blanks at the end.
 
 - ``never``: git's own files and agentctl's own. No tool writes them, whatever the rules say.
 - ``asks``: what a program runs or obeys unbidden: on entering a folder, on opening it, on the next command, at login.
@@ -265,10 +265,10 @@ _REPORTED: tuple[tuple[str, str], ...] = (
 )
 
 #: Names like those above that no program reads.
-_NOBODY = frozenset({".env.example", ".env.sample", ".env.template"})
+_READ_BY_NOBODY = frozenset({".env.example", ".env.sample", ".env.template"})
 
-#: Folders of installed packages. They hold thousands of files of the class ``reported``, written by an installer.
-_INSTALLED = frozenset(
+#: Folders of installed packages. They hold thousands of files of the policy ``reported``, written by an installer.
+_PACKAGE_FOLDERS = frozenset(
     {"node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "vendor", "__pypackages__"}
     | {".tox", ".nox", ".venv", "venv", ".yarn", ".pnpm-store", ".eggs"}
 )
@@ -282,14 +282,14 @@ _INVISIBLE = frozenset(
 class _Row(NamedTuple):
     """One pattern, folded. ``above`` are the folders that it names, ``name`` is its last part."""
 
-    obeyed: AutorunFile
+    file: AutorunFile
     above: tuple[str, ...]
     name: str
     below: bool
 
 
 def autorun_rows() -> Iterator[tuple[AutorunPolicy, str, str]]:
-    """Yield every class, program and pattern, the most severe class first."""
+    """Yield every policy, program and pattern, the most severe policy first."""
     for policy, table in _TABLES:
         for program, patterns in table:
             for pattern in patterns.split():
@@ -301,7 +301,7 @@ def find_autorun(path: str, *, also: Collection[str] = ()) -> AutorunFile | None
 
     ``path`` is relative to the workspace, with ``/`` between its parts. ``also`` are further paths that ask, with
     everything below them, as git's configuration or ``sys.path`` name them; of a mapping the values are the programs.
-    Where several rows match, the most severe class counts.
+    Where several rows match, the most severe policy counts.
     """
     parts = _parts(path)
     found = next(_matches(parts), None)
@@ -342,18 +342,18 @@ def _fold(name: str) -> str:
 
 
 def _matches(parts: tuple[str, ...]) -> Iterator[AutorunFile]:
-    """Yield what the rows say about a path, the most severe class first."""
+    """Yield what the rows say about a path, the most severe policy first."""
     matching = [row for place in range(len(parts)) for row in _rows_at(parts, place)]
-    installed = not _INSTALLED.isdisjoint(parts[:-1])
+    installed = not _PACKAGE_FOLDERS.isdisjoint(parts[:-1])
     for policy, _ in _TABLES:
         if policy != "reported" or not installed:
-            yield from (row.obeyed for row in matching if row.obeyed.policy == policy)
+            yield from (row.file for row in matching if row.file.policy == policy)
 
 
 def _rows_at(parts: tuple[str, ...], place: int) -> Iterator[_Row]:
     """Yield the rows whose last part is the part of the path at ``place``."""
     name, last = parts[place], place == len(parts) - 1
-    if name in _NOBODY and last:
+    if name in _READ_BY_NOBODY and last:
         return
     for row in (*_BY_NAME.get(name, ()), *_globs(name)):
         first = place - len(row.above)
