@@ -92,7 +92,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
         say(safe_text(note))
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task) if permissions.only is None else permissions.only
-    build = toolset_for(loaded, permissions, insist=loaded.settings.sandbox == "bwrap")
+    build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.sandbox == "bwrap")
     toolset = anyio.run(partial(build, ranked, MOST_TOOLS))
     return toolset.toolbox.names, {name: error.message for name, error in toolset.left_out.items()}
 

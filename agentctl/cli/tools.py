@@ -215,7 +215,7 @@ def load_tool_catalog(loaded: Loaded) -> ToolCatalog:
     from agentctl.tools.toolbox import TOOLS, toolbox
 
     permissions = permissions_of(loaded)
-    build = partial(toolset_for(loaded, Permissions(), insist=False), list(TOOLS), len(TOOLS))
+    build = partial(toolset_for(loaded, Permissions(), require_sandbox=False), list(TOOLS), len(TOOLS))
     toolset = anyio.run(build)
     bare = toolbox(workspace=loaded.settings.workdir or Path.cwd(), names=list(toolset.left_out))
     tools = {name: (bare if name in toolset.left_out else toolset.toolbox).get(name) for name in TOOLS}

@@ -98,7 +98,7 @@ async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, lab
         plan=plan,
         agents=load_agents(),
         facts=provider.facts,
-        equip=toolset_for(loaded, plan.permissions, insist=settings.sandbox == "bwrap"),
+        make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.sandbox == "bwrap"),
         look=lambda ask, agent: forecast_first_call(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
@@ -135,7 +135,7 @@ def _measure(loaded: Loaded, facts: ModelFacts) -> Measure:
     return measure_for(facts.provider, facts.model, known=known)
 
 
-def _gauge(
+def _counter_for(
     loaded: Loaded, facts: ModelFacts
 ) -> tuple[TokenCounter | None, tuple[Callable[[], Awaitable[object]], ...]]:
     """Return how a run counts its tokens, and what writes down at its end what it has learned."""
@@ -145,10 +145,10 @@ def _gauge(
     from agentctl.runner.learned_counts import LearnedCounts  # noqa: PLC0415 - not for builtin
 
     learned, provider, model = LearnedCounts(loaded.settings.cache_dir), facts.provider, facts.model
-    gauge = counter_for(provider, model, known=learned.known(provider, model))
-    if gauge is None:
+    counter = counter_for(provider, model, known=learned.known(provider, model))
+    if counter is None:
         return None, ()
-    return gauge, (lambda: learned.remember(provider, model, gauge.new_calibrations),)
+    return counter, (lambda: learned.remember(provider, model, counter.new_calibrations),)
 
 
 def _load_count(provider: LLMProvider) -> Load | None:
@@ -251,31 +251,31 @@ def assemble(
         find_agent(plan.agent, agents)
     run_id = os.urandom(6).hex()
     journal = Journal(settings.runs_dir, run_id, secrets=loaded.secrets)
-    kept = settings.runs_dir / run_id
+    run_files = settings.runs_dir / run_id
     ledger = SqliteLedger(ledger_path or settings.ledger_path)
     answering = provider or make_provider(loaded, choice, plan.limits)
-    gauge, remember = _gauge(loaded, answering.facts)
+    counter, remember = _counter_for(loaded, answering.facts)
     capability = loaded.capability if settings.sandbox == "none" else ""  # in a sandbox nobody could use it
     return Orchestrator(
         plan=plan,
         agents=agents,
         provider=answering,
         ledger=ledger,
-        equip=toolset_for(
+        make_tools=toolset_for(
             loaded,
             plan.permissions,
-            insist=settings.sandbox == "bwrap",
-            kept=kept,
+            require_sandbox=settings.sandbox == "bwrap",
+            run_files=run_files,
             child_variables=child_variables(run_id, capability, settings.state_dir) if capability else {},
         ),
         observers=(journal, *observers, *_history_observer(loaded, warn)),
         now=lambda: datetime.now(UTC),
         new_id=lambda: run_id,
         approver=approver,
-        keeper=ArtifactFolder(kept, secrets=loaded.secrets),
+        artifact_store=ArtifactFolder(run_files, secrets=loaded.secrets),
         redactor=loaded.redactor,
         price_of=_prices_for(answering, loaded),
-        gauge=gauge,
+        counter=counter,
         load_count=_load_count(answering),
         opening=_optional_hook(answering, "prepare"),
         closing=(*remember, *(() if provider else _optional_hook(answering, "aclose")), ledger.aclose, journal.aclose),

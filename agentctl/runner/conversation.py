@@ -21,8 +21,8 @@ from agentctl.runner.summaries import PendingCut, Summarizer
 class Conversation:
     """Holds the messages of a run. Between two cuts each request begins with the one before, so caches work.
 
-    ``limit`` is how many tokens a request may have; 0: nobody is told how full it is. It is near it from
-    ``warn_percent`` on, which is told once, unless something was cut before. ``gauge`` says how to count before each
+    ``limit`` is how many tokens a request may have; 0: how full it is goes unreported. From ``warn_percent`` of it on
+    there is one warning, unless something was cut before. ``counter`` says how to count before each
     request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the server reads
     all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None: nobody does.
     """
@@ -35,15 +35,15 @@ class Conversation:
         limit: int = 0,
         warn_percent: int = 100,
         measure: Measure = PLAIN,
-        gauge: TokenCounter | None = None,
+        counter: TokenCounter | None = None,
         watch: TruncationDetector | None = None,
         summaries: Summarizer | None = None,
         economy: CacheEconomics | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._gauge, self._watch, self._summaries = gauge, watch, summaries
+        self._counter, self._watch, self._summaries = counter, watch, summaries
         self._economy = economy or CacheEconomics()
-        self._warn_percent, self._told = warn_percent, False
+        self._warn_percent, self._is_warned = warn_percent, False
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
         self._sent: tuple[Message, ...] = ()
@@ -57,7 +57,7 @@ class Conversation:
     @property
     def measure(self) -> Measure:
         """How tokens are counted now."""
-        return self._measure if self._gauge is None else self._gauge.measure
+        return self._measure if self._counter is None else self._counter.measure
 
     async def add(self, message: Message) -> None:
         """Append a message; a text that ends like our notes on a cut gets a line end, to tell them apart."""
@@ -74,19 +74,19 @@ class Conversation:
             Overrun: a summary of what is cut cost more than was held.
             StateError: the ledger cannot be written.
         """
-        if self._gauge is not None:
-            self._measure = await self._gauge.choose_measure(self._messages, offered, self._limit)
+        if self._counter is not None:
+            self._measure = await self._counter.choose_measure(self._messages, offered, self._limit)
         before, measure = self._messages, self._measure
-        fitted, told = await self._fit(offered)
+        fitted, is_summarized = await self._fit(offered)
         is_cut = fitted != before
         if is_cut:
-            await self._emit(self._cut(before, fitted, offered, told=told))
+            await self._emit(self._cut(before, fitted, offered, is_summarized=is_summarized))
             self._messages = fitted
         self._was_cut, self._sent = is_cut, fitted
         if self._limit:
             tokens, most = measure.request(fitted, offered), min(self._limit, self._most or self._limit)
-            near = not self._told and not is_cut and 100 * tokens >= self._warn_percent * most
-            self._told = self._told or near or is_cut
+            near = not self._is_warned and not is_cut and 100 * tokens >= self._warn_percent * most
+            self._is_warned = self._is_warned or near or is_cut
             await self._emit(ContextMeasured(len(fitted), tokens, most, measure.way, near))
         return fitted
 
@@ -105,8 +105,8 @@ class Conversation:
             if fitted != messages and (summaries.always or self._pays(fitted, offered, written=summaries.most)):
                 fitted = self._prune(messages, offered, measure=measure, most=room)
                 cutting = PendingCut(self._sent, offered, messages, fitted, self._most, again=self._was_cut)
-                told = await summaries.summarize(cutting, measure)
-                return told or fitted, told is not None
+                summarized = await summaries.summarize(cutting, measure)
+                return summarized or fitted, summarized is not None
         return self._prune(messages, offered, measure=measure, most=self._most), False
 
     def _pays(self, fitted: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int) -> bool:
@@ -120,9 +120,14 @@ class Conversation:
         return size._replace(written=written)
 
     def _cut(
-        self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, told: bool
+        self,
+        before: tuple[Message, ...],
+        after: tuple[Message, ...],
+        offered: tuple[ToolSpec, ...],
+        *,
+        is_summarized: bool,
     ) -> ContextPruned:
-        measure, words = self._measure, read_notes(after)[1].summary if told else ""
+        measure, words = self._measure, read_notes(after)[1].summary if is_summarized else ""
         size = self._size(before, after, offered, written=measure.text(words))
         weighed, self._economy = self._economy.weigh(size), self._economy.after_cut(size.after)
         return ContextPruned(
@@ -130,7 +135,7 @@ class Conversation:
             size.after,
             len(before) - len(after),
             count_shortened(before, after),
-            "model" if told else "lines",
+            "model" if is_summarized else "lines",
             *weighed,
             words,
         )
@@ -143,8 +148,8 @@ class Conversation:
         """
         if error.billed != "no":
             raise error
-        if self._gauge is not None:  # as exactly as can be had, and not otherwise the next moment
-            self._measure = await self._gauge.choose_measure(self._messages, offered, 1)
+        if self._counter is not None:  # as exactly as can be had, and not otherwise the next moment
+            self._measure = await self._counter.choose_measure(self._messages, offered, 1)
         before, measure = self._messages, self._measure
         sent = measure.request(before, offered)
         self._most = shrink_limit(error, sent)
@@ -167,5 +172,5 @@ class Conversation:
         self._economy = self._economy.after_answer(answer.usage)
         if self._watch is not None and (doubt := self._watch.check(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
-        if self._gauge is not None:
-            self._gauge.learn(self._messages, offered, answer.usage)
+        if self._counter is not None:
+            self._counter.learn(self._messages, offered, answer.usage)

@@ -23,7 +23,7 @@ from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
 from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
-from agentctl.runner.orchestrator import Equip
+from agentctl.runner.orchestrator import MakeTools
 from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import InputCounter
 from agentctl.runner.tool_calls import ToolDispatcher
@@ -78,7 +78,7 @@ async def estimate(
     plan: Plan,
     agents: Sequence[AgentSpec],
     facts: ModelFacts,
-    equip: Equip,
+    make_tools: MakeTools,
     look: Look,
     now: Callable[[], datetime],
     measure: Measure = PLAIN,
@@ -97,13 +97,13 @@ async def estimate(
         StateError: the ledger cannot be read.
     """
     agent, agent_chosen_by = choose_agent(task, plan, agents)
-    kit = await equip(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
+    run_tools = await make_tools(choose_tools(agent, task, plan, metered=facts.metered), MOST_TOOLS)
     try:
         admission = Admission(permissions=plan.permissions, emit=_discard)
-        offers = ToolDispatcher(toolbox=kit.toolbox, admission=admission, emit=_discard, limits=plan.loop)
+        offers = ToolDispatcher(toolbox=run_tools.toolbox, admission=admission, emit=_discard, limits=plan.loop)
         tools = offers.offered_tools() if facts.metered else ()
     finally:
-        await kit.toolbox.aclose()
+        await run_tools.toolbox.aclose()
     system = system_prompt(agent, plan, now())
     messages = plan.fit(facts, (Message("system", system), Message("user", task)), tools, measure=measure)
     wanted = choose_output(facts, plan.max_output_tokens)
@@ -140,8 +140,8 @@ async def estimate(
         provider_chosen_by=plan.provider_chosen_by,
         facts=facts,
         tools=tuple(tool.name for tool in tools),
-        sandbox=kit.sandbox,
-        left_out=tuple(kit.left_out),
+        sandbox=run_tools.sandbox,
+        left_out=tuple(run_tools.left_out),
         labels=plan.labels,
         limits_set_by=plan.limits_set_by,
         likely=likely,

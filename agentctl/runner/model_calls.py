@@ -101,7 +101,7 @@ class ModelCalls:
         self._dearest_output: int | None = None
         self._thinks = False
         wanted = choose_output(provider.facts, max_output_tokens)
-        self._closing = LastAnswerPlanner(facts=provider.facts, limits=limits, wanted=wanted)
+        self._last_answers = LastAnswerPlanner(facts=provider.facts, limits=limits, wanted=wanted)
         self._keep: AnswerReserve | None = None
         self.unfinished = ""
         known: PriceOf = getattr(provider, "price_of", no_price)
@@ -162,7 +162,7 @@ class ModelCalls:
 
     async def _observe(self, event: Event) -> None:
         if isinstance(event, CallSettled):
-            self._closing.record(event.usage)
+            self._last_answers.record(event.usage)
         await self._emit(event)
 
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
@@ -177,13 +177,13 @@ class ModelCalls:
         """
         if not self.facts.metered:
             return None
-        self._keep = self._closing.plan_reserve(messages)
+        self._keep = self._last_answers.plan_reserve(messages)
         least = choose_output(self.facts, self._max_output_tokens).least
         wanted = OutputRange(min(least, self._keep.output), self._keep.output)
         if self._affordable is not None:
             wanted = fit_window(wanted, self._affordable)
         most: int | None = None
-        while (request := self._closing.compose_request(messages, most=most)) is not None:
+        while (request := self._last_answers.compose_request(messages, most=most)) is not None:
             asked = Request(self.facts.model, request, attempt_id=os.urandom(16).hex(), followed=False)
             try:
                 return (await self._attempt(asked, wanted, "answer"))[0]
@@ -252,7 +252,7 @@ class ModelCalls:
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_unbounded(self.facts, self._limits)
-        self._keep = self._closing.plan_reserve(messages) if aside and self.facts.metered else None
+        self._keep = self._last_answers.plan_reserve(messages) if aside and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         dearest = self._dearest_output if tools else None
         wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)
@@ -376,8 +376,8 @@ class ModelCalls:
             await self._emit(CallSent(hold.id))
             sent = AttemptProgress()
             clamped = replace(request, max_output_tokens=hold.granted_output if facts.metered else None)
-            patience = StreamTimeouts(silence_s, whole_s, deadline)
-            await read_stream(self._provider, clamped, sent, patience, self._emit if is_answer else _discard)
+            timeouts = StreamTimeouts(silence_s, whole_s, deadline)
+            await read_stream(self._provider, clamped, sent, timeouts, self._emit if is_answer else _discard)
         except BaseException as error:
             self.unfinished = "".join(sent.pieces) if sent and is_answer else ""
             with anyio.CancelScope(shield=True):

@@ -38,7 +38,7 @@ CLOSING_S = 5.0  # what an engine's client gets to say goodbye
 _NOTHING = Spend(Amounts(), Amounts(), Amounts())
 
 
-Equip = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
+MakeTools = Callable[[Sequence[str] | None, int], Awaitable[RunTools]]
 """Makes the tools of a run: the first ``most`` of those named that are available and allowed; None: all."""
 
 
@@ -52,7 +52,7 @@ class _Run:
     limits: tuple[LimitUse, ...]
     agent: str = ""
     opened: bool = False
-    kit: RunTools | None = None
+    run_tools: RunTools | None = None
     calls: ModelCalls | None = None
     loop: Loop | None = None
 
@@ -60,10 +60,11 @@ class _Run:
 class Orchestrator:
     """Runs tasks, one at a time; every ending is a ``RunResult``.
 
-    ``equip`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs to
-    this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the prices
-    of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked. ``gauge``
-    says how tokens are counted, None: bytes by four. ``keeper`` keeps results whole that are cut for the model.
+    ``make_tools`` makes the tools of a run, which closes them. ``closing`` is awaited at the very end, for what belongs
+    to this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the
+    prices of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
+    ``counter`` says how tokens are counted, None: bytes by four. ``artifact_store`` stores results in full that are cut
+    for the model.
     ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
     ``redactor`` takes secrets out of what tools return.
     ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
@@ -76,14 +77,14 @@ class Orchestrator:
         agents: Sequence[AgentSpec],
         provider: LLMProvider,
         ledger: Ledger,
-        equip: Equip,
+        make_tools: MakeTools,
         observers: Sequence[Observer],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         approver: Approver | None = None,
-        keeper: ArtifactStore | None = None,
+        artifact_store: ArtifactStore | None = None,
         price_of: PriceOf | None = None,
-        gauge: TokenCounter | None = None,
+        counter: TokenCounter | None = None,
         load_count: Load | None = None,
         opening: Sequence[Callable[[], Awaitable[object]]] = (),
         closing: Sequence[Callable[[], Awaitable[object]]] = (),
@@ -92,9 +93,9 @@ class Orchestrator:
     ) -> None:
         self._redactor = redactor
         self._plan, self._agents, self._provider, self._ledger = plan, agents, provider, ledger
-        self._equip, self._observers, self._now, self._new_id = equip, observers, now, new_id
-        self._approver, self._keeper = approver, keeper
-        self._price_of, self._gauge, self._opening, self._closing = price_of, gauge, opening, closing
+        self._make_tools, self._observers, self._now, self._new_id = make_tools, observers, now, new_id
+        self._approver, self._artifact_store = approver, artifact_store
+        self._price_of, self._counter, self._opening, self._closing = price_of, counter, opening, closing
         self._load_count = load_count
         self._capability = capability
         self._stop: Interrupted | None = None
@@ -132,7 +133,9 @@ class Orchestrator:
         plan, facts = self._plan, self._provider.facts
         agent, agent_chosen_by = choose_agent(run.task, plan, self._agents)
         run.agent = agent.name
-        kit = run.kit = await self._equip(choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS)
+        run_tools = run.run_tools = await self._make_tools(
+            choose_tools(agent, run.task, plan, metered=facts.metered), MOST_TOOLS
+        )
         await self._ledger.open_run(
             run.recorder.run_id,
             plan.limits,
@@ -157,11 +160,11 @@ class Orchestrator:
                 limits=run.limits,
                 labels=plan.labels,
                 version=plan.version,
-                sandbox=kit.sandbox,
+                sandbox=run_tools.sandbox,
                 token_turns=plan.token_turns(facts, self._most_turns(agent)),
             )
         )
-        for name, error in kit.left_out.items():
+        for name, error in run_tools.left_out.items():
             await run.recorder.emit(Noted(f"{name} is left out: {error.message} ({error.hint})", "warning"))
         for prepare in self._opening:
             await prepare()
@@ -193,7 +196,7 @@ class Orchestrator:
             limit=plan.context_limit(facts) if facts.metered else 0,
             warn_percent=plan.warn_percent,
             measure=plan.measure or PLAIN,
-            gauge=self._gauge if plan.measure is None else None,
+            counter=self._counter if plan.measure is None else None,
             summaries=summaries_of(plan, run.calls, emit),
             watch=TruncationDetector(facts),
             economy=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
@@ -201,14 +204,14 @@ class Orchestrator:
         run.loop = Loop(
             calls=run.calls,
             dispatch=ToolDispatcher(
-                toolbox=kit.toolbox,
+                toolbox=run_tools.toolbox,
                 admission=admission,
                 emit=emit,
                 limits=limits,
-                left_out=kit.left_out,
+                left_out=run_tools.left_out,
                 shares=plan.result_shares(facts),
                 measure=lambda: conversation.measure,
-                keeper=self._keeper,
+                artifact_store=self._artifact_store,
                 redactor=self._redactor,
             ),
             conversation=conversation,
@@ -259,7 +262,7 @@ class Orchestrator:
                         await run.recorder.emit(Noted(said, "warning"))
             except Exception as failure:  # noqa: BLE001 - every ending is a result
                 error = error or as_agentctl_error(failure)
-            unreported = run.kit.unreported() if run.kit else ()
+            unreported = run.run_tools.unreported() if run.run_tools else ()
             if unreported:
                 with suppress(Exception):
                     await run.recorder.emit(ObeyedFilesChanged(None, unreported))
@@ -271,9 +274,9 @@ class Orchestrator:
         return result
 
     async def _close(self, run: _Run, status: str) -> None:
-        if run.kit is not None:
+        if run.run_tools is not None:
             with suppress(Exception), anyio.move_on_after(CLOSING_S, shield=True):
-                await run.kit.toolbox.aclose()
+                await run.run_tools.toolbox.aclose()
         if run.opened:
             try:
                 if self._provider.facts.metered:  # what is not metered has moved nothing since the run began
@@ -316,8 +319,8 @@ class Orchestrator:
             breaker=breaker,
             tools=outcome.tools,
             denied=outcome.denied,
-            sandbox=run.kit.sandbox if run.kit else None,
-            left_out=tuple(run.kit.left_out) if run.kit else (),
+            sandbox=run.run_tools.sandbox if run.run_tools else None,
+            left_out=tuple(run.run_tools.left_out) if run.run_tools else (),
             error=describe_error(error),
             changed_files_run_later=tuple(dict.fromkeys((*outcome.changed_files, *unreported))),
         )

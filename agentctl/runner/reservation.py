@@ -46,7 +46,7 @@ class Reservations:
     ) -> None:
         self._ledger, self._run_id, self._limits = ledger, run_id, limits
         self._emit, self._price_of = emit, price_of
-        self._patience = {"holds": budget_wait_s, "provider": provider_wait_s}
+        self._wait_s = {"holds": budget_wait_s, "provider": provider_wait_s}
         self._counter = InputCounter(load_count)
 
     async def reserve(
@@ -84,12 +84,12 @@ class Reservations:
             then=then,
             price_of=self._price_of,
         )
-        patience = self._patience
+        wait_s = self._wait_s
         if purpose in ("answer", "summary"):
-            patience = dict.fromkeys(patience, 0.0)
+            wait_s = dict.fromkeys(wait_s, 0.0)
         count = None if purpose == "summary" else self._counter.of(request, known, facts.may_cut)
         return await reserve_or_wait(
-            ask, ledger=self._ledger, patience=patience, so_far=so_far, emit=self._emit, count=count
+            ask, ledger=self._ledger, wait_s=wait_s, so_far=so_far, emit=self._emit, count=count
         )
 
 
@@ -123,12 +123,12 @@ async def reserve_or_wait(
     ask: Ask,
     *,
     ledger: Ledger,
-    patience: Mapping[str, float],
+    wait_s: Mapping[str, float],
     so_far: RefusalContext,
     emit: Emit,
     count: Count | None = None,
 ) -> Hold:
-    """Reserve the worst case of ``ask``, waiting as many seconds for each reason as ``patience`` has for it.
+    """Reserve the worst case of ``ask``, waiting as many seconds for each reason as ``wait_s`` has for it.
 
     ``count`` is asked where the ledger says that the bound itself is in the way; None: nothing else bounds the input.
 
@@ -137,7 +137,7 @@ async def reserve_or_wait(
         ProviderError: amounts in doubt are in the way, or what was waited for did not come.
         StateError: the ledger cannot be written.
     """
-    started, told = anyio.current_time(), set[str]()
+    started, reported = anyio.current_time(), set[str]()
     ask = replace(ask, can_count=count is not None)
     try:
         while True:
@@ -151,11 +151,11 @@ async def reserve_or_wait(
                     counted = await count()
                     ask = replace(ask, counted_bound=counted, can_count=counted is not None)
                 case Wait():
-                    left = started + patience[answer.reason] - anyio.current_time()
+                    left = started + wait_s[answer.reason] - anyio.current_time()
                     if left <= 0:
                         raise wait_error(answer, ask.facts, so_far)
-                    if answer.reason not in told:
-                        told.add(answer.reason)
+                    if answer.reason not in reported:
+                        reported.add(answer.reason)
                         facts, most = ask.facts, anyio.current_effective_deadline() - anyio.current_time()
                         await emit(
                             CallWaited(

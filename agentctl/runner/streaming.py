@@ -49,7 +49,7 @@ class AttemptProgress:
 
 
 async def read_stream(
-    provider: LLMProvider, request: Request, sent: AttemptProgress, patience: StreamTimeouts, emit: Emit
+    provider: LLMProvider, request: Request, sent: AttemptProgress, timeouts: StreamTimeouts, emit: Emit
 ) -> None:
     """Send ``request`` and fill in ``sent`` until the answer is complete.
 
@@ -58,17 +58,17 @@ async def read_stream(
     """
     name = provider.facts.provider
     try:
-        with anyio.fail_after(patience.deadline - anyio.current_time()):
+        with anyio.fail_after(timeouts.deadline - anyio.current_time()):
             await anyio.lowlevel.checkpoint()  # whoever is cancelled already ends here, where nothing has left
             sent.outcome = "unknown"
             stream = provider.stream(request)
             try:
-                await _read(stream, request, sent, patience.silence_s, emit)
+                await _read(stream, request, sent, timeouts.silence_s, emit)
             finally:
                 await _hang_up(stream)
                 sent.outcome, sent.model = _withdraw(stream), _model_of(stream)
     except TimeoutError as error:
-        raise _late(name, sent, patience) from error
+        raise _late(name, sent, timeouts) from error
     if sent.ran_past:
         raise ClampExceeded(f"{name} went on past max_tokens={request.max_output_tokens}; it was cut off")
     if sent.completion is None:
@@ -117,17 +117,17 @@ async def _next(
         raise
 
 
-def _late(name: str, sent: AttemptProgress, patience: StreamTimeouts) -> ProviderUnavailable:
+def _late(name: str, sent: AttemptProgress, timeouts: StreamTimeouts) -> ProviderUnavailable:
     """Return the error for an attempt that took too long."""
     if sent.outcome == "unsent":
         return ProviderUnavailable(
-            f"the request to {name} could not be sent within {min(patience.silence_s, patience.whole_s):g} s",
+            f"the request to {name} could not be sent within {min(timeouts.silence_s, timeouts.whole_s):g} s",
             hint="check the address and the network, or raise --llm-timeout",
             billed="no",
             unsent=True,
         )
     return ProviderUnavailable(
-        f"{name} sent nothing for {patience.silence_s:g} s, or not the whole answer in {patience.whole_s:g} s",
+        f"{name} sent nothing for {timeouts.silence_s:g} s, or not the whole answer in {timeouts.whole_s:g} s",
         hint="try again, or raise --llm-timeout",
         billed="no" if sent.outcome == "refused" else "unknown",
     )

@@ -49,9 +49,9 @@ class _FinishedCall(NamedTuple):
 class ToolDispatcher:
     """Runs the tool calls of one run through admission; counts what was called, failed and denied.
 
-    ``left_out`` says why a tool is missing that needs a sandbox. ``shares`` are the tokens of one
-    result and of all of a turn (0: no end), counted by ``measure``; ``keeper`` keeps whole what is cut. ``redactor``
-    takes secrets out of every result, before it is measured, kept, or shown to anyone.
+    ``left_out`` says why a tool is missing that needs a sandbox. ``shares`` are the tokens of one result and of all of
+    a turn (0: no limit), counted by ``measure``; ``artifact_store`` stores in full what is cut. ``redactor`` takes
+    secrets out of every result, before it is measured, stored or shown.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ToolDispatcher:
         left_out: Mapping[str, SandboxUnavailable] | None = None,
         shares: tuple[int, int] | None = None,
         measure: Callable[[], Measure] = lambda: PLAIN,
-        keeper: ArtifactStore | None = None,
+        artifact_store: ArtifactStore | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._redactor = redactor or Redactor()
@@ -77,7 +77,7 @@ class ToolDispatcher:
             measure=measure,
             emit=emit,
             readable=lambda: together > 0 and any(tool.name == "read_file" for tool in self.offered_tools()),
-            keeper=keeper,
+            artifact_store=artifact_store,
         )
         self._number = 0
         self._called, self._failed, self._denied = Counter[str](), Counter[str](), Counter[str]()
@@ -258,9 +258,9 @@ class TurnBudget:
 
 
 class ResultBudget:
-    """Cuts the results of a run to their shares, in tokens; a ``keeper`` stores what is cut in full.
+    """Cuts the results of a run to their shares, in tokens; a ``artifact_store`` stores what is cut in full.
 
-    ``measure`` is asked anew each time: it learns. ``together`` 0: a turn has no share of its own. ``readable`` says
+    ``measure`` is called each time, since it learns. ``together`` 0: a turn has no share of its own. ``readable`` says
     whether the model has a tool that reads on.
     """
 
@@ -272,10 +272,10 @@ class ResultBudget:
         measure: Callable[[], Measure],
         emit: Emit,
         readable: Callable[[], bool],
-        keeper: ArtifactStore | None = None,
+        artifact_store: ArtifactStore | None = None,
     ) -> None:
         self._each, self._together, self._measure = each, together, measure
-        self._emit, self._readable, self._keeper = emit, readable, keeper
+        self._emit, self._readable, self._artifact_store = emit, readable, artifact_store
         self._warned = False
 
     def turn(self, calls: int) -> TurnBudget:
@@ -303,9 +303,9 @@ class ResultBudget:
             if found is None or found.tail or found.origin.path != origin.path:  # what it quotes is no mark of its own
                 found = split_text(text, origin)
             return _fit(found, room, measure)
-        if self._keeper is not None:
+        if self._artifact_store is not None:
             try:
-                kept = await self._keeper.keep(number, tool, text)
+                kept = await self._artifact_store.keep(number, tool, text)
             except AgentctlError as error:
                 if not self._warned:
                     self._warned = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentctl.core.errors import SandboxUnavailable
 from agentctl.permissions.decision import Permissions
 from agentctl.protocols import RunTools, Sandbox
-from agentctl.runner.orchestrator import Equip
+from agentctl.runner.orchestrator import MakeTools
 from agentctl.settings import Loaded, Settings
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 
@@ -25,34 +25,36 @@ MakeToolbox = Callable[..., LazyToolbox]
 """``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
 
 
-async def equip(
+async def make_run_tools(
     ranked: Sequence[str] | None,
     most: int,
     *,
     make: MakeToolbox,
     permissions: Permissions,
     open_sandbox: Callable[[], Awaitable[Sandbox]],
-    insist: bool = False,
+    require_sandbox: bool = False,
 ) -> RunTools:
     """Return the first ``most`` of the tools ``ranked`` that a run may use and that work here; None: all, for lookups.
 
     A sandbox is opened only if a tool among them needs one. Where none can be had, such tools are left out, the next
-    ones move up, and the kit says so.
+    ones move up, and ``left_out`` names them.
 
     Raises:
-        SandboxUnavailable: ``insist`` (a sandbox was asked for by name), or the user asked for such a tool by name.
+        SandboxUnavailable: ``require_sandbox`` (it was asked for by name), or the user asked for such a tool by name.
     """
-    if insist and ranked is None:
+    if require_sandbox and ranked is None:
         await open_sandbox()
     if ranked is None:
         return RunTools(make(names=None))
     left_out: dict[str, SandboxUnavailable] = {}
     sandbox: Sandbox | None = None
-    if insist or any(name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)):
+    if require_sandbox or any(
+        name in NEED_SANDBOX for name in _first_usable(ranked, most, make(names=ranked), permissions)
+    ):
         try:
             sandbox = await open_sandbox()
         except SandboxUnavailable as error:
-            if insist or permissions.only is not None:
+            if require_sandbox or permissions.only is not None:
                 raise
             left_out = dict.fromkeys((name for name in ranked if name in NEED_SANDBOX), error)
     there = [name for name in ranked if name not in left_out]
@@ -81,35 +83,37 @@ def toolset_for(
     loaded: Loaded,
     permissions: Permissions,
     *,
-    insist: bool,
-    kept: Path | None = None,
+    require_sandbox: bool,
+    run_files: Path | None = None,
     child_variables: Mapping[str, str] = MappingProxyType({}),
-) -> Equip:
-    """Return what equips a run with tools by the settings; ``insist``: not without a sandbox.
+) -> MakeTools:
+    """Return what makes the tools of a run by the settings; ``require_sandbox``: not without a sandbox.
 
-    ``kept`` is the folder of the run's own files; ``child_variables`` goes into the environment of commands without a
-    sandbox.
+    ``run_files`` is the folder of the run's own files; ``child_variables`` go into the environment of commands without
+    a sandbox.
     """
     settings = loaded.settings
     workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
     denied = _denied_paths(workspace, permissions)
     named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
     return partial(
-        equip,
+        make_run_tools,
         make=partial(
             toolbox,
             workspace=workspace,
             docker_host=settings.docker_host,
             docker_host_from=named_by,
             private=_private_folders(settings),
-            run_files=kept,
+            run_files=run_files,
             restricting=(*permissions.deny, *permissions.ask),
             denied=denied,
             redactor=loaded.redactor,
         ),
         permissions=permissions,
-        open_sandbox=partial(_open_sandbox, settings, workspace, child_variables, _capabilities(loaded), kept, denied),
-        insist=insist,
+        open_sandbox=partial(
+            _open_sandbox, settings, workspace, child_variables, _capabilities(loaded), run_files, denied
+        ),
+        require_sandbox=require_sandbox,
     )
 
 

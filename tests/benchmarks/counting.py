@@ -37,8 +37,8 @@ async def unheard(event: Event) -> None:
 
 async def each_turn(limit: int) -> list[float]:
     """Return the seconds that each of 200 turns spends on counting, fitting and learning."""
-    plan, gauge = Plan(max_context_tokens=limit), counter_for("openai", "gpt-4o")
-    talk = Conversation(prune=partial(plan.fit, FACTS), emit=unheard, limit=limit, gauge=gauge)
+    plan, counter = Plan(max_context_tokens=limit), counter_for("openai", "gpt-4o")
+    talk = Conversation(prune=partial(plan.fit, FACTS), emit=unheard, limit=limit, counter=counter)
     truth, kinds, taken = measure_for("openai", "gpt-4o"), list(TEXTS), []
     await talk.add(Message("system", "You look after containers."))
     await talk.add(Message("user", "Why is web slow?"))

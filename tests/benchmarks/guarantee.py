@@ -293,11 +293,11 @@ async def one_run(folder: Path, facts: ModelFacts, model: Model, kind: str, numb
         agents=agents,
         provider=ScriptedProvider([mind] * 200, facts=facts),
         ledger=ledger,
-        equip=equip,
+        make_tools=equip,
         observers=(diary,),
         now=lambda: AT,
         new_id=lambda: "7f3a",
-        gauge=counter_for(model.provider, model.name),
+        counter=counter_for(model.provider, model.name),
         load_count=partial(load_count, published_vocabulary(model.name)),
         closing=(ledger.aclose,),
     )

@@ -89,7 +89,7 @@ async def run_of(
         agents=load_agents(),
         provider=provider,
         ledger=ledger,
-        equip=equip,
+        make_tools=equip,
         observers=(diary,),
         now=lambda: AT,
         new_id=lambda: "7f3a",

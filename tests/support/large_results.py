@@ -75,7 +75,7 @@ class House:
                 limits=settled.loop,
                 shares=settled.result_shares(provider.facts),
                 measure=self._measured,
-                keeper=annex or ArtifactFolder(self.kept),
+                artifact_store=annex or ArtifactFolder(self.kept),
             ),
             conversation=Conversation(prune=partial(settled.fit, provider.facts), emit=emit),
             emit=emit,

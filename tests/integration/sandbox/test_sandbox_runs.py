@@ -19,7 +19,7 @@ from agentctl.providers.scripted import ScriptedProvider
 from agentctl.runner.agents import AgentSpec
 from agentctl.runner.assemble import assemble, plan_of
 from agentctl.runner.orchestrator import Orchestrator
-from agentctl.runner.toolset import equip
+from agentctl.runner.toolset import make_run_tools
 from agentctl.sandbox.select import open_sandbox
 from agentctl.settings import Loaded, ProviderChoice
 from agentctl.tools.toolbox import toolbox
@@ -45,8 +45,8 @@ def staffed(
         agents=agents,
         provider=provider,
         ledger=ledger,
-        equip=partial(
-            equip,
+        make_tools=partial(
+            make_run_tools,
             make=partial(toolbox, workspace=workspace),
             permissions=plan.permissions,
             open_sandbox=partial(open_sandbox, "auto", workspace=workspace, network=False, read_only=False),

@@ -100,7 +100,7 @@ async def record(folder: Path, turns: int, size: Size) -> Recording:
         agents=load_agents(),
         provider=provider,
         ledger=ledger,
-        equip=equip,
+        make_tools=equip,
         observers=(diary,),
         now=lambda: _AT,
         new_id=lambda: "7f3a",

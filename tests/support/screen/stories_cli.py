@@ -49,7 +49,7 @@ def playing(story: str) -> Callable[..., Orchestrator]:
             agents=load_agents(),
             provider=ScriptedProvider(STORIES[story], facts=FACTS),
             ledger=ledger,
-            equip=equip,
+            make_tools=equip,
             observers=(journal, *observers),
             now=lambda: datetime.now(UTC),
             new_id=lambda: run_id,

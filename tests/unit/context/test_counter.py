@@ -142,7 +142,7 @@ async def test_what_was_refused_as_too_long_is_counted_by_the_vocabulary_before_
         counted.append((measure.way, most))
         return messages[1:] if most else messages
 
-    talk = Conversation(prune=prune, emit=unheard, limit=100_000, gauge=counter(vocabulary.load))
+    talk = Conversation(prune=prune, emit=unheard, limit=100_000, counter=counter(vocabulary.load))
     for message in (*said(150), *said(150)):
         await talk.add(message)
     await talk.prepare(())

@@ -217,10 +217,10 @@ def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: P
 async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
     loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
     permissions = permissions_of(loaded)
-    equip = toolset_for(loaded, permissions, insist=False)
-    kit = await equip(["list_files", "run_shell"], 2)
-    listed = await kit.toolbox.get("list_files")({})
-    said = await kit.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
+    make_tools = toolset_for(loaded, permissions, require_sandbox=False)
+    run_tools = await make_tools(["list_files", "run_shell"], 2)
+    listed = await run_tools.toolbox.get("list_files")({})
+    said = await run_tools.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
     assert "src/app.py" in listed
     assert "key" not in listed
     assert WORD not in said

@@ -95,7 +95,7 @@ class House:
             agents=load_agents(),
             provider=provider,
             ledger=self.ledger,
-            equip=equip,
+            make_tools=equip,
             observers=(*journals, self.diary),
             now=now,
             new_id=self.ids.pop,
