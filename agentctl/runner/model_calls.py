@@ -110,7 +110,7 @@ class ModelCalls:
             ledger=ledger,
             run_id=run_id,
             limits=limits,
-            emit=emit,
+            emit=self._observe,
             price_of=price_of,
             budget_wait_s=budget_wait_s,
             provider_wait_s=deadline_s,
