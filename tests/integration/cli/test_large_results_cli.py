@@ -9,7 +9,7 @@ from tests.support.bill.parts import KEY, PAID, reaching
 from tests.support.command_line import Commands, agentctl, state
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.script import Answer, Call, WireRequest
-from tests.unit.runner.test_large_results import NUMBERED, obeyed
+from tests.unit.runner.test_tool_results import NUMBERED, obeyed
 
 __all__ = ["agentctl", "state"]
 

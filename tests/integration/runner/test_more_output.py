@@ -14,7 +14,7 @@ from agentctl.sandbox.select import Unsandboxed
 from agentctl.tools.toolbox import LazyToolbox, toolbox
 from tests.support.large_results import House
 from tests.support.loop import asks, call, says
-from tests.unit.runner.test_large_results import obeyed
+from tests.unit.runner.test_tool_results import obeyed
 
 REPOSITORY = Path(__file__).parents[3]
 pytestmark = pytest.mark.anyio
