@@ -80,7 +80,7 @@ class GitScratch:
                 options += ["--ro-bind", f"{self._folder}/{name}", f"{self._folder}/{name}"]
         return options
 
-    def keep(self) -> list[str]:
+    def copy_back(self) -> list[str]:
         """Copy back what a command changed, as far as it is harmless; return notes about what was not.
 
         All or nothing: where the real index or refs have changed meanwhile, or what the command made of them cannot be

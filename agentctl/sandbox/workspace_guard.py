@@ -135,7 +135,7 @@ class WorkspaceGuard:
         if self._config.read_only:
             return notes, []
         if self._git is not None:
-            notes += self._git.keep()
+            notes += self._git.copy_back()
         notices: list[FileNotice] = []
         with ExitStack() as opened:
             after = self._index.refresh(opened)

@@ -121,7 +121,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
     fits, find = name_matcher(wanted.pattern), _finder(wanted)
     lines: list[str] = []
     files = searched = 0
-    root = walk.opener()
+    root = walk.open_root()
     try:
         for path in (alone,) if alone else (entry.path for entry in walk if entry.is_file and fits(entry)):
             try:
@@ -134,7 +134,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
                     for number, piece in _pieces(handle):
                         if number % 4096 == 0:
                             tick()
-                            if walk.over():
+                            if walk.is_over():
                                 break
                         if (at := find(piece)) is not None:
                             lines.append(f"{cell(path, 300)}:{number}: {_excerpt(piece, at)}")
@@ -144,7 +144,7 @@ def _search(workspace: Path, wanted: _Wanted, tick: Callable[[], None]) -> str:
             except (OSError, ToolError):
                 walk.unreadable += 1
             if len(lines) >= wanted.limit:
-                walk.cut = f"stopped at {wanted.limit} matches (limit)"
+                walk.stop_reason = f"stopped at {wanted.limit} matches (limit)"
                 break
     finally:
         os.close(root)

@@ -185,7 +185,7 @@ class Walk:
         seconds: float = MOST_SECONDS,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
-        self.cut = ""
+        self.stop_reason = ""
         self._end = math.inf
         self.unreadable = 0
         self.not_entered: set[str] = set()
@@ -210,15 +210,15 @@ class Walk:
         finally:
             os.close(root)
 
-    def opener(self) -> int:
+    def open_root(self) -> int:
         """Open the workspace again, for ``open_regular`` on the entries; the caller closes it."""
         return open_workspace(self._workspace)
 
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Return whether the time is up, and note it."""
         if time.monotonic() > self._end:
-            self.cut = self.cut or f"stopped after {self._seconds:g} s"
-        return bool(self.cut)
+            self.stop_reason = self.stop_reason or f"stopped after {self._seconds:g} s"
+        return bool(self.stop_reason)
 
     def notes(self) -> list[str]:
         """Return what was left out, in words."""
@@ -227,11 +227,11 @@ class Walk:
             said.append(f"{self.unreadable} could not be read")
         if self.denied:
             said.append(f"{self.denied} left out by a deny rule of the user")
-        return [*said, *([f"incomplete: {self.cut}"] if self.cut else [])]
+        return [*said, *([f"incomplete: {self.stop_reason}"] if self.stop_reason else [])]
 
     def _below(self, root: int, start: str) -> Iterator[FileEntry]:
         pending = [start]
-        while pending and not self.over():
+        while pending and not self.is_over():
             self._tick()
             folder = pending.pop()
             try:
@@ -279,7 +279,9 @@ class Walk:
                 names = list(islice(found, self._left + 1))
                 if len(names) > self._left:
                     names.pop()
-                    self.cut = f"stopped after {MOST_ENTRIES:,} entries" if self._left else "stopped: too many entries"
+                    self.stop_reason = (
+                        f"stopped after {MOST_ENTRIES:,} entries" if self._left else "stopped: too many entries"
+                    )
                 self._left -= len(names)
                 entries = []
                 for one in names:
