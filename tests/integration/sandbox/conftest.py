@@ -1,4 +1,4 @@
-"""A real boundary, opened by the one who runs the tests and by nobody."""
+"""A real sandbox, opened by the one who runs the tests and by nobody."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 
 @dataclass(slots=True)
 class Inside:
-    """Runs commands in a boundary around ``workspace``, in a process of its own."""
+    """Runs commands in a sandbox around ``workspace``, in a process of its own."""
 
     workspace: Path
     uid: int

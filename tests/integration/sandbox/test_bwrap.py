@@ -1,4 +1,4 @@
-"""What a command cannot do in the boundary: each of these works outside of it."""
+"""What a command cannot do in the sandbox: each of these works outside of it."""
 
 from __future__ import annotations
 

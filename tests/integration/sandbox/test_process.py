@@ -84,7 +84,7 @@ async def test_a_folder_with_an_impossible_name_is_refused() -> None:
         await run_shell_async("pwd", cwd="a\0b")
 
 
-async def test_a_command_too_long_for_the_system_is_told_with_the_cure() -> None:
+async def test_a_command_too_long_for_the_system_is_told_with_a_hint() -> None:
     with pytest.raises(ToolError) as caught:
         await run_shell_async(f": {'x' * 3_000_000}")
     assert caught.value.hint == "put the command into a file and run that"

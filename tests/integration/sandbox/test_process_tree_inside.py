@@ -1,4 +1,4 @@
-"""Whatever a command in the boundary does: nothing of it is left when it is over, and it fills no memory."""
+"""Whatever a command in the sandbox does: nothing of it is left when it is over, and it fills no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole command line with a scripted model: with a boundary, without one, and with none asked for."""
+"""The whole command line with a scripted model: with a sandbox, without one, and with none asked for."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ NO_BWRAP = "/nowhere"
 TOOLS = ("--tools", "run_shell,write_file,read_file")
 
 
-def test_with_a_boundary_commands_run_unasked_and_the_result_names_it(told: Told, tmp_path: Path) -> None:
+def test_with_a_sandbox_commands_run_unasked_and_the_result_names_it(told: Told, tmp_path: Path) -> None:
     told.run([call("run_shell", command="echo hello > made; cat made; id -u"), answer("done")], *TOOLS)
     assert (told.code, told.document["sandbox"], told.document["left_out"]) == (0, "bwrap", [])
     assert told.last_result == f"exit code: 0\nstdout:\nhello\n{os.geteuid()}"
@@ -117,7 +117,7 @@ def test_the_state_of_agentctl_cannot_be_seen_from_a_command(told: Told) -> None
     assert "ledger" not in told.last_result.partition("stdout")[2]
 
 
-def test_without_a_boundary_the_tool_is_left_out_and_that_is_told(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sandbox_the_tool_is_left_out_and_that_is_told(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", NO_BWRAP)
     told.run([answer("nothing to do")], agents=(WITH_A_SHELL,))
     assert (told.code, told.document["left_out"], told.document["sandbox"]) == (0, ["run_shell"], None)
@@ -132,7 +132,7 @@ def test_a_task_that_needs_what_is_left_out_is_exit_6(told: Told, monkeypatch: p
     assert "bubblewrap (bwrap) is not installed" in told.last_result
 
 
-def test_a_boundary_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
+def test_a_sandbox_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", NO_BWRAP)
@@ -144,7 +144,7 @@ def test_a_boundary_asked_for_by_name_or_a_tool_that_needs_it_is_exit_6(
         assert told.provider.heard == []
 
 
-def test_without_a_boundary_that_was_not_asked_for_a_command_asks_and_nobody_is_there(
+def test_without_a_sandbox_that_was_not_asked_for_a_command_asks_and_nobody_is_there(
     told: Told, tmp_path: Path
 ) -> None:
     told.run([call("run_shell", command="touch made"), answer("could not")], *TOOLS, "--sandbox", "none")

@@ -1,4 +1,4 @@
-"""Which boundary there is, and why there is none: the reason and the line that brings one."""
+"""Which sandbox there is, and why there is none: the reason and the line that brings one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def put_first(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-async def test_a_boundary_is_found_and_nothing_is_left_of_its_probe(tmp_path: Path) -> None:
+async def test_a_sandbox_is_found_and_nothing_is_left_of_its_probe(tmp_path: Path) -> None:
     assert (await examine(tmp_path))[::2] == ("bwrap", "")
     assert names(tmp_path) == []
     assert [name for name in names(Path("/tmp")) if name.startswith(f"agentctl-probe-{os.getpid()}-")] == []
@@ -52,7 +52,7 @@ async def test_without_bubblewrap_the_line_to_install_it_is_given(
     assert (await examine(tmp_path))[:3] == (None, error.message, error.hint.partition("   or:")[0])
 
 
-async def test_a_program_that_a_model_could_have_written_is_not_the_boundary(
+async def test_a_program_that_a_model_could_have_written_is_not_the_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(REAL, tmp_path / "bwrap")
@@ -68,7 +68,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
-async def test_a_bubblewrap_that_fails_is_told_with_a_cure(
+async def test_a_bubblewrap_that_fails_is_told_with_a_hint(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_first(tmp_path / "bin", script, monkeypatch)
@@ -121,7 +121,7 @@ LEAKY = {
 
 
 @pytest.mark.parametrize(("script", "reason"), LEAKY.values(), ids=LEAKY)
-async def test_a_boundary_that_leaks_is_not_believed(
+async def test_a_sandbox_that_leaks_is_not_believed(
     script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "CAP_KILL" in script and os.geteuid() != 0:
@@ -189,7 +189,7 @@ def test_for_root_commands_run_as_the_owner_of_the_workspace(inside: Inside) -> 
     assert (inside.workspace / "made").stat().st_uid == inside.uid
 
 
-async def test_asked_for_none_commands_run_without_a_boundary_in_the_workspace(tmp_path: Path) -> None:
+async def test_asked_for_none_commands_run_without_a_sandbox_in_the_workspace(tmp_path: Path) -> None:
     sandbox = await open_sandbox("none", workspace=tmp_path, network=False, read_only=True)
     assert (sandbox.tier, sandbox.read_only) == ("none", False)
     result = await sandbox.run("pwd -P; echo x > made", timeout=20)

@@ -1,4 +1,4 @@
-"""Opens a boundary as some user and runs commands in it: ``python worker.py JSON``; answers with JSON."""
+"""Opens a sandbox as some user and runs commands in it: ``python worker.py JSON``; answers with JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines that are not there, that hang, that are something else: each in one sentence, with the cure."""
+"""Engines that are not there, that hang, that are something else: each in one sentence, with a hint."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_address_is_understood(given: str | None, meant: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "cure"),
+    ("given", "hint"),
     [
         ("/var/run/docker.sock", "export DOCKER_HOST=unix:///var/run/docker.sock"),
         ("localhost:2375", "export DOCKER_HOST=tcp://localhost:2375"),
@@ -55,12 +55,12 @@ def test_an_address_is_understood(given: str | None, meant: Address) -> None:
         ("https://host:2376", "export DOCKER_HOST=unix:///var/run/docker.sock"),
     ],
 )
-def test_a_wrong_address_names_the_setting_and_a_line_to_paste(given: str, cure: str) -> None:
+def test_a_wrong_address_names_the_setting_and_a_line_to_paste(given: str, hint: str) -> None:
     with pytest.raises(EngineUnavailable) as caught:
         parse_address(given)
     assert caught.value.message.startswith("DOCKER_HOST is ")
     assert given in caught.value.message
-    assert caught.value.hint == cure
+    assert caught.value.hint == hint
 
 
 def test_an_ssh_address_is_not_supported_yet_and_a_tunnel_is() -> None:

@@ -40,7 +40,7 @@ def _registry(engine: PrivateEngine) -> Iterator[None]:
             process.kill()
 
 
-async def test_without_a_network_the_cause_and_the_cure_are_told(box: LazyToolbox) -> None:
+async def test_without_a_network_the_cause_and_a_hint_are_told(box: LazyToolbox) -> None:
     with pytest.raises(ToolError) as caught:
         await act(box, "docker_pull", image="nginx")
     assert caught.value.message.startswith("nginx was not pulled: the engine does not reach docker.io: ")
@@ -70,7 +70,7 @@ async def test_what_is_no_images_name_is_refused_before_anybody_is_asked(box: La
     assert len(caught.value.message) < 200
 
 
-async def test_an_image_is_pulled_and_each_refusal_has_its_own_cure(
+async def test_an_image_is_pulled_and_each_refusal_has_its_own_hint(
     private_engine: PrivateEngine, tmp_path: Path
 ) -> None:
     async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
@@ -83,14 +83,14 @@ async def test_an_image_is_pulled_and_each_refusal_has_its_own_cure(
             )
             told = await act(box, "docker_pull", image=f"{HERE}/good@{digest}")
             assert f"digest: {digest}" in told
-            for image, said, cure in (
+            for image, said, hint in (
                 ("good:2", f"{HERE} has no image {HERE}/good:2", "check the name and the tag"),
                 ("private", "has no such public image, or wants a login", f"docker login {HERE} && docker pull"),
                 ("limited", "refuses for now", "wait, or docker login"),
             ):
                 with pytest.raises(ToolError, match=re.escape(said)) as caught:
                     await act(box, "docker_pull", image=f"{HERE}/{image}")
-                assert cure in caught.value.hint
+                assert hint in caught.value.hint
         with pytest.raises(ToolError, match=f"the engine does not reach {HERE}"):
             await act(box, "docker_pull", image=f"{HERE}/good:3")
 

@@ -231,7 +231,7 @@ def _as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_without_permission_for_the_socket_the_cure_is_a_line_to_paste(docker_host: str) -> None:
+async def test_without_permission_for_the_socket_a_hint_is_a_line_to_paste(docker_host: str) -> None:
     if os.geteuid() != 0:
         pytest.fail("needs root, to become someone else")
     engine = DockerEngine(docker_host)
@@ -242,7 +242,7 @@ async def test_without_permission_for_the_socket_the_cure_is_a_line_to_paste(doc
     assert caught.value.hint.startswith('sudo usermod -aG docker "$USER"')
 
 
-async def test_an_engine_that_goes_away_is_said_with_the_cure(private_engine: PrivateEngine, tmp_path: Path) -> None:
+async def test_an_engine_that_goes_away_is_said_with_a_hint(private_engine: PrivateEngine, tmp_path: Path) -> None:
     async with toolbox(workspace=tmp_path, docker_host=private_engine.host) as box:
         assert "sample-web" in await box.get("docker_ps")({})
         await anyio.to_thread.run_sync(private_engine.stop)

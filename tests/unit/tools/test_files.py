@@ -116,7 +116,7 @@ async def test_a_missing_file_is_said_with_the_nearest_name(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("path", ["../secret", "a/../../secret", "/etc/passwd", "~/x", "..", "/"])
-async def test_what_is_outside_is_refused_with_the_cure(tmp_path: Path, path: str) -> None:
+async def test_what_is_outside_is_refused_with_a_hint(tmp_path: Path, path: str) -> None:
     error = await _error(tmp_path, "read_file", path=path)
     assert f"{path} is outside the workspace" in error.message
     assert "--workdir" in error.hint

@@ -41,7 +41,7 @@ async def test_lines_are_read_by_their_numbers(tmp_path: Path, end: str) -> None
     assert await read(tmp_path, "a", from_byte=12) == "e\nfour", "no half of a character"
 
 
-async def test_numbers_that_mean_nothing_are_refused_with_the_cure(tmp_path: Path) -> None:
+async def test_numbers_that_mean_nothing_are_refused_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\ntwo\n")
     (tmp_path / "empty").touch()
     assert (await refused(tmp_path, "a", from_line=3)).message == "a has 2 lines; from_line is 3"
