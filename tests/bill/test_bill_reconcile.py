@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agentctl.ledger.check import check
+from tests.support import fork_server
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import KEY, PAID, TASK, reaching
-from tests.support.command_line import ROOT, Commands, Ended
+from tests.support.command_line import Commands, Ended
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import WireServer
 
@@ -25,7 +25,7 @@ def program(tmp_path: Path) -> Path:
     """A folder with ``agentctl`` in it, as a shell finds it."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / "agentctl").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m agentctl "$@"\n')
+    (folder / "agentctl").write_text(f'#!/bin/sh\nexec {fork_server.command()} "$@"\n')
     (folder / "agentctl").chmod(0o755)
     return folder
 

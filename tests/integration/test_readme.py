@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Rates, containers
 
@@ -34,7 +35,7 @@ def checkout(tmp_path: Path) -> Path:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
     command = folder / ".venv" / "bin" / "agentctl"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m agentctl "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {fork_server.command()} "$@"\n')
     command.chmod(0o755)
     return folder
 

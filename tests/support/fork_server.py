@@ -5,7 +5,8 @@ own arguments, environment, folder, descriptors, session and end, and ``kill -9`
 is not seen here, so that tests of it (what is loaded, PYTHON* variables, ``sys.path``, closed descriptors) start cold.
 
 ``Forked(words, ...)`` is a ``subprocess.Popen`` whose words follow the interpreter's name: ``-m MODULE ...`` or
-``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have.
+``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have. ``command`` is the
+beginning of a shell's line that starts agentctl in the same way.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import io
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -45,15 +48,21 @@ class _Server:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for line in (self._line, theirs):
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * LIMIT)
-        words = [sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno()), loads]
+        self._folder = tempfile.TemporaryDirectory(prefix="fork-server-")
+        self.door = Path(self._folder.name, "door")
+        entrance = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        entrance.bind(str(self.door))
+        entrance.listen(64)
+        numbers = [theirs.fileno(), entrance.fileno()]
         self._process = subprocess.Popen(
-            words,
+            [sys.executable, "-m", "tests.support.fork_server", loads, *map(str, numbers)],
             cwd=ROOT,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=numbers,
             start_new_session=True,
         )
+        entrance.close()
         theirs.close()
         atexit.register(self._stop)
 
@@ -65,6 +74,7 @@ class _Server:
     def _stop(self) -> None:
         self._line.close()
         self._process.wait()
+        self._folder.cleanup()
 
 
 _SERVERS: dict[str, _Server] = {}
@@ -176,6 +186,30 @@ class Forked(subprocess.Popen[Any]):
             os.close(self._status)
 
 
+CLIENT = """
+import json, os, socket, sys
+line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 600000)
+line.connect(sys.argv[1])
+heard, status = os.pipe()
+umask = os.umask(0)
+asked = {"words": sys.argv[2:], "cwd": os.getcwd(), "env": dict(os.environ), "umask": umask}
+socket.send_fds(line, [json.dumps(asked).encode()], [0, 1, 2, status])
+os.close(status)
+told = b""
+while said := os.read(heard, 100):
+    told += said
+code = os.waitstatus_to_exitcode(int(told.split()[1]))
+os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)
+"""
+
+
+def command(*, loads: str = "agentctl") -> str:
+    """Return the beginning of a shell's line that runs agentctl by the server: what follows are its own words."""
+    door = _server(loads, {**os.environ, "PYTHONPATH": str(ROOT)}).door
+    return shlex.join([sys.executable, "-IS", "-c", CLIENT, str(door), "-m", "agentctl"])
+
+
 def run(words: Sequence[str], *, timeout: float = 60, **more: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401
     """Fork a process, wait for its end, and return what it said."""
     with Forked(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **more) as process:
@@ -202,28 +236,33 @@ def _load(loads: str) -> dict[str, str]:
 
     if loads == "litellm":
         from agentctl.providers import litellm_loader
+        from agentctl.providers.tokenizers import load_vocabulary
 
         anyio.run(litellm_loader.wait_for_litellm)
+        for name in ("cl100k_base", "o200k_base"):
+            load_vocabulary(name)
     skipped = {"agentctl.__main__", "agentctl.providers.http_gate"}
     for module in pkgutil.walk_packages(agentctl.__path__, "agentctl."):
         if module.name not in skipped or (loads == "litellm" and module.name != "agentctl.__main__"):
             import_module(module.name)
     from tests.support import scripted_cli  # noqa: F401
 
+    anyio.run(anyio.sleep, 0)
     gc.collect()
     gc.freeze()
     gc.enable()
     return {name: value for name, value in os.environ.items() if before.get(name) != value}
 
 
-def _serve(line: socket.socket, loads: str) -> NoReturn:
+def _serve(loads: str, line: socket.socket, entrance: socket.socket) -> NoReturn:
     added = _load(loads)
     waiting = select.poll()
     waiting.register(line, select.POLLIN | select.POLLHUP)
+    waiting.register(entrance, select.POLLIN)
     children: dict[int, tuple[int, int]] = {}
     while True:
         for ready, _ in waiting.poll():
-            if ready != line.fileno():
+            if ready in children:
                 pid, status = children.pop(ready)
                 _, code = os.waitpid(pid, 0)
                 waiting.unregister(ready)
@@ -232,9 +271,13 @@ def _serve(line: socket.socket, loads: str) -> NoReturn:
                     os.write(status, str(code).encode())
                 os.close(status)
                 continue
-            said, descriptors, _, _ = socket.recv_fds(line, 4 * LIMIT, 4)
-            if not said:
-                os._exit(0)
+            if ready == entrance.fileno():
+                with entrance.accept()[0] as guest:
+                    said, descriptors, _, _ = socket.recv_fds(guest, 4 * LIMIT, 4)
+            else:
+                said, descriptors, _, _ = socket.recv_fds(line, 4 * LIMIT, 4)
+                if not said:
+                    os._exit(0)
             *streams, status = descriptors
             pid = os.fork()
             if pid == 0:
@@ -264,12 +307,12 @@ def _settle(request: dict[str, Any], streams: Sequence[int], added: Mapping[str,
     import fcntl
     import termios
 
-    if request["session"]:
+    if request.get("session"):
         os.setsid()
     for number, one in enumerate(streams):
         os.dup2(one, number)
     os.closerange(3, 256)
-    if request["terminal"]:
+    if request.get("terminal"):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.umask(request["umask"])
     os.chdir(request["cwd"])
@@ -326,4 +369,4 @@ def _main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    _serve(sys.argv[1], *(socket.socket(fileno=int(number)) for number in sys.argv[2:4]))

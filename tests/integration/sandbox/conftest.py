@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import machine
+from tests.support import fork_server, machine
 from tests.support.processes import Trace, trace
 
 NOBODY = 65534
@@ -44,14 +44,11 @@ class Inside:
         return [sys.executable, "-m", "tests.integration.sandbox.worker", json.dumps(asked)]
 
     def __call__(self, *commands: str, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        done = subprocess.run(
-            self.argv(*commands, **options),
-            cwd=REPOSITORY,
-            env={**os.environ, **self.environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        argv, environ = self.argv(*commands, **options), {**os.environ, **self.environ}
+        if fork_server.can_fork(argv[1:], environ):
+            done = fork_server.run(argv[1:], cwd=REPOSITORY, env=environ, text=True, timeout=120)
+        else:
+            done = subprocess.run(argv, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         answers: list[dict[str, Any]] = json.loads(done.stdout)
         return answers

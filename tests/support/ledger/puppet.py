@@ -20,6 +20,7 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.database import Database
 from agentctl.ledger.transactions import LedgerSession
+from tests.support import fork_server
 from tests.support.ledger.parts import HandClock, ask
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +60,12 @@ def puppet(path: Path, *before: str, clock: HandClock | None = None) -> Iterator
     """Start a process on the ledger at ``path``, behind the words ``before``; ``clock`` stands still."""
     set_to = [] if clock is None else [str(clock.wall_s), str(clock.boot_s), clock.boot_id]
     line = [*before, sys.executable, "-m", "tests.support.ledger.puppet", str(path), *set_to]
-    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    started: Any = subprocess.Popen
+    if not before and fork_server.can_fork(line[1:], os.environ):
+        line, started = line[1:], fork_server.Forked
+    with started(
+        line, cwd=ROOT, env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield Puppet(process)
         finally:
