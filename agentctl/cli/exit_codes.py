@@ -66,6 +66,6 @@ def status_named(status: str) -> ExitStatus:
     return ExitStatus.__members__.get(status, ExitStatus.internal)
 
 
-def table() -> str:
+def exit_code_table() -> str:
     """Return the text of ``agentctl help exit-codes``."""
     return "\n".join(f"{status.value:>3}  {status.shown:<13} {sentence}" for status, sentence in SENTENCES.items())

@@ -4,7 +4,7 @@
 moments. `cost_output` prints the report once, or again with each change (`--watch`); `table` renders it for
 people, `document` as JSON (`agentctl.costs/1`) and CSV.
 
-Enter: `command.costs` (Typer). `ledger/` uses `time_window.window`, `document.csv_text` and the helpers of
+Enter: `command.costs` (Typer). `ledger/` uses `time_window.resolve_window`, `document.csv_text` and the helpers of
     `table` for `ledger reprice`.
 Always: an unknown price is shown as unknown, never as 0, and does not pass `--fail-above`. Amounts are whole
     nano-dollars until they are printed.

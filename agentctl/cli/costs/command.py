@@ -86,8 +86,8 @@ def costs(
     """
     from datetime import UTC, datetime
 
-    from agentctl.cli.costs.cost_output import CostView, show
-    from agentctl.cli.costs.time_window import WindowRequest, window
+    from agentctl.cli.costs.cost_output import CostView, print_view
+    from agentctl.cli.costs.time_window import WindowRequest, resolve_window
     from agentctl.core.limits import WINDOWS
     from agentctl.ledger.grouping import find_time_zone
     from agentctl.ledger.report import CostQuery, costs_report
@@ -99,7 +99,7 @@ def costs(
     request = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
     groups = groups_of(by)
-    window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
+    resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     settings = load_settings(flags={}, remember=False).settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
         from agentctl.ledger.transactions import settle_spooled
@@ -109,7 +109,7 @@ def costs(
     further = tuple(name for name in WINDOWS if name != "max_cost_per_hour" and getattr(settings, name) is not None)
 
     def look(now: datetime) -> CostView:
-        wanted = window(request, now=now, zone=place)
+        wanted = resolve_window(request, now=now, zone=place)
         bounds = {"since": wanted.since, "until": wanted.until}
         query = CostQuery(**bounds, run=run, labels=labels, by=groups, zone=place, further=further)
         report = costs_report(settings.ledger_path, query)
@@ -121,7 +121,7 @@ def costs(
 
         code = watch_costs(look, form)
     else:
-        code = show(look(datetime.now(UTC)), form, sys.stdout)
+        code = print_view(look(datetime.now(UTC)), form, sys.stdout)
     if code:
         raise typer.Exit(code)
 

@@ -33,15 +33,15 @@ class CostView(NamedTuple):
         return ExitStatus.done.value if self.gate is None or self.gate.passed else ExitStatus.budget.value
 
 
-def show(view: CostView, form: str, out: TextIO) -> int:
+def print_view(view: CostView, form: str, out: TextIO) -> int:
     """Print the view once; return the exit code."""
-    note(view)
+    print_notes(view)
     out.write(render(view, form, out))
     out.flush()
     return report_gate(view)
 
 
-def note(view: CostView) -> None:
+def print_notes(view: CostView) -> None:
     """Print on stderr how an ambiguous time was read."""
     from agentctl.cli.error_output import say
 
@@ -61,21 +61,21 @@ def report_gate(view: CostView) -> int:
 def render(view: CostView, form: str, out: TextIO, *, line: bool = False) -> str:
     """Return the text for stdout, with its last newline; ``line`` puts JSON on one line."""
     if form == "csv":
-        from agentctl.cli.costs.document import as_csv
+        from agentctl.cli.costs.document import costs_csv
 
-        return as_csv(view.report, view.query)
+        return costs_csv(view.report, view.query)
     if form == "json":
-        from agentctl.cli.costs.document import document
+        from agentctl.cli.costs.document import costs_document
         from agentctl.cli.documents import as_json
 
-        found = document(view.report, view.query, statuses=view.statuses, gate=view.gate)
+        found = costs_document(view.report, view.query, statuses=view.statuses, gate=view.gate)
         return as_json(found, line=line) + "\n"
-    from agentctl.cli.costs.table import text
+    from agentctl.cli.costs.table import render_table
     from agentctl.cli.ui.cells import has_blocks
     from agentctl.cli.ui.terminal import terminal_width
 
     width, blocks = terminal_width(out), has_blocks(out.encoding)
-    return text(view.report, view.query, view.title, view.statuses, width=width, blocks=blocks) + "\n"
+    return render_table(view.report, view.query, view.title, view.statuses, width=width, blocks=blocks) + "\n"
 
 
 _PAUSE_S = 1.0
@@ -113,7 +113,7 @@ def _watch_json(look: Callable[[datetime], CostView]) -> int:
         began = time.monotonic()
         view = look(datetime.now(UTC))
         if before is None:
-            note(view)
+            print_notes(view)
         if before != view.report.timeless:
             before = view.report.timeless
             sys.stdout.write(render(view, "json", sys.stdout, line=True))
@@ -132,7 +132,7 @@ def _watch_screen(look: Callable[[datetime], CostView], form: str) -> int:
         view = look(datetime.now(UTC))
         size = os.get_terminal_size(sys.stdout.fileno())
         if before is None:
-            note(view)
+            print_notes(view)
         if before != (view.report.timeless, size):
             again = f"\x1b[{drawn}A\r\x1b[J" if drawn else ""
             again = _CLEAR if before is not None and before[1] != size else again  # wrapped rows may be anywhere

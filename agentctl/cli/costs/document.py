@@ -58,7 +58,7 @@ class SpendGate(NamedTuple):
         return not self.message
 
 
-def document(
+def costs_document(
     report: CostReport, query: CostQuery, *, statuses: tuple[LimitStatus, ...], gate: SpendGate | None
 ) -> Document:
     """Return the report as the document ``agentctl.costs/1``."""
@@ -134,7 +134,7 @@ def group_of(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | Non
         yield field, value if field not in ("hour", "day") else moment(value)
 
 
-def as_csv(report: CostReport, query: CostQuery) -> str:
+def costs_csv(report: CostReport, query: CostQuery) -> str:
     """Return a header and a line for each row: amounts as plain decimals, empty where unknown; times in UTC."""
 
     def cells(row: CostRow) -> tuple[object, ...]:

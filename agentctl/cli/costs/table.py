@@ -22,7 +22,7 @@ _LONGEST = timedelta(days=400)
 _HEADS = {"model": ("model",), "run": ("run", "agent"), "hour": ("hour",), "day": ("day",)}
 
 
-def text(
+def render_table(
     report: CostReport,
     query: CostQuery,
     title: str,

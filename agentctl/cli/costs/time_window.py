@@ -48,7 +48,7 @@ class _Point(NamedTuple):
     note: str = ""
 
 
-def window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
+def resolve_window(request: WindowRequest, *, now: datetime, zone: TimeZone) -> TimeWindow:
     """Return the window that the flags name; without any it is today.
 
     Raises:

@@ -41,9 +41,9 @@ def _text(context: typer.Context, topic: str) -> str:
         module = reference if name in ("environment", "formatting") else topics
         return str(getattr(module, f"{name}_text")()).rstrip()
     if name == "exit-codes":
-        from agentctl.cli.exit_codes import table
+        from agentctl.cli.exit_codes import exit_code_table
 
-        return table()
+        return exit_code_table()
     root = context.find_root().command
     commands = getattr(root, "commands", {})
     if name in commands and not commands[name].hidden:

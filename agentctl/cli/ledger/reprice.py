@@ -78,7 +78,7 @@ def reprice(
     """
     from datetime import UTC, datetime
 
-    from agentctl.cli.costs.time_window import WindowRequest, window
+    from agentctl.cli.costs.time_window import WindowRequest, resolve_window
     from agentctl.cli.error_output import say
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import terminal_width
@@ -91,7 +91,7 @@ def reprice(
     place = find_time_zone(timezone)
     request = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
     labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
-    wanted = window(request, now=datetime.now(UTC), zone=place)
+    wanted = resolve_window(request, now=datetime.now(UTC), zone=place)
     query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
     settings = load_settings(flags={}, remember=False).settings
     catalog = _catalog(settings, table)

@@ -36,10 +36,10 @@ def render(view: RepricedView, form: str, *, width: int | None = None) -> str:
     """Return the text for stdout, with its last newline; ``width`` is the terminal's, None without one."""
     if form == "csv":
         return _csv(view)
-    return (as_json(document(view)) if form == "json" else text(view, width)) + "\n"
+    return (as_json(reprice_document(view)) if form == "json" else render_text(view, width)) + "\n"
 
 
-def document(view: RepricedView) -> Document:
+def reprice_document(view: RepricedView) -> Document:
     """Return the report as JSON; an amount is None if one of its calls has an unknown price."""
     report, query = view.report, view.query
     return {
@@ -98,7 +98,7 @@ def _csv(view: RepricedView) -> str:
     return csv_text(view.report.rows, view.query.by, names, cells)
 
 
-def text(view: RepricedView, width: int | None = None) -> str:
+def render_text(view: RepricedView, width: int | None = None) -> str:
     """Return the table, its total in a sentence, and what is not in it."""
     report = view.report
     lines = [_table(view, width), ""] if report.rows else []

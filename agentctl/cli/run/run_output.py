@@ -15,7 +15,7 @@ from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_lines
-from agentctl.cli.ui.summary import retry_command, summary
+from agentctl.cli.ui.summary import retry_command, summary_line
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
 from agentctl.core.events import Record, RunFinished
 from agentctl.core.redaction import redact
@@ -134,11 +134,11 @@ class Presenter:
             for line in changed_lines(result):
                 self._write(line.render(self._paint) + "\n")
             if tabled:
-                from agentctl.cli.ui.run_table import details
+                from agentctl.cli.ui.run_table import render_run_table
 
                 paste = self._hint(result) if result.breaker is not None else ""
-                self._write("\n" + details(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
-            self._write(summary(result, self._paint) + "\n")
+                self._write("\n" + render_run_table(result, self._screen.meter, self._paint, paste=paste) + "\n\n")
+            self._write(summary_line(result, self._paint) + "\n")
         sys.stderr.flush()
         return status_named(result.status).value
 

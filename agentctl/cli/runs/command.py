@@ -178,7 +178,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     Raises:
         UsageError: JSONL is asked for, which has the records alone.
     """
-    from agentctl.cli.runs.context_chart import document, text
+    from agentctl.cli.runs.context_chart import context_document, render_chart
     from agentctl.cli.runs.context_usage import read_context_usage
 
     if wanted == "jsonl":
@@ -188,7 +188,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     if wanted == "json":
         from agentctl.cli.documents import as_json as dumped
 
-        print(dumped(document(read_context_usage(records), run_id=run_id)))
+        print(dumped(context_document(read_context_usage(records), run_id=run_id)))
         return
     import sys
 
@@ -196,7 +196,7 @@ def _show_context(records: Iterable[dict[str, object]], run_id: str, wanted: str
     from agentctl.cli.ui.terminal import terminal_width
 
     width, blocks = terminal_width(sys.stdout), has_blocks(sys.stdout.encoding)
-    for line in text(read_context_usage(records), run_id=run_id, width=width, blocks=blocks):
+    for line in render_chart(read_context_usage(records), run_id=run_id, width=width, blocks=blocks):
         print(line)
 
 

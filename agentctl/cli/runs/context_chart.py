@@ -23,7 +23,7 @@ _MOST_WAYS = 3  # of counting: beyond that, changes are not remarked
 _NO_END = "the run has no end: it still goes on, or its process died"
 
 
-def text(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
+def render_chart(found: ContextUsage, *, run_id: str, width: int | None, blocks: bool) -> Iterator[str]:
     """Yield the lines of the chart; ``width`` is the terminal's, None without one; bars shrink to it, figures never."""
     wide, dot = width or _WIDE, " · " if blocks else ", "
     who = f"{found.provider}/{found.model}" if found.model else found.provider
@@ -156,7 +156,7 @@ def _cost(charges: Sequence[TurnCharge]) -> int | None:
     return sum(known) if len(known) == len(charges) else None
 
 
-def document(found: ContextUsage, *, run_id: str) -> Document:
+def context_document(found: ContextUsage, *, run_id: str) -> Document:
     """Return the document ``agentctl.context/1``; what is unknown is null."""
     cuts, largest = found.cuts, found.largest
     return {

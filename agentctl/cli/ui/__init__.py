@@ -5,7 +5,7 @@ into the rows of the live region. `live` draws them on a terminal, `lines.PlainS
 At the end: `summary` (one line), `run_table` (every call and limit), `markdown` (the answer on a terminal).
 `approval_prompt` asks whether a tool call may run. `format`, `cells` and `terminal` are shared by all commands.
 
-Enter: `live.LiveScreen`, `lines.PlainScreen`, `approval_prompt.TerminalApprover`, `summary.summary`,
+Enter: `live.LiveScreen`, `lines.PlainScreen`, `approval_prompt.TerminalApprover`, `summary.summary_line`,
     `format.money` and its neighbours.
 Always: text of strangers is made safe before it reaches a terminal. A screen that fails or is slow holds up
     no run. rich is imported inside functions, when there is something to draw.

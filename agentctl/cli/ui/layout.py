@@ -69,7 +69,7 @@ class UsageBar(NamedTuple):
         return "yellow" if self.percent >= 80 else "green"
 
 
-def rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
+def region_rows(meter: Meter, now: datetime, *, width: int, height: int, clean: Clean = safe_text) -> tuple[Row, ...]:
     """Return at most ``height`` rows of at most ``width`` cells; ``clean`` makes strangers' text fit to be shown."""
     width = min(width, _WIDEST)
     if meter.finished:

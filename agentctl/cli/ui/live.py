@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from agentctl.cli.ui.cells import wrap
 from agentctl.cli.ui.format import Paint
-from agentctl.cli.ui.layout import Row, rows
+from agentctl.cli.ui.layout import Row, region_rows
 from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import Meter, follow
 from agentctl.cli.ui.terminal import set_restore_sequence
@@ -154,7 +154,7 @@ class LiveScreen:
 
     def _rows(self, size: os.terminal_size) -> tuple[Row, ...]:
         # One column and row less: the last cell would make some terminals wrap, a full screen would scroll.
-        return rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
+        return region_rows(self.meter, self._now(), width=size.columns - 1, height=size.lines - 1, clean=self._clean)
 
     def _write(self, lines: Sequence[ScreenLine]) -> None:
         if not lines:

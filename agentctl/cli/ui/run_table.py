@@ -14,7 +14,7 @@ from agentctl.core.text import safe_text
 _MOST_CALLS = 20  # rows of calls: half of them the first, half the last
 
 
-def details(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
+def render_run_table(result: RunResult, meter: Meter, paint: Paint, *, paste: str = "") -> str:
     """Return the parts of the table, separated by blank lines; ``paste`` is the command to go on with."""
     breaker = result.breaker
     parts = [paint(describe_trip(breaker), "bold")] if breaker is not None else []

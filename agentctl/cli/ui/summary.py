@@ -15,7 +15,7 @@ _SHORT = 6
 _MOST_TO_PASTE = 1000  # characters of a word: whoever wrote a longer task has it
 
 
-def summary(result: RunResult, paint: Paint) -> str:
+def summary_line(result: RunResult, paint: Paint) -> str:
     """Return the summary line: status, turns, cost, time, run; without turns and cost if no model was asked."""
     style: Style = "green" if result.status == "done" else "red"
     parts = [paint(result.status.replace("_", " "), style)]

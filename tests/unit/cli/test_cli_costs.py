@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from agentctl.cli.costs.table import _cells
-from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, window
+from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, resolve_window
 from agentctl.cli.ui.cells import bar, has_blocks, sparkline
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.grouping import Slot, TimeZone, find_time_zone
@@ -301,7 +301,7 @@ def test_words_become_two_moments(
     asked: WindowRequest, since: str | None, until: str | None, title: str | None
 ) -> None:
     now = datetime(2026, 11, 25, 11, 30, tzinfo=UTC)
-    found = window(asked, now=now, zone=find_time_zone("Europe/Berlin"))
+    found = resolve_window(asked, now=now, zone=find_time_zone("Europe/Berlin"))
     moments = [None if text is None else datetime.fromisoformat(f"{text}+00:00") for text in (since, until)]
     assert found == TimeWindow(moments[0], moments[1], found.title if title is None else title)
 

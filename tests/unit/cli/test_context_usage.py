@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentctl.cli.runs.context_chart import SCHEMA, document, text
+from agentctl.cli.runs.context_chart import SCHEMA, context_document, render_chart
 from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, read_context_usage
 from agentctl.cli.ui.cells import cell_width
 from agentctl.cli.ui.lines import describe_pruning, lines_of
@@ -38,12 +38,12 @@ def turn(number: int, tokens: int, *, limit: int = 10_000, cut: Fields | None = 
 
 
 def shown(records: list[Fields], *, width: int | None = None, blocks: bool = True) -> list[str]:
-    return list(text(read_context_usage(records), run_id="7f3a", width=width, blocks=blocks))
+    return list(render_chart(read_context_usage(records), run_id="7f3a", width=width, blocks=blocks))
 
 
 def told(found: ContextUsage) -> dict[str, Any]:
     """Return the document as a script reads it."""
-    read = json.loads(json.dumps(document(found, run_id="7f3a"), allow_nan=False))
+    read = json.loads(json.dumps(context_document(found, run_id="7f3a"), allow_nan=False))
     assert isinstance(read, dict)
     return read
 
@@ -102,7 +102,7 @@ def test_results_that_were_cut_are_counted_and_those_that_are_kept_whole() -> No
     quoted = {"event": "message_added", "message": {"role": "user", "text": MARK}}
     found = read_context_usage([STARTED, *turn(1, 5000), *answers, quoted, ENDED])
     assert (found.results_cut, found.results_kept) == (2, 1)
-    said = list(text(found, run_id="7f3a", width=None, blocks=True))
+    said = list(render_chart(found, run_id="7f3a", width=None, blocks=True))
     assert "2 results of tools cut (1 kept whole in files of the run)" in said
     assert "no message was cut" in said, "though results were"
 
@@ -180,7 +180,7 @@ def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
     events: list[tuple[str, Fields]], width: int
 ) -> None:
     found: ContextUsage = read_context_usage({**fields, "event": event} for event, fields in events)
-    assert list(text(found, run_id="7f3a", width=width, blocks=False))
+    assert list(render_chart(found, run_id="7f3a", width=width, blocks=False))
     assert told(found)["schema"] == SCHEMA
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cell_width, truncate, wrap
-from agentctl.cli.ui.layout import Row, rows, usage_bars
+from agentctl.cli.ui.layout import Row, region_rows, usage_bars
 from agentctl.cli.ui.lines import ScreenLine, lines_of
 from agentctl.cli.ui.meter import MOST_STREAMED, Meter, describe_wait, follow
 from agentctl.core.events import (
@@ -57,7 +57,7 @@ def plain(found: tuple[Row, ...]) -> list[str]:
 
 
 def shown(meter: Meter, *, width: int = 80, height: int = 24, seconds: float = 10) -> list[str]:
-    return plain(rows(meter, AT + timedelta(seconds=seconds), width=width, height=height))
+    return plain(region_rows(meter, AT + timedelta(seconds=seconds), width=width, height=height))
 
 
 def test_a_wait_names_what_is_waited_for() -> None:

@@ -15,8 +15,8 @@ from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.format import ceiling, columns, money, painter, plural, seconds
 from agentctl.cli.ui.lines import call_text, lines_of
 from agentctl.cli.ui.meter import Meter, MeteredCall, advance
-from agentctl.cli.ui.run_table import details
-from agentctl.cli.ui.summary import raised_limit, retry_command, summary
+from agentctl.cli.ui.run_table import render_run_table
+from agentctl.cli.ui.summary import raised_limit, retry_command, summary_line
 from agentctl.core.events import (
     ApprovalAsked,
     CallDoubted,
@@ -115,26 +115,26 @@ def test_a_table_is_never_cut() -> None:
 
 
 def test_the_summary_is_one_line() -> None:
-    assert summary(RESULT, PLAIN) == "done · 3 turns · $0.0123 of $0.50 · hour $1.21 of $10 · 4.2 s · run 7f3a90"
+    assert summary_line(RESULT, PLAIN) == "done · 3 turns · $0.0123 of $0.50 · hour $1.21 of $10 · 4.2 s · run 7f3a90"
 
 
 def test_the_summary_names_what_is_in_doubt_and_what_is_unknown() -> None:
     doubtful = replace(RESULT, in_doubt_nano=20_000_000, status="unavailable")
-    assert summary(doubtful, PLAIN).startswith("unavailable · 3 turns · $0.0123 of $0.50 · $0.02 in doubt · hour")
+    assert summary_line(doubtful, PLAIN).startswith("unavailable · 3 turns · $0.0123 of $0.50 · $0.02 in doubt · hour")
     unknown = replace(RESULT, cost_nano=None, limits=())
-    assert summary(unknown, PLAIN) == "done · 3 turns · cost unknown · 4.2 s · run 7f3a90"
+    assert summary_line(unknown, PLAIN) == "done · 3 turns · cost unknown · 4.2 s · run 7f3a90"
 
 
 def test_what_is_no_model_shows_no_meters() -> None:
-    assert summary(replace(RESULT, metered=False), PLAIN) == "done · 4.2 s · run 7f3a90"
-    assert "$" not in details(replace(RESULT, metered=False), Meter(metered=False), PLAIN)
+    assert summary_line(replace(RESULT, metered=False), PLAIN) == "done · 4.2 s · run 7f3a90"
+    assert "$" not in render_run_table(replace(RESULT, metered=False), Meter(metered=False), PLAIN)
 
 
 def test_the_table_says_which_limit_tripped_and_with_what() -> None:
     limits = (replace(RESULT.limits[0], set_by="/srv/app/.env"), HOUR)
-    lines = details(replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN, paste="paste me").split(
-        "\n"
-    )
+    lines = render_run_table(
+        replace(RESULT, breaker=BREAKER, limits=limits), Meter(calls=4), PLAIN, paste="paste me"
+    ).split("\n")
     assert lines[0] == "max_cost_per_task is $0.50: $0.47 spent, $0.02 held, the next call would make it $0.53"
     assert lines[2:5] == [
         "limit              ceiling     used   held",
@@ -147,7 +147,7 @@ def test_the_table_says_which_limit_tripped_and_with_what() -> None:
 def test_a_day_on_which_there_is_room_again_is_named_unless_it_is_this_one() -> None:
     for free_at in (AT + timedelta(minutes=3), AT + timedelta(days=20)):
         breaker = replace(BREAKER, free_at=free_at)
-        table = details(replace(RESULT, breaker=breaker), Meter(), PLAIN)
+        table = render_run_table(replace(RESULT, breaker=breaker), Meter(), PLAIN)
         local, today = free_at.astimezone(), AT.astimezone().date()
         said = f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
         assert f"room again at {said}\n" in table
@@ -165,7 +165,7 @@ def test_the_table_has_a_row_for_each_call_and_one_for_all() -> None:
         *(held("d"), CallSent("d")),
     ]
     result = replace(RESULT, in_doubt_nano=40_000_000, usage=Usage(5000, 120, 2048))
-    table = details(result, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0]
+    table = render_run_table(result, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0]
     assert table.splitlines() == [
         "call  model       in  cached  out     cost   held",
         "1     priced   5,000   2,048  120  $0.0123  $0.05  settled",
@@ -178,7 +178,7 @@ def test_the_table_has_a_row_for_each_call_and_one_for_all() -> None:
 
 def test_a_long_table_shows_the_first_and_the_last_calls_and_says_so() -> None:
     events = [CallSettled(f"{n}", Usage(10, 5), 7) for n in range(1, 101)]
-    table = details(RESULT, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0].splitlines()
+    table = render_run_table(RESULT, reduce(advance, events, Meter()), PLAIN).split("\n\n")[0].splitlines()
     assert len(table) == 1 + 10 + 1 + 10 + 1
     assert [row.split()[0] for row in table[1:-1]] == [*map(str, range(1, 11)), "…", *map(str, range(91, 101))]
     assert "80 more calls" in table[11]
@@ -188,7 +188,7 @@ def test_the_table_names_what_was_denied_left_out_and_the_boundary() -> None:
     result = replace(
         RESULT, denied=("docker_rm",), left_out=("run_shell",), sandbox="bwrap", tools=(ToolCount("f", 3, 1),)
     )
-    text = details(result, Meter(), PLAIN)
+    text = render_run_table(result, Meter(), PLAIN)
     assert "tool  calls  failed\nf         3       1" in text
     assert text.splitlines()[-6:] == [
         "denied   docker_rm",
@@ -343,13 +343,13 @@ def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> 
 def test_the_summary_of_a_run_tells_what_its_nested_runs_cost() -> None:
     use = LimitUse("max_cost_per_task", "nano_usd", 10**9, 50_000_000)
     run = replace(RESULT, metered=True, cost_nano=20_000_000, in_doubt_nano=10_000_000, limits=(use,))
-    assert "$0.02 of $1 · $0.01 in doubt · $0.02 by nested runs" in summary(run, PLAIN)
-    assert "nested" not in summary(replace(run, in_doubt_nano=30_000_000), PLAIN)
-    assert "nested" not in summary(replace(run, cost_nano=None), PLAIN)
+    assert "$0.02 of $1 · $0.01 in doubt · $0.02 by nested runs" in summary_line(run, PLAIN)
+    assert "nested" not in summary_line(replace(run, in_doubt_nano=30_000_000), PLAIN)
+    assert "nested" not in summary_line(replace(run, cost_nano=None), PLAIN)
 
 
 def test_a_breaker_of_another_run_is_told_with_its_name_and_marks_no_limit_of_this_one() -> None:
     above = replace(BREAKER, run_id="0a0b0c")
-    table = details(replace(RESULT, breaker=above), Meter(), PLAIN)
+    table = render_run_table(replace(RESULT, breaker=above), Meter(), PLAIN)
     assert table.startswith("max_cost_per_task of run 0a0b0c is $0.50: $0.47 spent, $0.02 held, the next call")
     assert "tripped" not in table
