@@ -56,7 +56,7 @@ class ClampExceeded(ProviderUnavailable):
     retryable = False
 
 
-def flag_of(limit: LimitName) -> str:
+def _flag_of(limit: LimitName) -> str:
     """Return the flag that sets a limit."""
     return "--" + limit.replace("_", "-")
 
@@ -129,7 +129,7 @@ def _lift_all_hint(limits: CostLimit) -> str:
 
 
 def _lift_hint(limits: Collection[LimitName]) -> str:
-    flags = dict.fromkeys(f"{_FLAGS.get(name, flag_of(name))} none" for name in limits)
+    flags = dict.fromkeys(f"{_FLAGS.get(name, _flag_of(name))} none" for name in limits)
     return f"lift the dollar limits: {' '.join(flags)}"
 
 
@@ -138,7 +138,7 @@ def refusal_error(verdict: Verdict, facts: ModelFacts, so_far: RefusalContext = 
     above = _run_above(verdict, so_far.run_id)
     would_be = format_amount(verdict.would_be, verdict.unit)
     said = f"{_format_ceiling(verdict, above)}; the next call could make it {would_be}"
-    flag = f"{flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else flag_of(verdict.limit)
+    flag = f"{_flag_of(verdict.limit)} of run {above}, which this run belongs to" if above else _flag_of(verdict.limit)
     if verdict.doubtful:
         last = _quote_failure(so_far.last_failure)
         return DoubtExceeded(
@@ -288,7 +288,7 @@ def breaker_info(error: BudgetExceeded, *, task: str, set_by: str | None = None,
     verdict = error.verdict
     above = _run_above(verdict, run_id)
     wait = f"   (or wait until {verdict.free_at:%Y-%m-%d %H:%M:%S} UTC)" if verdict.free_at is not None else ""
-    flag = _FLAGS.get(verdict.limit, flag_of(verdict.limit))
+    flag = _FLAGS.get(verdict.limit, _flag_of(verdict.limit))
     if verdict.charge is not None:  # an overrun: a higher limit would not help
         hint = error.hint
     elif above:  # no flag of this run would help

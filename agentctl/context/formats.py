@@ -20,7 +20,7 @@ _ROLES = "system, developer, user, assistant and tool"
 _PARTS = 200  # lists and dicts in one message that are remembered
 
 
-class Part(NamedTuple):
+class MessagePart(NamedTuple):
     """A message as it was understood: from which place, and from which block if that was an answer among others.
 
     ``more`` is what is sent with it, and never cut: thoughts, a name.
@@ -32,6 +32,50 @@ class Part(NamedTuple):
     more: str = ""
 
 
+class ParseCache:
+    """Reads conversations, and remembers at most ``most`` messages that it read, as long as nobody changed them."""
+
+    __slots__ = ("_most", "_read")
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
+        self._read: dict[int, tuple[object, object, tuple[MessagePart, ...]]] = {}  # by id: as given, and a copy
+
+    def read(self, messages: object) -> tuple[MessagePart, ...]:
+        """Read a conversation of our messages, of dicts, or of both.
+
+        Raises:
+            UsageError: it is none; names the message's place, counted from 0.
+        """
+        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+            _refuse("messages", f"must be a list of messages, and is {_type_name(messages)}")
+        found: list[MessagePart] = []
+        for place, given in enumerate(messages):
+            entry = self._read.get(id(given))
+            if entry is None or not (entry[1] is given or entry[1] == given):
+                parts = tuple(_parts_of(place, given))
+                self._remember(given, parts)
+            elif (parts := entry[2])[0].place != place:  # something before it was cut
+                parts = tuple(part._replace(place=place) for part in parts)
+                self._read[id(given)] = (entry[0], entry[1], parts)
+            found += parts
+        return tuple(found)
+
+    def retain(self, messages: Iterable[object]) -> None:
+        """Forget what is not among ``messages``."""
+        self._read = {at: self._read[at] for at in map(id, messages) if at in self._read}
+
+    def _remember(self, given: object, parts: tuple[MessagePart, ...]) -> None:
+        try:
+            copied = given if isinstance(given, Message) else _copy(given, [None] * _PARTS)
+        except ValueError:
+            self._read.pop(id(given), None)
+            return
+        if len(self._read) >= self._most:
+            self._read.clear()
+        self._read[id(given)] = (given, copied, parts)
+
+
 def read_tools(tools: object, measure: Measure = PLAIN) -> int:
     """Count the tokens of the schemas of ``tools``: our specs, or dicts as any of the three take them.
 
@@ -39,12 +83,12 @@ def read_tools(tools: object, measure: Measure = PLAIN) -> int:
         UsageError: one of them is neither.
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
-        refuse("tools", f"must be a list of tools, and is {type_name(tools)}")
+        _refuse("tools", f"must be a list of tools, and is {_type_name(tools)}")
     tokens = sum(_schema_tokens(f"tools[{place}]", tool, measure) for place, tool in enumerate(tools))
     return max(0, tokens + measure.fixed) if tokens else 0
 
 
-def write_back(given: object, before: Sequence[Part], after: Sequence[tuple[Part, Message]]) -> object:
+def write_back(given: object, before: Sequence[MessagePart], after: Sequence[tuple[MessagePart, Message]]) -> object:
     """Write the parts that are left back into what was ``given``: itself when all of it is left, else a copy.
 
     ``before`` are all parts of it, ``after`` those that are left, each with its text of now.
@@ -77,7 +121,7 @@ def write_back(given: object, before: Sequence[Part], after: Sequence[tuple[Part
     return {**given, "content": kept}
 
 
-def parts_of(place: int, given: object) -> Iterator[Part]:
+def _parts_of(place: int, given: object) -> Iterator[MessagePart]:
     """Yield the parts of one message; only Anthropic's user speaks and answers in one.
 
     Raises:
@@ -85,39 +129,39 @@ def parts_of(place: int, given: object) -> Iterator[Part]:
     """
     where = f"messages[{place}]"
     if isinstance(given, Message):
-        yield Part(_check(where, given), place)
+        yield MessagePart(_check(where, given), place)
         return
     if not isinstance(given, Mapping):
         dump = "write it as a dict"
         hint = "put .model_dump(exclude_none=True) behind it" if hasattr(given, "model_dump") else dump
-        refuse(where, f"must be a message or a dict, and is {type_name(given)}", hint)
+        _refuse(where, f"must be a message or a dict, and is {_type_name(given)}", hint)
     if given.get("images"):
-        refuse(where, "holds images, and only text can be counted")
+        _refuse(where, "holds images, and only text can be counted")
     role = given.get("role")
     content = given.get("content")
     more = "".join(value for key in ("name", "thinking") if isinstance(value := given.get(key), str))
     match role:
         case "system" | "developer":
             text, thoughts = _text(where, content)
-            yield Part(Message("system", text), place, more=more + thoughts)
+            yield MessagePart(Message("system", text), place, more=more + thoughts)
         case "user":
             yield from _from_user(where, place, content, more)
         case "assistant":
             calls = (*_calls(where, given.get("tool_calls")), *_uses(where, content))
             text, thoughts = _text(where, content, beside="tool_use", empty=bool(calls))
-            yield Part(Message("assistant", text, calls), place, more=more + thoughts)
+            yield MessagePart(Message("assistant", text, calls), place, more=more + thoughts)
         case "tool":
             answered = given.get("tool_call_id")
             if answered is not None and not isinstance(answered, str):
-                refuse(f"{where}.tool_call_id", f"must be a string, and is {type_name(answered)}")
+                _refuse(f"{where}.tool_call_id", f"must be a string, and is {_type_name(answered)}")
             text, thoughts = _text(where, content)
-            yield Part(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
+            yield MessagePart(Message("tool", text, tool_call_id=answered), place, more=more + thoughts)
         case _:
             said = "has no role" if role is None else f"has the role {role!r}, which no provider knows"
-            refuse(where, said, f"the roles are {_ROLES}")
+            _refuse(where, said, f"the roles are {_ROLES}")
 
 
-def _from_user(where: str, place: int, content: object, more: str) -> Iterator[Part]:
+def _from_user(where: str, place: int, content: object, more: str) -> Iterator[MessagePart]:
     """Read a user's message; the answers of tools among Anthropic's blocks come first, wherever they stand."""
     blocks = content if isinstance(content, (list, tuple)) else ()
     answers = [
@@ -129,13 +173,13 @@ def _from_user(where: str, place: int, content: object, more: str) -> Iterator[P
         at = f"{where}.content[{number}]"
         answered = block.get("tool_use_id")
         if not isinstance(answered, str):
-            refuse(f"{at}.tool_use_id", f"must be a string, and is {type_name(answered)}")
+            _refuse(f"{at}.tool_use_id", f"must be a string, and is {_type_name(answered)}")
         inner = block.get("content")
         text = "" if inner is None or inner == [] else _text(at, inner)[0]
-        yield Part(Message("tool", text, tool_call_id=answered), place, number)
+        yield MessagePart(Message("tool", text, tool_call_id=answered), place, number)
     if not answers or len(answers) < len(blocks):
         text, thoughts = _text(where, content, beside="tool_result")
-        yield Part(Message("user", text), place, more=more + thoughts)
+        yield MessagePart(Message("user", text), place, more=more + thoughts)
 
 
 def _text(where: str, content: object, *, beside: str = "", empty: bool = False) -> tuple[str, str]:
@@ -148,28 +192,28 @@ def _text(where: str, content: object, *, beside: str = "", empty: bool = False)
     if empty and (content is None or content == []):
         return "", ""
     if not isinstance(content, (list, tuple)):
-        refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {type_name(content)}")
+        _refuse(f"{where}.content", f"must be a string or a list of text blocks, and is {_type_name(content)}")
     if not content:
-        refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
+        _refuse(f"{where}.content", "is an empty list", 'write "" where there is no text')
     said: list[str] = []
     more: list[str] = []
     for number, block in enumerate(content):
         at = f"{where}.content[{number}]"
         kind = block.get("type") if isinstance(block, Mapping) else None
         if not isinstance(block, Mapping):
-            refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {type_name(block)}")
+            _refuse(at, f"must be a block such as {{'type': 'text', 'text': …}}, and is {_type_name(block)}")
         if kind in _TEXT or kind in _THOUGHT:
             key = _THOUGHT.get(str(kind), "text")
             text = block.get(key)
             if not isinstance(text, str):
-                refuse(f"{at}.{key}", f"must be a string, and is {type_name(text)}")
+                _refuse(f"{at}.{key}", f"must be a string, and is {_type_name(text)}")
             if kind in _TEXT:
                 said.append(text)
             else:
                 more.append(text)
         elif kind != (beside or None):
             known = f"text, {beside}" if beside else "text"
-            refuse(at, f"is a block of type {kind!r}, which cannot be counted there", f"what may stand there: {known}")
+            _refuse(at, f"is a block of type {kind!r}, which cannot be counted there", f"what may stand there: {known}")
     return "".join(said), "".join(more)
 
 
@@ -178,7 +222,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
     if calls is None:
         return
     if not isinstance(calls, (list, tuple)):
-        refuse(f"{where}.tool_calls", f"must be a list, and is {type_name(calls)}")
+        _refuse(f"{where}.tool_calls", f"must be a list, and is {_type_name(calls)}")
     for number, call in enumerate(calls):
         at = f"{where}.tool_calls[{number}]"
         if isinstance(call, ToolCall):
@@ -186,7 +230,7 @@ def _calls(where: str, calls: object) -> Iterator[ToolCall]:
             continue
         asked = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(call, Mapping) or not isinstance(asked, Mapping):
-            refuse(at, 'must be a dict with a "function"')
+            _refuse(at, 'must be a dict with a "function"')
         yield _call(at, call.get("id"), asked.get("name"), asked.get("arguments"))
 
 
@@ -199,9 +243,9 @@ def _uses(where: str, content: object) -> Iterator[ToolCall]:
 
 def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall:
     if not isinstance(name, str):
-        refuse(f"{at}.name", f"must be a string, and is {type_name(name)}")
+        _refuse(f"{at}.name", f"must be a string, and is {_type_name(name)}")
     if call_id is not None and not isinstance(call_id, str):
-        refuse(f"{at}.id", f"must be a string, and is {type_name(call_id)}")
+        _refuse(f"{at}.id", f"must be a string, and is {_type_name(call_id)}")
     if isinstance(arguments, str):
         try:
             parsed = json.loads(arguments or "{}")
@@ -210,7 +254,7 @@ def _call(at: str, call_id: object, name: object, arguments: object) -> ToolCall
         arguments = parsed if isinstance(parsed, dict) else {"": arguments}
     if not isinstance(arguments, Mapping):
         if arguments is not None:
-            refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {type_name(arguments)}")
+            _refuse(f"{at}.arguments", f"must be JSON text or a dict, and is {_type_name(arguments)}")
         arguments = {}
     _require_json(at, arguments)
     return ToolCall(call_id or "", name, arguments)
@@ -220,7 +264,7 @@ def _schema_tokens(where: str, tool: object, measure: Measure) -> int:
     if isinstance(tool, ToolSpec):
         return measure.schemas((tool,))
     if not isinstance(tool, Mapping):
-        refuse(where, f"must be a tool's schema as a dict, and is {type_name(tool)}")
+        _refuse(where, f"must be a tool's schema as a dict, and is {_type_name(tool)}")
     _require_json(where, tool)
     return PER_MESSAGE + measure.text(json_text(tool))
 
@@ -234,9 +278,9 @@ def _require_json(where: str, value: object) -> None:
 
 def _check(where: str, message: Message) -> Message:
     if message.role not in get_args(Role):
-        refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
+        _refuse(where, f"has the role {message.role!r}, which no provider knows", f"the roles are {_ROLES}")
     if not isinstance(message.text, str):
-        refuse(f"{where}.text", f"must be a string, and is {type_name(message.text)}")
+        _refuse(f"{where}.text", f"must be a string, and is {_type_name(message.text)}")
     for number, call in enumerate(message.tool_calls):
         _require_json(f"{where}.tool_calls[{number}].arguments", call.arguments)
     return message
@@ -249,59 +293,15 @@ def _answer(block: Mapping[str, object], text: str) -> object:
     return block if had == text else {**block, "content": text}
 
 
-def type_name(value: object) -> str:
+def _type_name(value: object) -> str:
     """Return a value's type with its article, for an error: ``a list``."""
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def refuse(where: str, what: str, hint: str = "") -> NoReturn:
+def _refuse(where: str, what: str, hint: str = "") -> NoReturn:
     """Raise the error for a message or a tool that no provider takes; ``where`` names its place."""
     raise UsageError(f"{where} {what}", hint=hint)
-
-
-class ParseCache:
-    """Reads conversations, and remembers at most ``most`` messages that it read, as long as nobody changed them."""
-
-    __slots__ = ("_most", "_read")
-
-    def __init__(self, most: int = 20_000) -> None:
-        self._most = most
-        self._read: dict[int, tuple[object, object, tuple[Part, ...]]] = {}  # by id: what was given, and a copy of it
-
-    def read(self, messages: object) -> tuple[Part, ...]:
-        """Read a conversation of our messages, of dicts, or of both.
-
-        Raises:
-            UsageError: it is none; names the message's place, counted from 0.
-        """
-        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
-            refuse("messages", f"must be a list of messages, and is {type_name(messages)}")
-        found: list[Part] = []
-        for place, given in enumerate(messages):
-            entry = self._read.get(id(given))
-            if entry is None or not (entry[1] is given or entry[1] == given):
-                parts = tuple(parts_of(place, given))
-                self._remember(given, parts)
-            elif (parts := entry[2])[0].place != place:  # something before it was cut
-                parts = tuple(part._replace(place=place) for part in parts)
-                self._read[id(given)] = (entry[0], entry[1], parts)
-            found += parts
-        return tuple(found)
-
-    def retain(self, messages: Iterable[object]) -> None:
-        """Forget what is not among ``messages``."""
-        self._read = {at: self._read[at] for at in map(id, messages) if at in self._read}
-
-    def _remember(self, given: object, parts: tuple[Part, ...]) -> None:
-        try:
-            copied = given if isinstance(given, Message) else _copy(given, [None] * _PARTS)
-        except ValueError:
-            self._read.pop(id(given), None)
-            return
-        if len(self._read) >= self._most:
-            self._read.clear()
-        self._read[id(given)] = (given, copied, parts)
 
 
 def _copy(value: object, left: list[None], deepest: int = 8) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
 
-from agentctl.context.formats import ParseCache, Part, read_tools, write_back
+from agentctl.context.formats import MessagePart, ParseCache, read_tools, write_back
 from agentctl.context.message_cache import MessageCache
 from agentctl.context.pruning import suggest_limit, would_fewer_fit
 from agentctl.context.tokens import PLAIN, Measure
@@ -78,7 +78,7 @@ class ContextManager:
         "_measure",
         "_messages_cut",
         "_near",
-        "_reader",
+        "_parsed",
         "_saved",
         "_warn",
         "_warn_at",
@@ -106,7 +106,7 @@ class ContextManager:
         if warn is not None and not callable(warn):
             raise UsageError("warn must be a function that takes a sentence", hint="warn=logging.warning")
         self._warn = warn
-        self._reader, self._cache = ParseCache(), MessageCache()
+        self._parsed, self._cache = ParseCache(), MessageCache()
         self._near = False
         self._cuts = self._messages_cut = self._saved = 0
 
@@ -180,7 +180,7 @@ class ContextManager:
         Raises:
             UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
         """
-        return self._tokens(self._reader.read(messages), self._measure) + self._schemas(tools) <= self._max_tokens
+        return self._tokens(self._parsed.read(messages), self._measure) + self._schemas(tools) <= self._max_tokens
 
     def get_context_stats(self, messages: Iterable[Message | Mapping[str, Any]], tools: Tools = ()) -> ContextStats:
         """Return how full the context is with ``messages`` and ``tools``, and what was cut so far.
@@ -193,7 +193,7 @@ class ContextManager:
         Raises:
             UsageError: a message or a tool is none that a provider takes; names its place, counted from 0.
         """
-        parts = self._reader.read(messages)
+        parts = self._parsed.read(messages)
         tokens = self._tokens(parts, self._measure) + self._schemas(tools)
         self._prepare_cut(parts, tokens)
         near = self._warn_if_near(tokens, self._max_tokens)
@@ -263,7 +263,7 @@ class ContextManager:
         if max_tokens is not None:
             limit = min(limit, _whole("max_tokens", max_tokens, 1, 8000))
         measure = self._measure if measure is None else measure
-        parts, schemas = self._reader.read(given), read_tools(tools, measure)
+        parts, schemas = self._parsed.read(given), read_tools(tools, measure)
         before = self._tokens(parts, measure)
         after, sent = before, list(given)
         if before + schemas > limit:
@@ -278,7 +278,7 @@ class ContextManager:
     def _cut(
         self,
         given: tuple[Said, ...] | list[Said],
-        parts: tuple[Part, ...],
+        parts: tuple[MessagePart, ...],
         limit: int,
         schemas: int,
         measure: Measure,
@@ -300,23 +300,23 @@ class ContextManager:
         if (needed := found.tokens + schemas) > limit:
             fewer = would_fewer_fit(found.kept, limit - schemas, max(self._keep_user, self._keep_assistant), measure)
             raise _overflow(needed, limit, fewer=fewer)
-        after: dict[int, list[tuple[Part, Message]]] = {}
+        after: dict[int, list[tuple[MessagePart, Message]]] = {}
         for place, message in found.kept:
             after.setdefault(parts[place].place, []).append((parts[place], message))
-        before: dict[int, list[Part]] = {place: [] for place in after}
+        before: dict[int, list[MessagePart]] = {place: [] for place in after}
         for part in parts:
             if part.place in before:
                 before[part.place].append(part)
         sent: list[Any] = [write_back(given[place], before[place], left) for place, left in after.items()]
         self._cache.retain([message for _, message in found.kept])
-        self._reader.retain(sent)
+        self._parsed.retain(sent)
         return found.tokens, sent
 
-    def _tokens(self, parts: Sequence[Part], measure: Measure) -> int:
+    def _tokens(self, parts: Sequence[MessagePart], measure: Measure) -> int:
         tokens = sum(self._cache.sizes([part.message for part in parts], measure))
         return tokens + sum(measure.text(part.more) for part in parts if part.more)
 
-    def _prepare_cut(self, parts: Sequence[Part], tokens: int) -> None:
+    def _prepare_cut(self, parts: Sequence[MessagePart], tokens: int) -> None:
         """Read the conversation when it is half full, so that the cut to come need not read all of it."""
         if 2 * tokens > self._max_tokens:
             self._cache.features([part.message for part in parts])

@@ -137,7 +137,7 @@ class TruncationDetector:
         about = before.reported + weighed.new if before.good and sent.new_least is not None else weighed.about
         verdict, self._history = judge_report(before, sent, usage.input_tokens)
         if verdict == "cut":
-            raise server_cut_error(self._facts, usage.input_tokens, about)
+            raise _server_cut_error(self._facts, usage.input_tokens, about)
         if verdict != "doubt" or self._has_warned:
             return ""
         self._has_warned = True
@@ -158,7 +158,7 @@ def shrink_limit(error: ContextOverflow, sent: int) -> int:
     return max(1, sent * room // prompt if prompt <= room else sent * room // prompt * 19 // 20)
 
 
-def server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
+def _server_cut_error(facts: ModelFacts, reported: int, about: int) -> ContextOverflow:
     """Return the error that ends a run whose prompt was cut, with the setting to raise."""
     window = facts.context_window if facts.provider == "ollama" else None
     window = window or -(-about // 512) * 1024  # twice as much

@@ -173,7 +173,7 @@ class ModelFacts:
         return f"{self.name} at {self.base_url}" if self.base_url else self.name
 
 
-def is_count(value: object) -> TypeGuard[int]:
+def _is_count(value: object) -> TypeGuard[int]:
     """Return whether a value is a whole number, 0 or more; a truth value is none."""
     return type(value) is int and value >= 0
 
@@ -185,7 +185,7 @@ def contradiction(usage: Usage, *, answered: bool) -> str:
     allows is a charge like any other.
     """
     names = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
-    if wrong := next((name for name in names if not is_count(getattr(usage, name))), None):
+    if wrong := next((name for name in names if not _is_count(getattr(usage, name))), None):
         return f"the reported {wrong} are not a count"
     if usage.input_tokens == 0:
         return "0 input tokens were reported"
@@ -205,7 +205,7 @@ def storable_usage(usage: Usage) -> Usage:
     """
 
     def read(value: object) -> int:
-        return min(value, MOST_AMOUNT) if is_count(value) else 0
+        return min(value, MOST_AMOUNT) if _is_count(value) else 0
 
     cached, reasoning = read(usage.cached_input_tokens), read(usage.reasoning_tokens)
     written = min(read(usage.cache_write_tokens), MOST_AMOUNT - cached)

@@ -23,7 +23,7 @@ _KNOWN = "known-secret"
 _FOREIGN = "quoted-mark"
 _NOT_LEARNED = frozenset({_FOREIGN, "private-key", "url-password", "aws-key-id", "twilio-key"})
 
-MakeMark = Callable[[str, str], str]
+_MakeMark = Callable[[str, str], str]
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
@@ -153,7 +153,7 @@ def _find_known(text: str, secrets: Iterable[str]) -> Iterator[FoundSecret]:
 def _replace(
     text: str,
     find: Callable[[str], Iterable[FoundSecret]],
-    make_mark: MakeMark,
+    make_mark: _MakeMark,
     *,
     is_ours: Callable[[str], bool] = lambda mark: True,
 ) -> str:

@@ -34,7 +34,7 @@ def find_spellings(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int
     # What is shorter than half of a secret cannot hold it: most texts of a journal are a word or a number.
     known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET and 2 * len(text) >= len(secret)]
     for secret in known:
-        for form in spell_secret(secret):
+        for form in _spell_secret(secret):
             yield from _find_literal(text, form)
         yield from _find_halves(text, secret)
     wrapped = [secret for secret in known if len(secret) >= _SHORTEST_WRAPPED]
@@ -130,7 +130,7 @@ def _find_escaped(text: str, secrets: Iterable[str]) -> Iterator[tuple[int, int]
 
 
 @lru_cache(maxsize=256)
-def spell_secret(secret: str) -> tuple[str, ...]:
+def _spell_secret(secret: str) -> tuple[str, ...]:
     """Spell a secret in each way in which tools pass it on whole."""
     import json  # noqa: PLC0415 - no secrets, no need
     from urllib.parse import quote, quote_plus  # noqa: PLC0415

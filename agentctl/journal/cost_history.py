@@ -44,7 +44,7 @@ PATIENCE_S = 5.0
 _OURS = {"at", "run_id", "provider", "nano_usd"}
 
 
-class ForeignFile(StateError):
+class _ForeignFile(StateError):
     """The file was there before, and is no cost history."""
 
 
@@ -71,7 +71,7 @@ class CostHistory:
         """Take one record; a call that was charged or is in doubt is in the file when this returns."""
         expense = self._expenses.collect(record)
         if expense is not None:
-            self._waiting = [*self._waiting, encode_expense(expense, self._secrets)][-MOST_RECORDS:]
+            self._waiting = [*self._waiting, _encode_expense(expense, self._secrets)][-MOST_RECORDS:]
         if self._waiting and (isinstance(record.event, RunFinished) or not self._failed):
             await anyio.to_thread.run_sync(self._write)
 
@@ -89,7 +89,7 @@ class CostHistory:
 
     def _reason(self, error: OSError | AgentctlError) -> str:
         match error:
-            case ForeignFile():
+            case _ForeignFile():
                 return f"{error.message} ({error.hint})"
             case AgentctlError():
                 return f"another process holds {self.path.name}.lock ({error.hint})"
@@ -101,7 +101,7 @@ class CostHistory:
                 return f"{error.strerror or error}"
 
 
-def encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
+def _encode_expense(expense: Expense, secrets: Sequence[str] = ()) -> str:
     """Encode a call as one line of JSON: dollars as a number and, exactly, in nano-dollars."""
     task = redact(expense.task, secrets)
     said = {
@@ -126,7 +126,7 @@ def _read_lines(path: Path) -> list[str]:
     """Read the records of the file, each on one line.
 
     Raises:
-        ForeignFile: it is something else than a cost history.
+        _ForeignFile: it is something else than a cost history.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -143,7 +143,7 @@ def _read_lines(path: Path) -> list[str]:
     except (ValueError, RecursionError):
         records = None
     if not isinstance(records, list) or not all(isinstance(one, dict) and one.keys() >= _OURS for one in records):
-        raise ForeignFile("it holds something else, which is left as it is", hint="move it away, or name another file")
+        raise _ForeignFile("it holds something else, which is left as it is", hint="move it away, or name another file")
     return [json.dumps(one) for one in records]
 
 

@@ -73,7 +73,7 @@ class Journal:
 
     def _write(self, record: Record) -> None:
         line = (
-            json.dumps(redact_value(encode_record(record), self._secrets), separators=(",", ":")).encode("ascii")
+            json.dumps(_redact_value(encode_record(record), self._secrets), separators=(",", ":")).encode("ascii")
             + b"\n"
         )
         try:
@@ -169,14 +169,14 @@ def _encode(value: object) -> object:
     return str(value)  # Decimal, Path
 
 
-def redact_value(value: object, secrets: tuple[str, ...]) -> object:
+def _redact_value(value: object, secrets: tuple[str, ...]) -> object:
     """Redact every text in an encoded value, before it is JSON, where secrets are spelled differently."""
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, dict):
-        return {redact(key, secrets): redact_value(item, secrets) for key, item in value.items()}
+        return {redact(key, secrets): _redact_value(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
-        return [redact_value(item, secrets) for item in value]
+        return [_redact_value(item, secrets) for item in value]
     return value
 
 
