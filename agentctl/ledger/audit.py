@@ -23,6 +23,8 @@ from agentctl.ledger.sums import MINUTE_US
 
 NAMES: tuple[str, ...] = (*WINDOWS, "max_calls_per_minute")  # limits beside those of a run that an admission may name
 ENDED = ("settled", "void", "doubt")
+#: Why a charge cannot be recomputed. ``unrecorded``: it was settled before schema 2, which stores prices with it.
+WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]
 
 
 class RunCeilings(NamedTuple):
@@ -252,10 +254,6 @@ def _missing_limits(step: HistoryEntry, limits: Mapping[str, tuple[int | None, i
             ceiling, _ = limits.get(limit if limit in WINDOWS else f"{limit}@{one.run_id}", (None, 0))
             if ceiling is None or ceiling > most:
                 yield f"attempt {step.attempt_id}: admitted without {limit} of run {one.run_id} above it"
-
-
-#: Why a charge cannot be recomputed. ``unrecorded``: it was settled before schema 2, which stores prices with it.
-WhyNot = Literal["in_doubt", "unknown_price", "unrecorded", "export", "hand"]
 
 
 class ChargeRow(NamedTuple):

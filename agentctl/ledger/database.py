@@ -29,6 +29,17 @@ T = TypeVar("T")
 
 BUSY_S = 5.0
 _STEPS_A_SIGN = 1_000_000  # instructions of SQLite's virtual machine: a fraction of a second
+MOVE = "AGENTCTL_STATE_DIR=/a/local/folder"
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORKED = frozenset({
+    *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "coda", "ceph", "glusterfs", "lustre"),
+    *("gfs2", "ocfs2", "gpfs", "beegfs", "orangefs", "pvfs2", "panfs", "davfs"),
+    *("virtiofs", "drvfs", "vboxsf", "vmhgfs", "prl_fs", "fakeowner"),  # a virtual machine's share of its host
+})  # fmt: skip
+_LOCAL_FUSE = frozenset({
+    *("fuse-overlayfs", "mergerfs", "bindfs", "gocryptfs", "encfs", "cryfs", "securefs", "lxcfs", "portal"),
+    *("ntfs-3g", "ntfs", "exfat", "zfs-fuse", "unionfs", "ext2", "fuse-ext2"),
+})  # fmt: skip
 
 
 class CommitFailed(StateError):
@@ -246,19 +257,6 @@ class Database:
         """Close the connection."""
         with self._mutex, suppress(sqlite3.Error):
             self._db.close()
-
-
-MOVE = "AGENTCTL_STATE_DIR=/a/local/folder"
-_MOUNTS = Path("/proc/self/mountinfo")
-_NETWORKED = frozenset({
-    *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "9p", "afs", "coda", "ceph", "glusterfs", "lustre"),
-    *("gfs2", "ocfs2", "gpfs", "beegfs", "orangefs", "pvfs2", "panfs", "davfs"),
-    *("virtiofs", "drvfs", "vboxsf", "vmhgfs", "prl_fs", "fakeowner"),  # a virtual machine's share of its host
-})  # fmt: skip
-_LOCAL_FUSE = frozenset({
-    *("fuse-overlayfs", "mergerfs", "bindfs", "gocryptfs", "encfs", "cryfs", "securefs", "lxcfs", "portal"),
-    *("ntfs-3g", "ntfs", "exfat", "zfs-fuse", "unionfs", "ext2", "fuse-ext2"),
-})  # fmt: skip
 
 
 def is_networked(kind: str) -> bool:

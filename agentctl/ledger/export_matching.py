@@ -31,6 +31,7 @@ SELECT id, run_id, owner_id, phase, provider, coalesce(model, ''), nano, max(tok
 FROM attempts AS a WHERE sent_us IS NOT NULL AND phase <> 'void'
     AND (phase IN ('doubt', 'sent') OR settled_by = 'hand' OR held_us BETWEEN ? AND ?) ORDER BY sent_us
 """
+_SLACK_US = 5 * 1_000_000  # two clocks differ
 
 
 class _Sent(NamedTuple):
@@ -141,9 +142,6 @@ def _cost(line: ExportRow, prices: str | None) -> int | None:
         return None
     usage = Usage(line.input, line.output, line.cached, line.cache_write, line.reasoning)
     return charge_nano(Price.from_row(json.loads(prices)), usage)
-
-
-_SLACK_US = 5 * 1_000_000  # two clocks differ
 
 
 class ExportCandidate(NamedTuple):

@@ -31,6 +31,24 @@ from agentctl.ledger.sums import exact_sum, limits_of, whole
 from agentctl.ledger.transactions import PAUSE_S
 
 T = TypeVar("T")
+DAYS = 90
+LEAST_RUNS = 5
+_MOST_CALLS = 20_000  # the latest; more calls than that hold enough runs
+_MOST_RUNS = 2_000
+#: The index attempts_provider finds the calls, attempts_run adds up their runs.
+_COSTS_OF_RUNS = """
+WITH calls AS (
+    SELECT run_id, model FROM attempts
+    WHERE provider = :provider AND phase IN ('settled', 'doubt') AND ended_us > :since
+    ORDER BY ended_us DESC LIMIT :calls
+), runs AS (
+    SELECT DISTINCT run_id FROM calls WHERE model IS :model LIMIT :runs
+)
+SELECT max(a.nano IS NULL), {nano}, {tokens}
+FROM runs JOIN scopes AS s ON s.id = runs.run_id AND s.agent = :agent AND s.status = 'done'
+JOIN attempts AS a ON a.run_id = s.id AND a.phase <> 'void'
+GROUP BY s.id
+""".replace("{nano}", exact_sum("a.nano")).replace("{tokens}", exact_sum("a.tokens"))
 
 
 class Forecast(NamedTuple):
@@ -173,27 +191,6 @@ def _read_empty(look: Callable[[Transaction], T], clock: ReadClock) -> T:
         return look(view_of(db, len(MIGRATIONS), clock))
 
 
-DAYS = 90
-LEAST_RUNS = 5
-_MOST_CALLS = 20_000  # the latest; more calls than that hold enough runs
-_MOST_RUNS = 2_000
-
-#: The index attempts_provider finds the calls, attempts_run adds up their runs.
-_SQL = """
-WITH calls AS (
-    SELECT run_id, model FROM attempts
-    WHERE provider = :provider AND phase IN ('settled', 'doubt') AND ended_us > :since
-    ORDER BY ended_us DESC LIMIT :calls
-), runs AS (
-    SELECT DISTINCT run_id FROM calls WHERE model IS :model LIMIT :runs
-)
-SELECT max(a.nano IS NULL), {nano}, {tokens}
-FROM runs JOIN scopes AS s ON s.id = runs.run_id AND s.agent = :agent AND s.status = 'done'
-JOIN attempts AS a ON a.run_id = s.id AND a.phase <> 'void'
-GROUP BY s.id
-""".replace("{nano}", exact_sum("a.nano")).replace("{tokens}", exact_sum("a.tokens"))
-
-
 class Percentiles(NamedTuple):
     """The most that half of the runs, and nine of ten runs, came to."""
 
@@ -222,7 +219,7 @@ def run_statistics(tx: Transaction, facts: ModelFacts, agent: str) -> RunStatist
         "calls": _MOST_CALLS,
         "runs": _MOST_RUNS,
     }
-    found = tx.db.execute(_SQL, wanted).fetchall()
+    found = tx.db.execute(_COSTS_OF_RUNS, wanted).fetchall()
     return RunStatistics(
         len(found),
         percentiles([whole(*nano) for unknown, *nano, _, _ in found if not unknown]),

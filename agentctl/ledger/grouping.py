@@ -18,6 +18,7 @@ from agentctl.ledger.sums import exact_sum, whole
 GROUPS = ("hour", "day", "model", "provider", "agent", "run", "purpose")
 LABEL = "label:"
 SLOT_S = 300  # all clocks that are in use change at a multiple of it, so no slot lies in two hours
+ClockChange = Literal["", "missing", "doubled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,9 +284,6 @@ def _sort_rows(rows: list[R], by: tuple[str, ...]) -> list[R]:
     if "hour" in by or "day" in by:
         rows.sort(key=lambda row: row.hour or row.day or row.last_at)
     return rows
-
-
-ClockChange = Literal["", "missing", "doubled"]
 
 
 @dataclass(frozen=True, slots=True)

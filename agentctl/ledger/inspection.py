@@ -22,7 +22,14 @@ from agentctl.ledger.errors import refuse_remnant, translate_errors
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import WIDTHS_US
 
-_CANNOT_JOIN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+_NO_LOG = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+_SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
+_SUM_TOKENS = "sum(tokens >> 32) AS tokens_hi, sum(tokens & 4294967295) AS tokens_lo"
+_VALUES = {("clock", "highest_wall_us"): "max(wall_us, now_us)"}
+_LAST_CHARGE = """
+SELECT ended_us, nano, provider, model FROM attempts
+WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
+"""
 
 
 @contextmanager
@@ -43,7 +50,7 @@ def read_view(path: Path, clock: ReadClock) -> Iterator[Transaction | None]:
             db.execute("BEGIN")  # one view: another process may be migrating
             version = schema_version(db, path)
             if not version:
-                yield None  # made, but never written to
+                yield None  # created, but never written to
                 return
             yield view_of(db, version, clock)
 
@@ -62,7 +69,7 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(address)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _CANNOT_JOIN:  # locked, or worse: the file alone is not complete
+        if error.sqlite_errorcode & 0xFF not in _NO_LOG:  # locked, or worse: the file alone is not complete
             raise
     return _open_without_log(path, f"{address}&immutable=1")
 
@@ -92,10 +99,6 @@ def _connect(address: str) -> sqlite3.Connection:
     return db
 
 
-_SUM_NANO = "sum(coalesce(nano, 0) >> 32) AS nano_hi, sum(coalesce(nano, 0) & 4294967295) AS nano_lo"
-_SUM_TOKENS = "sum(tokens >> 32) AS tokens_hi, sum(tokens & 4294967295) AS tokens_lo"
-
-
 def _bucket(width_us: int) -> str:
     return f"""
     SELECT {width_us} AS width_us, leaves_hour_us / {width_us} AS bucket, phase, {_SUM_NANO} FROM main.attempts
@@ -114,7 +117,6 @@ _COMPUTED = {
     UNION ALL {" UNION ALL ".join(map(_bucket, WIDTHS_US))}""",  # noqa: S608 - our own words
     "widths": f"SELECT 0 AS width_us UNION ALL VALUES {', '.join(f'({width})' for width in WIDTHS_US)}",
 }
-_VALUES = {("clock", "highest_wall_us"): "max(wall_us, now_us)"}
 
 
 def add_views(db: sqlite3.Connection) -> None:
@@ -152,12 +154,6 @@ class LedgerStatus(NamedTuple):
     last_model: str = ""
 
 
-_LAST = """
-SELECT ended_us, nano, provider, model FROM attempts
-WHERE ended_us IS NOT NULL AND phase = 'settled' ORDER BY ended_us DESC LIMIT 1
-"""
-
-
 def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
     """Find out whether a ledger can be opened, is sound, and can be written; nothing is written.
 
@@ -182,7 +178,7 @@ def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
             db.execute("ROLLBACK")
             if not version:
                 return LedgerStatus(there=False)
-            last = db.execute(_LAST).fetchone()
+            last = db.execute(_LAST_CHARGE).fetchone()
             found = LedgerStatus(there=True, busy=_is_busy(db))
             if last is not None:
                 ended_us, nano, provider, model = last

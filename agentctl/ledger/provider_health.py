@@ -31,6 +31,42 @@ from agentctl.ledger.sums import limits_of
 DOUBTS_IN_A_ROW = 2
 MOST_PAUSE_S = 30.0
 PROBE_POLL_S = 0.2
+# The report stands in the row of an attempt that was charged, and in the overrun of one in doubt.
+_MISCOUNTED = """
+SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
+FROM attempts AS a WHERE a.counted = 1 AND a.input_tokens > a.input_bound
+UNION SELECT a.id, a.provider, a.base_url, coalesce(a.model, ''), a.ended_us, a.miscount_cleared_us
+FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
+WHERE a.counted = 1 AND o.input_tokens > a.input_bound
+"""
+_MISCOUNTS_OF_ONE = """
+SELECT 1 FROM attempts AS a WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+    AND a.counted = 1 AND a.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
+UNION ALL SELECT 1 FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
+    WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
+    AND a.counted = 1 AND o.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
+UNION ALL SELECT 1 FROM substitutes
+    WHERE provider = ?1 AND base_url = ?2 AND model = ?3 AND cleared_us IS NULL
+LIMIT 1
+"""
+_RECORD_SUBSTITUTE = """
+INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices, price_source, price_version,
+    price_digest, attempt_id, at_us)
+SELECT provider, base_url, coalesce(model, ''), :answered, :tier, :prices, :source, :version, :digest, id, :now
+FROM attempts WHERE id = :attempt
+ON CONFLICT DO UPDATE SET prices = excluded.prices, price_source = excluded.price_source,
+    price_version = excluded.price_version, price_digest = excluded.price_digest, attempt_id = excluded.attempt_id,
+    at_us = iif(cleared_us IS NULL, at_us, excluded.at_us), cleared_us = NULL
+WHERE cleared_us IS NOT NULL OR prices IS NOT excluded.prices
+"""
+_SUBSTITUTES_OF_ONE = """
+SELECT answered_model, tier, prices, price_source, price_version, price_digest FROM substitutes
+WHERE provider = ? AND base_url = ? AND model = ? AND cleared_us IS NULL ORDER BY at_us, answered_model
+"""
+_UNCLEARED_SUBSTITUTES = """
+SELECT provider, base_url, model, answered_model, tier, prices, at_us FROM substitutes
+WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_model
+"""
 
 
 def pause_or_probe(tx: Transaction, facts: ModelFacts, *, pause_s: float) -> Wait | bool:
@@ -73,26 +109,6 @@ def uncleared_overrun(tx: Transaction, ask: Ask) -> PeakUsage | None:
     return PeakUsage(*seen) if found else None
 
 
-# The report stands in the row of an attempt that was charged, and in the overrun of one in doubt.
-_MISCOUNTED = """
-SELECT a.id, a.provider, a.base_url, coalesce(a.model, '') AS model, a.ended_us, a.miscount_cleared_us
-FROM attempts AS a WHERE a.counted = 1 AND a.input_tokens > a.input_bound
-UNION SELECT a.id, a.provider, a.base_url, coalesce(a.model, ''), a.ended_us, a.miscount_cleared_us
-FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
-WHERE a.counted = 1 AND o.input_tokens > a.input_bound
-"""
-_MISCOUNTS_OF_ONE = """
-SELECT 1 FROM attempts AS a WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
-    AND a.counted = 1 AND a.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
-UNION ALL SELECT 1 FROM overruns AS o JOIN attempts AS a ON a.id = o.attempt_id
-    WHERE a.provider = ?1 AND a.base_url = ?2 AND coalesce(a.model, '') = ?3
-    AND a.counted = 1 AND o.input_tokens > a.input_bound AND a.miscount_cleared_us IS NULL
-UNION ALL SELECT 1 FROM substitutes
-    WHERE provider = ?1 AND base_url = ?2 AND model = ?3 AND cleared_us IS NULL
-LIMIT 1
-"""
-
-
 class ModelMiscount(NamedTuple):
     """A model whose bounds are not counted any more; an empty ``base_url`` is the provider's own address."""
 
@@ -127,27 +143,10 @@ def uncleared_miscounts(tx: Transaction) -> tuple[ModelMiscount, ...]:
 def miscounts(tx: Transaction) -> list[tuple[str, str, str, bool]]:
     """Return each miscount: the attempt's id, provider and model, and whether it is uncleared."""
     sql = f"SELECT id, provider, model, miscount_cleared_us IS NULL FROM ({_MISCOUNTED})"  # noqa: S608 - our own words
-    return [(attempt_id, provider, model, bool(stands)) for attempt_id, provider, model, stands in tx.db.execute(sql)]
-
-
-_RECORD = """
-INSERT INTO substitutes (provider, base_url, model, answered_model, tier, prices, price_source, price_version,
-    price_digest, attempt_id, at_us)
-SELECT provider, base_url, coalesce(model, ''), :answered, :tier, :prices, :source, :version, :digest, id, :now
-FROM attempts WHERE id = :attempt
-ON CONFLICT DO UPDATE SET prices = excluded.prices, price_source = excluded.price_source,
-    price_version = excluded.price_version, price_digest = excluded.price_digest, attempt_id = excluded.attempt_id,
-    at_us = iif(cleared_us IS NULL, at_us, excluded.at_us), cleared_us = NULL
-WHERE cleared_us IS NOT NULL OR prices IS NOT excluded.prices
-"""
-_SUBSTITUTES_OF_ONE = """
-SELECT answered_model, tier, prices, price_source, price_version, price_digest FROM substitutes
-WHERE provider = ? AND base_url = ? AND model = ? AND cleared_us IS NULL ORDER BY at_us, answered_model
-"""
-_ALL = """
-SELECT provider, base_url, model, answered_model, tier, prices, at_us FROM substitutes
-WHERE cleared_us IS NULL ORDER BY provider, model, base_url, at_us, answered_model
-"""
+    return [
+        (attempt_id, provider, model, bool(is_uncleared))
+        for attempt_id, provider, model, is_uncleared in tx.db.execute(sql)
+    ]
 
 
 class ModelSubstitute(NamedTuple):
@@ -169,7 +168,7 @@ def record_substitute(tx: Transaction, attempt_id: str, substitute: Substitute |
         return
     price = substitute.price
     tx.db.execute(
-        _RECORD,
+        _RECORD_SUBSTITUTE,
         {
             "answered": storable(substitute.model),
             "tier": storable(substitute.tier),
@@ -240,7 +239,7 @@ def uncleared_substitutes(tx: Transaction) -> tuple[ModelSubstitute, ...]:
     """Return the substitutes that nobody has cleared."""
     return tuple(
         ModelSubstitute(provider, base_url, model, Substitute(answered, _price_in(prices), tier), as_datetime(at_us))
-        for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_ALL)
+        for provider, base_url, model, answered, tier, prices, at_us in tx.db.execute(_UNCLEARED_SUBSTITUTES)
     )
 
 

@@ -120,14 +120,14 @@ def open_for_correction(path: Path, *, clock: ReadClock | None, dry_run: bool) -
         with read_view(path, clock or system_clock()) as tx:
             yield tx
         return
-    store = Database(path, clock=clock)
+    database = Database(path, clock=clock)
     try:
-        LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()
-        with store.write() as tx:
+        LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
+        with database.write() as tx:
             runs.conclude_dead_owners(tx, path.with_suffix(".owners"), but="")
             yield tx
     finally:
-        store.close()
+        database.close()
 
 
 def split_settleable(
@@ -339,7 +339,7 @@ def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = Fa
     with open_for_correction(path, clock=None, dry_run=dry_run) as tx:
         found = [] if tx is None else miscounts(tx)
         asked = [storable(provider), storable(model)]
-        ours = [(attempt_id, stands) for attempt_id, *of, stands in found if of == asked]
+        ours = [(attempt_id, is_uncleared) for attempt_id, *of, is_uncleared in found if of == asked]
         if tx is None or not ours:
             known = {f"{of}/{what}" for _, of, what, _ in found}
             raise UsageError(
@@ -350,4 +350,4 @@ def clear_miscounts(path: Path, provider: str, model: str, *, dry_run: bool = Fa
                 "UPDATE attempts SET miscount_cleared_us = ? WHERE id = ? AND miscount_cleared_us IS NULL",
                 [(tx.now_us, attempt_id) for attempt_id, _ in ours],
             )
-        return any(stands for _, stands in ours)
+        return any(is_uncleared for _, is_uncleared in ours)

@@ -35,6 +35,16 @@ _NOTHING = Amounts()
 _NONE = CostSums()
 _FOREVER_US = 2**62
 _BEHIND_ALL = "\U0010ffff"
+RUNNING = "running"
+_OUTERMOST = "SELECT above_id FROM scope_paths WHERE scope_id = ? ORDER BY depth DESC LIMIT 1"
+_BELOW = """
+SELECT s.id, s.parent_id, s.task, s.agent, s.status, s.closed_us IS NULL, s.opened_by, s.limit_nano
+FROM scope_paths AS p JOIN scopes AS s ON s.id = p.scope_id WHERE p.above_id = ? ORDER BY s.opened_us, s.rowid
+"""
+_OWN = f"""
+SELECT phase, {exact_sum("nano")}, count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL)
+FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
+"""  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +229,6 @@ def unknown_run(prefix: str) -> UsageError:
     return UsageError(
         f"no run in the ledger begins with {safe_text(prefix)!r}", hint="agentctl runs list   shows the ids"
     )
-
-
-RUNNING = "running"
-_OUTERMOST = "SELECT above_id FROM scope_paths WHERE scope_id = ? ORDER BY depth DESC LIMIT 1"
-_BELOW = """
-SELECT s.id, s.parent_id, s.task, s.agent, s.status, s.closed_us IS NULL, s.opened_by, s.limit_nano
-FROM scope_paths AS p JOIN scopes AS s ON s.id = p.scope_id WHERE p.above_id = ? ORDER BY s.opened_us, s.rowid
-"""
-_OWN = f"""
-SELECT phase, {exact_sum("nano")}, count(*) FILTER (WHERE phase IN ('settled', 'doubt') AND nano IS NULL)
-FROM attempts WHERE run_id = ? AND phase <> 'void' GROUP BY phase
-"""  # noqa: S608 - our own names
 
 
 class RunNode(NamedTuple):

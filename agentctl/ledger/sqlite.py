@@ -49,9 +49,9 @@ class SqliteLedger:
     def _open(self) -> LedgerSession:
         with self._opening:
             if self._session is None:
-                store = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
+                database = Database(self.path, clock=self._clock, patience_s=self._patience_s, busy_s=self._busy_s)
                 self._session = LedgerSession(
-                    store, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s
+                    database, owner_id=os.urandom(16).hex(), pid=os.getpid(), pause_s=self._pause_s
                 )
             return self._session
 

@@ -109,6 +109,16 @@ SELECT bucket AS place, phase, nano_hi, nano_lo FROM window_totals
 WHERE width_us = {width} AND (nano_hi, nano_lo) <> (0, 0)
 """
 
+_PATH = f"""
+SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
+FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
+"""  # noqa: S608 - our own word
+_QUEUED = f"""
+SELECT {exact_sum("need_nano")}, {exact_sum("need_tokens")} FROM waiters
+WHERE seen_us >= :heard AND (since_us < :since OR (since_us = :since AND attempt_id < :attempt))
+"""  # noqa: S608 - our own words
+_BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :scope)"
+
 
 def fold_phases(rows: Iterable[tuple[str, int, int]]) -> tuple[Amounts, int]:
     """Add up rows of a phase and the two halves of a sum; return the amounts, and the part that calls may free soon."""
@@ -192,17 +202,6 @@ def _different(tx: Transaction, wanted: str, kept: str) -> list[str | int]:
     UNION SELECT place FROM (SELECT * FROM kept EXCEPT SELECT * FROM wanted) ORDER BY place
     """  # noqa: S608 - our own words
     return [place for (place,) in tx.db.execute(sql)]
-
-
-_PATH = f"""
-SELECT s.id, s.limit_nano, s.limit_tokens, s.limits, s.closed_us IS NOT NULL AND s.status IS NOT '{UNFINISHED}'
-FROM scope_paths AS p JOIN scopes AS s ON s.id = p.above_id WHERE p.scope_id = ? ORDER BY p.depth
-"""  # noqa: S608 - our own word
-_QUEUED = f"""
-SELECT {exact_sum("need_nano")}, {exact_sum("need_tokens")} FROM waiters
-WHERE seen_us >= :heard AND (since_us < :since OR (since_us = :since AND attempt_id < :attempt))
-"""  # noqa: S608 - our own words
-_BELOW = " AND run_id IN (SELECT scope_id FROM scope_paths WHERE above_id = :scope)"
 
 
 class RunLimits(NamedTuple):

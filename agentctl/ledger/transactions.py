@@ -30,35 +30,35 @@ PAUSE_S = 2.0
 class LedgerSession:
     """The ledger as one process uses it; every method is one transaction, and is on disk when it returns."""
 
-    def __init__(self, store: Database, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
-        self._store = store
+    def __init__(self, database: Database, *, owner_id: str, pid: int, pause_s: float = PAUSE_S) -> None:
+        self._database = database
         self._owner_id = owner_id
         self._pid = pid
         self._pause_s = pause_s
-        self._owners = store.path.with_suffix(".owners")
-        self._alive: OwnerLock | None = None
+        self._owners = database.path.with_suffix(".owners")
+        self._owner_lock: OwnerLock | None = None
         self._boot_id = read_boot_id()
-        self._spool = Spool(store.path, owner_id=owner_id)
+        self._spool = Spool(database.path, owner_id=owner_id)
         self._has_paid_calls = False
 
     def close(self) -> None:
         """End this owner: what it still holds becomes void, what it has sent is left in doubt."""
         if os.getpid() != self._pid:
             return  # the copy of a fork: the parent still uses it
-        alive, self._alive = self._alive, None
+        owner_lock, self._owner_lock = self._owner_lock, None
         try:
-            if alive is not None:
-                with self._store.write() as tx:
+            if owner_lock is not None:
+                with self._database.write() as tx:
                     runs.conclude_dead_owner(tx, self._owner_id)
         finally:
             self._spool.close()
-            if alive is not None:
-                alive.close()
-            self._store.close()
+            if owner_lock is not None:
+                owner_lock.close()
+            self._database.close()
 
     def _register(self, tx: Transaction) -> None:
-        if self._alive is None:
-            self._alive = OwnerLock(self._owners, self._owner_id, ledger=self._store.path)
+        if self._owner_lock is None:
+            self._owner_lock = OwnerLock(self._owners, self._owner_id, ledger=self._database.path)
             runs.remove_dead_locks(tx, self._owners, but=self._owner_id)
         tx.db.execute(  # each time: an earlier one may have been rolled back
             "INSERT OR IGNORE INTO owners (id, pid, host, boot_id, started_us) VALUES (?, ?, ?, ?, ?)",
@@ -84,9 +84,9 @@ class LedgerSession:
             ActionDenied: no run may be opened below that parent.
         """
         self.apply_spooled()
-        with self._store.write() as tx:
+        with self._database.write() as tx:
             self._register(tx)
-            refused = None if parent is None else runs.refusal_below(tx, parent, self._is_gone(tx), self._store.path)
+            refused = None if parent is None else runs.refusal_below(tx, parent, self._is_gone(tx), self._database.path)
             if refused is None:
                 run = runs.NewRun(run_id, self._owner_id, task, agent, labels, parent, capability)
                 runs.insert(tx, run, limits)
@@ -99,7 +99,7 @@ class LedgerSession:
     @retry_failed_commit
     def close_run(self, run_id: str, status: str) -> None:
         """Write the status of a run that ended; nothing is admitted under it, or below it, any more."""
-        with self._store.write() as tx:
+        with self._database.write() as tx:
             runs.close(tx, run_id, status)
 
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
@@ -117,7 +117,7 @@ class LedgerSession:
     @retry_failed_commit
     def _answer(self, ask: Ask) -> Hold | Wait | Verdict | ActionDenied:
         self._has_paid_calls |= ask.facts.metered
-        with self._store.write() as tx:
+        with self._database.write() as tx:
             self._register(tx)
             runs.conclude_dead_owners(tx, self._owners, but=self._owner_id)
             if (refused := runs.refusal_above(tx, ask.run_id, self._is_gone(tx))) is not None:
@@ -145,7 +145,7 @@ class LedgerSession:
                 self._leave_queue(tx, ask.attempt_id)
                 return answer
             if isinstance(answer, Wait):
-                self._queue(tx, ask, at_ceiling=broke)
+                self._enter_queue(tx, ask, at_ceiling=broke)
                 verdict = answer.verdict
                 return answer if verdict is None else replace(answer, verdict=add_free_time(tx, ask, verdict))
             self._leave_queue(tx, ask.attempt_id)
@@ -188,7 +188,7 @@ class LedgerSession:
     @retry_failed_commit
     def leave_queue(self, attempt_id: str) -> None:
         """Give up waiting, and void a hold that was granted too late."""
-        with self._store.write() as tx:
+        with self._database.write() as tx:
             self._leave_queue(tx, attempt_id)
             runs.void_held(tx, "id = ?", attempt_id, reason="given up before sending")
 
@@ -199,7 +199,7 @@ class LedgerSession:
         """
         if self._has_paid_calls:
             self._spool.allocate()
-        with self._store.write() as tx:
+        with self._database.write() as tx:
             if runs.refusal_above(tx, attempts.run_of(tx, hold_id), self._is_gone(tx)) is not None:
                 return False
             marked = tx.db.execute(
@@ -216,7 +216,7 @@ class LedgerSession:
     @retry_failed_commit
     def settle(self, hold_id: str, charge: Charge) -> Settlement:
         """Write the charge, once; late usage settles an attempt in doubt, and a second call changes nothing."""
-        with self._store.write(soon=True) as tx:
+        with self._database.write(soon=True) as tx:
             row = attempts.read(tx, hold_id)
             if row.is_final:
                 return Settlement("settled", row.nano, row.tokens, overrun=attempts.has_overrun(tx, hold_id, row))
@@ -227,7 +227,7 @@ class LedgerSession:
     @retry_failed_commit
     def void(self, hold_id: str, reason: str) -> None:
         """Write that an attempt cost nothing, also after its process was taken for dead."""
-        with self._store.write(soon=True) as tx:
+        with self._database.write(soon=True) as tx:
             phase = attempts.read(tx, hold_id).phase
             if phase in ("held", "sent") or (phase == "doubt" and runs.was_left_by_dead_owner(tx, hold_id)):
                 attempts.void(tx, hold_id, reason)
@@ -244,7 +244,7 @@ class LedgerSession:
         substitute: Substitute | None = None,
     ) -> Settlement:
         """Leave an attempt in doubt: it counts as ``Doubt`` says, in the hour until 3600 s after its deadline."""
-        with self._store.write(soon=True) as tx:
+        with self._database.write(soon=True) as tx:
             row = attempts.read(tx, hold_id)
             if row.phase == "settled" or row.phase == "void":
                 return Settlement(row.phase, row.nano, row.tokens)
@@ -291,7 +291,7 @@ class LedgerSession:
 
     def spend(self, run_id: str, further: Collection[LimitName] = ()) -> Spend:
         """Return what counts against the run and the hour now, and against ``further`` limits."""
-        with self._store.read() as tx:
+        with self._database.read() as tx:
             nano, _ = run_amounts(tx, run_id, "nano")
             tokens, _ = run_amounts(tx, run_id, "tokens")
             others = {
@@ -299,7 +299,7 @@ class LedgerSession:
             }
             return Spend(nano, tokens, window_amounts(tx)[0], others)
 
-    def _queue(self, tx: Transaction, ask: Ask, *, at_ceiling: bool) -> None:
+    def _enter_queue(self, tx: Transaction, ask: Ask, *, at_ceiling: bool) -> None:
         need = worst_case(ask, ask.least, at_ceiling=at_ceiling)
         tx.db.execute(
             "INSERT INTO waiters VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -316,8 +316,8 @@ def settle_spooled(path: Path, *, patience_s: float = 1.0) -> None:
     """Apply the spool of a ledger if that is possible within ``patience_s`` seconds; else leave it."""
     with suppress(StateError, OSError):
         path.stat()  # opening would make a new ledger
-        store = Database(path, patience_s=patience_s, busy_s=patience_s)
+        database = Database(path, patience_s=patience_s, busy_s=patience_s)
         try:
-            LedgerSession(store, owner_id="", pid=os.getpid()).apply_spooled()
+            LedgerSession(database, owner_id="", pid=os.getpid()).apply_spooled()
         finally:
-            store.close()
+            database.close()

@@ -55,8 +55,8 @@ class Process:
     def __init__(self, path: Path, clock: TickingClock, hour: int | None) -> None:
         self.owner, self.hour = os.urandom(8).hex(), hour
         self._lock = path.with_suffix(".owners") / self.owner
-        self._store = Database(path, clock=clock)
-        self.book = LedgerSession(self._store, owner_id=self.owner, pid=os.getpid())
+        self._database = Database(path, clock=clock)
+        self.book = LedgerSession(self._database, owner_id=self.owner, pid=os.getpid())
 
     @property
     def locked(self) -> bool:
@@ -69,12 +69,12 @@ class Process:
 
     def kill(self) -> None:
         """End as kill -9 ends a process: the kernel drops its lock and its connection, nobody writes anything."""
-        alive = self.book._alive
+        alive = self.book._owner_lock
         if alive is not None:
             with suppress(OSError):
                 os.close(alive._fd)
-            self.book._alive = None
-        self._store.close()
+            self.book._owner_lock = None
+        self._database.close()
 
 
 def can_write_now(path: Path) -> bool:

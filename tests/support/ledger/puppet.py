@@ -141,16 +141,16 @@ class Strings:
 
     def stay_in_the_queue(self) -> None:
         """Stop the world with the queue in hand; whoever hears the answer finds it there."""
-        clock = self._book._store._clock
+        clock = self._book._database._clock
 
         def hanging() -> ClockReading:
             print(json.dumps("in the queue"), flush=True)
             sys.stdin.readline()
             return clock()
 
-        self._book._store._clock = hanging
+        self._book._database._clock = hanging
         self._book.close_run("nothing", "done")
-        self._book._store._clock = clock
+        self._book._database._clock = clock
 
     def syncs(self, failures: int, error: int) -> None:
         """Let so many syncs of the disk fail."""

@@ -203,7 +203,7 @@ def steps_counted(book: LedgerSession) -> Iterator[list[int]]:
         count[0] += 1
         return 0
 
-    db = book._store._db
+    db = book._database._db
     db.set_progress_handler(one_more, 10)
     yield count
     db.set_progress_handler(None, 0)
