@@ -24,7 +24,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.kernel import Syncs
+from tests.support.ledger.fsync_faults import Syncs
 from tests.support.ledger.parts import ask
 
 

@@ -22,8 +22,8 @@ from tests.support.bill.book import book_of
 from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
 from tests.support.command_line import Commands, Ended
 from tests.support.disks import small_disk
+from tests.support.ledger.fuse_mount import served
 from tests.support.ledger.parts import ask, read_only
-from tests.support.ledger.served import served
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, WireRequest, WireServer
 

@@ -147,7 +147,7 @@ class Outer:
         here.state.mkdir(parents=True)
         self.process = Process(here.state / "ledger.db", system_clock(), None)  # type: ignore[arg-type]
         limits = CostLimit(max_cost_per_task=dollars, max_cost_per_hour=None, max_tokens_per_task=None)
-        self.process.book.open_run("outer", limits, task="t", agent="a", labels={}, capability="c" * 64)
+        self.process.session.open_run("outer", limits, task="t", agent="a", labels={}, capability="c" * 64)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -215,7 +215,7 @@ async def test_a_child_whose_parent_ends_between_hold_and_sending_sends_nothing(
     class Closes:
         async def observe(self, record: Any) -> None:  # noqa: ANN401
             if type(record.event).__name__ == "CallHeld":
-                outer.process.book.close_run("outer", "done")
+                outer.process.session.close_run("outer", "done")
 
     server = opened(wire, PENNY.busy)
     here = Here(user.folder, observers=(Closes(),))
@@ -271,7 +271,7 @@ async def test_a_child_with_another_state_folder_sends_nothing(
 
 async def test_a_capability_is_of_no_use_once_its_run_has_ended(user: Here, outer: Outer, wire: OpenWire) -> None:
     server = opened(wire, PENNY.busy)
-    outer.process.book.close_run("outer", "done")
+    outer.process.session.close_run("outer", "done")
     document = await user.run(reached(server) | outer.environ, **NO_LIMITS)
     assert (document["exit_code"], server.books.chat_requests) == (5, ())
     assert "run outer, which this run belongs to, has ended" in document["error"]["message"]
@@ -280,7 +280,7 @@ async def test_a_capability_is_of_no_use_once_its_run_has_ended(user: Here, oute
 async def test_a_free_run_stands_below_its_parent_too_and_ends_with_it(user: Here, outer: Outer) -> None:
     document = await user.run(outer.environ, llm_provider="builtin")
     assert (document["exit_code"], scopes(user.state)[document["run_id"]]) == (0, "outer")
-    outer.process.book.close_run("outer", "done")
+    outer.process.session.close_run("outer", "done")
     assert (await user.run(outer.environ, llm_provider="builtin"))["exit_code"] == 5
 
 
@@ -288,13 +288,13 @@ async def test_a_grandchild_spends_from_every_run_above_it(user: Here, outer: Ou
     middle = Process(user.state / "ledger.db", system_clock(), None)  # type: ignore[arg-type]
     none = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
     above = Parent("outer", "c" * 64)
-    middle.book.open_run("middle", none, task="t", agent="a", labels={}, parent=above, capability="m" * 64)
+    middle.session.open_run("middle", none, task="t", agent="a", labels={}, parent=above, capability="m" * 64)
     own = {"AGENTCTL_PARENT_RUN": "middle", "AGENTCTL_PARENT_CAPABILITY": "m" * 64}
     server = opened(wire, PENNY.busy)
     document = await user.run(reached(server) | outer.environ | own, **NO_LIMITS)
     assert (document["exit_code"], document["breaker"]["run_id"]) == (3, "outer")
     assert server.books.billed_nano <= SIX_CENTS
-    assert outer.process.book.spend("outer").run_nano == middle.book.spend("middle").run_nano
+    assert outer.process.session.spend("outer").run_nano == middle.session.spend("middle").run_nano
     middle.kill()
 
 
@@ -321,7 +321,7 @@ def test_an_estimate_in_a_child_is_judged_under_the_limits_of_its_parent(
     assert (document["exit_code"], document["cost"]["ceiling_usd"]) == (0, 0.06)
     text = shell("run", INNER, "--estimate", *UNLIMITED, **environ).out
     assert "max_cost_per_task of run outer" in text
-    book = outer.process.book
+    book = outer.process.session
     book.close_run("outer", "done")
     gone = shell("run", INNER, "--estimate", *UNLIMITED, **environ)
     assert (gone.code, "run outer, which this run belongs to, has ended" in gone.err) == (5, True)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, priced, reaching
 from tests.support.command_line import Commands
-from tests.support.ledger.puppet import puppet
+from tests.support.ledger.scripted_process import puppet
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, WireRequest
 

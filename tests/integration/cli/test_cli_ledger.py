@@ -18,7 +18,7 @@ from agentctl.sandbox.process_tree import MARKER
 from agentctl.settings.names import CHILD_MARK
 from tests.support.command_line import ROOT, Commands
 from tests.support.command_line import Here as InThisProcess
-from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import read_only
 from tests.support.terminal import at_a_terminal
 

@@ -13,7 +13,7 @@ from agentctl.cli.error_output import record_crash
 from agentctl.ledger.check import check
 from agentctl.runner.learned_counts import LearnedCounts
 from tests.support.command_line import Here
-from tests.support.ledger.hands import begin, opened, send
+from tests.support.ledger.corrections import begin, opened, send
 from tests.support.ledger.other_user import as_user, home_of_user, not_of_user, root_only
 
 pytestmark = [root_only, pytest.mark.anyio]

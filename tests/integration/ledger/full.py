@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support.ledger.crowd import FULL
-from tests.support.ledger.grove import FULL as GROVES
-from tests.support.ledger.grove import PROCESSES
 from tests.support.ledger.machine import Bookkeeping
 from tests.support.ledger.spender import POINTS
+from tests.support.ledger.tree_processes import FULL as GROVES
+from tests.support.ledger.tree_processes import PROCESSES
 from tests.support.ledger.trees import grown
 from tests.support.ledger.windows import hours
 

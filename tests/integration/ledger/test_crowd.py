@@ -1,4 +1,4 @@
-"""Many processes on one book, beside the provider's own: quick forms of ``python -m tests.integration.ledger.full``."""
+"""Many processes on one ledger, and the bills of a provider: ``python -m tests.integration.ledger.full``, shortened."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from agentctl.ledger.report import costs_window
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
-from tests.support.ledger.puppet import Puppet, puppet
+from tests.support.ledger.scripted_process import Puppet, puppet
 
 HELD = 100_000_000
 Fault = Callable[[Puppet, Path], AbstractContextManager[None]]
@@ -194,11 +194,11 @@ def test_a_disk_without_inodes_has_a_cure_of_its_own(tmp_path: Path) -> None:
 def test_a_ledger_on_a_read_only_disk_is_read_and_not_written(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
-        book = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
-        book.open_run("run", CostLimit(), task="", agent="", labels={})
-        book.reserve(ask("a", tokens=100))
-        book.mark_sent("a")
-        book.close()
+        session = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
+        session.open_run("run", CostLimit(), task="", agent="", labels={})
+        session.reserve(ask("a", tokens=100))
+        session.mark_sent("a")
+        session.close()
         before = path.read_bytes()
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         error = refused(path)
@@ -238,9 +238,9 @@ def as_nobody() -> Iterator[Path]:
 
 
 def begin(path: Path) -> None:
-    book = LedgerSession(Database(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
-    book.open_run("run", CostLimit(), task="", agent="", labels={})
-    book.close()
+    session = LedgerSession(Database(path), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    session.open_run("run", CostLimit(), task="", agent="", labels={})
+    session.close()
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "queue", "owners"])

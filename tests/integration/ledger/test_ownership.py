@@ -17,10 +17,10 @@ from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.database import Database
 from agentctl.ledger.locks import is_dead, liveness
 from agentctl.ledger.reconcile import MAY_LIVE, reconcile
-from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.other_user import USER, as_user, home_of_user, not_of_user, root_only
 from tests.support.ledger.parts import HandClock
-from tests.support.ledger.puppet import ROOT, Puppet, puppet
+from tests.support.ledger.scripted_process import ROOT, Puppet, puppet
 
 pytestmark = root_only
 DEADLINE_S = 600.0
@@ -70,10 +70,10 @@ def as_before(*files: Path) -> None:
 def one_more(path: Path, clock: HandClock, name: str) -> None:
     """Let the user start a run and make a hold: the dead are looked after."""
     with as_user():
-        book = opened(path, clock)
-        begin(book, name)
-        send(book, name, name)
-        book.close()
+        session = opened(path, clock)
+        begin(session, name)
+        send(session, name, name)
+        session.close()
 
 
 def phases(path: Path) -> dict[str, str]:
@@ -171,11 +171,11 @@ def test_what_nobody_can_tell_of_is_concluded_when_it_is_over_and_frees_the_hour
     assert phases(users) == {"held": "void", "sent": "doubt"}
     clock.pass_by(3_599)
     with as_user():
-        book = opened(users, clock)
-        before = book.spend("root's").hour_nano.total
+        session = opened(users, clock)
+        before = session.spend("root's").hour_nano.total
         clock.pass_by(1)
-        assert before - book.spend("root's").hour_nano.total >= CALL // 256 * 100
-        book.close()
+        assert before - session.spend("root's").hour_nano.total >= CALL // 256 * 100
+        session.close()
     assert check(users, clock=clock).wrong == ()
 
 
@@ -357,7 +357,7 @@ def test_an_owner_with_a_path_for_a_name_leads_root_nowhere(users: Path, secret:
 
 def test_the_state_folder_and_those_made_for_it_are_on_disk_when_the_ledger_is(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.support.ledger.kernel import Syncs; syncs = Syncs();"
+        "import sys; from pathlib import Path; from tests.support.ledger.fsync_faults import Syncs; syncs = Syncs();"
         "from agentctl.ledger.database import Database; Database(Path(sys.argv[1])).close();"
         "print(*syncs.paths, sep='\\n')"
     )

@@ -21,7 +21,7 @@ from agentctl.ledger.database import Database
 from agentctl.ledger.locks import queue_lock
 from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
-from tests.support.ledger.puppet import Puppet, puppet
+from tests.support.ledger.scripted_process import Puppet, puppet
 
 PATIENCE_S = 60.0
 OWN_PIDS = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -202,20 +202,20 @@ def test_in_two_namespaces_with_the_same_numbers_the_lock_says_who_lives(path: P
 
 
 def test_a_fork_that_ends_takes_nothing_of_its_parents_with_it(path: Path) -> None:
-    book = LedgerSession(Database(path), owner_id="parent", pid=os.getpid())
-    book.open_run("run", CostLimit(), task="", agent="", labels={})
-    assert isinstance(book.reserve(ask("a", tokens=1)), Hold)
+    session = LedgerSession(Database(path), owner_id="parent", pid=os.getpid())
+    session.open_run("run", CostLimit(), task="", agent="", labels={})
+    assert isinstance(session.reserve(ask("a", tokens=1)), Hold)
     child = os.fork()
     if child == 0:
-        book.close()
+        session.close()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     with puppet(path) as other:
         other.do("open", "other")
         other.do("hold", "b", 1, {"run": "other"})
     assert phase_of(path, "a") == "held"
-    assert book.mark_sent("a")
-    book.close()
+    assert session.mark_sent("a")
+    session.close()
 
 
 # --- a wrong verdict ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Many processes on one book, and what is left when one of them is killed."""
+"""Many processes on one ledger, and what is left when one of them is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.ledger.database import Database
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.worker import book
+from tests.support.ledger.worker import session
 
 ROOT = Path(__file__).parents[3]
 DOLLAR = 10**9
@@ -94,14 +94,14 @@ def test_a_stopped_process_that_holds_the_queue_is_named_and_nothing_is_spent(tm
         with pytest.raises(StateError, match=f"process {worker.pid} holds it"):
             LedgerSession(impatient, owner_id="me", pid=os.getpid()).close_run("stopped", "done")
         worker.kill()
-    patient = book(path)
+    patient = session(path)
     patient.close_run("stopped", "done")
     patient.close()
     impatient.close()
 
 
 def test_a_ledger_is_not_carried_over_a_fork(tmp_path: Path) -> None:
-    ledger = book(tmp_path / "ledger.db")
+    ledger = session(tmp_path / "ledger.db")
     child = os.fork()
     if child == 0:
         try:

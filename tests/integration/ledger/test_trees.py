@@ -23,7 +23,7 @@ def test_no_admission_passes_a_limit_of_any_run_above_it_and_nothing_is_sent_bel
 
 def test_kill_9_anywhere_in_a_tree_of_thirty_processes_passes_no_limit_and_sends_nothing_below_the_dead() -> None:
     """In a process of its own: forking is for one without threads."""
-    line = [sys.executable, "-m", "tests.support.ledger.grove", "tree"]
+    line = [sys.executable, "-m", "tests.support.ledger.tree_processes", "tree"]
     root = Path(__file__).parents[3]
     ended = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False, timeout=300)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""An audit of a book against the provider's own: every bill, every admission, every refusal, every window."""
+"""An audit of a ledger against the provider's own: every bill, every admission, every refusal, every window."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Bill:
 
 
 def bills_of(folder: Path) -> dict[str, Bill]:
-    """Return the provider's books; an attempt that is billed twice would be the worker's own fault."""
+    """Return the provider's ledgers; an attempt that is billed twice would be the worker's own fault."""
     path = folder / "bills"
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     bills = {name: Bill(int(nano), int(tokens), int(at)) for name, nano, tokens, at in lines}
@@ -56,9 +56,9 @@ def lines_of(path: Path) -> list[dict[str, object]]:
 
 
 def compare(folder: Path) -> list[str]:
-    """Return what is wrong between the book and the bills, while others go on: spent <= billed <= spent + open.
+    """Return what is wrong between the ledger and the bills, while others go on: spent <= billed <= spent + open.
 
-    The bills are read before and after the book: what is settled was billed before, what was billed is in the book.
+    The bills are read before and after the ledger: what is settled was billed before, what was billed is in the ledger.
     """
     before = bills_of(folder)
     with closing(sqlite3.connect(folder / "ledger.db", isolation_level=None)) as db:

@@ -61,19 +61,19 @@ def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
     return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer, draw(st.booleans()))
 
 
-def settle(book: LedgerSession, name: str, call: Call, run: str = "run") -> Charge | None:
+def settle(session: LedgerSession, name: str, call: Call, run: str = "run") -> Charge | None:
     """Hold, send and conclude a call at an address of its own; return its charge, None where it was left in doubt.
 
     Who answered one of them says nothing of the price of the others.
     """
     asked = replace(ask(name, run, facts=replace(call.facts, base_url=name)), least=1, most=1)
-    hold = book.reserve(asked)
+    hold = session.reserve(asked)
     assert isinstance(hold, Hold), hold
-    assert book.mark_sent(name)
+    assert session.mark_sent(name)
     charge = call.charge
     if charge is None:
-        book.doubt(name, "served in a tier without a price", ceiling=False, provider_fault=False)
-    elif book.settle(name, charge).phase == "doubt":
+        session.doubt(name, "served in a tier without a price", ceiling=False, provider_fault=False)
+    elif session.settle(name, charge).phase == "doubt":
         assert is_unpriced(charge)
         return None
     return charge._replace(nano=None) if charge is not None and is_unpriced(charge) else charge

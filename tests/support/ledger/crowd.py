@@ -79,7 +79,7 @@ def void(_: object) -> None:
 
 
 def figures(folder: Path, *, hour: int | None, wrong: list[str], codes: list[int]) -> dict[str, object]:
-    """Return what came of it, by the provider's books and by the ledger's."""
+    """Return what came of it, by the provider's ledgers and by the ledger's."""
     bills = bills_of(folder)
     wrong = [*wrong, *compare(folder), *replay(folder)]
     dearest = dearest_window(list(bills.values()))
@@ -132,7 +132,7 @@ def with_doubts(processes: int, calls: int, share: float) -> dict[str, object]:
 
 
 def killed(processes: int, kills: int, seed: int) -> dict[str, object]:
-    """Kill half at each named point in turn, half at any moment; audit the book after each."""
+    """Kill half at each named point in turn, half at any moment; audit the ledger after each."""
     dice = random.Random(seed)
     plan = Plan("", 10**9, hour_nano=60 * WORST, run_nano=8 * WORST, speed=1800, restless=True)
     wrong: list[str] = []

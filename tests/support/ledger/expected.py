@@ -1,4 +1,4 @@
-"""The answer that the book owes to an ask: the oracle's sums, the queue, the health of a provider, and the time."""
+"""The answer that the ledger owes to an ask: the oracle's sums, the queue, the health of a provider, and the time."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Waiter:
 
 @dataclass
 class Expected(Oracle):
-    """The whole state of a book as it must be. Times are the ledger's, in microseconds."""
+    """The whole state of a ledger as it must be. Times are the ledger's, in microseconds."""
 
     pause_us: int = 0
     now_us: int = 0

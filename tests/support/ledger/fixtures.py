@@ -11,7 +11,7 @@ import pytest
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.hands import opened
+from tests.support.ledger.corrections import opened
 from tests.support.ledger.parts import HandClock
 
 
@@ -27,10 +27,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def ledger(path: Path, clock: HandClock) -> AsyncIterator[SqliteLedger]:
-    book = SqliteLedger(path, clock=clock)
-    await book.open_run("run", CostLimit(max_cost_per_task=Decimal(1)), task="t", agent="a", labels={})
-    yield book
-    await book.aclose()
+    session = SqliteLedger(path, clock=clock)
+    await session.open_run("run", CostLimit(max_cost_per_task=Decimal(1)), task="t", agent="a", labels={})
+    yield session
+    await session.aclose()
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def owner(path: Path, clock: HandClock) -> Iterator[Callable[[str], LedgerSessio
     """Open the ledger as an owner of that name: each is a process that can die."""
     books: dict[str, LedgerSession] = {}
 
-    def book(name: str) -> LedgerSession:
+    def session(name: str) -> LedgerSession:
         if name not in books:
             books[name] = opened(path, clock, owner=name)
         return books[name]
 
-    yield book
+    yield session
     for one in books.values():
         one.close()

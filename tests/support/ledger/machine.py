@@ -1,4 +1,4 @@
-"""Anything may happen to the book in any order; what it answers and holds is worked out anew after each step."""
+"""Anything may happen to the ledger in any order; what it answers and holds is worked out anew after each step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from agentctl.budget.rules import Ask, Hold, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
-from tests.support.ledger.beside import Beside, Wish
 from tests.support.ledger.expected import FACTS
+from tests.support.ledger.machine_base import Beside, Wish
 from tests.support.ledger.oracle import SECOND_US, cost
 from tests.support.ledger.process import Killed, Process, can_write_now
 
@@ -55,14 +55,14 @@ class Bookkeeping(Beside):
         process, name = self.processes[slot], self.name("run")
         dollars = None if nano is None else Decimal(nano) / 10**9
         limits = CostLimit(max_cost_per_task=dollars, max_cost_per_hour=None, max_tokens_per_task=tokens)
-        self.did(lambda: process.book.open_run(name, limits, task="", agent="", labels={}))
+        self.did(lambda: process.session.open_run(name, limits, task="", agent="", labels={}))
         self.expected.limits[name] = (nano, tokens)
         self.expected.open_runs.append(name)
 
     @rule(slot=SLOTS, pick=PICKS)
     def close_a_run(self, slot: int, pick: int) -> None:
         if (run := self.pick(self.expected.open_runs, pick)) is not None and len(self.expected.open_runs) > 1:
-            self.did(lambda: self.processes[slot].book.close_run(run, "done"))
+            self.did(lambda: self.processes[slot].session.close_run(run, "done"))
             self.expected.close_run(run)
 
     @rule(slot=SLOTS, hour=HOURS)
@@ -73,7 +73,7 @@ class Bookkeeping(Beside):
     def ask(self, slot: int, pick: int, wish: Wish) -> None:
         if (asked := self.wanted(slot, pick, wish)) is not None:
             process = self.processes[slot]
-            self.answered(process, asked, self.did(lambda: process.book.reserve(asked)))
+            self.answered(process, asked, self.did(lambda: process.session.reserve(asked)))
 
     @rule(
         slot=SLOTS,
@@ -109,16 +109,16 @@ class Bookkeeping(Beside):
 
         def amid() -> None:
             if not answers and can_write_now(self.path):
-                answers.append(other.book.reserve(b))
+                answers.append(other.session.reserve(b))
 
         self.clock.amid = amid
-        answer = self.did(lambda: one.book.reserve(a))
+        answer = self.did(lambda: one.session.reserve(a))
         self.clock.amid = None
         for early in answers:
             self.answered(other, b, early)
         self.answered(one, a, answer)
         if not answers:
-            self.answered(other, b, self.did(lambda: other.book.reserve(b)))
+            self.answered(other, b, self.did(lambda: other.session.reserve(b)))
 
     @rule(pick=PICKS)
     def ask_again(self, pick: int) -> None:
@@ -127,14 +127,14 @@ class Bookkeeping(Beside):
             return
         asked, process = self.asks[name][0], self.owner_of(name)
         assert process is not None
-        self.answered(process, asked, self.did(lambda: process.book.reserve(asked)))
+        self.answered(process, asked, self.did(lambda: process.session.reserve(asked)))
 
     @rule(pick=PICKS)
     def leave_the_queue(self, pick: int) -> None:
         name = self.pick(self.may_ask_again(), pick)
         process = None if name is None else self.owner_of(name)
         if name is not None and process is not None:
-            self.did(lambda: process.book.leave_queue(name))
+            self.did(lambda: process.session.leave_queue(name))
             self.expected.waiters.pop(name, None)
             if name in self.expected.items and self.expected.items[name].phase == "held":
                 self.expected.end(name, "void")
@@ -160,7 +160,7 @@ class Bookkeeping(Beside):
         name = self.pick(self.mine("held", "sent", "settled", "doubt", "void"), pick)
         process = None if name is None else self.owner_of(name)
         if name is not None and process is not None:
-            self.did(lambda: process.book.void(name, "refused"))
+            self.did(lambda: process.session.void(name, "refused"))
             item = self.expected.items[name]
             if item.phase in ("held", "sent") or item.is_buried:  # its process lives, and knows that nothing left
                 self.expected.end(name, "void")
@@ -186,12 +186,12 @@ class Bookkeeping(Beside):
         def die() -> None:
             raise Killed
 
-        book, charge = process.book, Charge(Usage(1, 1), cost(1, 1), "m")
+        session, charge = process.session, Charge(Usage(1, 1), cost(1, 1), "m")
         deeds: dict[str, Callable[[str], object]] = {
-            "reserve": lambda _: book.reserve(Ask("never", self.expected.open_runs[0], FACTS["p"], 1, 1, 1, None)),
-            "mark_sent": book.mark_sent,
-            "settle": lambda it: book.settle(it, charge),
-            "doubt": lambda it: book.doubt(it, "cut", ceiling=False, provider_fault=True),
+            "reserve": lambda _: session.reserve(Ask("never", self.expected.open_runs[0], FACTS["p"], 1, 1, 1, None)),
+            "mark_sent": session.mark_sent,
+            "settle": lambda it: session.settle(it, charge),
+            "doubt": lambda it: session.doubt(it, "cut", ceiling=False, provider_fault=True),
         }
         self.clock.amid = die
         with pytest.raises(Killed):

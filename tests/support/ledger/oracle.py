@@ -1,4 +1,4 @@
-"""What must be true of a book, worked out anew from what happened: nothing of agentctl decides here."""
+"""What must be true of a ledger, worked out anew from what happened: nothing of agentctl decides here."""
 
 from __future__ import annotations
 

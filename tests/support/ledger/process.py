@@ -1,4 +1,4 @@
-"""A process of its own on the book, inside the test's: it has an owner, a lock, a connection, and can be killed."""
+"""A process of its own on the ledger, inside the test's: it has an owner, a lock, a connection, and can be killed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Process:
         self.owner, self.hour = os.urandom(8).hex(), hour
         self._lock = path.with_suffix(".owners") / self.owner
         self._database = Database(path, clock=clock)
-        self.book = LedgerSession(self._database, owner_id=self.owner, pid=os.getpid())
+        self.session = LedgerSession(self._database, owner_id=self.owner, pid=os.getpid())
 
     @property
     def locked(self) -> bool:
@@ -69,11 +69,11 @@ class Process:
 
     def kill(self) -> None:
         """End as kill -9 ends a process: the kernel drops its lock and its connection, nobody writes anything."""
-        alive = self.book._owner_lock
+        alive = self.session._owner_lock
         if alive is not None:
             with suppress(OSError):
                 os.close(alive._fd)
-            self.book._owner_lock = None
+            self.session._owner_lock = None
         self._database.close()
 
 

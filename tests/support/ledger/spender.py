@@ -1,4 +1,4 @@
-"""A process of the crowd: it holds, sends, is billed by a provider with books of its own, and settles.
+"""A process of the crowd: it holds, sends, is billed by a provider with accounts of its own, and settles.
 
 It imports nothing but the ledger's rooms, is forked by ``tests.support.ledger.crowd``, and can be killed at any point.
 """
@@ -89,19 +89,19 @@ class RunningClock:
         return ClockReading(self.last_us + 10**15, self.last_us, "one boot")
 
     def now_us(self) -> int:
-        """Return microseconds, also for the provider's books."""
+        """Return microseconds, also for the provider's ledgers."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC) * self._speed // 1000
 
 
 class Spender:
-    """Follows its plan on the book in ``folder``; what it did goes to files there, what it reached to ``tell``."""
+    """Follows its plan on the ledger in ``folder``; what it did goes to files there, what it reached to ``tell``."""
 
     def __init__(self, folder: Path, plan: Plan, tell: Callable[[str], None]) -> None:
         self.folder, self.plan, self.tell = folder, plan, tell
         self.clock = RunningClock(plan.speed)
         self.dice = random.Random(plan.run)
         store = Database(folder / "ledger.db", clock=self.clock, patience_s=120)
-        self.book = LedgerSession(store, owner_id=os.urandom(8).hex(), pid=os.getpid(), pause_s=0.05)
+        self.session = LedgerSession(store, owner_id=os.urandom(8).hex(), pid=os.getpid(), pause_s=0.05)
         self.run, self.runs, self.made, self.doubted = plan.run, 0, 0, 0
 
     def reached(self, point: str) -> None:
@@ -119,7 +119,7 @@ class Spender:
         self.run = f"{self.plan.run}-{self.runs}"
         self.runs += 1
         limits = CostLimit(max_cost_per_task=limit, max_cost_per_hour=None, max_tokens_per_task=None)
-        self.book.open_run(self.run, limits, task="", agent="", labels={})
+        self.session.open_run(self.run, limits, task="", agent="", labels={})
 
     def follow(self) -> None:
         """Make the calls of the plan, and write down how it ended."""
@@ -131,9 +131,9 @@ class Spender:
             if refused:
                 time.sleep(0.1)
                 if refused != "max_cost_per_hour":
-                    self.book.close_run(self.run, "budget")
+                    self.session.close_run(self.run, "budget")
                     self.open_a_run()
-        self.book.close()
+        self.session.close()
         outcome = {"run": self.plan.run, "made": self.made, "doubted": self.doubted, "refused": refused}
         append(self.folder / "outcomes", json.dumps(outcome))
 
@@ -147,7 +147,7 @@ class Spender:
             return hold.limit
         self.reached("held")
         self.stalling("marking")
-        sent = self.book.mark_sent(hold.id)
+        sent = self.session.mark_sent(hold.id)
         self.clock.stall = None
         if not sent:
             return ""
@@ -161,12 +161,12 @@ class Spender:
         self.reached("mid-stream")
         time.sleep(self.plan.answer_s)
         if cut:
-            self.book.doubt(hold.id, "cut off", ceiling=False, provider_fault=True)
+            self.session.doubt(hold.id, "cut off", ceiling=False, provider_fault=True)
             self.doubted += 1
             return ""
         self.reached("usage seen")
         self.stalling("settling")
-        self.book.settle(hold.id, Charge(used, nano, "m"))
+        self.session.settle(hold.id, Charge(used, nano, "m"))
         self.clock.stall = None
         self.made += 1
         self.reached("settled")
@@ -178,9 +178,9 @@ class Spender:
         hour = self.plan.hour_nano
         asked = Ask(os.urandom(8).hex(), self.run, FACTS, BOUND, least, MOST, hour, deadline_s=600.0 * self.plan.speed)
         gives_up = time.monotonic() + 60
-        while isinstance(answer := self.book.reserve(asked), Wait):
+        while isinstance(answer := self.session.reserve(asked), Wait):
             if time.monotonic() > gives_up:
-                self.book.leave_queue(asked.attempt_id)
+                self.session.leave_queue(asked.attempt_id)
                 append(self.folder / "given-up", json.dumps({"run": self.run, "reason": answer.reason}))
                 raise SystemExit(3)
             time.sleep(min(answer.seconds, 0.02))

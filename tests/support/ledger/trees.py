@@ -207,7 +207,7 @@ class Tree:
         shown = Parent(parent, f"secret of {parent}") if parent else None
         may = not parent or not (self.ended_above(parent) or not self.nodes[parent].open)
         try:
-            process.book.open_run(
+            process.session.open_run(
                 name,
                 CostLimit(**{**none, **dollars}),  # type: ignore[arg-type]
                 task="t",
@@ -247,7 +247,7 @@ class Tree:
             further={} if calls is None else {"max_calls_per_minute": calls},
         )
         try:
-            answer = node.process.book.reserve(asked)
+            answer = node.process.session.reserve(asked)
         except ActionDenied:
             self.denied += 1
             self.expect(self.ended_above(node.name), f"{asked.attempt_id} was denied, and all above it goes on")
@@ -270,7 +270,7 @@ class Tree:
                 )
             case Wait():
                 self.expect(due.kind == "wait", f"{asked.attempt_id} was made to wait, and had to be {due}")
-                node.process.book.leave_queue(asked.attempt_id)
+                node.process.session.leave_queue(asked.attempt_id)
             case Verdict():
                 self.refused += 1
                 named = [one for one in due.because if one.limit == answer.limit and one.most == answer.ceiling]
@@ -282,7 +282,7 @@ class Tree:
         if (name := self.one_of("held")) is None:
             return
         item = self.oracle.items[name]
-        marked = self.nodes[item.run].process.book.mark_sent(name)
+        marked = self.nodes[item.run].process.session.mark_sent(name)
         may = not self.ended_above(item.run) and item.deadline_us > self.now_us
         self.expect(marked == may, f"{name} was{'' if marked else ' not'} sent, and {may} is right")
         if marked:
@@ -293,18 +293,18 @@ class Tree:
         if (name := self.one_of("sent")) is None:
             return
         item, dice = self.oracle.items[name], self.dice
-        book = self.nodes[item.run].process.book
+        session = self.nodes[item.run].process.session
         match dice.choice(["settled", "settled", "settled", "doubt", "void"]):
             case "settled":
                 used = Usage(dice.randint(0, item.tokens - item.granted), dice.randint(0, item.granted))
                 nano = cost(used.input_tokens, used.output_tokens)
-                book.settle(name, Charge(used, nano, "m"))
+                session.settle(name, Charge(used, nano, "m"))
                 self.end(name, "settled", nano, used.total_tokens)
             case "doubt":
-                book.doubt(name, "cut", ceiling=False, provider_fault=False)
+                session.doubt(name, "cut", ceiling=False, provider_fault=False)
                 self.end(name, "doubt", item.nano, item.tokens)
             case _:
-                book.void(name, "refused")
+                session.void(name, "refused")
                 self.end(name, "void", 0, 0)
 
     def pass_time(self) -> None:
@@ -313,7 +313,7 @@ class Tree:
     def close(self) -> None:
         """End a run well; now and then even the outermost."""
         if (node := self.any_but_the_first()) is not None:
-            node.process.book.close_run(node.name, "done")
+            node.process.session.close_run(node.name, "done")
             node.open = False
             self.void_below(node.name)
 

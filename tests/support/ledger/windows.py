@@ -39,9 +39,9 @@ class Hours:
         self.books = []
         for n in range(processes):
             store = Database(folder / "ledger.db", clock=self.clock)
-            book = LedgerSession(store, owner_id=f"process-{n}", pid=os.getpid())
-            book.open_run(f"run-{n}", FREE_HAND, task="", agent="", labels={})
-            self.books.append(book)
+            session = LedgerSession(store, owner_id=f"process-{n}", pid=os.getpid())
+            session.open_run(f"run-{n}", FREE_HAND, task="", agent="", labels={})
+            self.books.append(session)
 
     @property
     def now_s(self) -> float:
@@ -56,11 +56,11 @@ class Hours:
 
     def process(self, number: int) -> Iterator[float]:
         """Make calls for ever; yield the seconds to sleep."""
-        book, dice = self.books[number], self.dice
+        session, dice = self.books[number], self.dice
         wanted: Ask | None = None
         while True:
             wanted = wanted or self.ask(f"run-{number}")
-            answer = book.reserve(wanted)
+            answer = session.reserve(wanted)
             if isinstance(answer, Wait):
                 yield dice.uniform(5, 60)
                 continue
@@ -69,19 +69,19 @@ class Hours:
                 self.refused += 1
                 yield dice.uniform(1, 600)
                 continue
-            yield from self.call(book, answer)
+            yield from self.call(session, answer)
             yield dice.choice([0.0, 0.0, 1.0, 30.0])
 
     def ask(self, run: str) -> Ask:
         least = self.dice.choice([LEAST, MOST // 2])
         return Ask(os.urandom(8).hex(), run, FACTS, BOUND, least, MOST, self.hour_nano, deadline_s=MOST_S)
 
-    def call(self, book: LedgerSession, hold: Hold) -> Iterator[float]:
+    def call(self, session: LedgerSession, hold: Hold) -> Iterator[float]:
         """Send, be billed at any moment, and settle."""
         dice = self.dice
         held_s = self.now_s
         yield dice.choice([0.0, 0.0, 0.5, 20.0])
-        if not book.mark_sent(hold.id):
+        if not session.mark_sent(hold.id):
             return
         self.calls += 1
         lasts = dice.choice([1.0, 5.0, dice.uniform(1, MOST_S), MOST_S - (self.now_s - held_s)])
@@ -93,9 +93,9 @@ class Hours:
         self.bills.append(Bill(nano, output, round(at_s * 10**6)))
         yield lasts
         if cut:
-            book.doubt(hold.id, "cut off", ceiling=False, provider_fault=dice.random() < 0.5)
+            session.doubt(hold.id, "cut off", ceiling=False, provider_fault=dice.random() < 0.5)
         else:
-            book.settle(hold.id, Charge(Usage(0, output), nano, "m"))
+            session.settle(hold.id, Charge(Usage(0, output), nano, "m"))
 
     def go_on(self, calls: int) -> None:
         """Let all of them go on until so many calls were made."""
@@ -105,12 +105,12 @@ class Hours:
             at_s, number, process = heapq.heappop(todo)
             self.pass_until(at_s)
             heapq.heappush(todo, (self.now_s + next(process), number, process))
-        for book in self.books:
-            book.close()
+        for session in self.books:
+            session.close()
 
 
 def hours(*, seed: int, calls: int, processes: int = 12, hour_nano: int, faults: float = 0.05) -> dict[str, float]:
-    """Return the dearest 3600 s by the provider's books, and how much of the limit an hour used on average."""
+    """Return the dearest 3600 s by the provider's ledgers, and how much of the limit an hour used on average."""
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         made = Hours(Path(folder), seed=seed, processes=processes, hour_nano=hour_nano, faults=faults)
         made.go_on(calls)

@@ -33,7 +33,7 @@ def bill(path: Path, nano: int) -> None:
         file.write(f"{nano}\n")
 
 
-def book(path: Path, clock: object = None) -> LedgerSession:
+def session(path: Path, clock: object = None) -> LedgerSession:
     """Open the ledger as a process of its own."""
     return LedgerSession(Database(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())  # type: ignore[arg-type]
 
@@ -45,7 +45,7 @@ def ask(run: str, hour: Decimal) -> Ask:
 
 def spend(path: Path, bills: Path, run: str, hour: Decimal, calls: int) -> dict[str, object]:
     """Make ``calls`` calls, waiting for others as long as it takes; stop at a refusal."""
-    ledger, dice = book(path), random.Random(run)
+    ledger, dice = session(path), random.Random(run)
     ledger.open_run(run, CostLimit(max_cost_per_task=None, max_tokens_per_task=None), task="", agent="", labels={})
     made = 0
     while made < calls:
@@ -90,7 +90,7 @@ def wait_to_be_killed(phase: str) -> None:
 def pause(path: Path, bills: Path, run: str, phase: str) -> None:
     """Go as far as ``phase`` and hang there."""
     clock = Stall()
-    ledger = book(path, clock)
+    ledger = session(path, clock)
     ledger.open_run(run, CostLimit(max_cost_per_task=None, max_tokens_per_task=None), task="", agent="", labels={})
     if phase == "before hold":
         wait_to_be_killed(phase)

@@ -32,7 +32,7 @@ def outer(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     state.mkdir(parents=True)
     process = Process(state / "ledger.db", system_clock(), None)  # type: ignore[arg-type]
     limits = NONE.model_copy(update={"max_cost_per_task": Decimal("0.10")})
-    process.book.open_run("outer", limits, task="t", agent="a", labels={}, capability=CAPABILITY)
+    process.session.open_run("outer", limits, task="t", agent="a", labels={}, capability=CAPABILITY)
     monkeypatch.setenv("AGENTCTL_PARENT_RUN", "outer")
     monkeypatch.setenv("AGENTCTL_PARENT_CAPABILITY", CAPABILITY)
     yield process
@@ -72,7 +72,7 @@ def test_a_tracker_with_a_ledger_of_its_own_is_no_way_out(tmp_path: Path) -> Non
 
 
 def test_once_that_run_has_ended_nothing_is_sent(outer: Process) -> None:
-    outer.book.close_run("outer", "done")
+    outer.session.close_run("outer", "done")
     for provider in (busy(1), BuiltinProvider()):
         result = DockerAgent(provider).execute("List all containers")
         assert result.status == "denied"

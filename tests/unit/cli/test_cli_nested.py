@@ -26,7 +26,7 @@ def outer(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     state.mkdir(parents=True)
     process = Process(state / "ledger.db", system_clock(), None)  # type: ignore[arg-type]
     limits = CostLimit(max_cost_per_task=Decimal(1), max_cost_per_hour=None, max_tokens_per_task=None)
-    process.book.open_run("outer", limits, task="Look\naround", agent="a", labels={}, capability=CAPABILITY)
+    process.session.open_run("outer", limits, task="Look\naround", agent="a", labels={}, capability=CAPABILITY)
     monkeypatch.setenv("AGENTCTL_PARENT_RUN", "outer")
     monkeypatch.setenv("AGENTCTL_PARENT_CAPABILITY", CAPABILITY)
     yield process
@@ -105,8 +105,8 @@ def test_trying_a_provider_out_inside_a_run_is_paid_by_that_run(
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert here("providers", "test", "openai").code == 0
-    assert outer.book.spend("outer").run_nano.spent == server.books.billed_nano > 0
-    outer.book.close_run("outer", "done")
+    assert outer.session.spend("outer").run_nano.spent == server.books.billed_nano > 0
+    outer.session.close_run("outer", "done")
     asked = len(server.books.chat_requests)
     assert here("providers", "test", "openai").code == 5
     monkeypatch.delenv("AGENTCTL_PARENT_CAPABILITY")

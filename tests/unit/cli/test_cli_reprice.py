@@ -23,7 +23,7 @@ from agentctl.ledger.repricing import reprice
 from agentctl.ledger.transactions import LedgerSession
 from agentctl.providers.catalog import _installed_table, load_catalog
 from tests.support.command_line import Ended
-from tests.support.ledger.hands import NO_LIMITS, begin, opened, send
+from tests.support.ledger.corrections import NO_LIMITS, begin, opened, send
 from tests.support.ledger.parts import ask
 
 Here = Callable[..., Ended]

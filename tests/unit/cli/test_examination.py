@@ -18,7 +18,7 @@ from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
 from agentctl.settings.host import is_dumb
 from tests.support.desk import Desk
-from tests.support.ledger.served import served
+from tests.support.ledger.fuse_mount import served
 
 PAID = ModelFacts("openai", "m", price=Price(Decimal(1), Decimal(3), source="test"), context_window=8000)
 

@@ -1,4 +1,4 @@
-"""The book proves itself: what was changed is named, each admission within its own limits, nothing is written."""
+"""The ledger proves itself: what was changed is named, each admission within its own limits, nothing is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.audit import HistoryEntry, Replay
 from agentctl.ledger.check import LedgerCheck, check
 from agentctl.ledger.reconcile import reconcile
-from tests.support.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
 DOLLAR = CostLimit(max_cost_per_task=Decimal(1))
@@ -29,18 +29,18 @@ DOLLAR = CostLimit(max_cost_per_task=Decimal(1))
 
 def fill(path: Path, clock: HandClock, *, owner: str = "") -> None:
     """One attempt of each end, and one that fills the limit of a dollar to the last nano-dollar; its process lives."""
-    book = opened(path, clock, owner=owner)
-    begin(book, "run", DOLLAR)
+    session = opened(path, clock, owner=owner)
+    begin(session, "run", DOLLAR)
     for name in ("settled", "void", "doubt", "open"):
-        send(book, name, tokens=488 if name == "open" else 256)
+        send(session, name, tokens=488 if name == "open" else 256)
         clock.pass_by(1)
         if name == "settled":
-            book.settle(name, Charge(Usage(10, 256), CALL, "m"))
+            session.settle(name, Charge(Usage(10, 256), CALL, "m"))
         elif name == "void":
-            book.void(name, "no connection")
+            session.void(name, "no connection")
         elif name == "doubt":
-            book.doubt(name, "hung up", ceiling=False, provider_fault=False)
-    ALIVE.append(book)
+            session.doubt(name, "hung up", ceiling=False, provider_fault=False)
+    ALIVE.append(session)
 
 
 ALIVE: list[object] = []  # owners of open holds, until their test is over
@@ -54,7 +54,7 @@ def _let_go() -> object:
 
 
 @pytest.mark.parametrize("page", [1, 2, 20_000])
-def test_a_book_that_is_right_is_proved_page_by_page_while_a_call_is_under_way(
+def test_a_ledger_that_is_right_is_proved_page_by_page_while_a_call_is_under_way(
     path: Path, clock: HandClock, page: int
 ) -> None:
     fill(path, clock)
@@ -105,7 +105,7 @@ def test_what_was_changed_is_named(path: Path, clock: HandClock, sql: str, named
     assert any(one.startswith(named) for one in said), said
 
 
-def test_a_book_is_right_after_hours_of_doubt_late_usage_and_reconciling(path: Path, clock: HandClock) -> None:
+def test_a_ledger_is_right_after_hours_of_doubt_late_usage_and_reconciling(path: Path, clock: HandClock) -> None:
     for run in ("one", "two", "three"):
         left_in_doubt(path, run, run=run, clock=clock)
         clock.pass_by(3600)
@@ -180,11 +180,11 @@ def test_an_index_that_has_lost_its_rows_is_damage(path: Path, clock: HandClock)
 
 
 def test_a_model_that_cost_more_than_its_hold_is_listed_until_it_is_cleared(path: Path, clock: HandClock) -> None:
-    book = opened(path, clock)
-    begin(book, "run")
-    send(book, "a")
-    assert book.settle("a", Charge(Usage(10, 300), 300_000_000, "m")).overrun
-    book.close()
+    session = opened(path, clock)
+    begin(session, "run")
+    send(session, "a")
+    assert session.settle("a", Charge(Usage(10, 300), 300_000_000, "m")).overrun
+    session.close()
     found = check(path, clock=clock)
     assert ([(one.provider, one.model, one.attempts) for one in found.overruns], found.wrong) == ([("p", "m", 1)], ())
 
@@ -230,22 +230,22 @@ def test_a_kept_hold_counts_and_makes_way_in_the_transaction_of_the_hold_it_make
 def test_what_is_kept_for_a_last_answer_is_replayed_from_its_first_size_to_its_exchange(
     path: Path, clock: HandClock
 ) -> None:
-    book, hour = opened(path, clock), Decimal("1.5")
+    session, hour = opened(path, clock), Decimal("1.5")
     for run in ("mine", "yours"):
-        begin(book, run, DOLLAR)
+        begin(session, run, DOLLAR)
     calls = (("a", "mine", 200, 100), ("b", "mine", 200, 250), ("c", "yours", 300, 100), ("d", "mine", 200, 90))
     for name, run, tokens, keep in calls:
-        send(book, name, run, tokens=tokens, hour=hour, keep=AnswerReserve(10, keep))
-        book.settle(name, Charge(Usage(10, tokens - 50), (tokens - 50) * 1_000_000, "m"))
+        send(session, name, run, tokens=tokens, hour=hour, keep=AnswerReserve(10, keep))
+        session.settle(name, Charge(Usage(10, tokens - 50), (tokens - 50) * 1_000_000, "m"))
         assert check(path, clock=clock).wrong == ()
         clock.pass_by(1)
-    send(book, "e", "yours", tokens=700, hour=hour, keep=AnswerReserve(10, 50))  # for which mine gives up what it kept
+    send(session, "e", "yours", tokens=700, hour=hour, keep=AnswerReserve(10, 50))  # drops the reserve of mine
     assert rows(path, "SELECT count(*) FROM attempts WHERE phase = 'kept'") == [(1,)]
-    book.settle("e", Charge(Usage(10, 100), 100_000_000, "m"))
-    send(book, "f", "yours", tokens=50, hour=hour, purpose="answer", keep=AnswerReserve(10, 50))
-    book.settle("f", Charge(Usage(10, 50), 50_000_000, "m"))
-    book.close_run("mine", "done")
-    book.close()
+    session.settle("e", Charge(Usage(10, 100), 100_000_000, "m"))
+    send(session, "f", "yours", tokens=50, hour=hour, purpose="answer", keep=AnswerReserve(10, 50))
+    session.settle("f", Charge(Usage(10, 50), 50_000_000, "m"))
+    session.close_run("mine", "done")
+    session.close()
     found = check(path, clock=clock)
     assert (found.proved, found.wrong, found.open) == (6, (), ())
     assert found.attempts == found.proved + found.free + found.kept
@@ -285,22 +285,22 @@ def test_a_kept_hold_that_grows_past_its_limit_by_itself_is_named() -> None:
     assert len(history.end()) == 1
 
 
-def test_every_limit_that_the_book_knows_is_replayed_over_a_month(path: Path, clock: HandClock) -> None:
+def test_every_limit_that_the_ledger_knows_is_replayed_over_a_month(path: Path, clock: HandClock) -> None:
     ceilings = {name: 3 if name == "max_calls_per_minute" else 10**12 for name in OPTIONAL_LIMITS}
-    book = opened(path, clock)
-    begin(book, "run")
+    session = opened(path, clock)
+    begin(session, "run")
     for number, seconds in enumerate((0, 10, 20, 45, 10, 3500, 3600, 7000, 80_000, 90_000, 2_500_000, 90_000, 5)):
         clock.pass_by(seconds)
         name = f"call-{number:02}"
-        send(book, name, hour=Decimal(5), further=ceilings)
+        send(session, name, hour=Decimal(5), further=ceilings)
         if number % 3 == 0:
-            book.doubt(name, "cut off", ceiling=False, provider_fault=False)
+            session.doubt(name, "cut off", ceiling=False, provider_fault=False)
         elif number % 3 == 1:
-            book.settle(name, Charge(Usage(10, 100 + number), (100 + number) * 1_000_000, "m"))
+            session.settle(name, Charge(Usage(10, 100 + number), (100 + number) * 1_000_000, "m"))
         else:
-            book.void(name, "refused")
-    assert book.reserve(ask("held", "run", further=ceilings))
-    book.close()
+            session.void(name, "refused")
+    assert session.reserve(ask("held", "run", further=ceilings))
+    session.close()
     found = check(path, clock=clock)
     assert (found.proved, found.wrong) == (14, ())
     (admitted,) = rows(path, "SELECT admitted FROM attempts WHERE id = 'call-04'")[0]
@@ -314,11 +314,11 @@ def test_every_limit_that_the_book_knows_is_replayed_over_a_month(path: Path, cl
 
 
 def test_what_is_free_is_told_apart_and_a_limit_of_a_later_version_is_not_believed(path: Path) -> None:
-    book = opened(path)
-    begin(book, "run")
+    session = opened(path)
+    begin(session, "run")
     free = ask("a")
-    assert isinstance(book.reserve(replace(free, facts=replace(FACTS, metered=False))), Hold)
-    book.close()
+    assert isinstance(session.reserve(replace(free, facts=replace(FACTS, metered=False))), Hold)
+    session.close()
     assert (check(path).free, check(path).proved, check(path).wrong) == (1, 0, ())
     change(path, """UPDATE attempts SET admitted = '{"max_cost_per_second": [1, 0]}'""")
     assert "which this agentctl does not know" in check(path).wrong[0]

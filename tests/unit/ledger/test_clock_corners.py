@@ -27,7 +27,7 @@ from agentctl.ledger.database import Database
 from agentctl.ledger.reconcile import ClockReset, reset_clock
 from agentctl.ledger.schema import migrate
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.hands import rows
+from tests.support.ledger.corrections import rows
 from tests.support.ledger.parts import HandClock, ask
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -36,89 +36,89 @@ SPENT = 900_000_000
 
 @contextmanager
 def opened(path: Path, clock: HandClock, *, run: str = "run") -> Iterator[LedgerSession]:
-    """Open a book with a run that only the hour binds."""
-    book = LedgerSession(Database(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())
+    """Open a ledger with a run that only the hour binds."""
+    session = LedgerSession(Database(path, clock=clock), owner_id=os.urandom(8).hex(), pid=os.getpid())
     no_limit = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)
-    book.open_run(run, no_limit, task="", agent="", labels={})
-    yield book
-    book.close()
+    session.open_run(run, no_limit, task="", agent="", labels={})
+    yield session
+    session.close()
 
 
 @pytest.fixture
-def book(path: Path, clock: HandClock) -> Iterator[LedgerSession]:
-    with opened(path, clock) as book:
-        yield book
+def session(path: Path, clock: HandClock) -> Iterator[LedgerSession]:
+    with opened(path, clock) as session:
+        yield session
 
 
-def send(book: LedgerSession, name: str, tokens: int = 900) -> None:
-    assert isinstance(book.reserve(ask(name, tokens=tokens)), Hold)
-    assert book.mark_sent(name)
+def send(session: LedgerSession, name: str, tokens: int = 900) -> None:
+    assert isinstance(session.reserve(ask(name, tokens=tokens)), Hold)
+    assert session.mark_sent(name)
 
 
-def spend(book: LedgerSession, name: str = "a") -> None:
-    send(book, name)
-    book.settle(name, Charge(Usage(10, 900), SPENT, "m"))
+def spend(session: LedgerSession, name: str = "a") -> None:
+    send(session, name)
+    session.settle(name, Charge(Usage(10, 900), SPENT, "m"))
 
 
-def write(book: LedgerSession) -> None:
+def write(session: LedgerSession) -> None:
     """Let the ledger look at the clocks, as any deed does."""
-    book.leave_queue("nobody")
+    session.leave_queue("nobody")
 
 
-def in_the_hour(book: LedgerSession) -> int:
-    return book.spend("run").hour_nano.total
+def in_the_hour(session: LedgerSession) -> int:
+    return session.spend("run").hour_nano.total
 
 
 # --- suspend --------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(book: LedgerSession, clock: HandClock) -> None:
-    book.reserve(ask("a", tokens=900))
+def test_after_a_suspend_between_hold_and_sending_nothing_is_sent(session: LedgerSession, clock: HandClock) -> None:
+    session.reserve(ask("a", tokens=900))
     clock.pass_by(3 * HOUR_S)
-    assert not book.mark_sent("a")
-    assert isinstance(book.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold), "its room is free again"
+    assert not session.mark_sent("a")
+    assert isinstance(session.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold), "its room is free again"
 
 
 def test_a_call_that_was_asleep_counts_all_the_time_and_an_hour_from_when_it_is_settled(
-    book: LedgerSession, clock: HandClock
+    session: LedgerSession, clock: HandClock
 ) -> None:
-    send(book, "a")
+    send(session, "a")
     clock.pass_by(3 * HOUR_S)
-    assert in_the_hour(book) == SPENT
-    book.settle("a", Charge(Usage(10, 900), SPENT, "m"))
+    assert in_the_hour(session) == SPENT
+    session.settle("a", Charge(Usage(10, 900), SPENT, "m"))
     clock.pass_by(HOUR_S - 1)
-    assert in_the_hour(book) == SPENT
+    assert in_the_hour(session) == SPENT
     clock.pass_by(1)
-    assert in_the_hour(book) == 0
+    assert in_the_hour(session) == 0
 
 
 def test_a_call_that_was_asleep_and_whose_answer_is_lost_is_in_doubt_for_an_hour_from_then(
-    book: LedgerSession, clock: HandClock
+    session: LedgerSession, clock: HandClock
 ) -> None:
-    send(book, "a")
+    send(session, "a")
     clock.pass_by(3 * HOUR_S)
-    book.doubt("a", "the connection is gone", ceiling=False, provider_fault=False)
+    session.doubt("a", "the connection is gone", ceiling=False, provider_fault=False)
     clock.pass_by(HOUR_S - 1)
-    assert in_the_hour(book) == SPENT
+    assert in_the_hour(session) == SPENT
     clock.pass_by(1)
-    assert in_the_hour(book) == 0
+    assert in_the_hour(session) == 0
 
 
-def test_where_no_clock_counts_a_suspend_it_frees_nothing(book: LedgerSession, clock: HandClock) -> None:
-    spend(book)
-    book.reserve(ask("held", tokens=1))
+def test_where_no_clock_counts_a_suspend_it_frees_nothing(session: LedgerSession, clock: HandClock) -> None:
+    spend(session)
+    session.reserve(ask("held", tokens=1))
     clock.wall_s += 3 * HOUR_S
-    write(book)
-    assert in_the_hour(book) == SPENT + 1_000_000
-    assert book.mark_sent("held"), "the ledger's time stood still, and so did its deadline"
+    write(session)
+    assert in_the_hour(session) == SPENT + 1_000_000
+    assert session.mark_sent("held"), "the ledger's time stood still, and so did its deadline"
 
 
-def test_a_boot_clock_that_leaps_frees_nothing_early(book: LedgerSession, clock: HandClock) -> None:
+def test_a_boot_clock_that_leaps_frees_nothing_early(session: LedgerSession, clock: HandClock) -> None:
     """A machine that is thawed elsewhere, or a namespace with a clock of its own: the lesser of both clocks counts."""
-    spend(book)
+    spend(session)
     clock.boot_s += 3 * HOUR_S
-    write(book)
-    assert in_the_hour(book) == SPENT
+    write(session)
+    assert in_the_hour(session) == SPENT
 
 
 # --- jumps ----------------------------------------------------------------------------------------------------------
@@ -129,55 +129,55 @@ JUMPS = [2 * HOUR_S, -2 * HOUR_S, DAY_S, -DAY_S]
 @pytest.mark.parametrize("back", [True, False], ids=["and back", "for good"])
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_clock_that_is_set_frees_nothing_early_and_keeps_nothing_for_ever(
-    book: LedgerSession, clock: HandClock, jump: float, back: bool
+    session: LedgerSession, clock: HandClock, jump: float, back: bool
 ) -> None:
-    spend(book)
+    spend(session)
     clock.wall_s += jump
-    write(book)
+    write(session)
     clock.pass_by(1800)
     if back:
         clock.wall_s -= jump
-        write(book)
+        write(session)
     clock.pass_by(1799)
-    assert in_the_hour(book) == SPENT
-    write(book)
+    assert in_the_hour(session) == SPENT
+    write(session)
     clock.pass_by(HOUR_S)
-    assert in_the_hour(book) == 0
+    assert in_the_hour(session) == 0
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_a_clock_that_is_set_lets_no_deadline_pass_early(book: LedgerSession, clock: HandClock, jump: float) -> None:
-    book.reserve(ask("a", tokens=1))
+def test_a_clock_that_is_set_lets_no_deadline_pass_early(session: LedgerSession, clock: HandClock, jump: float) -> None:
+    session.reserve(ask("a", tokens=1))
     clock.wall_s += jump
     clock.pass_by(599)
-    assert book.mark_sent("a")
+    assert session.mark_sent("a")
 
 
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_refusal_says_by_the_clock_of_the_day_when_the_hour_is_free(
-    book: LedgerSession, clock: HandClock, jump: float
+    session: LedgerSession, clock: HandClock, jump: float
 ) -> None:
-    spend(book)
+    spend(session)
     clock.wall_s += jump
-    write(book)
-    refused = book.reserve(ask("b", tokens=900, hour=Decimal(1)))
+    write(session)
+    refused = session.reserve(ask("b", tokens=900, hour=Decimal(1)))
     assert isinstance(refused, Verdict)
     assert refused.free_at is not None
     clock.pass_by(refused.free_at.timestamp() - clock.wall_s)
-    assert isinstance(book.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold)
+    assert isinstance(session.reserve(ask("b", tokens=900, hour=Decimal(1))), Hold)
 
 
 def test_a_start_with_yesterdays_clock_that_is_then_put_right_costs_no_more_than_the_time_it_was_off(
-    book: LedgerSession, clock: HandClock
+    session: LedgerSession, clock: HandClock
 ) -> None:
-    spend(book)
+    spend(session)
     clock.wall_s, clock.boot_s, clock.boot_id = clock.wall_s + 600 - DAY_S, 5.0, "boot-2"
-    write(book)
+    write(session)
     clock.wall_s += DAY_S
-    write(book)
-    assert in_the_hour(book) == SPENT
+    write(session)
+    assert in_the_hour(session) == SPENT
     clock.pass_by(HOUR_S)
-    assert in_the_hour(book) == 0
+    assert in_the_hour(session) == 0
 
 
 # --- several boots --------------------------------------------------------------------------------------------------
@@ -198,36 +198,36 @@ def time_of(path: Path) -> float:
 @pytest.mark.parametrize("boots", [1, 2, 3])
 @pytest.mark.parametrize("behind_s", [60.0, DAY_S, 400 * DAY_S])
 def test_a_clock_that_was_behind_for_some_boots_counts_the_time_that_passed_and_no_more(
-    path: Path, book: LedgerSession, clock: HandClock, behind_s: float, boots: int
+    path: Path, session: LedgerSession, clock: HandClock, behind_s: float, boots: int
 ) -> None:
     """One day behind and right again after 120 s was 86,460 s more."""
-    write(book)
+    write(session)
     began_s = time_of(path)
     start_again(clock, off_s=30, wrong_by_s=-behind_s)
-    write(book)
+    write(session)
     for _ in range(boots):
         clock.pass_by(30)
-        write(book)
+        write(session)
         start_again(clock)
-        write(book)
+        write(session)
     start_again(clock, off_s=60, wrong_by_s=behind_s)
-    write(book)
+    write(session)
     assert time_of(path) - began_s == 90 + 30 * boots
 
 
-def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(book: LedgerSession, clock: HandClock) -> None:
-    spend(book)
+def test_a_day_behind_in_one_boot_does_not_free_the_hour_in_the_next(session: LedgerSession, clock: HandClock) -> None:
+    spend(session)
     start_again(clock, wrong_by_s=-DAY_S)
-    write(book)
+    write(session)
     clock.pass_by(60)
-    write(book)
+    write(session)
     start_again(clock, off_s=60, wrong_by_s=DAY_S)
-    write(book)
-    assert in_the_hour(book) == SPENT
+    write(session)
+    assert in_the_hour(session) == SPENT
     clock.pass_by(HOUR_S - 121)
-    assert in_the_hour(book) == SPENT
+    assert in_the_hour(session) == SPENT
     clock.pass_by(1)
-    assert in_the_hour(book) == 0
+    assert in_the_hour(session) == 0
 
 
 def test_a_ledger_of_the_first_schema_that_is_migrated_while_the_clock_is_behind_frees_nothing(
@@ -240,25 +240,25 @@ def test_a_ledger_of_the_first_schema_that_is_migrated_while_the_clock_is_behind
         behind_us = us - int(DAY_S * 1_000_000)
         db.execute("INSERT INTO clock VALUES (1, ?, ?, 65000000, 'slow')", (us + 60_000_000, behind_us + 60_000_000))
     clock.boot_id, clock.boot_s, clock.wall_s = "slow", 65.0, clock.wall_s + 60 - DAY_S
-    with opened(path, clock) as book:
-        spend(book)
+    with opened(path, clock) as session:
+        spend(session)
         start_again(clock, off_s=60, wrong_by_s=DAY_S)
-        write(book)
+        write(session)
         assert time_of(path) == clock.wall_s
-        assert in_the_hour(book) == SPENT
+        assert in_the_hour(session) == SPENT
 
 
 @pytest.mark.parametrize("ids", [("", ""), ("", "known"), ("known", "")])
 def test_without_a_boot_id_the_wall_clock_counts_beyond_what_it_has_reached(
-    path: Path, book: LedgerSession, clock: HandClock, ids: tuple[str, str]
+    path: Path, session: LedgerSession, clock: HandClock, ids: tuple[str, str]
 ) -> None:
-    write(book)
+    write(session)
     began_s = time_of(path)
     for wrong_by_s in (-DAY_S, DAY_S):
         for boot_id in ids:
             start_again(clock, off_s=20, wrong_by_s=wrong_by_s, boot_id=boot_id)
             wrong_by_s = 0.0
-            write(book)
+            write(session)
     assert time_of(path) - began_s == 80
 
 
@@ -304,41 +304,41 @@ def reset(path: Path, clock: HandClock, *, dry_run: bool = False) -> ClockReset:
 @pytest.fixture
 def was_ahead(path: Path, clock: HandClock) -> Path:
     """A ledger that has seen tomorrow, on a machine whose clock is right again."""
-    with opened(path, clock, run="ahead") as book:
+    with opened(path, clock, run="ahead") as session:
         clock.wall_s += DAY_S
-        write(book)
+        write(session)
         clock.wall_s -= DAY_S
-        write(book)
+        write(session)
     return path
 
 
 def test_after_a_clock_that_was_ahead_time_off_counts_again_once_it_is_reset(was_ahead: Path, clock: HandClock) -> None:
-    with opened(was_ahead, clock) as book:
-        spend(book)
+    with opened(was_ahead, clock) as session:
+        spend(session)
     start_again(clock, off_s=HOUR_S)
-    with opened(was_ahead, clock, run="second") as book:
-        write(book)
-        assert in_the_hour(book) == SPENT, "the time off is not counted"
+    with opened(was_ahead, clock, run="second") as session:
+        write(session)
+        assert in_the_hour(session) == SPENT, "the time off is not counted"
     found = reset(was_ahead, clock)
     assert (found.done, (found.was - found.now).total_seconds()) == (True, DAY_S - HOUR_S)
-    with opened(was_ahead, clock, run="third") as book:
-        assert in_the_hour(book) == SPENT, "a reset frees nothing by itself"
+    with opened(was_ahead, clock, run="third") as session:
+        assert in_the_hour(session) == SPENT, "a reset frees nothing by itself"
         start_again(clock, off_s=HOUR_S - 1)
-        write(book)
-        assert in_the_hour(book) == SPENT
+        write(session)
+        assert in_the_hour(session) == SPENT
         start_again(clock, off_s=1)
-        write(book)
-        assert in_the_hour(book) == 0
+        write(session)
+        assert in_the_hour(session) == 0
 
 
 def test_the_line_is_offered_for_a_clock_well_behind_and_not_for_one_that_was_corrected(
     path: Path, clock: HandClock
 ) -> None:
-    with opened(path, clock) as book:
-        write(book)
+    with opened(path, clock) as session:
+        write(session)
         for behind_s, offered in ((599.0, False), (601.0, True)):
             clock.wall_s -= behind_s
-            write(book)
+            write(session)
             found = check(path, clock=clock)
             assert (found.is_wall_behind, RESET_CLOCK in check_table(found, path)) == (offered, offered)
             assert json.loads(check_document(found, path, None))["clock"]["hint"] == (RESET_CLOCK if offered else None)
@@ -383,22 +383,22 @@ STEPS = st.lists(
 def test_whatever_the_clocks_do_an_amount_counts_for_its_hour_and_not_for_ever(steps: list[Step]) -> None:
     """A restart takes so many seconds, over which the wall clock goes on from where it was."""
     clock = HandClock()
-    with tempfile.TemporaryDirectory() as folder, opened(Path(folder, "ledger.db"), clock) as book:
-        spend(book)
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder, "ledger.db"), clock) as session:
+        spend(session)
         elapsed = 0.0
         for number, (kind, value) in enumerate(steps):
             if kind == "set":
-                write(book)  # else a restart could hide that it was set
+                write(session)  # else a restart could hide that it was set
                 clock.wall_s += value
-                write(book)
+                write(session)
             elif kind == "write":
-                write(book)
+                write(session)
             else:
                 elapsed += value
                 clock.pass_by(value)
                 if kind == "restart":
                     clock.boot_s, clock.boot_id = 1.0, f"after-{number}"
-            assert in_the_hour(book) == SPENT or elapsed >= HOUR_S - 0.001
-        write(book)
+            assert in_the_hour(session) == SPENT or elapsed >= HOUR_S - 0.001
+        write(session)
         clock.pass_by(HOUR_S)
-        assert in_the_hour(book) == 0
+        assert in_the_hour(session) == 0

@@ -1,4 +1,4 @@
-"""The corners of the book: each test fails for one plausible slip in the code."""
+"""The corners of the ledger: each test fails for one plausible slip in the code."""
 
 from __future__ import annotations
 

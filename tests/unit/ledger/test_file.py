@@ -1,4 +1,4 @@
-"""What the disk can do to the book: each ends in one sentence with its cure, and nothing is spent."""
+"""What the disk can do to the ledger: each ends in one sentence with its hint, and nothing is spent."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.hands import change, dies, opened
+from tests.support.ledger.corrections import change, dies, opened
 from tests.support.ledger.parts import DOLLAR, HandClock
 
 MODELS = (
@@ -46,7 +46,7 @@ PASSING = (0.0, 0.5, 7.0, 59.0, 61.0, 599.0, 601.0, 3_599.0, 3_601.0, 90_000.0, 
 
 
 class History:
-    """Three owners at work on one book, each with runs, models and limits of its own."""
+    """Three owners at work on one ledger, each with runs, models and limits of its own."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.clock, self.dice = path, HandClock(), random.Random(seed)
@@ -110,24 +110,24 @@ class History:
         name = name or self.dice.choice(list(self.sent))
         owner, hold, facts = self.sent[name]
         how = self.dice.random()
-        book = self.owners.get(owner)
-        if book is None and self.owners:  # it comes late, and from somebody else
-            book = self.dice.choice(list(self.owners.values()))
-        if book is None:
+        session = self.owners.get(owner)
+        if session is None and self.owners:  # it comes late, and from somebody else
+            session = self.dice.choice(list(self.owners.values()))
+        if session is None:
             return
         if how < 0.15:
-            book.doubt(name, "cut", ceiling=how < 0.03, provider_fault=how < 0.1)
+            session.doubt(name, "cut", ceiling=how < 0.03, provider_fault=how < 0.1)
         elif how < 0.25:
-            book.void(name, "refused")
+            session.void(name, "refused")
         elif facts.metered:
             used = Usage(1 + hold.input_bound // 2, max(1, hold.granted_output // 2))
             if how > 0.97:
                 used = Usage(hold.input_bound + 10, hold.granted_output + 10)
             nano = None if hold.nano is None else used.output_tokens * 1_000_000 + used.input_tokens * 1_000
-            book.settle(name, Charge(used, 0 if facts.price is FREE else nano))
+            session.settle(name, Charge(used, 0 if facts.price is FREE else nano))
             del self.sent[name]
         else:
-            book.settle(name, Charge(Usage(), 0))
+            session.settle(name, Charge(Usage(), 0))
             del self.sent[name]
 
     def end(self) -> None:
@@ -141,13 +141,13 @@ class History:
         if not self.owners:
             return
         owner = self.dice.choice(list(self.owners))
-        book = self.owners.pop(owner)
+        session = self.owners.pop(owner)
         self.runs = {run: told for run, told in self.runs.items() if told[0] != owner}
         self.holds = {name: told for name, told in self.holds.items() if told[0] != owner}
         if self.dice.random() < 0.5 or not (self.path.with_suffix(".owners") / owner).exists():
-            book.close()
+            session.close()
         else:
-            dies(book, self.path, owner)
+            dies(session, self.path, owner)
 
     def correct(self) -> None:
         name = self.dice.choice(list(self.sent)) if self.sent and self.dice.random() < 0.5 else None
@@ -178,14 +178,14 @@ def test_a_history_of_everything_at_once_is_proved_and_nothing_of_it_stays_open(
     found = check(path, clock=history.clock)
     assert not found.wrong, found.wrong
     assert found.proved
-    for book in history.owners.values():
-        book.close()
+    for session in history.owners.values():
+        session.close()
     history.owners.clear()
     history.runs.clear()
     history.begin()  # whoever comes next buries those that were killed
     history.ask()
-    for book in history.owners.values():
-        book.close()
+    for session in history.owners.values():
+        session.close()
     found = check(path, clock=history.clock)
     assert not found.wrong, found.wrong
     assert not found.open

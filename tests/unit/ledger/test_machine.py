@@ -1,12 +1,12 @@
-"""Whatever happens to the book, in whatever order: the rules, drawn by Hypothesis, beside an oracle."""
+"""Whatever happens to the ledger, in whatever order: the rules, drawn by Hypothesis, beside an oracle."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.ledger.beside import Wish
 from tests.support.ledger.machine import Bookkeeping
+from tests.support.ledger.machine_base import Wish
 
 QUICK = settings(
     max_examples=100,

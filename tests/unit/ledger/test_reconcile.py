@@ -25,7 +25,7 @@ from agentctl.ledger.check import check
 from agentctl.ledger.database import Database
 from agentctl.ledger.provider_health import pause_or_probe
 from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciliation, clear_overrun, reconcile
-from tests.support.ledger.hands import CALL, begin, change, dies, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
 ROOT = Path(__file__).parents[3]
@@ -53,10 +53,10 @@ def test_a_run_gets_back_what_was_in_doubt_and_a_second_time_changes_nothing(pat
 
 @pytest.mark.parametrize(("by", "value"), [("run", "run"), ("provider", "p"), ("attempt", "a"), ("attempt", "abc")])
 def test_a_dry_run_changes_nothing_not_even_what_the_dead_left(path: Path, by: By, value: str) -> None:
-    book = opened(path, owner="dead")
-    begin(book, "run")
-    send(book, "abcd")
-    dies(book, path, "dead")
+    session = opened(path, owner="dead")
+    begin(session, "run")
+    send(session, "abcd")
+    dies(session, path, "dead")
     lock = path.with_suffix(".owners") / "traces"
     lock.touch()
     before = (
@@ -73,18 +73,18 @@ def test_a_dry_run_changes_nothing_not_even_what_the_dead_left(path: Path, by: B
 
 def test_nothing_is_settled_under_a_living_owner(path: Path) -> None:
     left_in_doubt(path, "a")
-    book = opened(path)
-    begin(book, "other")
-    send(book, "b", "other")
-    book.doubt("b", "hung up", ceiling=False, provider_fault=True)
-    send(book, "c", "other")
+    session = opened(path)
+    begin(session, "other")
+    send(session, "b", "other")
+    session.doubt("b", "hung up", ceiling=False, provider_fault=True)
+    send(session, "c", "other")
     for by, value in (("attempt", "b"), ("run", "other"), ("attempt", "c")):
         with pytest.raises(ActionDenied, match="lives"):
             gives_back(path, by, value)  # type: ignore[arg-type]
     found = gives_back(path, "provider", "p")
     assert found == Reconciliation((was("a"),), (LeftInDoubt("b", "other", LIVES), LeftInDoubt("c", "other", LIVES)))
     assert [row[:2] for row in rows(path)] == [("a", "settled"), ("b", "doubt"), ("c", "sent")]
-    book.close()
+    session.close()
     assert [one.attempt_id for one in gives_back(path, "run", "other").done] == ["b", "c"]
 
 
@@ -102,10 +102,10 @@ def test_an_amount_belongs_to_one_attempt_and_only_nothing_to_many(path: Path) -
 def test_usage_that_comes_late_is_believed_over_a_value_by_hand_and_never_the_other_way(path: Path) -> None:
     left_in_doubt(path, "a")
     gives_back(path, "attempt", "a", 7)
-    book = opened(path)
-    assert book.settle("a", Charge(Usage(10, 20), 20_000_000, "m")).nano == 20_000_000
-    assert book.settle("a", Charge(Usage(10, 30), 30_000_000, "m")).nano == 20_000_000
-    book.close()
+    session = opened(path)
+    assert session.settle("a", Charge(Usage(10, 20), 20_000_000, "m")).nano == 20_000_000
+    assert session.settle("a", Charge(Usage(10, 30), 30_000_000, "m")).nano == 20_000_000
+    session.close()
     with pytest.raises(UsageError, match="was settled by the usage that its provider reported"):
         gives_back(path, "attempt", "a", 7)
     assert gives_back(path, "run", "run") == Reconciliation()
@@ -190,28 +190,28 @@ def test_what_a_person_says_tells_nothing_of_the_providers_health(path: Path, cl
 
 
 def test_a_model_that_broke_its_clamp_is_held_at_its_usual_worst_case_once_it_is_cleared(path: Path) -> None:
-    book = opened(path)
-    begin(book, "run")
-    send(book, "a")
-    assert book.settle("a", Charge(Usage(10, 300), 300_000_000, "m")).overrun
-    assert send(book, "b").nano == 10_000 * 1_000_000
+    session = opened(path)
+    begin(session, "run")
+    send(session, "a")
+    assert session.settle("a", Charge(Usage(10, 300), 300_000_000, "m")).overrun
+    assert send(session, "b").nano == 10_000 * 1_000_000
     with pytest.raises(UsageError, match="p/n never cost more"):
         clear_overrun(path, "p", "n")
     assert clear_overrun(path, "p", "m", dry_run=True)
-    assert send(book, "c").nano == 10_000 * 1_000_000
+    assert send(session, "c").nano == 10_000 * 1_000_000
     assert (clear_overrun(path, "p", "m"), clear_overrun(path, "p", "m")) == (True, False)
-    assert send(book, "d").nano == CALL
-    book.close()
+    assert send(session, "d").nano == CALL
+    session.close()
 
 
 def test_the_hint_names_the_run_where_its_own_doubt_refuses_and_the_way_to_the_others_where_theirs_does(
     path: Path,
 ) -> None:
     left_in_doubt(path, "a", "b", "c")
-    book = opened(path)
-    begin(book, "next")
+    session = opened(path)
+    begin(session, "next")
     wanted = ask("d", "next", hour=Decimal(1))
-    refused = book.reserve(wanted)
+    refused = session.reserve(wanted)
     assert isinstance(refused, Verdict)
     own = refusal_error(refused, FACTS, RefusalContext("next", 3 * CALL)).hint
     assert own.endswith("; if p shows that nothing was billed: agentctl ledger reconcile --run next --actual 0")
@@ -219,8 +219,8 @@ def test_the_hint_names_the_run_where_its_own_doubt_refuses_and_the_way_to_the_o
     assert "; agentctl ledger check   lists what other runs have in doubt; if p, at any address, billed" in others
     assert others.endswith("agentctl ledger reconcile --provider p --actual 0")
     gives_back(path, "provider", "p")
-    assert isinstance(book.reserve(wanted), Hold)
-    book.close()
+    assert isinstance(session.reserve(wanted), Hold)
+    session.close()
 
 
 DEEDS = ("hold", "send", "doubt", "settle", "late", "void", "die", "reconcile run", "reconcile provider", "amount")
@@ -254,13 +254,13 @@ class Story:
         self.buried: list[Callable[[], None]] = []
 
     def goes_on(self, deed: str, who: int, pick: int) -> None:
-        book, run = self.books[who], self.runs[who]
+        session, run = self.books[who], self.runs[who]
         before = self.of_the_living()
         if deed in ("hold", "send"):
             self.number += 1
             name = f"call-{self.number:03}"
-            if isinstance(book.reserve(ask(name, run)), Hold) and deed == "send":
-                assert book.mark_sent(name)
+            if isinstance(session.reserve(ask(name, run)), Hold) and deed == "send":
+                assert session.mark_sent(name)
         elif deed in ("doubt", "settle", "void", "late"):
             wanted = {"late": ("doubt", "settled"), "void": ("held", "sent")}.get(deed, ("sent",))
             mine = "SELECT id, phase FROM attempts WHERE owner_id = ?"
@@ -269,14 +269,14 @@ class Story:
                 return
             name = found[pick % len(found)]
             if deed == "doubt":
-                book.doubt(name, "cut off", ceiling=pick == 3, provider_fault=False)
+                session.doubt(name, "cut off", ceiling=pick == 3, provider_fault=False)
             elif deed == "void":
-                book.void(name, "no connection")
+                session.void(name, "no connection")
             else:
-                book.settle(name, Charge(Usage(10, 100 + pick), (100 + pick) * 1_000_000, "m"))
+                session.settle(name, Charge(Usage(10, 100 + pick), (100 + pick) * 1_000_000, "m"))
         elif deed == "die":
-            dies(book, self.path, self.owners[who])
-            self.buried.append(book.close)
+            dies(session, self.path, self.owners[who])
+            self.buried.append(session.close)
             self.number += 1
             self.owners[who], self.runs[who] = f"later-{self.number}", f"run-later-{self.number}"
             self.books[who] = opened(self.path, self.clock, owner=self.owners[who])
@@ -313,6 +313,6 @@ class Story:
         assert check(self.path, clock=self.clock).wrong == ()
 
     def ends(self) -> None:
-        for close in (*self.buried, *(book.close for book in self.books)):
+        for close in (*self.buried, *(session.close for session in self.books)):
             close()
         assert os.listdir(self.path.with_suffix(".owners")) == []  # noqa: PTH208

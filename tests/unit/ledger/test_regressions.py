@@ -1,4 +1,4 @@
-"""What once went wrong in the book: each test stands for one mended fault."""
+"""What once went wrong in the ledger: each test stands for one mended fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONE = "\ud800"  # half of a pair: JSON and file names can carry it, UTF-8 canno
 
 @pytest.fixture
 async def two_runs(ledger: SqliteLedger) -> SqliteLedger:
-    """Give the runs x and y on one book; only the hour binds them."""
+    """Give the runs x and y on one ledger; only the hour binds them."""
     for run in ("x", "y"):
         await ledger.open_run(run, FREE_HAND, task="", agent="", labels={})
     return ledger
@@ -202,7 +202,7 @@ async def test_half_a_surrogate_pair_anywhere_is_written_as_a_question_mark(path
     assert look(path, "SELECT reason FROM entries WHERE reason IS NOT NULL") == [("d?",), ("v?",)]
 
 
-async def test_the_highest_limits_there_can_be_fit_into_the_book(ledger: SqliteLedger) -> None:
+async def test_the_highest_limits_there_can_be_fit_into_the_ledger(ledger: SqliteLedger) -> None:
     with pytest.raises(UsageError):
         CostLimit(max_tokens_per_task=10**15 + 1)
     highest = CostLimit(max_cost_per_task=Decimal("999999.999999999"), max_tokens_per_task=10**15)
@@ -249,11 +249,11 @@ async def test_the_lock_files_of_the_dead_are_removed_by_the_next_to_come(path: 
 
 
 def test_a_ledger_that_cannot_be_written_at_the_end_still_lets_its_lock_go(path: Path) -> None:
-    book = LedgerSession(Database(path, patience_s=0), owner_id="me", pid=os.getpid())
-    book.open_run("run", CostLimit(), task="", agent="", labels={})
+    session = LedgerSession(Database(path, patience_s=0), owner_id="me", pid=os.getpid())
+    session.open_run("run", CostLimit(), task="", agent="", labels={})
     assert not is_dead(path.with_suffix(".owners"), "me")
     with queue_lock(path.with_suffix(".queue")), pytest.raises(StateError, match="has not moved"):
-        book.close()
+        session.close()
     assert list(path.with_suffix(".owners").iterdir()) == []
 
 
@@ -275,17 +275,17 @@ def test_a_child_that_was_forked_in_the_midst_of_writing_does_not_keep_the_queue
 
 
 def test_a_ledger_is_not_read_after_a_fork(path: Path) -> None:
-    book = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
-    book.open_run("run", CostLimit(), task="", agent="", labels={})
+    session = LedgerSession(Database(path), owner_id="me", pid=os.getpid())
+    session.open_run("run", CostLimit(), task="", agent="", labels={})
     child = os.fork()
     if child == 0:
         try:
-            book.spend("run")
+            session.spend("run")
         except StateError:
             os._exit(7)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    book.close()
+    session.close()
 
 
 def test_a_disk_without_space_for_the_queue_has_the_cure_of_a_full_disk(path: Path) -> None:

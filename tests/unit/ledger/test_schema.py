@@ -29,10 +29,10 @@ from agentctl.ledger.forecast import forecast_first_call
 from agentctl.ledger.inspection import inspect_ledger, read_view
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
-from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.many_rows import fill
 from tests.support.ledger.parts import HandClock, ask, read_only
-from tests.support.ledger.puppet import ROOT, puppet
+from tests.support.ledger.scripted_process import ROOT, puppet
 
 ROWS = 3_000
 LATEST = len(MIGRATIONS)
@@ -207,11 +207,11 @@ def test_many_that_open_a_ledger_at_once_make_or_migrate_it_once(path: Path, sch
 
     def use(number: int) -> None:
         start.wait()
-        book = opened(path)
-        begin(book, f"run {number}")
-        send(book, f"attempt {number}", f"run {number}")
-        book.settle(f"attempt {number}", Charge(Usage(10, 256), CALL, "m"))
-        book.close()
+        session = opened(path)
+        begin(session, f"run {number}")
+        send(session, f"attempt {number}", f"run {number}")
+        session.settle(f"attempt {number}", Charge(Usage(10, 256), CALL, "m"))
+        session.close()
 
     with ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(use, number) for number in range(at_once)]:
@@ -310,11 +310,11 @@ def test_a_process_admits_and_writes_nothing_more_once_another_has_migrated(
 
 def test_a_ledger_whose_schema_is_put_back_is_written_no_more(path: Path, clock: HandClock) -> None:
     left_in_doubt(path, "a", clock=clock)
-    book = opened(path, clock)
-    begin(book, "other")
+    session = opened(path, clock)
+    begin(session, "other")
     change(path, "PRAGMA user_version=1")
     with pytest.raises(StateError, match=f"changed from schema {LATEST} to 1"):
-        book.reserve(ask("b", "other"))
+        session.reserve(ask("b", "other"))
 
 
 def test_the_hint_of_a_rebuilt_ledger_is_one_command(path: Path) -> None:

@@ -29,7 +29,7 @@ from agentctl.ledger.transactions import LedgerSession, settle_spooled
 from tests.integration.ledger.test_disk import filled, root_only
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
-from tests.support.ledger.puppet import puppet
+from tests.support.ledger.scripted_process import puppet
 
 HELD = 100_000_000  # 100 tokens
 CHARGE = Charge(Usage(10, 40), 40_000_000, "m")
@@ -48,21 +48,21 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def sent(path: Path) -> LedgerSession:
     """A process that has sent attempt ``a``."""
-    book = book_at(path, "first")
-    start(book, "run")
-    book.reserve(ask("a", tokens=100))
-    assert book.mark_sent("a")
-    return book
+    session = book_at(path, "first")
+    start(session, "run")
+    session.reserve(ask("a", tokens=100))
+    assert session.mark_sent("a")
+    return session
 
 
-def start(book: LedgerSession, run: str) -> None:
-    book.open_run(run, CostLimit(), task="", agent="", labels={})
+def start(session: LedgerSession, run: str) -> None:
+    session.open_run(run, CostLimit(), task="", agent="", labels={})
 
 
 def next_start(path: Path) -> None:
-    book = book_at(path)
-    start(book, os.urandom(4).hex())
-    book.close()
+    session = book_at(path)
+    start(session, os.urandom(4).hex())
+    session.close()
 
 
 def row(path: Path, name: str = "a", columns: str = "phase, nano") -> tuple[object, ...]:
@@ -167,12 +167,12 @@ def test_the_allocated_file_goes_with_its_process_and_that_of_a_killed_one_with_
         (spare,) = files(path)
         assert spare.endswith(".spare")
         worker.kill()
-    book = book_at(path, "next")
-    start(book, "other")
-    book.reserve(ask("b", "other"))
-    book.mark_sent("b")
+    session = book_at(path, "next")
+    start(session, "other")
+    session.reserve(ask("b", "other"))
+    session.mark_sent("b")
     assert files(path) == ["next.spare"]
-    book.close()
+    session.close()
     assert files(path) == []
 
 
@@ -258,14 +258,14 @@ def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies
 def test_many_processes_that_start_at_once_apply_it_once(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
     books = [book_at(path) for _ in range(8)]
-    threads = [threading.Thread(target=start, args=(book, f"run-{number}")) for number, book in enumerate(books)]
+    threads = [threading.Thread(target=start, args=(session, f"run-{number}")) for number, session in enumerate(books)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert (steps(path), row(path)) == (["held", "sent", "settled"], ("settled", 40_000_000))
-    for book in books:
-        book.close()
+    for session in books:
+        session.close()
 
 
 def test_it_is_stored_as_if_the_ledger_had_taken_it_at_once(path: Path, tmp_path: Path) -> None:
@@ -276,17 +276,17 @@ def test_it_is_stored_as_if_the_ledger_had_taken_it_at_once(path: Path, tmp_path
     charge = Charge(usage, 50_000_000, "m-2", "answered", price, "m-2", "priority", 3, 45_000_000)
     found = []
     for ledger in (path, tmp_path / "other.db"):
-        book = book_at(ledger)
-        start(book, "run")
-        book.reserve(ask("a", tokens=100))
-        book.mark_sent("a")
+        session = book_at(ledger)
+        start(session, "run")
+        session.reserve(ask("a", tokens=100))
+        session.mark_sent("a")
         if ledger == path:
-            book.spool("a", charge)
-            book.close()
+            session.spool("a", charge)
+            session.close()
             next_start(ledger)
         else:
-            book.settle("a", charge)
-            book.close()
+            session.settle("a", charge)
+            session.close()
         with closing(sqlite3.connect(ledger)) as db:
             db.row_factory = sqlite3.Row
             found.append(dict(db.execute("SELECT * FROM attempts").fetchone()))
@@ -340,15 +340,15 @@ def test_nothing_in_the_spool_changes_a_charge(sent: LedgerSession, path: Path) 
 
 def test_a_lock_at_the_start_leaves_the_spool_as_it_is(sent: LedgerSession, path: Path) -> None:
     sent.spool("a", CHARGE)
-    book = LedgerSession(Database(path, busy_s=0.02), owner_id="me", pid=os.getpid())
+    session = LedgerSession(Database(path, busy_s=0.02), owner_id="me", pid=os.getpid())
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StateError, match="locked"):
-            start(book, "other")
+            start(session, "other")
     assert "a.json" in files(path)
-    start(book, "other")
+    start(session, "other")
     assert (row(path), "a.json" in files(path)) == (("settled", 40_000_000), False)
-    book.close()
+    session.close()
 
 
 # --- what cannot be read --------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger.check import check
 from agentctl.ledger.runs import MOST_DEPTH
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.hands import NO_LIMITS, change, dies, rows
-from tests.support.ledger.kin import CAPABILITY, Open, begin, dollars, family, held, refused, spent
+from tests.support.ledger.corrections import NO_LIMITS, change, dies, rows
+from tests.support.ledger.nested_processes import CAPABILITY, Open, begin, dollars, family, held, refused, spent
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask
 
 # --- what counts where ----------------------------------------------------------------------------------------------
@@ -97,12 +97,12 @@ def test_eight_children_at_once_do_not_pass_the_limit_of_their_parent(owner: Ope
     gate, granted = threading.Barrier(8), list[Hold]()
 
     def child(number: int) -> None:
-        book = owner(f"child {number}")
-        begin(book, f"child {number}", below="a")
+        session = owner(f"child {number}")
+        begin(session, f"child {number}", below="a")
         gate.wait()
         for call in range(4):
-            answer = book.reserve(ask(f"{number}.{call}", f"child {number}", tokens=130))
-            if isinstance(answer, Hold) and book.mark_sent(answer.id):
+            answer = session.reserve(ask(f"{number}.{call}", f"child {number}", tokens=130))
+            if isinstance(answer, Hold) and session.mark_sent(answer.id):
                 granted.append(answer)
 
     threads = [threading.Thread(target=child, args=(number,)) for number in range(8)]
@@ -195,12 +195,12 @@ def test_nobody_opens_below_a_run_whose_process_died_or_one_with_such_a_run_abov
 
 
 def test_runs_are_nested_sixteen_deep_and_no_deeper(owner: Open) -> None:
-    book = owner("a")
-    begin(book, "1")
+    session = owner("a")
+    begin(session, "1")
     for depth in range(2, MOST_DEPTH + 1):
-        begin(book, str(depth), below=str(depth - 1))
+        begin(session, str(depth), below=str(depth - 1))
     with pytest.raises(ActionDenied, match="16 runs deep"):
-        begin(book, "17", below="16")
+        begin(session, "17", below="16")
 
 
 # --- once a run above has ended -------------------------------------------------------------------------------------
@@ -332,12 +332,12 @@ def keeping(name: str, run: str, tokens: int, keep: int) -> Ask:
     return replace(ask(name, run, tokens=tokens), keep=AnswerReserve(10, keep))
 
 
-def keeps(book: LedgerSession, run: str, keep: int) -> None:
+def keeps(session: LedgerSession, run: str, keep: int) -> None:
     """Let a run have spent a token, and keep something for its last answer."""
-    answer = book.reserve(keeping(f"of {run}", run, 1, keep))
+    answer = session.reserve(keeping(f"of {run}", run, 1, keep))
     assert isinstance(answer, Hold), answer
-    assert book.mark_sent(answer.id)
-    book.settle(answer.id, Charge(Usage(10, 1), 1_000_000, "m"))
+    assert session.mark_sent(answer.id)
+    session.settle(answer.id, Charge(Usage(10, 1), 1_000_000, "m"))
 
 
 def kept(path: Path) -> set[str]:

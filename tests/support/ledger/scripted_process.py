@@ -59,7 +59,7 @@ class Puppet:
 def puppet(path: Path, *before: str, clock: HandClock | None = None) -> Iterator[Puppet]:
     """Start a process on the ledger at ``path``, behind the words ``before``; ``clock`` stands still."""
     set_to = [] if clock is None else [str(clock.wall_s), str(clock.boot_s), clock.boot_id]
-    line = [*before, sys.executable, "-m", "tests.support.ledger.puppet", str(path), *set_to]
+    line = [*before, sys.executable, "-m", "tests.support.ledger.scripted_process", str(path), *set_to]
     started: Any = subprocess.Popen
     if not before and fork_server.can_fork(line[1:], os.environ):
         line, started = line[1:], fork_server.Forked
@@ -82,7 +82,7 @@ class Strings:
         self.patience_s = 30.0
 
     @property
-    def _book(self) -> LedgerSession:
+    def _session(self) -> LedgerSession:
         if self._opened is None:
             store = Database(self._path, clock=self._clock, patience_s=self.patience_s)
             self._opened = LedgerSession(store, owner_id=os.urandom(8).hex(), pid=os.getpid())
@@ -108,53 +108,53 @@ class Strings:
 
     def open(self, run: str, limit: str | None = None) -> None:
         limits = CostLimit(max_cost_per_task=None if limit is None else Decimal(limit), max_tokens_per_task=None)
-        self._book.open_run(run, limits, task="t", agent="a", labels={})
+        self._session.open_run(run, limits, task="t", agent="a", labels={})
 
     def hold(
         self, name: str, tokens: int, *, run: str = "run", hour: str | None = None, deadline_s: float = 600.0
     ) -> object:
         hour_usd = None if hour is None else Decimal(hour)
-        answer = self._book.reserve(ask(name, run, tokens=tokens, hour=hour_usd, deadline_s=deadline_s))
+        answer = self._session.reserve(ask(name, run, tokens=tokens, hour=hour_usd, deadline_s=deadline_s))
         if isinstance(answer, Verdict):
             return {"refused": answer.limit}
         return "held" if isinstance(answer, Hold) else "wait"
 
     def mark(self, name: str) -> bool:
-        return self._book.mark_sent(name)
+        return self._session.mark_sent(name)
 
     def settle(self, name: str, tokens: int) -> str:
-        return self._book.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m")).phase
+        return self._session.settle(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m")).phase
 
     def spool(self, name: str, tokens: int) -> str:
-        return self._book.spool(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
+        return self._session.spool(name, Charge(Usage(10, tokens), tokens * 1_000_000, "m"))
 
     def doubt(self, name: str) -> str:
-        return self._book.doubt(name, "cut", ceiling=False, provider_fault=False).phase
+        return self._session.doubt(name, "cut", ceiling=False, provider_fault=False).phase
 
     def void(self, name: str) -> None:
-        self._book.void(name, "refused")
+        self._session.void(name, "refused")
 
     def spend(self, run: str = "run") -> list[int]:
         """Tell of the run what is spent, in doubt, held, and what counts in the hour."""
-        found = self._book.spend(run)
+        found = self._session.spend(run)
         return [found.run_nano.spent, found.run_nano.in_doubt, found.run_nano.held, found.hour_nano.total]
 
     def stay_in_the_queue(self) -> None:
         """Stop the world with the queue in hand; whoever hears the answer finds it there."""
-        clock = self._book._database._clock
+        clock = self._session._database._clock
 
         def hanging() -> ClockReading:
             print(json.dumps("in the queue"), flush=True)
             sys.stdin.readline()
             return clock()
 
-        self._book._database._clock = hanging
-        self._book.close_run("nothing", "done")
-        self._book._database._clock = clock
+        self._session._database._clock = hanging
+        self._session.close_run("nothing", "done")
+        self._session._database._clock = clock
 
     def syncs(self, failures: int, error: int) -> None:
         """Let so many syncs of the disk fail."""
-        from tests.support.ledger.kernel import Syncs
+        from tests.support.ledger.fsync_faults import Syncs
 
         self._syncs = self._syncs or Syncs()
         self._syncs.error, self._syncs.failures = error, failures
@@ -174,7 +174,7 @@ class Strings:
         return subprocess.Popen(["sleep", "600"], close_fds=False, stdin=subprocess.DEVNULL).pid
 
     def close(self) -> None:
-        self._book.close()
+        self._session.close()
 
 
 def main(path: str, *clock: str) -> None:

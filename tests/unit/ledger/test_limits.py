@@ -27,34 +27,34 @@ def hands() -> HandClock:
 
 
 @pytest.fixture
-def book(tmp_path: Path, hands: HandClock) -> SqliteLedger:
+def session(tmp_path: Path, hands: HandClock) -> SqliteLedger:
     return SqliteLedger(tmp_path / "ledger.db", clock=hands)
 
 
-async def opened(book: SqliteLedger, run: str = "run") -> None:
-    await book.open_run(run, FREE_HAND, task="", agent="", labels={})
+async def opened(session: SqliteLedger, run: str = "run") -> None:
+    await session.open_run(run, FREE_HAND, task="", agent="", labels={})
 
 
 def under(name: str, limit: LimitName, ceiling: int, *, tokens: int = 256, run: str = "run") -> Ask:
     return replace(ask(name, run, tokens=tokens), further={limit: ceiling})
 
 
-async def spent(book: SqliteLedger, asked: Ask) -> Hold:
-    held = await book.reserve(asked)
+async def spent(session: SqliteLedger, asked: Ask) -> Hold:
+    held = await session.reserve(asked)
     assert isinstance(held, Hold), held
-    assert await book.mark_sent(held.id)
-    await book.settle(held.id, Charge(Usage(10, asked.least), asked.least * 1_000_000))
+    assert await session.mark_sent(held.id)
+    await session.settle(held.id, Charge(Usage(10, asked.least), asked.least * 1_000_000))
     return held
 
 
 @pytest.mark.parametrize("limit", OTHERS)
 async def test_an_amount_counts_until_its_window_has_passed_since_it_was_settled(
-    book: SqliteLedger, hands: HandClock, limit: LimitName
+    session: SqliteLedger, hands: HandClock, limit: LimitName
 ) -> None:
-    await opened(book)
-    await spent(book, under("first", limit, DOLLAR, tokens=600))
+    await opened(session)
+    await spent(session, under("first", limit, DOLLAR, tokens=600))
     hands.pass_by(WINDOWS[limit] - 1)
-    refused = await book.reserve(under("early", limit, DOLLAR, tokens=401))
+    refused = await session.reserve(under("early", limit, DOLLAR, tokens=401))
     assert isinstance(refused, Verdict)
     assert (refused.limit, refused.ceiling, refused.spent, refused.would_be) == (
         limit,
@@ -63,81 +63,81 @@ async def test_an_amount_counts_until_its_window_has_passed_since_it_was_settled
         1_001_000_000,
     )
     assert refused.free_at == as_datetime(int(hands.wall_s * 1_000_000)) + timedelta(seconds=1)
-    assert isinstance(await book.reserve(under("exactly", limit, DOLLAR, tokens=400)), Hold)
-    await book.void("exactly", "not needed")
+    assert isinstance(await session.reserve(under("exactly", limit, DOLLAR, tokens=400)), Hold)
+    await session.void("exactly", "not needed")
     hands.pass_by(1)
-    assert isinstance(await book.reserve(under("late", limit, DOLLAR, tokens=1000)), Hold)
-    await book.aclose()
+    assert isinstance(await session.reserve(under("late", limit, DOLLAR, tokens=1000)), Hold)
+    await session.aclose()
 
 
 @pytest.mark.parametrize("limit", OTHERS)
 async def test_a_window_is_over_the_spending_of_everyone(
-    book: SqliteLedger, hands: HandClock, limit: LimitName
+    session: SqliteLedger, hands: HandClock, limit: LimitName
 ) -> None:
-    await opened(book)
-    await opened(book, "another")
-    await spent(book, ask("theirs", "another", tokens=700))
-    refused = await book.reserve(under("ours", limit, DOLLAR, tokens=301))
+    await opened(session)
+    await opened(session, "another")
+    await spent(session, ask("theirs", "another", tokens=700))
+    refused = await session.reserve(under("ours", limit, DOLLAR, tokens=301))
     assert isinstance(refused, Verdict)
     assert (refused.limit, refused.spent) == (limit, 700_000_000)
-    assert (await book.spend("run", (limit,))).of(limit) == Amounts(spent=700_000_000)
-    await book.aclose()
+    assert (await session.spend("run", (limit,))).of(limit) == Amounts(spent=700_000_000)
+    await session.aclose()
 
 
-async def test_the_grant_fits_the_smallest_of_all_windows(book: SqliteLedger) -> None:
-    await opened(book)
+async def test_the_grant_fits_the_smallest_of_all_windows(session: SqliteLedger) -> None:
+    await opened(session)
     many: dict[LimitName, int] = {name: ceiling * DOLLAR for name, ceiling in zip(OTHERS, (1, 2, 3), strict=True)}
-    held = await book.reserve(replace(ask("one", tokens=256), most=9_000, further=many))
+    held = await session.reserve(replace(ask("one", tokens=256), most=9_000, further=many))
     assert isinstance(held, Hold)
     assert held.nano == DOLLAR
-    await book.aclose()
+    await session.aclose()
 
 
-async def test_calls_a_minute_are_the_runs_own(book: SqliteLedger, hands: HandClock) -> None:
-    await opened(book)
-    await opened(book, "another")
+async def test_calls_a_minute_are_the_runs_own(session: SqliteLedger, hands: HandClock) -> None:
+    await opened(session)
+    await opened(session, "another")
     for number in range(3):
-        await spent(book, under(f"call {number}", "max_calls_per_minute", 3))
+        await spent(session, under(f"call {number}", "max_calls_per_minute", 3))
         hands.pass_by(1)
-    refused = await book.reserve(under("fourth", "max_calls_per_minute", 3))
+    refused = await session.reserve(under("fourth", "max_calls_per_minute", 3))
     assert isinstance(refused, Verdict)
     assert (refused.limit, refused.unit, refused.ceiling, refused.would_be) == ("max_calls_per_minute", "calls", 3, 4)
-    assert isinstance(await book.reserve(under("theirs", "max_calls_per_minute", 3, run="another")), Hold)
+    assert isinstance(await session.reserve(under("theirs", "max_calls_per_minute", 3, run="another")), Hold)
     hands.pass_by(57.5)
-    assert isinstance(await book.reserve(under("fifth", "max_calls_per_minute", 3)), Hold)
-    await book.aclose()
+    assert isinstance(await session.reserve(under("fifth", "max_calls_per_minute", 3)), Hold)
+    await session.aclose()
 
 
-async def test_a_call_that_is_held_counts_in_its_minute(book: SqliteLedger) -> None:
-    await opened(book)
-    assert isinstance(await book.reserve(under("first", "max_calls_per_minute", 1)), Hold)
-    refused = await book.reserve(under("second", "max_calls_per_minute", 1))
+async def test_a_call_that_is_held_counts_in_its_minute(session: SqliteLedger) -> None:
+    await opened(session)
+    assert isinstance(await session.reserve(under("first", "max_calls_per_minute", 1)), Hold)
+    refused = await session.reserve(under("second", "max_calls_per_minute", 1))
     assert isinstance(refused, Verdict)
     assert (refused.limit, refused.spent, refused.held, refused.would_be) == ("max_calls_per_minute", 0, 1, 2)
-    await book.aclose()
+    await session.aclose()
 
 
-async def test_what_was_never_sent_is_no_call(book: SqliteLedger) -> None:
-    await opened(book)
+async def test_what_was_never_sent_is_no_call(session: SqliteLedger) -> None:
+    await opened(session)
     for number in range(5):
-        held = await book.reserve(under(f"call {number}", "max_calls_per_minute", 1))
+        held = await session.reserve(under(f"call {number}", "max_calls_per_minute", 1))
         assert isinstance(held, Hold)
-        await book.void(held.id, "no connection")
-    await book.aclose()
+        await session.void(held.id, "no connection")
+    await session.aclose()
 
 
 async def test_the_time_to_wait_for_is_that_of_every_window_which_is_in_the_way(
-    book: SqliteLedger, hands: HandClock
+    session: SqliteLedger, hands: HandClock
 ) -> None:
     """The hour has room again in an hour, the day only tomorrow: waiting an hour would not help."""
-    await opened(book)
+    await opened(session)
     asked = replace(under("first", "max_cost_per_day", DOLLAR, tokens=600), hour_limit_nano=DOLLAR)
-    await spent(book, asked)
-    refused = await book.reserve(replace(asked, attempt_id="second"))
+    await spent(session, asked)
+    refused = await session.reserve(replace(asked, attempt_id="second"))
     assert isinstance(refused, Verdict)
     assert refused.limit == "max_cost_per_hour"
     assert refused.free_at == as_datetime(hands().wall_us) + timedelta(days=1)
     never = replace(asked, attempt_id="third", further={"max_cost_per_month": DOLLAR // 2})
-    refused = await book.reserve(never)
+    refused = await session.reserve(never)
     assert isinstance(refused, Verdict)
     assert refused.free_at is None

@@ -23,7 +23,7 @@ from agentctl.ledger.check import check
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS
 from tests.support.ledger.charging import Call, calls, settle
-from tests.support.ledger.hands import CALL, begin, change, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, opened, rows, send
 from tests.support.ledger.parts import HandClock
 
 LONG = Price(Decimal(6), Decimal(20), cache_write=Decimal(7))
@@ -51,11 +51,11 @@ SHAPES = {
 
 def filled(path: Path, clock: HandClock | None = None) -> None:
     """Settle one call of each shape."""
-    book = opened(path, clock)
-    begin(book, "run")
+    session = opened(path, clock)
+    begin(session, "run")
     for name, call in SHAPES.items():
-        assert settle(book, name, call) is not None
-    book.close()
+        assert settle(session, name, call) is not None
+    session.close()
 
 
 @given(st.lists(calls(), min_size=1, max_size=6))
@@ -63,10 +63,10 @@ def filled(path: Path, clock: HandClock | None = None) -> None:
 def test_every_charge_is_recomputed_to_the_nano_dollar(found: list[Call]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "ledger.db")
-        book = opened(path)
-        begin(book, "run")
-        charges = [settle(book, f"{number}", call) for number, call in enumerate(found)]
-        book.close()
+        session = opened(path)
+        begin(session, "run")
+        charges = [settle(session, f"{number}", call) for number, call in enumerate(found)]
+        session.close()
         proof = check(path)
     assert proof.wrong == ()
     assert proof.recomputed == sum(charge is not None and charge.nano is not None for charge in charges)
@@ -146,15 +146,15 @@ def test_a_row_that_contradicts_itself_is_named_with_what_does_not_agree(
 
 def test_what_cannot_be_recomputed_is_counted_by_its_reason_and_is_not_wrong(path: Path, clock: HandClock) -> None:
     filled(path, clock)
-    book = opened(path, clock)
-    begin(book, "other")
-    settle(book, "free of price", Call({}, USAGE, Completion(tier="priority")), "other")
-    send(book, "old", "other")
-    book.settle("old", Charge(Usage(10, 256), CALL, "m"))
+    session = opened(path, clock)
+    begin(session, "other")
+    settle(session, "free of price", Call({}, USAGE, Completion(tier="priority")), "other")
+    send(session, "old", "other")
+    session.settle("old", Charge(Usage(10, 256), CALL, "m"))
     for name in ("manual", "doubt", "export"):
-        send(book, name, "other")
-        book.doubt(name, "hung up", ceiling=False, provider_fault=False)
-    book.close()
+        send(session, name, "other")
+        session.doubt(name, "hung up", ceiling=False, provider_fault=False)
+    session.close()
     reconcile(path, "attempt", "manual", actual_nano=5, who="me", clock=clock)
     reconcile(path, "attempt", "export", actual_nano=5, who="me", clock=clock)
     change(path, "UPDATE attempts SET settled_by = 'export' WHERE id = 'export'")
@@ -172,10 +172,10 @@ def test_what_cannot_be_recomputed_is_counted_by_its_reason_and_is_not_wrong(pat
 
 
 def test_a_charge_above_its_hold_is_recomputed_in_full(path: Path) -> None:
-    book = opened(path)
-    begin(book, "run")
-    charge = settle(book, "overrun", Call(TABLE, Usage(10**6, 10**6), Completion()))
-    book.close()
+    session = opened(path)
+    begin(session, "run")
+    charge = settle(session, "overrun", Call(TABLE, Usage(10**6, 10**6), Completion()))
+    session.close()
     ((hold, nano),) = rows(path, "SELECT hold_nano, nano FROM attempts")
     assert charge is not None
     assert nano == charge.nano > hold
@@ -204,9 +204,9 @@ def test_a_ledger_of_the_schema_before_is_checked_before_and_after_its_migration
     for run in ("one", "two"):
         found = check(path, clock=clock)
         assert (found.recomputed, dict(found.not_recomputed), found.wrong) == (0, {"unrecorded": 1}, ())
-        book = opened(path, clock)
-        begin(book, run)
-        book.close()
+        session = opened(path, clock)
+        begin(session, run)
+        session.close()
 
 
 OLD = """

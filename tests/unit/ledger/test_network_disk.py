@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError
 from agentctl.ledger.database import Database, file_system, find_kind, is_networked
-from tests.support.ledger.served import served
+from tests.support.ledger.fuse_mount import served
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(

@@ -1,4 +1,4 @@
-"""Thirty processes in one tree of runs, killed at random: ``python -m tests.support.ledger.grove NAME``.
+"""Thirty processes in one tree of runs, killed at random: ``python -m tests.support.ledger.tree_processes NAME``.
 
 Each spends below its parent until a limit refuses it, then closes its run, whatever its children are doing; others are
 killed. The provider's own books, the file's entries and the times of the kills say whether all was as promised.
@@ -49,7 +49,7 @@ class Grower(Spender):
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self.book.open_run(
+                self.session.open_run(
                     self.run, limits, task="", agent="", labels={}, parent=parent, capability=f"secret of {self.run}"
                 )
             except ActionDenied as error:
@@ -65,10 +65,10 @@ class Grower(Spender):
             self.open_a_run()
             while self.made < self.plan.calls and not ended:
                 ended = self.call()
-            self.book.close_run(self.run, "done")
+            self.session.close_run(self.run, "done")
         except ActionDenied as error:
             ended = error.message
-        self.book.close()
+        self.session.close()
         append(self.folder / "outcomes", json.dumps({"run": self.run, "made": self.made, "ended": ended}))
 
     def call(self) -> str:

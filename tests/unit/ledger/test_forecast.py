@@ -1,4 +1,4 @@
-"""How the book would answer: as it does answer, and without a trace."""
+"""How the ledger would answer: as it does answer, and without a trace."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_without_a_ledger_everything_is_left_and_none_is_made(path: Path, clock:
 
 
 async def test_a_ledger_that_nobody_has_open_is_left_byte_for_byte(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await spend(book, "before", tokens=300)
-    await book.aclose()
+    session = SqliteLedger(path, clock=clock)
+    await spend(session, "before", tokens=300)
+    await session.aclose()
     before = as_it_stands(path.parent)
     found = look(path, clock)
     assert {room.limit: room.amounts.spent for room in found.rooms}["max_cost_per_hour"] == 300 * DOLLAR // 1000
@@ -66,8 +66,8 @@ async def test_a_ledger_that_nobody_has_open_is_left_byte_for_byte(path: Path, c
 
 
 async def test_what_others_hold_right_now_is_seen_and_their_files_stay(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await hold(book, "other", tokens=300)
+    session = SqliteLedger(path, clock=clock)
+    await hold(session, "other", tokens=300)
     before = as_it_stands(path.parent)
     assert before["ledger.db-wal"][2]
     found = look(path, clock)
@@ -77,20 +77,20 @@ async def test_what_others_hold_right_now_is_seen_and_their_files_stay(path: Pat
     assert {name: after[name] for name in after if name not in shared} == {
         name: before[name] for name in before if name not in shared
     }
-    await book.aclose()
+    await session.aclose()
 
 
 @pytest.mark.parametrize("spent", [0, 500, 743, 744, 745, 900, 1000, 2000])
 @pytest.mark.parametrize("most", [256, 400])
-async def test_it_answers_as_the_book_does(path: Path, clock: HandClock, spent: int, most: int) -> None:
+async def test_it_answers_as_the_ledger_does(path: Path, clock: HandClock, spent: int, most: int) -> None:
     """The hour's limit is 1,000 tokens of a thousandth each; the least that would do is 256 of them."""
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     if spent:
-        await spend(book, "before", tokens=spent)
+        await spend(session, "before", tokens=spent)
     clock.pass_by(60)
     found = look(path, clock, most=most).answer
-    await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
-    real = await book.reserve(replace(ask("real", "real", hour=HOUR), most=most))
+    await session.open_run("real", dollars("1"), task="t", agent="a", labels={})
+    real = await session.reserve(replace(ask("real", "real", hour=HOUR), most=most))
     if isinstance(real, Hold):
         assert isinstance(found, WorstCase)
         assert (found.output, found.nano, found.tokens) == (real.granted_output, real.nano, real.tokens)
@@ -98,7 +98,7 @@ async def test_it_answers_as_the_book_does(path: Path, clock: HandClock, spent: 
         assert isinstance(real, Verdict)
         assert found == real
         assert (real.free_at is None) == (spent > 2000)
-    await book.aclose()
+    await session.aclose()
 
 
 async def test_limits_of_the_run_itself_refuse_too(path: Path, clock: HandClock) -> None:
@@ -112,56 +112,56 @@ async def test_limits_of_the_run_itself_refuse_too(path: Path, clock: HandClock)
 
 
 async def test_where_the_holds_of_others_are_in_the_way_it_would_wait(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await hold(book, "other", tokens=900)
+    session = SqliteLedger(path, clock=clock)
+    await hold(session, "other", tokens=900)
     found = look(path, clock).answer
     assert isinstance(found, Wait)
     assert found.reason == "holds"
-    await book.aclose()
+    await session.aclose()
 
 
-async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_book(
+async def test_what_others_keep_for_a_last_answer_gives_way_as_it_does_in_the_ledger(
     path: Path, clock: HandClock
 ) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await book.open_run("other", FREE_HAND, task="t", agent="a", labels={})
-    held = await book.reserve(ask("one", "other", tokens=100, keep=AnswerReserve(10, 700)))
+    session = SqliteLedger(path, clock=clock)
+    await session.open_run("other", FREE_HAND, task="t", agent="a", labels={})
+    held = await session.reserve(ask("one", "other", tokens=100, keep=AnswerReserve(10, 700)))
     assert isinstance(held, Hold)
-    assert await book.mark_sent(held.id)
-    await book.settle(held.id, Charge(Usage(10, 100), 100 * DOLLAR // 1000, "m"))
+    assert await session.mark_sent(held.id)
+    await session.settle(held.id, Charge(Usage(10, 100), 100 * DOLLAR // 1000, "m"))
     found = look(path, clock)
     assert {room.limit: room.amounts.held for room in found.rooms}["max_cost_per_hour"] == 700 * DOLLAR // 1000
     assert found.answer == WorstCase(256, 256 * DOLLAR // 1000, 266)
-    await book.open_run("real", dollars("1"), task="t", agent="a", labels={})
-    assert isinstance(await book.reserve(ask("real", "real", hour=HOUR)), Hold)
-    await book.aclose()
+    await session.open_run("real", dollars("1"), task="t", agent="a", labels={})
+    assert isinstance(await session.reserve(ask("real", "real", hour=HOUR)), Hold)
+    await session.aclose()
 
 
 async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     for name in ("one", "two"):
-        held = await hold(book, name)
-        await book.doubt(held.id, "cut")
+        held = await hold(session, name)
+        await session.doubt(held.id, "cut")
     found = look(path, clock, FREE_HAND, most=1000)
     assert found.rest_s == 2.0
     assert isinstance(found.answer, WorstCase)
     assert found.answer.output == 256
     clock.pass_by(5)
     assert look(path, clock, FREE_HAND, most=1000).rest_s == 0
-    await book.aclose()
+    await session.aclose()
 
 
 async def test_a_model_that_broke_its_clamp_is_judged_at_its_ceiling(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    held = await hold(book, "one")
-    await book.doubt(held.id, "ran past", ceiling=True)
+    session = SqliteLedger(path, clock=clock)
+    held = await hold(session, "one")
+    await session.doubt(held.id, "ran past", ceiling=True)
     found = look(path, clock, dollars("15")).answer
     assert isinstance(found, Verdict)
     assert found.would_be > 19 * DOLLAR
-    await book.aclose()
+    await session.aclose()
 
 
-def test_a_count_is_asked_for_where_the_book_would_ask_for_it(path: Path, clock: HandClock) -> None:
+def test_a_count_is_asked_for_where_the_ledger_would_ask_for_it(path: Path, clock: HandClock) -> None:
     limits = CostLimit(max_cost_per_task=None, max_tokens_per_task=300)
     asked = ask("estimate", "estimate", input_bound=200, least=10, most=256, can_count=True)
     seen = [
@@ -176,7 +176,7 @@ def test_a_count_is_asked_for_where_the_book_would_ask_for_it(path: Path, clock:
 
 
 async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None:
-    """Open and close the book again and again: the log comes and goes under the reader."""
+    """Open and close the ledger again and again: the log comes and goes under the reader."""
     done, seen = threading.Event(), list[int]()
 
     def read() -> None:
@@ -188,9 +188,9 @@ async def test_it_reads_while_others_write(path: Path, clock: HandClock) -> None
     reader.start()
     try:
         for number in range(30):
-            book = SqliteLedger(path, clock=clock)
-            await spend(book, f"run {number}", tokens=10)
-            await book.aclose()
+            session = SqliteLedger(path, clock=clock)
+            await spend(session, f"run {number}", tokens=10)
+            await session.aclose()
     finally:
         done.set()
         await anyio.to_thread.run_sync(reader.join)
@@ -244,18 +244,18 @@ def test_a_ledger_of_an_older_schema_is_understood_as_it_lies(path: Path, clock:
 
 
 async def test_what_was_emptied_is_not_taken_for_a_ledger_that_was_never_used(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await spend(book, "before")
-    await book.aclose()
+    session = SqliteLedger(path, clock=clock)
+    await spend(session, "before")
+    await session.aclose()
     path.write_bytes(b"")
     with pytest.raises(StateError, match="is empty, but it has been used"):
         look(path, clock)
 
 
 async def test_a_ledger_of_a_newer_schema_is_not_guessed_at(path: Path, clock: HandClock) -> None:
-    book = SqliteLedger(path, clock=clock)
-    await spend(book, "before")
-    await book.aclose()
+    session = SqliteLedger(path, clock=clock)
+    await spend(session, "before")
+    await session.aclose()
     with closing(sqlite3.connect(path)) as db:
         db.executescript("PRAGMA user_version=99")
     with pytest.raises(StateError, match="was written by a newer agentctl"):

@@ -23,7 +23,7 @@ from agentctl.ledger.database import Database, Transaction
 from agentctl.ledger.schema import migrate
 from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, find_drift, run_amounts, time_of
 from agentctl.ledger.transactions import LedgerSession
-from tests.support.ledger.hands import CALL, begin, change, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.many_rows import BIG, fill
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
@@ -126,14 +126,14 @@ def test_a_window_and_when_it_is_free_are_those_of_the_rows(
 )
 def test_a_drifted_sub_total_is_named(path: Path, clock: HandClock, sql: str, named: set[str]) -> None:
     left_in_doubt(path, "a", clock=clock)
-    book = opened(path, clock, owner="alive")
-    begin(book, "second")
-    send(book, "open", "second")
+    session = opened(path, clock, owner="alive")
+    begin(session, "second")
+    send(session, "open", "second")
     assert check(path, clock=clock).wrong == ()
     change(path, sql)
     said = {one.removesuffix(" is not the sum of its attempts") for one in check(path, clock=clock).wrong}
     assert {one.removeprefix("the sub-total of ") for one in said} >= named
-    book.close()
+    session.close()
 
 
 def test_a_trigger_that_is_gone_is_seen_by_the_sub_totals_it_no_longer_keeps(path: Path, clock: HandClock) -> None:
@@ -154,48 +154,48 @@ LIMITS: dict[LimitName, int] = {
 KEEPERS, KEPT = 4, 5_000_000
 
 
-def held(book: LedgerSession, name: str, **changes: object) -> object:
-    return book.reserve(ask(name, BIG, tokens=1, hour=Decimal(10**6), further=LIMITS, **changes))
+def held(session: LedgerSession, name: str, **changes: object) -> object:
+    return session.reserve(ask(name, BIG, tokens=1, hour=Decimal(10**6), further=LIMITS, **changes))
 
 
-def reserve(book: LedgerSession, name: str) -> None:
-    assert isinstance(held(book, name), Hold)
+def reserve(session: LedgerSession, name: str) -> None:
+    assert isinstance(held(session, name), Hold)
 
 
-def keep(book: LedgerSession, name: str) -> None:
-    assert isinstance(held(book, name, keep=AnswerReserve(10, 5)), Hold)
+def keep(session: LedgerSession, name: str) -> None:
+    assert isinstance(held(session, name, keep=AnswerReserve(10, 5)), Hold)
 
 
-def mark(book: LedgerSession, name: str) -> None:
-    assert book.mark_sent(name)
+def mark(session: LedgerSession, name: str) -> None:
+    assert session.mark_sent(name)
 
 
-def settle(book: LedgerSession, name: str) -> None:
-    book.settle(name, Charge(Usage(10, 1), 1_000_000, "m"))
+def settle(session: LedgerSession, name: str) -> None:
+    session.settle(name, Charge(Usage(10, 1), 1_000_000, "m"))
 
 
-def spend(book: LedgerSession, name: str) -> None:
-    book.spend(BIG, tuple(LIMITS))
+def spend(session: LedgerSession, name: str) -> None:
+    session.spend(BIG, tuple(LIMITS))
 
 
-def trip(book: LedgerSession, name: str) -> None:
+def trip(session: LedgerSession, name: str) -> None:
     """Ask for more than a month has room for before half of it has left."""
     for held_before in ("first", "b"):  # for what may move it would wait
-        book.void(held_before, "refused")
+        session.void(held_before, "refused")
     month: LimitName = "max_cost_per_month"
-    counted = book.spend(BIG, (month,)).further[month]
+    counted = session.spend(BIG, (month,)).further[month]
     room = counted.held - KEEPERS * KEPT + counted.spent // 2 + 1_000_000
-    refused = book.reserve(ask(name, BIG, tokens=1, further={month: room}))
+    refused = session.reserve(ask(name, BIG, tokens=1, further={month: room}))
     assert isinstance(refused, Verdict)
     assert refused.free_at is not None
 
 
-def close(book: LedgerSession, name: str) -> None:
-    book.close_run("other", "done")
+def close(session: LedgerSession, name: str) -> None:
+    session.close_run("other", "done")
 
 
 @contextmanager
-def steps_counted(book: LedgerSession) -> Iterator[list[int]]:
+def steps_counted(session: LedgerSession) -> Iterator[list[int]]:
     """Count the steps of SQLite's machine, in tens."""
     count = [0]
 
@@ -203,7 +203,7 @@ def steps_counted(book: LedgerSession) -> Iterator[list[int]]:
         count[0] += 1
         return 0
 
-    db = book._database._db
+    db = session._database._db
     db.set_progress_handler(one_more, 10)
     yield count
     db.set_progress_handler(None, 0)
@@ -217,15 +217,15 @@ def steps(path: Path, amount: int, settled_by: str) -> dict[str, int]:
         begin(other, f"keeper {number}")
         other.reserve(ask(f"k{number}", f"keeper {number}", keep=AnswerReserve(10, 5)))
         other.void(f"k{number}", "refused")
-    book = LedgerSession(Database(path, clock=clock), owner_id="me", pid=os.getpid(), pause_s=0.0)
-    begin(book, "other", CostLimit(max_cost_per_task=None, max_tokens_per_task=None))
-    reserve(book, "first")
+    session = LedgerSession(Database(path, clock=clock), owner_id="me", pid=os.getpid(), pause_s=0.0)
+    begin(session, "other", CostLimit(max_cost_per_task=None, max_tokens_per_task=None))
+    reserve(session, "first")
     taken = {}
     for deed, name in ((reserve, "a"), (mark, "a"), (settle, "a"), (keep, "b"), (spend, ""), (trip, "c"), (close, "")):
-        with steps_counted(book) as count:
-            deed(book, name)
+        with steps_counted(session) as count:
+            deed(session, name)
         taken[deed.__name__] = count[0]
-    for one in (book, *others):
+    for one in (session, *others):
         one.close()
     return taken
 
@@ -246,7 +246,7 @@ def test_what_a_filled_ledger_counts_is_right(path: Path) -> None:
     found = check(path, clock=clock)
     assert (found.attempts, found.wrong) == (3_000, ())
     ((total,),) = rows(path, "SELECT sum(nano) FROM attempts WHERE leaves_hour_us > ?", clock().wall_us)
-    with closing(opened(path, clock)) as book:
-        hour = book.spend(BIG).hour_nano
+    with closing(opened(path, clock)) as session:
+        hour = session.spend(BIG).hour_nano
     assert hour.spent + hour.in_doubt == total > CALL // 10**6
     assert WIDTHS_US[0] == SECOND_US

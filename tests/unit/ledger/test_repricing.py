@@ -22,7 +22,7 @@ from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.report import CostQuery, costs_report
 from agentctl.ledger.repricing import Alternative, PricesAt, PriceUse, RepriceReport, reprice
 from tests.support.ledger.charging import PROVIDER, Call, Table, calls, settle, tables
-from tests.support.ledger.hands import CALL, NO_LIMITS, begin, change, opened, send
+from tests.support.ledger.corrections import CALL, NO_LIMITS, begin, change, opened, send
 from tests.support.ledger.parts import HandClock
 
 USAGE = Usage(1_000, 100, cached_input_tokens=200, cache_write_tokens=300, reasoning_tokens=40)
@@ -55,11 +55,11 @@ def at(table: Mapping[tuple[str, str], Price]) -> PricesAt:
 
 def made(path: Path, clock: HandClock | None, *made_calls: Call) -> dict[str, Charge | None]:
     """Settle calls, each in a run of its own (``run-0``, ``run-1``, ...); return their charges, None in doubt."""
-    book, charges = opened(path, clock), dict[str, Charge | None]()
+    session, charges = opened(path, clock), dict[str, Charge | None]()
     for number, call in enumerate(made_calls):
-        begin(book, f"run-{number}")
-        charges[f"run-{number}"] = settle(book, f"call-{number}", call, f"run-{number}")
-    book.close()
+        begin(session, f"run-{number}")
+        charges[f"run-{number}"] = settle(session, f"call-{number}", call, f"run-{number}")
+    session.close()
     return charges
 
 
@@ -137,12 +137,12 @@ def test_an_alternative_is_priced_in_the_place_of_asked_and_answering_model(path
 
 
 def test_a_call_without_tokens_of_a_model_is_free_as_any_model(path: Path, clock: HandClock) -> None:
-    book = opened(path, clock)
-    begin(book, "run")
-    send(book, "a")
-    book.settle("a", Charge(Usage(), 0, None, "asked", FREE))
+    session = opened(path, clock)
+    begin(session, "run")
+    send(session, "a")
+    session.settle("a", Charge(Usage(), 0, None, "asked", FREE))
     change(path, "UPDATE attempts SET provider = 'builtin', model = NULL, charged_model = NULL")
-    book.close()
+    session.close()
     prices: Callable[[str, str], PriceOf] = lambda *_: lambda model, /, *, tier="": None if model else FREE  # noqa: E731
     report = reprice(path, CostQuery(), prices, alternative=Alternative("openai", "m"), clock=clock)
     assert (report.total.repriced_calls, report.total.repriced_nano) == (1, 0)
@@ -166,14 +166,14 @@ def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_s
     path: Path, clock: HandClock
 ) -> None:
     made(path, clock, Call(TABLE, USAGE, Completion()), Call({}, USAGE, Completion()))
-    book = opened(path, clock)
-    begin(book, "rest")
+    session = opened(path, clock)
+    begin(session, "rest")
     for name in ("old", "manual", "export", "doubt", "open"):
-        send(book, name, "rest")
+        send(session, name, "rest")
         if name == "old":
-            book.settle("old", Charge(Usage(10, 256), CALL, "m"))
+            session.settle("old", Charge(Usage(10, 256), CALL, "m"))
         elif name != "open":
-            book.doubt(name, "hung up", ceiling=False, provider_fault=False)
+            session.doubt(name, "hung up", ceiling=False, provider_fault=False)
     other = opened(path, clock)  # while the first one's process lives, nothing of it is reconciled
     for name in ("manual", "export"):
         change(path, "UPDATE attempts SET owner_id = 'gone' WHERE id = ?", name)
@@ -182,7 +182,7 @@ def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_s
         reconcile(path, "attempt", name, actual_nano=5, who="me", clock=clock)
     change(path, "UPDATE attempts SET settled_by = 'export' WHERE id = 'export'")
     total = reprice(path, CostQuery(), at({("asked", ""): NOW}), clock=clock).total
-    book.close()
+    session.close()
     other.close()
     # the price of the model was unknown to the second run, and is known now
     assert (total.calls, total.repriced_calls, total.uncharged_calls) == (7, 2, 1)
@@ -192,13 +192,13 @@ def test_what_cannot_be_repriced_is_counted_by_its_reason_and_left_out_of_both_s
 
 
 def test_the_window_the_labels_and_the_run_choose_the_calls_as_for_costs(path: Path, clock: HandClock) -> None:
-    book = opened(path, clock)
+    session = opened(path, clock)
     for name, team in (("early", "web"), ("late", "web"), ("other", "db")):
-        book.open_run(name, NO_LIMITS, task="t", agent="a", labels={"team": team})
+        session.open_run(name, NO_LIMITS, task="t", agent="a", labels={"team": team})
     for name in ("early", "late", "other"):
-        settle(book, name, Call(TABLE, USAGE, Completion()), name)
+        settle(session, name, Call(TABLE, USAGE, Completion()), name)
         clock.pass_by(3600)
-    book.close()
+    session.close()
     start = datetime.fromtimestamp(1_800_000_000, UTC)
     hour = timedelta(hours=1)
     queries = {

@@ -35,7 +35,7 @@ class Wish:
 
 
 class Beside(RuleBasedStateMachine):
-    """The book, its processes, a clock that does what clocks do, and the oracle."""
+    """The ledger, its processes, a clock that does what clocks do, and the oracle."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Beside(RuleBasedStateMachine):
 
     def mark(self, name: str, process: Process) -> None:
         item = self.expected.items[name]
-        marked = self.did(lambda: process.book.mark_sent(name))
+        marked = self.did(lambda: process.session.mark_sent(name))
         ahead = item.deadline_us > self.expected.now_us
         assert marked == (
             item.phase == "held" and item.owner == process.owner and ahead and item.run in self.expected.open_runs
@@ -148,7 +148,7 @@ class Beside(RuleBasedStateMachine):
         granted = (item.hold_nano - asked.input_bound * INPUT_NANO) // OUTPUT_NANO
         used = Usage(asked.input_bound, granted * part // 4 + over * (granted + 1))
         charge = Charge(used, cost(used.input_tokens, used.output_tokens), "m")
-        said = self.did(lambda: process.book.settle(name, charge))
+        said = self.did(lambda: process.session.settle(name, charge))
         if item.phase == "settled":
             assert (said.nano, said.tokens) == (item.nano, item.tokens)
             return
@@ -161,7 +161,7 @@ class Beside(RuleBasedStateMachine):
     def leave_in_doubt(self, name: str, *, fault: bool, ceiling: bool) -> None:
         process = self.owner_of(name)
         assert process is not None
-        self.did(lambda: process.book.doubt(name, "cut", ceiling=ceiling, provider_fault=fault))
+        self.did(lambda: process.session.doubt(name, "cut", ceiling=ceiling, provider_fault=fault))
         item = self.expected.items[name]
         nano, tokens = item.nano, item.tokens
         if ceiling and item.phase in ("sent", "doubt"):
@@ -199,7 +199,7 @@ class Beside(RuleBasedStateMachine):
     def every_process_reads_the_same_sums(self) -> None:
         process = self.processes[self.names % 3]
         for run in self.expected.limits:
-            told = process.book.spend(run)
+            told = process.session.spend(run)
             assert self.clock.taken is not None
             now = self.expected.time_at(self.clock.taken)
             assert told == Spend(
@@ -223,5 +223,5 @@ class Beside(RuleBasedStateMachine):
 
 
 def amounts(sums: Sums) -> Amounts:
-    """Return the oracle's sums as the book tells them."""
+    """Return the oracle's sums as the ledger tells them."""
     return Amounts(sums.spent, sums.in_doubt, sums.held)

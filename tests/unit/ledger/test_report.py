@@ -1,4 +1,4 @@
-"""What was spent in a window: its bounds, its groups, local time, and a query that never reads the whole book."""
+"""What was spent in a window: its bounds, its groups, local time, and a query that never reads the whole ledger."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_no_ledger_is_an_empty_report_of_the_window_asked_for(path: Path) -> Non
 
 
 @pytest.mark.parametrize("of", ["all", "one"])
-async def test_no_window_reads_the_whole_book(spender: Spender, of: str) -> None:
+async def test_no_window_reads_the_whole_ledger(spender: Spender, of: str) -> None:
     await spender.run("r")
     await spender.call("r", 1)
     values = dict.fromkeys(("since", "until", "reaches_now", "now", "ahead"), 1) | {"slot": 300, "run": "r"}
@@ -287,7 +287,7 @@ async def test_looking_does_not_make_a_writer_wait(spender: Spender, path: Path)
         writer.execute("ROLLBACK")
 
 
-async def test_a_book_that_somebody_has_locked_is_never_read_as_it_lies(spender: Spender, path: Path) -> None:
+async def test_a_ledger_that_somebody_has_locked_is_never_read_as_it_lies(spender: Spender, path: Path) -> None:
     await spender.run("r")
     await spender.call("r", 1)
     await spender.ledger.aclose()

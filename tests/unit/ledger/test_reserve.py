@@ -246,7 +246,7 @@ async def test_what_is_dearer_in_one_unit_and_cheaper_in_another_refuses_no_turn
 async def test_what_makes_way_stays_where_the_hold_that_it_makes_way_for_cannot_be_written(
     ledger: SqliteLedger, path: Path
 ) -> None:
-    """An id that stands in the book already fails at the last step: the exchange and the eviction are undone."""
+    """An id that stands in the ledger already fails at the last step: the exchange and the eviction are undone."""
     hour = Decimal(1)
     for run in ("first", "second"):
         await opened(ledger, run, None)

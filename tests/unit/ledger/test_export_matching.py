@@ -14,7 +14,7 @@ from agentctl.ledger.check import check
 from agentctl.ledger.export_matching import reconcile_export
 from agentctl.ledger.reconcile import Reconciliation, reconcile
 from agentctl.ledger.usage_export import read_export
-from tests.support.ledger.hands import CALL, begin, left_in_doubt, opened, rows, send
+from tests.support.ledger.corrections import CALL, begin, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import HandClock
 
 START = datetime.fromtimestamp(1_800_000_000, UTC)
@@ -37,12 +37,12 @@ def plain(*lines: str) -> str:
 
 def settled_beside(path: Path, clock: HandClock, name: str = "known") -> str:
     """A call that usage has settled, which tells that the export is of this account; return its line."""
-    book = opened(path, clock)
-    begin(book, f"run-of-{name}")
-    send(book, name, f"run-of-{name}")
+    session = opened(path, clock)
+    begin(session, f"run-of-{name}")
+    send(session, name, f"run-of-{name}")
     line = f",{at(clock.wall_s - 1_800_000_000)},m,10,20,0.02"
-    book.settle(name, Charge(Usage(10, 20), 20_000_000, "m"))
-    book.close()
+    session.settle(name, Charge(Usage(10, 20), 20_000_000, "m"))
+    session.close()
     return line
 
 
@@ -236,10 +236,10 @@ def test_what_cost_more_than_its_hold_is_recorded_in_full_and_stands_against_the
 
 
 def test_nothing_is_settled_by_an_export_under_a_living_owner(path: Path, clock: HandClock) -> None:
-    book = opened(path, clock)
-    begin(book, "run")
-    send(book, "a")
-    book.doubt("a", "cut off", ceiling=False, provider_fault=True)
+    session = opened(path, clock)
+    begin(session, "run")
+    send(session, "a")
+    session.doubt("a", "cut off", ceiling=False, provider_fault=True)
     found = given(path, "attempt_id,cost_usd\na,0.1", clock)
     assert (found.done, [one.attempt_id for one in found.left]) == ((), ["a"])
-    book.close()
+    session.close()

@@ -1,4 +1,4 @@
-"""Parts of the tests of check and reconcile: books that are filled, owners that die, and the file read by SQL."""
+"""Parts of the tests of check and reconcile: ledgers that are filled, owners that die, and the file read by SQL."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ def opened(path: Path, clock: ReadClock | None = None, *, owner: str = "") -> Le
     )
 
 
-def begin(book: LedgerSession, run: str, limits: CostLimit = NO_LIMITS) -> None:
-    book.open_run(run, limits, task="t", agent="a", labels={})
+def begin(session: LedgerSession, run: str, limits: CostLimit = NO_LIMITS) -> None:
+    session.open_run(run, limits, task="t", agent="a", labels={})
 
 
-def send(book: LedgerSession, name: str, run: str = "run", **changes: object) -> Hold:
+def send(session: LedgerSession, name: str, run: str = "run", **changes: object) -> Hold:
     """Hold the worst case of a call, $0.256, and mark it sent."""
-    hold = book.reserve(ask(name, run, **changes))  # type: ignore[arg-type]
+    hold = session.reserve(ask(name, run, **changes))  # type: ignore[arg-type]
     assert isinstance(hold, Hold), hold
-    assert book.mark_sent(name)
+    assert session.mark_sent(name)
     return hold
 
 
 def left_in_doubt(path: Path, *names: str, run: str = "run", clock: ReadClock | None = None) -> None:
     """A run whose calls were cut off, and whose process has ended."""
-    book = opened(path, clock)
-    begin(book, run)
+    session = opened(path, clock)
+    begin(session, run)
     for name in names:
-        send(book, name, run)
-        book.doubt(name, "cut off", ceiling=False, provider_fault=True)
-    book.close()
+        send(session, name, run)
+        session.doubt(name, "cut off", ceiling=False, provider_fault=True)
+    session.close()
 
 
-def dies(book: LedgerSession, path: Path, owner: str) -> None:
+def dies(session: LedgerSession, path: Path, owner: str) -> None:
     """End an owner as kill -9 would: nobody holds its lock, and nothing was written."""
     (path.with_suffix(".owners") / owner).unlink()
 

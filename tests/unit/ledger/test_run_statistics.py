@@ -31,48 +31,48 @@ def alike(path: Path, clock: HandClock) -> RunStatistics:
 
 async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> None:
     clock = HandClock()
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     for tokens in range(10, 110, 10):
-        await spend(book, f"run {tokens}", tokens=tokens)
+        await spend(session, f"run {tokens}", tokens=tokens)
     for number in range(6):  # none of these is alike
-        await spend(book, f"agent {number}", tokens=5000, agent="b")
-        await spend(book, f"model {number}", tokens=5000, facts=OTHER)
-        await spend(book, f"failed {number}", tokens=5000, status="failed")
-        await spend(book, f"open {number}", tokens=5000, status=None)
+        await spend(session, f"agent {number}", tokens=5000, agent="b")
+        await spend(session, f"model {number}", tokens=5000, facts=OTHER)
+        await spend(session, f"failed {number}", tokens=5000, status="failed")
+        await spend(session, f"open {number}", tokens=5000, status=None)
     assert alike(path, clock) == RunStatistics(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
-    await book.aclose()
+    await session.aclose()
 
 
 async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: Path) -> None:
     clock = HandClock()
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     for number in range(4):
-        await spend(book, f"run {number}")
+        await spend(session, f"run {number}")
     assert alike(path, clock) == RunStatistics(4)
-    await spend(book, "run 4")
+    await spend(session, "run 4")
     assert alike(path, clock).nano == Percentiles(100 * MILLI, 100 * MILLI)
-    await book.aclose()
+    await session.aclose()
 
 
 async def test_what_is_older_than_90_days_is_no_guide(path: Path) -> None:
     clock = HandClock()
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     for number in range(5):
-        await spend(book, f"run {number}")
+        await spend(session, f"run {number}")
     clock.pass_by(89 * 86_400)
     assert alike(path, clock).runs == 5
     clock.pass_by(2 * 86_400)
     assert alike(path, clock) == RunStatistics()
-    await book.aclose()
+    await session.aclose()
 
 
 async def test_runs_of_unknown_cost_tell_of_tokens_only(path: Path) -> None:
     clock = HandClock()
-    book = SqliteLedger(path, clock=clock)
+    session = SqliteLedger(path, clock=clock)
     for number in range(5):
-        await spend(book, f"run {number}", facts=UNPRICED)
+        await spend(session, f"run {number}", facts=UNPRICED)
     assert alike(path, clock) == RunStatistics(5, None, Percentiles(110, 110))
-    await book.aclose()
+    await session.aclose()
 
 
 def test_percentiles_are_amounts_that_were_spent() -> None:
@@ -82,9 +82,9 @@ def test_percentiles_are_amounts_that_were_spent() -> None:
 
 
 async def test_no_table_is_read_as_a_whole(path: Path) -> None:
-    book = SqliteLedger(path)
-    await spend(book, "run")
-    await book.aclose()
+    session = SqliteLedger(path)
+    await spend(session, "run")
+    await session.aclose()
     names = dict.fromkeys(("provider", "model", "agent", "since", "calls", "runs"), "1")
     with closing(sqlite3.connect(path)) as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {likeness._COSTS_OF_RUNS}", names)]

@@ -1,4 +1,4 @@
-"""Whether the book can be opened, believed and written: asked without leaving a mark."""
+"""Whether the ledger can be opened, believed and written: asked without leaving a mark."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from agentctl.ledger.inspection import LedgerStatus, inspect_ledger
 
 async def opened(path: Path) -> None:
     """Make a ledger, as the first run does."""
-    book = SqliteLedger(path)
+    session = SqliteLedger(path)
     try:
-        await book.open_run("r", CostLimit(), task="t", agent="a", labels={})
-        await book.close_run("r", "done")
+        await session.open_run("r", CostLimit(), task="t", agent="a", labels={})
+        await session.close_run("r", "done")
     finally:
-        await book.aclose()
+        await session.aclose()
 
 
 def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:

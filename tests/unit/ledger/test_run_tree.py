@@ -11,8 +11,8 @@ from agentctl.budget.conclusions import Charge
 from agentctl.budget.rules import Amounts, Hold
 from agentctl.core.messages import Usage
 from agentctl.ledger.report import CostQuery, costs_report, costs_window, tree_of
-from tests.support.ledger.hands import dies
-from tests.support.ledger.kin import Open, begin, dollars, spent
+from tests.support.ledger.corrections import dies
+from tests.support.ledger.nested_processes import Open, begin, dollars, spent
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
 
