@@ -25,7 +25,7 @@ from agentctl.core.redaction import redact
 from agentctl.core.results import RunResult
 from agentctl.core.text import safe_text
 from agentctl.protocols import LLMProvider
-from agentctl.providers.factory import FixedPriceProvider
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.settings.labels import check_labels
 
 if TYPE_CHECKING:

@@ -1,17 +1,17 @@
 """Providers: the models that answer, each behind the protocol ``LLMProvider``.
 
-``llm_provider`` has what every provider can do beside streaming, ``factory`` the classes that users name and the way
-from a name to one of them. A model behind HTTP is a ``remote`` provider: ``chat_format`` writes its requests and reads
+``llm_provider`` has the base class, which adds calls by hand to ``facts`` and ``stream``; ``factory`` makes a provider
+from its name. A model behind HTTP is a ``remote`` provider: ``chat_format`` writes its requests and reads
 its answers, ``litellm_loader`` imports litellm, ``http_gate`` lets one checked request through to the network,
 ``stream_readers`` and ``usage_fields`` read the usage from the bytes of the answer, and ``error_mapping`` translates
 what failed. ``catalog`` knows the facts and prices of models (``price_table``, ``price_file``, prices.toml),
 ``tokenizers`` how they count, ``endpoints`` where they are. ``selection`` and ``probe`` ask what is there, for
-nothing, over ``probe_http``. ``builtin`` answers without a model; ``scripted`` says what a test told it to.
+nothing, over ``probe_http``. ``builtin`` answers without a model; ``scripted`` plays a test's script.
 
 Enter: ``factory.create_llm_provider`` (a name to a provider), ``selection.resolve_provider`` (settings to a name),
 ``catalog.load_catalog``, ``tokenizers.counter_for``, ``probe.probe_provider``.
-Always: one ``stream`` is one HTTP request, which keeps the bound that the ledger holds money for; usage and price of
-an answer come from what stood on the wire; a price that nobody knows is None, and never free.
+Always: one ``stream`` is one HTTP request, within the bound that the ledger holds money for; the usage of an answer is
+read on the wire, never from litellm; an unknown price is None, and never free.
 May import: core, context, settings, budget, protocols.
 Never: import litellm outside of ``litellm_loader``, load it for ``builtin``, retry, read the environment, write to
 the ledger or the journal.

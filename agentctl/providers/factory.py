@@ -1,8 +1,8 @@
-"""From a name to a provider: ``create_llm_provider``, the classes that users name, and a provider at a set price."""
+"""From a name to a provider: ``create_llm_provider``, and the classes of the providers that users name in Python."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import anyio
 import anyio.to_thread
 
-from agentctl.core.messages import Completion, Delta, Reported, Request
-from agentctl.core.pricing import ModelFacts, Price
-from agentctl.protocols import LLMProvider as ProviderProtocol
-from agentctl.providers.catalog import ROUTER
+from agentctl.core.pricing import ModelFacts
 from agentctl.providers.endpoints import base_url_of, is_own_host
 from agentctl.providers.llm_provider import LLMProvider
 from agentctl.providers.remote import RemoteProvider
@@ -193,44 +190,3 @@ class OllamaProvider(_PresetProvider):
                 hint_model=f"ollama pull {self.model}   (ollama list shows what is there)",
             )
         )
-
-
-class FixedPriceProvider(LLMProvider):
-    """A provider at the user's own price; without tokens it stays free, and a router stays unbounded."""
-
-    def __init__(self, provider: ProviderProtocol, price: Price) -> None:
-        self._provider = provider
-        self._price = price
-
-    @property
-    def facts(self) -> ModelFacts:
-        """Who answers, at the price that was set."""
-        facts = self._provider.facts
-        if not facts.metered:
-            return facts
-        return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
-
-    @property
-    def vocabulary(self) -> str | None:
-        """The vocabulary of the provider's model, None where it is not known for certain."""
-        found = getattr(self._provider, "vocabulary", None)
-        return found if isinstance(found, str) else None
-
-    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
-        """Return the price that was set: it holds for every model that answers, in every service tier."""
-        return self._price if self._provider.facts.metered else None
-
-    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
-        """Ask the provider; without a price for cache writes ask for none: they would be billed above the hold."""
-        writes = request.writes and self._price.cache_write is not None
-        return self._provider.stream(replace(request, writes=writes))
-
-    async def prepare(self) -> None:
-        """Prepare the provider, if it has something to prepare."""
-        if (prepare := getattr(self._provider, "prepare", None)) is not None:
-            await prepare()
-
-    async def aclose(self) -> None:
-        """Close the provider's connections, if it has any."""
-        if (close := getattr(self._provider, "aclose", None)) is not None:
-            await close()

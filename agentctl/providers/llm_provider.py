@@ -1,15 +1,20 @@
-"""The base class of all providers: calls by hand, token estimates and costs on top of ``facts`` and ``stream``."""
+"""The base class of all providers, with calls by hand, token estimates and costs; and a provider at a set price."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from agentctl.core.background import run_in_thread
 from agentctl.core.errors import ProviderUnavailable
 from agentctl.core.messages import Completion, Delta, Message, Reported, Request, ToolSpec, Usage
 from agentctl.core.pricing import ModelFacts, Price, charge_nano, to_usd
+
+if TYPE_CHECKING:
+    from agentctl.protocols import LLMProvider as ProviderProtocol
 
 
 class LLMProvider(ABC):
@@ -186,3 +191,46 @@ class LLMProvider(ABC):
         """
         price = self.facts.price
         return None if price is None else to_usd(charge_nano(price, usage))
+
+
+class FixedPriceProvider(LLMProvider):
+    """A provider at the user's own price; without tokens it stays free, and a router stays unbounded."""
+
+    def __init__(self, provider: ProviderProtocol, price: Price) -> None:
+        self._provider = provider
+        self._price = price
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Who answers, at the price that was set."""
+        from agentctl.providers.catalog import ROUTER  # noqa: PLC0415 - only where a price was set
+
+        facts = self._provider.facts
+        if not facts.metered:
+            return facts
+        return replace(facts, price=self._price, unbounded=facts.unbounded if facts.unbounded == ROUTER else None)
+
+    @property
+    def vocabulary(self) -> str | None:
+        """The vocabulary of the provider's model, None where it is not known for certain."""
+        found = getattr(self._provider, "vocabulary", None)
+        return found if isinstance(found, str) else None
+
+    def price_of(self, model: str, /, *, tier: str = "") -> Price | None:
+        """Return the price that was set: it holds for every model that answers, in every service tier."""
+        return self._price if self._provider.facts.metered else None
+
+    def stream(self, request: Request) -> AsyncIterator[Delta | Reported | Completion]:
+        """Ask the provider; without a price for cache writes ask for none: they would be billed above the hold."""
+        writes = request.writes and self._price.cache_write is not None
+        return self._provider.stream(replace(request, writes=writes))
+
+    async def prepare(self) -> None:
+        """Prepare the provider, if it has something to prepare."""
+        if (prepare := getattr(self._provider, "prepare", None)) is not None:
+            await prepare()
+
+    async def aclose(self) -> None:
+        """Close the provider's connections, if it has any."""
+        if (close := getattr(self._provider, "aclose", None)) is not None:
+            await close()

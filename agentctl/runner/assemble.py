@@ -61,7 +61,7 @@ def _limited_provider(
 
     provider = create_llm_provider(choice.provider, choice.model, settings=loaded.settings)
     if price is not None:
-        from agentctl.providers.factory import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
+        from agentctl.providers.llm_provider import FixedPriceProvider  # noqa: PLC0415 - only where Python sets one
 
         provider = FixedPriceProvider(provider, price)
     refuse_unbounded(provider.facts, limits, near=provider.near())

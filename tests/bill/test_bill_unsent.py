@@ -26,8 +26,8 @@ from agentctl.core.messages import Completion, Delta, Message, Request
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.protocols import LLMProvider
-from agentctl.providers.factory import FixedPriceProvider
 from agentctl.providers.http_gate import Attempt, Gate, NetworkTransport, RequestTerms
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.scripted import ScriptedProvider
 from agentctl.providers.stream_readers import OpenAIReader

@@ -98,7 +98,7 @@ def test_b11_nothing_else_in_the_house_asks_a_provider() -> None:
         for text in [path.read_text().replace("engine.stream(", "")]  # Docker's
         if ".stream(" in text or ".ainvoke(" in text
     }
-    assert asking == {"runner/streaming.py", "providers/llm_provider.py", "providers/factory.py"}
+    assert asking == {"runner/streaming.py", "providers/llm_provider.py"}
 
 
 SECOND = """

@@ -19,7 +19,7 @@ from agentctl.core.errors import ProviderUnavailable, UsageError
 from agentctl.core.messages import Completion, Request, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, to_nano
 from agentctl.providers.catalog import ROUTER, SEARCH
-from agentctl.providers.factory import FixedPriceProvider
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.scripted import Step
 from agentctl.runner.assemble import make_provider
 from agentctl.settings import ProviderChoice, load_settings

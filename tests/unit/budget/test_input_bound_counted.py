@@ -25,7 +25,8 @@ from agentctl.budget.input_bound import (
 )
 from agentctl.core.messages import Message, Request, ToolCall, ToolSpec, Usage
 from agentctl.core.pricing import Price
-from agentctl.providers.factory import FixedPriceProvider, OpenAIProvider
+from agentctl.providers.factory import OpenAIProvider
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.providers.tokenizers import Vocabulary, load_vocabulary, published_vocabulary
 from tests.support.counting import TEXTS, TOOLS, openai_count, turns

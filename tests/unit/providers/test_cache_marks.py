@@ -12,7 +12,7 @@ from agentctl.core.messages import Message, Request, ToolCall
 from agentctl.core.pricing import Price
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.chat_format import add_cache_marks, allows_cache_marks, as_messages
-from agentctl.providers.factory import FixedPriceProvider
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from agentctl.settings import PriceLine
 from tests.support.bill.book import book_of

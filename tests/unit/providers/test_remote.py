@@ -21,7 +21,8 @@ from agentctl.core.errors import (
 )
 from agentctl.core.messages import Message, Request, ToolCall, Usage
 from agentctl.core.pricing import FREE, contradiction
-from agentctl.providers.factory import AnthropicProvider, FixedPriceProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.factory import AnthropicProvider, OllamaProvider, OpenAIProvider
+from agentctl.providers.llm_provider import FixedPriceProvider
 from agentctl.providers.remote import RemoteProvider
 from tests.support.formats import FORMATS, IMAGES, KEY, MODELS, PS, Wire, answer_of, asked, open_provider, provider_at
 from tests.support.wire.server import Answer, Call, Fault
