@@ -37,11 +37,11 @@ def check_settings(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
     places = (loaded.config_file, loaded.settings.config_dir / ".env")
     files = [str(path) for path in places if is_there(path)]
     changed = sum(source.kind != "default" for source in loaded.sources.values())
-    said = f"right; {changed} not at the default, the files are {' and '.join(files)}"
+    message = f"right; {changed} not at the default, the files are {' and '.join(files)}"
     if not files:
-        said = f"right; {changed} not at the default, no file of the user's"
+        message = f"right; {changed} not at the default, no file of the user's"
     lines = [note for note in notes if not _is_about_the_project(note, loaded)]
-    return (*(warning("settings", line, "agentctl config show") for line in lines), ok("settings", said))
+    return (*(warning("settings", line, "agentctl config show") for line in lines), ok("settings", message))
 
 
 def check_project_files(loaded: Loaded, notes: Sequence[str]) -> tuple[Finding, ...]:
@@ -80,7 +80,7 @@ def check_key(loaded: Loaded, choice: ProviderChoice) -> tuple[Finding, ...]:
     return (*found, *_open_to_others(loaded.settings.config_dir, "key", 0o022, "others may write into"))
 
 
-def _open_to_others(folder: Path, about: str, bits: int, said: str) -> tuple[Finding, ...]:
+def _open_to_others(folder: Path, subject: str, bits: int, message: str) -> tuple[Finding, ...]:
     try:
         found = folder.stat()
     except OSError:
@@ -88,20 +88,20 @@ def _open_to_others(folder: Path, about: str, bits: int, said: str) -> tuple[Fin
     if not stat.S_IMODE(found.st_mode) & bits or (bits == 0o022 and found.st_mode & stat.S_ISVTX):
         return ()
     mode = f"{stat.S_IMODE(found.st_mode):04o}"
-    return (warning(about, f"{said} {folder} (mode {mode})", f"chmod 700 {shlex.quote(os.fspath(folder))}"),)
+    return (warning(subject, f"{message} {folder} (mode {mode})", f"chmod 700 {shlex.quote(os.fspath(folder))}"),)
 
 
 def check_state_folder(folder: Path) -> tuple[Finding, ...]:
     """Write a temporary file where ledger and journals are, or will be; nothing stays behind."""
     from agentctl.ledger.database import file_system, is_networked  # brings SQLite
 
-    about = "state folder"
+    subject = "state folder"
     there = _nearest(folder)
     shown = str(folder) if there == folder else f"{folder} (not there yet)"
     kind = file_system(there)
     if is_networked(kind):
-        said = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
-        return (missing(about, said, _MOVE, stops=True),)
+        message = f"{shown} lies on a network file system ({kind}), where a ledger may be damaged"
+        return (missing(subject, message, _MOVE, stops=True),)
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"\0" * 4096)
@@ -109,11 +109,11 @@ def check_state_folder(folder: Path) -> tuple[Finding, ...]:
         free = shutil.disk_usage(there).free
     except OSError as error:
         why = (error.strerror or "not possible").lower()
-        return (missing(about, f"{shown} cannot be written: {why}", _writable_hint(folder, error), stops=True),)
-    found = list(_open_to_others(folder, about, 0o077, "others may look into"))
+        return (missing(subject, f"{shown} cannot be written: {why}", _writable_hint(folder, error), stops=True),)
+    found = list(_open_to_others(folder, subject, 0o077, "others may look into"))
     if free < LITTLE_SPACE:
-        found.append(warning(about, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
-    return tuple(found) or (ok(about, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
+        found.append(warning(subject, f"{free // 1024**2:,} MB free on the disk of {shown}", _MOVE))
+    return tuple(found) or (ok(subject, f"{shown} can be written; {free / 1024**3:,.1f} GB free"),)
 
 
 def _writable_hint(folder: Path, error: OSError) -> str:
@@ -130,54 +130,54 @@ def check_ledger(path: Path) -> tuple[Finding, ...]:
     """Open the ledger, check it for at most a second, try to write to it, and report its last charge."""
     from agentctl.ledger.inspection import inspect_ledger  # brings SQLite
 
-    about = "ledger"
+    subject = "ledger"
     try:
         found = inspect_ledger(path)
     except StateError as error:
-        return (missing(about, error.message, error.hint, stops=True),)
+        return (missing(subject, error.message, error.hint, stops=True),)
     if not found.there:
-        return (ok(about, f"{path} is not there yet; the first run makes it"),)
+        return (ok(subject, f"{path} is not there yet; the first run makes it"),)
     if found.damage:
         hint = f"mv {shlex.quote(os.fspath(path))} {shlex.quote(f'{path}.damaged')}"
-        return (missing(about, f"{path} is damaged: {found.damage}", hint, stops=True),)
+        return (missing(subject, f"{path} is damaged: {found.damage}", hint, stops=True),)
     last = "no charge yet"
     if found.last_at is not None:
         last = f"last charge {found.last_at:%Y-%m-%d %H:%M} UTC, {found.last_model}"
     if found.busy:
-        return (warning(about, f"{path} is being written by another process; {last}", "agentctl doctor"),)
+        return (warning(subject, f"{path} is being written by another process; {last}", "agentctl doctor"),)
     checked = "sound" if found.checked else "too large to be checked in a second"
-    return (ok(about, f"{path} opens, is {checked}, can be written; {last}"),)
+    return (ok(subject, f"{path} opens, is {checked}, can be written; {last}"),)
 
 
 def check_provider(loaded: Loaded, choice: ProviderChoice, *, offline: bool) -> tuple[Finding, ...]:
     """Ask whether the provider is there, takes the key and knows the model; a free question, never a paid call."""
-    about = "provider"
+    subject = "provider"
     if choice.provider == "builtin":
-        return (ok(about, "builtin answers in this process"),)
+        return (ok(subject, "builtin answers in this process"),)
     url = base_url_of(loaded.settings, choice.provider)
     again = f"agentctl providers test --free {choice.provider}"
     if offline and not is_own_host(url):
-        return (ok(about, f"{choice.provider} was not asked (--offline)"),)
+        return (ok(subject, f"{choice.provider} was not asked (--offline)"),)
     from agentctl.providers.probe import probe_provider  # builtin asks nobody
 
     stored = loaded.settings.key_of(choice.provider)
     key = None if stored is None else stored.get_secret_value()
     found = probe_provider(choice.provider, url, key, choice.model, patience_s=PATIENCE_S)
     if found.reachable is None:
-        return (ok(about, f"{choice.provider} cannot be asked for nothing: only a call would tell"),)
+        return (ok(subject, f"{choice.provider} cannot be asked for nothing: only a call would tell"),)
     if found.status == "done":
-        said = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
-        said += ["takes the key"] if found.key == "accepted" else []
-        said += [f"knows {choice.model}"] if found.model_known else []
-        return (ok(about, ", ".join(said)),)
-    said_so, _, hint = found.error.rpartition(": ")
+        facts = [f"{found.base_url} answers ({found.ms:.0f} ms)"]
+        facts += ["takes the key"] if found.key == "accepted" else []
+        facts += [f"knows {choice.model}"] if found.model_known else []
+        return (ok(subject, ", ".join(facts)),)
+    message, _, hint = found.error.rpartition(": ")
     if found.status == "rate_limited":
-        return (warning(about, said_so or found.error, again),)
+        return (warning(subject, message or found.error, again),)
     paste = {
         "auth": f"agentctl providers set-key {choice.provider}",
         "model_gone": f"ollama pull {choice.model}" if choice.provider == "ollama" else "agentctl providers list",
     }.get(found.status, "ollama serve" if choice.provider == "ollama" else again)
-    return (missing(about, found.error if hint != paste else said_so, paste, stops=True),)
+    return (missing(subject, found.error if hint != paste else message, paste, stops=True),)
 
 
 def check_engine(loaded: Loaded, *, offline: bool) -> tuple[Finding, ...]:
@@ -201,10 +201,10 @@ async def _version(docker_host: str | None, named_by: str) -> str:
 
     engine = DockerEngine(docker_host, named_by=named_by, patience=PATIENCE_S)
     try:
-        said = await engine.get("version")
+        answer = await engine.get("version")
     finally:
         await engine.aclose()
-    fields = said if isinstance(said, dict) else {}
+    fields = answer if isinstance(answer, dict) else {}
     platform = fields.get("Platform")
     name = platform.get("Name") if isinstance(platform, dict) else None
     return f"{name or 'an engine'} {fields.get('Version', '?')}, API {fields.get('ApiVersion', '?')}"
@@ -212,20 +212,20 @@ async def _version(docker_host: str | None, named_by: str) -> str:
 
 def check_sandbox(settings: Settings, source: str, workspace: Path) -> tuple[Finding, ...]:
     """Try out the sandbox of shell commands, as a run would get it."""
-    about = "sandbox"
+    subject = "sandbox"
     if settings.sandbox == "none":
-        said = f"sandbox is none ({source}): commands of a model run without a boundary"
-        return (warning(about, said, "agentctl run --sandbox auto …"),)
+        message = f"sandbox is none ({source}): commands of a model run without a boundary"
+        return (warning(subject, message, "agentctl run --sandbox auto …"),)
     stops = settings.sandbox == "bwrap"
     try:
         tier, reason, hint, weaker = anyio.run(_sandbox_here, workspace, settings.network)
     except TimeoutError:
-        return (warning(about, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
+        return (warning(subject, f"trying the boundary out took longer than {PATIENCE_S:g} s", "agentctl doctor"),)
     if tier == "none":
-        return (missing(about, f"{reason}; a model is offered no tool that runs commands", hint, stops=stops),)
+        return (missing(subject, f"{reason}; a model is offered no tool that runs commands", hint, stops=stops),)
     network = "with" if settings.network else "without"
-    said = f"{tier} holds; commands of a model run in it, {network} network"
-    return (ok(about, "; ".join((said, *weaker))),)
+    message = f"{tier} holds; commands of a model run in it, {network} network"
+    return (ok(subject, "; ".join((message, *weaker))),)
 
 
 async def _sandbox_here(workspace: Path, network: bool) -> tuple[str, str, str, tuple[str, ...]]:
@@ -244,12 +244,12 @@ def check_price(facts: ModelFacts) -> tuple[Finding, ...]:
     name, found = f"{facts.provider}/{facts.model}", facts.price
     window = f", {facts.context_window:,} tokens of context" if facts.context_window else ""
     if found is None:
-        said = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
-        return (warning("price", said, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
+        message = f"the price of {name} is unknown, and no dollar limit is set: what it costs is not counted"
+        return (warning("price", message, f"put its prices at the end of config.toml:\n{price_config_lines(name)}"),)
     if _is_free(found):
         return (ok("price", f"{name} is free{window}"),)
-    said = f"{name} costs {_dollars(found.input)} in, {_dollars(found.output)} out per million tokens{window}"
-    return (ok("price", f"{said} ({found.source})"),)
+    message = f"{name} costs {_dollars(found.input)} in, {_dollars(found.output)} out per million tokens{window}"
+    return (ok("price", f"{message} ({found.source})"),)
 
 
 def _is_free(found: Price) -> bool:
@@ -259,19 +259,19 @@ def _is_free(found: Price) -> bool:
 def check_price_table(loaded: Loaded, today: date) -> tuple[Finding, ...]:
     """Report which price table is used, and how old it is."""
     catalog = load_catalog(loaded.settings.prices)
-    about = "price table"
+    subject = "price table"
     try:
         version, days = catalog.version, catalog.age_days(today)
     except StateError as error:
-        return (missing(about, error.message, error.hint),)
+        return (missing(subject, error.message, error.hint),)
     own = f", and {len(loaded.settings.prices)} lines of yours" if loaded.settings.prices else ""
     if days is None:
-        said = f"{version}{own}: another one than agentctl was checked with, its age is unknown"
-        return (warning(about, said, "install agentctl again with what it pins"),)
+        message = f"{version}{own}: another one than agentctl was checked with, its age is unknown"
+        return (warning(subject, message, "install agentctl again with what it pins"),)
     if days > OLD_DAYS:
-        said = f"{version}, {days} days old{own}: prices may have changed"
-        return (warning(about, said, "upgrade agentctl, or put prices into config.toml: agentctl help setup"),)
-    return (ok(about, f"{version}, {days} days old{own}"),)
+        message = f"{version}, {days} days old{own}: prices may have changed"
+        return (warning(subject, message, "upgrade agentctl, or put prices into config.toml: agentctl help setup"),)
+    return (ok(subject, f"{version}, {days} days old{own}"),)
 
 
 def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...]:
@@ -283,23 +283,23 @@ def check_limits(loaded: Loaded, facts: ModelFacts | None) -> tuple[Finding, ...
     spent = "" if used is None or used == 0 else f" ({money(used)} of it used)"
     others = {name.rpartition("_")[2]: getattr(settings, name) for name in WINDOWS if name != "max_cost_per_hour"}
     more = "".join(f", {name} {_dollars(most)}" for name, most in others.items() if most is not None)
-    said = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
+    message = f"task {task}, hour {hour}{spent}{more}, {tokens} tokens a task"
     set_by = [f"{name} by {loaded.tightened[name]}" for name in LIMIT_NAMES if name in loaded.tightened]
-    said += f"; lowered: {', '.join(set_by)}" if set_by else ""
+    message += f"; lowered: {', '.join(set_by)}" if set_by else ""
     costs = facts is not None and facts.metered and not (facts.price is not None and _is_free(facts.price))
     dollars = (settings.max_cost_per_task, settings.max_cost_per_hour, *others.values())
     if costs and all(most is None for most in dollars):
-        return (warning("limits", f"{said}: nothing bounds what it costs", "agentctl run --max-cost 0.50 …"),)
+        return (warning("limits", f"{message}: nothing bounds what it costs", "agentctl run --max-cost 0.50 …"),)
     if settings.max_cost_per_hour is not None and used is not None and costs:
         most = to_nano(settings.max_cost_per_hour)
         raised = f"agentctl run --max-cost-per-hour {2 * settings.max_cost_per_hour or 10:f} …"
         if used >= most:
-            return (missing("limits", f"{said}: the hour has no room left", raised, stops=True),)
+            return (missing("limits", f"{message}: the hour has no room left", raised, stops=True),)
         if used >= _WARN_SHARE * most:
-            return (warning("limits", f"{said}: the hour is nearly full", raised),)
+            return (warning("limits", f"{message}: the hour is nearly full", raised),)
     if loaded.ci:
-        return (ok("limits", f"{said}; CI is set: the hour is this runner's only"),)
-    return (ok("limits", said),)
+        return (ok("limits", f"{message}; CI is set: the hour is this runner's only"),)
+    return (ok("limits", message),)
 
 
 def _dollars(value: Decimal | None) -> str:

@@ -42,9 +42,13 @@ def doctor(
     as_json = wants_json(output, json=json)
     checked = check_settings(flags={}, config=config, env_files=env_file or ())
     loaded = checked.loaded
-    here = (_terminal(loaded), _versions())
+    caller_findings = (_terminal(loaded), _versions())
     report = examine(
-        checked, check_startable=check_startable, here=here, today=datetime.now(UTC).date(), offline=offline
+        checked,
+        check_startable=check_startable,
+        caller_findings=caller_findings,
+        today=datetime.now(UTC).date(),
+        offline=offline,
     )
     secrets = () if loaded is None else loaded.secrets
     if as_json:
@@ -71,11 +75,11 @@ def _lines(report: DoctorReport, paint: Paint, safe: Callable[[str], str]) -> It
     yield ""
     for finding in report.findings:
         word = paint(finding.state.ljust(7), _STYLES[finding.state])
-        yield f"{word}  {finding.about.ljust(_WIDE)}  {safe(_one_line(finding.said))}"
+        yield f"{word}  {finding.subject.ljust(_WIDE)}  {safe(_one_line(finding.message))}"
         if finding.hint:
             yield f"{' ' * (_WIDE + 11)}{safe(finding.hint)}"
-    stopping = [finding.about for finding in report.findings if finding.stops]
-    if report.answers is not None and stopping:
+    stopping = [finding.subject for finding in report.findings if finding.stops]
+    if report.would_use is not None and stopping:
         yield f"\n`run` could not do its work: {', '.join(dict.fromkeys(stopping))}"
 
 
@@ -92,14 +96,14 @@ def _document(report: DoctorReport) -> Document:
         "ok": report.runs,
         "exit_code": 0 if report.runs else 1,
         "headline": report.headline,
-        "would_use": report.answers,
-        "because": report.why if report.answers is not None else None,
+        "would_use": report.would_use,
+        "because": report.why if report.would_use is not None else None,
         "cure": report.hint or None,
         "checks": [
             {
-                "about": finding.about,
+                "about": finding.subject,
                 "state": finding.state,
-                "said": finding.said,
+                "said": finding.message,
                 "cure": finding.hint or None,
                 "stops_run": finding.stops,
             }
@@ -137,5 +141,5 @@ def _versions() -> Finding:
         litellm = version("litellm")
     except PackageNotFoundError:
         return missing("versions", f"agentctl {__version__}: litellm is not installed", "install agentctl again")
-    said = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
-    return ok("versions", f"{said}, {platform.system()} {platform.release()}")
+    message = f"agentctl {__version__}, litellm {litellm}, Python {platform.python_version()}"
+    return ok("versions", f"{message}, {platform.system()} {platform.release()}")

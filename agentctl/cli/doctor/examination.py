@@ -36,27 +36,27 @@ def examine(
     checked: SettingsCheck,
     *,
     check_startable: CheckStartable,
-    here: Sequence[Finding],
+    caller_findings: Sequence[Finding],
     today: date,
     offline: bool = False,
 ) -> DoctorReport:
     """Run every check side by side and return the report; no check takes longer than a few seconds.
 
-    ``here`` are findings that only the caller can make, about the terminal and versions. ``offline`` asks nobody
+    ``caller_findings`` are those that only the caller can make: of the terminal, of versions. ``offline`` asks nobody
     beyond this host.
     """
     loaded = checked.loaded
     if loaded is None:
         problems = tuple(missing("settings", text, _undo_hint(text), stops=True) for text in checked.problems)
-        return DoctorReport(None, problems[0].said, problems[0].hint, (*problems, *here))
+        return DoctorReport(None, problems[0].message, problems[0].hint, (*problems, *caller_findings))
     chosen = _choose(loaded, check_startable)
     found = run_checks(_checks_for(loaded, checked, chosen, today, offline=offline))
     choice, error = chosen.choice, chosen.error
     if choice is None or error is not None:
         message, hint = (error.message, error.hint) if error is not None else ("nobody would answer", "")
-        return DoctorReport(None, message, hint, (*found, *here))
+        return DoctorReport(None, message, hint, (*found, *caller_findings))
     name = f"{choice.provider}/{choice.model}" if choice.model else choice.provider
-    return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *here))
+    return DoctorReport(name, choice_reason(loaded, choice), "", (*found, *caller_findings))
 
 
 def _undo_hint(problem: str) -> str:

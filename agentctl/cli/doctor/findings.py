@@ -15,32 +15,32 @@ State = Literal["ok", "warning", "lack"]
 class Finding(NamedTuple):
     """The result of one check. ``hint`` is a line to paste, or ""; ``stops``: ``run`` could not work because of it."""
 
-    about: str
+    subject: str
     state: State
-    said: str
+    message: str
     hint: str = ""
     stops: bool = False
 
 
-def ok(about: str, said: str) -> Finding:
+def ok(subject: str, message: str) -> Finding:
     """Return a finding that all is well."""
-    return Finding(about, "ok", said)
+    return Finding(subject, "ok", message)
 
 
-def warning(about: str, said: str, hint: str = "") -> Finding:
+def warning(subject: str, message: str, hint: str = "") -> Finding:
     """Return a finding that a run can live with."""
-    return Finding(about, "warning", said, hint)
+    return Finding(subject, "warning", message, hint)
 
 
-def missing(about: str, said: str, hint: str = "", *, stops: bool = False) -> Finding:
+def missing(subject: str, message: str, hint: str = "", *, stops: bool = False) -> Finding:
     """Return a finding that something is missing; ``stops``: a run could not work without it."""
-    return Finding(about, "lack", said, hint, stops)
+    return Finding(subject, "lack", message, hint, stops)
 
 
 class DoctorReport(NamedTuple):
     """All findings in order, and who would answer (None: nobody, a run would not start) and why."""
 
-    answers: str | None
+    would_use: str | None
     why: str
     hint: str
     findings: tuple[Finding, ...]
@@ -48,14 +48,14 @@ class DoctorReport(NamedTuple):
     @property
     def headline(self) -> str:
         """The first line of the report."""
-        if self.answers is None:
+        if self.would_use is None:
             return f"`run` would not start: {self.why}"
-        return f"`run` would use {self.answers} because {self.why}"
+        return f"`run` would use {self.would_use} because {self.why}"
 
     @property
     def runs(self) -> bool:
         """Whether a run could do its work."""
-        return self.answers is not None and not any(finding.stops for finding in self.findings)
+        return self.would_use is not None and not any(finding.stops for finding in self.findings)
 
 
 #: On top of a check's own limit: what loading its libraries may take on a busy machine.
@@ -65,7 +65,7 @@ GRACE_S = 3.0
 class DoctorCheck(NamedTuple):
     """A check to run: its subject, its function, and how many seconds it may take."""
 
-    about: str
+    subject: str
     ask: Callable[[], Sequence[Finding]]
     patience_s: float
 
@@ -82,13 +82,13 @@ def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
         try:
             found[place] = check.ask()
         except AgentctlError as error:
-            found[place] = (missing(check.about, error.message, error.hint),)
+            found[place] = (missing(check.subject, error.message, error.hint),)
         except Exception as error:  # noqa: BLE001 - one check's bug must not silence the others
-            found[place] = (warning(check.about, f"could not be looked at: {type(error).__name__}: {error}"),)
+            found[place] = (warning(check.subject, f"could not be looked at: {type(error).__name__}: {error}"),)
 
     began = time.monotonic()
     threads = [
-        threading.Thread(target=run, args=(place, check), name=f"doctor {check.about}", daemon=True)
+        threading.Thread(target=run, args=(place, check), name=f"doctor {check.subject}", daemon=True)
         for place, check in enumerate(checks)
     ]
     for thread in threads:
@@ -103,4 +103,4 @@ def run_checks(checks: Sequence[DoctorCheck]) -> tuple[Finding, ...]:
 
 
 def _hung_finding(check: DoctorCheck) -> Finding:
-    return warning(check.about, f"no answer within {check.patience_s:g} s")
+    return warning(check.subject, f"no answer within {check.patience_s:g} s")

@@ -68,14 +68,14 @@ def test_what_fails_is_a_finding_and_silences_nobody() -> None:
         ]
     )
     assert first == Finding("a", "lack", "wrong", "do it right")
-    assert (second.state, second.said) == ("warning", "could not be looked at: ZeroDivisionError: by zero")
+    assert (second.state, second.message) == ("warning", "could not be looked at: ZeroDivisionError: by zero")
     assert third == ok("c", "here")
 
 
 def test_a_state_folder_is_tried_out_and_nothing_stays(tmp_path: Path) -> None:
     (found,) = checks.check_state_folder(tmp_path / "not" / "yet")
     assert found.state == "ok"
-    assert "not there yet" in found.said
+    assert "not there yet" in found.message
     assert list(tmp_path.iterdir()) == []
     tmp_path.chmod(0o700)
     assert checks.check_state_folder(tmp_path)[0].state == "ok"
@@ -98,13 +98,13 @@ def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
     with served(tmp_path / "remote") as point:
         (found,) = checks.check_state_folder(point)
     assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
-    assert "network file system (fuse.sshfs)" in found.said
+    assert "network file system (fuse.sshfs)" in found.message
 
 
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
     desk = desk_with(tmp_path, OPENAI_API_KEY="sk-not-to-be-seen-1234567890", GROQ_API_KEY="")
     found = checks.check_key(desk.load(), ProviderChoice("openai", "m", "key OPENAI_API_KEY"))
-    assert [finding.said for finding in found] == [
+    assert [finding.message for finding in found] == [
         "OPENAI_API_KEY is set (environment)",
         "GROQ_API_KEY is set but empty",
     ]
@@ -126,23 +126,23 @@ def test_the_working_directorys_files_are_told_with_the_line_that_uses_them(tmp_
     checked = check_settings(flags={}, environ=desk.environ, cwd=desk.cwd)
     assert checked.loaded is not None
     first, second = checks.check_project_files(checked.loaded, checked.notes)
-    assert first.said == "./.env is not trusted; ignored: OPENAI_API_KEY"
+    assert first.message == "./.env is not trusted; ignored: OPENAI_API_KEY"
     assert first.hint == checked.loaded.ignored[0].remedy
-    assert second.said == "max_cost_per_task is lowered to $0.10 by ./.env"
+    assert second.message == "max_cost_per_task is lowered to $0.10 by ./.env"
     assert [finding.state for finding in checks.check_settings(checked.loaded, checked.notes)] == ["ok"]
 
 
 @pytest.mark.parametrize(
-    ("facts", "state", "said"),
+    ("facts", "state", "message"),
     [
         (ModelFacts("builtin", None, price=FREE, metered=False), "ok", "builtin costs nothing"),
         (ModelFacts("ollama", "m", price=FREE), "ok", "ollama/m is free"),
         (PAID, "ok", "openai/m costs $1 in, $3 out per million tokens, 8,000 tokens of context (test)"),
     ],
 )
-def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, said: str) -> None:
+def test_the_price_is_told_as_it_is(facts: ModelFacts, state: str, message: str) -> None:
     (found,) = checks.check_price(facts)
-    assert (found.state, found.said) == (state, said)
+    assert (found.state, found.message) == (state, message)
 
 
 def test_an_unknown_price_is_a_warning_with_the_line_to_add() -> None:
@@ -164,13 +164,13 @@ def test_an_old_price_table_is_a_warning(tmp_path: Path) -> None:
 def test_a_day_is_a_limit_too(tmp_path: Path) -> None:
     lifted = {"MAX_COST_PER_TASK": "none", "MAX_COST_PER_HOUR": "none", "AGENTCTL_MAX_COST_PER_DAY": "5"}
     (found,) = checks.check_limits(desk_with(tmp_path, **lifted).load(), PAID)
-    assert (found.state, found.said) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
+    assert (found.state, found.message) == ("ok", "task none, hour none, day $5, 100,000 tokens a task")
 
 
 def test_limits_that_are_all_lifted_are_a_warning_where_it_costs(tmp_path: Path) -> None:
     loaded = desk_with(tmp_path, MAX_COST_PER_TASK="none", MAX_COST_PER_HOUR="none").load()
     (found,) = checks.check_limits(loaded, PAID)
-    assert (found.state, found.said) == (
+    assert (found.state, found.message) == (
         "warning",
         "task none, hour none, 100,000 tokens a task: nothing bounds what it costs",
     )
@@ -189,7 +189,7 @@ def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> Non
     loaded = desk_with(tmp_path, AGENTCTL_SANDBOX="none").load()
     (found,) = checks.check_sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
     assert (found.state, found.stops) == ("warning", False)
-    assert "environment AGENTCTL_SANDBOX" in found.said
+    assert "environment AGENTCTL_SANDBOX" in found.message
 
 
 def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
@@ -237,8 +237,8 @@ def test_wrong_settings_are_told_one_by_one_and_nothing_is_asked(tmp_path: Path)
     def never(*_: object) -> ModelFacts:
         raise AssertionError("nobody is chosen")
 
-    report = examine(checked, check_startable=never, here=(), today=date(2026, 1, 1))
-    assert (report.answers, report.runs) == (None, False)
+    report = examine(checked, check_startable=never, caller_findings=(), today=date(2026, 1, 1))
+    assert (report.would_use, report.runs) == (None, False)
     assert report.headline.startswith('`run` would not start: max_cost_per_task cannot be "much"')
     assert sorted(finding.hint for finding in report.findings) == [
         "unset AGENTCTL_MAX_TURNS",
