@@ -114,7 +114,7 @@ def _group(
     return group
 
 
-def build(*, only_run: bool = False) -> typer.Typer:
+def build_app(*, only_run: bool = False) -> typer.Typer:
     """Return the application; a command's own imports load when it is called. ``only_run``: register ``run`` alone."""
     if only_run:
         return _group(_HELP, _root, {"run": run}, kind=_Root)
@@ -151,13 +151,13 @@ def main(argv: Sequence[str] | None = None, *, assemble: Assemble | None = None)
 
 
 def _report(error: AgentctlError, call: Invocation) -> int:
-    from agentctl.cli.error_output import report
+    from agentctl.cli.error_output import report_error
 
-    return report(error, form=call.form, command=call.command)
+    return report_error(error, form=call.form, command=call.command)
 
 
 def _run_command(call: Invocation) -> int:
-    command = typer.main.get_command(build(only_run=call.argv[:1] == ("run",)))
+    command = typer.main.get_command(build_app(only_run=call.argv[:1] == ("run",)))
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
             param.hidden = True  # hidden: use `agentctl completion`; but completion needs them registered

@@ -32,7 +32,7 @@ def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
         say(f"hint: {safe_text(hint)}")
 
 
-def report(
+def report_error(
     error: AgentctlError, *, form: Form, command: str | None, task: str | None = None, paint: Paint = PLAIN
 ) -> int:
     """Print an error that ended a command, as text and if asked for as JSON; return the exit code."""

@@ -176,7 +176,7 @@ def wants_json(output: str | None, *, json: bool) -> bool:
     return output_form(output, json=json) == "json"
 
 
-def labels_of(given: Sequence[str] | None) -> dict[str, str]:
+def parse_labels(given: Sequence[str] | None) -> dict[str, str]:
     """Return ``k=v`` words as a mapping.
 
     Raises:
@@ -193,7 +193,7 @@ def labels_of(given: Sequence[str] | None) -> dict[str, str]:
     return check_labels(labels)
 
 
-def groups_of(by: str) -> tuple[str, ...]:
+def parse_groups(by: str) -> tuple[str, ...]:
     """Return the groups that ``--by`` names, each once.
 
     Raises:

@@ -75,7 +75,7 @@ LONGEST = 16 * 1024
 _PATIENCE_S = 2.0
 
 
-def secret_line(what: str, *, say: Callable[[str], object]) -> str:
+def read_secret(what: str, *, say: Callable[[str], object]) -> str:
     """Return one stripped line of stdin; on a terminal ask for it, without echo.
 
     Raises:

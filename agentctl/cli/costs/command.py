@@ -18,9 +18,9 @@ from agentctl.cli.options import (
     Since,
     Timezone,
     Until,
-    groups_of,
-    labels_of,
     output_form,
+    parse_groups,
+    parse_labels,
 )
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def costs(
     above = None if fail_above is None else _dollars(fail_above)
     place = find_time_zone(timezone)
     request = WindowRequest(last_hour, today, this_month, since, until, whole=run is not None)
-    labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
-    groups = groups_of(by)
+    labels = tuple(pair for word in label or () for pair in parse_labels([word]).items())
+    groups = parse_groups(by)
     resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     settings = load_settings(flags={}, remember=False).settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):

@@ -119,7 +119,7 @@ def _row(row: CostRow, by: tuple[str, ...]) -> Document:
     if row.answered_models:
         more["answered_models"] = list(row.answered_models)
     return {
-        **dict(group_of(row, by)),
+        **dict(group_fields(row, by)),
         **more,
         **_figures(row),
         "cost": _cost(row),
@@ -127,7 +127,7 @@ def _row(row: CostRow, by: tuple[str, ...]) -> Document:
     }
 
 
-def group_of(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
+def group_fields(row: CostRow, by: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
     """Yield the fields that the row is grouped by, without labels; an hour or day is given by its beginning."""
     for field in dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())):
         value = getattr(row, field)
@@ -139,7 +139,7 @@ def costs_csv(report: CostReport, query: CostQuery) -> str:
 
     def cells(row: CostRow) -> tuple[object, ...]:
         amounts = (row.cost_nano, row.known_nano, row.in_doubt_nano, row.held_nano)
-        return (*(getattr(row, name) for name in FIGURES), *map(decimal, amounts), moment(row.last_at))
+        return (*(getattr(row, name) for name in FIGURES), *map(decimal_usd, amounts), moment(row.last_at))
 
     return csv_text(report.rows, query.by, (*FIGURES, *MONEY, "last_at"), cells)
 
@@ -157,7 +157,7 @@ def csv_text(
     fields = tuple(dict.fromkeys(field for word in by for field in _FIELDS.get(word, ())))
     writer.writerow(_plain(name) for name in (*fields, *labels, *names))
     for row in rows:
-        texts = (*(value for _, value in group_of(row, by)), *(value for _, value in row.labels))
+        texts = (*(value for _, value in group_fields(row, by)), *(value for _, value in row.labels))
         writer.writerow((*map(_plain, texts), *cells(row)))
     return text.getvalue()
 
@@ -170,7 +170,7 @@ def _plain(value: str | None) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def decimal(nano: int | None) -> str:
+def decimal_usd(nano: int | None) -> str:
     """Return exact dollars: ``0.0123``, ``-0.5``, ``0``; "" if they are unknown."""
     if nano is None:
         return ""

@@ -16,9 +16,9 @@ from agentctl.cli.options import (
     Since,
     Timezone,
     Until,
-    groups_of,
-    labels_of,
     output_form,
+    parse_groups,
+    parse_labels,
 )
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def reprice(
     form = output_form(output, json=json) or "table"
     place = find_time_zone(timezone)
     request = WindowRequest(since=since, until=until, whole=run is not None, command="agentctl ledger reprice")
-    labels = tuple(pair for word in label or () for pair in labels_of([word]).items())
+    labels = tuple(pair for word in label or () for pair in parse_labels([word]).items())
     wanted = resolve_window(request, now=datetime.now(UTC), zone=place)
-    query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=groups_of(by), zone=place)
+    query = CostQuery(since=wanted.since, until=wanted.until, run=run, labels=labels, by=parse_groups(by), zone=place)
     settings = load_settings(flags={}, remember=False).settings
     catalog = _catalog(settings, table)
     alternative = None if model is None else _alternative(catalog, model)

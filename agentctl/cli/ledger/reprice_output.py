@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agentctl.cli.costs.document import csv_text, decimal, group_of
+from agentctl.cli.costs.document import csv_text, decimal_usd, group_fields
 from agentctl.cli.costs.table import group_headers, group_names
 from agentctl.cli.documents import Document, as_json, moment, usd
 from agentctl.cli.ledger.ledger_output import WHY_NOT
@@ -67,7 +67,7 @@ def _row(row: RepricedRow, by: tuple[str, ...]) -> Document:
     more: Document = {"labels": dict(row.labels)} if row.labels else {}
     if row.answered_models:
         more["answered_models"] = list(row.answered_models)
-    return {**dict(group_of(row, by)), **more, **_amounts(row), "last_at": moment(row.last_at)}
+    return {**dict(group_fields(row, by)), **more, **_amounts(row), "last_at": moment(row.last_at)}
 
 
 def _amounts(row: RepricedRow) -> Document:
@@ -90,7 +90,7 @@ def _csv(view: RepricedView) -> str:
 
     def cells(row: RepricedRow) -> Iterator[object]:
         yield from (getattr(row, name) for name in (*_COUNTS, *_TOKENS))
-        yield from map(decimal, (row.charged_nano, row.repriced_nano, row.difference_nano))
+        yield from map(decimal_usd, (row.charged_nano, row.repriced_nano, row.difference_nano))
         yield from (row.not_repriced.get(why, 0) for why in REASONS)
         yield moment(row.last_at)
 

@@ -80,11 +80,11 @@ def set_key(
     name = _provider_with_key(provider)
     variable, key = KEY_NAMES[name], None
     if not remove:
-        from agentctl.cli.prompts import secret_line
+        from agentctl.cli.prompts import read_secret
         from agentctl.settings.parsers import secret
 
         try:
-            key = secret(secret_line(f"{name} key", say=say))
+            key = secret(read_secret(f"{name} key", say=say))
         except ValueError as error:
             raise UsageError(f"that is no key for {name}; allowed: {error}", hint="nothing was changed") from None
     path = own_env_file()

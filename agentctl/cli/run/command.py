@@ -223,7 +223,7 @@ def run(
     Exit codes: agentctl help exit-codes
     """
     gc.disable()  # until everything is imported: collecting then costs more than it frees
-    from agentctl.cli.options import approval_mode, labels_of, output_form
+    from agentctl.cli.options import approval_mode, output_form, parse_labels
     from agentctl.cli.run.session import RunRequest, perform
 
     flags: dict[str, object] = {
@@ -265,7 +265,7 @@ def run(
     request = RunRequest(
         words=tuple(task or ()),
         flags=flags,
-        labels=labels_of(label),
+        labels=parse_labels(label),
         input=input_,
         env_files=tuple(env_file or ()),
         config=config,

@@ -14,7 +14,7 @@ from agentctl.cli.error_output import print_error
 from agentctl.cli.exit_codes import status_named
 from agentctl.cli.invocation import Form
 from agentctl.cli.ui.format import Paint
-from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_lines
+from agentctl.cli.ui.lines import PlainScreen, ScreenLine, changed_file_lines
 from agentctl.cli.ui.summary import retry_command, summary_line
 from agentctl.cli.ui.terminal import can_draw, is_person_here, is_terminal
 from agentctl.core.events import Record, RunFinished
@@ -131,7 +131,7 @@ class Presenter:
             hint = "" if tabled and result.breaker is not None else self._hint(result)  # the table ends with the hint
             print_error(self._clean(result.error.message), self._clean(hint), self._paint)
         if not self._quiet:
-            for line in changed_lines(result):
+            for line in changed_file_lines(result):
                 self._write(line.render(self._paint) + "\n")
             if tabled:
                 from agentctl.cli.ui.run_table import render_run_table

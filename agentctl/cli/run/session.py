@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agentctl.cli.error_output import PLAIN, report, say
+from agentctl.cli.error_output import PLAIN, report_error, say
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.ui.format import Paint, painter
@@ -60,10 +60,10 @@ def perform(call: Invocation, request: RunRequest) -> int:
         with _raise_on_sigterm():
             return _perform(call, request, known)
     except AgentctlError as error:
-        return report(error, form=known.form, command="run", task=known.task, paint=known.paint)
+        return report_error(error, form=known.form, command="run", task=known.task, paint=known.paint)
     except KeyboardInterrupt:
         early = Interrupted("interrupted before the run began; nothing was sent")
-        return report(early, form=known.form, command="run", task=known.task, paint=known.paint)
+        return report_error(early, form=known.form, command="run", task=known.task, paint=known.paint)
 
 
 def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:

@@ -104,7 +104,7 @@ def describe_notice(notice: FileNotice) -> str:
     return f"{_name_file(notice)}{where}"
 
 
-def changed_lines(result: RunResult) -> tuple[ScreenLine, ...]:
+def changed_file_lines(result: RunResult) -> tuple[ScreenLine, ...]:
     """Return lines about the files that a run changed and that other programs obey."""
     changed = [notice for notice in result.changed_files_run_later if notice.moved_to is None]
     moved = [notice for notice in result.changed_files_run_later if notice.moved_to is not None]
@@ -140,7 +140,7 @@ def _warning(text: str) -> ScreenLine:
     return ScreenLine(text, "yellow", "warning:")
 
 
-def lines_of(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
+def event_lines(event: Event, meter: Meter, *, verbose: bool) -> tuple[ScreenLine, ...]:
     """Return the lines of ``event``, often none; ``meter`` already includes it."""
     match event:
         case RunStarted():
@@ -262,7 +262,7 @@ class PlainScreen:
     async def observe(self, record: Record) -> None:
         """Add the record to the meter and print its lines."""
         self.meter = follow(self.meter, record)
-        self.say(*lines_of(record.event, self.meter, verbose=self._verbose))
+        self.say(*event_lines(record.event, self.meter, verbose=self._verbose))
 
     def say(self, *lines: ScreenLine) -> None:
         """Print lines, unless quiet."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from agentctl.cli.ui.cells import wrap
 from agentctl.cli.ui.format import Paint
 from agentctl.cli.ui.layout import Row, region_rows
-from agentctl.cli.ui.lines import ScreenLine, lines_of
+from agentctl.cli.ui.lines import ScreenLine, event_lines
 from agentctl.cli.ui.meter import Meter, follow
 from agentctl.cli.ui.terminal import set_restore_sequence
 from agentctl.core.events import Record, RunStarted
@@ -75,7 +75,7 @@ class LiveScreen:
     async def observe(self, record: Record) -> None:
         """Add the record to the meter and queue its lines; never waits for the terminal."""
         self.meter = follow(self.meter, record)
-        lines = lines_of(record.event, self.meter, verbose=self._verbose)
+        lines = event_lines(record.event, self.meter, verbose=self._verbose)
         if lines or isinstance(record.event, RunStarted):  # the next frame shows everything else
             self.say(*lines)
 

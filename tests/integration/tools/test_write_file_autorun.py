@@ -15,7 +15,7 @@ import pytest
 
 from agentctl.api.docker_agent import _LogObserver
 from agentctl.cli.runs.transcript import transcript
-from agentctl.cli.ui.lines import changed_lines
+from agentctl.cli.ui.lines import changed_file_lines
 from agentctl.core.events import ObeyedFilesChanged, Record
 from agentctl.core.messages import Completion, ToolCall
 from agentctl.core.results import FileNotice
@@ -118,7 +118,7 @@ def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
         FileNotice(".en\x1bvrc", "direnv", "files/1", "mv -nT files/1 work/.en\x1bvrc"),
         *(FileNotice(f"n{n}/.envrc", "direnv", f"files/n{n}", f"mv -nT files/n{n} work") for n in range(20)),
     )
-    lines = [line.render(PLAIN) for line in changed_lines(replace(RESULT, changed_files_run_later=left + moved))]
+    lines = [line.render(PLAIN) for line in changed_file_lines(replace(RESULT, changed_files_run_later=left + moved))]
     assert lines[0].startswith("warning: changed, and run later by other programs: m0/Makefile (make); m1/")
     assert lines[0].endswith("m19/Makefile (make); and 10 more")
     assert lines[1].startswith(
@@ -127,7 +127,7 @@ def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
     assert lines[1].endswith("n18/.envrc (direnv); and 1 more")
     assert lines[2:4] == ["to bring one back:", "  mv -nT files/1 work/.en\\x1bvrc"]  # nothing behind it: it is pasted
     assert lines[-1] == "  mv -nT files/n18 work"
-    assert changed_lines(RESULT) == ()
+    assert changed_file_lines(RESULT) == ()
 
 
 async def refused(workspace: Path, path: str) -> Decision:

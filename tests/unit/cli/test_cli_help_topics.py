@@ -8,7 +8,7 @@ import shlex
 import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 
-from agentctl.cli.app import build
+from agentctl.cli.app import build_app
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.command import _TOPICS
 from agentctl.cli.options import approval_mode
@@ -20,7 +20,7 @@ from agentctl.settings.names import SECRET_FIELDS
 from agentctl.settings.show import MEANINGS
 from tests.support.command_line import Here
 
-ROOT = typer.main.get_command(build())
+ROOT = typer.main.get_command(build_app())
 
 
 def examples(text: str) -> list[list[str]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentctl.cli.runs.context_chart import SCHEMA, context_document, render_chart
 from agentctl.cli.runs.context_usage import ContextUsage, TurnCharge, read_context_usage
 from agentctl.cli.ui.cells import cell_width
-from agentctl.cli.ui.lines import describe_pruning, lines_of
+from agentctl.cli.ui.lines import describe_pruning, event_lines
 from agentctl.cli.ui.meter import Meter
 from agentctl.core.events import ContextPruned
 
@@ -197,5 +197,5 @@ def test_whatever_a_journal_holds_it_is_drawn_or_said_that_it_cannot_be(
 )
 def test_a_cut_is_told_with_what_is_known_of_its_dollars(event: ContextPruned, said: str) -> None:
     assert describe_pruning(event) == said
-    (line,) = lines_of(event, Meter(), verbose=False)
+    (line,) = event_lines(event, Meter(), verbose=False)
     assert line.text == f"context: {said}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentctl.cli.ui.cells import cell_width, truncate, wrap
 from agentctl.cli.ui.layout import Row, region_rows, usage_bars
-from agentctl.cli.ui.lines import ScreenLine, lines_of
+from agentctl.cli.ui.lines import ScreenLine, event_lines
 from agentctl.cli.ui.meter import MOST_STREAMED, Meter, describe_wait, follow
 from agentctl.core.events import (
     AnswerStreamed,
@@ -64,14 +64,14 @@ def test_a_wait_names_what_is_waited_for() -> None:
     recovers = CallWaited("provider", 2.0, "openai", "gpt-4o-mini", "http://box:4000/v1", 600.0)
     there = " waiting for openai/gpt-4o-mini at http://box:4000/v1 to recover from failed calls"
     assert [line[1:] for line in shown(after(recovers), width=120) if there in line] == [f"{there}  9.0 s"]
-    told = lines_of(recovers, Meter(), verbose=False)
+    told = event_lines(recovers, Meter(), verbose=False)
     assert told == (ScreenLine(f"{there.lstrip()}, 10 min 00 s at most"),)
     assert (
         describe_wait(recovers._replace(base_url="", model=None)) == "waiting for openai to recover from failed calls"
     )
     holds = CallWaited("holds", 0.1, "openai", "gpt-4o-mini", at_most_s=60.0)
     assert any("waiting for the holds of other runs" in line for line in shown(after(holds)))
-    assert lines_of(holds, Meter(), verbose=False) == (
+    assert event_lines(holds, Meter(), verbose=False) == (
         ScreenLine("waiting for the holds of other runs, 1 min 00 s at most"),
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentctl.cli.runs.transcript import transcript
 from agentctl.cli.ui.format import ceiling, columns, money, painter, plural, seconds
-from agentctl.cli.ui.lines import call_text, lines_of
+from agentctl.cli.ui.lines import call_text, event_lines
 from agentctl.cli.ui.meter import Meter, MeteredCall, advance
 from agentctl.cli.ui.run_table import render_run_table
 from agentctl.cli.ui.summary import raised_limit, retry_command, summary_line
@@ -67,7 +67,7 @@ BREAKER = BreakerInfo("max_cost_per_task", "nano_usd", 500_000_000, 470_000_000,
 
 def shown(event: Event, *, metered: bool = True, verbose: bool = False) -> list[str]:
     meter = advance(Meter(metered=metered), event)
-    return [line.render(PLAIN) for line in lines_of(event, meter, verbose=verbose)]
+    return [line.render(PLAIN) for line in event_lines(event, meter, verbose=verbose)]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_persons_answer_stays_as_one_line() -> None:
     asked = advance(Meter(), ApprovalAsked(call, "write", "why", "rule"))
 
     def after(event: Event) -> list[str]:
-        return [line.render(PLAIN) for line in lines_of(event, advance(asked, event), verbose=False)]
+        return [line.render(PLAIN) for line in event_lines(event, advance(asked, event), verbose=False)]
 
     assert after(ToolAllowed(call, "write", "you")) == ['allowed: docker_restart(name="web") · you']
     assert after(ToolDenied(call, "you said no")) == ['denied: docker_restart(name="web") · you']
@@ -334,7 +334,7 @@ def test_the_story_of_a_run_tells_what_was_asked_and_who_answered() -> None:
     ],
 )
 def test_a_cut_is_told_by_what_it_took(gone: int, shortened: int, said: str) -> None:
-    (line,) = lines_of(ContextPruned(9000, 4000, gone, shortened), Meter(), verbose=False)
+    (line,) = event_lines(ContextPruned(9000, 4000, gone, shortened), Meter(), verbose=False)
     assert line.text == f"context: {said}, about 9,000 tokens to 4,000"
     record = {"event": "context_pruned", "messages_cut": gone, "messages_shortened": shortened}
     assert f"context: {said}" in "\n".join(transcript([record], run_id="7f3a"))
