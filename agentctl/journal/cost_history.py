@@ -34,7 +34,6 @@ from agentctl.core.events import (
 from agentctl.core.pricing import to_usd
 from agentctl.core.redaction import redact
 from agentctl.core.text import safe_text
-from agentctl.ledger.locks import queue_lock
 from agentctl.settings.own_files import write_atomically
 
 MOST_RECORDS = 1000
@@ -76,6 +75,8 @@ class CostHistory:
             await anyio.to_thread.run_sync(self._write)
 
     def _write(self) -> None:
+        from agentctl.ledger.locks import queue_lock  # noqa: PLC0415 - it loads SQLite, and Python may only count
+
         try:
             with queue_lock(self.path.with_name(f"{self.path.name}.lock"), patience_s=self._patience_s):
                 lines = [*_read_lines(self.path), *self._waiting][-MOST_RECORDS:]
