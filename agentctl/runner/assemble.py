@@ -99,7 +99,7 @@ async def estimate_run(loaded: Loaded, choice: ProviderChoice, task: str, *, lab
         agents=load_agents(),
         facts=provider.facts,
         make_tools=toolset_for(loaded, plan.permissions, require_sandbox=settings.sandbox == "bwrap"),
-        look=lambda ask, agent: forecast_first_call(
+        forecast_call=lambda ask, agent: forecast_first_call(
             settings.ledger_path, ask, plan.limits, agent=agent, parent=plan.parent
         ),
         now=lambda: datetime.now(UTC),

@@ -28,7 +28,7 @@ from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import InputCounter
 from agentctl.runner.tool_calls import ToolDispatcher
 
-Look = Callable[[Ask, str], Forecast]
+ForecastCall = Callable[[Ask, str], Forecast]
 """Asks the ledger how it would answer the first call of an agent's run, without a trace."""
 
 RUN = "estimate"  # the id of a run that never is: real ones are hexadecimal
@@ -67,7 +67,7 @@ class Estimate:
     most: int
     output: OutputRange
     cost: Cost
-    outlook: Forecast
+    forecast: Forecast
     refusal: AgentctlError | None
     breaker: BreakerInfo | None
 
@@ -79,7 +79,7 @@ async def estimate(
     agents: Sequence[AgentSpec],
     facts: ModelFacts,
     make_tools: MakeTools,
-    look: Look,
+    forecast_call: ForecastCall,
     now: Callable[[], datetime],
     measure: Measure = PLAIN,
     price_of: PriceOf = no_price,
@@ -122,10 +122,10 @@ async def estimate(
         price_of=price_of,
         can_count=count is not None,
     )
-    found = look(ask, agent.name)
+    found = forecast_call(ask, agent.name)
     if count is not None and isinstance(found.answer, Wait) and found.answer.reason == "bound":
         counted = await count()
-        found = look(replace(ask, counted_bound=counted, can_count=counted is not None), agent.name)
+        found = forecast_call(replace(ask, counted_bound=counted, can_count=counted is not None), agent.name)
     likely = measure.request(messages, tools) if facts.metered else 0
     cost = cost_of(facts, found.rooms, likely=min(likely, found.input_bound), least=wanted.least, held_at=found.price)
     refusal = _refusal(found, plan, facts)
@@ -148,7 +148,7 @@ async def estimate(
         most=found.input_bound,
         output=wanted,
         cost=cost,
-        outlook=found,
+        forecast=found,
         refusal=refusal,
         breaker=breaker,
     )

@@ -63,7 +63,7 @@ class Loop:
         self._calls, self._emit, self._limits, self._metered = calls, emit, limits, metered
         self._dispatch = dispatch
         self._repeats = RepeatGuard(limits.identical_calls)
-        self._remaining = BudgetNotices()
+        self._notices = BudgetNotices()
         self._turn = 0
         self._words = self._found = ""
         self._trouble: AgentctlError | None = None
@@ -145,10 +145,10 @@ class Loop:
         """Return the model's answer to the conversation, and why some of its calls (by id) must not run."""
         messages = await self._conversation.prepare(offered)
         try:
-            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
         except ContextOverflow as error:
             messages = await self._conversation.shorten(error, offered)
-            answer = await self._calls.ask(messages, offered, aside=self._turn > 1)
+            answer = await self._calls.ask(messages, offered, with_reserve=self._turn > 1)
         await self._conversation.learn(answer, offered)
         calls, refused = limit_tool_calls(answer.tool_calls, self._limits, turn=self._turn)
         answer = replace(answer, tool_calls=calls)
@@ -172,17 +172,15 @@ class Loop:
             )
         results = await self._dispatch.run(calls, {**refused, **repeated})
         self._trouble = None
-        notice = self._remaining.notice(self._calls.uses) if self._metered else ""
+        notice = self._notices.notice(self._calls.uses) if self._metered else ""
         for place, (call, result) in enumerate(zip(calls, results, strict=True), 1):
             if isinstance(result, str):
                 self._trouble = None
             elif isinstance(result, (ActionDenied, EngineUnavailable, SandboxUnavailable)):
                 self._trouble = result
-            text = (
-                f"{format_for_model(result)}\n\n{notice}"
-                if notice and place == len(results)
-                else format_for_model(result)
-            )
+            text = format_for_model(result)
+            if notice and place == len(results):
+                text = f"{text}\n\n{notice}"
             await self._conversation.add(Message("tool", text, tool_call_id=call.id))
         if self._metered or len(results) != 1:
             return False

@@ -234,16 +234,16 @@ class ModelCalls:
         tools: tuple[ToolSpec, ...] = (),
         *,
         purpose: Purpose = "turn",
-        aside: bool = False,
+        with_reserve: bool = False,
     ) -> Completion:
         """Return the answer to ``messages``; what it cost is on disk before this returns.
 
-        ``aside``: with its hold, something is kept for a last answer, where the limits have room for both.
+        ``with_reserve``: its hold also reserves an amount for a last answer, where the limits have room for both.
 
         A turn with ``tools`` asks for a few times the output that the run has needed so far. An answer that is cut is
-        asked for again once, with at least the double where nobody set the clamp, with all that was wished for where a
-        limit granted less. Where a limit forbids that, the cut answer goes along with the error. No answer is wished
-        for that the model's window has no room for.
+        asked for again once: with at least twice the output where the user set no limit on it, with the full wanted
+        output where a limit granted less. Where a limit forbids that, the cut answer goes along with the error. No
+        more output is asked for than the model's window has room for.
 
         Raises:
             BudgetExceeded: a limit would be passed; nothing was sent.
@@ -252,7 +252,7 @@ class ModelCalls:
             StateError: the ledger cannot be written; nothing was sent.
         """
         refuse_unbounded(self.facts, self._limits)
-        self._keep = self._last_answers.plan_reserve(messages) if aside and self.facts.metered else None
+        self._keep = self._last_answers.plan_reserve(messages) if with_reserve and self.facts.metered else None
         request = Request(self.facts.model, messages, tools, followed=purpose == "turn")
         dearest = self._dearest_output if tools else None
         wanted = choose_turn_output(self.facts, self._max_output_tokens, dearest, thinks=self._thinks)

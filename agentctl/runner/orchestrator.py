@@ -31,7 +31,7 @@ from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.summaries import summaries_of
+from agentctl.runner.summaries import summarizer_for
 from agentctl.runner.tool_calls import ToolDispatcher
 
 CLOSING_S = 5.0  # what an engine's client gets to say goodbye
@@ -197,7 +197,7 @@ class Orchestrator:
             warn_percent=plan.warn_percent,
             measure=plan.measure or PLAIN,
             counter=self._counter if plan.measure is None else None,
-            summaries=summaries_of(plan, run.calls, emit),
+            summaries=summarizer_for(plan, run.calls, emit),
             watch=TruncationDetector(facts),
             economy=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
         )

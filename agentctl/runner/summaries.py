@@ -17,7 +17,7 @@ from agentctl.runner.plan import Plan
 _SHARE = 12  # of the context budget: a summary is no longer than that, however long it may be
 _GAIN = 4  # the part of it that must have come since the last cut: else summaries would follow one another
 _LEAST = 100  # tokens: what is shorter tells no more than lines do
-_MOST_IN_VAIN = 2
+_MOST_FAILURES = 2
 _BYTES_PER_TOKEN = 8  # at most: the bound of the next request counts bytes, and blanks are many of them a token
 _REQUEST = (
     "Stop here for once: the conversation no longer fits, and its older part will be removed. Write down what must not "
@@ -53,7 +53,7 @@ class Summarizer:
         self._calls, self._emit, self._limit, self.always = calls, emit, limit, always
         self._most = min(tokens, limit // _SHARE)
         self._request = Message("user", _REQUEST.format(words=self._most * 3 // 5))
-        self._in_vain = self._after = 0
+        self._failures = self._after = 0
 
     @property
     def most(self) -> int:
@@ -61,9 +61,9 @@ class Summarizer:
         return self._most
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no summary will be asked for any more."""
-        return self._in_vain >= _MOST_IN_VAIN
+        return self._failures >= _MOST_FAILURES
 
     def room(self, measure: Measure, most: int | None = None) -> int | None:
         """Return how many tokens an ordinary request has, so that a summary can follow it; None: as many as usual.
@@ -71,7 +71,7 @@ class Summarizer:
         ``most``: the provider has taught that a request may have no more.
         """
         room = self._room(measure, most)
-        return None if self.over or room < 1 else room
+        return None if self.is_over or room < 1 else room
 
     def _room(self, measure: Measure, most: int | None) -> int:
         limit = self._limit if most is None else min(self._limit, most)
@@ -87,7 +87,7 @@ class Summarizer:
         gone = tuple(_removed(cutting.before, cutting.fitted))
         replaced = measure.conversation(gone) + measure.text(read_notes(cutting.before)[0])
         may_ask = self._is_affordable(cutting, measure)
-        if self.over or not gone or replaced < 2 * self._most or not may_ask:
+        if self.is_over or not gone or replaced < 2 * self._most or not may_ask:
             return None
         answer = await self._ask(cutting)
         if answer is None:
@@ -96,7 +96,7 @@ class Summarizer:
         if isinstance(found, str):
             await self._note_failure(found)
             return None
-        self._in_vain = 0
+        self._failures = 0
         return found
 
     def _is_affordable(self, cutting: PendingCut, measure: Measure) -> bool:
@@ -139,18 +139,18 @@ class Summarizer:
         return fitted
 
     async def _note_failure(self, why: str) -> None:
-        self._in_vain += 1
+        self._failures += 1
         said = f"the model's summary of what is cut {why}"
-        if self.over:
+        if self.is_over:
             last = (
-                f"{said}, the {_MOST_IN_VAIN}nd in a row: from here on a cut leaves a few lines, and none is asked for"
+                f"{said}, the {_MOST_FAILURES}nd in a row: from here on a cut leaves a few lines, and none is asked for"
             )
             await self._emit(Noted(last, "warning"))
         else:
             await self._emit(Noted(f"{said}: a few lines stand in its place"))
 
 
-def summaries_of(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:
+def summarizer_for(plan: Plan, calls: ModelCalls, emit: Emit) -> Summarizer | None:
     """Return the summarizer of a run; None where the notes of the cut are enough.
 
     That is with ``summaries`` "never", with a context too small to spare the room and, unless ``summaries`` is

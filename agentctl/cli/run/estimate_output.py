@@ -63,7 +63,7 @@ def print_estimate(
 
 
 def _text(found: Estimate, choice: ProviderChoice) -> str:
-    at = f"{found.outlook.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    at = f"{found.forecast.as_of.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     rows = [line for line in (*_who(found, choice), *_what(found)) if line[1]]
     parts = [f"{_NOTHING}: an estimate as of {at}.", columns(rows[0], rows[1:])]
     if found.facts.metered:
@@ -106,13 +106,13 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     yield from _fold("tools", safe_text(", ".join(found.tools) or "none"))
     yield from _fold("left out", safe_text(", ".join(found.left_out)))
     yield "sandbox", safe_text(found.sandbox or "")
-    answer = found.outlook.answer
+    answer = found.forecast.answer
     granted, held = (answer.output, answer.nano) if isinstance(answer, WorstCase) else (found.output.most, None)
     yield "first call", f"about {found.likely:,} tokens in, {found.most:,} at most"
     yield "", f"{found.output.least:,} to {granted:,} tokens out" + (f"; {money(held)} is held for it" if held else "")
     yield "floor", _floor(found)
     yield "ceiling", _ceiling(found)
-    yield from _like_runs(found.outlook.alike)
+    yield from _like_runs(found.forecast.alike)
 
 
 def _fold(name: str, words: str) -> Iterator[tuple[str, str]]:
@@ -147,7 +147,7 @@ def _like_runs(alike: RunStatistics) -> Iterator[tuple[str, str]]:
 def _headroom(found: Estimate) -> str:
     """Return a table of the limits: what stands against each now, and what is left."""
     rows = [
-        _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.outlook.rooms
+        _room(room, None if _is_above(room) else found.limits_set_by.get(room.limit)) for room in found.forecast.rooms
     ]
     return columns(("limit", "ceiling", "spent", "in doubt", "held", "left", ""), rows, right=frozenset(range(1, 6)))
 
@@ -177,11 +177,11 @@ def _left(room: LimitState) -> str:
 
 def _remarks(found: Estimate) -> Iterator[str]:
     """Yield what would delay or refuse the first call."""
-    answer = found.outlook.answer
-    if found.outlook.rest_s:
+    answer = found.forecast.answer
+    if found.forecast.rest_s:
         name = safe_text(found.facts.name_and_address)
-        yield f"{name} rests after failed calls: the first call would wait {seconds(found.outlook.rest_s)}."
-    if found.outlook.price != found.facts.price:
+        yield f"{name} rests after failed calls: the first call would wait {seconds(found.forecast.rest_s)}."
+    if found.forecast.price != found.facts.price:
         yield "Another model has answered in its place: calls are held at the dearest price seen there."
     if found.breaker is not None:
         whose = f" of run {found.breaker.run_id}" if found.breaker.run_id else ""
@@ -193,7 +193,7 @@ def _remarks(found: Estimate) -> Iterator[str]:
 
 
 def _document(found: Estimate) -> Document:
-    facts, outlook, cost, answer = found.facts, found.outlook, found.cost, found.outlook.answer
+    facts, outlook, cost, answer = found.facts, found.forecast, found.cost, found.forecast.answer
     error, status = (None, "done") if found.refusal is None else error_info(found.refusal)
     above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in outlook.rooms if _is_above(one)]
     return {

@@ -28,7 +28,7 @@ from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
-from agentctl.runner.summaries import PendingCut, Summarizer, summaries_of
+from agentctl.runner.summaries import PendingCut, Summarizer, summarizer_for
 from tests.support.context.parts import SYSTEM, TASK, turn
 from tests.support.loop import Diary
 from tests.unit.context.test_digest_summaries import FORM
@@ -66,7 +66,7 @@ class Talk:
         self.calls = ModelCalls(
             provider=self.provider, ledger=self.ledger, run_id="run", limits=self.plan.limits, emit=self.diary.emit
         )
-        self.summaries = summaries_of(self.plan, self.calls, self.diary.emit)
+        self.summaries = summarizer_for(self.plan, self.calls, self.diary.emit)
         fit = partial(self.plan.fit, self.provider.facts)
         self.conversation = Conversation(prune=fit, emit=self.diary.emit, summaries=self.summaries, economy=economy)
         for message in (SYSTEM, TASK):
@@ -209,7 +209,7 @@ async def test_a_request_that_fills_the_limit_is_not_made_longer(ledger: SqliteL
     fitted = PLAN.fit(FACTS, before, (), most=told.summaries.room(PLAIN))
     cutting = PendingCut(before[:-2], (), before, fitted)
     for measure, asked in ((PLAIN.scaled(1.1), 0), (PLAIN, 1)):
-        told.summaries = summaries_of(PLAN, told.calls, told.diary.emit)
+        told.summaries = summarizer_for(PLAN, told.calls, told.diary.emit)
         assert told.summaries is not None
         await told.summaries.summarize(cutting, measure)
         assert len(told.asked) == asked
@@ -335,7 +335,9 @@ async def test_a_task_that_ends_like_our_notes_is_kept_to_its_last_word(ledger: 
     await told.begin()
     mine = f"What does this mean?{FORM}"
     own = Conversation(
-        prune=partial(PLAN.fit, FACTS), emit=told.diary.emit, summaries=summaries_of(PLAN, told.calls, told.diary.emit)
+        prune=partial(PLAN.fit, FACTS),
+        emit=told.diary.emit,
+        summaries=summarizer_for(PLAN, told.calls, told.diary.emit),
     )
     told.conversation = own
     await own.add(Message("user", mine))
@@ -383,7 +385,7 @@ async def test_the_last_answer_keeps_what_is_kept_for_it(ledger: SqliteLedger, t
     await told.begin()
     await told.turns(2)
     messages = await told.conversation.prepare(())
-    await told.calls.ask(messages, (), aside=True)
+    await told.calls.ask(messages, (), with_reserve=True)
 
     def kept() -> list[tuple[str, int]]:
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
