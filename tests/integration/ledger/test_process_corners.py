@@ -73,7 +73,9 @@ def let_pass(process: Puppet, seconds: float) -> None:
 
 def stop(process: Puppet) -> None:
     os.kill(process.pid, signal.SIGSTOP)
-    os.waitpid(process.pid, os.WUNTRACED)
+    stat = Path(f"/proc/{process.pid}/stat")  # waitpid() sees only children, and the fork server may be its parent
+    while stat.read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
 
 
 def lose_the_lock_of(path: Path, owned: str) -> None:
