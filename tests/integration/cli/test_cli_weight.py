@@ -35,6 +35,11 @@ def test_what_needs_no_run_loads_no_weight(words: list[str]) -> None:
     assert ("rich" in loaded) == (words == ["--help"])
 
 
+def test_the_help_loads_nothing_below_the_command_line() -> None:
+    ours = {name for name in loaded_by("--help") if name.startswith("agentctl.") and ".cli" not in name}
+    assert ours == {"agentctl.core", "agentctl.core.errors"}
+
+
 def test_costs_loads_the_ledger_and_no_more() -> None:
     assert loaded_by("costs") & {*HEAVY, "rich", "agentctl.runner.orchestrator"} == set()
 
