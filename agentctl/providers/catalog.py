@@ -270,7 +270,7 @@ def _is_free(provider: str, model: str, *, own_host: bool) -> bool:
 
 
 def _is_in_a_cloud(model: str) -> bool:
-    """Whether Ollama's own name for a model says that its host only passes requests on."""
+    """Return whether Ollama's own name for a model says that its host only passes requests on."""
     name, _, tag = model.rpartition(":")
     return "cloud" in tag.split("-") if name else tag.endswith("-cloud")
 
@@ -295,7 +295,7 @@ def _names(provider: str, model: str) -> Iterator[str]:
 
 
 def _reasons(row: PriceRow, name: str, own: OwnPrices) -> bool:
-    """Whether the model reasons by default: then an answer needs more room."""
+    """Return whether the model reasons by default: then an answer needs more room."""
     if row.get("thinking_always_on") is True:
         return True
     on_its_own = row.get("supports_reasoning") is True and row.get("default_reasoning_effort") != "none"

@@ -126,7 +126,7 @@ def _is_unused(key: str) -> bool:
 
 
 def _counts(value: object) -> bool:
-    """Whether a value, or one inside it, is neither 0, "" nor null."""
+    """Return whether a value, or one inside it, is neither 0, "" nor null."""
     if isinstance(value, Mapping):
         return any(map(_counts, value.values()))
     if isinstance(value, list):

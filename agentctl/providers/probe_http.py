@@ -108,7 +108,7 @@ class _TimedSocket:
         self._until = until
 
     def sendall(self, data: bytes) -> None:
-        """Send everything."""
+        """Send all bytes before the given moment."""
         self._sock.settimeout(seconds_left(self._until))
         self._sock.sendall(data)
 
@@ -126,7 +126,7 @@ class _TimedReader(io.RawIOBase):
         self._until = until
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True: it is for reading."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - whatever can be written into

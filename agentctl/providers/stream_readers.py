@@ -327,7 +327,7 @@ def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 def _has_content(choice: Mapping[str, object]) -> bool:
-    """Whether a choice has a piece of the answer of any kind: text, a thought, a call, or an unknown one."""
+    """Return whether a choice has a piece of the answer of any kind: text, a thought, a call, or an unknown one."""
     parts = (choice.get("text"), *(value for name, value in _as_mapping(choice.get("delta")).items() if name != "role"))
     return any(parts)
 
@@ -351,7 +351,7 @@ def _is_number(value: object) -> bool:
 
 
 def _has_substance(event: Mapping[str, object]) -> bool:
-    """Whether an event holds more than its envelope: text, a call, a usage, or anything that we do not know."""
+    """Return whether an event holds more than its envelope: text, a call, a usage, or anything that we do not know."""
     pending: list[object] = [event]
     while pending:
         value = pending.pop()

@@ -112,7 +112,7 @@ def find_change(task: str) -> Change | None:
 
 
 def needs_thought(task: str) -> bool:
-    """Whether a normalized task asks for a method, a definition, a negative or two things: never a lookup."""
+    """Return whether a normalized task asks for a method, a definition, a negative or two things: never a lookup."""
     lower = f"{task.lower()} "
     is_negative = " not " in lower and " or not " not in lower
     return (
@@ -121,7 +121,7 @@ def needs_thought(task: str) -> bool:
 
 
 def _is_noun(task: str, parts: list[str], verbs: tuple[str, ...]) -> bool:
-    """Whether the only verb is no request: ``the last commit``, ``restart count``, ``show the install log``."""
+    """Return whether the only verb is no request: ``the last commit``, ``restart count``, ``show the install log``."""
     if len(verbs) > 1 or not parts:
         return False
     before = dict(zip(parts[1:], parts, strict=False)).get(verbs[0], "")

@@ -182,7 +182,7 @@ def _arguments(entry: _Entry, words: tuple[Word, ...], sequence: Sequence) -> di
 
 
 def _fits(sequence: Sequence, examples: list[Sequence]) -> bool:
-    """Whether each name and number stands between words that some example has beside it."""
+    """Return whether each name and number stands between words that some example has beside it."""
     wanted = list(_contexts(sequence))
     if not wanted:
         return True
@@ -244,7 +244,7 @@ def _fit(pattern: list[str], words: Words, lookup: Lookup) -> dict[str, object] 
 
 
 def _is_kind(kind: str, value: str, *, is_quoted: bool) -> bool:
-    """Whether a word of a command line can be what the pattern wants there."""
+    """Return whether a word of a command line can be what the pattern wants there."""
     if not is_quoted and (not value or value[0] == "-" or _SPECIAL & set(value) or value.lower() in _NO_VALUE):
         return False
     if kind == "number":

@@ -131,7 +131,7 @@ def example_words(example: str) -> tuple[str, ...]:
 
 
 def is_near(word: str, known: str) -> bool:
-    """Whether ``word`` is the ``known`` one but for one letter added, missing, wrong or swapped."""
+    """Return whether ``word`` is the ``known`` one but for one letter added, missing, wrong or swapped."""
     if word == known:
         return True
     short, long = sorted((word, known), key=len)
@@ -224,7 +224,7 @@ def _word(words: Words, at: int, word: str, lower: str, is_quoted: bool, followi
 
 
 def _is_misspelling(word: str, known: str) -> bool:
-    """Whether ``word`` is a misspelt ``known`` one; with four letters only if two are swapped."""
+    """Return whether ``word`` is a misspelt ``known`` one; with four letters only if two are swapped."""
     if word[:-1] == known or not is_near(word, known):  # sshd is no misspelt ssh
         return False
     return len(word) > 4 < len(known) or sorted(word) == sorted(known)
@@ -240,7 +240,7 @@ def _is_search(word: str) -> bool:
 
 
 def _text_at(words: Words, at: int, known: KnownWords) -> bool:
-    """Whether the word at ``at`` is the text of a search: ``search for WORD in …``."""
+    """Return whether the word at ``at`` is the text of a search: ``search for WORD in …``."""
     lowers = [word.lower() for word, _ in words]
     before = lowers[at - 1] if at else ""
     if before in {"the", "a", "an"} and at > 1:
@@ -268,7 +268,7 @@ def _text_at(words: Words, at: int, known: KnownWords) -> bool:
 
 
 def is_path(word: str) -> bool:
-    """Whether an unquoted word is the path or the name of a file."""
+    """Return whether an unquoted word is the path or the name of a file."""
     found = kind_of(word, word.lower())
     return found is not None and found.kind in {"path", "file", "host"}
 
