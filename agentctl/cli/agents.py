@@ -11,14 +11,14 @@ from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.runner.agents import AgentSpec
+    from agentctl.runner.routing import AgentSpec
 
 SCHEMA = "agentctl.agents/1"
 
 
 def list_(output: Output = None, json: Json = False) -> None:
     """List the agents; a run takes the one whose examples sound most like the task."""
-    from agentctl.runner.agents import load_agents
+    from agentctl.runner.routing import load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
@@ -44,7 +44,7 @@ def show(
 ) -> None:
     """Show one agent: its tools, limits, instructions and examples."""
     from agentctl.core.errors import UsageError
-    from agentctl.runner.agents import find_agent, load_agents
+    from agentctl.runner.routing import find_agent, load_agents
 
     as_json = wants_json(output, json=json)
     agents = load_agents()
@@ -53,7 +53,7 @@ def show(
     if task is not None and not task.strip():
         raise UsageError("--task is empty", hint='for example: --task "Is the container web up?"')
     if name is None:
-        from agentctl.runner.agents import route
+        from agentctl.runner.routing import route
 
         name = route(task or "", agents).agent
     agent = find_agent(name, agents)
@@ -83,7 +83,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
     from agentctl.cli.error_output import say
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
-    from agentctl.runner.agents import MOST_TOOLS, ranked_tools
+    from agentctl.runner.routing import MOST_TOOLS, ranked_tools
     from agentctl.runner.toolset import toolset_for
     from agentctl.settings import load_settings
 

@@ -83,7 +83,7 @@ def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
 
 def _agents() -> Mapping[str, frozenset[str]]:
     """Return the agents, each with the names of its tools."""
-    from agentctl.runner.agents import load_agents
+    from agentctl.runner.routing import load_agents
 
     return {agent.name: frozenset((*agent.tools, *agent.more)) for agent in load_agents()}
 

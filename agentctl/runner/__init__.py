@@ -1,11 +1,11 @@
 """Run one task: from its text to a `RunResult`.
 
-`orchestrator` chooses an agent (`agents`), opens the run in ledger and journal, and starts the `loop`. In each turn the
-loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its `tool_calls`.
-`model_calls` is the one choke point for money: each request is reserved in the ledger
-(`reservation`), sent and read (`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset`
-choose the concrete parts by the settings; `plan` holds what a run may do. `estimate` composes a first request without
-sending it; `provider_test` tries a provider with three small paid calls.
+`orchestrator` chooses an agent (`routing`), opens the run in ledger and journal, and starts the `loop`. In each turn
+the loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its `tool_calls`.
+`model_calls` is the one choke point for money: each request is reserved in the ledger (`reservation`), sent and read
+(`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset` choose the concrete parts by
+the settings; `plan` holds what a run may do. `estimate` composes a first request without sending it; `provider_test`
+tries a provider with three small paid calls.
 
 Enter: `assemble.assemble`, then `orchestrator.Orchestrator.run`; `assemble.estimate_run` for an estimate.
 Always: a request is reserved at its worst case before it is sent, and concluded exactly once. Every ending of a run

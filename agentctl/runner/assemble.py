@@ -20,9 +20,9 @@ from agentctl.permissions.decision import permissions_of
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import Approver, LLMProvider, Observer
 from agentctl.providers.builtin.provider import BuiltinProvider
-from agentctl.runner.agents import find_agent, load_agents
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
+from agentctl.runner.routing import find_agent, load_agents
 from agentctl.runner.toolset import toolset_for
 from agentctl.settings import DEFAULT_MODELS, KNOWN_PROVIDERS, Loaded, ProviderChoice
 from agentctl.settings.labels import check_labels, run_labels

@@ -22,10 +22,10 @@ from agentctl.core.pricing import ModelFacts, Price, PriceOf, charge_nano, no_pr
 from agentctl.core.results import BreakerInfo
 from agentctl.ledger.forecast import Forecast
 from agentctl.permissions.admission import Admission
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.orchestrator import MakeTools
 from agentctl.runner.plan import Plan
 from agentctl.runner.reservation import InputCounter
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.tool_calls import ToolDispatcher
 
 ForecastCall = Callable[[Ask, str], Forecast]

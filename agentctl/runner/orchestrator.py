@@ -26,11 +26,11 @@ from agentctl.core.results import BreakerInfo, FileNotice, LimitUse, RunResult
 from agentctl.journal.recorder import Recorder, as_agentctl_error, describe_error
 from agentctl.permissions.admission import Admission
 from agentctl.protocols import Approver, ArtifactStore, Ledger, LLMProvider, Observer, RunTools
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.conversation import Conversation
 from agentctl.runner.loop import Loop, LoopOutcome
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, choose_agent, choose_tools, system_prompt
 from agentctl.runner.summaries import summarizer_for
 from agentctl.runner.tool_calls import ToolDispatcher
 

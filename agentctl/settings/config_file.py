@@ -165,7 +165,7 @@ def start_file(path: Path, *, force: bool) -> Path | None:
 def with_value(text: str, field: str, literal: str | None) -> str:
     """Return ``text`` with one line for ``field``, or with none.
 
-    It stands where it stood, else below the line that is its comment (``# max_turns = 30``), else above the tables.
+    The line keeps its place, else follows its commented default (``# max_turns = 30``), else goes above the tables.
 
     Raises:
         UsageError: the text is not TOML.

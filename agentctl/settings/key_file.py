@@ -95,7 +95,7 @@ def with_key(text: str, provider: str, key: SecretStr | None) -> str:
     """Return ``text`` with one line for the key of ``provider``, or with none: where the first was, else at the end.
 
     Raises:
-        StateError: what stands in the file would swallow the line.
+        StateError: the file has an unterminated quote that would swallow the line.
     """
     name, secret = KEY_NAMES[provider], None if key is None else key.get_secret_value()
     names = ENV_NAMES[name.lower()]

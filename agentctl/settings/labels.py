@@ -70,7 +70,7 @@ def run_labels(
 def repo_of(url: str) -> str | None:
     """Return a remote's address as a name: ``owner/name`` at the public hosts, else ``host/path``; None if it is none.
 
-    Whoever logs in there is left out, with all that stands before an ``@``, and what stands behind a ``?``.
+    A user name and everything else before an ``@`` are left out, and so is what follows a ``?``.
     """
     text = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
     if not text or len(text) > 2 * MOST_VALUE or not text.isprintable() or " " in text:
@@ -78,7 +78,7 @@ def repo_of(url: str) -> str | None:
     scheme, mark, rest = text.partition("://")
     if not mark:
         rest = text
-    if "@" in rest:  # a password may hold slashes: nothing before the last @ is believed to be an address
+    if "@" in rest:  # a password may hold slashes: nothing before the last @ counts as the address
         rest = rest.rpartition("@")[2]
     if (mark and scheme.lower() == "file") or (not mark and ":" not in rest.partition("/")[0]):
         return rest.rstrip("/").removesuffix(".git") or None

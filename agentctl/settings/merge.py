@@ -70,7 +70,7 @@ def _provider_and_model(
     """Choose both from the weakest layer up: a model belongs to the provider that it was set with.
 
     ``openai/gpt-4o`` as a model sets both, unless the same layer names a provider whose own models look like that;
-    beside a provider, the name of one that is not ours (``meta/…``) is part of the model's.
+    with a provider named, an unknown prefix (``meta/…``) is part of the model's name.
     """
     provider: SettingEntry | None = None
     model: SettingEntry | None = None

@@ -1,4 +1,4 @@
-"""Check agentctl's own folders: whoever else can write there can put in a ledger, settings or keys."""
+"""Check that only this user can write to agentctl's own folders: they hold the ledger, settings and keys."""
 
 from __future__ import annotations
 

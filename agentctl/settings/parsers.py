@@ -253,7 +253,7 @@ def ollama_address(value: object) -> str:
 
 
 def engine_address(value: object) -> str:
-    """Return the engine's address as it stands; who uses it says whether it can."""
+    """Return the engine's address unchanged; its user checks it."""
     return _visible_text(value, "an address such as unix:///var/run/docker.sock")
 
 

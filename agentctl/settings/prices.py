@@ -30,7 +30,7 @@ class PriceLine(NamedTuple):
 
     ``context_window`` and ``output_ceiling`` (tokens) replace what the price table knows of the model. ``certain``: it
     is meant, however far from that table. ``tiers`` are what longer requests cost, wholly, above a number of tokens.
-    ``source`` is the file that it stands in.
+    ``source`` is its file.
     """
 
     input: Decimal
@@ -52,7 +52,7 @@ class PriceLine(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a part of a line, as it is said before and after the place where it stands."""
+    """What is wrong with a part of a line: the message before and after its place."""
 
     line: str
     part: str
@@ -142,19 +142,19 @@ def price_lines(value: object) -> Mapping[str, PriceLine]:
 def _line(written: Mapping[str, object]) -> PriceLine:
     parts: dict[str, Any] = {part: _read(part, written[part]) for part in _PARTS if part in written}
     base = PriceLine(**parts, certain=written.get("certain") is True)
-    tiers = {above: _tier(base, told) for part, told in written.items() if (above := _above(part)) is not None}
+    tiers = {above: _tier(base, given) for part, given in written.items() if (above := _above(part)) is not None}
     return base._replace(tiers=tuple(sorted(tiers.items())))
 
 
 def _tier(base: PriceLine, written: Any) -> PriceLine:  # noqa: ANN401 - a table that was looked through
     """Return a tier's line; a class that it does not name costs the dearer of the base's and its own parent's."""
-    told: dict[str, Any] = {part: per_million(written[part]) for part in _CLASSES if part in written}
-    tier = PriceLine(told.pop("input", base.input), told.pop("output", base.output))
+    given: dict[str, Any] = {part: per_million(written[part]) for part in _CLASSES if part in written}
+    tier = PriceLine(given.pop("input", base.input), given.pop("output", base.output))
     for part, parent in (("cached_input", tier.input), ("cache_write", tier.input), ("reasoning", tier.output)):
         stands = getattr(base, part)
-        if part not in told and stands is not None:
-            told[part] = max(stands, parent)
-    return tier._replace(**told)
+        if part not in given and stands is not None:
+            given[part] = max(stands, parent)
+    return tier._replace(**given)
 
 
 def _above(part: str) -> int | None:
@@ -180,14 +180,14 @@ def _wrong_with(name: str, line: object) -> list[Wrong]:
     ]
     if not isinstance(line.get("certain", True), bool):
         wrong.append(Wrong(name, "certain", f"{whole}.certain can only be true or false"))
-    for part, told in line.items():
+    for part, given in line.items():
         if _above(part) is None:
             continue
-        if isinstance(told, Mapping):
-            wrong += _wrong_parts(name, f"{whole}.{part}", told, _CLASSES)
+        if isinstance(given, Mapping):
+            wrong += _wrong_parts(name, f"{whole}.{part}", given, _CLASSES)
         else:
             wrong.append(
-                Wrong(name, part, f'{whole}.{part} cannot be "{str(told)[:80]}"', f"; allowed: {LINE_ALLOWED}")
+                Wrong(name, part, f'{whole}.{part} cannot be "{str(given)[:80]}"', f"; allowed: {LINE_ALLOWED}")
             )
     return wrong
 

@@ -106,15 +106,15 @@ def apply_project_files(
 ) -> Project:
     """Let the untrusted files tighten the settings, and note what else they would have set."""
     project = Project(settings, sources)
-    told = NoticeMemory(settings.state_dir)
+    memory = NoticeMemory(settings.state_dir)
     for one in found:
         if one.trust_state == "trusted":
             continue
         project, once = _apply(project, one, first=settings, stood=sources)
-        if once and not (remember and told.knows(one.file.digest)):
+        if once and not (remember and memory.knows(one.file.digest)):
             project = _add_notes(project, once)
             if remember:
-                told.remember(one.file.digest)
+                memory.remember(one.file.digest)
     return project
 
 
@@ -132,7 +132,7 @@ def _is_same(path: Path, own: Path) -> bool:
 def _apply(
     project: Project, found: FoundProjectFile, *, first: Settings, stood: Mapping[str, Source]
 ) -> tuple[Project, tuple[str, ...]]:
-    """Return the tightened project and the notes that are told once."""
+    """Return the tightened project and the notes that are shown once."""
     file, place = found.file, found.place
     if file.unread:
         return _add_notes(project, (f"{place} was not read: {file.unread}; what it would lower is not lowered",)), ()

@@ -73,12 +73,12 @@ class SettingEntry(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Where the value stands, for messages."""
+        """Where the value came from, for messages."""
         at = f" line {self.line}" if self.line else ""
         return safe_text(f"{self.source}{at}")
 
     def within(self, line: str, part: str) -> SettingEntry:
-        """Return the entry as it stands at ``part`` of one of its table's lines, as far as that can be found."""
+        """Return the entry with the line number of ``part`` of one of its table's lines, where that is found."""
         return self._replace(line=_line_within(self.text, line, part) or self.line)
 
 
@@ -276,7 +276,7 @@ def is_folder(path: Path) -> bool:
 def read_own_file(path: Path, what: str, *, private: bool = False) -> str | Problem:
     """Read a file that the user named or owns, at most 1 MiB; a pipe that somebody writes to is fine, a folder is not.
 
-    ``private`` asks that nobody else owns it or may read it.
+    ``private``: it must belong to this user, and nobody else may read it.
     """
     named = safe_text(f"{what} {path}")
     try:

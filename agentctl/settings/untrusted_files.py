@@ -72,8 +72,8 @@ class IgnoredLine(NamedTuple):
 class TrustPrompt(NamedTuple):
     """A question whether to trust a file: what it would set, bound to the content that was read.
 
-    ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is what
-    is told of it where nobody can be asked.
+    ``names`` are as they stand in the file. ``changed`` is whether another content of it is trusted. ``note`` is
+    shown where nobody can be asked.
     """
 
     file: ProjectFile

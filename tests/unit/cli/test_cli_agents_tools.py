@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec, load_agents, ranked_tools, route
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, load_agents, ranked_tools, route
 from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.integration.cli.test_cli_weight import loaded_by

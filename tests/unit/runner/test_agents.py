@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.core.errors import UsageError
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec, find_agent, load_agents
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, find_agent, load_agents
 from agentctl.tools.toolbox import TOOLS
 
 

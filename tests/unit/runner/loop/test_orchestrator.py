@@ -38,9 +38,9 @@ from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
 from agentctl.protocols import RunTools
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.runner.agents import MOST_TOOLS, load_agents, ranked_tools
 from agentctl.runner.orchestrator import Orchestrator
 from agentctl.runner.plan import Plan
+from agentctl.runner.routing import MOST_TOOLS, load_agents, ranked_tools
 from tests.support.loop import Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import UNMETERED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.runner.agents import MOST_TOOLS, AgentSpec, RoutingResult, load_agents, ranked_tools, route
+from agentctl.runner.routing import MOST_TOOLS, AgentSpec, RoutingResult, load_agents, ranked_tools, route
 
 TASKS = {
     "docker": (
