@@ -60,7 +60,7 @@ class Commands:
 
     def __init__(self, folder: Path, *, starts_cold: bool = False) -> None:
         self.folder, self.starts_cold = folder, starts_cold
-        self.environ = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+        self.environ = dict(fork_server.ENVIRON)
 
     def argv(self, words: Sequence[str], script: str | None) -> list[str]:
         return [sys.executable, *(["-m", "agentctl"] if script is None else [str(DRIVER), script]), *words]
@@ -78,6 +78,7 @@ class Commands:
         script: str | None = None,
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] = subprocess.PIPE,
+        stderr: int | IO[bytes] = subprocess.PIPE,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         argv = self.argv(words, script)
@@ -92,7 +93,7 @@ class Commands:
             env=environ,
             stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
 

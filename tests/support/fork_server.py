@@ -4,9 +4,9 @@ A command costs 0.3 s of imports, and 1.5 s with litellm; forked it costs 20 ms,
 own arguments, environment, folder, descriptors, session and end, and ``kill -9`` ends it. What a start does by itself
 is not seen here, so that tests of it (what is loaded, PYTHON* variables, ``sys.path``, closed descriptors) start cold.
 
-``Forked(words, ...)`` is a ``subprocess.Popen`` whose words follow the interpreter's name: ``-m MODULE ...`` or
-``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have. ``command`` is the
-beginning of a shell's line that starts agentctl in the same way.
+``Forked(words, ...)`` is a ``subprocess.Popen`` whose words follow the interpreter's name: ``-m MODULE ...``,
+``-c TEXT ...`` or ``SCRIPT ...``. ``can_fork`` says whether an environment is one that a forked process can have.
+``command`` is the beginning of a shell's line that starts agentctl in the same way.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 150_000
+#: What a forked process has in its environment, and the server at its start.
+ENVIRON = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 #: Read when an interpreter or a library starts: another value than the server's needs a cold start.
 _AT_START = ("PYTHON", "LC_", "LANG", "LITELLM", "SSL_", "LD_", "MALLOC_", "OPENSSL")
 
@@ -206,7 +209,7 @@ os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)
 
 def command(*, loads: str = "agentctl") -> str:
     """Return the beginning of a shell's line that runs agentctl by the server: what follows are its own words."""
-    door = _server(loads, {**os.environ, "PYTHONPATH": str(ROOT)}).door
+    door = _server(loads, {**os.environ, **ENVIRON}).door
     return shlex.join([sys.executable, "-IS", "-c", CLIENT, str(door), "-m", "agentctl"])
 
 
@@ -343,6 +346,11 @@ def _main(words: list[str]) -> int:
                 main()
             else:
                 runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        elif words[0] == "-c":
+            sys.argv = ["-c", *words[2:]]
+            sys.path.insert(0, "")
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(words[1], "<string>", "exec"), vars(sys.modules["__main__"]))  # noqa: S102 - as python -c
         else:
             sys.argv = words
             sys.path.insert(0, str(Path(words[0]).parent))

@@ -57,15 +57,8 @@ def at_a_terminal(
     """Run a command whose stdin and stderr are a terminal; ``early`` is typed before it starts."""
     desk, terminal = pty.openpty()
     os.write(desk, early.encode())
-    process = subprocess.Popen(
-        agentctl.argv(words, script),
-        cwd=agentctl.folder,
-        env={**os.environ, **agentctl.environ, **(env or {})},
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal if stderr is None else stderr,
-        start_new_session=True,
-    )
+    err = terminal if stderr is None else stderr
+    process = agentctl.start(*words, script=script, stdin=terminal, stderr=err, env=env)
     try:
         with process:
             try:

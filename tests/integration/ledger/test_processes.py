@@ -16,6 +16,7 @@ import pytest
 from agentctl.core.errors import StateError
 from agentctl.ledger.database import Database
 from agentctl.ledger.transactions import LedgerSession
+from tests.support import fork_server
 from tests.support.ledger.worker import session
 
 ROOT = Path(__file__).parents[3]
@@ -24,7 +25,8 @@ DOLLAR = 10**9
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "tests.support.ledger.worker", *map(str, arguments)]
-    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    environ = {**os.environ, **fork_server.ENVIRON}
+    return fork_server.Forked(line[1:], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
 
 
 def billed(bills: Path) -> int:

@@ -44,7 +44,7 @@ class Inside:
         return [sys.executable, "-m", "tests.integration.sandbox.worker", json.dumps(asked)]
 
     def __call__(self, *commands: str, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        argv, environ = self.argv(*commands, **options), {**os.environ, **self.environ}
+        argv, environ = self.argv(*commands, **options), {**os.environ, **fork_server.ENVIRON, **self.environ}
         if fork_server.can_fork(argv[1:], environ):
             done = fork_server.run(argv[1:], cwd=REPOSITORY, env=environ, text=True, timeout=120)
         else:

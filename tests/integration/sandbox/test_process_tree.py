@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from agentctl.core.errors import ToolError
 from agentctl.sandbox.process_guard import SiblingGuard
 from agentctl.sandbox.process_tree import MARKER, ProcessTree
 from agentctl.tools.shell import run_shell_async
+from tests.support import fork_server
 from tests.support.command_line import Commands, agentctl
 
 __all__ = ["agentctl"]
@@ -214,7 +214,9 @@ async def test_what_forks_into_new_sessions_all_the_time_is_ended(trace: Trace, 
 def started_worker(command: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a process that runs ``command`` as a library's user would."""
     pairs = [f"{key}={value}" for key, value in env.items()]
-    return subprocess.Popen([sys.executable, "-c", WORKER, command, *pairs], cwd=Path(__file__).parents[3])
+    return fork_server.Forked(
+        ["-c", WORKER, command, *pairs], env={**os.environ, **fork_server.ENVIRON}, cwd=Path(__file__).parents[3]
+    )
 
 
 async def test_orphans_that_have_ended_are_reaped_while_the_command_runs() -> None:

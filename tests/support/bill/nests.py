@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from tests.support import fork_server
 from tests.support.bill.parts import Paid
 from tests.support.wire.server import Answer, Call, WireRequest
 
@@ -23,8 +23,9 @@ def is_outer(asked: WireRequest) -> bool:
 
 def inner(environ: Mapping[str, str], *words: str, into: str = "inner") -> str:
     """Return the shell's words for a run inside a command; what it prints and its exit code go to files."""
+    agentctl = shlex.split(fork_server.command(loads="litellm"))
     variables = {"PYTHONPATH": str(ROOT), **environ}
-    command = ["env", *(f"{name}={value}" for name, value in variables.items()), sys.executable, "-m", "agentctl"]
+    command = ["env", *(f"{name}={value}" for name, value in variables.items()), *agentctl]
     written = shlex.join([*command, "run", INNER, "--json", *words])
     return f"{written} > {into}.json 2> {into}.err; echo $? > {into}.code"
 

@@ -60,12 +60,11 @@ def puppet(path: Path, *before: str, clock: HandClock | None = None) -> Iterator
     """Start a process on the ledger at ``path``, behind the words ``before``; ``clock`` stands still."""
     set_to = [] if clock is None else [str(clock.wall_s), str(clock.boot_s), clock.boot_id]
     line = [*before, sys.executable, "-m", "tests.support.ledger.scripted_process", str(path), *set_to]
+    environ = {**os.environ, **fork_server.ENVIRON}
     started: Any = subprocess.Popen
-    if not before and fork_server.can_fork(line[1:], os.environ):
+    if not before and fork_server.can_fork(line[1:], environ):
         line, started = line[1:], fork_server.Forked
-    with started(
-        line, cwd=ROOT, env=dict(os.environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with started(line, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Puppet(process)
         finally:

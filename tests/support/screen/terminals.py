@@ -14,8 +14,11 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 30.0
@@ -45,15 +48,13 @@ class Person:
         self.terminal, slave = os.openpty()
         self._is_open = True
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", BECOME, *argv],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environ},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
+        given: dict[str, Any] = {"cwd": folder, "stdin": slave, "stdout": slave, "stderr": slave}
+        given["env"] = {**os.environ, **fork_server.ENVIRON, "TERM": "xterm-256color", **environ}
+        self.process: subprocess.Popen[Any]
+        if fork_server.can_fork(argv, given["env"]):
+            self.process = fork_server.Forked(argv, terminal=True, **given)
+        else:
+            self.process = subprocess.Popen([sys.executable, "-c", BECOME, *argv], start_new_session=True, **given)
         os.close(slave)
 
     def sees(self, text: str) -> None:
