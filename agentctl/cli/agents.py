@@ -80,7 +80,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
 
     import anyio
 
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.permissions.decision import permissions_of
     from agentctl.runner.routing import MOST_TOOLS, ranked_tools
@@ -89,7 +89,7 @@ def _offered_tools(agent: AgentSpec, task: str) -> tuple[tuple[str, ...], dict[s
 
     loaded = load_settings(flags={}, remember=False)
     for note in loaded.notes:
-        say(safe_text(note))
+        print_stderr(safe_text(note))
     permissions = permissions_of(loaded)
     ranked = ranked_tools(agent, task) if permissions.only is None else permissions.only
     build = toolset_for(loaded, permissions, require_sandbox=loaded.settings.sandbox == "bwrap")

@@ -120,7 +120,7 @@ def set_(
     json: Json = False,
 ) -> None:
     """Set one value in your config.toml; all else in it stays as it is."""
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings.config_file import check_settable, find_field, save_value
@@ -136,12 +136,14 @@ def set_(
     changed = save_value(file, field, value or ())
     shown = ",".join(value or ())
     if unset:
-        say(safe_text(f"removed {field} from {file}" if changed else f"{file} holds no {field}"))
+        print_stderr(safe_text(f"removed {field} from {file}" if changed else f"{file} holds no {field}"))
     else:
-        say(safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} stands in {file} already"))
+        print_stderr(
+            safe_text(f"set {field} = {shown} in {file}" if changed else f"{field} = {shown} stands in {file} already")
+        )
     warning = "" if unset else _overriding_source(field)
     if warning:
-        say(f"warning: {warning}")
+        print_stderr(f"warning: {warning}")
     if as_json:
         said = {"name": field, "value": shown if value else None, "path": str(file), "changed": changed}
         _print({**said, "warning": warning or None})
@@ -169,7 +171,7 @@ def init(
     json: Json = False,
 ) -> None:
     """Write a config.toml that names every setting, each line commented out."""
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.settings.config_file import start_file
     from agentctl.settings.load import read_sources
@@ -177,7 +179,7 @@ def init(
     as_json = wants_json(output, json=json)
     file = read_sources().config_file
     kept = start_file(file, force=force)
-    say(safe_text(f"wrote {file}" + (f"; the old one is {kept}" if kept else "")))
+    print_stderr(safe_text(f"wrote {file}" + (f"; the old one is {kept}" if kept else "")))
     if as_json:
         _print({"path": str(file), "kept": str(kept) if kept else None})
 
@@ -193,11 +195,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def _notes(notes: tuple[str, ...]) -> None:
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
 
     for note in notes:
-        say(safe_text(note))
+        print_stderr(safe_text(note))
 
 
 def _print(document: Document) -> None:

@@ -20,16 +20,16 @@ PLAIN: Paint = painter("never", terminal=False)
 _GROUPS = {"ledger", "runs", "providers", "config", "agents", "tools", "policy"}
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Print a line on stderr."""
     sys.stderr.write(text + "\n")
 
 
 def print_error(message: str, hint: str, paint: Paint = PLAIN) -> None:
     """Print an error and its hint on stderr."""
-    say(f"{paint('error:', 'red')} {safe_text(message)}")
+    print_stderr(f"{paint('error:', 'red')} {safe_text(message)}")
     if hint:
-        say(f"hint: {safe_text(hint)}")
+        print_stderr(f"hint: {safe_text(hint)}")
 
 
 def report_error(

@@ -59,7 +59,7 @@ def check(
     Nothing is done and no engine is asked. Exit 0: it runs. 5: denied, or it needs a person. 6: no boundary for it
     here. 2: not understood.
     """
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.cli.exit_codes import status_named
     from agentctl.cli.tools import load_tool_catalog
     from agentctl.core.errors import UsageError
@@ -80,7 +80,7 @@ def check(
     }
     loaded = load_settings(flags=flags, config=config, env_files=env_file or (), remember=False)
     for note in loaded.notes:
-        say(safe_text(note))
+        print_stderr(safe_text(note))
     catalog = load_tool_catalog(loaded)
     tool_call = _parse_call(text, catalog)
     tool = catalog.tools[tool_call.name]

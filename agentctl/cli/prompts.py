@@ -75,7 +75,7 @@ LONGEST = 16 * 1024
 _PATIENCE_S = 2.0
 
 
-def read_secret(what: str, *, say: Callable[[str], object]) -> str:
+def read_secret(what: str, *, notify: Callable[[str], object]) -> str:
     """Return one stripped line of stdin; on a terminal ask for it, without echo.
 
     Raises:
@@ -83,7 +83,7 @@ def read_secret(what: str, *, say: Callable[[str], object]) -> str:
         Interrupted: SIGTERM came first.
     """
     if not sys.stdin.isatty():
-        line = _line(sys.stdin.fileno(), lambda: say(f"still waiting for {what} on stdin"))
+        line = _line(sys.stdin.fileno(), lambda: notify(f"still waiting for {what} on stdin"))
     elif not sys.stderr.isatty():
         raise UsageError(
             f"{what} is asked for only where stderr is a terminal", hint="or give it on stdin, from a file"

@@ -71,13 +71,13 @@ COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show}
 
 
 def _catalog(config: str | None, env_file: list[str] | None) -> ToolCatalog:
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.settings import load_settings
 
     loaded = load_settings(flags={}, config=config, env_files=env_file or (), remember=False)
     for note in loaded.notes:
-        say(safe_text(note))
+        print_stderr(safe_text(note))
     return load_tool_catalog(loaded)
 
 

@@ -66,7 +66,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     import shlex
     from datetime import UTC, datetime
 
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.cli.prompts import ask_yes_no, can_ask
     from agentctl.core.errors import ActionDenied, UsageError
     from agentctl.core.text import safe_text
@@ -81,7 +81,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     seen = [_compare(found, here.merged.entries) for found in files]
     for one in seen:
         for line in _describe(one):
-            say(safe_text(line))
+            print_stderr(safe_text(line))
     fresh = [one for one in seen if one.found.trust_state != "trusted" and (one.used or one.beaten)]
     if fresh and not yes:
         if not can_ask():
@@ -93,7 +93,7 @@ def _trust(place: Path, typed: str, *, yes: bool, as_json: bool) -> None:
     if fresh:
         store.grant([one.found.file for one in fresh], now=datetime.now(UTC))
     for one in fresh:
-        say(safe_text(f"trusted {one.found.file.path}"))
+        print_stderr(safe_text(f"trusted {one.found.file.path}"))
     if as_json:
         granted = {one.found.file.path for one in fresh}
         listed = [
@@ -205,16 +205,16 @@ def _list(*, as_json: bool) -> None:
 
 
 def _revoke(place: Path | None, *, as_json: bool) -> None:
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.text import safe_text
     from agentctl.settings.load import read_sources
     from agentctl.settings.trust_store import TrustStore
 
     gone = TrustStore(read_sources().state_dir).revoke(place)
     for path in gone:
-        say(safe_text(f"no longer trusted: {path}"))
+        print_stderr(safe_text(f"no longer trusted: {path}"))
     if not gone:
-        say(safe_text("nothing was trusted" if place is None else f"nothing in {place} was trusted"))
+        print_stderr(safe_text("nothing was trusted" if place is None else f"nothing in {place} was trusted"))
     if as_json:
         _print({"revoked": [str(path) for path in gone]})
 

@@ -43,10 +43,10 @@ def print_view(view: CostView, form: str, out: TextIO) -> int:
 
 def print_notes(view: CostView) -> None:
     """Print on stderr how an ambiguous time was read."""
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
 
     for text in view.notes:
-        say(f"note: {text}")
+        print_stderr(f"note: {text}")
 
 
 def report_gate(view: CostView) -> int:

@@ -79,7 +79,7 @@ def reprice(
     from datetime import UTC, datetime
 
     from agentctl.cli.costs.time_window import WindowRequest, resolve_window
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.cli.ledger.reprice_output import RepricedView, render
     from agentctl.cli.ui.terminal import terminal_width
     from agentctl.ledger.grouping import find_time_zone
@@ -98,7 +98,7 @@ def reprice(
     alternative = None if model is None else _alternative(catalog, model)
     report = priced_anew(settings.ledger_path, query, catalog.prices_at, alternative=alternative)
     for note in wanted.notes:
-        say(f"note: {note}")
+        print_stderr(f"note: {note}")
     view = RepricedView(report, query, wanted.title, model, table)
     sys.stdout.write(render(view, form, width=terminal_width(sys.stdout)))
 

@@ -22,7 +22,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     from datetime import UTC, datetime
 
     from agentctl.cli.documents import error_info
-    from agentctl.cli.error_output import print_error, say
+    from agentctl.cli.error_output import print_error, print_stderr
     from agentctl.cli.providers.listing import as_document, as_table, provider_rows
     from agentctl.core.errors import AgentctlError
     from agentctl.core.text import safe_text
@@ -39,7 +39,7 @@ def list_(output: Output = None, json: Json = False) -> None:
     rows = provider_rows(loaded, choice, load_catalog(loaded.settings.prices), today=datetime.now(UTC).date())
     unasked = ollama_to_ask(loaded)
     for note in (*loaded.notes, *(row.problem for row in rows if row.problem)):
-        say(safe_text(note))
+        print_stderr(safe_text(note))
     if as_json:
         chosen = choice and {"provider": choice.provider, "model": choice.model, "chosen_by": choice.chosen_by}
         said: Document = {
@@ -68,7 +68,7 @@ def set_key(
     json: Json = False,
 ) -> None:
     """Save a provider's key in the user's .env; it is asked for, unseen, or read from stdin."""
-    from agentctl.cli.error_output import say
+    from agentctl.cli.error_output import print_stderr
     from agentctl.core.errors import UsageError
     from agentctl.core.text import safe_text
     from agentctl.settings.key_file import environment_key, mask_key, own_env_file, save_key
@@ -84,7 +84,7 @@ def set_key(
         from agentctl.settings.parsers import secret
 
         try:
-            key = secret(read_secret(f"{name} key", say=say))
+            key = secret(read_secret(f"{name} key", notify=print_stderr))
         except ValueError as error:
             raise UsageError(f"that is no key for {name}; allowed: {error}", hint="nothing was changed") from None
     path = own_env_file()
@@ -94,7 +94,7 @@ def set_key(
         said = f"saved {variable} {mask_key(text)} in {path}"
     else:
         said = f"removed {variable} from {path}" if done else f"{path} holds no {variable}"
-    say(safe_text(said))
+    print_stderr(safe_text(said))
     found = environment_key(name, text)
     warning = ""
     if found.wins:
@@ -103,7 +103,7 @@ def set_key(
     elif found.empty and text is not None:
         warning = f"{found.empty} is set but empty in the environment; the saved key is used all the same"
     if warning:
-        say(f"warning: {warning}")
+        print_stderr(f"warning: {warning}")
     if as_json:
         shown = None if text is None else mask_key(text)
         fields = {"provider": name, "name": variable, "masked": shown, "path": str(path), "changed": done}

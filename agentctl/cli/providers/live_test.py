@@ -34,7 +34,7 @@ def try_providers(
     json: Json = False,
 ) -> None:
     """Try providers out: reachable, key, model, and unless --free an answer, a tool call, the clamp, the usage."""
-    from agentctl.cli.error_output import print_error, say
+    from agentctl.cli.error_output import print_error, print_stderr
     from agentctl.cli.exit_codes import status_named
     from agentctl.core.text import safe_text
     from agentctl.runner.assemble import providers_under_test
@@ -43,9 +43,9 @@ def try_providers(
     as_json = wants_json(output, json=json)
     loaded = load_settings(flags={"max_cost_per_task": max_cost}, remember=False)
     for note in loaded.notes:
-        say(safe_text(note))
+        print_stderr(safe_text(note))
     under_test = providers_under_test(loaded, [_provider_name(name) for name in names or ()])
-    say(_ceiling(under_test, loaded, free=free))
+    print_stderr(_ceiling(under_test, loaded, free=free))
     results = _run_tests(under_test, loaded, free=free)
     from agentctl.runner.provider_test import overall_status
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agentctl.cli.error_output import PLAIN, report_error, say
+from agentctl.cli.error_output import PLAIN, print_stderr, report_error
 from agentctl.cli.invocation import Form, Invocation
 from agentctl.cli.run.task_input import InputData, append_data, read_input_data, read_task, unread_bytes
 from agentctl.cli.ui.format import Paint, painter
@@ -67,9 +67,9 @@ def perform(call: Invocation, request: RunRequest) -> int:
 
 
 def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
-    notify = _quiet if request.quiet else _say_safe
-    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", say=notify)
-    data = read_input_data(request.input, say=notify)
+    notify = _quiet if request.quiet else _print_safe
+    task = known.task = read_task(request.words, input_is_stdin=request.input == "-", notify=notify)
+    data = read_input_data(request.input, notify=notify)
 
     from agentctl.cli.run.run_output import Presenter
     from agentctl.providers.selection import resolve_provider
@@ -85,7 +85,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
         own = request.config is None
         loaded = ask_open_questions(
-            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, say=_say_safe
+            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, notify=_print_safe
         )
         known.form = loaded.settings.output
     known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
@@ -98,7 +98,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
 
-        task, data = _redact(loaded, request, task, data, say=_quiet)
+        task, data = _redact(loaded, request, task, data, notify=_quiet)
         asked_of = append_data(task, data)
         again = _repeat_command(call)
         return print_estimate(
@@ -109,7 +109,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
 
         protect_keys()
     loaded = loaded.for_a_run()
-    task, data = _redact(loaded, request, task, data, say=notify)
+    task, data = _redact(loaded, request, task, data, notify=notify)
     known.task = task
     presenter = Presenter(
         form=known.form,
@@ -151,9 +151,9 @@ def _load(request: RunRequest) -> Loaded:
 
 
 def _redact(
-    loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, say: Callable[[str], None]
+    loaded: Loaded, request: RunRequest, task: str, data: InputData | None, *, notify: Callable[[str], None]
 ) -> tuple[str, InputData | None]:
-    """Return task and data with secrets redacted in what came from a pipe or a file; ``say`` gets the count.
+    """Return task and data with secrets redacted in what came from a pipe or a file; ``notify`` gets the count.
 
     The words of the command line are the user's own, and stay as they are.
     """
@@ -166,7 +166,7 @@ def _redact(
         data = data._replace(text=text)
     if count := found + also:
         what = "1 secret was" if count == 1 else f"{count} secrets were"
-        say(f"{what} replaced by marks in what is sent: [redacted:KIND:ID]")
+        notify(f"{what} replaced by marks in what is sent: [redacted:KIND:ID]")
     return task, data
 
 
@@ -228,8 +228,8 @@ def exit_at_once(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
-def _say_safe(text: str) -> None:
-    say(safe_text(text))
+def _print_safe(text: str) -> None:
+    print_stderr(safe_text(text))
 
 
 def _quiet(text: str) -> None:

@@ -14,11 +14,11 @@ from agentctl.settings import DEFAULT_MODELS, Loaded, Source, competing_keys
 if TYPE_CHECKING:
     from agentctl.settings.untrusted_files import TrustPrompt
 
-Say = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 def ask_open_questions(
-    loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, say: Say
+    loaded: Loaded, *, again: Callable[[], Loaded], quiet: bool, own_config: bool, notify: Notify
 ) -> Loaded:
     """Ask a person what is open, and return the settings with the answers; unchanged where nobody can be asked.
 
@@ -33,7 +33,7 @@ def ask_open_questions(
     if loaded.settings.approve == "ask" and loaded.offers:
         loaded = _ask_about_files(loaded, again)
     if competing_keys(loaded):
-        loaded = _ask_about_providers(loaded, own_config=own_config, say=say)
+        loaded = _ask_about_providers(loaded, own_config=own_config, notify=notify)
     return loaded
 
 
@@ -68,20 +68,20 @@ def _question(offer: TrustPrompt) -> str:
     return "\n".join((*lines, "Use it? y = now and from now on, n = no, and not asked again for this content"))
 
 
-def _ask_about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loaded:
+def _ask_about_providers(loaded: Loaded, *, own_config: bool, notify: Notify) -> Loaded:
     keys = competing_keys(loaded)
     width = max(map(len, keys))
     options = []
     for provider in keys:
         model = loaded.settings.llm_model or f"{DEFAULT_MODELS[provider]} (default)"
         options.append(f"{provider:<{width}}  {model}, key {keys[provider]}")
-    say(f"there are keys for {len(keys)} providers, and none was chosen:")
+    notify(f"there are keys for {len(keys)} providers, and none was chosen:")
     number = choose_one("Who shall answer?", options)
     if number is None:
         return loaded
     provider = tuple(keys)[number]
     if own_config and ask_yes_no("Save it as your default?"):
-        _save(loaded, provider, say)
+        _save(loaded, provider, notify)
     return replace(
         loaded,
         settings=loaded.settings.model_copy(update={"llm_provider": provider}),
@@ -89,12 +89,12 @@ def _ask_about_providers(loaded: Loaded, *, own_config: bool, say: Say) -> Loade
     )
 
 
-def _save(loaded: Loaded, provider: str, say: Say) -> None:
+def _save(loaded: Loaded, provider: str, notify: Notify) -> None:
     """Save the provider as the default; print a warning if that fails."""
     from agentctl.settings.config_file import save_value
 
     try:
         save_value(loaded.config_file, "llm_provider", (provider,))
-        say(safe_text(f"saved llm_provider = {provider} in {loaded.config_file}"))
+        notify(safe_text(f"saved llm_provider = {provider} in {loaded.config_file}"))
     except AgentctlError as error:
-        say(safe_text(f"warning: not saved: {error.message}"))
+        notify(safe_text(f"warning: not saved: {error.message}"))

@@ -72,7 +72,7 @@ COMMAND_WORDS = {
     "run": "agentctl run TASK",
 }
 
-Say = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
 class InputData(NamedTuple):
@@ -82,8 +82,8 @@ class InputData(NamedTuple):
     text: str
 
 
-def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) -> str:
-    """Return the task: the words, or the content of a pipe; ``say`` gets a sentence if it was cut.
+def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, notify: Notify) -> str:
+    """Return the task: the words, or the content of a pipe; ``notify`` gets a sentence if it was cut.
 
     Raises:
         UsageError: there is no task, it is empty, or it is a command's name.
@@ -97,7 +97,7 @@ def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) ->
     elif sys.stdin.isatty():
         raise UsageError("no task", hint=f"for example: {_EXAMPLE}")
     else:
-        task = _from_stdin("the task", say).strip()
+        task = _from_stdin("the task", notify).strip()
     if not task:
         raise UsageError("the task is empty", hint=f"for example: {_EXAMPLE}")
     said = " ".join(task.lower().split())
@@ -110,7 +110,7 @@ def read_task(words: Sequence[str] | None, *, input_is_stdin: bool, say: Say) ->
     return task
 
 
-def read_input_data(source: str | None, *, say: Say) -> InputData | None:
+def read_input_data(source: str | None, *, notify: Notify) -> InputData | None:
     """Return what ``--input`` names, ``-`` for stdin, at most 1 MiB.
 
     Raises:
@@ -120,12 +120,12 @@ def read_input_data(source: str | None, *, say: Say) -> InputData | None:
         return None
     if source == "-":
         if sys.stdin.isatty():
-            say("reading --input from the terminal; Ctrl-D ends it")
-        return InputData("stdin", _from_stdin("--input", say))
+            notify("reading --input from the terminal; Ctrl-D ends it")
+        return InputData("stdin", _from_stdin("--input", notify))
     path = Path(source).expanduser()
     try:
         with path.open("rb") as file:
-            return InputData(path.name, _decode_bounded(file.read(MOST_BYTES + 1), f"--input {source}", say))
+            return InputData(path.name, _decode_bounded(file.read(MOST_BYTES + 1), f"--input {source}", notify))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "no file name"
         raise UsageError(f"--input {source} cannot be read: {said.lower()}") from error
@@ -161,14 +161,14 @@ def _waiting_in_pipe(number: int) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
-def _from_stdin(what: str, say: Say) -> str:
+def _from_stdin(what: str, notify: Notify) -> str:
     number = sys.stdin.fileno()
     pieces: list[bytes] = []
     size, notified = 0, sys.stdin.isatty()
     try:
         while size <= MOST_BYTES:
             if not notified and not select.select([number], [], [], _PATIENCE_S)[0]:
-                say(f"still waiting for {what} on stdin")
+                notify(f"still waiting for {what} on stdin")
             notified = True
             piece = os.read(number, MOST_BYTES + 1 - size)
             if not piece:
@@ -177,12 +177,12 @@ def _from_stdin(what: str, say: Say) -> str:
             size += len(piece)
     except OSError as error:
         raise UsageError(f"{what} cannot be read from stdin: {(error.strerror or 'closed').lower()}") from error
-    return _decode_bounded(b"".join(pieces), what, say)
+    return _decode_bounded(b"".join(pieces), what, notify)
 
 
-def _decode_bounded(data: bytes, what: str, say: Say) -> str:
+def _decode_bounded(data: bytes, what: str, notify: Notify) -> str:
     if len(data) > MOST_BYTES:
-        say(f"warning: {what} is longer than 1 MiB; the rest was cut")
+        notify(f"warning: {what} is longer than 1 MiB; the rest was cut")
     return data[:MOST_BYTES].decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "\ufffd")
 
 

@@ -49,9 +49,9 @@ def list_(
         return
     print(_table(shown) if shown else "no runs yet")
     if len(shown) < len(runs):
-        from agentctl.cli.error_output import say
+        from agentctl.cli.error_output import print_stderr
 
-        say(f"{len(shown)} of {len(runs)} runs; --limit 0 shows all")
+        print_stderr(f"{len(shown)} of {len(runs)} runs; --limit 0 shows all")
 
 
 def show(

@@ -154,7 +154,7 @@ def test_no_lone_command_becomes_a_task() -> None:
     words += [f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", ())]
     for word in words:
         with pytest.raises(UsageError, match="is a command, not a task"):
-            read_task([word], input_is_stdin=False, say=print)
+            read_task([word], input_is_stdin=False, notify=print)
 
 
 def test_what_is_meant_is_a_command() -> None:
