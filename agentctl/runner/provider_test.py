@@ -36,6 +36,17 @@ _TOOL = ToolSpec(
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderUnderTest:
+    """One provider to test; ``make`` returns it ready to be asked."""
+
+    provider: str
+    model: str | None
+    base_url: str
+    key: str | None
+    make: Callable[[], LLMProvider]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelTestResult:
     """What the paid calls found; None: not tried, or unclear. Amounts in nano-dollars, ``ms`` of the first answer.
 
@@ -56,124 +67,6 @@ class ModelTestResult:
     status: str = "done"
     error: str = ""
     hint: str = ""
-
-
-class _Trial:
-    """The calls of one test, all in one run of the ledger."""
-
-    def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
-        self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
-        self.pieces = 0
-        self.made: list[ModelCalls] = []
-
-    async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
-        """Return the answer to one question, which is asked once."""
-        facts = self._provider.facts
-        calls = ModelCalls(
-            provider=self._provider,
-            ledger=self._ledger,
-            run_id=self._run_id,
-            limits=self._limits,
-            emit=self._emit,
-            silence_s=_SILENCE_S,
-            deadline_s=_DEADLINE_S,
-            max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
-            retries=0,
-            price_of=self._provider.price_of,
-        )
-        self.made.append(calls)
-        self.pieces = 0
-        return await calls.ask((Message("user", text),), tools)
-
-    async def _emit(self, event: Event) -> None:
-        if isinstance(event, AnswerStreamed):
-            self.pieces += 1
-
-
-async def run_model_test(
-    provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
-) -> ModelTestResult:
-    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
-
-    ``parent`` is the run that these calls belong to, if any.
-    """
-    facts = provider.facts
-    found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
-    if not facts.metered:  # no language model: there is nothing that it could be asked
-        return found
-    trial = _Trial(provider, ledger, run_id, limits)
-    try:
-        words = "providers test"
-        await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
-        found = await _try(found, trial)
-    except AgentctlError as error:
-        found = _with_failure(found, error)
-    with anyio.CancelScope(shield=True):
-        try:
-            await ledger.close_run(run_id, found.status)
-        except AgentctlError as error:
-            found = _with_failure(found, error)
-    return replace(
-        found,
-        cost_nano=_sum([calls.cost_nano for calls in trial.made]),
-        in_doubt_nano=_sum([calls.in_doubt_nano for calls in trial.made]),
-    )
-
-
-async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
-    began = anyio.current_time()
-    answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
-    found = replace(
-        found,
-        ms=1000 * (anyio.current_time() - began),
-        answers=bool(answer.text.strip()),
-        streams=trial.pieces > 1,
-        reports_usage=answer.usage is not None and not contradiction(answer.usage, answered=True),
-    )
-    called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
-    found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
-    try:
-        cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
-    except (Overrun, ClampExceeded) as error:
-        return _with_failure(replace(found, keeps_to_clamp=False), error)
-    used = cut.usage.output_tokens if cut.usage else None
-    if used is not None or cut.stop == "length":
-        found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
-    return _judge(found)
-
-
-def _judge(found: ModelTestResult) -> ModelTestResult:
-    """Set the status to the first shortcoming that an agent could not work with."""
-    shortcomings = [
-        (found.answers, "gave an empty answer", "choose another model"),
-        (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
-        (found.reports_usage, "reports no usage: every call would count at its worst case", "see its settings"),
-        (found.keeps_to_clamp, "does not keep to max_tokens", "choose another server"),
-    ]
-    for fine, said, hint in shortcomings:
-        if fine is False:
-            return _with_failure(found, ProviderUnavailable(f"{found.provider} {said}", hint=hint))
-    return found
-
-
-def _with_failure(found: ModelTestResult, error: AgentctlError) -> ModelTestResult:
-    return replace(found, status=error.status, error=error.message, hint=error.hint)
-
-
-def _sum(amounts: list[int | None]) -> int | None:
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if len(known) == len(amounts) else None
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderUnderTest:
-    """One provider to test; ``make`` returns it ready to be asked."""
-
-    provider: str
-    model: str | None
-    base_url: str
-    key: str | None
-    make: Callable[[], LLMProvider]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +126,110 @@ def overall_status(findings: Sequence[ProviderTestResult]) -> str:
     """Return the status of all tests: one kind of failure as it is, a mixture as "unavailable"."""
     kinds = {finding.status for finding in findings} - {"done"}
     return "done" if not kinds else kinds.pop() if len(kinds) == 1 else "unavailable"
+
+
+async def run_model_test(
+    provider: LLMProvider, ledger: Ledger, *, run_id: str, limits: CostLimit, parent: Parent | None = None
+) -> ModelTestResult:
+    """Ask for an answer, for a tool call, and for more than the clamp allows; no error of ours leaves this.
+
+    ``parent`` is the run that these calls belong to, if any.
+    """
+    facts = provider.facts
+    found = ModelTestResult(facts.provider, facts.model, price_known=facts.price is not None)
+    if not facts.metered:  # no language model: there is nothing that it could be asked
+        return found
+    trial = _Trial(provider, ledger, run_id, limits)
+    try:
+        words = "providers test"
+        await ledger.open_run(run_id, limits, task=words, agent=words, labels={}, parent=parent)
+        found = await _try(found, trial)
+    except AgentctlError as error:
+        found = _with_failure(found, error)
+    with anyio.CancelScope(shield=True):
+        try:
+            await ledger.close_run(run_id, found.status)
+        except AgentctlError as error:
+            found = _with_failure(found, error)
+    return replace(
+        found,
+        cost_nano=_sum([calls.cost_nano for calls in trial.made]),
+        in_doubt_nano=_sum([calls.in_doubt_nano for calls in trial.made]),
+    )
+
+
+class _Trial:
+    """The calls of one test, all in one run of the ledger."""
+
+    def __init__(self, provider: LLMProvider, ledger: Ledger, run_id: str, limits: CostLimit) -> None:
+        self._provider, self._ledger, self._run_id, self._limits = provider, ledger, run_id, limits
+        self.pieces = 0
+        self.made: list[ModelCalls] = []
+
+    async def ask(self, text: str, most: int, *tools: ToolSpec) -> Completion:
+        """Return the answer to one question, which is asked once."""
+        facts = self._provider.facts
+        calls = ModelCalls(
+            provider=self._provider,
+            ledger=self._ledger,
+            run_id=self._run_id,
+            limits=self._limits,
+            emit=self._emit,
+            silence_s=_SILENCE_S,
+            deadline_s=_DEADLINE_S,
+            max_output_tokens=max(most, _WITH_REASONING) if facts.reasoning and most > _TINY else most,
+            retries=0,
+            price_of=self._provider.price_of,
+        )
+        self.made.append(calls)
+        self.pieces = 0
+        return await calls.ask((Message("user", text),), tools)
+
+    async def _emit(self, event: Event) -> None:
+        if isinstance(event, AnswerStreamed):
+            self.pieces += 1
+
+
+async def _try(found: ModelTestResult, trial: _Trial) -> ModelTestResult:
+    began = anyio.current_time()
+    answer = await trial.ask("Count from 1 to 5, with spaces between the numbers.", _SMALL)
+    found = replace(
+        found,
+        ms=1000 * (anyio.current_time() - began),
+        answers=bool(answer.text.strip()),
+        streams=trial.pieces > 1,
+        reports_usage=answer.usage is not None and not contradiction(answer.usage, answered=True),
+    )
+    called = await trial.ask("Call the tool report_number with the number 7.", _SMALL, _TOOL)
+    found = replace(found, calls_tools=any(call.name == _TOOL.name for call in called.tool_calls))
+    try:
+        cut = await trial.ask("Count from 1 to 500, with spaces between the numbers. Do not stop early.", _TINY)
+    except (Overrun, ClampExceeded) as error:
+        return _with_failure(replace(found, keeps_to_clamp=False), error)
+    used = cut.usage.output_tokens if cut.usage else None
+    if used is not None or cut.stop == "length":
+        found = replace(found, keeps_to_clamp=used is None or used <= _TINY)
+    return _judge(found)
+
+
+def _judge(found: ModelTestResult) -> ModelTestResult:
+    """Set the status to the first shortcoming that an agent could not work with."""
+    shortcomings = [
+        (found.answers, "gave an empty answer", "choose another model"),
+        (found.calls_tools, "called no tool when asked to", "choose a model that can call tools"),
+        (found.reports_usage, "reports no usage: every call would count at its worst case", "see its settings"),
+        (found.keeps_to_clamp, "does not keep to max_tokens", "choose another server"),
+    ]
+    for fine, said, hint in shortcomings:
+        if fine is False:
+            return _with_failure(found, ProviderUnavailable(f"{found.provider} {said}", hint=hint))
+    return found
+
+
+def _with_failure(found: ModelTestResult, error: AgentctlError) -> ModelTestResult:
+    return replace(found, status=error.status, error=error.message, hint=error.hint)
+
+
+def _sum(amounts: list[int | None]) -> int | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None

@@ -54,6 +54,97 @@ class AgentSpec(NamedTuple):
     more: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
+class RoutingResult(NamedTuple):
+    """The chosen agent's name; ``score`` is its posterior probability, 0 when no word was known."""
+
+    agent: str
+    score: float
+    runner_up: str | None = None
+    chosen_by: str = "task words"
+
+
+def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[AgentSpec, str]:
+    """Return the agent that the plan names, else the one that fits the task, and what decided it.
+
+    Raises:
+        UsageError: there is no task, or no such agent.
+    """
+    if not task.strip():
+        raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
+    if plan.agent is not None:
+        return find_agent(plan.agent, agents), plan.agent_chosen_by
+    routed = route(task, agents)
+    return find_agent(routed.agent, agents), routed.chosen_by
+
+
+def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
+    """Return the tools to choose from, the most needed first; None: all (a provider that is no language model).
+
+    Raises:
+        UsageError: more are named than a model is offered.
+    """
+    if not metered:
+        return None
+    names = plan.permissions.only
+    if names is None:
+        return ranked_tools(agent, task)
+    if len(names) > MOST_TOOLS:
+        raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
+    return names
+
+
+def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
+    """Return the system prompt of a run that starts ``at``."""
+    return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."
+
+
+def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
+    """Return the agent whose examples share most words with ``task``; ``agents`` must not be empty."""
+    counts = {agent.name: _count(agent) for agent in agents}
+    known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
+    belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
+    ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
+    best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
+    if not known:
+        return RoutingResult(best, 0.0, runner_up)
+    total = sum(math.exp(value - belief[best]) for value in belief.values())
+    return RoutingResult(best, 1 / total, runner_up)
+
+
+def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
+    """Return the agent's tools by need: its fixed tools, then those whose keywords the task contains.
+
+    A model is offered the first few. Tools without a matching keyword keep the agent's own order.
+    """
+    said = words(task)
+    brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
+    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: the agent's own order where they are even
+    return tuple(dict.fromkeys((*agent.tools, *rest)))
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the significant words of a text: lower case, singular, without stop words."""
+    plain = "".join(c if c.isalnum() else " " for c in text.lower())
+    return frozenset(_singular(word) for word in plain.split() if word not in _SILENT)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _count(agent: AgentSpec) -> tuple[dict[str, int], int]:
+    documents = [*agent.examples, agent.description, agent.name]
+    count: dict[str, int] = {}
+    for document in documents:
+        for word in words(document):
+            count[word] = count.get(word, 0) + 1
+    return count, len(documents)
+
+
+def _log_share(word: str, count: dict[str, int], documents: int) -> float:
+    return math.log((count.get(word, 0) + _SMOOTHING) / (documents + 2 * _SMOOTHING))
+
+
 def load_agents(folder: Path | None = None) -> tuple[AgentSpec, ...]:
     """Read every agent of ``folder`` (the package's own by default), by name.
 
@@ -128,94 +219,3 @@ def _more(file: Path, table: dict[str, object]) -> Mapping[str, tuple[str, ...]]
     if not isinstance(found, dict):
         raise UsageError(f"{file}: more is not a table of tools, each with its words")
     return MappingProxyType({str(name): _list(file, found, str(name)) for name in found})
-
-
-class RoutingResult(NamedTuple):
-    """The chosen agent's name; ``score`` is its posterior probability, 0 when no word was known."""
-
-    agent: str
-    score: float
-    runner_up: str | None = None
-    chosen_by: str = "task words"
-
-
-def words(text: str) -> frozenset[str]:
-    """Return the significant words of a text: lower case, singular, without stop words."""
-    plain = "".join(c if c.isalnum() else " " for c in text.lower())
-    return frozenset(_singular(word) for word in plain.split() if word not in _SILENT)
-
-
-def route(task: str, agents: Sequence[AgentSpec]) -> RoutingResult:
-    """Return the agent whose examples share most words with ``task``; ``agents`` must not be empty."""
-    counts = {agent.name: _count(agent) for agent in agents}
-    known = [word for word in sorted(words(task)) if any(word in count for count, _ in counts.values())]
-    belief = {name: sum(_log_share(word, *counted) for word in known) for name, counted in counts.items()}
-    ranked = sorted(belief, key=lambda name: (-round(belief[name], 9), name != FALLBACK, name))
-    best, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
-    if not known:
-        return RoutingResult(best, 0.0, runner_up)
-    total = sum(math.exp(value - belief[best]) for value in belief.values())
-    return RoutingResult(best, 1 / total, runner_up)
-
-
-def _singular(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
-
-
-def _count(agent: AgentSpec) -> tuple[dict[str, int], int]:
-    documents = [*agent.examples, agent.description, agent.name]
-    count: dict[str, int] = {}
-    for document in documents:
-        for word in words(document):
-            count[word] = count.get(word, 0) + 1
-    return count, len(documents)
-
-
-def _log_share(word: str, count: dict[str, int], documents: int) -> float:
-    return math.log((count.get(word, 0) + _SMOOTHING) / (documents + 2 * _SMOOTHING))
-
-
-def ranked_tools(agent: AgentSpec, task: str) -> tuple[str, ...]:
-    """Return the agent's tools by need: its fixed tools, then those whose keywords the task contains.
-
-    A model is offered the first few. Tools without a matching keyword keep the agent's own order.
-    """
-    said = words(task)
-    brought = {name: len(said & words(" ".join(keys))) for name, keys in agent.more.items()}
-    rest = sorted(agent.more, key=lambda name: -brought[name])  # stable: the agent's own order where they are even
-    return tuple(dict.fromkeys((*agent.tools, *rest)))
-
-
-def choose_agent(task: str, plan: Plan, agents: Sequence[AgentSpec]) -> tuple[AgentSpec, str]:
-    """Return the agent that the plan names, else the one that fits the task, and what decided it.
-
-    Raises:
-        UsageError: there is no task, or no such agent.
-    """
-    if not task.strip():
-        raise UsageError("there is no task", hint='agentctl run "How much disk is free?"')
-    if plan.agent is not None:
-        return find_agent(plan.agent, agents), plan.agent_chosen_by
-    routed = route(task, agents)
-    return find_agent(routed.agent, agents), routed.chosen_by
-
-
-def choose_tools(agent: AgentSpec, task: str, plan: Plan, *, metered: bool) -> tuple[str, ...] | None:
-    """Return the tools to choose from, the most needed first; None: all (a provider that is no language model).
-
-    Raises:
-        UsageError: more are named than a model is offered.
-    """
-    if not metered:
-        return None
-    names = plan.permissions.only
-    if names is None:
-        return ranked_tools(agent, task)
-    if len(names) > MOST_TOOLS:
-        raise UsageError(f"{len(names)} tools are too many for a model", hint=f"name at most {MOST_TOOLS} of them")
-    return names
-
-
-def system_prompt(agent: AgentSpec, plan: Plan, at: datetime) -> str:
-    """Return the system prompt of a run that starts ``at``."""
-    return f"{agent.instructions}\n\nWorkspace: {plan.workdir}. It is {at:%Y-%m-%d %H:%M} UTC."

@@ -25,6 +25,44 @@ MakeToolbox = Callable[..., LazyToolbox]
 """``tools.toolbox.toolbox`` with every argument but ``names`` and ``sandbox``."""
 
 
+def toolset_for(
+    loaded: Loaded,
+    permissions: Permissions,
+    *,
+    require_sandbox: bool,
+    run_files: Path | None = None,
+    child_variables: Mapping[str, str] = MappingProxyType({}),
+) -> MakeTools:
+    """Return what makes the tools of a run by the settings; ``require_sandbox``: not without a sandbox.
+
+    ``run_files`` is the folder of the run's own files; ``child_variables`` go into the environment of commands without
+    a sandbox.
+    """
+    settings = loaded.settings
+    workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
+    denied = _denied_paths(workspace, permissions)
+    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
+    return partial(
+        make_run_tools,
+        make=partial(
+            toolbox,
+            workspace=workspace,
+            docker_host=settings.docker_host,
+            docker_host_from=named_by,
+            private=_private_folders(settings),
+            run_files=run_files,
+            restricting=(*permissions.deny, *permissions.ask),
+            denied=denied,
+            redactor=loaded.redactor,
+        ),
+        permissions=permissions,
+        open_sandbox=partial(
+            _open_sandbox, settings, workspace, child_variables, _capabilities(loaded), run_files, denied
+        ),
+        require_sandbox=require_sandbox,
+    )
+
+
 async def make_run_tools(
     ranked: Sequence[str] | None,
     most: int,
@@ -77,44 +115,6 @@ def _first_usable(names: Sequence[str], most: int, box: LazyToolbox, permissions
         if permissions.why_withheld(name, tool.effect) is None:
             found.append(name)
     return found
-
-
-def toolset_for(
-    loaded: Loaded,
-    permissions: Permissions,
-    *,
-    require_sandbox: bool,
-    run_files: Path | None = None,
-    child_variables: Mapping[str, str] = MappingProxyType({}),
-) -> MakeTools:
-    """Return what makes the tools of a run by the settings; ``require_sandbox``: not without a sandbox.
-
-    ``run_files`` is the folder of the run's own files; ``child_variables`` go into the environment of commands without
-    a sandbox.
-    """
-    settings = loaded.settings
-    workspace, engine = settings.workdir or Path.cwd(), loaded.sources["docker_host"]
-    denied = _denied_paths(workspace, permissions)
-    named_by = str(engine) if engine.kind == "docker context" else "DOCKER_HOST"
-    return partial(
-        make_run_tools,
-        make=partial(
-            toolbox,
-            workspace=workspace,
-            docker_host=settings.docker_host,
-            docker_host_from=named_by,
-            private=_private_folders(settings),
-            run_files=run_files,
-            restricting=(*permissions.deny, *permissions.ask),
-            denied=denied,
-            redactor=loaded.redactor,
-        ),
-        permissions=permissions,
-        open_sandbox=partial(
-            _open_sandbox, settings, workspace, child_variables, _capabilities(loaded), run_files, denied
-        ),
-        require_sandbox=require_sandbox,
-    )
 
 
 def _denied_paths(workspace: Path, permissions: Permissions) -> DeniedPaths | None:

@@ -33,7 +33,7 @@ def current_engine(environ: Mapping[str, str]) -> DockerContext:
     import hashlib  # noqa: PLC0415 - most machines have one context
 
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
-    meta = _read(folder / "contexts" / "meta" / digest / "meta.json")
+    meta = _read_json(folder / "contexts" / "meta" / digest / "meta.json")
     endpoints = meta.get("Endpoints")
     docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
     host = docker.get("Host") if isinstance(docker, dict) else None
@@ -45,11 +45,11 @@ def current_engine(environ: Mapping[str, str]) -> DockerContext:
 
 
 def _context_name(path: Path) -> str:
-    name = _read(path).get("currentContext")
+    name = _read_json(path).get("currentContext")
     return name if isinstance(name, str) else ""
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         if not path.is_file():
             return {}
@@ -76,15 +76,15 @@ def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
-    if not host or is_loopback(host) or _is_exempt(host, _first(environ, "no_proxy")):
+    if not host or is_loopback(host) or _is_exempt(host, _variable(environ, "no_proxy")):
         return None
-    found = _first(environ, f"{parts.scheme}_proxy") or _first(environ, "all_proxy")
+    found = _variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy")
     if not found:
         return None
     return found if "://" in found else f"http://{found}"
 
 
-def _first(environ: Mapping[str, str], name: str) -> str:
+def _variable(environ: Mapping[str, str], name: str) -> str:
     return (environ.get(name) or environ.get(name.upper()) or "").strip()
 
 

@@ -112,8 +112,8 @@ def git_labels(folder: Path) -> dict[str, str]:
     found = _repository(folder)
     if found is None:
         return {}
-    head = (_read(found.own / "HEAD", _MOST_HEAD) or "").strip()
-    url = _origin(_read(found.shared / "config", _MOST_CONFIG) or "")
+    head = (_read_beginning(found.own / "HEAD", _MOST_HEAD) or "").strip()
+    url = _origin_url(_read_beginning(found.shared / "config", _MOST_CONFIG) or "")
     ref = ref_of(head.removeprefix("ref:").strip()) if head.startswith("ref:") or _COMMIT.fullmatch(head) else None
     return clean_labels({"repo": repo_of(url), "ref": ref})
 
@@ -123,18 +123,18 @@ def _repository(folder: Path) -> _Repository | None:
     start = Path(os.path.realpath(folder))
     for place in (start, *start.parents)[:_MOST_FOLDERS]:
         git = place / ".git"
-        if (text := _read(git, _MOST_HEAD)) is not None:
+        if (text := _read_beginning(git, _MOST_HEAD)) is not None:
             if not text.startswith("gitdir:"):
                 return None
             own = place / text.removeprefix("gitdir:").strip()
-            shared = (_read(own / "commondir", _MOST_HEAD) or "").strip()
+            shared = (_read_beginning(own / "commondir", _MOST_HEAD) or "").strip()
             return _Repository(own, own / shared)
-        if _read(git / "HEAD", _MOST_HEAD) is not None:
+        if _read_beginning(git / "HEAD", _MOST_HEAD) is not None:
             return _Repository(git, git)
     return None
 
 
-def _read(path: Path, most: int) -> str | None:
+def _read_beginning(path: Path, most: int) -> str | None:
     """Return the beginning of a regular file, None for anything else; never blocks."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -147,7 +147,7 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _origin(config: str) -> str:
+def _origin_url(config: str) -> str:
     """Return the address of the remote ``origin``, "" for none; the last one counts, as with git."""
     inside, url = False, ""
     for line in config.splitlines():
