@@ -62,7 +62,7 @@ def read(tx: Transaction, attempt_id: str) -> AttemptRow:
 
 
 def run_of(tx: Transaction, attempt_id: str) -> str:
-    """Return the run of an attempt, "" where there is no such attempt."""
+    """Return the run of an attempt, "" if there is no such attempt."""
     row = tx.db.execute("SELECT run_id FROM attempts WHERE id = ?", (attempt_id,)).fetchone()
     return "" if row is None else str(row[0])
 
@@ -150,7 +150,7 @@ def insert(
 def resize(
     tx: Transaction, attempt_id: str, keep: AnswerReserve, worst: WorstCase, limits: tuple[LimitState, ...]
 ) -> None:
-    """Give a reserve another size, with the limits that it is admitted under now."""
+    """Resize a reserve, with the limits that it is admitted under now."""
     tx.db.execute(
         "UPDATE attempts SET input_bound = ?, granted_output = ?, hold_nano = ?, hold_tokens = ?, nano = ?, tokens = ?,"
         " admitted = ? WHERE id = ? AND phase = 'kept'",

@@ -99,7 +99,7 @@ class InDoubt(NamedTuple):
     base_url: str = ""
 
     def can_be_reconciled(self, now: datetime | None) -> bool:
-        """Whether reconcile would settle them at ``now``, because no process will."""
+        """Return whether reconcile would settle them at ``now``, because no process will."""
         return not self.living and (self.living is False or now is None or self.over_at <= now)
 
 

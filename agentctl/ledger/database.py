@@ -260,7 +260,7 @@ class Database:
 
 
 def is_networked(kind: str) -> bool:
-    """Whether this kind of file system may be on another machine, with which no memory is shared.
+    """Return whether this kind of file system may be on another machine, with which no memory is shared.
 
     A FUSE file system counts as networked unless it is known to be local; other unknown kinds count as local.
     """

@@ -87,7 +87,7 @@ def _disk_problem(path: Path) -> tuple[str, str] | None:
 
 
 def _no_more_files() -> bool:
-    """Whether too few descriptors are free to open the queue, the ledger, its log and the log's index."""
+    """Return whether too few descriptors are free to open the queue, the ledger, its log and the log's index."""
     taken: list[int] = []
     try:
         for _ in range(4):

@@ -225,7 +225,7 @@ def add_answered_models(
 
 
 def has_labels(written: str, labels: tuple[tuple[str, str], ...]) -> bool:
-    """Whether the labels of a run, as JSON, include all of ``labels``."""
+    """Return whether the labels of a run, as JSON, include all of ``labels``."""
     own = _labels(written) if labels else {}
     return all(own.get(name) == value for name, value in labels)
 

@@ -188,7 +188,7 @@ def inspect_ledger(path: Path, *, patience_s: float = 1.0) -> LedgerStatus:
 
 
 def _is_busy(db: sqlite3.Connection) -> bool:
-    """Whether another process holds the write lock; a file that cannot be written raises."""
+    """Return whether another process holds the write lock; a file that cannot be written raises."""
     try:
         db.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:

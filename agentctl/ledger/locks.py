@@ -77,7 +77,7 @@ def owner_ids(folder: Path) -> tuple[str, ...]:
 
 
 def is_dead(folder: Path, owner_id: str) -> bool:
-    """Whether the owner's lock is free; the lock file of a dead owner is removed.
+    """Return whether the owner's lock is free; the lock file of a dead owner is removed.
 
     False also if that cannot be found out; nothing is removed then. The id comes from the ledger, which belongs to the
     user, and this process may be root: a path, or a file that is more than a lock, is not removed.
@@ -127,7 +127,7 @@ def liveness(folder: Path, owner_id: str) -> bool | None:
 
 
 def _is_listed_as_held(path: Path) -> bool:
-    """Whether the kernel's list of locks has one on the file at ``path``."""
+    """Return whether the kernel's list of locks has one on the file at ``path``."""
     try:
         found = path.lstat()
         held = _LOCKS.read_text().splitlines()

@@ -120,7 +120,7 @@ class ModelMiscount(NamedTuple):
 
 
 def may_count(tx: Transaction, facts: ModelFacts) -> bool:
-    """Whether a bound may be counted with the published vocabulary of this model.
+    """Return whether a bound may be counted with the published vocabulary of this model.
 
     Not after a report above such a bound, until that is cleared, and not if another model has answered.
     """
@@ -183,7 +183,7 @@ def record_substitute(tx: Transaction, attempt_id: str, substitute: Substitute |
 
 
 def is_unpriced(charge: Charge) -> bool:
-    """Whether a model of unknown price answered; the amount, at the requested model's price, is then only a minimum."""
+    """Return whether a model of unknown price answered; the amount, by the requested price, is then a minimum."""
     return charge.substitute is not None and charge.substitute.price is None
 
 

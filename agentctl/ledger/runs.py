@@ -104,7 +104,7 @@ def refusal_above(tx: Transaction, run_id: str, is_gone: IsGone) -> ActionDenied
 
 
 def is_gone(tx: Transaction, owners: Path, owner_id: str, *, but: str) -> bool:
-    """Whether an owner other than ``but`` is not known to be alive; a dead one is concluded."""
+    """Return whether an owner other than ``but`` is not known to be alive; a dead one is concluded."""
     if owner_id == but:
         return False
     if is_dead(owners, owner_id):
@@ -154,7 +154,7 @@ _PROCESS_ENDED = "its process ended"
 
 
 def was_left_by_dead_owner(tx: Transaction, attempt_id: str) -> bool:
-    """Whether an attempt is in doubt only because its process was found dead, or taken for dead."""
+    """Return whether an attempt is in doubt only because its process was found dead, or taken for dead."""
     found = tx.db.execute("SELECT 1 FROM attempts WHERE id = ? AND reason = ?", (attempt_id, _PROCESS_ENDED)).fetchone()
     return found is not None
 

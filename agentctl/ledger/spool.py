@@ -262,7 +262,7 @@ def _fields_of(kind: type, found: Mapping[str, object], place: str) -> object:
 
 
 def _is_plain(kind: object, found: object) -> bool:
-    """Whether a scalar is of that type; a number must be one that the ledger can store."""
+    """Return whether a scalar is of that type; a number must be one that the ledger can store."""
     if kind is int:
         return type(found) is int and 0 <= found < _TOO_MUCH
     if kind is float:
