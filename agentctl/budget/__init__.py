@@ -5,6 +5,10 @@
 attempt can end, and the charge for a usage report. ``breaker`` turns a refusal into an error with both numbers and what
 to do. ``last_answer`` sets aside what a last answer needs, writes that request, and tells the model what is left.
 
+Words: a *hold* is the worst case of a request, reserved before it is sent; a *charge* is what it cost; *void* means
+surely free; *in doubt* means sent, with unknown cost, and counts as the whole hold. The *clamp* is the most output
+tokens that a request asks for; an *overrun* is a usage report above the hold. A *ceiling* is the number of a limit.
+
 Enter: ``rules.judge``, ``input_bound.bound``, ``output_range.choose_output``, ``conclusions.dearest_charge``,
     ``breaker.refusal_error``, ``last_answer.LastAnswerPlanner``.
 Always: a bound is never below what the provider can charge; an unknown price under a dollar limit refuses; what is in

@@ -1,4 +1,8 @@
-"""Choose how many output tokens to ask for: the least of use, and the most. Pure."""
+"""Choose the range of output tokens that a request asks for. Pure.
+
+The most is what an answer may need; the least is what is still of use. ``rules.judge`` then grants the largest number
+of that range that fits all limits, and that number is sent as the request's maximum (its clamp).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The exit codes: one number, one name, one sentence each."""
+"""The exit codes: one number, one name, one sentence each.
+
+To add one: a member and a sentence here, and an error in ``core.errors`` whose ``status`` is the member's name.
+"""
 
 from __future__ import annotations
 

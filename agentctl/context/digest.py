@@ -1,7 +1,7 @@
 """The notes on what was cut from a conversation: lines made without a model, and a model's summary. Pure.
 
-They stand behind the task, in its message: so no role follows itself that did not before, and what a tool said stays
-out of the system message. They are bounded, and found again at the next cut: then one digest becomes of both.
+The notes are appended to the message that holds the task. So the roles still alternate as before, and words of a tool
+never become part of the system message. Their length is bounded; at the next cut they are found again and extended.
 """
 
 from __future__ import annotations

@@ -121,6 +121,7 @@ class SplitText(NamedTuple):
         )
 
     def _mark(self, *, full: bool) -> bytes:
+        """Write the mark that stands where the text was cut: what is left out (if ``full``), and how to read it."""
         path = json.dumps(self.origin.path, ensure_ascii=False)
         what, where = "cut here", ""
         if full and self.origin.onward:

@@ -1,7 +1,7 @@
 """The words that every other package speaks: values, errors, events, prices, and the pure rules about text and tools.
 
 Values: ``messages`` (what is said to a model and what comes back), ``events`` (what happened in a run), ``results``
-(how it ended), ``limits`` (the ceilings of a run), ``errors`` (one tree, with the exit code of each). Money:
+(how it ended), ``limits`` (the ceilings of a run), ``errors`` (one tree; each names its exit status). Money:
 ``pricing`` and ``substitutes``, in exact nano-dollars. Text: ``text`` (escapes, near names), ``lookalikes``,
 ``redaction`` with ``spellings`` and ``key_shapes``. Tool calls: ``tool_rules`` (the grammar of --allow, --ask and
 --deny), ``targets`` (all names of what a call is about), ``autorun`` (files that other programs run or obey). Two

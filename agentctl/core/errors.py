@@ -1,4 +1,6 @@
-"""All errors as one tree; each class has the exit code and the kind that a script reads.
+"""All errors as one tree; each class names its exit status and has the kind that a script reads.
+
+The numbers are those of ``cli.exit_codes.ExitStatus``, which a new class's ``status`` must name.
 
 AgentctlError                   status (the name of the exit code), message, hint
 ├── UsageError                  2   usage: bad flag, bad setting

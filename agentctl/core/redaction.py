@@ -1,4 +1,8 @@
-"""Replace secrets in a text: by one mark where it is kept or shown, by marks that a run can undo for a model."""
+"""Replace secrets in a text.
+
+``redact`` writes the same mark for every secret: for what is stored or shown. ``Redactor`` writes a numbered mark for
+each, for what a model reads, and puts the secret back where the model's tool call uses the mark.
+"""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class RemoteProvider(LLMProvider):
 
         Raises:
             ProviderError: no answer, and whether it may have been billed.
-            RanPast: it went on past its clamp.
+            ClampExceeded: it went on past its clamp.
         """
         attempts: list[Attempt] = []
         return _AnswerStream(self._pieces(request, attempts), attempts, self._api_key or "")

@@ -110,7 +110,7 @@ class UsageReader(ABC):
         """Read the next bytes.
 
         Raises:
-            TooLong: a line without an end.
+            AnswerTooLong: a line without an end.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE_BYTES:

@@ -1,4 +1,9 @@
-"""Execute the tool calls of one turn: each gets a result, or the reason why there is none, cut to its share."""
+"""Execute the tool calls of one turn; cut each result to its share of the context.
+
+``ToolDispatcher`` runs the calls; a call that may not run gets the reason instead of a result. ``ResultBudget`` cuts:
+a text over its share keeps its head and its tail, with a mark of ``context.truncation`` between them, and is kept whole
+by ``journal.artifacts``. The budget is one of tokens, not of money.
+"""
 
 from __future__ import annotations
 

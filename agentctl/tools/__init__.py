@@ -4,7 +4,8 @@
 its docstring and a pydantic model. `tables` words what tools return. The tools: `system`, `git`, `shell`,
 the packages `files` (workspace) and `docker` (container engine).
 
-Enter: `toolbox.toolbox` for the tools of a run, `tool.define_tool` to write a new one (and a row in `TOOLS`).
+Enter: `toolbox.toolbox` for the tools of a run, `tool.define_tool` to write a new one (with a row in
+    `toolbox.TOOLS`, and its name in the agents that offer it: `runner/agent_files`).
 Always: arguments are checked before anything is done; what a call is about is looked up before anybody decides about
     it, and looked at again when it is done. Output is text without control characters, bounded, and says what was
     left out. A failure is a `ToolError` or an `EngineUnavailable` with a hint.

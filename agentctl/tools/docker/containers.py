@@ -120,7 +120,7 @@ async def _by_id(context: ToolContext, identity: str) -> Doc:
     """Return the container whose id begins with ``identity``, also where another one has that as its name.
 
     Raises:
-        NotThere: there is none.
+        EngineNotFound: there is none.
     """
     container = document(await context.engine.get(f"containers/{quote(identity)}/json"))
     if text(container, "Id").startswith(identity):

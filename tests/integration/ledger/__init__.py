@@ -1,1 +1,0 @@
-"""Summaries by the model of what is cut."""

@@ -1,1 +1,0 @@
-"""The providers against a real server that speaks their formats and keeps its own books."""

@@ -1,1 +1,0 @@
-"""Rules, decisions, and the door in front of every tool."""
