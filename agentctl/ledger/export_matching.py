@@ -249,14 +249,14 @@ def _why_not(
 
 def _match_settled(rows: Iterable[ExportRow], attempts: Iterable[ExportCandidate]) -> dict[str, int]:
     """Return the lines of the attempts that usage has settled, by equal tokens and time."""
-    alike: dict[tuple[str, int | None, int | None], list[ExportRow]] = defaultdict(list)
+    by_tokens: dict[tuple[str, int | None, int | None], list[ExportRow]] = defaultdict(list)
     for row in rows:
-        alike[base(row.model), row.input, row.output].append(row)
+        by_tokens[base(row.model), row.input, row.output].append(row)
     lines: dict[str, int] = {}
     for attempt in sorted(attempts, key=lambda one: one.since_us):
         if attempt.uncertain or attempt.input is None:
             continue
-        choice = alike[base(attempt.model), attempt.input, attempt.output]
+        choice = by_tokens[base(attempt.model), attempt.input, attempt.output]
         its = next((row for row in choice if _overlaps(row, attempt)), None)
         if its is not None:
             choice.remove(its)

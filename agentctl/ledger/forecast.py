@@ -52,17 +52,17 @@ GROUP BY s.id
 
 
 class Forecast(NamedTuple):
-    """The limits and the answer that a call would meet now. ``rest_s``: how long its provider still pauses.
+    """The limits and the answer that a call would meet now. ``pause_s``: how long its provider still pauses.
 
     ``price`` is the price it would be held at: that of a substitute of its model, if that is dearer. ``input_bound`` is
-    the bound that it was judged by, in tokens. ``alike`` are the finished runs of the same agent and model.
+    the bound that it was judged by, in tokens. ``statistics`` are the finished runs of the same agent and model.
     """
 
     as_of: datetime
     rooms: tuple[LimitState, ...]
     answer: WorstCase | Wait | Verdict
-    rest_s: float
-    alike: RunStatistics
+    pause_s: float
+    statistics: RunStatistics
     price: Price | None
     input_bound: int = 0
 
@@ -91,7 +91,7 @@ def forecast_first_call(
     owners = path.with_suffix(".owners")
 
     def look(tx: Transaction) -> Forecast:
-        alike = run_statistics(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
+        statistics = run_statistics(tx, ask.facts, agent) if ask.facts.metered else RunStatistics()
         if parent is not None:
             refused = runs.refusal_below(tx, parent, lambda owner_id: liveness(owners, owner_id) is not True, path)
             if refused is not None:
@@ -99,13 +99,13 @@ def forecast_first_call(
         _add_unsaved_run(tx, ask, limits, parent)
         wanted = provider_health.at_dearest_price(tx, ask) if ask.facts.metered else ask
         price = wanted.facts.price
-        rooms, rest = limits_of(tx, ask), 0.0
+        rooms, pause = limits_of(tx, ask), 0.0
         runs.require_bounded_cost(wanted, rooms)
         if ask.facts.metered:
             health = pause_or_probe(tx, wanted.facts, pause_s=pause_s)
             if health is not True:
                 wanted = replace(wanted, most=ask.least, purpose="probe")
-            rest = health.seconds if isinstance(health, Wait) else 0.0
+            pause = health.seconds if isinstance(health, Wait) else 0.0
         seen = uncleared_overrun(tx, ask)
         wanted = replace(wanted, seen=seen)
         wanted, answer, _, _ = judge_request(tx, wanted, rooms, None, at_ceiling=seen is not None)
@@ -113,7 +113,7 @@ def forecast_first_call(
             answer = add_free_time(tx, wanted, answer)
         elif isinstance(answer, Wait) and answer.verdict is not None:
             answer = replace(answer, verdict=add_free_time(tx, wanted, answer.verdict))
-        return Forecast(as_datetime(tx.wall_us), rooms, answer, rest, alike, price, wanted.input_bound)
+        return Forecast(as_datetime(tx.wall_us), rooms, answer, pause, statistics, price, wanted.input_bound)
 
     return _read_unchanged(path, look, clock or system_clock())
 

@@ -112,7 +112,7 @@ def _what(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "", f"{found.output.least:,} to {granted:,} tokens out" + (f"; {money(held)} is held for it" if held else "")
     yield "floor", _floor(found)
     yield "ceiling", _ceiling(found)
-    yield from _like_runs(found.forecast.alike)
+    yield from _like_runs(found.forecast.statistics)
 
 
 def _fold(name: str, words: str) -> Iterator[tuple[str, str]]:
@@ -135,13 +135,13 @@ def _ceiling(found: Estimate) -> str:
     return f"{money(ceiling, rounding=ROUND_DOWN)} ({by or 'the model is free'}{now})"
 
 
-def _like_runs(alike: RunStatistics) -> Iterator[tuple[str, str]]:
-    few = "" if alike.tokens else f"; a guess needs {LEAST_RUNS}"
-    yield "like runs", f"{alike.runs:,} of this agent and model finished in {DAYS} days{few}"
-    if alike.tokens is not None:
+def _like_runs(statistics: RunStatistics) -> Iterator[tuple[str, str]]:
+    few = "" if statistics.tokens else f"; a guess needs {LEAST_RUNS}"
+    yield "like runs", f"{statistics.runs:,} of this agent and model finished in {DAYS} days{few}"
+    if statistics.tokens is not None:
         for name in ("p50", "p90"):
-            cost = "" if alike.nano is None else f"{money(getattr(alike.nano, name))}, "
-            yield f"  {name.upper()}", f"{cost}{getattr(alike.tokens, name):,} tokens"
+            cost = "" if statistics.nano is None else f"{money(getattr(statistics.nano, name))}, "
+            yield f"  {name.upper()}", f"{cost}{getattr(statistics.tokens, name):,} tokens"
 
 
 def _headroom(found: Estimate) -> str:
@@ -178,9 +178,9 @@ def _left(room: LimitState) -> str:
 def _remarks(found: Estimate) -> Iterator[str]:
     """Yield what would delay or refuse the first call."""
     answer = found.forecast.answer
-    if found.forecast.rest_s:
+    if found.forecast.pause_s:
         name = safe_text(found.facts.name_and_address)
-        yield f"{name} rests after failed calls: the first call would wait {seconds(found.forecast.rest_s)}."
+        yield f"{name} rests after failed calls: the first call would wait {seconds(found.forecast.pause_s)}."
     if found.forecast.price != found.facts.price:
         yield "Another model has answered in its place: calls are held at the dearest price seen there."
     if found.breaker is not None:
@@ -193,15 +193,15 @@ def _remarks(found: Estimate) -> Iterator[str]:
 
 
 def _document(found: Estimate) -> Document:
-    facts, outlook, cost, answer = found.facts, found.forecast, found.cost, found.forecast.answer
+    facts, forecast, cost, answer = found.facts, found.forecast, found.cost, found.forecast.answer
     error, status = (None, "done") if found.refusal is None else error_info(found.refusal)
-    above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in outlook.rooms if _is_above(one)]
+    above = [{"run_id": one.run_id, "name": one.limit, **_limit(one)} for one in forecast.rooms if _is_above(one)]
     return {
         "schema": SCHEMA,
         "version": __version__,
         "status": status_named(status).shown,
         "exit_code": status_named(status).value,
-        "as_of": moment(outlook.as_of),
+        "as_of": moment(forecast.as_of),
         "task": found.task,
         "agent": found.agent,
         "agent_chosen_by": found.agent_chosen_by,
@@ -210,7 +210,7 @@ def _document(found: Estimate) -> Document:
         "model": facts.model,
         "labels": dict(found.labels),
         "price": None if facts.price is None else _price_document(facts.price),
-        **({"held_at_price": _price_document(outlook.price)} if outlook.price not in (None, facts.price) else {}),
+        **({"held_at_price": _price_document(forecast.price)} if forecast.price not in (None, facts.price) else {}),
         "first_call": {
             "tools": list(found.tools),
             "likely_input_tokens": found.likely,
@@ -219,8 +219,8 @@ def _document(found: Estimate) -> Document:
             "most_output_tokens": found.output.most,
             "granted_output_tokens": answer.output if isinstance(answer, WorstCase) else None,
             "most_usd": usd(answer.nano) if isinstance(answer, WorstCase) else None,
-            "waits_for": "provider" if outlook.rest_s else "holds" if isinstance(answer, Wait) else None,
-            "wait_s": round(outlook.rest_s, 3),
+            "waits_for": "provider" if forecast.pause_s else "holds" if isinstance(answer, Wait) else None,
+            "wait_s": round(forecast.pause_s, 3),
         },
         "cost": {
             "floor_usd": usd(cost.floor),
@@ -231,12 +231,12 @@ def _document(found: Estimate) -> Document:
         },
         "like_runs": {
             "days": DAYS,
-            "runs": outlook.alike.runs,
+            "runs": forecast.statistics.runs,
             "needed": LEAST_RUNS,
-            "usd": _percentiles(outlook.alike.nano, "nano_usd"),
-            "tokens": _percentiles(outlook.alike.tokens, "tokens"),
+            "usd": _percentiles(forecast.statistics.nano, "nano_usd"),
+            "tokens": _percentiles(forecast.statistics.tokens, "tokens"),
         },
-        "limits": {room.limit: _limit(room) for room in outlook.rooms if not _is_above(room)},
+        "limits": {room.limit: _limit(room) for room in forecast.rooms if not _is_above(room)},
         **({"limits_above": above} if above else {}),
         "ledger": {"scope": "machine"},
         "sandbox": found.sandbox,

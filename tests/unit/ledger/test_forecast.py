@@ -143,11 +143,11 @@ async def test_a_provider_in_doubt_rests_and_is_then_probed(path: Path, clock: H
         held = await hold(session, name)
         await session.doubt(held.id, "cut")
     found = look(path, clock, FREE_HAND, most=1000)
-    assert found.rest_s == 2.0
+    assert found.pause_s == 2.0
     assert isinstance(found.answer, WorstCase)
     assert found.answer.output == 256
     clock.pass_by(5)
-    assert look(path, clock, FREE_HAND, most=1000).rest_s == 0
+    assert look(path, clock, FREE_HAND, most=1000).pause_s == 0
     await session.aclose()
 
 

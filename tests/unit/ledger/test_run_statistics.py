@@ -25,8 +25,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-def alike(path: Path, clock: HandClock) -> RunStatistics:
-    return forecast_first_call(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).alike
+def statistics(path: Path, clock: HandClock) -> RunStatistics:
+    return forecast_first_call(path, ask("estimate", "estimate"), FREE_HAND, agent="a", clock=clock).statistics
 
 
 async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> None:
@@ -39,7 +39,7 @@ async def test_half_and_nine_of_ten_of_the_runs_that_finished(path: Path) -> Non
         await spend(session, f"model {number}", tokens=5000, facts=OTHER)
         await spend(session, f"failed {number}", tokens=5000, status="failed")
         await spend(session, f"open {number}", tokens=5000, status=None)
-    assert alike(path, clock) == RunStatistics(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
+    assert statistics(path, clock) == RunStatistics(10, Percentiles(50 * MILLI, 90 * MILLI), Percentiles(60, 100))
     await session.aclose()
 
 
@@ -48,9 +48,9 @@ async def test_fewer_than_five_runs_are_counted_and_no_ground_for_a_guess(path: 
     session = SqliteLedger(path, clock=clock)
     for number in range(4):
         await spend(session, f"run {number}")
-    assert alike(path, clock) == RunStatistics(4)
+    assert statistics(path, clock) == RunStatistics(4)
     await spend(session, "run 4")
-    assert alike(path, clock).nano == Percentiles(100 * MILLI, 100 * MILLI)
+    assert statistics(path, clock).nano == Percentiles(100 * MILLI, 100 * MILLI)
     await session.aclose()
 
 
@@ -60,9 +60,9 @@ async def test_what_is_older_than_90_days_is_no_guide(path: Path) -> None:
     for number in range(5):
         await spend(session, f"run {number}")
     clock.pass_by(89 * 86_400)
-    assert alike(path, clock).runs == 5
+    assert statistics(path, clock).runs == 5
     clock.pass_by(2 * 86_400)
-    assert alike(path, clock) == RunStatistics()
+    assert statistics(path, clock) == RunStatistics()
     await session.aclose()
 
 
@@ -71,7 +71,7 @@ async def test_runs_of_unknown_cost_tell_of_tokens_only(path: Path) -> None:
     session = SqliteLedger(path, clock=clock)
     for number in range(5):
         await spend(session, f"run {number}", facts=UNPRICED)
-    assert alike(path, clock) == RunStatistics(5, None, Percentiles(110, 110))
+    assert statistics(path, clock) == RunStatistics(5, None, Percentiles(110, 110))
     await session.aclose()
 
 

@@ -347,8 +347,8 @@ async def test_sums_of_the_largest_amounts_are_exact_wherever_they_are_shown(des
     settled = [event for event in desk.events if isinstance(event, CallSettled)]
     assert [event.usage for event in settled] == [Usage(MOST_AMOUNT, MOST_AMOUNT)] * 10
     asked = Ask("next", "none", FACTS, input_bound=1, least=1, most=1, hour_limit_nano=None)
-    alike = forecast_first_call(desk.ledger.path, asked, FREE_HAND, agent="a").alike
-    assert alike.nano == alike.tokens == Percentiles(4 * MOST_AMOUNT, 4 * MOST_AMOUNT)
+    statistics = forecast_first_call(desk.ledger.path, asked, FREE_HAND, agent="a").statistics
+    assert statistics.nano == statistics.tokens == Percentiles(4 * MOST_AMOUNT, 4 * MOST_AMOUNT)
 
 
 async def test_those_who_wait_for_the_largest_amounts_are_added_up(desk: Desk) -> None:
