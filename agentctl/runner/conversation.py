@@ -22,9 +22,9 @@ class Conversation:
     """Holds the messages of a run. Between two cuts each request begins with the one before, so caches work.
 
     ``limit`` is how many tokens a request may have; 0: how full it is goes unreported. From ``warn_percent`` of it on
-    there is one warning, unless something was cut before. ``counter`` says how to count before each
-    request, and learns from what is reported; without one ``measure`` counts. ``watch`` looks whether the server reads
-    all that is sent; None: it does. ``summaries`` asks the model what must be kept of what is cut; None: nobody does.
+    there is one warning, unless something was cut before. ``counter`` chooses how to count before each request, and
+    learns from reported usage; without one ``measure`` counts. ``detector`` finds out whether the server reads all of
+    a request; None: no check. ``summaries`` asks the model for a summary of what is cut; None: our own notes do.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Conversation:
         warn_percent: int = 100,
         measure: Measure = PLAIN,
         counter: TokenCounter | None = None,
-        watch: TruncationDetector | None = None,
+        detector: TruncationDetector | None = None,
         summaries: Summarizer | None = None,
-        economy: CacheEconomics | None = None,
+        economics: CacheEconomics | None = None,
     ) -> None:
         self._prune, self._emit, self._limit, self._measure = prune, emit, limit, measure
-        self._counter, self._watch, self._summaries = counter, watch, summaries
-        self._economy = economy or CacheEconomics()
+        self._counter, self._detector, self._summaries = counter, detector, summaries
+        self._economics = economics or CacheEconomics()
         self._warn_percent, self._is_warned = warn_percent, False
         self._most: int | None = None
         self._messages: tuple[Message, ...] = ()
@@ -110,7 +110,7 @@ class Conversation:
         return self._prune(messages, offered, measure=measure, most=self._most), False
 
     def _pays(self, fitted: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int) -> bool:
-        return self._economy.summary_pays(self._size(self._messages, fitted, offered, written=written))
+        return self._economics.summary_pays(self._size(self._messages, fitted, offered, written=written))
 
     def _size(
         self, before: tuple[Message, ...], after: tuple[Message, ...], offered: tuple[ToolSpec, ...], *, written: int
@@ -129,7 +129,7 @@ class Conversation:
     ) -> ContextPruned:
         measure, words = self._measure, read_notes(after)[1].summary if is_summarized else ""
         size = self._size(before, after, offered, written=measure.text(words))
-        weighed, self._economy = self._economy.weigh(size), self._economy.after_cut(size.after)
+        weighed, self._economics = self._economics.weigh(size), self._economics.after_cut(size.after)
         return ContextPruned(
             size.before,
             size.after,
@@ -148,7 +148,7 @@ class Conversation:
         """
         if error.billed != "no":
             raise error
-        if self._counter is not None:  # as exactly as can be had, and not otherwise the next moment
+        if self._counter is not None:  # as exactly as possible, and the same way from here on
             self._measure = await self._counter.choose_measure(self._messages, offered, 1)
         before, measure = self._messages, self._measure
         sent = measure.request(before, offered)
@@ -169,8 +169,8 @@ class Conversation:
         Raises:
             ContextOverflow: it cut the prompt.
         """
-        self._economy = self._economy.after_answer(answer.usage)
-        if self._watch is not None and (doubt := self._watch.check(self._messages, offered, answer)):
+        self._economics = self._economics.after_answer(answer.usage)
+        if self._detector is not None and (doubt := self._detector.check(self._messages, offered, answer)):
             await self._emit(Noted(doubt, "warning"))
         if self._counter is not None:
             self._counter.learn(self._messages, offered, answer.usage)

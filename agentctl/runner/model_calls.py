@@ -46,7 +46,7 @@ from agentctl.runner.streaming import AttemptProgress, StreamTimeouts, read_stre
 
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 60.0
-SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # nobody waits long for what can be done without
+SUMMARY_SILENCE_S, SUMMARY_DEADLINE_S = 30.0, 120.0  # a run can do without a summary
 _MOST_LOST = 3
 
 
@@ -55,15 +55,14 @@ class _HoldLost(Exception):
 
 
 class ModelCalls:
-    """Asks one provider on behalf of one run; keeps what was spent on it.
+    """Asks one provider on behalf of one run, and adds up what that cost.
 
     Times are in seconds: ``silence_s`` without a piece of an answer, ``deadline_s`` for a whole attempt,
     ``budget_wait_s`` for the holds of others, ``settle_wait_s`` for the ledger's lock once an answer is paid for.
     ``retries`` are further attempts, each with a hold of its own.
-    ``price_of`` knows the prices of other models and service tiers of the provider, for when another one answers than
-    was asked; it is the provider's own unless another one is given.
-    ``load_count`` loads the vocabulary of the model's own provider, for when a bound by bytes is in the way.
-    ``unfinished`` is what the last attempt said, also before it broke off: paid for, or in doubt.
+    ``price_of`` knows the prices of the provider's other models and service tiers, for when another one answers; the
+    default is the provider's own. ``load_count`` loads the vocabulary of the model's own provider, for when a bound by
+    bytes is too high. ``unfinished`` is the text of the last attempt, also if it broke off: paid for, or in doubt.
     """
 
     def __init__(
@@ -168,8 +167,8 @@ class ModelCalls:
     async def last_answer(self, messages: tuple[Message, ...]) -> Completion | None:
         """Return a final answer to ``messages`` by the amount reserved for it; None if it cannot be obtained.
 
-        One request, without tools and without a second try: it is sent when a limit has refused the next one. Where
-        it is too long for what is left, it is a shorter one.
+        One request, without tools and without a retry, sent when a limit has refused the next turn. Where it is too
+        long for what is left, a shorter one is sent.
 
         Raises:
             Overrun: it cost more than was held.
@@ -200,9 +199,9 @@ class ModelCalls:
     ) -> Completion | None:
         """Return the model's summary of ``messages`` in about ``most`` tokens; None if nothing could be sent now.
 
-        One attempt, which nothing waits for: at most a fifth of what is left of any limit, and the next request, of
-        ``then`` input tokens at most, still has room behind it, and the last answer what is kept for it. Nobody hears
-        of it piece by piece.
+        One attempt, without waiting. It takes at most a fifth of what is left of any limit; the next request, of
+        ``then`` input tokens at most, and the reserve of the last answer still have room after it. Its pieces are not
+        emitted.
 
         Raises:
             Overrun: it cost more than was held.
@@ -216,7 +215,7 @@ class ModelCalls:
         room = self._room(request)
         if room is not None and room < wanted.least:
             return None
-        self._keep = None  # what is kept already stays
+        self._keep = None  # an earlier reserve stays
         try:
             return (await self._attempt(request, wanted, "summary", then=following))[0]
         except Overrun as error:

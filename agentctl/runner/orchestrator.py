@@ -64,10 +64,9 @@ class Orchestrator:
     to this orchestrator alone: provider, ledger, journal; ``opening`` before the first call. ``price_of`` knows the
     prices of other models of the provider. ``observers``: the journal first. ``approver`` None: nobody can be asked.
     ``counter`` says how tokens are counted, None: bytes by four. ``artifact_store`` stores results in full that are cut
-    for the model.
-    ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
-    ``redactor`` takes secrets out of what tools return.
-    ``capability`` is the secret that the run's tools hand to runs of their own, "" where they cannot have any.
+    for the model. ``load_count`` loads the vocabulary of the model's own provider; None: it is not known for certain.
+    ``redactor`` takes secrets out of what tools return. ``capability`` is the secret that the run's tools hand to
+    nested runs, "" where there can be none.
     """
 
     def __init__(
@@ -198,8 +197,8 @@ class Orchestrator:
             measure=plan.measure or PLAIN,
             counter=self._counter if plan.measure is None else None,
             summaries=summarizer_for(plan, run.calls, emit),
-            watch=TruncationDetector(facts),
-            economy=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
+            detector=TruncationDetector(facts),
+            economics=CacheEconomics(price=facts.price, most_turns=limits.max_turns),
         )
         run.loop = Loop(
             calls=run.calls,

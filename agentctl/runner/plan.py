@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Times are in seconds. ``agent`` overrules the routing; ``approve`` says how questions are answered.
+    """What one run may do. Times are in seconds. ``agent`` overrules the routing.
 
-    ``limits_set_by`` names the file that tightened a limit. ``context`` stands in for ``max_context_tokens`` and what
-    of it is kept. ``max_result_tokens`` None: a share of that. ``parent`` is the run that a nested one belongs to.
+    ``limits_set_by`` names the file that tightened a limit. ``context`` overrules ``max_context_tokens`` and the
+    numbers of messages that are kept. ``max_result_tokens`` None: a share of the context. ``approve`` says how
+    questions are answered. ``parent`` is the run that a nested one belongs to.
     """
 
     limits: CostLimit = field(default_factory=CostLimit)
@@ -71,8 +72,9 @@ class Plan:
         return self.context.max_tokens if self.context else self.max_context_tokens
 
     def context_limit(self, facts: ModelFacts) -> int:
-        """Return how many tokens a request may have, its tools' schemas included: the model's window holds the answer,
-        too, and the least one that would do has room in it.
+        """Return the most tokens of a request, its tools' schemas included.
+
+        The model's window also holds the answer: the shortest one that would do has room in it.
         """
         if facts.context_window is None:
             return self.max_context
@@ -88,11 +90,11 @@ class Plan:
         return f"{said}, not the {self.max_context:,} of max_context_tokens"
 
     def token_turns(self, facts: ModelFacts, most_turns: int) -> tuple[int, int] | None:
-        """Return about how many turns with a full context the token limit has room for, at least and at most.
+        """Return about how many turns with a full context the token limit allows, at least and at most.
 
-        None where something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The least is of
-        requests that fill the whole context. The most is of requests that fill it as far as cuts leave it on the
-        average, within what is not set aside for a last answer.
+        None where something else stops a run first: ``most_turns``, a dollar limit, or nothing at all. The least
+        assumes requests that fill the whole context; the most, requests as full as cuts leave them on average, within
+        what is not reserved for a last answer.
         """
         tokens, context = self.limits.max_tokens_per_task, self.context_limit(facts)
         if not facts.metered or tokens is None:
@@ -105,7 +107,7 @@ class Plan:
         return None if most >= most_turns or is_dear else (least, most)
 
     def result_shares(self, facts: ModelFacts) -> tuple[int, int]:
-        """Return how many tokens one result may have, and all of a turn together (0: as many as they are)."""
+        """Return the most tokens of one result, and of all results of a turn together (0: no limit)."""
         if not facts.metered:
             return self.loop.result_tokens, 0
         limit = self.context_limit(facts)
@@ -126,8 +128,8 @@ class Plan:
     ) -> tuple[Message, ...]:
         """Return the messages to send, pruned to the limit; a provider that is no language model gets all of them.
 
-        ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent yet, so that ``context`` neither
-        counts a cut nor warns. ``cache`` remembers messages.
+        ``most`` is a lower limit than usual, in tokens. ``trial``: it is not sent, so ``context``
+        neither counts a cut nor warns. ``cache`` keeps what is known of each message.
 
         Raises:
             ContextOverflow: it cannot be made to fit.

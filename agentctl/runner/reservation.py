@@ -96,14 +96,14 @@ class Reservations:
 class InputCounter:
     """Bounds requests by the vocabulary of the model's own provider, loaded at the first use.
 
-    It takes about a second and 85 MB, so it is for requests to which a bound by bytes is in the way.
+    Loading takes about a second and 85 MB, so it is for requests whose bound by bytes is too high.
     """
 
     def __init__(self, load: Load | None) -> None:
         self._load = load
 
     def of(self, request: Request, known: SettledRequest | None, may_cut: bool) -> Count | None:
-        """Return what counts ``request`` in a worker thread; None where nothing can count it."""
+        """Return a function that counts ``request`` in a worker thread; None without a vocabulary."""
         return None if self._load is None else partial(self._count, self._load, request, known, may_cut)
 
     async def _count(self, load: Load, request: Request, known: SettledRequest | None, may_cut: bool) -> int | None:
@@ -112,7 +112,7 @@ class InputCounter:
             return None if count is None else bound(request, known, may_cut=may_cut, weights=vocabulary_weights(count))
 
         found = None
-        with suppress(Exception):  # bytes are a bound as well
+        with suppress(Exception):  # the bound by bytes holds as well
             found = await anyio.to_thread.run_sync(counted, abandon_on_cancel=True)
         if found is None:
             self._load = None
@@ -128,9 +128,9 @@ async def reserve_or_wait(
     emit: Emit,
     count: Count | None = None,
 ) -> Hold:
-    """Reserve the worst case of ``ask``, waiting as many seconds for each reason as ``wait_s`` has for it.
+    """Reserve the worst case of ``ask``, waiting at most ``wait_s`` seconds for each reason.
 
-    ``count`` is asked where the ledger says that the bound itself is in the way; None: nothing else bounds the input.
+    ``count`` is called where the ledger answers that the bound is too high; None: nothing else bounds the input.
 
     Raises:
         BudgetExceeded: a limit would be passed.

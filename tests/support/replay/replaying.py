@@ -142,7 +142,7 @@ async def ours(recording: Recording, price: Price, limit: int = LIMIT, *, summar
     async def emit(event: Event) -> None:
         events.append(event)
 
-    talk = Conversation(prune=prune, emit=emit, limit=limit, economy=economy)
+    talk = Conversation(prune=prune, emit=emit, limit=limit, economics=economy)
     for message in recording.head:
         await talk.add(message)
     for added in recording.turns:

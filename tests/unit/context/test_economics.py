@@ -117,7 +117,7 @@ async def test_each_cut_is_reported_with_its_dollars() -> None:
     talk = Conversation(
         prune=lambda *said, **more: plan.fit(facts, *said, **more),
         emit=diary.emit,
-        economy=CacheEconomics(price=GPT, most_turns=30),
+        economics=CacheEconomics(price=GPT, most_turns=30),
     )
     for message in (SYSTEM, TASK):
         await talk.add(message)

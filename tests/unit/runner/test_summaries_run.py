@@ -68,7 +68,7 @@ class Talk:
         )
         self.summaries = summarizer_for(self.plan, self.calls, self.diary.emit)
         fit = partial(self.plan.fit, self.provider.facts)
-        self.conversation = Conversation(prune=fit, emit=self.diary.emit, summaries=self.summaries, economy=economy)
+        self.conversation = Conversation(prune=fit, emit=self.diary.emit, summaries=self.summaries, economics=economy)
         for message in (SYSTEM, TASK):
             await self.conversation.add(message)
 
