@@ -6,9 +6,6 @@ import json
 import logging
 import os
 import stat
-import subprocess
-import sys
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,6 @@ from agentctl.ledger.locks import queue_lock
 from agentctl.providers.scripted import Step
 from tests.support.command_line import Commands
 from tests.support.face import COST, PRICED, USED, says
-
-ROOT = Path(__file__).parents[3]
-WRITER = ROOT / "tests/support/history_writer.py"
 
 
 @pytest.fixture
@@ -81,17 +75,6 @@ async def test_the_last_thousand_are_kept(path: Path) -> None:
     await CostHistory(path, warn=pytest.fail).observe(settled("new", 1))
     found = records(path)
     assert (len(found), found[0], found[-1]["run_id"]) == (MOST_RECORDS, old[1], "new")
-
-
-def test_processes_at_once_lose_nothing(path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    writers = [
-        subprocess.Popen([sys.executable, str(WRITER), str(path), f"run-{number}", "25"], env=environment)
-        for number in range(4)
-    ]
-    assert [writer.wait(60) for writer in writers] == [0] * 4
-    assert Counter(record["run_id"] for record in records(path)) == {f"run-{number}": 25 for number in range(4)}
-    assert sorted(os.listdir(path.parent)) == [path.name, f"{path.name}.lock"]  # noqa: PTH208
 
 
 @pytest.mark.parametrize(
@@ -168,21 +151,4 @@ async def test_a_held_lock_is_not_waited_for_without_end(path: Path) -> None:
         await CostHistory(path, warn=said.append, patience_s=0.05).observe(settled("run", 1))
     (text,) = said
     assert f"another process holds {path.name}.lock" in text
-    assert not path.exists()
-
-
-def test_the_command_line_writes_it_where_it_is_named_and_nowhere_else(agentctl: Commands, path: Path) -> None:
-    assert agentctl("run", "How many?", script="answer").code == 0
-    assert not path.exists()
-    ended = agentctl("run", "How many?", script="answer", COST_HISTORY_FILE=path.name)
-    assert (ended.code, ended.out) == (0, "42 containers\nof which 7 run\n")
-    assert [(record["task"], record["nano_usd"]) for record in records(path)] == [("How many?", COST)]
-    lost = agentctl("run", "How many?", script="answer", COST_HISTORY_FILE="nowhere/x.json")
-    assert (lost.code, lost.out) == (0, ended.out)
-    assert lost.err.count("warning: the cost history") == 1
-
-
-def test_an_untrusted_folder_cannot_name_one(agentctl: Commands, path: Path) -> None:
-    (path.parent / ".env").write_text(f"COST_HISTORY_FILE={path.name}\n")
-    assert agentctl("run", "How many?", script="answer").code == 0
     assert not path.exists()

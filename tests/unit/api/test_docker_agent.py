@@ -209,28 +209,6 @@ def interrupted(folder: Path, how: str, *, twice: bool = False) -> tuple[int, st
     return one.returncode, out.decode()
 
 
-@pytest.mark.parametrize("how", ["plain", "loop"])
-def test_ctrl_c_stops_the_run_properly_and_is_raised(tmp_path: Path, how: str) -> None:
-    code, out = interrupted(tmp_path, how)
-    assert code == -signal.SIGINT
-    assert re.fullmatch(r"stopped, in doubt: 0\.\d+\n", out)
-    (lines,) = journals()
-    assert (lines[-1]["event"], lines[-1]["result"]["status"]) == ("run_finished", "interrupted")
-    assert lines[-1]["result"]["error"]["message"] == "stopped by Ctrl-C"
-
-
-def test_ctrl_c_hangs_up_a_call_by_hand(tmp_path: Path) -> None:
-    code, out = interrupted(tmp_path, "invoke")
-    assert (code, out) == (-signal.SIGINT, "stopped, in doubt: 0\n")
-    assert (tmp_path / "told").exists()
-
-
-def test_a_second_ctrl_c_does_not_wait_for_what_will_not_stop(tmp_path: Path) -> None:
-    code, out = interrupted(tmp_path, "stubborn", twice=True)
-    assert code == -signal.SIGINT
-    assert out == "stopped, in doubt: 0\n"  # nobody could write it down any more: the next process's ledger does
-
-
 def test_the_end_of_a_run_is_a_result_and_never_raised() -> None:
     tracker = CostTracker(limits=CostLimit(max_cost_per_task=0.0001))
     result = DockerAgent(ScriptedProvider([says("never")], facts=PRICED), tracker).execute("anything")

@@ -8,7 +8,7 @@ from agentctl.runner.routing import MOST_TOOLS, AgentSpec, load_agents, ranked_t
 from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
 from tests.integration.cli.test_cli_weight import loaded_by
-from tests.support.command_line import Commands, Here
+from tests.support.command_line import Here
 
 AGENTS = load_agents()
 TARGET = arguments_of("docker_logs")[0]
@@ -151,20 +151,3 @@ def test_a_rule_about_nothing_is_refused_as_a_run_refuses_it(here: Here, monkeyp
 )
 def test_looking_at_tools_loads_no_engine_and_no_model(words: tuple[str, ...]) -> None:
     assert loaded_by(*words) & {"litellm", "openai", "httpx", "aiodocker", "aiohttp", "psutil", "rich"} == set()
-
-
-def test_the_shell_is_told_the_new_words(agentctl: Commands) -> None:
-    for group, verbs in (("agents", {"list", "show"}), ("tools", {"list", "show"}), ("policy", {"check"})):
-        ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS=f"agentctl {group} ", COMP_CWORD="2")
-        assert verbs <= set(ended.out.split())
-    ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl doctor --off", COMP_CWORD="2")
-    assert ended.out.split() == ["--offline"]
-
-
-def test_a_reader_that_leaves_ends_a_list_silently(agentctl: Commands) -> None:
-    with agentctl.start("tools", "list", "--json") as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.wait(60) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == b""

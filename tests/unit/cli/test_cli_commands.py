@@ -10,7 +10,7 @@ import pytest
 from agentctl.cli.exit_codes import SENTENCES, ExitStatus, exit_status
 from agentctl.core.errors import AgentctlError, Interrupted, UsageError
 from agentctl.core.version import __version__
-from tests.support.command_line import Commands, Ended
+from tests.support.command_line import Ended
 
 Here = Callable[..., Ended]
 
@@ -231,17 +231,3 @@ def test_config_check_says_what_is_wrong_and_what_a_run_would_use(here: Here, tm
     assert 'did you mean "max_turns"?' in wrong.err
     document = here("config", "check", "--config", "wrong.toml", "--json").document
     assert (document["ok"], len(document["problems"])) == (False, 1)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_a_script_for_each_shell(here: Here, shell: str) -> None:
-    ended = here("completion", shell)
-    assert ended.code == 0
-    assert f"_AGENTCTL_COMPLETE=complete_{shell}" in ended.out
-
-
-def test_the_shell_is_told_the_words(agentctl: Commands) -> None:
-    ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl ru", COMP_CWORD="1")
-    assert (ended.code, ended.out.split()) == (0, ["run", "runs"])
-    ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl run --max-t", COMP_CWORD="2")
-    assert ended.out.split() == ["--max-tokens-per-task", "--max-turns"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import KEY, Commands, Here
+from tests.support.command_line import KEY, Here
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,6 @@ def test_init_writes_a_file_that_changes_nothing(here: Here, config: Path) -> No
         2, f"error: {file} is there already; nothing was changed\nhint: --force starts anew\n",
     )  # fmt: skip
     assert here("config", "init", "--force", "--json").document["kept"] == f"{file}.old"
-
-
-def test_a_wrong_file_can_be_mended_by_the_command(agentctl: Commands, config: Path) -> None:
-    config.mkdir()
-    (config / "config.toml").write_text('max_turns = "many"\n')
-    assert agentctl("config", "show").code == 2
-    assert agentctl("config", "set", "max_turns", "5").code == 0
-    assert agentctl("config", "get", "max_turns").out == "5\n"
 
 
 def test_a_folder_that_is_none_ends_with_74(here: Here, config: Path) -> None:

@@ -20,8 +20,7 @@ from agentctl.cli.costs.time_window import TimeWindow, WindowRequest, resolve_wi
 from agentctl.cli.ui.cells import bar, has_blocks, sparkline
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.grouping import Slot, TimeZone, find_time_zone
-from tests.integration.cli.test_cli_pipes import into_a_closed_pipe
-from tests.support.command_line import Commands, Ended
+from tests.support.command_line import Ended
 from tests.support.ledger.parts import read_only
 from tests.support.ledger.spending import Spender
 
@@ -93,16 +92,6 @@ def test_a_run_is_shown_from_its_start_with_its_own_limits(here: Here) -> None:
     assert limits["max_tokens_per_task"] == {"limit": 100_000, "used": 145, "left": 99_855}
     assert "no limit (max_cost_per_task)" in here("costs", "--run", "8b").out
     assert here("costs", "--run", "7f", "--until", "2020-01-01").out.startswith("until the end of 2020-01-01: 0 runs")
-
-
-@pytest.mark.usefixtures("spent")
-def test_a_screen_without_block_characters_gets_ascii(agentctl: Commands) -> None:
-    with agentctl.start("costs", "--last-hour", "--by", "model", env={"PYTHONIOENCODING": "ascii"}) as process:
-        out, _ = process.communicate(timeout=60)
-    text = out.decode("ascii")
-    assert "90 % ####################\n" in text
-    assert "\\" not in text
-    assert "4 calls, $0.20, $0.05 in doubt\n" in text
 
 
 @pytest.mark.usefixtures("spent")
@@ -330,25 +319,6 @@ def test_a_ledger_of_a_newer_program_is_refused_in_every_form(here: Here, spent:
 def test_a_ledger_that_can_only_be_read_is_read(here: Here, spent: Path) -> None:
     with read_only(spent.parent):
         assert here("costs", "--last-hour").code == 0
-
-
-def test_a_long_table_into_a_closed_pipe_is_silent(agentctl: Commands, spent: Path) -> None:
-    with closing(sqlite3.connect(spent)) as db, db:
-        db.execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
-            " INSERT INTO scopes (id, kind, opened_us) SELECT 'many' || i, 'run', 0 FROM n"
-        )
-        db.execute(
-            "INSERT INTO attempts (id, run_id, owner_id, purpose, phase, provider, input_bound, granted_output,"
-            " hold_tokens, ceiling_tokens, nano, tokens, admitted, held_us, deadline_us, ended_us, leaves_hour_us)"
-            " SELECT 'of ' || scopes.id, scopes.id, attempts.owner_id, purpose, phase, provider, 1, 1, 1, 1, 1, 1,"
-            " '{}', held_us, deadline_us, ended_us, leaves_hour_us FROM scopes JOIN attempts ON attempts.id = '7f3a-1'"
-            " WHERE scopes.id LIKE 'many%'"
-        )
-    for form in ("table", "csv", "json"):
-        assert into_a_closed_pipe(agentctl, "costs", "--last-hour", "-o", form) == Ended(0, "", "")
-    gated = into_a_closed_pipe(agentctl, "costs", "--last-hour", "--fail-above", "0.01")
-    assert (gated.code, gated.err.startswith("error: $0.25")) == (3, True)
 
 
 def test_bars_and_lines_show_what_is_more_than_nothing() -> None:

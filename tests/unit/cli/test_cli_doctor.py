@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.test_cli_weight import loaded_by
-from tests.support.command_line import KEY, Commands, Ended, Here
+from tests.support.command_line import KEY, Ended, Here
 from tests.support.probe_host import Host, page
 from tests.support.wire.server import WireServer
 
@@ -184,13 +182,6 @@ def test_no_engine_is_a_lack_for_container_tasks_and_stops_no_run(here: Here, tm
     assert found["cure"]
 
 
-def test_a_real_engine_tells_its_version(here: Here, docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", docker_host)
-    found = check(here("doctor", "--offline", "--json"), "engine")
-    assert found["state"] == "ok"
-    assert "API 1." in str(found["said"])
-
-
 def test_a_deaf_engine_and_a_deaf_provider_do_not_hang_it(
     here: Here, deaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,29 +196,6 @@ def test_a_deaf_engine_and_a_deaf_provider_do_not_hang_it(
     assert ended.code == 1
     assert str(check(ended, "engine")["said"]).endswith("did not answer within 2 s.")
     assert (check(ended, "provider")["state"], check(ended, "engine")["state"]) == ("lack", "lack")
-
-
-def test_ctrl_c_ends_it_in_the_middle(agentctl: Commands, deaf: str) -> None:
-    with Host() as host:
-        host.pages["/v1/models"] = host.silence
-        env = {"DOCKER_HOST": deaf, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{host.url}/v1"}
-        with agentctl.start("doctor", env=env) as process:
-            while not host.heard:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, b"")
-    assert b"Traceback" not in err
-
-
-def test_a_reader_that_leaves_ends_it_silently(agentctl: Commands) -> None:
-    with agentctl.start("doctor") as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
 
 
 def test_it_loads_no_client_of_a_provider() -> None:

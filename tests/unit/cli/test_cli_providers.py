@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.settings import KNOWN_PROVIDERS
-from tests.support.command_line import KEY, Commands, Here, row
+from tests.support.command_line import KEY, Here, row
 from tests.support.probe_host import Host, page
 
 ONE_MODEL = page({"models": [{"name": "qwen3:4b", "capabilities": ["completion", "tools"]}]})
@@ -134,8 +134,3 @@ def test_help_setup_has_the_set_ups_in_few_lines(here: Here) -> None:
     at = lines.index("[prices]")
     assert tomllib.loads("\n".join(lines[at : at + 2])) == {"prices": {"openai/NAME": {"input": 0, "output": 0}}}
     assert max(map(len, text.splitlines())) <= 120
-
-
-def test_the_shell_is_told_the_words_of_providers(agentctl: Commands) -> None:
-    ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl providers ", COMP_CWORD="2")
-    assert {"list", "set-key"} <= set(ended.out.split())

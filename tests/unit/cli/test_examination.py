@@ -18,7 +18,6 @@ from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.settings import ProviderChoice, check_settings
 from agentctl.settings.host import is_dumb
 from tests.support.desk import Desk
-from tests.support.ledger.fuse_mount import served
 
 PAID = ModelFacts("openai", "m", price=Price(Decimal(1), Decimal(3), source="test"), context_window=8000)
 
@@ -92,13 +91,6 @@ def test_a_state_folder_below_a_file_stops_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (found,) = checks.check_state_folder(tmp_path / "file")
     assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
-
-
-def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
-    with served(tmp_path / "remote") as point:
-        (found,) = checks.check_state_folder(point)
-    assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
-    assert "network file system (fuse.sshfs)" in found.message
 
 
 def test_a_key_is_told_by_its_name_and_place_only(tmp_path: Path) -> None:
@@ -190,16 +182,6 @@ def test_no_boundary_that_was_asked_for_is_a_warning_only(tmp_path: Path) -> Non
     (found,) = checks.check_sandbox(loaded.settings, "environment AGENTCTL_SANDBOX", tmp_path)
     assert (found.state, found.stops) == ("warning", False)
     assert "environment AGENTCTL_SANDBOX" in found.message
-
-
-def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
-    """Whatever this machine has: a lack stops a run only where a boundary was asked for by name."""
-    desk = Desk(tmp_path)
-    for wanted, stops in (("auto", False), ("bwrap", True)):
-        loaded = desk.load({"AGENTCTL_SANDBOX": wanted})
-        (found,) = checks.check_sandbox(loaded.settings, "", tmp_path)
-        assert found.state in ("ok", "lack", "warning")
-        assert found.stops == (stops and found.state == "lack")
 
 
 @pytest.mark.parametrize(

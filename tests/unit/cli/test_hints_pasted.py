@@ -186,26 +186,6 @@ def test_every_command_that_is_told_runs_as_it_stands(programs: Path) -> None:
     assert silent <= {"export", "unset"}
 
 
-BROKEN = {
-    "sudo sysctl -w X=sudo sysctl -w X=0": "no NAME=VALUE",
-    "sudo sysctl -w kernel.x": "no NAME=VALUE",
-    "agentctl ledger chek": "KeyError",
-    "agentctl ledger check lists them": "BadParameter",
-    "agentctl run --no-such-flag TASK": "NoSuchOption",
-    "sudo apt-get install sudo bubblewrap; nosuch-program": "127",
-    "agentctl run 'an open quote": "2",
-    "export NAME=a b-c": "2",
-}
-
-
-@pytest.mark.parametrize("command", BROKEN)
-def test_a_broken_command_is_noticed(command: str, programs: Path) -> None:
-    (programs.parent / "log").touch()
-    failed, started = pasted([Hint("here", command)], programs)
-    wrong = [what for _, words in started if (what := what_is_wrong(words))]
-    assert failed or wrong
-
-
 TEXTS = {
     "agentctl ledger check   lists what is in doubt": ["agentctl ledger check"],
     "is it running? ollama serve": ["ollama serve"],

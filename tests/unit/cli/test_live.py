@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 
@@ -20,7 +18,7 @@ from agentctl.cli.ui.terminal import restore_sequence
 from agentctl.core.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import LimitUse
-from tests.support.screen.terminals import ROOT, until
+from tests.support.screen.terminals import until
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STARTED = RunStarted("look", "docker", "words", "openai", "key", "gpt", True, "/srv", ())
@@ -207,22 +205,6 @@ async def test_without_colour_nothing_is_painted() -> None:
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
     screen.close()
     assert re.search(r"\x1b\[[0-9;]*m", file.getvalue()) is None
-
-
-def test_what_ends_soon_loads_no_drawing() -> None:
-    program = """
-import io, os, sys, anyio
-from tests.unit.cli.test_live import STARTED, Noted, opened, tell
-file = io.StringIO()
-async def run():
-    screen = opened(file, patience_s=60)
-    await tell(screen, STARTED, Noted("quick"))
-    screen.close()
-anyio.run(run)
-assert file.getvalue() == "openai/gpt · key\\nquick\\n", file.getvalue()
-assert "rich.live" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("never_began", [True, False])

@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import doctest
 import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +25,6 @@ from agentctl.runner.plan import Plan
 from tests.support.context.parts import SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
 Talk = list[dict[str, Any]]
-ROOT = Path(__file__).parents[3]
 LONG = "x" * 2_000
 MAKE: Callable[..., ContextManager] = ContextManager  # for what no type allows
 
@@ -504,35 +500,3 @@ def test_whatever_stands_there_is_counted_or_refused(messages: object) -> None:
 def test_the_examples_in_the_docstrings_run() -> None:
     found = doctest.testmod(context_manager)
     assert (found.failed, found.attempted >= 9) == (0, True)
-
-
-def test_using_it_loads_no_runtime_no_models_and_no_clients() -> None:
-    script = (
-        "import sys\nfrom agentctl import ContextManager\nmanager = ContextManager(200, warn=print)\n"
-        "talk = [{'role': 'user', 'content': 'x'}] + [{'role': 'assistant', 'content': 'y' * 80}] * 40\n"
-        "assert len(manager.prune(talk)) < 20\nprint('\\n'.join(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert not loaded & {"anyio", "asyncio", "pydantic", "litellm", "openai", "httpx", "rich", "typer", "sqlite3"}
-    ours = {name for name in done.stdout.split() if name.startswith("agentctl.")}
-    assert ours == {
-        f"agentctl.{module}"
-        for module in [
-            "context",
-            "context.cut",
-            "context.digest",
-            "context.formats",
-            "context.manager",
-            "context.message_cache",
-            "context.pruning",
-            "context.relevance",
-            "context.tokens",
-            "context.truncation",
-            "core",
-            "core.errors",
-            "core.messages",
-        ]
-    }

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import weakref
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +24,6 @@ from tests.support.context.needles import KINDS, talk
 from tests.support.context.parts import ANY_TEXT, BROKEN, SYSTEM, TEXTS, bare, conversations, taken_by_a_provider, turn
 from tests.support.context.rules import broken_for_anthropic, broken_for_ollama, broken_for_openai
 
-ROOT = Path(__file__).parents[3]
 Talk = tuple[Message, ...]
 MEASURES = st.sampled_from([PLAIN, PLAIN.scaled(1.7), PLAIN.scaled(0.6), Measure(count=len, way="characters")])
 LIMITS, KEPT = st.integers(0, 3_000), st.integers(0, 4) | st.just(99)
@@ -206,28 +202,6 @@ def test_the_rules_find_what_is_broken() -> None:
     assert broken_for_anthropic([words, words, use, told, words]) == []
     for bad in ([use, told], [words, told], [words, use, words], [words, use, words, told], [words, use, use, told]):
         assert broken_for_anthropic(bad)
-
-
-def test_a_cut_is_the_same_in_every_process() -> None:
-    script = (
-        "from tests.support.context.needles import KINDS, by_relevance, talk\n"
-        "for kind in KINDS.values():\n"
-        "    told = talk(kind, 7)\n"
-        "    print(by_relevance(told.opening + tuple(m for t in told.turns for m in t), 4_000))\n"
-    )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=ROOT,
-            env={"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "4711")
-    }
-    assert len(said) == 1
 
 
 def test_of_what_is_as_relevant_the_newer_stays() -> None:

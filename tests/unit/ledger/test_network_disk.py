@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentctl.core.errors import StateError
-from agentctl.ledger.database import Database, file_system, find_kind, is_networked
-from tests.support.ledger.fuse_mount import served
+from agentctl.ledger.database import file_system, find_kind, is_networked
 
 ROOT = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(
@@ -80,17 +77,3 @@ def test_the_file_system_of_a_folder_is_read_off_this_machines_mounts(tmp_path: 
     mounts = tmp_path / "mountinfo"
     mounts.write_text(line(str((tmp_path / "there").resolve()), "cifs"))
     assert file_system(tmp_path / "here" / "state", mounts=mounts) == "cifs", "a link is followed to where it leads"
-
-
-@pytest.fixture
-def served_folder(tmp_path: Path) -> Iterator[Path]:
-    with served(tmp_path / "remote") as point:
-        yield point
-
-
-def test_a_ledger_on_what_a_program_serves_is_refused_and_nothing_is_made_there(served_folder: Path) -> None:
-    assert file_system(served_folder) == "fuse.sshfs"
-    with pytest.raises(StateError, match=r"network file system \(fuse.sshfs\)") as caught:
-        Database(served_folder / "state" / "ledger.db")
-    assert caught.value.hint == "put it on a disk of this machine: AGENTCTL_STATE_DIR=/a/local/folder"
-    assert not (served_folder / "state").exists()

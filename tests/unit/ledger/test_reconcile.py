@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +25,6 @@ from agentctl.ledger.reconcile import By, Correction, LeftInDoubt, Reconciliatio
 from tests.support.ledger.corrections import CALL, begin, change, dies, left_in_doubt, opened, rows, send
 from tests.support.ledger.parts import FACTS, HandClock, ask
 
-ROOT = Path(__file__).parents[3]
 LIVES = "its process lives, and may still learn what it cost"
 
 
@@ -138,31 +134,6 @@ def test_one_row_that_cannot_be_written_leaves_all_as_they_were(path: Path) -> N
     with pytest.raises(Exception, match="no"):
         gives_back(path, "run", "run")
     assert rows(path) == before
-
-
-DIES = """
-import os, pathlib, sys
-from agentctl.ledger.reconcile import reconcile
-
-class Who(str):
-    left = int(sys.argv[2])
-    def __format__(self, spec):
-        Who.left -= 1
-        if Who.left < 0:
-            os.kill(os.getpid(), 9)
-        return "me"
-
-reconcile(pathlib.Path(sys.argv[1]), "run", "run", actual_nano=0, who=Who())
-"""
-
-
-@pytest.mark.parametrize("after", [1, 2])
-def test_a_kill_in_the_middle_leaves_all_as_they_were(path: Path, after: int) -> None:
-    left_in_doubt(path, "a", "b", "c")
-    before = rows(path)
-    killed = subprocess.run([sys.executable, "-c", DIES, str(path), str(after)], cwd=ROOT, check=False)
-    assert (killed.returncode, rows(path)) == (-signal.SIGKILL, before)
-    assert len(gives_back(path, "run", "run").done) == 3
 
 
 def test_two_at_once_settle_each_amount_once(path: Path) -> None:

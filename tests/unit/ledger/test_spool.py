@@ -26,10 +26,7 @@ from agentctl.ledger.database import Database
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.spool import MOST_BYTES, SCHEMA, Spool
 from agentctl.ledger.transactions import LedgerSession, settle_spooled
-from tests.integration.ledger.test_disk import filled, root_only
-from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
-from tests.support.ledger.scripted_process import puppet
 
 HELD = 100_000_000  # 100 tokens
 CHARGE = Charge(Usage(10, 40), 40_000_000, "m")
@@ -158,38 +155,6 @@ def test_a_later_conclusion_of_one_attempt_replaces_the_earlier(path: Path) -> N
     assert [one.conclusion for one in spool.read()] == [CHARGE]
 
 
-def test_the_allocated_file_goes_with_its_process_and_that_of_a_killed_one_with_the_next(path: Path) -> None:
-    with puppet(path) as worker:
-        worker.do("open", "run")
-        worker.do("hold", "a", 100)
-        assert files(path) == []
-        worker.do("mark", "a")
-        (spare,) = files(path)
-        assert spare.endswith(".spare")
-        worker.kill()
-    session = book_at(path, "next")
-    start(session, "other")
-    session.reserve(ask("b", "other"))
-    session.mark_sent("b")
-    assert files(path) == ["next.spare"]
-    session.close()
-    assert files(path) == []
-
-
-@root_only
-def test_a_full_disk_takes_the_allocated_file_and_no_other(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "size=1m") as disk:
-        path = disk / "ledger.db"
-        spool, other = Spool(path, owner_id="me"), Spool(path, owner_id="other")
-        spool.allocate()
-        with filled(disk):
-            with pytest.raises(StateError, match="no space left"):
-                other.put("b", CHARGE)
-            spool.put("a", CHARGE)
-        assert [(one.attempt_id, one.conclusion) for one in spool.read()] == [("a", CHARGE)]
-        assert files(path) == ["a.json"]
-
-
 def test_without_its_folder_nothing_is_made_for_the_spool(path: Path) -> None:
     away = path.parent.with_name("away") / path.name
     with pytest.raises(StateError, match="no such folder"):
@@ -224,24 +189,6 @@ def test_the_next_process_applies_it_once(
     next_start(path)
     assert (row(path, columns="phase, nano, settled_by"), steps(path)) == (ends, before)
     assert check(path).wrong == ()
-
-
-@pytest.mark.parametrize("then", ["settle", "nothing"], ids=["written", "not written"])
-def test_a_process_killed_before_it_can_remove_the_file_is_charged_once(path: Path, then: str) -> None:
-    with puppet(path) as worker:
-        worker.do("open", "run")
-        worker.do("hold", "a", 100)
-        worker.do("mark", "a")
-        worker.do("spool", "a", 40)
-        if then == "settle":
-            worker.do("settle", "a", 40)
-        worker.kill()
-    assert "a.json" in files(path)
-    with puppet(path) as other:
-        other.do("open", "other")
-        assert other.do("spend") == [40_000_000, 0, 0, 40_000_000]
-    assert steps(path) == ["held", "sent", "settled"]
-    assert "a.json" not in files(path)
 
 
 def test_a_process_killed_after_it_was_applied_and_before_it_was_removed_applies_it_no_second_time(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
-import sys
 from datetime import date
 from decimal import Decimal
 from importlib.util import find_spec
@@ -18,7 +16,6 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import charge_nano, worst_nano
 from agentctl.providers.catalog import (
     OWN_PRICES_FILE,
-    TABLE_FILE,
     Catalog,
     PriceTable,
     load_catalog,
@@ -174,30 +171,3 @@ def test_long_requests_have_their_tier(catalog: Catalog) -> None:
     assert price is not None
     assert [tier.above for tier in price.tiers] == [200_000]
     assert price.at(200_000).input < price.at(200_001).input
-
-
-def test_the_table_is_found_without_importing_litellm(tmp_path: Path) -> None:
-    code = (
-        "import sys; from agentctl.providers.catalog import load_catalog; "
-        "before = {'tomllib', 'litellm', 'importlib.metadata'} & set(sys.modules); "
-        "facts = load_catalog().facts('openai', 'gpt-4o-mini'); "
-        "print(facts.price.input, sorted(before), 'litellm' in sys.modules)"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("0.15 [] False\n", "")
-
-
-def test_without_litellm_the_cure_is_said(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['litellm'] = None; "
-        "from agentctl.core.errors import StateError; from agentctl.providers.catalog import load_catalog\n"
-        "try: load_catalog().facts('openai', 'gpt-4o-mini')\n"
-        "except StateError as error: print(error.message)\n"
-        "print(load_catalog().facts('ollama', 'llama3.1', own_host=True).price.is_free)"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
-    said = "litellm is not installed, and with it the price table is missing\nTrue\n"
-    assert (done.stdout, done.stderr) == (said, "")
-    assert TABLE_FILE.endswith(".json")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentctl.core.errors import StateError, UsageError
-from agentctl.settings import ENV_NAMES, TABLE_FIELDS, TOML_FIELDS, load_settings
+from agentctl.settings import ENV_NAMES, TABLE_FIELDS, TOML_FIELDS
 from agentctl.settings.config_file import default_text, find_field, save_value, start_file, with_value
 from tests.support.desk import Desk
 
@@ -206,33 +204,3 @@ def test_a_setting_is_known_by_its_flag_too_and_a_key_is_no_name() -> None:
         with pytest.raises(UsageError) as caught:
             find_field(key)
         assert key not in caught.value.message
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from agentctl.settings.config_file import save_value
-sys.stdin.readline()
-for turn in range(1, 21):
-    save_value(Path(sys.argv[1]), sys.argv[2], [str(turn)])
-"""
-
-
-def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
-    path = Desk(tmp_path).user_toml("# mine\n")
-    fields = ("max_turns", "max_context_tokens", "max_output_tokens")
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), field], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for field in fields
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write(b"go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        assert writer.communicate(timeout=120)[1] == b""
-    assert sorted(path.read_text().splitlines()) == ["# mine", *sorted(f"{field} = 20" for field in fields)]
-    environ = {"AGENTCTL_CONFIG_DIR": str(path.parent), "AGENTCTL_STATE_DIR": str(tmp_path)}
-    assert load_settings(flags={}, environ=environ, cwd=tmp_path, remember=False).settings.max_turns == 20

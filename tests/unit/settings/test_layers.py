@@ -259,18 +259,3 @@ def test_settings_are_frozen_and_know_no_other_names() -> None:
 def test_a_flag_never_carries_a_key(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no flag sets openai_api_key"):
         Desk(tmp_path).load(flags={"openai_api_key": "sk-12345678"})
-
-
-def test_loading_defaults_needs_neither_dotenv_nor_pydantic_settings(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, agentctl.settings as s; s.load_settings(flags={}); "
-        "heavy = ('dotenv', 'pydantic_settings', 'platformdirs', 'tomllib', 'rich', 'typer'); "
-        "print([name for name in heavy if name in sys.modules])"
-    )
-    desk = Desk(tmp_path)
-    env = {**desk.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=desk.cwd, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +14,10 @@ import pytest
 
 from agentctl.core.errors import StateError
 from agentctl.settings import Source
-from agentctl.settings.trust_store import TrustRecord, TrustStore, real, trust_state
+from agentctl.settings.trust_store import TrustRecord, TrustStore, trust_state
 from agentctl.settings.untrusted_files import ProjectFile, read_project_file
 from tests.support.desk import Desk
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
@@ -260,41 +257,3 @@ def test_a_state_folder_that_cannot_be_written_trusts_nothing(as_nobody: Path) -
     finally:
         as_nobody.chmod(0o700)
     assert caught.value.hint == "nothing was changed"
-
-
-WRITER = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from agentctl.settings.trust_store import TrustStore
-from agentctl.settings.untrusted_files import read_project_file
-state, folder = Path(sys.argv[1]), Path(sys.argv[2])
-sys.stdin.readline()
-for turn in range(10):
-    own = folder / str(turn)
-    own.mkdir(parents=True)
-    (own / ".env").write_text("A=1")
-    TrustStore(state).grant([read_project_file(own / ".env")], now=datetime.now(UTC))
-"""
-
-
-def test_several_processes_at_once_lose_no_trust(tmp_path: Path) -> None:
-    names = ("a", "b", "c")
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "state"), str(tmp_path / name)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for name in names
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write(b"go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        assert writer.communicate(timeout=120)[1] == b""
-    records = TrustStore(tmp_path / "state").records()
-    assert set(records) == {real(tmp_path / name / str(turn) / ".env") for name in names for turn in range(10)}
-    assert {record.state for record in records.values()} == {"trusted"}

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -206,32 +202,6 @@ def test_models_are_listed_as_each_provider_lists_them(wire: OpenWire) -> None:
     line.close()
     assert get(server, "/").raw == b"Ollama is running"
     assert server.books.chat_requests == ()
-
-
-def test_it_runs_by_itself_and_prints_its_address_first() -> None:
-    words = ["--answer", "hi", "--input-tokens", "10", "--output-tokens", "1", "--key", "k", "--input-price", "3"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.wire.server", *words],
-        cwd=Path(__file__).parents[3],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
-    sock = socket.create_connection((host, int(port)), timeout=10)
-    body = json.dumps(body_for("openai"))
-    sock.sendall(
-        f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer k\r\ncontent-length: {len(body)}\r\n"
-        f"connection: close\r\n\r\n{body}".encode()
-    )
-    with sock, sock.makefile() as came:
-        assert '"content":"hi"' in came.read()
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=10)
-    totals = {"billed_nano": 40_000, "billed": 1, "requests": 1, "chat_requests": 1, "hung_up": 0}
-    assert (out, process.returncode) == ("", 0)
-    assert json.loads(err) == {**totals, "connections": 1, "most_at_once": 1}
 
 
 def test_the_books_can_be_read_over_the_wire(wire: OpenWire) -> None:

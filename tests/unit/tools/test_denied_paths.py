@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import anyio
 import pytest
 
 from agentctl.core.errors import ActionDenied, AgentctlError, ToolError
@@ -14,12 +13,9 @@ from agentctl.core.events import Event
 from agentctl.core.messages import ToolCall
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.admission import Admission
-from agentctl.permissions.decision import Permissions, permissions_of
+from agentctl.permissions.decision import Permissions
 from agentctl.permissions.preview import preview_call
-from agentctl.runner.toolset import toolset_for
 from agentctl.sandbox.denied_paths import DeniedPaths
-from agentctl.sandbox.select import open_sandbox
-from agentctl.settings import load_settings
 from agentctl.tools.docker.run import RunContainer, create_request
 from agentctl.tools.toolbox import TOOLS, toolbox
 
@@ -112,17 +108,6 @@ async def test_a_list_leaves_out_what_is_denied(workspace: Path, arguments: dict
     assert not any(name in answer for name in ("key", "twin", "server.pem", NFD, "deep")), answer
 
 
-async def test_git_status_leaves_out_what_is_denied(workspace: Path) -> None:
-    environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
-    for words in (("init", "-q", "."), ("add", "-A")):
-        await anyio.run_process(["git", *words], cwd=workspace, env=environ)
-    answer = await use(workspace, "git_status", {})
-    assert isinstance(answer, str)
-    assert "src/app.py" in answer
-    assert not any(name in answer for name in ("secrets/key", "server.pem", "sume", "deep")), answer
-    assert isinstance(await use(workspace, "git_status", {"path": "conf/secrets/deep"}), ActionDenied)
-
-
 @pytest.mark.parametrize("arguments", [{}, {"path": "."}, {"path": "./"}, {"path": "src/.."}, {"path": None}])
 async def test_a_rule_on_the_workspace_holds_for_a_call_that_leaves_the_path_out(
     workspace: Path, arguments: dict[str, object]
@@ -175,24 +160,6 @@ async def test_a_workspace_with_something_denied_is_not_mounted_into_a_container
         assert create_request(box.get("docker_run").context, wanted, call="")["WorkingDir"] == "/workspace"  # type: ignore[attr-defined]
 
 
-async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
-    rules = tuple(map(parse_rule, (*DENY, "write_file(path=src/app.py)")))
-    sandbox = await open_sandbox(
-        "bwrap", workspace=workspace, network=False, read_only=False, denied=DeniedPaths(workspace, rules)
-    )
-    result = await sandbox.run(
-        f"grep -rs {WORD} . ; find . -type f -size +0; mv conf other; mv conf/secrets other; rm -rf conf;"
-        "echo changed > src/app.py; mv src else; touch conf/secrets/deep/new && echo lost;"
-        "echo new > src/new && cat src/new",
-        timeout=30,
-    )
-    assert result.stdout.splitlines() == ["./src/app.py", "new"], result
-    assert (workspace / "src/app.py").read_text() == "print('hello')\n"
-    assert (workspace / "conf/secrets/key").read_text() == f"{WORD}\n"
-    again = await sandbox.run(f"cat */*/key */key twin; grep -rs {WORD} .", timeout=30)
-    assert WORD not in again.stdout
-
-
 FILTERS = {
     ("docker_ps", "name"): "part of a name: it chooses among what may be listed",
     ("docker_images", "name"): "part of a name",
@@ -212,19 +179,6 @@ def test_every_tool_looks_up_what_it_acts_on_before_rules_are_judged(tmp_path: P
             assert tool.target is not None, f"{name} does not tell rules the other names of its {argument}"
             assert tool.target.argument == argument
             assert tool.resolve is not None or tool.effect == "read", f"{name} acts on a {argument} as it was spelled"
-
-
-async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
-    loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
-    permissions = permissions_of(loaded)
-    make_tools = toolset_for(loaded, permissions, require_sandbox=False)
-    run_tools = await make_tools(["list_files", "run_shell"], 2)
-    listed = await run_tools.toolbox.get("list_files")({})
-    said = await run_tools.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
-    assert "src/app.py" in listed
-    assert "key" not in listed
-    assert WORD not in said
-    assert "done" in said
 
 
 def test_what_would_happen_to_a_call_is_told_with_its_defaults_and_by_any_spelling(workspace: Path) -> None:

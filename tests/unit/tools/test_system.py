@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -107,24 +105,6 @@ async def test_who_listens_on_a_port_is_told() -> None:
             assert row.split()[:4] == [proto, "127.0.0.1", str(port), str(os.getpid())]
         assert str(tcp.getsockname()[1]) in await _ask("system_ports")
     assert await _ask("system_ports", port=port) == f"Nothing listens on port {port}."
-
-
-@pytest.mark.needs("root")
-async def test_without_root_ports_are_listed_and_owners_left_out() -> None:
-    code = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
-    argv = [sys.executable, "-c", code]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as roots:  # noqa: ASYNC220
-        assert roots.stdin
-        assert roots.stdout
-        port = int(roots.stdout.readline())
-        os.seteuid(65534)
-        try:
-            text = await _ask("system_ports", port=port)
-        finally:
-            os.seteuid(0)
-            roots.stdin.write("over\n")
-    assert text.splitlines()[1].split() == ["tcp", "127.0.0.1", str(port), "-", "-"]
-    assert text.splitlines()[2] == "Who owns the others is visible to root only."
 
 
 async def test_the_machine_the_user_and_the_addresses_are_told() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -176,11 +173,3 @@ def test_a_verb_of_change_in_quotes_can_be_searched_for_and_nothing_else() -> No
     assert choose_lookup('search for "restart" in app.log').lookup.tool == "search_files"
     with pytest.raises(AgentctlError):
         choose_lookup('"restart" web and list containers')
-
-
-def test_importing_it_loads_nothing_heavy() -> None:
-    code = "import sys, agentctl.providers.builtin.provider; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    heavy = {"numpy", "pydantic", "asyncio", "anyio", "psutil", "aiodocker", "rich", "typer", "tomllib", "sqlite3"}
-    assert loaded & heavy == set()

@@ -1,0 +1,22 @@
+"""What needs a process of its own, beside ``tests/unit/cli/test_cli_agents_tools.py``."""
+
+from __future__ import annotations
+
+from tests.support.command_line import Commands
+
+
+def test_the_shell_is_told_the_new_words(agentctl: Commands) -> None:
+    for group, verbs in (("agents", {"list", "show"}), ("tools", {"list", "show"}), ("policy", {"check"})):
+        ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS=f"agentctl {group} ", COMP_CWORD="2")
+        assert verbs <= set(ended.out.split())
+    ended = agentctl(_AGENTCTL_COMPLETE="complete_bash", COMP_WORDS="agentctl doctor --off", COMP_CWORD="2")
+    assert ended.out.split() == ["--offline"]
+
+
+def test_a_reader_that_leaves_ends_a_list_silently(agentctl: Commands) -> None:
+    with agentctl.start("tools", "list", "--json") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

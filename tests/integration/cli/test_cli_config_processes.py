@@ -1,0 +1,15 @@
+"""What needs a process of its own, beside ``tests/unit/cli/test_cli_config.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.command_line import Commands
+
+
+def test_a_wrong_file_can_be_mended_by_the_command(agentctl: Commands, config: Path) -> None:
+    config.mkdir()
+    (config / "config.toml").write_text('max_turns = "many"\n')
+    assert agentctl("config", "show").code == 2
+    assert agentctl("config", "set", "max_turns", "5").code == 0
+    assert agentctl("config", "get", "max_turns").out == "5\n"

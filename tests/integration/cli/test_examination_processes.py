@@ -1,0 +1,26 @@
+"""What needs a process of its own, beside ``tests/unit/cli/test_examination.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentctl.cli.doctor import checks
+from tests.support.desk import Desk
+from tests.support.ledger.fuse_mount import served
+
+
+def test_a_state_folder_on_a_network_stops_a_run(tmp_path: Path) -> None:
+    with served(tmp_path / "remote") as point:
+        (found,) = checks.check_state_folder(point)
+    assert (found.state, found.stops, found.hint) == ("lack", True, "export AGENTCTL_STATE_DIR=/a/local/folder")
+    assert "network file system (fuse.sshfs)" in found.message
+
+
+def test_the_boundary_here_is_tried_out(tmp_path: Path) -> None:
+    """Whatever this machine has: a lack stops a run only where a boundary was asked for by name."""
+    desk = Desk(tmp_path)
+    for wanted, stops in (("auto", False), ("bwrap", True)):
+        loaded = desk.load({"AGENTCTL_SANDBOX": wanted})
+        (found,) = checks.check_sandbox(loaded.settings, "", tmp_path)
+        assert found.state in ("ok", "lack", "warning")
+        assert found.stops == (stops and found.state == "lack")

@@ -1,0 +1,24 @@
+"""What needs a process of its own, beside ``tests/unit/cli/test_live.py``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.support.screen.terminals import ROOT
+
+
+def test_what_ends_soon_loads_no_drawing() -> None:
+    program = """
+import io, os, sys, anyio
+from tests.unit.cli.test_live import STARTED, Noted, opened, tell
+file = io.StringIO()
+async def run():
+    screen = opened(file, patience_s=60)
+    await tell(screen, STARTED, Noted("quick"))
+    screen.close()
+anyio.run(run)
+assert file.getvalue() == "openai/gpt · key\\nquick\\n", file.getvalue()
+assert "rich.live" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)

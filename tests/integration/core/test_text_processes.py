@@ -1,0 +1,12 @@
+"""What needs a process of its own, beside ``tests/unit/core/test_text.py``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_importing_it_loads_nothing_slow() -> None:
+    code = "import sys, agentctl.core.text; print(*({'difflib', 'urllib.parse', 'base64', 'json'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

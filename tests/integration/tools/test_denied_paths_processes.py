@@ -1,0 +1,111 @@
+"""What needs a process of its own, beside ``tests/unit/tools/test_denied_paths.py``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentctl.core.errors import ActionDenied, AgentctlError
+from agentctl.core.events import Event
+from agentctl.core.messages import ToolCall
+from agentctl.core.tool_rules import parse_rule
+from agentctl.permissions.admission import Admission
+from agentctl.permissions.decision import Permissions, permissions_of
+from agentctl.runner.toolset import toolset_for
+from agentctl.sandbox.denied_paths import DeniedPaths
+from agentctl.sandbox.select import open_sandbox
+from agentctl.settings import load_settings
+from agentctl.tools.toolbox import toolbox
+
+pytestmark = pytest.mark.anyio
+
+
+WORD = "the-word-that-nobody-may-read"
+
+
+NFC, NFD = "r\u00e9sum\u00e9", "re\u0301sume\u0301"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A project with one folder of secrets, and other names that lead into it."""
+    work = tmp_path / "work"
+    (work / "conf" / "secrets" / "deep").mkdir(parents=True)
+    (work / "src").mkdir()
+    for name in ("conf/secrets/key", "conf/secrets/deep/key", NFD, "server.pem"):
+        (work / name).write_text(f"{WORD}\n")
+    (work / "src" / "app.py").write_text("print('hello')\n")
+    (work / "src" / "shortcut").symlink_to("../conf/secrets")
+    (work / "src" / "pointer").symlink_to("../conf/secrets/key")
+    os.link(work / "conf" / "secrets" / "key", work / "src" / "twin")
+    os.link(work / "conf" / "secrets" / "deep" / "key", work / "twin")
+    return work
+
+
+DENY = ("read_file(path=conf/secrets/*)", f"search_files(path={NFC})", "list_files(path=*.PEM)")
+
+
+async def use(workspace: Path, tool: str, arguments: Mapping[str, object], deny: Sequence[str] = DENY) -> object:
+    """Do with a call what a run does: admit it by the rules, then act; return its text or what refused it."""
+
+    async def emit(_: Event) -> None:
+        pass
+
+    rules = tuple(map(parse_rule, deny))
+    denied = DeniedPaths(workspace, rules)
+    async with toolbox(workspace=workspace, restricting=rules, denied=denied) as box:
+        one = box.get(tool)
+        admission = Admission(permissions=Permissions(deny=rules), emit=emit, approve="all")
+        admitted = await admission.admit(ToolCall("c1", tool, arguments), one)
+        if isinstance(admitted, AgentctlError):
+            return admitted
+        try:
+            return await one(admitted.arguments)
+        except AgentctlError as error:
+            return error
+
+
+async def test_git_status_leaves_out_what_is_denied(workspace: Path) -> None:
+    environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    for words in (("init", "-q", "."), ("add", "-A")):
+        await anyio.run_process(["git", *words], cwd=workspace, env=environ)
+    answer = await use(workspace, "git_status", {})
+    assert isinstance(answer, str)
+    assert "src/app.py" in answer
+    assert not any(name in answer for name in ("secrets/key", "server.pem", "sume", "deep")), answer
+    assert isinstance(await use(workspace, "git_status", {"path": "conf/secrets/deep"}), ActionDenied)
+
+
+async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
+    rules = tuple(map(parse_rule, (*DENY, "write_file(path=src/app.py)")))
+    sandbox = await open_sandbox(
+        "bwrap", workspace=workspace, network=False, read_only=False, denied=DeniedPaths(workspace, rules)
+    )
+    result = await sandbox.run(
+        f"grep -rs {WORD} . ; find . -type f -size +0; mv conf other; mv conf/secrets other; rm -rf conf;"
+        "echo changed > src/app.py; mv src else; touch conf/secrets/deep/new && echo lost;"
+        "echo new > src/new && cat src/new",
+        timeout=30,
+    )
+    assert result.stdout.splitlines() == ["./src/app.py", "new"], result
+    assert (workspace / "src/app.py").read_text() == "print('hello')\n"
+    assert (workspace / "conf/secrets/key").read_text() == f"{WORD}\n"
+    again = await sandbox.run(f"cat */*/key */key twin; grep -rs {WORD} .", timeout=30)
+    assert WORD not in again.stdout
+
+
+async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
+    loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
+    permissions = permissions_of(loaded)
+    make_tools = toolset_for(loaded, permissions, require_sandbox=False)
+    run_tools = await make_tools(["list_files", "run_shell"], 2)
+    listed = await run_tools.toolbox.get("list_files")({})
+    said = await run_tools.toolbox.get("run_shell")({"command": f"grep -rs {WORD} .; echo done"})
+    assert "src/app.py" in listed
+    assert "key" not in listed
+    assert WORD not in said
+    assert "done" in said
