@@ -110,7 +110,7 @@ class Presenter:
 
     def warn(self, text: str) -> None:
         """Print a warning while the run goes on."""
-        self._screen.say(ScreenLine(text, "yellow", "warning:"))
+        self._screen.print_lines(ScreenLine(text, "yellow", "warning:"))
 
     def close(self) -> None:
         """Remove what the screen drew."""

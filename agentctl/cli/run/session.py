@@ -71,39 +71,22 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     task = known.task = read_task(request.words, input_is_stdin=request.input == "-", notify=notify)
     data = read_input_data(request.input, notify=notify)
 
-    from agentctl.cli.run.run_output import Presenter
     from agentctl.providers.selection import resolve_provider
-    from agentctl.settings import competing_keys
-    from agentctl.settings.lineage import refuse_incomplete
 
-    loaded = _load(request)
-    known.form = loaded.settings.output
-    refuse_incomplete(loaded.parent)
-    # an estimate asks nothing: it would not store the answer
-    if not request.estimate and (loaded.offers or competing_keys(loaded)):
-        from agentctl.cli.run.startup_prompts import ask_open_questions
-
-        own = request.config is None
-        loaded = ask_open_questions(
-            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, notify=_print_safe
-        )
-        known.form = loaded.settings.output
-    known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
+    loaded = _settle_settings(request, known)
     for note in loaded.notes:
         notify(note)
     choice = resolve_provider(loaded)
     if data is not None and choice.provider == "builtin":
         notify("warning: builtin has no model to read --input with; it was left out")
         data = None
+    command = _repeat_command(call)
     if request.estimate:
         from agentctl.cli.run.estimate_output import print_estimate
 
         task, data = _redact(loaded, request, task, data, notify=_quiet)
-        asked_of = append_data(task, data)
-        again = _repeat_command(call)
-        return print_estimate(
-            loaded, choice, asked_of, labels=request.labels, form=known.form, paint=known.paint, command=again
-        )
+        whole, labels = append_data(task, data), request.labels
+        return print_estimate(loaded, choice, whole, labels=labels, form=known.form, paint=known.paint, command=command)
     if choice.provider != "builtin":  # a model may start processes that could read them
         from agentctl.settings.key_exposure import protect_keys
 
@@ -111,16 +94,7 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     loaded = loaded.for_a_run()
     task, data = _redact(loaded, request, task, data, notify=notify)
     known.task = task
-    presenter = Presenter(
-        form=known.form,
-        paint=known.paint,
-        quiet=request.quiet,
-        verbose=request.verbose,
-        command=_repeat_command(call),
-        secrets=loaded.secrets,
-        term=loaded.term,
-        styles=loaded.settings.color != "never",
-    )
+    presenter = _open_presenter(request, known, loaded, command)
     if loaded.ci and choice.provider != "builtin" and not sys.stderr.isatty():
         notify("max_cost_per_hour covers this runner only: other runners have ledgers of their own")
     assemble = call.assemble
@@ -140,6 +114,41 @@ def _perform(call: Invocation, request: RunRequest, known: _Beginning) -> int:
     if waiting:
         notify(f"warning: {waiting} bytes on stdin were not read; give them to the task with --input -")
     return _drive(orchestrator, presenter, task, data, loading=choice.provider != "builtin")
+
+
+def _settle_settings(request: RunRequest, known: _Beginning) -> Loaded:
+    """Load the settings, ask a person what is open, and store output format and colours in ``known``."""
+    from agentctl.settings import competing_keys
+    from agentctl.settings.lineage import refuse_incomplete
+
+    loaded = _load(request)
+    known.form = loaded.settings.output
+    refuse_incomplete(loaded.parent)
+    if not request.estimate and (loaded.offers or competing_keys(loaded)):  # an estimate would not store the answer
+        from agentctl.cli.run.startup_prompts import ask_open_questions
+
+        own = request.config is None
+        loaded = ask_open_questions(
+            loaded, again=lambda: _load(request), quiet=request.quiet, own_config=own, notify=_print_safe
+        )
+        known.form = loaded.settings.output
+    known.paint = painter(loaded.settings.color, terminal=sys.stderr.isatty())
+    return loaded
+
+
+def _open_presenter(request: RunRequest, known: _Beginning, loaded: Loaded, command: tuple[str, ...]) -> Presenter:
+    from agentctl.cli.run.run_output import Presenter
+
+    return Presenter(
+        form=known.form,
+        paint=known.paint,
+        quiet=request.quiet,
+        verbose=request.verbose,
+        command=command,
+        secrets=loaded.secrets,
+        term=loaded.term,
+        styles=loaded.settings.color != "never",
+    )
 
 
 def _load(request: RunRequest) -> Loaded:

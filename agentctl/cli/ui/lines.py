@@ -262,9 +262,9 @@ class PlainScreen:
     async def observe(self, record: Record) -> None:
         """Add the record to the meter and print its lines."""
         self.meter = follow(self.meter, record)
-        self.say(*event_lines(record.event, self.meter, verbose=self._verbose))
+        self.print_lines(*event_lines(record.event, self.meter, verbose=self._verbose))
 
-    def say(self, *lines: ScreenLine) -> None:
+    def print_lines(self, *lines: ScreenLine) -> None:
         """Print lines, unless quiet."""
         if not self._quiet:
             for line in lines:

@@ -77,9 +77,9 @@ class LiveScreen:
         self.meter = follow(self.meter, record)
         lines = event_lines(record.event, self.meter, verbose=self._verbose)
         if lines or isinstance(record.event, RunStarted):  # the next frame shows everything else
-            self.say(*lines)
+            self.print_lines(*lines)
 
-    def say(self, *lines: ScreenLine) -> None:
+    def print_lines(self, *lines: ScreenLine) -> None:
         """Queue lines to print, without waiting for the terminal."""
         if self._closing:
             self._write(lines)

@@ -224,10 +224,10 @@ def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -
 async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
     file = io.StringIO()
     screen = opened(file)
-    screen.say(ScreenLine("before"))
+    screen.print_lines(ScreenLine("before"))
     await tell(screen, STARTED)
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
-    screen.say(ScreenLine("meanwhile", "yellow", "warning:"))
+    screen.print_lines(ScreenLine("meanwhile", "yellow", "warning:"))
     screen.close()
-    screen.say(ScreenLine("after"))
+    screen.print_lines(ScreenLine("after"))
     assert lasting(file.getvalue()) == ["before", "openai/gpt · key", "warning: meanwhile", "after"]
