@@ -19,7 +19,7 @@ from agentctl.core.substitutes import Substitute
 from agentctl.core.targets import Subject
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import AutorunFile
+    from agentctl.core.autorun_files import AutorunFile
 
 Effect = Literal["read", "write", "destructive", "network"]
 Outcome = Literal["unsent", "refused", "unknown"]

@@ -4,7 +4,7 @@ Values: ``messages`` (what is said to a model and what comes back), ``events`` (
 (how it ended), ``limits`` (the ceilings of a run), ``errors`` (one tree; each names its exit status). Money:
 ``pricing`` and ``substitutes``, in exact nano-dollars. Text: ``text`` (escapes, near names), ``lookalikes``,
 ``redaction`` with ``spellings`` and ``key_shapes``. Tool calls: ``tool_rules`` (the grammar of --allow, --ask and
---deny), ``targets`` (all names of what a call is about), ``autorun`` (files that other programs run or obey). Two
+--deny), ``targets`` (all names of what a call is about), ``autorun_files`` (files that other programs run or obey). Two
 modules act: ``files`` writes whole files and opens locks, ``background`` runs something async to its end in a thread.
 
 Enter: ``errors.AgentctlError``, ``messages.Message``, ``events.Event``, ``limits.CostLimit``, ``pricing.charge_nano``,

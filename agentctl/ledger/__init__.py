@@ -1,9 +1,12 @@
 """The durable ledger of holds and charges: one SQLite file, shared by all processes of a user.
 
-``sqlite`` is the ``Ledger`` that a run awaits; ``transactions`` does its work in a thread, one transaction for each
+``sqlite`` is the ``Ledger`` that a run awaits; ``ledger_session`` does its work in a thread, one transaction for each
 method. A transaction (``database``) reads ledger time (``clock``), adds up what counts against each limit (``sums``),
-judges the request (``reserve``, ``provider_health``) and writes rows (``attempts``, ``runs``). ``locks`` tells the
+judges the request (``grants``, ``provider_health``) and writes rows (``attempts``, ``runs``). ``locks`` tells the
 living processes from the dead ones, ``spool`` keeps what could not be written, ``schema`` holds the migrations.
+
+When a process is killed, its lock falls free. The next request on the ledger finds that, and concludes what the process
+held: in doubt if it was sent, else void (``runs.conclude_dead_owners``).
 
 The rest reads, or corrects by hand: ``report``, ``grouping`` and ``repricing`` for costs, ``forecast`` for an
 estimate, ``check`` and ``audit`` to verify, ``reconcile``, ``usage_export`` and ``export_matching`` to settle doubts.

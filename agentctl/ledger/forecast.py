@@ -22,13 +22,13 @@ from agentctl.ledger.attempts import storable
 from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Transaction
 from agentctl.ledger.errors import refuse_remnant, translate_errors
+from agentctl.ledger.grants import add_free_time, judge_request
 from agentctl.ledger.inspection import view_of
+from agentctl.ledger.ledger_session import PAUSE_S
 from agentctl.ledger.locks import liveness
 from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
-from agentctl.ledger.reserve import add_free_time, judge_request
 from agentctl.ledger.schema import MIGRATIONS, migrate, schema_version
 from agentctl.ledger.sums import exact_sum, limits_of, whole
-from agentctl.ledger.transactions import PAUSE_S
 
 T = TypeVar("T")
 DAYS = 90

@@ -18,9 +18,9 @@ from agentctl.ledger.clock import ReadClock, as_datetime, system_clock
 from agentctl.ledger.database import Database, Transaction
 from agentctl.ledger.errors import translate_errors
 from agentctl.ledger.inspection import read_view
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import liveness, owner_ids
 from agentctl.ledger.provider_health import miscounts
-from agentctl.ledger.transactions import LedgerSession
 
 By = Literal["attempt", "run", "provider"]
 

@@ -17,7 +17,7 @@ from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import BUSY_S, Database
-from agentctl.ledger.transactions import PAUSE_S, LedgerSession
+from agentctl.ledger.ledger_session import PAUSE_S, LedgerSession
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from agentctl.permissions.guards import arguments_text
 from agentctl.protocols import Approver, AutorunAware, Question, TargetAware, Tool
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import AutorunFile
+    from agentctl.core.autorun_files import AutorunFile
 
 Approve = Literal["ask", "deny", "all"]
 

@@ -23,7 +23,7 @@ from agentctl.settings import Loaded
 from agentctl.tools.toolbox import TOOLS, arguments_of
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import AutorunFile
+    from agentctl.core.autorun_files import AutorunFile
 
 
 _WRITES = {"write_file": "path"}
@@ -121,7 +121,7 @@ def _path_written(name: str, arguments: Mapping[str, object]) -> str | None:
 
 def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
     """Return what the list says about a path, or what is ``known`` already, whichever restricts more."""
-    from agentctl.core.autorun import find_autorun  # noqa: PLC0415 - a long table, needed when something is written
+    from agentctl.core.autorun_files import find_autorun  # noqa: PLC0415 - a long table, needed when something is written
 
     listed = find_autorun(path)
     if listed is None or (known is not None and (known.policy == "never" or listed.policy == "reported")):

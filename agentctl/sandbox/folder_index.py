@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from agentctl.core.autorun import AutorunFile, find_autorun, is_autorun_name
+from agentctl.core.autorun_files import AutorunFile, find_autorun, is_autorun_name
 from agentctl.sandbox.git_files import GIT, GIT_FOLDER_PARTS, is_git_folder
 
 _TICK_NS = 50_000_000  # a ctime has the kernel's coarse clock: a folder this fresh may change again within one tick

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
-from agentctl.core.autorun import AutorunFile, find_autorun
+from agentctl.core.autorun_files import AutorunFile, find_autorun
 
 _HASH = rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"
 _REF_VALUE = re.compile(rb"(?:" + _HASH + rb"|ref: (refs/[^\0\n]+))\n?")

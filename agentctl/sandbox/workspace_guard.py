@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from agentctl.core.autorun import AutorunFile
+from agentctl.core.autorun_files import AutorunFile
 from agentctl.core.results import FileNotice
 from agentctl.sandbox.folder_index import AutorunEntry, FolderIndex
 from agentctl.sandbox.git_files import configured_paths, is_git_folder, is_git_name

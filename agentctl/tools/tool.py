@@ -20,7 +20,7 @@ from agentctl.core.text import did_you_mean, safe_text
 from agentctl.tools.toolbox import MOST_BYTES
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import AutorunFile
+    from agentctl.core.autorun_files import AutorunFile
     from agentctl.protocols import Effect
     from agentctl.tools.toolbox import ToolContext
 

@@ -40,8 +40,8 @@ from agentctl.core.limits import CostLimit  # noqa: E402
 from agentctl.core.messages import Usage  # noqa: E402
 from agentctl.ledger.check import check  # noqa: E402
 from agentctl.ledger.database import Database  # noqa: E402
+from agentctl.ledger.ledger_session import LedgerSession  # noqa: E402
 from agentctl.ledger.report import costs_window  # noqa: E402
-from agentctl.ledger.transactions import LedgerSession  # noqa: E402
 from tests.support.ledger.many_rows import BIG, fill  # noqa: E402
 from tests.support.ledger.spender import FACTS  # noqa: E402
 

@@ -23,7 +23,7 @@ from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.fsync_faults import Syncs
 from tests.support.ledger.parts import ask
 

@@ -16,8 +16,8 @@ import pytest
 from agentctl.core.events import CallHeld, Event, ModelAnswered, Record, RunStarted
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.schema import MIGRATIONS
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, Here, assert_accounted, reaching
 from tests.support.command_line import Commands, Ended

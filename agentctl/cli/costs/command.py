@@ -102,7 +102,7 @@ def costs(
     resolve_window(request, now=datetime.now(UTC), zone=place)  # report wrong flags before reading the ledger
     settings = load_settings(flags={}, remember=False).settings
     if any(settings.ledger_path.with_suffix(".unsettled").glob("*.json")):
-        from agentctl.ledger.transactions import settle_spooled
+        from agentctl.ledger.ledger_session import settle_spooled
 
         settle_spooled(settings.ledger_path)
     again = _again(request.words, run=run, labels=label or (), timezone=timezone)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.core.autorun import AutorunFile, find_autorun
+from agentctl.core.autorun_files import AutorunFile, find_autorun
 from agentctl.sandbox.git_files import GIT, GIT_FOLDER_PARTS, is_git_folder
 from agentctl.sandbox.import_path import import_folders, is_importable
 from agentctl.sandbox.select import configured_paths_in

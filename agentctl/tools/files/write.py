@@ -39,7 +39,7 @@ from agentctl.tools.toolbox import ToolContext
 _MOST_ORIGINAL = 16 * 1024 * 1024  # bytes of the old file in which the secrets of marks are looked for
 
 if TYPE_CHECKING:
-    from agentctl.core.autorun import AutorunFile
+    from agentctl.core.autorun_files import AutorunFile
 
 
 class WriteFile(Arguments):

@@ -20,8 +20,8 @@ from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
 from agentctl.ledger.inspection import inspect_ledger
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask
 from tests.support.ledger.scripted_process import Puppet, puppet

@@ -18,8 +18,8 @@ from agentctl.budget.rules import Hold
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import queue_lock
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 from tests.support.ledger.scripted_process import Puppet, puppet
 

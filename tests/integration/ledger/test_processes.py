@@ -15,7 +15,7 @@ import pytest
 
 from agentctl.core.errors import StateError
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support import fork_server
 from tests.support.ledger.worker import session
 

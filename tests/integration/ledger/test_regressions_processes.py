@@ -8,8 +8,8 @@ from pathlib import Path
 from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import queue_lock
-from agentctl.ledger.transactions import LedgerSession
 
 
 def test_a_child_that_was_forked_in_the_midst_of_writing_does_not_keep_the_queue(tmp_path: Path) -> None:

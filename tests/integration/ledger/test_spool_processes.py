@@ -14,8 +14,8 @@ from agentctl.core.errors import StateError
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.spool import Spool
-from agentctl.ledger.transactions import LedgerSession
 from tests.integration.ledger.test_disk import filled, root_only
 from tests.support.disks import small_disk
 from tests.support.ledger.parts import ask

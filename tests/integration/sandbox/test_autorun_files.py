@@ -15,7 +15,7 @@ import pytest
 from tests.integration.sandbox.test_sandbox_runs import Told
 from tests.integration.tools.test_write_file_autorun import events_of, files
 from tests.support.scripted_cli import answer, call
-from tests.unit.core.test_autorun import ASKS, NOBODY, REPORTED
+from tests.unit.core.test_autorun_files import ASKS, NOBODY, REPORTED
 
 PACKAGES = (
     "pytest pluggy iniconfig packaging pygments mypy typing_extensions mypy_extensions pathspec librt ast-serialize"

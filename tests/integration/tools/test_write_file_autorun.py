@@ -25,7 +25,7 @@ from agentctl.tools.toolbox import toolbox
 from tests.integration.sandbox.test_sandbox_runs import Told
 from tests.support.scripted_cli import USED, answer
 from tests.unit.cli.test_ui import PLAIN, RESULT
-from tests.unit.core.test_autorun import ASKS, NEVER, REPORTED
+from tests.unit.core.test_autorun_files import ASKS, NEVER, REPORTED
 
 WRITE = ("--tools", "write_file", "--max-turns", "30", "--max-cost", "50")
 

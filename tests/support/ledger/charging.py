@@ -12,8 +12,8 @@ from agentctl.budget.conclusions import Charge, dearest_charge
 from agentctl.budget.rules import Hold
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import ModelFacts, Price
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.provider_health import is_unpriced
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import ask
 from tests.unit.budget.test_conclusions import Table, price_shapes, tables
 from tests.unit.core.test_pricing import usages

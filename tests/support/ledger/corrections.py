@@ -12,7 +12,7 @@ from agentctl.budget.rules import Hold
 from agentctl.core.limits import CostLimit
 from agentctl.ledger.clock import ReadClock
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.parts import ask
 
 CALL = 256_000_000

@@ -10,7 +10,7 @@ import pytest
 
 from agentctl.core.limits import CostLimit
 from agentctl.ledger import SqliteLedger
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.corrections import opened
 from tests.support.ledger.parts import HandClock
 

@@ -15,7 +15,7 @@ from agentctl.budget.conclusions import Charge, Settlement
 from agentctl.budget.rules import Amounts, Ask, Hold, PeakUsage, Spend, Wait
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Usage
-from agentctl.ledger.transactions import PAUSE_S
+from agentctl.ledger.ledger_session import PAUSE_S
 from tests.support.ledger.expected import FACTS, Expected, Grant, Refused, Waits
 from tests.support.ledger.oracle import INPUT_NANO, OUTPUT_NANO, SECOND_US, Sums, cost
 from tests.support.ledger.process import IN_MEMORY, Process, TickingClock

@@ -10,7 +10,7 @@ from agentctl.budget.rules import Hold
 from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.corrections import NO_LIMITS
 from tests.support.ledger.parts import ask
 

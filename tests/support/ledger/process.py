@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.oracle import SECOND_US
 
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no machine fails here: no disk is needed

@@ -19,7 +19,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support import fork_server
 from tests.support.ledger.parts import HandClock, ask
 

@@ -22,7 +22,7 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price, to_usd
 from agentctl.ledger.clock import ClockReading
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 
 INPUT_NANO, OUTPUT_NANO = 1_000, 1_000_000
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=10_000, output_ceiling=10_000)

@@ -15,7 +15,7 @@ from agentctl.core.errors import Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 from tests.support.ledger.audit import Bill, dearest_window
 from tests.support.ledger.process import IN_MEMORY, TickingClock
 from tests.support.ledger.spender import BOUND, FACTS, LEAST, MOST, OUTPUT_NANO

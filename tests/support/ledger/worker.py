@@ -22,7 +22,7 @@ from agentctl.core.messages import Usage
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.ledger.database import Database
-from agentctl.ledger.transactions import LedgerSession
+from agentctl.ledger.ledger_session import LedgerSession
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(1_000)), context_window=100_000, output_ceiling=10_000)
 

@@ -18,9 +18,9 @@ from agentctl.budget.rules import Hold
 from agentctl.cli.ledger.reprice_output import RepricedView, render_text
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.report import CostQuery
 from agentctl.ledger.repricing import reprice
-from agentctl.ledger.transactions import LedgerSession
 from agentctl.providers.catalog import _installed_table, load_catalog
 from tests.support.command_line import Ended
 from tests.support.ledger.corrections import NO_LIMITS, begin, opened, send

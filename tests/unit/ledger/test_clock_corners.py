@@ -24,9 +24,9 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import advance
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.reconcile import ClockReset, reset_clock
 from agentctl.ledger.schema import migrate
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.corrections import rows
 from tests.support.ledger.parts import HandClock, ask
 

@@ -17,8 +17,8 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price
 from agentctl.ledger.check import check
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.reconcile import reconcile
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.corrections import change, dies, opened
 from tests.support.ledger.parts import DOLLAR, HandClock
 

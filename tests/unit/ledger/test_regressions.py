@@ -22,10 +22,10 @@ from agentctl.core.messages import Usage
 from agentctl.ledger import SqliteLedger
 from agentctl.ledger.database import Database
 from agentctl.ledger.errors import translate_errors
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import is_dead, queue_lock
 from agentctl.ledger.report import costs_window
 from agentctl.ledger.sums import WAITER_SILENCE_US
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.parts import HandClock, ask
 
 FREE_HAND = CostLimit(max_cost_per_task=None, max_tokens_per_task=None)

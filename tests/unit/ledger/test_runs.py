@@ -16,8 +16,8 @@ from agentctl.core.limits import CostLimit, Parent
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts
 from agentctl.ledger.check import check
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.runs import MOST_DEPTH
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.corrections import NO_LIMITS, change, dies, rows
 from tests.support.ledger.nested_processes import CAPABILITY, Open, begin, dollars, family, held, refused, spent
 from tests.support.ledger.parts import DOLLAR, FACTS, HandClock, ask

@@ -23,9 +23,9 @@ from agentctl.core.pricing import Price, Tier
 from agentctl.core.substitutes import Substitute
 from agentctl.ledger.check import check
 from agentctl.ledger.database import Database
+from agentctl.ledger.ledger_session import LedgerSession, settle_spooled
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.spool import MOST_BYTES, SCHEMA, Spool
-from agentctl.ledger.transactions import LedgerSession, settle_spooled
 from tests.support.ledger.parts import ask
 
 HELD = 100_000_000  # 100 tokens

@@ -20,9 +20,9 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.database import Database, Transaction
+from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.schema import migrate
 from agentctl.ledger.sums import SECOND_US, WIDTHS_US, amounts_after, find_drift, run_amounts, time_of
-from agentctl.ledger.transactions import LedgerSession
 from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
 from tests.support.ledger.many_rows import BIG, fill
 from tests.support.ledger.parts import FACTS, HandClock, ask

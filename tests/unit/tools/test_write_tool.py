@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.core.autorun import AutorunFile
+from agentctl.core.autorun_files import AutorunFile
 from agentctl.core.errors import ToolError
 from agentctl.core.tool_rules import parse_rule
 from agentctl.permissions.decision import Permissions

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl.cli.help.topics import permission_text
-from agentctl.core.autorun import AutorunFile, autorun_rows, find_autorun, is_autorun_name
+from agentctl.core.autorun_files import AutorunFile, autorun_rows, find_autorun, is_autorun_name
 
 SETTINGS = ("core.hooksPath", "include.path")
 NEVER = """

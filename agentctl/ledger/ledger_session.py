@@ -15,12 +15,12 @@ from agentctl.budget.rules import Ask, Hold, LimitState, Spend, Wait, WorstCase,
 from agentctl.core.errors import ActionDenied, InternalError, LimitName, StateError, Verdict
 from agentctl.core.limits import WINDOWS, CostLimit, Parent
 from agentctl.core.substitutes import Substitute
-from agentctl.ledger import attempts, provider_health, reserve, runs
+from agentctl.ledger import attempts, grants, provider_health, runs
 from agentctl.ledger.clock import as_datetime, read_boot_id
 from agentctl.ledger.database import Database, Transaction, retry_failed_commit
+from agentctl.ledger.grants import add_free_time, judge_request
 from agentctl.ledger.locks import OwnerLock
 from agentctl.ledger.provider_health import pause_or_probe, uncleared_overrun
-from agentctl.ledger.reserve import add_free_time, judge_request
 from agentctl.ledger.spool import Spool
 from agentctl.ledger.sums import calls_a_minute, limits_of, run_amounts, window_amounts
 
@@ -105,6 +105,9 @@ class LedgerSession:
     def reserve(self, ask: Ask) -> Hold | Wait | Verdict:
         """Add up, judge and hold in one transaction; a request that waits takes its place in the queue.
 
+        First the attempts of killed processes are concluded (``runs.conclude_dead_owners``): what they had sent is in
+        doubt, the rest is void.
+
         Raises:
             ActionDenied: a run above has ended.
             UnknownPrice: a run above has a dollar limit, and there is no price or no bound for the model.
@@ -135,8 +138,8 @@ class LedgerSession:
                     return health
                 if not health:
                     ask = replace(ask, most=ask.least, purpose="probe")
-            own = reserve.reserve_of(tx, ask.run_id) if ask.keep is not None else None
-            limits = reserve.subtract_own(limits_of(tx, ask), own) if ask.facts.metered else ()
+            own = grants.reserve_of(tx, ask.run_id) if ask.keep is not None else None
+            limits = grants.subtract_own(limits_of(tx, ask), own) if ask.facts.metered else ()
             runs.require_bounded_cost(ask, limits)
             seen = uncleared_overrun(tx, ask)
             ask, broke = replace(ask, seen=seen), seen is not None
@@ -153,9 +156,9 @@ class LedgerSession:
                 return add_free_time(tx, ask, answer)
             for one in dropped:
                 attempts.void(tx, one.id, "another run needed the room")
-            limits = reserve.subtract_reserves(limits, dropped)
-            reserve.write(tx, ask, own, kept, limits, owner_id=self._owner_id)
-            return self._insert_hold(tx, ask, answer, reserve.add_reserve(limits, kept))
+            limits = grants.subtract_reserves(limits, dropped)
+            grants.write(tx, ask, own, kept, limits, owner_id=self._owner_id)
+            return self._insert_hold(tx, ask, answer, grants.add_reserve(limits, kept))
 
     def _find_hold(self, tx: Transaction, ask: Ask) -> Hold | None:
         """Return the hold of the same id, if a commit that was reported as failed has written it."""
