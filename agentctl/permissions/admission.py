@@ -49,7 +49,7 @@ class Admission:
         subject = None
         try:
             resolved = replace(call, arguments=await tool.prepare(call.arguments))
-            obeyed = await tool.find_autorun(resolved.arguments) if isinstance(tool, AutorunAware) else None
+            autorun = await tool.find_autorun(resolved.arguments) if isinstance(tool, AutorunAware) else None
             if isinstance(tool, TargetAware):
                 subject = tool.subject(resolved.arguments)
                 if self._permissions.needs_names(call.name):  # not otherwise: it asks the engine
@@ -59,10 +59,10 @@ class Admission:
         except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
             return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
-            return await self._decide(call, resolved, tool, subject, obeyed)
+            return await self._decide(call, resolved, tool, subject, autorun)
 
     async def _decide(
-        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, obeyed: AutorunFile | None
+        self, call: ToolCall, resolved: ToolCall, tool: Tool, subject: Subject | None, autorun: AutorunFile | None
     ) -> ToolCall | AgentctlError:
         decision = self._permissions.decide(
             call.name,
@@ -71,7 +71,7 @@ class Admission:
             resolved=resolved.arguments,
             subject=subject,
             contained=tool.contained,
-            obeyed=obeyed,
+            autorun=autorun,
         )
         if decision.kind == "deny":
             return ActionDenied(decision.why)

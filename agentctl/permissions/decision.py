@@ -3,8 +3,8 @@
 Deny rules, ``--tools`` and ``--read-only`` come first, then ask rules, then allow rules, then the kind of the call:
 reads run, and so does what stays inside the workspace or a sandbox; everything else asks. A more specific rule has no
 precedence. ``core.autorun`` lists what other programs run or obey later: git's own files and agentctl's own are never
-written, whatever the rules say; writing one of the class ``asks``, or any other name with a leading dot, asks a person,
-inside the workspace too.
+written, whatever the rules say; writing one with the policy ``asks``, or any other name with a leading dot, asks a
+person, inside the workspace too.
 
 ``Permissions`` is pure. ``permissions_of`` makes it from the settings, and checks the rules against the existing tools.
 """
@@ -72,13 +72,13 @@ class Permissions:
         resolved: Mapping[str, object] | None = None,
         subject: Subject | None = None,
         contained: bool = False,
-        obeyed: AutorunFile | None = None,
+        autorun: AutorunFile | None = None,
     ) -> Decision:
         """Decide on one call. ``resolved`` are its arguments as they will be acted on; a denial looks at both.
 
         ``subject`` adds the defaults and the other names of what the call is about. ``contained``: what it changes
-        stays inside the workspace or a sandbox. ``obeyed`` is who obeys what it writes, where that depends on more than
-        the name.
+        stays inside the workspace or a sandbox. ``autorun`` is the program that runs or obeys what the call writes,
+        where that depends on more than the file's name.
         """
         meant = given if resolved is None else resolved
         subject = Subject(meant) if subject is None else subject
@@ -90,10 +90,10 @@ class Permissions:
             return Decision("deny", why)
         path = _path_written(name, meant)
         if path is not None:
-            obeyed = _more_severe(path, obeyed)
-            if obeyed is not None and obeyed.policy == "never":
+            autorun = _more_severe(path, autorun)
+            if autorun is not None and autorun.policy == "never":
                 # Before every rule that allows: a write here is a command in the user's next git or agentctl.
-                return Decision("deny", f"{path} is {obeyed.program}'s own, and no tool writes it; do without it")
+                return Decision("deny", f"{path} is {autorun.program}'s own, and no tool writes it; do without it")
         for rule in self.granted:
             if rule.permits(name, meant):
                 return Decision("allow", f"you, always in this run: {rule}")
@@ -105,7 +105,7 @@ class Permissions:
                 return Decision("allow", f"the rule allow {rule}")
         if effect == "read":
             return Decision("allow", "it only reads")
-        if path is not None and (why := _why_ask(path, obeyed)) is not None:
+        if path is not None and (why := _why_ask(path, autorun)) is not None:
             return Decision("ask", why)
         if contained:
             return Decision("allow", "it stays inside the workspace")
@@ -129,11 +129,11 @@ def _more_severe(path: str, known: AutorunFile | None) -> AutorunFile | None:
     return listed
 
 
-def _why_ask(path: str, obeyed: AutorunFile | None) -> str | None:
+def _why_ask(path: str, autorun: AutorunFile | None) -> str | None:
     """Return why a person is asked before ``path`` is written, or None."""
     has_dot = any(part.startswith(".") and part.strip(".") for part in path.split("/"))
-    if obeyed is not None and (has_dot or obeyed.policy == "asks"):
-        return f"{obeyed.program} runs or obeys {path}"
+    if autorun is not None and (has_dot or autorun.policy == "asks"):
+        return f"{autorun.program} runs or obeys {path}"
     return f"{path} may be obeyed by other programs later" if has_dot else None
 
 

@@ -136,7 +136,7 @@ async def refused(workspace: Path, path: str) -> Decision:
     assert isinstance(tool, AutorunAware)
     arguments = await tool.prepare({"path": path, "text": "x"})
     obeyed = await tool.find_autorun(arguments)
-    return Permissions().decide("write_file", "write", arguments, contained=True, obeyed=obeyed)
+    return Permissions().decide("write_file", "write", arguments, contained=True, autorun=obeyed)
 
 
 async def test_a_bare_repository_is_git_s_own_under_any_name(tmp_path: Path) -> None:

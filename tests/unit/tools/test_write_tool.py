@@ -100,9 +100,9 @@ def test_no_rule_and_no_answer_lets_git_s_own_or_agentctl_s_own_file_be_written(
 def test_what_a_program_is_set_up_to_use_asks_as_well() -> None:
     named = AutorunFile("asks", "git")
     for path in ("hooks/pre-push", "Makefile"):
-        decision = Permissions().decide("write_file", "write", {"path": path}, contained=True, obeyed=named)
+        decision = Permissions().decide("write_file", "write", {"path": path}, contained=True, autorun=named)
         assert decision == ("ask", f"git runs or obeys {path}")
-    own = Permissions().decide("write_file", "write", {"path": ".git/x"}, contained=True, obeyed=named)
+    own = Permissions().decide("write_file", "write", {"path": ".git/x"}, contained=True, autorun=named)
     assert own.kind == "deny"
 
 
