@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import hypothesis  # loaded after trio, it warns of trio's random numbers, which is an error here
 import pytest
@@ -23,12 +22,19 @@ pytest_plugins = [
 
 FEW = 10
 hypothesis.settings.register_profile("slow machine", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("few", hypothesis.settings.get_profile("slow machine"), max_examples=FEW)
 hypothesis.settings.load_profile("slow machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long forms of the tests")
     parser.addoption("--few", action="store_true", help="draw few examples in tests of properties")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw few examples, if asked for."""
+    if config.getoption("few"):
+        hypothesis.settings.load_profile("few")
 
 
 def pytest_report_header() -> list[str]:
@@ -41,12 +47,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("few"):
         return
     for item in items:
-        test: Any = getattr(item, "obj", None)
-        holder: Any = test if hasattr(test, "hypothesis") else getattr(item, "cls", None)
-        name = "_hypothesis_internal_use_settings" if holder is test else "settings"
-        drawn = getattr(holder, name, None)
-        if isinstance(drawn, hypothesis.settings) and drawn.max_examples > FEW:
-            setattr(holder, name, hypothesis.settings(drawn, max_examples=FEW))
+        for holder, name in (
+            (getattr(item, "function", None), "_hypothesis_internal_use_settings"),
+            (getattr(item, "cls", None), "settings"),
+        ):
+            drawn = getattr(holder, name, None)
+            if isinstance(drawn, hypothesis.settings) and drawn.max_examples > FEW:
+                setattr(holder, name, hypothesis.settings(drawn, max_examples=FEW))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -9,7 +9,7 @@ from tests.support.ledger.machine import Bookkeeping
 from tests.support.ledger.machine_base import Wish
 
 QUICK = settings(
-    max_examples=100,
+    max_examples=settings().max_examples,  # few, where few are asked for
     stateful_step_count=50,
     deadline=None,
     derandomize=True,
