@@ -43,14 +43,14 @@ class DockerAgent:
     """Answers questions about containers, and changes them where it may. It may be called often, and from several
     threads or tasks at once; each call is a run of its own, with a journal, in the user's ledger.
 
-    What is not given comes from the user's settings (environment, .env, config), read anew at each call:
+    What is not given comes from the user's settings (environment, .env, config), read again at each call:
     ``llm_provider`` None is chosen as the command line does, in the end ``builtin``. ``cost_tracker`` brings prices,
     limits, a history file, and adds up. ``context_manager`` says how much of a conversation is sent. ``workdir`` is
     where files are read (None: the setting, else the current folder). ``approver`` is asked before a change; without
     one a question is a no, unless ``allow`` has a rule for it (``"docker_restart(name=web)"``, besides the settings'
     own rules). ``labels`` mark the runs, on top of those of repository and CI; ``observers`` see each of their events.
     Warnings go to the logger "agentctl".
-    A provider handed in is told to let go of its connections (``aclose``) after the last of the runs that use it.
+    The connections of a provider handed in are closed (``aclose``) after the last of the runs that use it.
 
     Raises:
         UsageError: an argument is of the wrong kind.
@@ -161,10 +161,10 @@ class DockerAgent:
         if self._provider is None:
             choice = resolve_provider(loaded)
             plan = self._plan(plan_of(loaded, choice, labels=self._labels))
-            provider = lent = make_provider(loaded, choice, plan.limits, price=price)
+            provider = shared = make_provider(loaded, choice, plan.limits, price=price)
         else:
-            lent = self._provider
-            provider = lent if price is None else FixedPriceProvider(lent, price)
+            shared = self._provider
+            provider = shared if price is None else FixedPriceProvider(shared, price)
             facts = provider.facts
             choice = ProviderChoice(facts.provider, facts.model, "llm_provider")
             plan = self._plan(plan_of(loaded, choice, labels=self._labels))
@@ -181,7 +181,7 @@ class DockerAgent:
             ledger_path=tracker.ledger if tracker else None,
             warn=partial(_LOG.warning, "%s"),
         )
-        return _PreparedRun(orchestrator, lent)
+        return _PreparedRun(orchestrator, shared)
 
     def _flags(self) -> Mapping[str, object]:
         """Return the arguments as flags of the settings: checked and tightened like those."""

@@ -56,7 +56,7 @@ class Admission:
                     subject = (await tool.look_up(subject)).with_names(tool.subject(call.arguments))
         except AgentctlError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model, as where it acts
+        except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model, as in a call
             return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
         async with self._one_at_a_time:
             return await self._decide(call, resolved, tool, subject, autorun)

@@ -242,7 +242,7 @@ async def _use(tool: Tool | AgentctlError, call: ToolCall | AgentctlError) -> Re
         return await tool(call.arguments)
     except AgentctlError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - a tool's own bug is told to the model and stands in the event
+    except Exception as error:  # noqa: BLE001 - a tool's own bug is reported to the model and in the event
         return InternalError(f"{call.name} failed inside: {type(error).__name__}: {error}", hint="do without it")
 
 
