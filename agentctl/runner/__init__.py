@@ -4,7 +4,7 @@
 the loop prepares the `conversation` (cut where needed, with `summaries`), asks the model and runs its `tool_calls`.
 `model_calls` is the one choke point for money: each request is reserved in the ledger (`reservation`), sent and read
 (`streaming`), and settled (`settlement`, `attempt_charges`). `assemble` and `toolset` choose the concrete parts by
-the settings; `plan` holds what a run may do. `estimate` composes a first request without sending it; `provider_test`
+the settings; `plan` holds what a run may do. `estimate` composes a first request without sending it; `provider_trial`
 tries a provider with three small paid calls.
 
 Enter: `assemble.assemble`, then `orchestrator.Orchestrator.run`; `assemble.estimate_run` for an estimate.

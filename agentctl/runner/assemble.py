@@ -31,7 +31,7 @@ from agentctl.settings.lineage import child_variables, refuse_incomplete
 if TYPE_CHECKING:
     from agentctl.context.counter import Load, TokenCounter
     from agentctl.runner.estimate import Estimate
-    from agentctl.runner.provider_test import ProviderUnderTest
+    from agentctl.runner.provider_trial import ProviderUnderTest
 
 
 def make_provider(
@@ -301,7 +301,7 @@ def providers_under_test(loaded: Loaded, names: Sequence[str]) -> tuple[Provider
     """
     from agentctl.providers.endpoints import base_url_of  # noqa: PLC0415
     from agentctl.providers.factory import create_llm_provider  # noqa: PLC0415
-    from agentctl.runner.provider_test import ProviderUnderTest  # noqa: PLC0415 - one command only
+    from agentctl.runner.provider_trial import ProviderUnderTest  # noqa: PLC0415 - one command only
 
     settings = loaded.settings
 

@@ -11,7 +11,7 @@ from agentctl.cli.options import Json, Output, wants_json
 
 if TYPE_CHECKING:
     from agentctl.cli.documents import Document
-    from agentctl.runner.provider_test import ProviderTestResult, ProviderUnderTest
+    from agentctl.runner.provider_trial import ProviderTestResult, ProviderUnderTest
     from agentctl.settings import Loaded
 
 SCHEMA = "agentctl.providers-test/1"
@@ -47,7 +47,7 @@ def try_providers(
     under_test = providers_under_test(loaded, [_provider_name(name) for name in names or ()])
     print_stderr(_ceiling(under_test, loaded, free=free))
     results = _run_tests(under_test, loaded, free=free)
-    from agentctl.runner.provider_test import overall_status
+    from agentctl.runner.provider_trial import overall_status
 
     status = overall_status(results)
     if as_json:
@@ -78,7 +78,7 @@ def _ceiling(under_test: Sequence[ProviderUnderTest], loaded: Loaded, *, free: b
     """Return what the test can cost at most, to print before anything is sent."""
     from agentctl.cli.ui.format import ceiling
     from agentctl.core.pricing import to_nano
-    from agentctl.runner.provider_test import CALLS
+    from agentctl.runner.provider_trial import CALLS
 
     who = ", ".join(each.provider for each in under_test)
     if free:
@@ -100,7 +100,7 @@ def _run_tests(
 
     from agentctl.core.limits import CostLimit
     from agentctl.ledger import SqliteLedger
-    from agentctl.runner.provider_test import run_provider_tests
+    from agentctl.runner.provider_trial import run_provider_tests
     from agentctl.settings.lineage import refuse_incomplete
 
     if not free:

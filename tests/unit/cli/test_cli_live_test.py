@@ -9,7 +9,7 @@ import pytest
 from tests.support.command_line import KEY, Here
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Rates, WireServer
-from tests.unit.runner.test_provider_test import good
+from tests.unit.runner.test_provider_trial import good
 
 MINI = Rates(Decimal("0.15"), Decimal("0.60"))
 

@@ -14,7 +14,7 @@ from tests.support.command_line import KEY, Here
 from tests.support.ledger.process import Process
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Rates
-from tests.unit.runner.test_provider_test import good
+from tests.unit.runner.test_provider_trial import good
 
 CAPABILITY = "c" * 64
 QUESTION = "How much memory is free?"

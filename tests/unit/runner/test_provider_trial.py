@@ -14,7 +14,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.report import costs_window
 from agentctl.providers.factory import create_llm_provider
 from agentctl.providers.probe import ProbeResult
-from agentctl.runner.provider_test import (
+from agentctl.runner.provider_trial import (
     CALLS,
     ModelTestResult,
     ProviderTestResult,
