@@ -19,9 +19,9 @@ from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.model_calls import ModelCalls
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FORMATS, KEY, PAID, Here, assert_accounted, reaching
+from tests.support.model_calls import ANSWER, PRICE
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Fault, WireRequest
-from tests.unit.runner.test_calls import ANSWER, PRICE
 
 pytestmark = pytest.mark.usefixtures("litellm_is_loaded")
 HELLO = (Message("user", "hello"),)

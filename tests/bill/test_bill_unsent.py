@@ -48,9 +48,9 @@ from tests.support.bill.book import book_of
 from tests.support.bill.flood import chunked
 from tests.support.bill.parts import KEY, TASK, Here
 from tests.support.command_line import Commands
+from tests.support.model_calls import ANSWER, FACTS
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer
-from tests.unit.runner.test_calls import ANSWER, FACTS
 
 pytestmark = pytest.mark.usefixtures("litellm_is_warm")
 MODEL = "gpt-4-turbo"

@@ -18,7 +18,7 @@ from agentctl.core.messages import Completion, Message, ToolCall, ToolSpec, Usag
 from agentctl.core.pricing import ModelFacts, charge_nano
 from agentctl.ledger import SqliteLedger
 from agentctl.runner.model_calls import ModelCalls
-from tests.unit.runner.test_calls import FACTS, HELLO, PRICE, Desk
+from tests.support.model_calls import FACTS, HELLO, PRICE, Desk
 
 TOOLS = (ToolSpec("look", "Looks.", {"type": "object"}),)
 REASONING = replace(FACTS, reasoning=True, output_ceiling=100_000)

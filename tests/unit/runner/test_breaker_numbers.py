@@ -20,7 +20,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import Price, charge_nano
 from agentctl.ledger import SqliteLedger
-from tests.unit.runner.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
+from tests.support.model_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 
 NONE = CostLimit(max_cost_per_task=None, max_cost_per_hour=None, max_tokens_per_task=None)
 CENT = 10_000_000

@@ -30,7 +30,7 @@ from agentctl.core.messages import Completion, Delta, Message, Request, ToolCall
 from agentctl.core.pricing import ModelFacts
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import Part, ScriptedProvider
-from tests.unit.runner.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
+from tests.support.model_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
 PIECES: list[Part] = [Delta("h"), ANSWER]
 

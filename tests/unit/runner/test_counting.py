@@ -20,7 +20,7 @@ from agentctl.core.messages import Completion, Message, Request, ToolSpec, Usage
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import Step
 from agentctl.providers.tokenizers import load_vocabulary
-from tests.unit.runner.test_calls import FACTS, Desk
+from tests.support.model_calls import FACTS, Desk
 
 LONG = (Message("system", "word " * 1_200), Message("user", "Why?"))
 REAL = 1_210

@@ -29,7 +29,7 @@ from agentctl.protocols import LLMProvider
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.streaming import HANG_UP_S
-from tests.unit.runner.test_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
+from tests.support.model_calls import ANSWER, COST, FACTS, HELLO, PRICE, Desk
 
 CUT = Completion("half", usage=Usage(100, 4_096), stop="length")
 DOWN = ProviderUnavailable("503")

@@ -25,7 +25,7 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.check import check
 from agentctl.ledger.forecast import Percentiles, forecast_first_call
 from agentctl.ledger.report import CostQuery, costs_report
-from tests.unit.runner.test_calls import ANSWER, FACTS, HELLO, PRICE, Desk
+from tests.support.model_calls import ANSWER, FACTS, HELLO, PRICE, Desk
 
 CLASSES = Price(
     Decimal(1), Decimal(10), cached_input=Decimal("0.1"), cache_write=Decimal("1.25"), reasoning=Decimal(12)

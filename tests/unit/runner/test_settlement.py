@@ -28,7 +28,7 @@ from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.ledger.locks import queue_lock
 from agentctl.providers.scripted import Step
 from agentctl.runner.model_calls import ModelCalls
-from tests.unit.runner.test_calls import ANSWER, COST, FACTS, HELLO, Desk
+from tests.support.model_calls import ANSWER, COST, FACTS, HELLO, Desk
 
 WAIT_S = 0.3
 DOWN = ProviderUnavailable("the answer broke off")
