@@ -15,8 +15,7 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.provider_health import is_unpriced
 from tests.support.ledger.parts import ask
-from tests.unit.budget.test_conclusions import Table, price_shapes, tables
-from tests.unit.core.test_pricing import usages
+from tests.support.price_strategies import PriceTable, price_tables, usages
 
 PROVIDER = "p"
 
@@ -47,7 +46,7 @@ class Call:
 
 
 @st.composite
-def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
+def calls(draw: st.DrawFn, table: PriceTable | None = None) -> Call:
     """Draw a call; with ``table``, at its prices."""
     usage = draw(usages())
     times = draw(st.sampled_from((1, 1, 1, 2**45)))  # beyond what 64 bits can store, too
@@ -58,7 +57,7 @@ def calls(draw: st.DrawFn, table: Table | None = None) -> Call:
         hour_writes=draw(st.integers(0, usage.cache_write_tokens)),
         billed_nano=draw(st.none() | st.integers(0, 10**12)),
     )
-    return Call(MappingProxyType(draw(tables) if table is None else table), usage, answer, draw(st.booleans()))
+    return Call(MappingProxyType(draw(price_tables) if table is None else table), usage, answer, draw(st.booleans()))
 
 
 def settle(session: LedgerSession, name: str, call: Call, run: str = "run") -> Charge | None:
@@ -77,6 +76,3 @@ def settle(session: LedgerSession, name: str, call: Call, run: str = "run") -> C
         assert is_unpriced(charge)
         return None
     return charge._replace(nano=None) if charge is not None and is_unpriced(charge) else charge
-
-
-__all__ = ["PROVIDER", "Call", "Table", "calls", "price_shapes", "settle", "tables"]

@@ -14,29 +14,14 @@ from agentctl.budget.conclusions import Charge, dearest_charge
 from agentctl.core.messages import Completion, Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano
 from agentctl.core.substitutes import Substitute
-from tests.unit.core.test_pricing import usages
+from tests.support.price_strategies import PriceTable, price_shapes, price_tables, usages
 
 USAGE = Usage(100, 10, cached_input_tokens=20, cache_write_tokens=40)
 CHEAP, DEAR = Price(Decimal(1), Decimal(2), source="cheap"), Price(Decimal(3), Decimal(4), source="dear")
 FACTS = ModelFacts("p", "asked", CHEAP)
 
-units = st.integers(0, 2 * 10**9).map(lambda unit: Decimal(unit).scaleb(-7))
-may_be = st.none() | units
-flat = st.builds(
-    Price, units, units, cached_input=may_be, cache_write=may_be, reasoning=may_be, cache_write_hour=may_be
-)
-tiers = st.dictionaries(st.sampled_from((0, 50_000, 200_000)), flat, max_size=2).map(
-    lambda found: tuple(Tier(above, price) for above, price in found.items())
-)
-price_shapes = st.builds(replace, flat, tiers=tiers)
-Table = dict[tuple[str, str], Price]
-PLACES = tuple((model, tier) for model in ("asked", "answered") for tier in ("", "priority"))
-tables: st.SearchStrategy[Table] = st.tuples(*[st.none() | price_shapes] * 4).map(
-    lambda found: {place: price for place, price in zip(PLACES, found, strict=True) if price is not None}
-)
 
-
-def charge_of(table: Table, answer: Completion, usage: Usage = USAGE) -> Charge | None:
+def charge_of(table: PriceTable, answer: Completion, usage: Usage = USAGE) -> Charge | None:
     """Charge a call to the model ``asked`` by a table of prices by model and service tier."""
 
     def price_of(model: str, /, *, tier: str = "") -> Price | None:
@@ -113,9 +98,9 @@ def test_cache_writes_for_an_hour_have_their_own_price_and_are_never_more_than_a
         assert found.nano == 40 * 1_000 + 20 * 1_000 + (40 - counted) * 2_000 + counted * 5_000 + 10 * 2_000
 
 
-@given(tables, usages(), st.sampled_from(("", "priority")), st.none() | st.integers(0, 10**12), st.data())
+@given(price_tables, usages(), st.sampled_from(("", "priority")), st.none() | st.integers(0, 10**12), st.data())
 def test_no_price_that_may_apply_comes_to_more_and_the_charge_says_how_it_came_about(
-    table: Table, usage: Usage, tier: str, billed: int | None, data: st.DataObject
+    table: PriceTable, usage: Usage, tier: str, billed: int | None, data: st.DataObject
 ) -> None:
     hours = data.draw(st.integers(0, usage.cache_write_tokens))
     answered = data.draw(st.sampled_from((None, "asked", "answered")))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -12,78 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentctl.budget.input_bound import BoundBasis, bound, plain_bound
-from agentctl.core.messages import Completion, Message, Request, ToolCall, ToolSpec, Usage
+from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, contradiction
+from tests.support.counting_server import TOOLS, CountingServer, servers, texts
 
 FACTS = ModelFacts("p", "m")
 
-LEAF = {"type": "string", "description": "one of the names that docker ps shows"}
-TREE = {"type": "object", "properties": {"name": {"$ref": "#/$defs/Leaf"}, "below": {"$ref": "#/$defs/Tree"}}}
-TOOLS = (
-    ToolSpec("plain", "Says how much.", {"type": "object", "properties": {"all": {"type": "boolean"}}}),
-    ToolSpec("deep", "Walks.", {"$defs": {"Leaf": LEAF, "Tree": TREE}, "$ref": "#/$defs/Tree"}),
-)
 
-
-def size(text: str) -> int:
-    """Return the bytes after NFKC, as some tokenizers see a text."""
-    return len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass"))
-
-
-def written_out(schema: object, root: dict[str, object], depth: int = 2) -> object:
-    """Write references out as a template may; a circle ends where it would begin again."""
-    if isinstance(schema, dict):
-        ref = schema.get("$ref")
-        if isinstance(ref, str) and depth:
-            found = root["$defs"][ref.rpartition("/")[2]]  # type: ignore[index]
-            return written_out(found, root, depth - 1)
-        return {name: written_out(value, root, depth) for name, value in schema.items()}
-    return schema
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Counts what a request is, in tokens; ``rate`` bytes make one of them, ``frame`` of them surround each message.
-
-    ``preamble``: what it puts before tools, unseen. ``seam``: how much the end of a text may come out otherwise before
-    another one. It keeps no state, and so no thoughts: what is not sent again is not in a prompt.
-    """
-
-    rate: int
-    frame: int = 4
-    preamble: int = 0
-    seam: int = 0
-    inlines: bool = True
-
-    def tokens(self, text: str) -> int:
-        return -(-size(text) // self.rate)
-
-    def count(self, request: Request) -> int:
-        """Return the true input of a request, in tokens."""
-        total = self.preamble if request.tools else 0
-        for tool in request.tools:
-            schema = dict(tool.parameters)
-            shown = written_out(schema, schema) if self.inlines else schema
-            total += self.frame + self.tokens(tool.name + tool.description + json.dumps(shown, separators=(",", ":")))
-        for at, message in enumerate(request.messages):
-            calls = [json.dumps(dict(call.arguments), ensure_ascii=False) + call.name for call in message.tool_calls]
-            total += self.frame * (1 + len(calls)) + sum(map(self.tokens, (message.text, *calls)))
-            total += (len(message.text) * 7 + at) % (self.seam + 1) if at == len(request.messages) - 1 else 0
-        return total
-
-
-servers = st.builds(
-    Server,
-    rate=st.integers(1, 6),
-    frame=st.integers(0, 12),
-    preamble=st.integers(0, 530),
-    seam=st.integers(0, 32),
-    inlines=st.booleans(),
-)
 Step = Literal["go on", "cut", "tool choice", "no tools", "fails", "fallback"]
-texts = (
-    st.text(max_size=120) | st.text("ﷺ é日\ud83d a", max_size=60) | st.sampled_from(["\ufdfa" * 50, " " * 300, "{}"])
-)
 turns = st.tuples(
     st.sampled_from(["go on"] * 6 + ["cut", "tool choice", "no tools", "fails", "fallback"]),
     texts,
@@ -106,7 +40,7 @@ def cached(truth: int, before: int, habit: str) -> int:
     st.lists(turns, min_size=2, max_size=6),
 )
 def test_the_true_input_is_never_above_the_bound(
-    server: Server, other: Server, habit: str, story: list[tuple[Step, str, str, bool, int]]
+    server: CountingServer, other: CountingServer, habit: str, story: list[tuple[Step, str, str, bool, int]]
 ) -> None:
     """Another model in the place of the asked one is unforeseeable the first time, and never built on again.
 
@@ -151,7 +85,7 @@ LOG = "2026-11-24T10:00:{:02d} web[12]: GET /health 200 in 3 ms, upstream db ans
 
 @pytest.mark.parametrize("thoughts", [0, 60])
 def test_from_the_third_turn_on_the_bound_is_at_most_twice_the_truth_of_an_honest_server(thoughts: int) -> None:
-    server, ground = Server(rate=4, preamble=346), BoundBasis()
+    server, ground = CountingServer(rate=4, preamble=346), BoundBasis()
     history: tuple[Message, ...] = (
         Message("system", "You look after machines, and say only what you saw. " * 40),
         Message("user", "Why does the web container restart every night?"),
@@ -205,6 +139,6 @@ def test_a_name_of_its_own_for_the_asked_model_is_no_other_model() -> None:
 @pytest.mark.parametrize("rate", [1, 4])
 def test_a_log_of_letters_that_grow_when_normalised_is_bound(rate: int) -> None:
     request = Request("m", (Message("user", "\ufdfa" * 5000), Message("tool", "\u3300\ufb03\ufdfa" * 999)), TOOLS)
-    truth = Server(rate=rate, frame=12, preamble=530).count(request)
+    truth = CountingServer(rate=rate, frame=12, preamble=530).count(request)
     assert truth <= bound(request)
-    assert replace(Server(rate=1), frame=16).count(request) <= bound(request)
+    assert replace(CountingServer(rate=1), frame=16).count(request) <= bound(request)

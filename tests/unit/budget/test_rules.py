@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from agentctl.budget.output_range import OutputRange, choose_output
 from agentctl.budget.rules import Amounts, Ask, LimitState, Wait, WorstCase, is_warning_due, judge, worst_case
@@ -15,24 +14,10 @@ from agentctl.core.errors import UsageError, Verdict
 from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, contradiction
+from tests.support.limit_states import limit_states
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=256, most=4_096, hour_limit_nano=None)
-
-amounts = st.builds(Amounts, *[st.integers(0, 60_000_000)] * 3)
-ceilings = st.none() | st.integers(0, 200_000_000)
-
-
-@st.composite
-def some_rooms(draw: st.DrawFn) -> tuple[LimitState, ...]:
-    made = []
-    for limit, unit in (("max_cost_per_task", "nano_usd"), ("max_cost_per_hour", "nano_usd")):
-        stands = draw(amounts)
-        moves = draw(st.integers(0, stands.held))
-        made.append(LimitState(limit, unit, draw(ceilings), stands, moves, draw(st.integers(0, 10**6))))  # type: ignore[arg-type]
-    tokens = draw(st.builds(Amounts, *[st.integers(0, 5_000)] * 3))
-    made.append(LimitState("max_tokens_per_task", "tokens", draw(st.none() | st.integers(0, 20_000)), tokens))
-    return tuple(made)
 
 
 def fits(room: LimitState, worst: WorstCase, *, but: int = 0) -> bool:
@@ -41,7 +26,7 @@ def fits(room: LimitState, worst: WorstCase, *, but: int = 0) -> bool:
     return room.ceiling is None or room.amounts.total - but + own <= room.ceiling
 
 
-@given(some_rooms())
+@given(limit_states())
 def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[LimitState, ...]) -> None:
     answer = judge(ASK, rooms)
     if isinstance(answer, WorstCase):
@@ -49,7 +34,7 @@ def test_a_call_let_through_never_breaks_a_ceiling(rooms: tuple[LimitState, ...]
         assert all(fits(room, answer) for room in rooms)
 
 
-@given(some_rooms())
+@given(limit_states())
 def test_nothing_is_refused_without_need(rooms: tuple[LimitState, ...]) -> None:
     answer, least = judge(ASK, rooms), worst_case(ASK, ASK.least)
     crowded = any(not fits(room, least, but=-room.queued) for room in rooms)
@@ -63,7 +48,7 @@ def test_nothing_is_refused_without_need(rooms: tuple[LimitState, ...]) -> None:
         assert any(not fits(room, least, but=room.movable) for room in rooms)
 
 
-@given(some_rooms())
+@given(limit_states())
 def test_the_grant_is_the_most_that_fits(rooms: tuple[LimitState, ...]) -> None:
     answer = judge(ASK, rooms)
     if isinstance(answer, WorstCase) and answer.output < ASK.most:

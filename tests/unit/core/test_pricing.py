@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, Price, Tier, charge_nano, most_output, to_nano, to_usd, worst_nano
-
-BOUNDARIES = (0, 1, 128_000, 200_000, 272_000)
+from tests.support.price_strategies import BOUNDARIES, input_tokens, usages
 
 units = st.decimals(min_value=0, max_value=200, places=7)
 flat_prices = st.builds(
@@ -22,17 +21,6 @@ tiers = st.dictionaries(st.sampled_from(BOUNDARIES), flat_prices, max_size=3).ma
     lambda found: tuple(Tier(above, price) for above, price in found.items())
 )
 prices = st.builds(replace, flat_prices, tiers=tiers)
-input_tokens = st.integers(0, 10**6) | st.builds(int.__add__, st.sampled_from(BOUNDARIES), st.integers(-1, 1)).filter(
-    lambda tokens: tokens >= 0
-)
-
-
-@st.composite
-def usages(draw: st.DrawFn) -> Usage:
-    total_in, total_out = draw(input_tokens), draw(st.integers(0, 10**5))
-    cached = draw(st.integers(0, total_in))
-    written = draw(st.integers(0, total_in - cached))
-    return Usage(total_in, total_out, cached, written, draw(st.integers(0, total_out)))
 
 
 def test_a_charge_is_counted_by_class_and_rounded_up_once() -> None:

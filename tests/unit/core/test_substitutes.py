@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from agentctl.core.messages import Usage
 from agentctl.core.pricing import FREE, ModelFacts, Price, Tier, charge_nano, most_output, worst_nano
 from agentctl.core.substitutes import Substitute, dearest_of, same_amounts, substitute_of
-from tests.unit.budget.test_conclusions import price_shapes
-from tests.unit.core.test_pricing import input_tokens, usages
+from tests.support.price_strategies import input_tokens, price_shapes, usages
 
 CHEAP, DEAR = Price(Decimal("0.1"), Decimal("0.4"), source="cheap"), Price(Decimal("2.5"), Decimal(10), source="dear")
 TABLE = {("gpt-4o", ""): DEAR, ("gpt-4o-2024-08-06", ""): replace(DEAR, source="other"), ("gpt-4o", "priority"): CHEAP}

@@ -21,9 +21,10 @@ from agentctl.core.pricing import FREE, Price, PriceOf, Tier, charge_nano
 from agentctl.ledger.reconcile import reconcile
 from agentctl.ledger.report import CostQuery, costs_report
 from agentctl.ledger.repricing import Alternative, PricesAt, PriceUse, RepriceReport, reprice
-from tests.support.ledger.charging import PROVIDER, Call, Table, calls, settle, tables
+from tests.support.ledger.charging import PROVIDER, Call, calls, settle
 from tests.support.ledger.corrections import CALL, NO_LIMITS, begin, change, opened, send
 from tests.support.ledger.parts import HandClock
+from tests.support.price_strategies import PriceTable, price_tables
 
 USAGE = Usage(1_000, 100, cached_input_tokens=200, cache_write_tokens=300, reasoning_tokens=40)
 PLAIN = Price(
@@ -38,7 +39,7 @@ PLAIN = Price(
 )
 DEAR = Price(Decimal(5), Decimal(25), source="then")
 NOW = Price(Decimal("0.1234567"), Decimal(2), cached_input=Decimal("0.01"), source="now", version="9", digest="d")
-TABLE: Table = {("asked", ""): PLAIN, ("answered", ""): DEAR}
+TABLE: PriceTable = {("asked", ""): PLAIN, ("answered", ""): DEAR}
 
 
 def at(table: Mapping[tuple[str, str], Price]) -> PricesAt:
@@ -69,14 +70,14 @@ def by_run(report: RepriceReport) -> dict[str | None, tuple[int | None, int]]:
 
 
 @st.composite
-def tables_and_calls(draw: st.DrawFn) -> tuple[Table, list[Call]]:
-    table = draw(tables)
+def tables_and_calls(draw: st.DrawFn) -> tuple[PriceTable, list[Call]]:
+    table = draw(price_tables)
     return table, draw(st.lists(calls(table), min_size=1, max_size=5))
 
 
 @given(tables_and_calls())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_same_prices_give_back_every_charge_to_the_nano_dollar(drawn: tuple[Table, list[Call]]) -> None:
+def test_the_same_prices_give_back_every_charge_to_the_nano_dollar(drawn: tuple[PriceTable, list[Call]]) -> None:
     """Tiers, cached input, cache writes of both kinds, reasoning, service tiers, another model, the provider's bill,
     classes that are not trusted, and amounts beyond 64 bits.
     """

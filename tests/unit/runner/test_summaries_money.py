@@ -15,8 +15,8 @@ from agentctl.budget.rules import Amounts, AnswerReserve, Ask, LimitState, Worst
 from agentctl.core.errors import Verdict
 from agentctl.core.messages import Completion, Message, Request, ToolCall, Usage
 from agentctl.core.pricing import ModelFacts, Price
-from tests.unit.budget.test_input_bound_mock import TOOLS, Server, servers, texts
-from tests.unit.budget.test_rules import some_rooms
+from tests.support.counting_server import TOOLS, CountingServer, servers, texts
+from tests.support.limit_states import limit_states
 
 FACTS = ModelFacts("p", "m", Price(Decimal(2), Decimal(10)), context_window=100_000, output_ceiling=8_000)
 ASK = Ask("a", "r", FACTS, input_bound=1_000, least=500, most=500, hour_limit_nano=None, purpose="summary")
@@ -24,7 +24,7 @@ ASK = replace(ASK, then=AnswerReserve(800, 256))
 
 
 @settings(deadline=None)
-@given(some_rooms(), st.booleans())
+@given(limit_states(), st.booleans())
 def test_what_is_let_through_is_a_fifth_of_what_is_left_and_leaves_the_next_request_its_room(
     rooms: tuple[LimitState, ...], at_ceiling: bool
 ) -> None:
@@ -74,7 +74,7 @@ def test_the_clamp_is_the_summarys_size_and_for_a_model_that_thinks_its_thoughts
 @settings(deadline=None, max_examples=60)
 @given(servers, st.lists(st.tuples(texts, texts, st.integers(0, 3000)), min_size=1, max_size=5), texts, st.booleans())
 def test_the_true_input_of_a_summarys_request_and_of_all_after_it_is_never_above_the_bound(
-    server: Server, story: list[tuple[str, str, int]], request: str, fails: bool
+    server: CountingServer, story: list[tuple[str, str, int]], request: str, fails: bool
 ) -> None:
     ground = BoundBasis()
     history: tuple[Message, ...] = (Message("system", "You look after machines. " * 500), Message("user", "Why?"))
