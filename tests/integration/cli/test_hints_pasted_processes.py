@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 
-from tests.unit.cli.test_cli_help_topics import parsed
+from tests.support.command_parser import parse_command
 
 STAND_IN = r"""#!/bin/sh
 { printf %s "$CASE"; printf '\037%s' "${0##*/}" "$@"; printf '\n'; } >>"$LOG"
@@ -66,7 +66,7 @@ def what_is_wrong(words: list[str]) -> str | None:
         return "no NAME=VALUE"
     if program == "agentctl" and given:  # "sudo agentctl …": with whatever the words were
         try:
-            parsed(given)
+            parse_command(given)
         except (typer.TyperException, KeyError) as error:
             return f"{type(error).__name__}: {error}"
     return None

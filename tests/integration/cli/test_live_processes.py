@@ -11,10 +11,11 @@ from tests.support.screen.terminals import ROOT
 def test_what_ends_soon_loads_no_drawing() -> None:
     program = """
 import io, os, sys, anyio
-from tests.unit.cli.test_live import STARTED, Noted, opened, tell
+from agentctl.core.events import Noted
+from tests.support.screen.live import STARTED, open_screen, tell
 file = io.StringIO()
 async def run():
-    screen = opened(file, patience_s=60)
+    screen = open_screen(file, patience_s=60)
     await tell(screen, STARTED, Noted("quick"))
     screen.close()
 anyio.run(run)

@@ -23,8 +23,8 @@ from agentctl.permissions.decision import Decision, Permissions
 from agentctl.protocols import AutorunAware
 from agentctl.tools.toolbox import toolbox
 from tests.integration.sandbox.test_sandbox_runs import Told
+from tests.support.screen.run_result import PLAIN, RESULT
 from tests.support.scripted_cli import USED, answer
-from tests.unit.cli.test_ui import PLAIN, RESULT
 from tests.unit.core.test_autorun_files import ASKS, NEVER, REPORTED
 
 WRITE = ("--tools", "write_file", "--max-turns", "30", "--max-cost", "50")

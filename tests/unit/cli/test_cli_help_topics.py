@@ -8,7 +8,6 @@ import shlex
 import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 
-from agentctl.cli.app import build_app
 from agentctl.cli.exit_codes import SENTENCES
 from agentctl.cli.help.command import _TOPICS
 from agentctl.cli.options import approval_mode
@@ -19,8 +18,7 @@ from agentctl.settings import DOCUMENTED_NAMES, ENV_NAMES, Settings
 from agentctl.settings.names import SECRET_FIELDS
 from agentctl.settings.show import MEANINGS
 from tests.support.command_line import Here
-
-ROOT = typer.main.get_command(build_app())
+from tests.support.command_parser import ROOT_COMMAND, parse_command
 
 
 def examples(text: str) -> list[list[str]]:
@@ -32,18 +30,6 @@ def examples(text: str) -> list[list[str]]:
             typed = re.split(r"\s{3,}|\s>\S", match[2])[0]
             found.append(shlex.split(typed))
     return found
-
-
-def parsed(words: list[str]) -> dict[str, object]:
-    """Parse as ``main`` would, without running anything; return the last command's parameters."""
-    command, context, rest = ROOT, None, list(words)
-    while True:
-        context = command.make_context(command.name or "agentctl", rest, parent=context)
-        inner = getattr(command, "commands", None)
-        if inner is None:
-            return dict(context.params)
-        name, rest = rest[0], rest[1:]
-        command = inner[name]
 
 
 def topics(here: Here) -> dict[str, str]:
@@ -64,8 +50,8 @@ def test_every_line_to_type_parses(here: Here) -> None:
     for topic in ("setup", "budget", "permission", "context", "formatting"):
         assert len(lines[topic]) > 4, topic
     for words in (words for each in lines.values() for words in each):
-        assert words[0] in ROOT.commands, words  # type: ignore[attr-defined]
-        given = parsed(words)
+        assert words[0] in ROOT_COMMAND.commands, words  # type: ignore[attr-defined]
+        given = parse_command(words)
         for rule in (*(given.get("allow") or ()), *(given.get("deny") or ())):  # type: ignore[misc]
             assert parse_rule(str(rule))
         approval_mode(given.get("approve"), yes=bool(given.get("yes")))  # type: ignore[arg-type]
@@ -73,9 +59,9 @@ def test_every_line_to_type_parses(here: Here) -> None:
 
 def test_what_does_not_parse_is_noticed() -> None:
     with pytest.raises(typer.TyperException):
-        parsed(["run", "--alow", "x"])
+        parse_command(["run", "--alow", "x"])
     with pytest.raises(KeyError):
-        parsed(["runs", "lst"])
+        parse_command(["runs", "lst"])
 
 
 @pytest.mark.parametrize("topic", ["permission", "budget", "context", "setup"])
@@ -149,7 +135,7 @@ def test_exit_codes_are_a_topic_still(here: Here) -> None:
 
 
 def test_no_lone_command_becomes_a_task() -> None:
-    commands = ROOT.commands  # type: ignore[attr-defined]
+    commands = ROOT_COMMAND.commands  # type: ignore[attr-defined]
     words = [*commands, *_TOPICS]
     words += [f"{name} {verb}" for name, group in commands.items() for verb in getattr(group, "commands", ())]
     for word in words:
@@ -160,7 +146,7 @@ def test_no_lone_command_becomes_a_task() -> None:
 def test_what_is_meant_is_a_command() -> None:
     for meant in COMMAND_WORDS.values():
         words = meant.split()[1:]
-        assert words[0] in ROOT.commands or words[0].startswith("--"), meant  # type: ignore[attr-defined]
+        assert words[0] in ROOT_COMMAND.commands or words[0].startswith("--"), meant  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("group", ["agents", "tools", "policy"])

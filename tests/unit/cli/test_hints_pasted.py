@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 import typer  # noqa: TID251 - its parser is what reads the lines
 
-from tests.unit.cli.test_cli_help_topics import ROOT, parsed
+from tests.support.command_parser import ROOT_COMMAND, parse_command
 
 PACKAGE = Path(__file__).parents[3] / "agentctl"
 # Tables of what people ask for, in which commands are questions.
@@ -25,7 +25,7 @@ NOT_READ = (
     "cli/help/",  # test_cli_help_topics runs them
     *(f"providers/builtin/{name}" for name in ("docker_lookups", "system_lookups", "text_lookups", "lexicon")),
 )
-COMMANDS = "|".join(getattr(ROOT, "commands", {}))
+COMMANDS = "|".join(getattr(ROOT_COMMAND, "commands", {}))
 OURS = rf"agentctl (?:{COMMANDS})\b|sudo "
 PROGRAMS = rf"{OURS}|docker |git (?:config|status|init)\b|ollama |sqlite3 |ssh |curl |apt-get |mv "
 PROGRAMS += r"|export [A-Z{]|unset [A-Z{]"
@@ -163,7 +163,7 @@ def what_is_wrong(words: list[str]) -> str | None:
         return "no NAME=VALUE"
     if program == "agentctl" and given:  # "sudo agentctl …": with whatever the words were
         try:
-            parsed(given)
+            parse_command(given)
         except (typer.TyperException, KeyError) as error:
             return f"{type(error).__name__}: {error}"
     return None

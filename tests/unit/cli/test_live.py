@@ -6,23 +6,17 @@ import io
 import os
 import re
 import threading
-from datetime import UTC, datetime
 
 import anyio
 import pytest
 
-from agentctl.cli.ui.format import painter
 from agentctl.cli.ui.lines import ScreenLine
-from agentctl.cli.ui.live import LiveScreen
 from agentctl.cli.ui.terminal import restore_sequence
-from agentctl.core.events import AnswerStreamed, Event, Noted, Record, RunStarted, ToolStarted, TurnStarted
+from agentctl.core.events import AnswerStreamed, Noted, ToolStarted, TurnStarted
 from agentctl.core.messages import ToolCall
 from agentctl.core.results import LimitUse
+from tests.support.screen.live import KEY, STARTED, open_screen, tell
 from tests.support.screen.terminals import until
-
-AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
-STARTED = RunStarted("look", "docker", "words", "openai", "key", "gpt", True, "/srv", ())
-KEY = "not-to-be-seen-0123456789"
 
 
 class Stuck(io.StringIO):
@@ -36,24 +30,6 @@ class Stuck(io.StringIO):
         self.reached.set()
         assert self.free.wait(30)
         return super().write(text)
-
-
-def opened(file: io.StringIO, *, patience_s: float = 0.0, colour: bool = False, **parts: object) -> LiveScreen:
-    named: dict[str, object] = {"size": lambda: os.terminal_size((80, 24)), **parts}
-    return LiveScreen(
-        file=file,
-        paint=painter("always" if colour else "never", terminal=True),
-        colour=colour,
-        term="xterm",
-        secrets=(KEY,),
-        patience_s=patience_s,
-        **named,  # type: ignore[arg-type]
-    )
-
-
-async def tell(screen: LiveScreen, *events: Event) -> None:
-    for number, event in enumerate(events, 1):
-        await screen.observe(Record("r", number, AT, event))
 
 
 def lasting(text: str) -> list[str]:
@@ -77,7 +53,7 @@ def lasting(text: str) -> list[str]:
 
 async def test_lines_stay_and_the_region_goes() -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     await tell(screen, STARTED, TurnStarted(1), Noted("first"))
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
     await tell(screen, AnswerStreamed("half an answer"), Noted("second", "warning"), Noted("third " + "word " * 40))
@@ -92,7 +68,7 @@ async def test_lines_stay_and_the_region_goes() -> None:
 
 async def test_a_run_does_not_wait_for_a_terminal_that_is_stuck() -> None:
     file = Stuck()
-    screen = opened(file)
+    screen = open_screen(file)
     with anyio.fail_after(30):
         await tell(screen, STARTED)
         await anyio.to_thread.run_sync(file.reached.wait)
@@ -107,7 +83,7 @@ async def test_a_terminal_that_cannot_be_measured_gets_plain_lines() -> None:
         raise OSError("not a terminal any more")
 
     file = io.StringIO()
-    screen = opened(file, size=gone)
+    screen = open_screen(file, size=gone)
     await tell(screen, STARTED, Noted("one"), Noted("two"))
     screen.close()
     assert file.getvalue() == "openai/gpt · key\none\ntwo\n"
@@ -122,7 +98,7 @@ async def test_drawing_that_breaks_on_the_way_goes_on_with_lines() -> None:
         return os.terminal_size((80, 24))
 
     file = io.StringIO()
-    screen = opened(file, size=size)
+    screen = open_screen(file, size=size)
     await tell(screen, STARTED)
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
     broken.set()
@@ -134,7 +110,7 @@ async def test_drawing_that_breaks_on_the_way_goes_on_with_lines() -> None:
 
 async def test_a_pause_takes_the_region_away_until_it_ends() -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     await tell(screen, STARTED, ToolStarted(ToolCall("1", "docker_ps", {})))
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker_ps()" in file.getvalue(), "the region"))
     await tell(screen, Noted("before"))
@@ -162,7 +138,7 @@ class Noting(io.StringIO):
 
 async def test_a_narrower_window_has_all_rows_erased_that_it_made_of_ours() -> None:
     sizes, file = [os.terminal_size((140, 24))], Noting()
-    screen = opened(file, size=lambda: sizes[-1])
+    screen = open_screen(file, size=lambda: sizes[-1])
     limits = tuple(LimitUse(name, "nano_usd", 10**9, 1) for name in ("max_cost_per_task", "max_cost_per_hour"))
     await tell(screen, STARTED._replace(limits=limits))
     await anyio.to_thread.run_sync(lambda: until(lambda: "hour" in file.getvalue(), "the region"))
@@ -176,7 +152,7 @@ async def test_a_narrower_window_has_all_rows_erased_that_it_made_of_ours() -> N
 
 async def test_secrets_are_not_drawn_also_not_while_they_stream_in() -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     await tell(screen, STARTED, AnswerStreamed(f"the key is {KEY[:15]}"))
     await anyio.to_thread.run_sync(lambda: until(lambda: "the key is" in file.getvalue(), "the answer"))
     await tell(screen, AnswerStreamed(KEY[15:] + " and so on"), Noted(f"{'x ' * 30}{KEY}"))
@@ -188,7 +164,7 @@ async def test_secrets_are_not_drawn_also_not_while_they_stream_in() -> None:
 
 async def test_escapes_of_strangers_are_shown_and_not_obeyed() -> None:
     file = io.StringIO()
-    screen = opened(file, colour=True)
+    screen = open_screen(file, colour=True)
     hostile = "a\x1b[2Jb\x1b]0;title\x07[bold]c[/bold]\u202e"
     await tell(screen, STARTED._replace(task=hostile), AnswerStreamed(hostile), Noted(hostile))
     await anyio.to_thread.run_sync(lambda: until(lambda: "gpt answers" in file.getvalue(), "the answer"))
@@ -200,7 +176,7 @@ async def test_escapes_of_strangers_are_shown_and_not_obeyed() -> None:
 
 async def test_without_colour_nothing_is_painted() -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     await tell(screen, STARTED)
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))
     screen.close()
@@ -210,7 +186,7 @@ async def test_without_colour_nothing_is_painted() -> None:
 @pytest.mark.parametrize("never_began", [True, False])
 def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     if not never_began:
         anyio.run(tell, screen, STARTED)
         screen.close()
@@ -223,7 +199,7 @@ def test_closing_what_never_began_or_is_closed_does_nothing(never_began: bool) -
 
 async def test_what_is_said_beside_the_run_stays_also_behind_its_end() -> None:
     file = io.StringIO()
-    screen = opened(file)
+    screen = open_screen(file)
     screen.print_lines(ScreenLine("before"))
     await tell(screen, STARTED)
     await anyio.to_thread.run_sync(lambda: until(lambda: "docker · openai/gpt" in file.getvalue(), "the region"))

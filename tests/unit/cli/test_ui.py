@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
 
@@ -36,32 +36,9 @@ from agentctl.core.events import (
     TurnStarted,
 )
 from agentctl.core.messages import ToolCall, Usage
-from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, RunResult, ToolCount
+from agentctl.core.results import BreakerInfo, ErrorInfo, LimitUse, ToolCount
+from tests.support.screen.run_result import AT, HOUR, PLAIN, RESULT
 
-PLAIN = painter("never", terminal=True)
-AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
-HOUR = LimitUse("max_cost_per_hour", "nano_usd", 10_000_000_000, 1_210_000_000)
-RESULT = RunResult(
-    run_id="7f3a90c1d2e4",
-    status="done",
-    answer="yes",
-    complete=True,
-    task="look",
-    agent="system",
-    provider="scripted",
-    provider_chosen_by="flag",
-    model="priced",
-    models=("priced",),
-    turns=3,
-    started_at=AT,
-    finished_at=AT + timedelta(seconds=4.2),
-    duration_s=4.2,
-    usage=Usage(5000, 120),
-    cost_nano=12_300_000,
-    in_doubt_nano=0,
-    price_source="script",
-    limits=(LimitUse("max_cost_per_task", "nano_usd", 500_000_000, 12_300_000), HOUR),
-)
 BREAKER = BreakerInfo("max_cost_per_task", "nano_usd", 500_000_000, 470_000_000, 20_000_000, 530_000_000, None, "more")
 
 
