@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,10 @@ from agentctl.runner.plan import Plan
 from agentctl.runner.tool_calls import ToolDispatcher
 from agentctl.tools.toolbox import toolbox
 from tests.support.loop import Box, Deed, Diary
+
+NUMBERED_LINES = "".join(f"line {number}\n" for number in range(1, 12_351))
+#: The call that stands in the place of what was cut.
+MARKED_CALL = re.compile(r"read_file\(path=\"([^\"]+)\"((?:, \w+=\d+)*)\) reads on \.\.\.\]")
 
 
 class Equipped(Box):
@@ -92,3 +97,12 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     ledger = SqliteLedger(tmp_path / "ledger.db")
     yield House(tmp_path, ledger)
     await ledger.aclose()
+
+
+def find_marked_call(text: str) -> dict[str, object] | None:
+    """Return the arguments of the call that a mark in ``text`` asks for; None where there is no mark."""
+    found = MARKED_CALL.search(text)
+    if found is None:
+        return None
+    numbers = (part.split("=") for part in found[2].split(", ")[1:])
+    return {"path": found[1], **{name: int(value) for name, value in numbers}}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.support.bill.parts import KEY, PAID, reaching
 from tests.support.command_line import Commands, agentctl, state
+from tests.support.large_results import NUMBERED_LINES, find_marked_call
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.script import Answer, Call, WireRequest
-from tests.unit.runner.test_tool_results import NUMBERED, obeyed
 
 __all__ = ["agentctl", "state"]
 
@@ -18,14 +18,14 @@ def test_a_result_of_a_run_is_read_on_and_its_file_is_named_afterwards(
     agentctl: Commands, state: Path, wire: OpenWire, tmp_path: Path
 ) -> None:
     # a file with an escape is shown otherwise than it is: what was shown is kept
-    (tmp_path / "app.log").write_text("\x1b[1m" + NUMBERED[:40_000])
+    (tmp_path / "app.log").write_text("\x1b[1m" + NUMBERED_LINES[:40_000])
     asked: list[dict[str, object]] = []
 
     def model(request: WireRequest) -> Answer:
         results = [said.text for said in request.since_user if said.role == "tool"]
         if not results:
             return Answer("", (Call("read_file", {"path": "app.log"}),))
-        if len(results) == 1 and (wanted := obeyed(results[0])):
+        if len(results) == 1 and (wanted := find_marked_call(results[0])):
             asked.append(wanted)
             return Answer("", (Call("read_file", wanted),))
         return Answer(results[-1].splitlines()[0])
@@ -42,6 +42,6 @@ def test_a_result_of_a_run_is_read_on_and_its_file_is_named_afterwards(
 
     [run] = agentctl("runs", "list", "--json").document["runs"]
     kept = state / "runs" / run["run_id"] / "1-read_file.txt"
-    assert kept.read_text() == ("\x1b[1m" + NUMBERED[:40_000]).replace("\x1b", "\\x1b").removesuffix("\n")
+    assert kept.read_text() == ("\x1b[1m" + NUMBERED_LINES[:40_000]).replace("\x1b", "\\x1b").removesuffix("\n")
     shown = agentctl("runs", "show").out
     assert re.findall(r"^  the whole: (.*)$", shown, re.MULTILINE) == [str(kept)]

@@ -12,9 +12,8 @@ from agentctl.context.tokens import PLAIN
 from agentctl.core.events import ToolFinished
 from agentctl.sandbox.select import Unsandboxed
 from agentctl.tools.toolbox import LazyToolbox, toolbox
-from tests.support.large_results import House
+from tests.support.large_results import House, find_marked_call
 from tests.support.loop import asks, call, says
-from tests.unit.runner.test_tool_results import obeyed
 
 REPOSITORY = Path(__file__).parents[3]
 pytestmark = pytest.mark.anyio
@@ -32,7 +31,7 @@ async def test_the_middle_of_a_command_s_output_can_be_read(house: House) -> Non
     assert PLAIN.text(cut) <= 1000
     assert cut.startswith("exit code: 3\nstdout:\n1\n2\n")
     assert cut.endswith("\n300000\nstderr:\nso")
-    assert obeyed(cut) is not None
+    assert find_marked_call(cut) is not None
     assert read == "150000\n150001"
 
 

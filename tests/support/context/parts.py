@@ -10,6 +10,7 @@ from agentctl.core.messages import Message, ToolCall
 
 SYSTEM = Message("system", "be brief")
 TASK = Message("user", "why is it slow?")
+CUT_NOTES = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n> a\n- b\n]"
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)  # lone surrogates and control characters too
 TEXTS = ANY_TEXT.flatmap(lambda t: st.sampled_from([t, t * 20, t * 300]))
 

@@ -64,6 +64,16 @@ def heal(asked: WireRequest) -> Answer:
     return Answer(f"{sick} was unhealthy. I restarted it, and it runs again.", **pace)
 
 
+def pass_trial(asked: WireRequest) -> Answer:
+    """Answer each call of a provider trial as it asks: call the tool, or count to the number."""
+    if asked.tools:
+        return Answer(calls=(Call(asked.tools[0], {"number": 7}),))
+    last = asked.messages[-1].text
+    most = 500 if "500" in last else 5
+    text = " ".join(map(str, range(1, most + 1)))
+    return Answer(text, output_tokens=2 * most)
+
+
 def _look(asked: WireRequest, *calls: Call) -> Answer:
     results = [said for said in asked.since_user if said.role == "tool"]
     if results:

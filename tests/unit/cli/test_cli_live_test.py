@@ -9,7 +9,7 @@ import pytest
 from tests.support.command_line import KEY, Here
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Rates, WireServer
-from tests.unit.runner.test_provider_trial import good
+from tests.support.wire.stories import pass_trial
 
 MINI = Rates(Decimal("0.15"), Decimal("0.60"))
 
@@ -17,7 +17,7 @@ MINI = Rates(Decimal("0.15"), Decimal("0.60"))
 @pytest.fixture
 def server(wire: OpenWire, monkeypatch: pytest.MonkeyPatch) -> WireServer:
     """OpenAI, as the environment names it."""
-    opened = wire(good, rates=MINI, keys=[KEY])
+    opened = wire(pass_trial, rates=MINI, keys=[KEY])
     monkeypatch.setenv("OPENAI_BASE_URL", opened.openai_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return opened

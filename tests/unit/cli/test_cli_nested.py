@@ -14,7 +14,7 @@ from tests.support.command_line import KEY, Here
 from tests.support.ledger.process import Process
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Rates
-from tests.unit.runner.test_provider_trial import good
+from tests.support.wire.stories import pass_trial
 
 CAPABILITY = "c" * 64
 QUESTION = "How much memory is free?"
@@ -101,7 +101,7 @@ def test_the_ledger_is_not_changed_from_inside_a_run_by_whatever_it_is_known(her
 def test_trying_a_provider_out_inside_a_run_is_paid_by_that_run(
     here: Here, outer: Process, wire: OpenWire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = wire(good, rates=Rates(Decimal("0.15"), Decimal("0.60")), keys=[KEY])
+    server = wire(pass_trial, rates=Rates(Decimal("0.15"), Decimal("0.60")), keys=[KEY])
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_url)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert here("providers", "test", "openai").code == 0

@@ -12,11 +12,10 @@ from agentctl.context.pruning import prune
 from agentctl.context.tokens import PLAIN, Measure
 from agentctl.core.errors import ContextOverflow
 from agentctl.core.messages import Message
-from tests.support.context.parts import ANY_TEXT, SYSTEM, TASK, conversations, taken_by_a_provider, turn
+from tests.support.context.parts import ANY_TEXT, CUT_NOTES, SYSTEM, TASK, conversations, taken_by_a_provider, turn
 
-FORM = "\n\n[Cut here to save room: 4 earlier messages. Notes on them, no instructions:\n> a\n- b\n]"
 BREAKS = ("\n", "\r", "\r\n", "\x00", "\x0b", "\x85", "\u2028", "\u2029", "\ud800", "\udfff")
-MARKS = ("]", "\n]", "> ", "\n> ", "\n- ", "[Cut here to save room: ", FORM, FORM[:60])
+MARKS = ("]", "\n]", "> ", "\n> ", "\n- ", "[Cut here to save room: ", CUT_NOTES, CUT_NOTES[:60])
 ODD = st.sampled_from((*BREAKS, *MARKS, "\n[... 9 characters: the middle is cut here; ask for less ...]\n", "é"))
 SAID = st.lists(ODD | ANY_TEXT, max_size=12).map("".join)
 LONG = SAID.flatmap(lambda said: st.sampled_from([said, said * 40, said * 400]))
@@ -122,6 +121,6 @@ def test_a_summary_keeps_to_its_room_where_texts_take_more_together_than_apart()
 def test_notes_are_replaced_only_where_something_was_cut_and_there_is_a_task() -> None:
     assert replace_notes((SYSTEM, TASK, *turn(0, "ok")), "words", room=8_000) is None
     assert replace_notes((SYSTEM, *turn(0, "ok")), "words", room=8_000) is None
-    cut = (SYSTEM, replace(TASK, text=TASK.text + FORM), *turn(0, "ok"))
+    cut = (SYSTEM, replace(TASK, text=TASK.text + CUT_NOTES), *turn(0, "ok"))
     assert replace_notes(cut, "", room=8_000) is None
-    assert replace_notes(cut, "words", room=PLAIN.conversation(cut) - PLAIN.text(FORM)) is None
+    assert replace_notes(cut, "words", room=PLAIN.conversation(cut) - PLAIN.text(CUT_NOTES)) is None

@@ -25,7 +25,8 @@ from agentctl.runner.provider_trial import (
 )
 from agentctl.settings import load_settings
 from tests.support.formats import FORMATS, KEY, MODELS, Wire, provider_at
-from tests.support.wire.server import Answer, Call, Fault, Rates, WireRequest, WireServer
+from tests.support.wire.server import Answer, Fault, Rates, WireRequest, WireServer
+from tests.support.wire.stories import pass_trial
 
 LIMITS = CostLimit(max_cost_per_task=Decimal("0.05"), max_tokens_per_task=30_000)
 formats = pytest.mark.parametrize("format", FORMATS)
@@ -38,21 +39,11 @@ async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
     await book.aclose()
 
 
-def good(asked: WireRequest) -> Answer:
-    """Do what a checkup asks for."""
-    if asked.tools:
-        return Answer(calls=(Call(asked.tools[0], {"number": 7}),))
-    last = asked.messages[-1].text
-    most = 500 if "500" in last else 5
-    text = " ".join(map(str, range(1, most + 1)))
-    return Answer(text, output_tokens=2 * most)
-
-
 def without(**change: object) -> Callable[[WireRequest], Answer]:
     """Do what is asked, but for one thing."""
 
     def mind(asked: WireRequest) -> Answer:
-        return replace(good(asked), **change)  # type: ignore[arg-type]
+        return replace(pass_trial(asked), **change)  # type: ignore[arg-type]
 
     return mind
 
@@ -62,7 +53,7 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
     wire: Wire, ledger: SqliteLedger, format: str
 ) -> None:
     rates = Rates(Decimal("2.5"), Decimal(10)) if format == "openai" else Rates(Decimal(1), Decimal(5))
-    server = wire(good, rates=Rates(Decimal(0), Decimal(0)) if format == "ollama" else rates, keys=[KEY])
+    server = wire(pass_trial, rates=Rates(Decimal(0), Decimal(0)) if format == "ollama" else rates, keys=[KEY])
     provider = provider_at(server, format)
     found = await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
@@ -82,7 +73,7 @@ async def test_a_good_provider_passes_and_costs_what_the_server_billed(
 
 
 async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLedger, tmp_path: Path) -> None:
-    server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
+    server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
     provider = provider_at(server, "openai")
     await run_model_test(provider, ledger, run_id="r1", limits=LIMITS)
     await provider.aclose()
@@ -93,7 +84,7 @@ async def test_what_was_spent_stands_in_the_ledger(wire: Wire, ledger: SqliteLed
 async def test_inside_a_run_it_spends_from_that_runs_limit_and_asks_nothing_once_that_has_ended(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
-    server = wire(good, rates=Rates(Decimal("2.5"), Decimal(10)))
+    server = wire(pass_trial, rates=Rates(Decimal("2.5"), Decimal(10)))
     provider, parent = provider_at(server, "openai"), Parent("outer", "secret")
     await ledger.open_run("outer", LIMITS, task="t", agent="a", labels={}, capability="secret")
     await run_model_test(provider, ledger, run_id="r1", limits=LIMITS, parent=parent)
@@ -141,7 +132,7 @@ async def test_a_server_that_ignores_the_clamp_is_found_out(wire: Wire, ledger: 
 
 
 async def test_a_dear_model_is_not_tried_beyond_the_limit(wire: Wire, ledger: SqliteLedger) -> None:
-    server = wire(good)
+    server = wire(pass_trial)
     provider = provider_at(server, "openai")
     found = await run_model_test(provider, ledger, run_id="r1", limits=CostLimit(max_cost_per_task=Decimal("0.0001")))
     await provider.aclose()
@@ -170,7 +161,7 @@ def patient(server: WireServer, key: str = KEY, model: str = "gpt-4o") -> Provid
 async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_nothing_that_costs(
     wire: Wire, ledger: SqliteLedger
 ) -> None:
-    fine, locked = wire(good, keys=[KEY]), wire(good, keys=["another"])
+    fine, locked = wire(pass_trial, keys=[KEY]), wire(pass_trial, keys=["another"])
     ids = iter(("a", "b"))
     found = await run_provider_tests([patient(fine), patient(locked)], ledger, limits=LIMITS, new_id=lambda: next(ids))
     assert [finding.status for finding in found] == ["done", "auth"]
@@ -179,7 +170,7 @@ async def test_providers_are_tried_side_by_side_and_who_takes_no_key_is_asked_no
 
 
 async def test_the_free_questions_alone_cost_nothing(wire: Wire) -> None:
-    server = wire(good, keys=[KEY])
+    server = wire(pass_trial, keys=[KEY])
     (found,) = await run_provider_tests([patient(server)], None, limits=LIMITS, new_id=lambda: "a")
     assert (found.status, found.model_test, found.reach.key) == ("done", None, "accepted")
     assert (server.books.chat_requests, server.books.billed_nano) == ((), 0)

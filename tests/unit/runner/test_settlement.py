@@ -28,36 +28,12 @@ from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.ledger.locks import queue_lock
 from agentctl.providers.scripted import Step
 from agentctl.runner.model_calls import ModelCalls
+from tests.support.ledger.write_lock import LockHolder
 from tests.support.model_calls import ANSWER, COST, FACTS, HELLO, Desk
 
 WAIT_S = 0.3
 DOWN = ProviderUnavailable("the answer broke off")
 KEY = AuthFailed("the key was rejected", billed="no")
-
-
-class Stranger:
-    """Another program that takes the ledger's write lock, and lets it go."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db: sqlite3.Connection | None = None
-
-    def lock(self) -> None:
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._db.execute("BEGIN EXCLUSIVE")
-
-    def unlock(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    def locks_then(self, step: Step) -> list[Any]:
-        """Return a step of a script: the answer comes when the lock is taken."""
-
-        def lock(_: Request) -> None:
-            self.lock()
-
-        return [lock, *(step if isinstance(step, list) else [step])]
 
 
 @pytest.fixture
@@ -68,8 +44,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def stranger(desk: Desk) -> AsyncIterator[Stranger]:
-    other = Stranger(desk.ledger.path)
+async def stranger(desk: Desk) -> AsyncIterator[LockHolder]:
+    other = LockHolder(desk.ledger.path)
     yield other
     other.unlock()
 
@@ -118,8 +94,10 @@ async def next_run(desk: Desk) -> Amounts:
 # --- a lock ---------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_waits_for_a_foreign_lock_and_stands_when_it_is_let_go(desk: Desk, stranger: Stranger) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), settle_wait_s=60)
+async def test_an_answer_waits_for_a_foreign_lock_and_stands_when_it_is_let_go(
+    desk: Desk, stranger: LockHolder
+) -> None:
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, stranger.unlock)
     assert await calls.ask(HELLO) == ANSWER
     assert desk.names() == ["CallHeld", "CallSent", "CallUnsettled", "CallSettled", "LimitsMeasured"]
@@ -127,9 +105,9 @@ async def test_an_answer_waits_for_a_foreign_lock_and_stands_when_it_is_let_go(d
     assert (rows(desk), spooled(desk)) == ([("settled", COST)], []), "what was spooled meanwhile is gone"
 
 
-async def test_the_wait_is_told_with_what_is_waited_for_and_keeps_the_answer(desk: Desk, stranger: Stranger) -> None:
+async def test_the_wait_is_told_with_what_is_waited_for_and_keeps_the_answer(desk: Desk, stranger: LockHolder) -> None:
     asked = replace(ANSWER, tool_calls=(ToolCall("c", "docker_ps", {"all": True}),))
-    calls = await calls_of(desk, stranger.locks_then(asked), settle_wait_s=60)
+    calls = await calls_of(desk, stranger.lock_then(asked), settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, stranger.unlock)
     await calls.ask(HELLO)
     (held,) = [event for event in desk.events if isinstance(event, CallHeld)]
@@ -142,9 +120,9 @@ async def test_the_wait_is_told_with_what_is_waited_for_and_keeps_the_answer(des
 
 
 async def test_an_answer_that_cannot_be_written_in_time_is_spooled_and_settled_by_the_next_run(
-    desk: Desk, stranger: Stranger
+    desk: Desk, stranger: LockHolder
 ) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), ANSWER)
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), ANSWER)
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
     (hold,) = rows(desk, "nano")
@@ -159,7 +137,7 @@ async def test_an_answer_that_cannot_be_written_in_time_is_spooled_and_settled_b
     assert (rows(desk), spooled(desk)) == ([("settled", COST)], [])
 
 
-async def test_a_queue_that_does_not_move_is_waited_for_like_a_lock(desk: Desk, stranger: Stranger) -> None:
+async def test_a_queue_that_does_not_move_is_waited_for_like_a_lock(desk: Desk, stranger: LockHolder) -> None:
     taken = queue_lock(desk.ledger.path.with_suffix(".queue"))
 
     def take(_: Request) -> None:
@@ -186,12 +164,12 @@ ENDS: dict[str, tuple[Step, str, str, object]] = {  # what comes; how it ends; w
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("in_time", [True, False], ids=["in time", "by the next run"])
 async def test_whatever_an_attempt_comes_to_is_written_once(
-    desk: Desk, stranger: Stranger, end: str, in_time: bool
+    desk: Desk, stranger: LockHolder, end: str, in_time: bool
 ) -> None:
     step, phase, said, nano = ENDS[end]
     calls = await calls_of(
         desk,
-        stranger.locks_then(step),
+        stranger.lock_then(step),
         facts=replace(FACTS, known_endpoint=True),
         settle_wait_s=60 if in_time else WAIT_S,
         max_output_tokens=4_096,
@@ -218,7 +196,7 @@ async def test_whatever_an_attempt_comes_to_is_written_once(
         assert db.execute("SELECT count(*) FROM overruns").fetchone() == (int(end in ("an overrun", "past its clamp")),)
 
 
-async def test_nothing_that_was_not_sent_waits_or_is_spooled(desk: Desk, stranger: Stranger) -> None:
+async def test_nothing_that_was_not_sent_waits_or_is_spooled(desk: Desk, stranger: LockHolder) -> None:
     calls = await calls_of(desk, ANSWER, settle_wait_s=60)
     calls._emit = on(desk, CallHeld, stranger.lock)
     with pytest.raises(LedgerBusy):
@@ -228,9 +206,9 @@ async def test_nothing_that_was_not_sent_waits_or_is_spooled(desk: Desk, strange
     assert await next_run(desk) == Amounts()
 
 
-async def test_a_lookup_without_a_model_waits_as_well(desk: Desk, stranger: Stranger) -> None:
+async def test_a_lookup_without_a_model_waits_as_well(desk: Desk, stranger: LockHolder) -> None:
     builtin = ModelFacts("builtin", None, FREE, metered=False)
-    calls = await calls_of(desk, stranger.locks_then(Completion("facts")), facts=builtin, settle_wait_s=60)
+    calls = await calls_of(desk, stranger.lock_then(Completion("facts")), facts=builtin, settle_wait_s=60)
     calls._emit = on(desk, CallUnsettled, stranger.unlock)
     assert (await calls.ask(HELLO)).text == "facts"
 
@@ -238,8 +216,8 @@ async def test_a_lookup_without_a_model_waits_as_well(desk: Desk, stranger: Stra
 # --- while it waits -------------------------------------------------------------------------------------------------
 
 
-async def test_who_is_stopped_while_waiting_has_the_charge_and_the_answer(desk: Desk, stranger: Stranger) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), settle_wait_s=60)
+async def test_who_is_stopped_while_waiting_has_the_charge_and_the_answer(desk: Desk, stranger: LockHolder) -> None:
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
     with anyio.CancelScope() as scope:
 
         def stop() -> None:
@@ -253,8 +231,8 @@ async def test_who_is_stopped_while_waiting_has_the_charge_and_the_answer(desk: 
     assert (calls.unfinished, rows(desk)) == ("hi", [("settled", COST)])
 
 
-async def test_a_deadline_is_over_while_waiting_and_the_wait_still_ends(desk: Desk, stranger: Stranger) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER))
+async def test_a_deadline_is_over_while_waiting_and_the_wait_still_ends(desk: Desk, stranger: LockHolder) -> None:
+    calls = await calls_of(desk, stranger.lock_then(ANSWER))
     with pytest.raises(StateError, match="the next run settles it"), anyio.move_on_after(WAIT_S / 3):
         await calls.ask(HELLO)
     stranger.unlock()
@@ -262,9 +240,9 @@ async def test_a_deadline_is_over_while_waiting_and_the_wait_still_ends(desk: De
 
 
 async def test_a_callers_own_cancel_while_waiting_leaves_the_charge_to_the_next_run(
-    desk: Desk, stranger: Stranger
+    desk: Desk, stranger: LockHolder
 ) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), settle_wait_s=60)
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
     task = asyncio.ensure_future(calls.ask(HELLO))
     calls._emit = on(desk, CallUnsettled, lambda: asyncio.get_running_loop().call_later(0.05, task.cancel))
     with pytest.raises(asyncio.CancelledError):
@@ -274,8 +252,8 @@ async def test_a_callers_own_cancel_while_waiting_leaves_the_charge_to_the_next_
     assert await next_run(desk) == Amounts(spent=COST)
 
 
-async def test_a_journal_that_fails_while_waiting_does_not_lose_the_charge(desk: Desk, stranger: Stranger) -> None:
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), settle_wait_s=60)
+async def test_a_journal_that_fails_while_waiting_does_not_lose_the_charge(desk: Desk, stranger: LockHolder) -> None:
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), settle_wait_s=60)
 
     def full() -> None:
         stranger.unlock()
@@ -318,9 +296,9 @@ async def test_what_is_used_cannot_be_read_after_a_charge_and_the_answer_stands(
     await desk.ledger.aclose()
 
 
-async def test_of_an_answer_that_was_asked_for_again_the_longer_one_is_kept(desk: Desk, stranger: Stranger) -> None:
+async def test_of_an_answer_that_was_asked_for_again_the_longer_one_is_kept(desk: Desk, stranger: LockHolder) -> None:
     cut = Completion("half", usage=Usage(100, 4_096), stop="length")
-    calls = await calls_of(desk, cut, stranger.locks_then(replace(ANSWER, text="half and the rest")))
+    calls = await calls_of(desk, cut, stranger.lock_then(replace(ANSWER, text="half and the rest")))
     with pytest.raises(StateError):
         await calls.ask(HELLO)
     assert calls.unfinished == "half and the rest"
@@ -419,10 +397,10 @@ async def test_where_nothing_can_be_written_the_hold_counts_and_the_hint_settles
     await desk.ledger.aclose()
 
 
-async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk, stranger: Stranger) -> None:
+async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk, stranger: LockHolder) -> None:
     free_hand = CostLimit(max_cost_per_task=None, max_cost_per_hour=None)
     unknown = ModelFacts("p", "m", None)
-    calls = await calls_of(desk, stranger.locks_then(ANSWER), facts=unknown, limits=free_hand)
+    calls = await calls_of(desk, stranger.lock_then(ANSWER), facts=unknown, limits=free_hand)
     with pytest.raises(StateError) as caught:
         await calls.ask(HELLO)
     assert "the last call cost 120 tokens; the next run settles it, and until then the " in caught.value.message
@@ -431,9 +409,9 @@ async def test_a_hold_is_a_hold_of_tokens_where_the_price_is_unknown(desk: Desk,
 
 
 async def test_a_summary_that_cannot_be_charged_is_no_answer_and_stands_in_the_journal(
-    desk: Desk, stranger: Stranger
+    desk: Desk, stranger: LockHolder
 ) -> None:
-    calls = await calls_of(desk, ANSWER, stranger.locks_then(replace(ANSWER, text="what was cut")))
+    calls = await calls_of(desk, ANSWER, stranger.lock_then(replace(ANSWER, text="what was cut")))
     await calls.ask(HELLO)
     with pytest.raises(StateError, match="the next run settles it"):
         await calls.summary(HELLO, (), most=500, then=1_000)

@@ -29,9 +29,8 @@ from agentctl.runner.conversation import Conversation
 from agentctl.runner.model_calls import ModelCalls
 from agentctl.runner.plan import Plan
 from agentctl.runner.summaries import PendingCut, Summarizer, summarizer_for
-from tests.support.context.parts import SYSTEM, TASK, turn
+from tests.support.context.parts import CUT_NOTES, SYSTEM, TASK, turn
 from tests.support.loop import Diary
-from tests.unit.context.test_digest_summaries import FORM
 
 FACTS = ModelFacts("p", "m", Price(Decimal(1), Decimal(10)), context_window=128_000, output_ceiling=16_384)
 PLAN = Plan(limits=CostLimit(max_tokens_per_task=None), max_context_tokens=4_000, summaries="always")
@@ -333,7 +332,7 @@ async def test_nobody_waits_as_long_for_a_summary_as_for_an_answer(ledger: Sqlit
 async def test_a_task_that_ends_like_our_notes_is_kept_to_its_last_word(ledger: SqliteLedger) -> None:
     told = talk(ledger)
     await told.begin()
-    mine = f"What does this mean?{FORM}"
+    mine = f"What does this mean?{CUT_NOTES}"
     own = Conversation(
         prune=partial(PLAN.fit, FACTS),
         emit=told.diary.emit,

@@ -19,23 +19,11 @@ from agentctl.core.tool_rules import parse_rule
 from agentctl.journal.artifacts import ArtifactFolder
 from agentctl.permissions.decision import Permissions
 from agentctl.runner.plan import Plan
-from tests.support.large_results import House
+from tests.support.large_results import NUMBERED_LINES, House, find_marked_call
 from tests.support.loop import Deed, asks, call, fails, says
 
-NUMBERED = "".join(f"line {number}\n" for number in range(1, 12_351))
 LONG = replace(Plan().loop, max_turns=60)
 pytestmark = pytest.mark.anyio
-
-CALL = re.compile(r"read_file\(path=\"([^\"]+)\"((?:, \w+=\d+)*)\) reads on \.\.\.\]")
-
-
-def obeyed(text: str) -> dict[str, object] | None:
-    """Return the arguments of the call that a mark in ``text`` asks for."""
-    found = CALL.search(text)
-    if found is None:
-        return None
-    numbers = (part.split("=") for part in found[2].split(", ")[1:])
-    return {"path": found[1], **{name: int(value) for name, value in numbers}}
 
 
 class Reader:
@@ -51,7 +39,7 @@ class Reader:
         if last.role != "tool":
             return asks(self._first)
         self.heard.append(last.text)
-        wanted = obeyed(last.text)
+        wanted = find_marked_call(last.text)
         if wanted is None and self._most > 1 and self.asked and "to_line" in self.asked[-1]:
             upto = int(str(self.asked[-1]["to_line"]))
             upto_all = int(re.findall(r"lines [\d,]+ to ([\d,]+) of", self.heard[0])[0].replace(",", ""))
@@ -69,7 +57,7 @@ class Reader:
 
 async def test_the_mark_says_what_is_left_out_and_the_call_in_it_reads_the_next_lines(house: House) -> None:
     model = Reader(call("docker_logs"), most=1)
-    await house.run(model.script(), Deed("docker_logs", lambda _: NUMBERED))
+    await house.run(model.script(), Deed("docker_logs", lambda _: NUMBERED_LINES))
     cut, onward = model.heard
     assert PLAIN.text(cut) <= 1000
     [numbers] = re.findall(r"\[\.\.\. ([\d,]+) characters, lines (\d+) to ([\d,]+) of 12,350, are left out here", cut)
@@ -85,9 +73,9 @@ async def test_the_mark_says_what_is_left_out_and_the_call_in_it_reads_the_next_
 
 
 async def test_what_was_cut_is_whole_in_a_file_of_the_run_for_its_owner_only(house: House) -> None:
-    await house.run([asks(call("docker_logs")), says("done")], Deed("docker_logs", lambda _: NUMBERED))
+    await house.run([asks(call("docker_logs")), says("done")], Deed("docker_logs", lambda _: NUMBERED_LINES))
     [file] = house.kept.iterdir()
-    assert (file.name, file.read_text()) == ("1-docker_logs.txt", NUMBERED)
+    assert (file.name, file.read_text()) == ("1-docker_logs.txt", NUMBERED_LINES)
     assert (house.kept.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
@@ -100,7 +88,7 @@ async def test_what_is_not_cut_leaves_no_file_and_no_folder(house: House) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        NUMBERED[:30_000],
+        NUMBERED_LINES[:30_000],
         "x" * 30_000,
         "界面上的文字" * 2000,
         "".join(f"שורה {n}\tสวัสดี 😀 {'é' * (n % 90)}\n" for n in range(400)),
@@ -141,7 +129,7 @@ async def test_two_results_of_a_turn_have_a_share_each_and_many_have_a_quarter_t
     house: House, calls: int, least: int
 ) -> None:
     names = [f"t{number}" for number in range(calls)]
-    await house.run([asks(*map(call, names)), says("done")], *(Deed(name, lambda _: NUMBERED) for name in names))
+    await house.run([asks(*map(call, names)), says("done")], *(Deed(name, lambda _: NUMBERED_LINES) for name in names))
     sizes = [PLAIN.text(event.text) for event in house.diary.of(ToolFinished)]
     assert sum(sizes) <= 2000
     assert min(sizes) >= least
@@ -149,7 +137,7 @@ async def test_two_results_of_a_turn_have_a_share_each_and_many_have_a_quarter_t
 
 @pytest.mark.parametrize("effect", ["read", "write"])
 async def test_a_small_result_beside_large_ones_stays_whole_and_leaves_them_its_room(house: House, effect: str) -> None:
-    small, *large = (Deed(f"t{number}", lambda _: NUMBERED, effect) for number in range(3))  # type: ignore[arg-type]
+    small, *large = (Deed(f"t{number}", lambda _: NUMBERED_LINES, effect) for number in range(3))  # type: ignore[arg-type]
     small.act = lambda _: "small"
     await house.run([asks(call("t0"), call("t1"), call("t2")), says("done")], small, *large)
     told = {event.call.name: event.text for event in house.diary.of(ToolFinished)}
@@ -158,7 +146,7 @@ async def test_a_small_result_beside_large_ones_stays_whole_and_leaves_them_its_
 
 
 async def test_a_large_result_that_is_there_first_has_the_room_that_a_later_small_one_leaves(house: House) -> None:
-    deeds = [Deed(name, lambda _: NUMBERED) for name in ("a", "b")]
+    deeds = [Deed(name, lambda _: NUMBERED_LINES) for name in ("a", "b")]
     await house.run([asks(call("a"), call("b"), call("c")), says("done")], *deeds, Deed("c", lambda _: "small"))
     told = {event.call.name: event.text for event in house.diary.of(ToolFinished)}
     assert told["c"] == "small"
@@ -170,7 +158,7 @@ async def test_changes_of_a_turn_are_told_before_the_next_begins(house: House) -
 
     def look(_: object) -> str:
         seen.append(len(house.diary.of(ToolFinished)))
-        return NUMBERED
+        return NUMBERED_LINES
 
     deeds = [Deed(f"t{number}", look, "write") for number in range(4)]
     await house.run([asks(*(call(deed.name) for deed in deeds)), says("done")], *deeds)
@@ -199,7 +187,7 @@ async def test_a_share_is_an_eighth_of_the_window_unless_it_is_said(
 async def test_another_way_of_counting_is_asked_at_each_result(house: House) -> None:
     def doubled(_: object) -> str:
         house.measure = PLAIN.scaled(2.0)
-        return NUMBERED
+        return NUMBERED_LINES
 
     await house.run([asks(call("t")), says("done")], Deed("t", doubled))
     assert 400 < PLAIN.text(house.diary.of(ToolFinished)[0].text) <= 500
@@ -207,7 +195,7 @@ async def test_another_way_of_counting_is_asked_at_each_result(house: House) -> 
 
 async def test_a_failure_is_cut_and_kept_too(house: House) -> None:
     model = Reader(call("bad"), most=1)
-    deed = Deed("bad", fails(ToolError(NUMBERED, hint="do without")))
+    deed = Deed("bad", fails(ToolError(NUMBERED_LINES, hint="do without")))
     await house.run(model.script(), deed)
     assert model.heard[0].startswith("error: line 1\n")
     assert PLAIN.text(model.heard[0]) <= 1000
@@ -230,12 +218,12 @@ async def test_a_file_that_quotes_marks_is_read_on_by_its_own(house: House) -> N
     (house.work / "notes").write_text(f"line\n{quoted}" + "line\n" * 5000)
     wanted = call("read_file", path="notes", from_line=1, to_line=4000)
     await house.run([asks(wanted), says("done")])
-    assert obeyed(house.diary.of(ToolFinished)[0].text.rpartition("[...")[2]) is not None
+    assert find_marked_call(house.diary.of(ToolFinished)[0].text.rpartition("[...")[2]) is not None
     assert house.diary.of(ToolFinished)[0].text.count("\nline\n") > 100
 
 
 async def test_without_the_tool_that_reads_on_the_mark_names_the_file_only(house: House) -> None:
-    await house.run([asks(call("big")), says("done")], Deed("big", lambda _: NUMBERED), reads=False)
+    await house.run([asks(call("big")), says("done")], Deed("big", lambda _: NUMBERED_LINES), reads=False)
     text = house.diary.of(ToolFinished)[0].text
     assert '"run:1-big.txt" has all of it ...]' in text
     assert "read_file" not in text
@@ -261,13 +249,13 @@ async def test_bytes_control_characters_and_half_pairs_are_kept_as_they_are_show
 
 async def test_secrets_are_not_kept_and_the_lines_in_the_mark_are_those_of_the_file(house: House) -> None:
     pem = "-----BEGIN PRIVATE KEY-----\n" + "abcd\n" * 20 + "-----END PRIVATE KEY-----\n"
-    text = f"{pem}password=hunter2hunter2\n{NUMBERED}"
+    text = f"{pem}password=hunter2hunter2\n{NUMBERED_LINES}"
     model = Reader(call("env"), most=1)
     await house.run(
         model.script(), Deed("env", lambda _: text), annex=ArtifactFolder(house.kept, secrets=["hunter2hunter2"])
     )
     kept = (house.kept / "1-env.txt").read_text()
-    marked = re.fullmatch(rf"\[redacted:private-key:[0-9a-f]{{6}}\]\npassword=\[redacted\]\n{NUMBERED}", kept)
+    marked = re.fullmatch(rf"\[redacted:private-key:[0-9a-f]{{6}}\]\npassword=\[redacted\]\n{NUMBERED_LINES}", kept)
     assert marked is not None
     assert "hunter2" not in model.heard[0]
     assert model.heard[1].splitlines()[0] == kept.splitlines()[int(str(model.asked[0]["from_line"])) - 1]
@@ -276,7 +264,7 @@ async def test_secrets_are_not_kept_and_the_lines_in_the_mark_are_those_of_the_f
 async def test_a_rule_sees_the_name_of_a_run_s_file_as_it_is_written(house: House) -> None:
     model = Reader(call("big"), most=1)
     deny = Permissions(deny=(parse_rule("read_file(path=run:*)"),))
-    await house.run(model.script(), Deed("big", lambda _: NUMBERED), permissions=deny)
+    await house.run(model.script(), Deed("big", lambda _: NUMBERED_LINES), permissions=deny)
     assert len(house.diary.of(ToolDenied)) == 1
     assert model.heard[1].startswith("denied: ")
 
@@ -314,7 +302,7 @@ async def test_a_folder_that_is_a_link_is_neither_written_nor_read(house: House,
     house.kept.symlink_to(tmp_path / "elsewhere")
     await house.run(
         [asks(call("big")), asks(call("read_file", path="run:1-big.txt")), says("done")],
-        Deed("big", lambda _: NUMBERED),
+        Deed("big", lambda _: NUMBERED_LINES),
     )
     assert (tmp_path / "elsewhere" / "1-big.txt").read_text() == "not to be seen"
     cut, read = (event.text for event in house.diary.of(ToolFinished))
@@ -336,7 +324,7 @@ async def test_a_file_of_the_workspace_that_is_called_like_one_of_the_run_is_its
 
 
 async def test_a_large_file_of_the_workspace_is_read_on_where_it_is(house: House) -> None:
-    (house.work / "app.log").write_text(NUMBERED[:50_000])
+    (house.work / "app.log").write_text(NUMBERED_LINES[:50_000])
     model = Reader(call("read_file", path="app.log"), most=1)
     await house.run(model.script())
     assert model.asked[0]["path"] == "app.log"
@@ -345,7 +333,7 @@ async def test_a_large_file_of_the_workspace_is_read_on_where_it_is(house: House
 
 
 async def test_the_mark_in_a_file_that_is_too_long_to_show_counts_all_of_it(house: House) -> None:
-    (house.work / "app.log").write_text(NUMBERED)
+    (house.work / "app.log").write_text(NUMBERED_LINES)
     model = Reader(call("read_file", path="app.log"), most=1)
     await house.run(model.script())
     [numbers] = re.findall(r"\[\.\.\. ([\d,]+) characters, lines (\d+) to ([\d,]+) of 12,350,", model.heard[0])
@@ -361,6 +349,6 @@ async def test_the_mark_in_a_file_that_is_too_long_to_show_counts_all_of_it(hous
 async def test_a_run_keeps_no_more_than_it_may(house: House) -> None:
     annex = ArtifactFolder(house.kept, most_bytes=150_000)
     script = [*(asks(call("big", str(n), n=n)) for n in range(3)), says("done")]
-    await house.run(script, Deed("big", lambda _: NUMBERED), annex=annex)
+    await house.run(script, Deed("big", lambda _: NUMBERED_LINES), annex=annex)
     assert ["run:" in event.text for event in house.diary.of(ToolFinished)] == [True, False, False]
     assert len(house.diary.of(Noted)) == 1

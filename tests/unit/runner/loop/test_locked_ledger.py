@@ -19,9 +19,9 @@ from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
 from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.orchestrator import Orchestrator
+from tests.support.ledger.write_lock import LockHolder
 from tests.support.loop import USED, Diary, asks, call, says
 from tests.unit.runner.loop.test_orchestrator import House
-from tests.unit.runner.test_settlement import Stranger
 
 TASK = "List all containers"
 PRICE = Price(Decimal(1), Decimal(10))
@@ -38,8 +38,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def stranger(house: House) -> AsyncIterator[Stranger]:
-    other = Stranger(house.ledger.path)
+async def stranger(house: House) -> AsyncIterator[LockHolder]:
+    other = LockHolder(house.ledger.path)
     yield other
     other.unlock()
 
@@ -68,9 +68,9 @@ async def next_run(house: House) -> tuple[int, int, int]:
 
 
 async def test_a_lock_that_stays_ends_the_run_with_its_answer_and_the_next_run_settles_it(
-    house: House, stranger: Stranger
+    house: House, stranger: LockHolder
 ) -> None:
-    provider = ScriptedProvider([stranger.locks_then(says("all is up")), says("never asked for")], facts=FACTS)
+    provider = ScriptedProvider([stranger.lock_then(says("all is up")), says("never asked for")], facts=FACTS)
     tracker = CostTracker()
     orchestrator, _ = house.build([], tracker, provider=provider, settle_wait_s=WAIT_S)  # type: ignore[arg-type]
     result = await orchestrator.run(TASK)
@@ -95,14 +95,14 @@ async def test_a_lock_that_stays_ends_the_run_with_its_answer_and_the_next_run_s
 
 @pytest.mark.parametrize("ends", ["turn", "last answer"])
 async def test_after_a_charge_that_cannot_be_written_nothing_more_is_sent(
-    house: House, stranger: Stranger, ends: str
+    house: House, stranger: LockHolder, ends: str
 ) -> None:
     """Neither another turn nor a last answer, though tools have found something to tell of."""
     turn = replace(asks(call("docker_ps")), usage=Usage(200, 250))
     turns = [replace(turn, tool_calls=(replace(call("docker_ps"), id=f"c{n}", arguments={"n": n}),)) for n in range(7)]
-    last = stranger.locks_then(says("the last words"))
+    last = stranger.lock_then(says("the last words"))
     script: list[Step] = (
-        [*turns, last] if ends == "last answer" else [turns[0], stranger.locks_then(replace(turns[1], text="so"))]
+        [*turns, last] if ends == "last answer" else [turns[0], stranger.lock_then(replace(turns[1], text="so"))]
     )
     facts = replace(FACTS, price=Price(Decimal(0), Decimal(1_000)), output_ceiling=4_096)
     provider = ScriptedProvider([*script, says("never asked for")], facts=facts)
@@ -116,10 +116,10 @@ async def test_after_a_charge_that_cannot_be_written_nothing_more_is_sent(
     assert (await next_run(house))[1:] == (0, 0)
 
 
-async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: House, stranger: Stranger) -> None:
+async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: House, stranger: LockHolder) -> None:
     watcher = Watcher(CallUnsettled, stranger.unlock)
     tracker = CostTracker()
-    provider = ScriptedProvider([asks(call("docker_ps")), stranger.locks_then(says("all is up"))], facts=FACTS)
+    provider = ScriptedProvider([asks(call("docker_ps")), stranger.lock_then(says("all is up"))], facts=FACTS)
     orchestrator, _ = house.build([], watcher, tracker, provider=provider)  # type: ignore[arg-type]
     result = await orchestrator.run(TASK)
     assert (result.status, result.answer, result.complete, result.error) == ("done", "all is up", True, None)
@@ -131,7 +131,7 @@ async def test_a_lock_that_is_let_go_in_time_takes_nothing_from_the_run(house: H
 )
 @pytest.mark.parametrize("kind", ["the answer", "a turn"])
 async def test_who_stops_a_run_while_it_waits_gets_the_charge_and_what_was_said(
-    house: House, stranger: Stranger, how: str, status: str, kind: str
+    house: House, stranger: LockHolder, how: str, status: str, kind: str
 ) -> None:
     """An answer that is charged stands, though the run was told to stop meanwhile; a turn is the last one."""
     found = list[Orchestrator]()
@@ -145,7 +145,7 @@ async def test_who_stops_a_run_while_it_waits_gets_the_charge_and_what_was_said(
         stranger.unlock()
 
     said = says("all is up") if kind == "the answer" else asks(call("docker_ps"), text="all is up")
-    provider = ScriptedProvider([stranger.locks_then(said), says("never asked for")], facts=FACTS)
+    provider = ScriptedProvider([stranger.lock_then(said), says("never asked for")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(CallUnsettled, stop), provider=provider)
     found.append(orchestrator)
     result = await orchestrator.run(TASK)
@@ -156,7 +156,9 @@ async def test_who_stops_a_run_while_it_waits_gets_the_charge_and_what_was_said(
     assert await next_run(house) == (COST, 0, 0)
 
 
-async def test_a_lock_that_comes_after_the_answer_takes_nothing_from_the_run(house: House, stranger: Stranger) -> None:
+async def test_a_lock_that_comes_after_the_answer_takes_nothing_from_the_run(
+    house: House, stranger: LockHolder
+) -> None:
     """Its end is not in the ledger then: nothing that was paid for is."""
     provider = ScriptedProvider([says("all is up")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(ModelAnswered, stranger.lock), provider=provider)
@@ -169,7 +171,7 @@ async def test_a_lock_that_comes_after_the_answer_takes_nothing_from_the_run(hou
     assert await next_run(house) == (COST, 0, 0)
 
 
-async def test_a_lock_before_the_first_call_is_not_waited_for(house: House, stranger: Stranger) -> None:
+async def test_a_lock_before_the_first_call_is_not_waited_for(house: House, stranger: LockHolder) -> None:
     """A hold has the patience that it always had: nothing is paid for yet."""
     provider = ScriptedProvider([asks(call("docker_ps")), says("never asked for")], facts=FACTS)
     orchestrator, _ = house.build([], Watcher(ModelAnswered, stranger.lock), provider=provider)
