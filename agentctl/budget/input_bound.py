@@ -1,7 +1,7 @@
 """Bound the input tokens of a request from above: its bytes are the bound, reported usage makes it tight. Pure.
 
 A byte-level tokenizer makes at most one token of a byte; templates, roles and hidden tool prompts are covered by
-the fixed parts (``DESIGN.md`` section 4, step 1, and the figures in its references).
+the fixed parts (the constants below).
 """
 
 from __future__ import annotations

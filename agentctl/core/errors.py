@@ -8,7 +8,7 @@ AgentctlError                   status (the name of the exit code), message, hin
 ├── BudgetExceeded              3   budget: a breaker tripped; carries the verdict
 ├── TaskFailed                  1   failed: the agent gave up
 ├── ToolError                   the model reads it with its hint; the run goes on
-│   └── EngineUnavailable       4   unavailable, kind "engine"
+│   └── EngineUnavailable       4   the same; 4 (unavailable, kind "engine") where it ends a command
 ├── ProviderError               carries ``billed``, ``retryable``, ``retry_after``
 │   ├── ProviderUnavailable     4   unavailable, kind "provider"
 │   │   └── Rejected                a request that will never be taken

@@ -1,6 +1,6 @@
 """Replace secrets in a text.
 
-``redact`` writes the same mark for every secret: for what is stored or shown. ``Redactor`` writes a numbered mark for
+``redact`` writes the same mark for every secret: for what is stored or shown. ``Redactor`` writes a mark with an id for
 each, for what a model reads, and puts the secret back where the model's tool call uses the mark.
 """
 

@@ -2,9 +2,9 @@
 
 Deny rules, ``--tools`` and ``--read-only`` come first, then ask rules, then allow rules, then the kind of the call:
 reads run, and so does what stays inside the workspace or a sandbox; everything else asks. A more specific rule has no
-precedence. ``core.autorun`` lists what other programs run or obey later: git's own files and agentctl's own are never
-written, whatever the rules say; writing one with the policy ``asks``, or any other name with a leading dot, asks a
-person, inside the workspace too.
+precedence. ``core.autorun_files`` lists what other programs run or obey later: git's own files and agentctl's own are
+never written, whatever the rules say; writing one with the policy ``asks``, or any other name with a leading dot, asks
+a person, inside the workspace too.
 
 ``Permissions`` is pure. ``permissions_of`` makes it from the settings, and checks the rules against the existing tools.
 """

@@ -344,6 +344,7 @@ class ModelCalls:
     async def _attempt(
         self, request: Request, wanted: OutputRange, purpose: Purpose, *, then: AnswerReserve | None = None
     ) -> tuple[Completion, Hold]:
+        """Reserve one request at its worst case (input bound and output), mark it sent, send it, and settle it."""
         silence_s, whole_s = self._silence_s, self._deadline_s
         is_answer = purpose != "summary"
         if not is_answer:

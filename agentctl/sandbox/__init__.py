@@ -9,8 +9,8 @@ starts and ends one command, with `process_tree`, `process_guard` and `output`.
 Enter: `select.open_sandbox` for a run, `select.examine` to report what can be had; `process.run_process` for one
     command outside of a sandbox.
 Always: a sandbox is tested before it is returned (`self_test`). What a command started is ended with it, also when
-    agentctl is killed. A wall that cannot be had is named, never left out in silence. No file that a command made is
-    deleted unsaid.
+    agentctl is killed (what can slip through without a sandbox: `process_tree`). A wall that cannot be had is named,
+    never left out in silence. No file that a command made is deleted unsaid.
 May import: core, settings, protocols.
 Never: decides whether a call may run, asks a model or the user, or keeps state beyond a run. `guard_program` is run
     by its path and imports nothing of agentctl.

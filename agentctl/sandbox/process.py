@@ -75,15 +75,14 @@ async def run_process(
 
     After ``timeout`` seconds, and when cancelled, everything gets SIGTERM and two seconds later SIGKILL; if agentctl
     itself is killed, a guard process does it. The command is over when its own process ends: what it left in the
-    background is ended too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both
-    streams in the order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it,
-    under their numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl
-    that it starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its
-    own way, for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux;
-    some milliseconds), so that nothing escapes its end; without ``pass_fds``, ``user``, ``launch`` and a search of the
-    PATH.
-    ``until`` is awaited beside the command: when it returns, the command is ended as after the timeout, and what it
-    returned is a note.
+    background is ended too, and ``notes`` say so. ``env`` is the whole environment. ``spool`` takes both streams in the
+    order in which they were read. ``more``: four MiB of each are returned. ``pass_fds`` stay open in it, under their
+    numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl that it
+    starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its own way,
+    for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux; some
+    milliseconds), so that nothing escapes its end; ``pass_fds``, ``user`` and ``launch`` cannot be combined with it,
+    and ``argv`` needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as
+    after the timeout, and what it returned is a note.
 
     Raises:
         ToolError: the command could not be started.

@@ -5,8 +5,9 @@
 can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_choice` says who answers. `config_file`
 and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
 
-To add a setting: its field with parser and default in `model.Settings`, its line in `default.toml`, its meaning in
-`show`; a flag for it in `cli/run/command.py`. If a project's file may not loosen it, `untrusted_files` says so.
+To add a setting: its field with parser and default in `model.Settings`, its variable in `names`, its line in
+`default.toml`, its meaning in `show`; a flag for it in `cli/run/command.py`. If a project's file may not loosen it,
+`untrusted_files` says so.
 
 Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
 Always: everything that is wrong is reported at once, with name, value and place. A key is never printed.

@@ -1,4 +1,4 @@
-"""List the settings: each with its meaning, value and source, and the files and folders. A key is never shown."""
+"""List the settings with value and source (``MEANINGS``: what each is), the files and the folders; never a key."""
 
 from __future__ import annotations
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from pathlib import Path
+
+import pytest
 
 from tests.support.house import (
     FLOORS,
@@ -12,7 +15,9 @@ from tests.support.house import (
     circle,
     files,
     imports_of,
+    module_of,
     package_of,
+    public_classes,
     tree_of,
 )  # fmt: skip
 
@@ -37,6 +42,19 @@ ENVIRONMENT_GUARDS = {
         'os.environ["LITELLM_MODE"]',
         'os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"]',
     ],
+}
+
+
+#: Class names that stand in two modules, and why.
+CLASS_NAMES_THAT_RECUR = {
+    "LLMProvider": "the protocol, and the base class that gives its convenience methods to users",
+}
+
+#: Module stems that stand in two packages, and why.
+STEMS_THAT_RECUR = {
+    "command": "the Typer commands of a folder of the command line",
+    "document": "the JSON document of a command",
+    "errors": "the errors of a package",
 }
 
 
@@ -100,3 +118,26 @@ def test_sql_stands_only_in_the_ledger() -> None:
 
 def test_no_module_is_longer_than_400_lines() -> None:
     assert {relative(path) for path in files() if len(path.read_text().splitlines()) > 400} == set()
+
+
+def test_a_public_class_name_stands_once() -> None:
+    homes = defaultdict(set)
+    for name, module in public_classes():
+        homes[name].add(module)
+    assert {name: homes[name] for name in homes if len(homes[name]) > 1 and name not in CLASS_NAMES_THAT_RECUR} == {}
+
+
+def test_a_module_stem_stands_once() -> None:
+    homes = defaultdict(set)
+    for path in files():
+        if path.stem not in {"__init__", "__main__"}:
+            homes[path.stem].add(module_of(path))
+    assert {stem: homes[stem] for stem in homes if len(homes[stem]) > 1 and stem not in STEMS_THAT_RECUR} == {}
+
+
+@pytest.mark.parametrize("package", [name for name in FLOORS if (HOUSE / name).is_dir()])
+def test_a_package_opens_with_its_purpose_its_entry_and_its_rules(package: str) -> None:
+    docstring = ast.get_docstring(tree_of(HOUSE / package / "__init__.py")) or ""
+    assert len(docstring.splitlines()) >= 8
+    for word in ("Enter", "Always", "May import", "Never"):
+        assert word in docstring, f"agentctl/{package}/__init__.py does not say {word}"
