@@ -12,19 +12,23 @@ import anyio
 import pytest
 
 from tests.support.bill.audit import Audit
-from tests.support.bill.book import Book
+from tests.support.bill.book import Book, book_of
 from tests.support.bill.parts import (
     FORMATS,
     KEY,
     PAID,
+    PRICES,
+    TASK,
     Document,
     Here,
     Paid,
     assert_accounted,
     assert_told,
     assert_within,
+    priced,
     reaching,
 )
+from tests.support.command_line import Commands
 from tests.support.wire.plugin import OpenWire
 from tests.support.wire.server import Answer, Books, Fault, Script, WireRequest, WireServer
 
@@ -160,6 +164,24 @@ def test_the_limit_holds_and_no_bill_is_missing(ended: dict[tuple[str, str], End
     assert_told(document, book)
     if not case.doubts:
         assert document["cost"]["nano_usd"] == books.billed_nano
+
+
+@pytest.mark.parametrize(("name", "format"), [(name, FORMATS[number % 3]) for number, name in enumerate(CASES)])
+def test_a_process_ends_as_a_run_in_this_one(
+    ended: dict[tuple[str, str], Ended], shell: Commands, wire: OpenWire, state: Path, name: str, format: str
+) -> None:
+    case, paid = CASES[name], PAID[format]
+    server = wire(case.script(paid), rates=paid.rates, keys=[KEY])
+    most = "" if case.limit == TIGHT else f"max_output_tokens = {paid.output_tokens + 100}\n"
+    words = ("--json", "--max-cost", case.limit, "--config", str(priced(shell.folder, most + PRICES)))
+    told = shell("run", TASK, *words, **reaching(server, format))
+    book = book_of(state)
+    assert told.code == told.document["exit_code"] == case.code, told.err
+    assert (book.phases.count("doubt"), book.phases.count("void")) == (case.doubts, case.voids)
+    assert_accounted(server.books, book)
+    assert_within(server.books, book, int(Decimal(case.limit) * 10**9))
+    assert_told(told.document, book)
+    assert set(told.document) == set(ended[name, format].document)
 
 
 @pytest.mark.parametrize("format", FORMATS)
