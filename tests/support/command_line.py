@@ -19,6 +19,21 @@ from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("scripted_cli.py")
+#: What a quick command must not load.
+HEAVY_MODULES = {
+    "litellm",
+    "aiodocker",
+    "aiohttp",
+    "psutil",
+    "openai",
+    "httpx",
+    "rich.live",
+    "agentctl.runner.assemble",
+}
+MODULES_PROGRAM = (
+    "import json, sys; from agentctl.cli.app import main; main(sys.argv[1:]); "
+    "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,15 @@ def row(document: Mapping[str, object], name: str) -> dict[str, object]:
     providers = document["providers"]
     assert isinstance(providers, list)
     return next(found for found in providers if found["provider"] == name)
+
+
+def loaded_modules(*words: str) -> set[str]:
+    """Run a command in a process of its own; return the names of the modules that it has loaded."""
+    argv = [sys.executable, "-c", MODULES_PROGRAM, *words]
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60, stdin=subprocess.DEVNULL
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 class Commands:

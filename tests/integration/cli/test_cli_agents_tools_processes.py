@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.support.command_line import Commands
+import pytest
+
+from agentctl.runner.toolset import NEED_SANDBOX
+from agentctl.tools.toolbox import TOOLS
+from tests.support.command_line import Commands, loaded_modules
+
+LOOKUP = next(name for name in TOOLS if name not in NEED_SANDBOX)
 
 
 def test_the_shell_is_told_the_new_words(agentctl: Commands) -> None:
@@ -20,3 +26,17 @@ def test_a_reader_that_leaves_ends_a_list_silently(agentctl: Commands) -> None:
         assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("agents", "list"),
+        ("agents", "show", "docker", "--task", "restart web"),
+        ("tools", "list"),
+        ("tools", "show", LOOKUP, "--json"),
+        ("policy", "check", LOOKUP),
+    ],
+)
+def test_looking_at_tools_loads_no_engine_and_no_model(words: tuple[str, ...]) -> None:
+    assert loaded_modules(*words) & {"litellm", "openai", "httpx", "aiodocker", "aiohttp", "psutil", "rich"} == set()

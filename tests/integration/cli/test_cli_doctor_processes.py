@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import KEY, Commands, Ended, Here
+from tests.support.command_line import KEY, Commands, Ended, Here, loaded_modules
 from tests.support.probe_host import Host
 
 
@@ -61,3 +61,9 @@ def test_a_reader_that_leaves_ends_it_silently(agentctl: Commands) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_it_loads_no_client_of_a_provider() -> None:
+    loaded = loaded_modules("doctor", "--offline")
+    assert "agentctl.cli.doctor.examination" in loaded
+    assert loaded & {"litellm", "openai", "httpx", "rich", "psutil"} == set()

@@ -14,10 +14,9 @@ import pytest
 
 from agentctl.core.pricing import ModelFacts, Price
 from agentctl.ledger import SqliteLedger
-from tests.integration.cli.test_cli_weight import HEAVY, loaded_by
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FORMATS, KEY, PAID, TASK, priced, reaching
-from tests.support.command_line import Commands, Here
+from tests.support.command_line import HEAVY_MODULES, Commands, Here, loaded_modules
 from tests.support.estimate import as_it_stands, hold, spend
 from tests.support.wire.plugin import OpenWire
 
@@ -271,7 +270,7 @@ def test_a_file_that_is_not_trusted_tightens_the_estimate_and_nothing_is_remembe
 
 def test_it_needs_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    loaded = loaded_by("run", "--estimate", TASK)
+    loaded = loaded_modules("run", "--estimate", TASK)
     assert "agentctl.runner.estimate" in loaded
-    assert loaded & (HEAVY - {"agentctl.runner.assemble", "psutil"}) == set()
+    assert loaded & (HEAVY_MODULES - {"agentctl.runner.assemble", "psutil"}) == set()
     assert json.dumps(sorted(name for name in loaded if name.startswith("rich."))) == "[]"

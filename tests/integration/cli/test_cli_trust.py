@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.test_cli_weight import HEAVY, loaded_by
-from tests.support.command_line import KEY, Commands, Here
+from tests.support.command_line import HEAVY_MODULES, KEY, Commands, Here, loaded_modules
 from tests.support.terminal import at_a_terminal
 
 ENV = f"OPENAI_API_KEY={KEY}\nOPENAI_BASE_URL=http://127.0.0.1:9\nDATABASE_URL=x\n"
@@ -233,6 +232,6 @@ def test_an_interrupted_question_trusts_nothing(agentctl: Commands, tmp_path: Pa
 def test_a_run_that_meets_no_project_file_pays_nothing_for_trust() -> None:
     names = {f"agentctl.{name}" for name in TRUST_MODULES}
     assert {name for name in names if find_spec(name) is None} == set()
-    assert loaded_by("run", "How much memory is used?") & names == set()
-    assert loaded_by("trust", "--list") & {*HEAVY, "asyncio", "rich"} == set()
-    assert loaded_by("config", "get", "timeout") & {*HEAVY, "asyncio", "rich"} == set()
+    assert loaded_modules("run", "How much memory is used?") & names == set()
+    assert loaded_modules("trust", "--list") & {*HEAVY_MODULES, "asyncio", "rich"} == set()
+    assert loaded_modules("config", "get", "timeout") & {*HEAVY_MODULES, "asyncio", "rich"} == set()

@@ -7,7 +7,6 @@ import pytest
 from agentctl.runner.routing import MOST_TOOLS, AgentSpec, load_agents, ranked_tools, route
 from agentctl.runner.toolset import NEED_SANDBOX
 from agentctl.tools.toolbox import TOOLS, arguments_of
-from tests.integration.cli.test_cli_weight import loaded_by
 from tests.support.command_line import Here
 
 AGENTS = load_agents()
@@ -137,17 +136,3 @@ def test_a_rule_about_nothing_is_refused_as_a_run_refuses_it(here: Here, monkeyp
     ended = here("tools", "list")
     assert (ended.code, ended.out) == (2, "")
     assert 'did you mean "docker_ps"?' in ended.err
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("agents", "list"),
-        ("agents", "show", "docker", "--task", "restart web"),
-        ("tools", "list"),
-        ("tools", "show", LOOKUP, "--json"),
-        ("policy", "check", LOOKUP),
-    ],
-)
-def test_looking_at_tools_loads_no_engine_and_no_model(words: tuple[str, ...]) -> None:
-    assert loaded_by(*words) & {"litellm", "openai", "httpx", "aiodocker", "aiohttp", "psutil", "rich"} == set()

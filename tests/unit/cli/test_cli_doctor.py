@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.test_cli_weight import loaded_by
 from tests.support.command_line import KEY, Ended, Here
 from tests.support.probe_host import Host, page
 from tests.support.wire.server import WireServer
@@ -196,12 +195,6 @@ def test_a_deaf_engine_and_a_deaf_provider_do_not_hang_it(
     assert ended.code == 1
     assert str(check(ended, "engine")["said"]).endswith("did not answer within 2 s.")
     assert (check(ended, "provider")["state"], check(ended, "engine")["state"]) == ("lack", "lack")
-
-
-def test_it_loads_no_client_of_a_provider() -> None:
-    loaded = loaded_by("doctor", "--offline")
-    assert "agentctl.cli.doctor.examination" in loaded
-    assert loaded & {"litellm", "openai", "httpx", "rich", "psutil"} == set()
 
 
 def test_colours_come_where_they_are_asked_for(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
