@@ -12,6 +12,7 @@ from tests.support import machine
 pytest_plugins = [
     "tests.support.command_line",
     "tests.support.engine",
+    "tests.support.json_run",
     "tests.support.large_results",
     "tests.support.ledger.fixtures",
     "tests.support.processes",

@@ -7,15 +7,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.sandbox.test_sandbox_runs import Told
-from tests.integration.tools.test_write_file_autorun import events_of, files
+from tests.support.autorun_files import ASKS, ORDINARY, REPORTED, file_paths
+from tests.support.json_run import JsonRun, events_of
 from tests.support.scripted_cli import answer, call
-from tests.unit.core.test_autorun_files import ASKS, NOBODY, REPORTED
 
 PACKAGES = (
     "pytest pluggy iniconfig packaging pygments mypy typing_extensions mypy_extensions pathspec librt ast-serialize"
@@ -35,16 +33,6 @@ npm init -y
 echo all done
 """
 SHELL = ("--tools", "run_shell")
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    import gc
-
-    monkeypatch.chdir(tmp_path)
-    yield Told(capsys)
-    gc.enable()
-    gc.unfreeze()
 
 
 def put(folder: Path, paths: list[str]) -> None:
@@ -74,9 +62,9 @@ def attacks(folder: str, paths: list[str]) -> list[str]:
     return lines
 
 
-def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
-    asks, reported = files(ASKS), files(REPORTED)
-    plain = [path for path in files(NOBODY) if not path.startswith((".github", ".venv"))] + [".venv/x"]
+def test_the_list_holds_in_one_command(json_run: JsonRun, tmp_path: Path) -> None:
+    asks, reported = file_paths(ASKS), file_paths(REPORTED)
+    plain = [path for path in file_paths(ORDINARY) if not path.startswith((".github", ".venv"))] + [".venv/x"]
     assert len([path for path in asks if path.startswith(".")]) >= 40
     put(tmp_path / "old", asks)
     put(tmp_path / "renamed", [".envrc", ".vscode/tasks.json"])
@@ -85,9 +73,9 @@ def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
     lines += [*made("plain", plain), *made(".", [".npmrc"])]
     lines += ["mv renamed elsewhere; mkdir -p renamed/.vscode; echo evil > renamed/.envrc"]
     (tmp_path / "work.sh").write_text("\n".join([*lines, "echo end"]))
-    told.run([call("run_shell", command="sh work.sh 2>/dev/null"), answer("did")], *SHELL)
-    assert (told.code, told.document["denied"]) == (0, [])
-    assert "stdout:\nend" in told.last_result
+    json_run.run([call("run_shell", command="sh work.sh 2>/dev/null"), answer("did")], *SHELL)
+    assert (json_run.code, json_run.document["denied"]) == (0, [])
+    assert "stdout:\nend" in json_run.last_result
 
     assert content(tmp_path / "old") == dict.fromkeys(asks, "old")
     assert (tmp_path / ".envrc").read_text() == "old"
@@ -96,7 +84,7 @@ def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
     assert content(tmp_path / "ci").keys() == set(reported)
     assert content(tmp_path / "plain").keys() == set(plain)
 
-    notices = told.document["changed_files_run_later"]
+    notices = json_run.document["changed_files_run_later"]
     moved = {notice["path"]: Path(notice["moved_to"]) for notice in notices if notice["moved_to"]}
     inside = {
         os.path.relpath(file, place.parents[path.count("/")]).replace(".moved-by-agentctl", ""): file.read_text()
@@ -111,15 +99,15 @@ def test_the_list_holds_in_one_command(told: Told, tmp_path: Path) -> None:
     }
     left = {notice["path"] for notice in notices if not notice["moved_to"]}
     assert left == {f"ci/{path}" for path in reported}
-    assert "use write_file, which asks the user" in told.last_result
-    assert "moved out of the workspace" in told.err
-    assert len(events_of(told, "obeyed_files_changed")) == 1
+    assert "use write_file, which asks the user" in json_run.last_result
+    assert "moved out of the workspace" in json_run.err
+    assert len(events_of(json_run, "obeyed_files_changed")) == 1
 
 
-def test_what_was_there_and_is_left_alone_is_not_named(told: Told, tmp_path: Path) -> None:
+def test_what_was_there_and_is_left_alone_is_not_named(json_run: JsonRun, tmp_path: Path) -> None:
     put(tmp_path, [".envrc", "Makefile", "package.json", "node_modules/a/package.json"])
-    told.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
-    assert told.document["changed_files_run_later"] == [
+    json_run.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
+    assert json_run.document["changed_files_run_later"] == [
         {"path": "package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None}
     ]
 
@@ -133,44 +121,44 @@ def take_along(package: str, lib: Path) -> None:
             shutil.copy(str(found.locate_file(file)), lib / file)
 
 
-def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(told: Told, tmp_path: Path) -> None:
+def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(json_run: JsonRun, tmp_path: Path) -> None:
     for package in PACKAGES.split():
         take_along(package, tmp_path / "lib")
     shutil.copy(str(shutil.which("ruff", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")), tmp_path / "lib")
     put(tmp_path, ["web/index.js"])
     (tmp_path / "app.py").write_text("def double(n: int) -> int:\n    return  2 * n\n")
     (tmp_path / "test_app.py").write_text("from app import double\n\n\ndef test_it():\n    assert double(2) == 4\n")
-    told.run([call("run_shell", command=TOOLS, timeout=300), answer("did")], *SHELL)
-    assert told.last_result.rstrip().endswith("all done"), told.last_result
-    assert (told.code, told.document["denied"], events_of(told, "approval_asked")) == (0, [], [])
-    assert told.document["changed_files_run_later"] == [
+    json_run.run([call("run_shell", command=TOOLS, timeout=300), answer("did")], *SHELL)
+    assert json_run.last_result.rstrip().endswith("all done"), json_run.last_result
+    assert (json_run.code, json_run.document["denied"], events_of(json_run, "approval_asked")) == (0, [], [])
+    assert json_run.document["changed_files_run_later"] == [
         {"path": "web/package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None}
     ]
     assert {".coverage", ".mypy_cache", ".pytest_cache", ".ruff_cache", "htmlcov"} <= {
         path.name for path in tmp_path.iterdir()
     }
     assert "return 2 * n" in (tmp_path / "app.py").read_text()
-    assert "note: " not in told.last_result
+    assert "note: " not in json_run.last_result
 
 
 def test_a_module_that_agentctl_would_import_can_neither_be_changed_nor_made(
-    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    json_run: JsonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     put(tmp_path, ["mine.py", "deep/other.py"])
-    told.run(
+    json_run.run(
         [call("run_shell", command="echo x > mine.py; echo x > anyio.py; echo x > deep/other.py"), answer("did")],
         *SHELL,
     )
     assert {path: text for path, text in content(tmp_path).items() if ".pyc" not in path} == {
         "mine.py": "old", "deep/other.py": "x\n",
     }  # fmt: skip
-    assert [(notice["path"], notice["obeyed_by"]) for notice in told.document["changed_files_run_later"]] == [
+    assert [(notice["path"], notice["obeyed_by"]) for notice in json_run.document["changed_files_run_later"]] == [
         ("anyio.py", "agentctl")
     ]
 
 
-def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(told: Told, tmp_path: Path) -> None:
+def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(json_run: JsonRun, tmp_path: Path) -> None:
     put(tmp_path, ["conf/env.sh", "conf/free", "editor/tasks.json", "scripts/check.sh", "scripts/free", ".husky/x"])
     (tmp_path / ".envrc").symlink_to("conf/env.sh")
     (tmp_path / ".vscode").symlink_to("editor")
@@ -178,24 +166,26 @@ def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(told: Told, tmp_p
     lines = [f"echo evil > {path}; rm -f {path}" for path in ("conf/env.sh", "editor/tasks.json", "scripts/check.sh")]
     lines += ["echo evil > editor/new.json", "mv scripts away; mkdir scripts; echo evil > scripts/check.sh"]
     lines += ["echo new > conf/free", "rm .envrc; echo evil > .envrc"]
-    told.run([call("run_shell", command="; ".join(lines)), answer("did")], *SHELL)
+    json_run.run([call("run_shell", command="; ".join(lines)), answer("did")], *SHELL)
     assert (tmp_path / ".envrc").read_text() == (tmp_path / ".vscode/tasks.json").read_text() == "old"
     assert [path.name for path in (tmp_path / "editor").iterdir()] == ["tasks.json"]
     assert content(tmp_path / "scripts") == {}
     assert not (tmp_path / ".husky/pre-commit").exists()
     assert (tmp_path / "conf/free").read_text() == "new\n"
-    moved = {notice["path"]: notice["obeyed_by"] for notice in told.document["changed_files_run_later"]}
+    moved = {notice["path"]: notice["obeyed_by"] for notice in json_run.document["changed_files_run_later"]}
     assert moved == {".envrc": "direnv", "scripts/check.sh": "husky (a link leads to it)"}
 
 
-def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(told: Told, tmp_path: Path) -> None:
-    told.run([call("run_shell", command="echo x > Makefile; echo x > .envrc; sleep 60")], *SHELL, "--timeout", "3")
-    assert told.document["status"] == "timeout"
-    named = {notice["path"]: notice["moved_to"] for notice in told.document["changed_files_run_later"]}
+def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(
+    json_run: JsonRun, tmp_path: Path
+) -> None:
+    json_run.run([call("run_shell", command="echo x > Makefile; echo x > .envrc; sleep 60")], *SHELL, "--timeout", "3")
+    assert json_run.document["status"] == "timeout"
+    named = {notice["path"]: notice["moved_to"] for notice in json_run.document["changed_files_run_later"]}
     assert named.keys() == {"Makefile", ".envrc"}
     assert named["Makefile"] is None
     assert Path(named[".envrc"]).read_text() == "x\n"
     assert not (tmp_path / ".envrc").exists()
-    assert "changed, and run later by other programs: Makefile (make)" in told.err
-    (event,) = events_of(told, "obeyed_files_changed")
+    assert "changed, and run later by other programs: Makefile (make)" in json_run.err
+    (event,) = events_of(json_run, "obeyed_files_changed")
     assert (event["call"], len(event["files"])) == (None, 2)

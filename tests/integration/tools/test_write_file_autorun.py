@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -22,22 +18,12 @@ from agentctl.core.results import FileNotice
 from agentctl.permissions.decision import Decision, Permissions
 from agentctl.protocols import AutorunAware
 from agentctl.tools.toolbox import toolbox
-from tests.integration.sandbox.test_sandbox_runs import Told
+from tests.support.autorun_files import ASKS, NEVER, REPORTED, file_paths
+from tests.support.json_run import JsonRun, events_of
 from tests.support.screen.run_result import PLAIN, RESULT
 from tests.support.scripted_cli import USED, answer
-from tests.unit.core.test_autorun_files import ASKS, NEVER, REPORTED
 
 WRITE = ("--tools", "write_file", "--max-turns", "30", "--max-cost", "50")
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    import gc
-
-    monkeypatch.chdir(tmp_path)
-    yield Told(capsys)
-    gc.enable()
-    gc.unfreeze()
 
 
 def writes(paths: list[str]) -> list[Completion]:
@@ -46,70 +32,60 @@ def writes(paths: list[str]) -> list[Completion]:
     return [Completion("Writing.", tuple(calls[n : n + 16]), USED, "tool_calls") for n in range(0, len(calls), 16)]
 
 
-def events_of(told: Told, name: str) -> list[dict[str, Any]]:
-    """Return the events of this name in the journal of the last run."""
-    journal = next(Path(os.environ["AGENTCTL_STATE_DIR"]).rglob(f"{told.document['run_id']}*.jsonl"))
-    events = map(json.loads, journal.read_text().splitlines())
-    return [event for event in events if event["event"] == name]
-
-
-def files(listed: str) -> list[str]:
-    """Return those of the paths that can be files beside each other; folders among them get a file."""
-    return [
-        f"{path.rstrip('/')}/x" if path in (".vscode", ".git", "sub/.git", ".GIT") else path for path in listed.split()
-    ]
-
-
-def test_every_name_that_asks_is_refused_where_nobody_can_be_asked(told: Told, tmp_path: Path) -> None:
-    paths = files(ASKS)
+def test_every_name_that_asks_is_refused_where_nobody_can_be_asked(json_run: JsonRun, tmp_path: Path) -> None:
+    paths = file_paths(ASKS)
     assert len(paths) >= 40
-    told.run([*writes(paths), answer("could not")], *WRITE)
-    assert (told.code, told.document["denied"], list(tmp_path.iterdir())) == (5, ["write_file"], [])
-    denied = events_of(told, "tool_denied")
+    json_run.run([*writes(paths), answer("could not")], *WRITE)
+    assert (json_run.code, json_run.document["denied"], list(tmp_path.iterdir())) == (5, ["write_file"], [])
+    denied = events_of(json_run, "tool_denied")
     assert [event["call"]["arguments"]["path"] for event in denied] == paths
     assert all("needs a person's yes or a rule" in event["reason"] for event in denied)
-    assert told.document["changed_files_run_later"] == []
+    assert json_run.document["changed_files_run_later"] == []
 
 
-def test_yes_lets_names_that_ask_be_written_and_names_them_at_the_end(told: Told, tmp_path: Path) -> None:
-    told.run([*writes([".envrc", "x.pth", "plain.txt"]), answer("did")], *WRITE, "--yes")
+def test_yes_lets_names_that_ask_be_written_and_names_them_at_the_end(json_run: JsonRun, tmp_path: Path) -> None:
+    json_run.run([*writes([".envrc", "x.pth", "plain.txt"]), answer("did")], *WRITE, "--yes")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".envrc", "plain.txt", "x.pth"]
-    assert told.document["changed_files_run_later"] == [
+    assert json_run.document["changed_files_run_later"] == [
         {"path": ".envrc", "obeyed_by": "direnv", "moved_to": None, "restore_command": None},
         {"path": "x.pth", "obeyed_by": "python", "moved_to": None, "restore_command": None},
     ]
-    assert "changed, and run later by other programs: .envrc (direnv); x.pth (python)" in told.err
+    assert "changed, and run later by other programs: .envrc (direnv); x.pth (python)" in json_run.err
 
 
-def test_git_s_own_and_agentctl_s_own_files_are_refused_whatever_the_flags_say(told: Told, tmp_path: Path) -> None:
-    paths = files(NEVER)
-    told.run([*writes(paths), answer("could not")], *WRITE, "--yes", "--allow", "write_file")
-    assert (told.code, told.document["denied"]) == (5, ["write_file"])
+def test_git_s_own_and_agentctl_s_own_files_are_refused_whatever_the_flags_say(
+    json_run: JsonRun, tmp_path: Path
+) -> None:
+    paths = file_paths(NEVER)
+    json_run.run([*writes(paths), answer("could not")], *WRITE, "--yes", "--allow", "write_file")
+    assert (json_run.code, json_run.document["denied"]) == (5, ["write_file"])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_build_files_are_written_unasked_and_reported_everywhere(told: Told, tmp_path: Path) -> None:
-    paths = [path for path in files(REPORTED) if not path.startswith(".")]
-    told.run([*writes([*paths, "Makefile", "plain.txt"]), answer("did")], *WRITE)
-    assert told.code == 0
-    reported = told.document["changed_files_run_later"]
+def test_build_files_are_written_unasked_and_reported_everywhere(json_run: JsonRun, tmp_path: Path) -> None:
+    paths = [path for path in file_paths(REPORTED) if not path.startswith(".")]
+    json_run.run([*writes([*paths, "Makefile", "plain.txt"]), answer("did")], *WRITE)
+    assert json_run.code == 0
+    reported = json_run.document["changed_files_run_later"]
     assert [entry["path"] for entry in reported] == paths  # the Makefile, written twice, once
     assert {"path": "package.json", "obeyed_by": "npm", "moved_to": None, "restore_command": None} in reported
-    assert "changed, and run later by other programs: " in told.err
-    changed = [event["files"][0]["path"] for event in events_of(told, "obeyed_files_changed")]
+    assert "changed, and run later by other programs: " in json_run.err
+    changed = [event["files"][0]["path"] for event in events_of(json_run, "obeyed_files_changed")]
     assert changed == [*paths, "Makefile"]
 
 
-def test_quiet_says_nothing_of_changed_files_but_the_document_does(told: Told) -> None:
-    told.run([*writes(["Makefile"]), answer("did")], *WRITE, "-q")
-    assert (told.err, len(told.document["changed_files_run_later"])) == ("", 1)
+def test_quiet_says_nothing_of_changed_files_but_the_document_does(json_run: JsonRun) -> None:
+    json_run.run([*writes(["Makefile"]), answer("did")], *WRITE, "-q")
+    assert (json_run.err, len(json_run.document["changed_files_run_later"])) == ("", 1)
 
 
-def test_a_module_that_agentctl_would_import_asks(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_agentctl_would_import_asks(
+    json_run: JsonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    told.run([*writes(["anyio_extra.py", "deep/plain.py"]), answer("did")], *WRITE)
-    assert (told.code, sorted(path.name for path in tmp_path.iterdir())) == (0, ["deep"])
-    assert told.document["denied"] == ["write_file"]
+    json_run.run([*writes(["anyio_extra.py", "deep/plain.py"]), answer("did")], *WRITE)
+    assert (json_run.code, sorted(path.name for path in tmp_path.iterdir())) == (0, ["deep"])
+    assert json_run.document["denied"] == ["write_file"]
 
 
 def test_moved_files_have_a_line_of_their_own_and_many_are_cut() -> None:
