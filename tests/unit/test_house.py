@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -57,9 +58,27 @@ STEMS_THAT_RECUR = {
     "errors": "the errors of a package",
 }
 
+#: An import of a test's module, also within a program that a test starts.
+TEST_IMPORT = re.compile(r"(?:from|import) (tests\.(?:unit|integration|bill)\b[\w.]*)")
+
 
 def relative(path: Path) -> str:
     return str(path.relative_to(HOUSE))
+
+
+def modules_of_tests(path: Path) -> set[str]:
+    """Return the names below ``tests/unit``, ``tests/integration`` and ``tests/bill`` that a file imports."""
+    text = path.read_text(encoding="utf-8")
+    found = {f"from {name}" for name, _ in imports_of(path)} if "tests" in text else set()
+    return {name for line in (*found, text) for name in TEST_IMPORT.findall(line)}
+
+
+def is_own(path: Path, name: str) -> bool:
+    """Return whether an imported name lies in the folder of the file, or in the conftest of a folder above it."""
+    folder, parts = HOUSE.parent, name.split(".")
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    return folder == path.parent or (parts[:1] == ["conftest"] and folder in path.parents)
 
 
 def test_the_root_holds_the_packages_of_the_table_and_nothing_else() -> None:
@@ -141,3 +160,13 @@ def test_a_package_opens_with_its_purpose_its_entry_and_its_rules(package: str) 
     assert len(docstring.splitlines()) >= 8
     for word in ("Enter", "Always", "May import", "Never"):
         assert word in docstring, f"agentctl/{package}/__init__.py does not say {word}"
+
+
+def test_tests_of_two_folders_share_only_what_lives_in_support() -> None:
+    found = [
+        (str(path.relative_to(HOUSE.parent)), name)
+        for path in sorted((HOUSE.parent / "tests").rglob("*.py"))
+        for name in sorted(modules_of_tests(path))
+        if not is_own(path, name)
+    ]
+    assert found == [], "move what is shared into a module of tests/support"
