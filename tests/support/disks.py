@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,13 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextmanager
+def fill_disk(disk: Path) -> Iterator[None]:
+    """Leave no block free."""
+    with (disk / "filler").open("wb") as filler:
+        free = os.statvfs(disk)
+        filler.write(b"x" * (free.f_bavail * free.f_frsize))
+    yield
+    (disk / "filler").unlink()

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from agentctl.core.limits import CostLimit
-from tests.integration.cli.test_cli_pipes import into_a_closed_pipe
+from tests.integration.cli.parts import run_into_closed_pipe
 from tests.support.command_line import Commands, Ended
 from tests.support.ledger.spending import Spender
 
@@ -62,6 +62,6 @@ def test_a_long_table_into_a_closed_pipe_is_silent(agentctl: Commands, spent: Pa
             " WHERE scopes.id LIKE 'many%'"
         )
     for form in ("table", "csv", "json"):
-        assert into_a_closed_pipe(agentctl, "costs", "--last-hour", "-o", form) == Ended(0, "", "")
-    gated = into_a_closed_pipe(agentctl, "costs", "--last-hour", "--fail-above", "0.01")
+        assert run_into_closed_pipe(agentctl, "costs", "--last-hour", "-o", form) == Ended(0, "", "")
+    gated = run_into_closed_pipe(agentctl, "costs", "--last-hour", "--fail-above", "0.01")
     assert (gated.code, gated.err.startswith("error: $0.25")) == (3, True)

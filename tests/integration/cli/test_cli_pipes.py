@@ -9,33 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cli.parts import run_into_closed_pipe
 from tests.support.command_line import Commands, Ended
 
 FULL = Path("/dev/full")
 
 
-def into_a_closed_pipe(agentctl: Commands, *words: str, script: str | None = None, stderr_too: bool = False) -> Ended:
-    """Run with a stdout whose reader has already left."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "wb") as closed:
-        argv = agentctl.argv(words, script)
-        environ = {**os.environ, **agentctl.environ}
-        stderr = closed if stderr_too else subprocess.PIPE
-        done = subprocess.run(
-            argv, cwd=agentctl.folder, env=environ, stdin=subprocess.DEVNULL, stdout=closed, stderr=stderr, timeout=60
-        )
-    return Ended(done.returncode, "", (done.stderr or b"").decode())
-
-
 @pytest.mark.parametrize("form", ["text", "json", "jsonl"])
 def test_a_run_into_a_closed_pipe_ends_silently_as_it_ended(agentctl: Commands, form: str) -> None:
-    ended = into_a_closed_pipe(agentctl, "run", "-q", "-o", form, "say it", script="long")
+    ended = run_into_closed_pipe(agentctl, "run", "-q", "-o", form, "say it", script="long")
     assert (ended.code, ended.err) == (0, "")
 
 
 def test_a_failed_run_into_a_closed_pipe_keeps_its_code(agentctl: Commands) -> None:
-    ended = into_a_closed_pipe(agentctl, "run", "-q", "--json", "say it", script="auth")
+    ended = run_into_closed_pipe(agentctl, "run", "-q", "--json", "say it", script="auth")
     assert (ended.code, ended.err) == (77, "error: the key was rejected\nhint: set another\n")
 
 
@@ -44,11 +31,11 @@ def test_a_failed_run_into_a_closed_pipe_keeps_its_code(agentctl: Commands) -> N
     [["--help"], ["-V"], ["run", "-h"], ["costs"], ["config", "show"], ["help", "exit-codes"], ["completion", "fish"]],
 )
 def test_other_commands_into_a_closed_pipe_are_silent(agentctl: Commands, words: list[str]) -> None:
-    assert into_a_closed_pipe(agentctl, *words) == Ended(0, "", "")
+    assert run_into_closed_pipe(agentctl, *words) == Ended(0, "", "")
 
 
 def test_a_closed_stderr_does_not_stop_a_run(agentctl: Commands) -> None:
-    assert into_a_closed_pipe(agentctl, "run", "-v", "look around", script="tools", stderr_too=True).code == 0
+    assert run_into_closed_pipe(agentctl, "run", "-v", "look around", script="tools", stderr_too=True).code == 0
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")

@@ -6,7 +6,7 @@ import json
 import signal
 from pathlib import Path
 
-from tests.integration.cli.test_cli_signals import wait_for
+from tests.integration.cli.parts import wait_for_file
 from tests.support.command_line import Commands, Ended
 
 COST = 0.013  # of one answer
@@ -61,7 +61,7 @@ def test_a_lock_that_stays_ends_with_74_and_the_next_run_shows_the_charge(agentc
 def forced(agentctl: Commands) -> Ended:
     """Press Ctrl-C twice while the charge waits for a lock."""
     with agentctl.start("run", "count them", script="locked") as process:
-        wait_for(agentctl.folder / "reached", process)
+        wait_for_file(agentctl.folder / "reached", process)
         assert process.stderr is not None
         while WAITS.encode() not in (said := process.stderr.readline()):
             assert said, process.wait()

@@ -13,16 +13,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.ledger.report import costs_window
+from tests.integration.cli.parts import wait_for_file
 from tests.support.command_line import Commands
-
-
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(3000):
-        if path.exists():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    pytest.fail(f"{path.name} never came")
 
 
 def is_alive(pid: int) -> bool:
@@ -64,7 +56,7 @@ def test_a_signal_in_mid_call_ends_the_call_and_keeps_the_hold(
     agentctl: Commands, state: Path, number: signal.Signals, code: int, word: str
 ) -> None:
     with agentctl.start("run", "count them", "--json", script="mid-call") as process:
-        wait_for(agentctl.folder / "reached", process)
+        wait_for_file(agentctl.folder / "reached", process)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     document = json.loads(out)
@@ -80,7 +72,7 @@ def test_a_signal_in_mid_call_ends_the_call_and_keeps_the_hold(
 
 def test_text_mode_prints_no_answer_when_interrupted(agentctl: Commands) -> None:
     with agentctl.start("run", "look around", script="later-call") as process:
-        wait_for(agentctl.folder / "reached", process)
+        wait_for_file(agentctl.folder / "reached", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")
@@ -106,9 +98,9 @@ def test_a_signal_in_mid_tool_leaves_no_child_behind(
 
 def test_a_second_ctrl_c_ends_at_once(agentctl: Commands) -> None:
     with agentctl.start("run", "count them", script="stubborn") as process:
-        wait_for(agentctl.folder / "reached", process)
+        wait_for_file(agentctl.folder / "reached", process)
         process.send_signal(signal.SIGINT)
-        wait_for(agentctl.folder / "unmoved", process)
+        wait_for_file(agentctl.folder / "unmoved", process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -22,7 +22,7 @@ from agentctl.ledger.database import Database
 from agentctl.ledger.inspection import inspect_ledger
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.report import costs_window
-from tests.support.disks import small_disk
+from tests.support.disks import fill_disk, small_disk
 from tests.support.ledger.parts import ask
 from tests.support.ledger.scripted_process import Puppet, puppet
 
@@ -38,18 +38,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def filled(disk: Path) -> Iterator[None]:
-    """Leave no block free."""
-    with (disk / "filler").open("wb") as filler:
-        free = os.statvfs(disk)
-        filler.write(b"x" * (free.f_bavail * free.f_frsize))
-    yield
-    (disk / "filler").unlink()
-
-
-@contextmanager
 def full(worker: Puppet, path: Path) -> Iterator[None]:
-    with filled(path.parent):
+    with fill_disk(path.parent):
         yield
 
 
@@ -176,7 +166,7 @@ def refused(path: Path) -> StateError:
 
 @root_only
 def test_a_disk_that_is_full_from_the_start_is_told_with_its_cure(disk: Path) -> None:
-    with filled(disk):
+    with fill_disk(disk):
         error = refused(disk / "ledger.db")
         assert "free some space" in error.hint
     Database(disk / "ledger.db").close()

@@ -16,8 +16,7 @@ from agentctl.core.messages import Usage
 from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.spool import Spool
-from tests.integration.ledger.test_disk import filled, root_only
-from tests.support.disks import small_disk
+from tests.support.disks import fill_disk, small_disk
 from tests.support.ledger.parts import ask
 from tests.support.ledger.scripted_process import puppet
 
@@ -75,13 +74,13 @@ def test_the_allocated_file_goes_with_its_process_and_that_of_a_killed_one_with_
     assert files(path) == []
 
 
-@root_only
+@pytest.mark.needs("root", "mounts")
 def test_a_full_disk_takes_the_allocated_file_and_no_other(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=1m") as disk:
         path = disk / "ledger.db"
         spool, other = Spool(path, owner_id="me"), Spool(path, owner_id="other")
         spool.allocate()
-        with filled(disk):
+        with fill_disk(disk):
             with pytest.raises(StateError, match="no space left"):
                 other.put("b", CHARGE)
             spool.put("a", CHARGE)

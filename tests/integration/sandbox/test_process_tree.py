@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from agentctl.core.errors import ToolError
 from agentctl.sandbox.process_guard import SiblingGuard
 from agentctl.sandbox.process_tree import MARKER, ProcessTree
 from agentctl.tools.shell import run_shell_async
+from tests.integration.sandbox.parts import COMMANDS, LEFT_BEHIND, wait_until
 from tests.support import fork_server
 from tests.support.command_line import Commands, agentctl
 
@@ -24,27 +24,6 @@ __all__ = ["agentctl"]
 
 if TYPE_CHECKING:
     from tests.support.processes import Trace
-
-# $N is a time to sleep that names the test; every command makes the file $READY once it is on its way.
-COMMANDS = {
-    "plain": 'touch "$READY"; sleep $N',
-    "setsid": 'setsid sleep $N & touch "$READY"; sleep $N',
-    "double fork": '(setsid sh -c "sleep $N & sleep $N" &) ; touch "$READY"; sleep $N',
-    "nohup": 'nohup sleep $N >/dev/null 2>&1 & touch "$READY"; sleep $N',
-    "pipe holder": '(sleep $N; echo late) & touch "$READY"; wait',
-    "ignores SIGTERM": 'trap "" TERM; touch "$READY"; sleep $N; sleep $N',
-    "stopped": "sh -c 'kill -STOP $$' & touch \"$READY\"; wait; sleep $N",
-    "stops itself": 'touch "$READY"; kill -STOP $$',
-    "clears its environment": 'env -i setsid sleep $N & touch "$READY"; sleep $N',
-    "hides": """env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" & wait; touch "$READY"; sleep $N""",
-    "hides as a daemon": """env -i sh -c "(setsid sh -c '(setsid sleep $N &)' &)"; touch "$READY"; sleep $N""",
-    "flood": 'touch "$READY"; yes $N',
-    "one endless line": 'touch "$READY"; head -c 1G /dev/zero | tr "\\0" x; sleep $N',
-    "reads stdin": 'cat; read -r x; touch "$READY"; sleep $N',
-    "reads the terminal": 'read -r x </dev/tty; touch "$READY"; sleep $N',
-    "forks all the time": 'hop() { (sleep 0.002; hop) & }; hop; touch "$READY"; sleep $N',
-    "storm": 'for i in $(seq 60); do setsid sleep $N & done; touch "$READY"; wait',
-}
 
 
 def environment(trace: Trace, folder: Path) -> dict[str, str]:
@@ -67,16 +46,6 @@ async def test_nothing_is_left_after_a_cancellation(command: str, trace: Trace, 
                 await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
     assert trace.alive() == []
-
-
-LEFT_BEHIND = {
-    "a child": "sleep $N >/dev/null 2>&1 &",
-    "a pipe holder": "sleep $N &",
-    "a session of its own": "setsid sleep $N >/dev/null 2>&1 &",
-    "a daemon": '(setsid sh -c "sleep $N & sleep $N" >/dev/null 2>&1 &)',
-    "a hidden daemon": 'env -i setsid sh -c "(sleep $N &) ; setsid sleep $N & exit" >/dev/null 2>&1; sleep 0.1',
-    "one that ignores SIGTERM": "(trap '' TERM; sleep $N; sleep $N) >/dev/null 2>&1 &",
-}
 
 
 @pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
@@ -228,12 +197,3 @@ async def test_orphans_that_have_ended_are_reaped_while_the_command_runs() -> No
     done
     echo "$left" """
     assert (await run_shell_async(command, timeout=60)).stdout == "0\n"
-
-
-def wait_until(fact: object) -> None:
-    assert callable(fact)
-    for _ in range(1500):
-        if fact():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came true")

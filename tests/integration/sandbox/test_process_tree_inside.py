@@ -13,7 +13,7 @@ import pytest
 
 from agentctl.sandbox.select import open_sandbox
 from tests.integration.sandbox.conftest import NOBODY, REPOSITORY, Inside
-from tests.integration.sandbox.test_process_tree import COMMANDS, LEFT_BEHIND, wait_until
+from tests.integration.sandbox.parts import COMMANDS, LEFT_BEHIND, wait_until
 
 if TYPE_CHECKING:
     from tests.integration.sandbox.conftest import Trace

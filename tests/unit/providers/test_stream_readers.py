@@ -19,15 +19,7 @@ from agentctl.providers.stream_readers import (
     OpenRouterReader,
     UsageReader,
 )
-
-
-def sse(*events: object) -> bytes:
-    lines = [event if isinstance(event, str) else json.dumps(event) for event in events]
-    return "".join(f"data: {line}\n\n" for line in lines).encode()
-
-
-def chunk(finish: str | None = None, **more: object) -> dict[str, object]:
-    return {"model": "gpt-x-2024", "choices": [{"delta": {}, "finish_reason": finish}], **more}
+from tests.unit.providers.parts import chunk, read_stream, sse
 
 
 def openai_usage(prompt: object = 11, answer: object = 5, **more: object) -> dict[str, object]:
@@ -70,20 +62,11 @@ STREAMS = {
 }
 
 
-def read(kind: type[UsageReader], data: bytes, cuts: list[int] | None = None) -> UsageReader:
-    reader, start = kind(), 0
-    for cut in [*sorted(cut % (len(data) + 1) for cut in cuts or []), len(data)]:
-        reader.feed(data[start:cut])
-        start = cut
-    reader.close()
-    return reader
-
-
 @pytest.mark.parametrize("kind", STREAMS)
 @given(cuts=st.lists(st.integers(0, 2000), max_size=12))
 def test_the_report_is_the_same_however_the_bytes_arrive(kind: type[UsageReader], cuts: list[int]) -> None:
     data, usage, model = STREAMS[kind]
-    reader = read(kind, data, cuts)
+    reader = read_stream(kind, data, cuts)
     assert (reader.usage, reader.model, reader.finished, reader.error) == (usage, model, True, None)
 
 
@@ -93,7 +76,7 @@ def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_n
     lines = data.splitlines(keepends=True)
     marks = (b"finish_reason", b"stop_reason", b'"done":true', b"finishReason")
     last = max(n for n, line in enumerate(lines) if any(m in line and b"null" not in line for m in marks))
-    reader = read(kind, b"".join(lines[:last]))
+    reader = read_stream(kind, b"".join(lines[:last]))
     assert not reader.finished
     assert reader.usage is None
 
@@ -101,7 +84,7 @@ def test_a_stream_that_is_cut_before_its_last_word_is_not_finished_and_reports_n
 @given(data=st.binary(max_size=400))
 @pytest.mark.parametrize("kind", STREAMS)
 def test_garbage_is_read_without_a_word(kind: type[UsageReader], data: bytes) -> None:
-    reader = read(kind, data + b"\n[1]\nnull\n" + data)
+    reader = read_stream(kind, data + b"\n[1]\nnull\n" + data)
     assert reader.usage is None
 
 
@@ -126,13 +109,13 @@ def test_no_shape_of_an_event_breaks_a_reader(kind: type[UsageReader], value: ob
 @pytest.mark.parametrize("wrong", ["12", 12.5, True, -1, None, [1], {"a": 1}, float("nan"), float("inf")])
 def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
     done = {"model": "l", "done": True, "prompt_eval_count": wrong, "eval_count": 7}
-    assert read(OllamaReader, json.dumps(done).encode()).usage is None
-    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(wrong))).usage is None
-    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(5, wrong))).usage is None
+    assert read_stream(OllamaReader, json.dumps(done).encode()).usage is None
+    assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(wrong))).usage is None
+    assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(5, wrong))).usage is None
     details = openai_usage(prompt_tokens_details={"cached_tokens": wrong})
-    assert wrong is None or read(OpenAIReader, sse(chunk("stop"), details)).usage is None
+    assert wrong is None or read_stream(OpenAIReader, sse(chunk("stop"), details)).usage is None
     delta = {**DELTA, "usage": {"output_tokens": wrong}}
-    assert wrong is None or read(AnthropicReader, sse(START, delta)).usage is None
+    assert wrong is None or read_stream(AnthropicReader, sse(START, delta)).usage is None
 
 
 @pytest.mark.parametrize(
@@ -140,25 +123,25 @@ def test_a_number_that_is_no_whole_number_is_no_report(wrong: object) -> None:
     [(0.0123, 12_300_000), (0, 0), (1e-10, 1), (True, None), ("1", None), (-1, None), (1e9, 10**18), (1e300, 10**49)],
 )
 def test_what_openrouter_billed_is_read_and_rounded_up(cost: object, nano: int | None) -> None:
-    reader = read(OpenRouterReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]"))
+    reader = read_stream(OpenRouterReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]"))
     assert (reader.usage, reader.billed_nano) == (Usage(11, 5), nano)
-    assert read(OpenAIReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]")).billed_nano is None
+    assert read_stream(OpenAIReader, sse(chunk("stop"), openai_usage(cost=cost), "[DONE]")).billed_nano is None
 
 
 def test_the_classes_of_a_report_are_kept_apart() -> None:
     cached = openai_usage(10, 5, prompt_tokens_details={"cached_tokens": 4})
-    assert read(OpenAIReader, sse(chunk("stop"), cached)).usage == Usage(10, 5, cached_input_tokens=4)
+    assert read_stream(OpenAIReader, sse(chunk("stop"), cached)).usage == Usage(10, 5, cached_input_tokens=4)
     deepseek = openai_usage(10, 5, prompt_cache_hit_tokens=3)
-    assert read(OpenAIReader, sse(chunk("stop"), deepseek)).usage == Usage(10, 5, cached_input_tokens=3)
+    assert read_stream(OpenAIReader, sse(chunk("stop"), deepseek)).usage == Usage(10, 5, cached_input_tokens=3)
     start = {"type": "message_start", "message": {"usage": {"input_tokens": 1, "cache_creation_input_tokens": 2}}}
-    assert read(AnthropicReader, sse(start, DELTA)).usage == Usage(3, 9, cache_write_tokens=2)
+    assert read_stream(AnthropicReader, sse(start, DELTA)).usage == Usage(3, 9, cache_write_tokens=2)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
 def test_an_error_in_the_stream_is_kept(kind: type[UsageReader]) -> None:
     event = b'data: {"type":"error","error":{"type":"overloaded_error"}}'
-    assert read(kind, event).error == {"type": "overloaded_error"}
-    assert read(kind, b'{"error":"it broke"}\n').error == {"message": "it broke"}
+    assert read_stream(kind, event).error == {"type": "overloaded_error"}
+    assert read_stream(kind, b'{"error":"it broke"}\n').error == {"message": "it broke"}
 
 
 def test_a_line_without_an_end_is_given_up() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -12,35 +11,21 @@ from hypothesis import strategies as st
 
 from agentctl.core.messages import Usage
 from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OllamaReader, OpenAIReader, UsageReader
-from tests.unit.providers.test_stream_readers import chunk, read, sse
-
-Event = Mapping[str, object]
-
-
-def said(more: Event = MappingProxyType({})) -> Event:
-    return {"choices": [{"delta": {"content": "word"}, "finish_reason": None}], **more}
-
-
-def counted(prompt: object = None, answer: object = None, **more: object) -> Event:
-    """Return a usage block of OpenAI's format, as it stands in a chunk."""
-    block = {"prompt_tokens": prompt, "completion_tokens": answer, **more}
-    return {"usage": {name: value for name, value in block.items() if value is not None}}
-
-
-def claude_start(**usage: object) -> Event:
-    return {"type": "message_start", "message": {"model": "c", "usage": usage}}
-
-
-def claude_delta(stop: str | None = "end_turn", **usage: object) -> Event:
-    return {"type": "message_delta", "delta": {"stop_reason": stop}, "usage": usage}
-
+from tests.unit.providers.parts import (
+    FULL,
+    STOP,
+    Event,
+    chunk,
+    claude_delta,
+    claude_start,
+    gemini,
+    read_stream,
+    sse,
+    usage_of,
+    word,
+)
 
 CLAUDE_WORD: Event = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "word"}}
-
-
-def gemini(text: str | None = None, finish: str | None = None, **usage: object) -> Event:
-    content = {"parts": [{"text": text}]} if text else {}
-    return {"candidates": [{"content": content, "finishReason": finish}], "usageMetadata": usage}
 
 
 def ollama(text: str = "", *, done: bool = False, **counts: object) -> Event:
@@ -60,68 +45,66 @@ def openai(*events: Event, usage: Usage | None, fell: bool = False) -> Stream:
     return Stream(OpenAIReader, events, usage, fell)
 
 
-STOP = chunk("stop")
-FULL = Usage(1000, 50)
 STREAMS = {
     # OpenAI's format: wherever its servers put their usage.
-    "openai, after the end": openai(said(), STOP, counted(1000, 50), usage=FULL),
-    "openai, with the end": openai(said(), chunk("stop", **counted(1000, 50)), usage=FULL),
-    "openai, before the end": openai(said(), counted(1000, 50), STOP, usage=FULL),
+    "openai, after the end": openai(word(), STOP, usage_of(1000, 50), usage=FULL),
+    "openai, with the end": openai(word(), chunk("stop", **usage_of(1000, 50)), usage=FULL),
+    "openai, before the end": openai(word(), usage_of(1000, 50), STOP, usage=FULL),
     "openai, in each chunk": openai(
-        said(counted(1000, 1)), said(counted(1000, 30)), chunk("stop", **counted(1000, 50)), usage=FULL
+        word(usage_of(1000, 1)), word(usage_of(1000, 30)), chunk("stop", **usage_of(1000, 50)), usage=FULL
     ),
     "openai, in each chunk but the last": openai(
-        said(counted(1000, 1)), said(counted(1000, 50)), STOP, usage=FULL
+        word(usage_of(1000, 1)), word(usage_of(1000, 50)), STOP, usage=FULL
     ),
-    "openai, spread over chunks": openai(said(), STOP, counted(1000), counted(answer=50), usage=FULL),
+    "openai, spread over chunks": openai(word(), STOP, usage_of(1000), usage_of(answer=50), usage=FULL),
     "openai, spread the other way": openai(
-        said(), STOP, counted(answer=50, total_tokens=1050), counted(1000), usage=FULL
+        word(), STOP, usage_of(answer=50, total_tokens=1050), usage_of(1000), usage=FULL
     ),
-    "openai, zeros at the end": openai(said(), STOP, counted(1000, 50), counted(0, 0), usage=FULL, fell=True),
-    "openai, zeros at the beginning": openai(said(counted(0, 0)), STOP, counted(1000, 50), usage=FULL),
-    "openai, null at the end": openai(said(), STOP, counted(1000, 50), {"usage": None}, {"usage": {}}, usage=FULL),
+    "openai, zeros at the end": openai(word(), STOP, usage_of(1000, 50), usage_of(0, 0), usage=FULL, fell=True),
+    "openai, zeros at the beginning": openai(word(usage_of(0, 0)), STOP, usage_of(1000, 50), usage=FULL),
+    "openai, null at the end": openai(word(), STOP, usage_of(1000, 50), {"usage": None}, {"usage": {}}, usage=FULL),
     "openai, null fields": openai(
-        said(), STOP, {"usage": {"prompt_tokens": 1000, "completion_tokens": 50, "prompt_tokens_details": None}},
+        word(), STOP, {"usage": {"prompt_tokens": 1000, "completion_tokens": 50, "prompt_tokens_details": None}},
         usage=FULL,
     ),
-    "openai, later smaller": openai(said(), STOP, counted(1000, 50), counted(10, 5), usage=FULL, fell=True),
+    "openai, later smaller": openai(word(), STOP, usage_of(1000, 50), usage_of(10, 5), usage=FULL, fell=True),
     "openai, later smaller in one class": openai(
-        said(), STOP, counted(1000, 5), counted(10, 50), usage=FULL, fell=True
+        word(), STOP, usage_of(1000, 5), usage_of(10, 50), usage=FULL, fell=True
     ),
     "openai, an estimate that is too large": openai(
-        said(counted(1200, 0)), STOP, counted(1000, 50), usage=Usage(1200, 50), fell=True
+        word(usage_of(1200, 0)), STOP, usage_of(1000, 50), usage=Usage(1200, 50), fell=True
     ),
     "openai, cached tokens that fall": openai(
         STOP,
-        counted(1000, 50, prompt_tokens_details={"cached_tokens": 900}),
-        counted(1000, 50, prompt_tokens_details={"cached_tokens": 0}),
+        usage_of(1000, 50, prompt_tokens_details={"cached_tokens": 900}),
+        usage_of(1000, 50, prompt_tokens_details={"cached_tokens": 0}),
         usage=Usage(1000, 50, 900),
         fell=True,
     ),
-    "openai, more in the total": openai(STOP, counted(1000, 50, total_tokens=2000), usage=Usage(1000, 1000)),
-    "openai, only a total beside the prompt": openai(STOP, counted(1000, total_tokens=1050), usage=FULL),
+    "openai, more in the total": openai(STOP, usage_of(1000, 50, total_tokens=2000), usage=Usage(1000, 1000)),
+    "openai, only a total beside the prompt": openai(STOP, usage_of(1000, total_tokens=1050), usage=FULL),
     "openai, reasoning beside the answer": openai(
         STOP,
-        counted(10, 5, total_tokens=40, completion_tokens_details={"reasoning_tokens": 25}),
+        usage_of(10, 5, total_tokens=40, completion_tokens_details={"reasoning_tokens": 25}),
         usage=Usage(10, 30, reasoning_tokens=25),
     ),
-    "openai, whole floats": openai(STOP, counted(1000.0, 50.0), usage=FULL),
+    "openai, whole floats": openai(STOP, usage_of(1000.0, 50.0), usage=FULL),
     "openai, by other names": openai(STOP, {"usage": {"input_tokens": 1000, "output_tokens": 50}}, usage=FULL),
     "openai, inside the choice": openai(
-        said(), {"choices": [{"delta": {}, "finish_reason": "stop", **counted(1000, 50)}]}, usage=FULL
+        word(), {"choices": [{"delta": {}, "finish_reason": "stop", **usage_of(1000, 50)}]}, usage=FULL
     ),
-    "openai, as groq puts it": openai(said(), chunk("stop", x_groq=counted(1000, 50)), usage=FULL),
-    "openai, in the middle alone": openai(said(counted(1000, 2)), said(), STOP, usage=None),
+    "openai, as groq puts it": openai(word(), chunk("stop", x_groq=usage_of(1000, 50)), usage=FULL),
+    "openai, in the middle alone": openai(word(usage_of(1000, 2)), word(), STOP, usage=None),
     "openai, in the middle, then zeros": openai(
-        said(counted(1000, 2)), said(), STOP, counted(0, 0), usage=None, fell=True
+        word(usage_of(1000, 2)), word(), STOP, usage_of(0, 0), usage=None, fell=True
     ),
-    "openai, never": openai(said(), STOP, usage=None),
-    "openai, the prompt alone": openai(said(), STOP, counted(1000), usage=None),
-    "openai, no answer at all": openai(STOP, counted(1000, 0), usage=Usage(1000, 0)),
+    "openai, never": openai(word(), STOP, usage=None),
+    "openai, the prompt alone": openai(word(), STOP, usage_of(1000), usage=None),
+    "openai, no answer at all": openai(STOP, usage_of(1000, 0), usage=Usage(1000, 0)),
     "openai, a good block and a broken one": openai(
-        STOP, counted(1000, 50), counted("many", 50), usage=None, fell=True
+        STOP, usage_of(1000, 50), usage_of("many", 50), usage=None, fell=True
     ),
-    "openai, no object": openai(STOP, counted(1000, 50), {"usage": "lots"}, usage=None),
+    "openai, no object": openai(STOP, usage_of(1000, 50), {"usage": "lots"}, usage=None),
     # Anthropic's messages.
     "anthropic, as it does": Stream(
         AnthropicReader,
@@ -258,7 +241,7 @@ STREAMS = {
 @pytest.mark.parametrize("name", STREAMS)
 def test_of_each_class_the_most_counts_that_any_block_says(name: str) -> None:
     stream = STREAMS[name]
-    reader = read(stream.reader, sse(*stream.events))
+    reader = read_stream(stream.reader, sse(*stream.events))
     assert (reader.usage, reader.fell, reader.fee) == (stream.usage, stream.fell, None), reader.flaw
     assert bool(reader.flaw) is (stream.usage is None)
 
@@ -275,7 +258,7 @@ blocks = st.fixed_dictionaries(
 
 @given(st.lists(blocks, max_size=6))
 def test_no_block_is_worth_more_than_what_is_read_in_the_end(found: list[dict[str, int | None]]) -> None:
-    reader = read(OpenAIReader, sse(STOP, *({"usage": block} for block in found)))
+    reader = read_stream(OpenAIReader, sse(STOP, *({"usage": block} for block in found)))
     reported = reader.reported or Usage()
     for block in found:
         prompt, answer, total = (block.get(f"{name}_tokens") or 0 for name in ("prompt", "completion", "total"))
@@ -289,18 +272,18 @@ def test_no_block_is_worth_more_than_what_is_read_in_the_end(found: list[dict[st
 def test_what_was_reported_before_a_stream_is_cut_stays_known(kind: type[UsageReader]) -> None:
     """The input at least; no usage is charged from it."""
     begun: Mapping[type[UsageReader], Event] = {
-        OpenAIReader: said(counted(1000, 2)),
+        OpenAIReader: word(usage_of(1000, 2)),
         AnthropicReader: claude_start(input_tokens=1000, output_tokens=2),
         OllamaReader: ollama("a", prompt_eval_count=1000, eval_count=2),
         GeminiReader: gemini("a", promptTokenCount=1000, candidatesTokenCount=2),
     }
-    reader = read(kind, sse(begun[kind]))
+    reader = read_stream(kind, sse(begun[kind]))
     assert (reader.usage, reader.reported, reader.blocks) == (None, Usage(1000, 2), 1)
 
 
 @pytest.mark.parametrize("number", ["1e400", "1" * 400, "1" * 5000, "1.0e40"])
 def test_a_number_of_any_length_is_read_at_least_as_more_than_the_ledger_stores(number: str) -> None:
     text = sse(STOP) + b'data: {"usage": {"prompt_tokens": ' + number.encode() + b', "completion_tokens": 50}}\n\n'
-    usage = read(OpenAIReader, text).usage
+    usage = read_stream(OpenAIReader, text).usage
     assert usage is not None
     assert usage.input_tokens > 2**63

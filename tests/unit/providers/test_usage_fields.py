@@ -8,8 +8,18 @@ from collections.abc import Mapping
 import pytest
 
 from agentctl.providers.stream_readers import AnthropicReader, GeminiReader, OpenAIReader, OpenRouterReader
-from tests.unit.providers.test_stream_readers import read, sse
-from tests.unit.providers.test_usage_blocks import FULL, STOP, Event, claude_delta, claude_start, counted, gemini, said
+from tests.unit.providers.parts import (
+    FULL,
+    STOP,
+    Event,
+    claude_delta,
+    claude_start,
+    gemini,
+    read_stream,
+    sse,
+    usage_of,
+    word,
+)
 
 HARMLESS: Mapping[str, Event] = {
     "openai": {
@@ -50,7 +60,7 @@ HARMLESS: Mapping[str, Event] = {
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_known_to_be_harmless_changes_nothing(name: str) -> None:
-    reader = read(OpenAIReader, sse(said(), STOP, counted(1000, 50, total_tokens=1050, **HARMLESS[name])))
+    reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, total_tokens=1050, **HARMLESS[name])))
     assert reader.usage is not None, reader.flaw
     assert (reader.usage.input_tokens, reader.usage.output_tokens, reader.fee) == (1000, 50, None)
 
@@ -76,56 +86,59 @@ FEES: Mapping[str, Event] = {
 
 @pytest.mark.parametrize("fee", FEES)
 def test_what_was_never_asked_for_is_a_fee(fee: str) -> None:
-    reader = read(OpenAIReader, sse(said(), STOP, counted(1000, 50, **FEES[fee])))
+    reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **FEES[fee])))
     assert reader.fee == fee
 
 
 def test_a_fee_that_an_earlier_block_names_is_not_forgotten() -> None:
-    first, last = counted(1000, 5, server_tool_use={"web_search_requests": 2}), counted(1000, 50)
-    assert read(OpenAIReader, sse(said(), STOP, first, last)).fee == "2 web_search_requests"
+    first, last = usage_of(1000, 5, server_tool_use={"web_search_requests": 2}), usage_of(1000, 50)
+    assert read_stream(OpenAIReader, sse(word(), STOP, first, last)).fee == "2 web_search_requests"
     claude = claude_start(input_tokens=9, server_tool_use={"web_search_requests": 1}), claude_delta(output_tokens=5)
-    assert read(AnthropicReader, sse(*claude)).fee == "1 web_search_requests"
+    assert read_stream(AnthropicReader, sse(*claude)).fee == "1 web_search_requests"
 
 
 def test_a_modality_other_than_text_is_a_fee_at_gemini() -> None:
     text, audio = {"modality": "TEXT", "tokenCount": 900}, {"modality": "AUDIO", "tokenCount": 100}
     counts: Event = {"promptTokenCount": 1000, "candidatesTokenCount": 50, "totalTokenCount": 1050}
-    silent = read(GeminiReader, sse(gemini("a", "STOP", **counts, promptTokensDetails=[text])))
+    silent = read_stream(GeminiReader, sse(gemini("a", "STOP", **counts, promptTokensDetails=[text])))
     assert (silent.usage, silent.fee) == (FULL, None)
-    assert read(GeminiReader, sse(gemini("a", "STOP", **counts, promptTokensDetails=[text, audio]))).fee == "100 audio"
+    assert (
+        read_stream(GeminiReader, sse(gemini("a", "STOP", **counts, promptTokensDetails=[text, audio]))).fee
+        == "100 audio"
+    )
 
 
 @pytest.mark.parametrize("unknown", [{"grains": 3}, {"a": {"b": [{"c": 1}]}}])
 def test_a_number_that_nobody_knows_is_neither_a_fee_nor_ignored(unknown: Event) -> None:
-    reader = read(OpenAIReader, sse(said(), STOP, counted(1000, 50, **unknown)))
+    reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **unknown)))
     assert (reader.usage, reader.fee, reader.reported) == (None, None, FULL)
     assert "usage has a field that is not known" in reader.flaw
 
 
 def test_a_number_below_zero_is_no_count_of_tokens() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": -5}}
-    reader = read(OpenAIReader, sse(said(), STOP, counted(1000, 50, **details)))
+    reader = read_stream(OpenAIReader, sse(word(), STOP, usage_of(1000, 50, **details)))
     assert (reader.usage, reader.reported) == (None, FULL)
     assert reader.flaw == "cached_tokens is not a count of tokens: -5"
 
 
 def test_nothing_of_a_field_is_told_that_could_harm_a_screen() -> None:
-    reader = read(OpenAIReader, sse(STOP, counted(1000, 50, **{"\x1b[2J evil": 3})))
+    reader = read_stream(OpenAIReader, sse(STOP, usage_of(1000, 50, **{"\x1b[2J evil": 3})))
     assert reader.flaw == "usage has a field that is not known: ??2J?evil = 3"
-    assert read(OpenAIReader, sse(STOP, counted("\x1b[2J\u202e", 5))).flaw.isprintable()
+    assert read_stream(OpenAIReader, sse(STOP, usage_of("\x1b[2J\u202e", 5))).flaw.isprintable()
 
 
 def test_what_a_provider_says_that_it_billed_never_falls() -> None:
-    first, last = counted(11, 5, cost=0.02), counted(11, 5, cost=0.01)
-    reader = read(OpenRouterReader, sse(STOP, first, last))
+    first, last = usage_of(11, 5, cost=0.02), usage_of(11, 5, cost=0.01)
+    reader = read_stream(OpenRouterReader, sse(STOP, first, last))
     assert (reader.billed_nano, reader.fell) == (20_000_000, True)
-    assert read(OpenAIReader, sse(STOP, counted(11, 5, cost_in_usd_ticks=37_756_001))).billed_nano == 3_775_601
+    assert read_stream(OpenAIReader, sse(STOP, usage_of(11, 5, cost_in_usd_ticks=37_756_001))).billed_nano == 3_775_601
 
 
 def test_a_nest_of_containers_without_an_end_is_unknown() -> None:
     nest: object = 1
     for _ in range(40):
         nest = {"a": nest}
-    reader = read(OpenAIReader, sse(STOP, counted(1000, 50, a=nest)))
+    reader = read_stream(OpenAIReader, sse(STOP, usage_of(1000, 50, a=nest)))
     assert reader.usage is None
     assert json.dumps(reader.flaw)

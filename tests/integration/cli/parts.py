@@ -1,0 +1,36 @@
+"""Parts of the tests of the command line's processes: a file to wait for, a reader that has left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import Commands, Ended
+
+
+def wait_for_file(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait up to 30 s until the process has made the file."""
+    for _ in range(3000):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    pytest.fail(f"{path.name} never came")
+
+
+def run_into_closed_pipe(agentctl: Commands, *words: str, script: str | None = None, stderr_too: bool = False) -> Ended:
+    """Run with a stdout whose reader has already left."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        argv = agentctl.argv(words, script)
+        environ = {**os.environ, **agentctl.environ}
+        stderr = closed if stderr_too else subprocess.PIPE
+        done = subprocess.run(
+            argv, cwd=agentctl.folder, env=environ, stdin=subprocess.DEVNULL, stdout=closed, stderr=stderr, timeout=60
+        )
+    return Ended(done.returncode, "", (done.stderr or b"").decode())
