@@ -21,7 +21,7 @@ from agentctl.providers.scripted import ScriptedProvider, Step
 from agentctl.runner.orchestrator import Orchestrator
 from tests.support.ledger.write_lock import LockHolder
 from tests.support.loop import USED, Diary, asks, call, says
-from tests.unit.runner.loop.test_orchestrator import House
+from tests.unit.runner.loop.parts import House
 
 TASK = "List all containers"
 PRICE = Price(Decimal(1), Decimal(10))

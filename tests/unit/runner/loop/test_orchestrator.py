@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
@@ -36,15 +36,12 @@ from agentctl.ledger import SqliteLedger
 from agentctl.ledger.clock import ClockReading, system_clock
 from agentctl.permissions.decision import Permissions
 from agentctl.permissions.guards import LoopLimits
-from agentctl.protocols import RunTools
 from agentctl.providers.scripted import Part, ScriptedProvider, Step
-from agentctl.runner.orchestrator import Orchestrator
-from agentctl.runner.plan import Plan
 from agentctl.runner.routing import MOST_TOOLS, load_agents, ranked_tools
 from tests.support.loop import Box, Deed, Diary, asks, call, fails, says
 from tests.unit.runner.loop.conftest import UNMETERED
+from tests.unit.runner.loop.parts import START, House
 
-START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DEAR = Price(Decimal(1), Decimal(10))
 T = TypeVar("T")
 
@@ -60,55 +57,6 @@ class Journal(Diary):
         if record.seq >= self._fails_at:
             raise StateError("the journal cannot be written: no space left", hint="free some space")
         await super().observe(record)
-
-
-class House:
-    """An orchestrator with a scripted model, real ledger and small tools, and all that a test looks at."""
-
-    def __init__(self, ledger: SqliteLedger) -> None:
-        self.ledger = ledger
-        self.box = Box(Deed("docker_ps", lambda _: "web  up"))
-        self.asked_for: list[tuple[str, ...] | None] = []
-        self.diary = Diary()
-        self.closed: list[str] = []
-        self.ticks = 0
-        self.ids = ["9c2e", "7f3a"]
-
-    def build(
-        self, script: Iterable[Step], *journals: Diary, provider: ScriptedProvider | None = None, **plan: object
-    ) -> tuple[Orchestrator, ScriptedProvider]:
-        provider = provider or ScriptedProvider(script)
-
-        async def equip(names: Sequence[str] | None, most: int) -> RunTools:
-            self.asked_for.append(None if names is None else tuple(names[:most]))
-            return RunTools(self.box)
-
-        def now() -> datetime:
-            self.ticks += 1
-            return START + timedelta(seconds=self.ticks)
-
-        async def close() -> None:
-            self.closed.append("ledger")
-
-        orchestrator = Orchestrator(
-            plan=Plan(**{"retries": 0, **plan}),  # type: ignore[arg-type]
-            agents=load_agents(),
-            provider=provider,
-            ledger=self.ledger,
-            make_tools=equip,
-            observers=(*journals, self.diary),
-            now=now,
-            new_id=self.ids.pop,
-            closing=(close,),
-        )
-        return orchestrator, provider
-
-    @property
-    def last(self) -> RunResult:
-        """The result in the last event."""
-        event = self.diary.events[-1]
-        assert isinstance(event, RunFinished)
-        return event.result
 
 
 @pytest.fixture
