@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 
@@ -41,7 +42,7 @@ def test_every_topic_is_listed_told_and_as_wide_as_a_terminal_may_be(here: Here)
     for topic, text in topics(here).items():
         assert f"agentctl help {topic}" in listed
         assert text.strip()
-        widest = max(text.splitlines(), key=len)
+        widest = max(text.replace(os.environ["HOME"], "/home/user").splitlines(), key=len)
         assert len(widest) <= 140, widest
 
 
