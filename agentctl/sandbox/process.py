@@ -80,7 +80,7 @@ async def run_process(
     numbers. ``user`` is a user and a group to become first, which only root can. ``of_a_run``: an agentctl that it
     starts is told by the mark in its environment that it is inside a run. ``launch`` starts the process in its own way,
     for example from another thread. ``subreaper``: the guard is above the command instead of beside it (Linux; some
-    milliseconds), so that nothing escapes its end; ``pass_fds``, ``user`` and ``launch`` cannot be combined with it,
+    milliseconds), so that nothing escapes its end; ``pass_fds``, ``user`` and ``launch`` are ignored then,
     and ``argv`` needs a whole path. ``until`` is awaited beside the command: when it returns, the command is ended as
     after the timeout, and what it returned is a note.
 
