@@ -6,8 +6,8 @@ can only tighten (`project_files`, `untrusted_files`, `trust_store`). `provider_
 and `key_file` write the user's own files; `show` lists every value. `labels` and `lineage` say whom a run belongs to.
 
 To add a setting: its field with parser and default in `model.Settings`, its variable in `names`, its line in
-`default.toml`, its meaning in `show`; a flag for it in `cli/run/command.py`. If a project's file may not loosen it,
-`untrusted_files` says so.
+`default.toml`, its meaning in `show`; a flag for it in `cli/run/command.py` (its name in `names` too, where it
+differs). A project's file must not loosen it: `untrusted_files.tighten`.
 
 Enter: `load.load_settings` for a run, `load.check_settings` for `config check`, `provider_choice.choose_provider`.
 Always: everything that is wrong is reported at once, with name, value and place. A key is never printed.
