@@ -34,19 +34,22 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 150_000
 #: What a forked process has in its environment, and the server at its start.
 ENVIRON = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+_AT_IMPORT = {**os.environ, **ENVIRON}  # before any test changes it
 #: Read when an interpreter or a library starts: another value than the server's needs a cold start.
 _AT_START = ("PYTHON", "LC_", "LANG", "LITELLM", "SSL_", "LD_", "MALLOC_", "OPENSSL")
+#: Set by our own loader, with the values that the server has, too.
+_OURS = ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_MODE")
 
 
 def _of_start(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(_AT_START)}
+    return {name: value for name, value in environ.items() if name.startswith(_AT_START) and name not in _OURS}
 
 
 class _Server:
     """One server: a process that forks when it is told to."""
 
-    def __init__(self, loads: str, environ: Mapping[str, str]) -> None:
-        self.of_start, self.user = _of_start(environ), os.geteuid()
+    def __init__(self, loads: str) -> None:
+        self.of_start, self.user = _of_start(_AT_IMPORT), os.geteuid()
         self._lock = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for line in (self._line, theirs):
@@ -60,7 +63,7 @@ class _Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.fork_server", loads, *map(str, numbers)],
             cwd=ROOT,
-            env=dict(environ),
+            env=_AT_IMPORT,
             stdin=subprocess.DEVNULL,
             pass_fds=numbers,
             start_new_session=True,
@@ -83,17 +86,17 @@ class _Server:
 _SERVERS: dict[str, _Server] = {}
 
 
-def _server(loads: str, environ: Mapping[str, str]) -> _Server:
+def _server(loads: str) -> _Server:
     if loads not in _SERVERS:
-        _SERVERS[loads] = _Server(loads, environ)
+        _SERVERS[loads] = _Server(loads)
     return _SERVERS[loads]
 
 
 def can_fork(words: Sequence[str], environ: Mapping[str, str], *, loads: str = "agentctl") -> bool:
-    """Say whether a process with this environment can be forked; the first that asks decides what others must have."""
+    """Say whether a process with this environment can be forked: nothing in it says how an interpreter starts."""
     if sys.platform != "linux" or len(json.dumps([list(words), dict(environ)])) > LIMIT:
         return False
-    server = _server(loads, environ)
+    server = _server(loads)
     return server.of_start == _of_start(environ) and server.user == os.geteuid()
 
 
@@ -148,7 +151,7 @@ class Forked(subprocess.Popen[Any]):
             "terminal": terminal,
             "umask": int(umask.split()[1], 8),
         }
-        _server(loads, env).fork(request, [*given, status])
+        _server(loads).fork(request, [*given, status])
         for one in (*close, status):
             os.close(one)
         self._told = b""
@@ -209,7 +212,7 @@ os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)
 
 def command(*, loads: str = "agentctl") -> str:
     """Return the beginning of a shell's line that runs agentctl by the server: what follows are its own words."""
-    door = _server(loads, {**os.environ, **ENVIRON}).door
+    door = _server(loads).door
     return shlex.join([sys.executable, "-IS", "-c", CLIENT, str(door), "-m", "agentctl"])
 
 
