@@ -32,7 +32,9 @@ def _fails(*words: str, user: int | None = None) -> str | None:
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, user=user, cwd="/")
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
-    return None if done.returncode == 0 else done.stderr.strip().partition("\n")[0] or f"exit {done.returncode}"
+    if done.returncode == 0:
+        return None
+    return done.stderr.strip().partition("\n")[0].partition(", likely")[0] or f"exit {done.returncode}"
 
 
 def _root() -> str | None:

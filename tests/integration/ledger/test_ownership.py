@@ -229,6 +229,7 @@ def test_a_living_run_of_root_is_not_taken_for_dead_where_the_user_cannot_open_i
     assert root_run.do("settle", "sent", 40) == "settled"
 
 
+@pytest.mark.needs("mount namespaces")
 def test_where_the_kernel_hides_a_living_run_its_late_usage_still_counts(
     users: Path, root_run: Puppet, clock: HandClock
 ) -> None:

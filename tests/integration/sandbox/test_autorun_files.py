@@ -62,6 +62,7 @@ def attacks(folder: str, paths: list[str]) -> list[str]:
     return lines
 
 
+@pytest.mark.needs("sandbox")
 def test_the_list_holds_in_one_command(json_run: JsonRun, tmp_path: Path) -> None:
     asks, reported = file_paths(ASKS), file_paths(REPORTED)
     plain = [path for path in file_paths(ORDINARY) if not path.startswith((".github", ".venv"))] + [".venv/x"]
@@ -104,6 +105,7 @@ def test_the_list_holds_in_one_command(json_run: JsonRun, tmp_path: Path) -> Non
     assert len(events_of(json_run, "obeyed_files_changed")) == 1
 
 
+@pytest.mark.needs("sandbox")
 def test_what_was_there_and_is_left_alone_is_not_named(json_run: JsonRun, tmp_path: Path) -> None:
     put(tmp_path, [".envrc", "Makefile", "package.json", "node_modules/a/package.json"])
     json_run.run([call("run_shell", command="cat .envrc Makefile; echo x >> package.json"), answer("did")], *SHELL)
@@ -121,6 +123,7 @@ def take_along(package: str, lib: Path) -> None:
             shutil.copy(str(found.locate_file(file)), lib / file)
 
 
+@pytest.mark.needs("sandbox")
 def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(json_run: JsonRun, tmp_path: Path) -> None:
     for package in PACKAGES.split():
         take_along(package, tmp_path / "lib")
@@ -141,6 +144,7 @@ def test_everyday_tools_ask_nothing_and_only_a_new_package_json_is_named(json_ru
     assert "note: " not in json_run.last_result
 
 
+@pytest.mark.needs("sandbox")
 def test_a_module_that_agentctl_would_import_can_neither_be_changed_nor_made(
     json_run: JsonRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_module_that_agentctl_would_import_can_neither_be_changed_nor_made(
     ]
 
 
+@pytest.mark.needs("sandbox")
 def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(json_run: JsonRun, tmp_path: Path) -> None:
     put(tmp_path, ["conf/env.sh", "conf/free", "editor/tasks.json", "scripts/check.sh", "scripts/free", ".husky/x"])
     (tmp_path / ".envrc").symlink_to("conf/env.sh")
@@ -176,6 +181,7 @@ def test_a_file_to_which_an_obeyed_link_leads_is_read_only_too(json_run: JsonRun
     assert moved == {".envrc": "direnv", "scripts/check.sh": "husky (a link leads to it)"}
 
 
+@pytest.mark.needs("sandbox")
 def test_what_a_command_that_was_broken_off_has_changed_is_named_all_the_same(
     json_run: JsonRun, tmp_path: Path
 ) -> None:

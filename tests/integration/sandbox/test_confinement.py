@@ -101,6 +101,7 @@ def test_without_bubblewraps_own_switch_the_filter_forbids_user_namespaces(name:
     assert verdict(code, machine.audit, machine.numbers["clone3"]) == "ENOSYS"
 
 
+@pytest.mark.needs("sandbox")
 async def test_an_older_bubblewrap_gives_no_user_namespace_either(tmp_path: Path) -> None:
     bwrap = find_bwrap(str(tmp_path))
     known = await options_of(bwrap) - {"--disable-userns"}

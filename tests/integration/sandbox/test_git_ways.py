@@ -76,6 +76,7 @@ async def attacked(way: Way, folder: Path, *, guarded: bool) -> bool:
     return mark.exists()
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_git_outside_runs_nothing_that_a_command_has_written(way: Way, tmp_path: Path, is_full: bool) -> None:
     if way.works and is_full:

@@ -82,6 +82,7 @@ WORK = {
 }
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("command", "question", "answer"), WORK.values(), ids=WORK)
 async def test_git_inside_works_as_outside(run: Run, workspace: Path, command: str, question: str, answer: str) -> None:
     result = await run(command)
@@ -97,6 +98,7 @@ async def test_git_inside_works_as_outside(run: Run, workspace: Path, command: s
     )  # fmt: skip
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_rebase_that_stops_goes_on_in_the_next_command(run: Run, workspace: Path) -> None:
     before = git(workspace, "rev-parse", "HEAD")
     stopped = await run(
@@ -112,6 +114,7 @@ async def test_a_rebase_that_stops_goes_on_in_the_next_command(run: Run, workspa
     assert is_sound(workspace)
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_commit_goes_through_while_git_looks_on_outside(run: Run, workspace: Path) -> None:
     async with anyio.create_task_group() as tasks:
         loop = await anyio.open_process("while :; do git status >/dev/null; done", cwd=workspace)
@@ -127,6 +130,7 @@ async def test_a_commit_goes_through_while_git_looks_on_outside(run: Run, worksp
     assert is_sound(workspace)
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_git_does_outside_meanwhile_is_not_overwritten(run: Run, workspace: Path) -> None:
     answers: list[CommandResult] = []
 
@@ -147,6 +151,7 @@ async def test_what_git_does_outside_meanwhile_is_not_overwritten(run: Run, work
     assert after.stdout == "outside\n"
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_lock_that_another_git_holds_is_said(run: Run, workspace: Path) -> None:
     (workspace / ".git/index.lock").touch()
     result = await run("echo 2 >file; git commit -qam two")
@@ -155,6 +160,7 @@ async def test_a_lock_that_another_git_holds_is_said(run: Run, workspace: Path) 
     assert git(workspace, "log", "--format=%s") == "one"
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_command_that_is_killed_in_git_loses_nothing(run: Run, workspace: Path, tmp_path: Path) -> None:
     sandbox = await open_sandbox("bwrap", workspace=workspace, network=False, read_only=False, files=tmp_path / "run")
     for wait in (0.05, 0.15, 0.3):
@@ -168,6 +174,7 @@ async def test_a_command_that_is_killed_in_git_loses_nothing(run: Run, workspace
     assert done.stdout.splitlines()[-1] == git(workspace, "log", "-1", "--format=%s")
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_is_dropped_is_named(run: Run, workspace: Path) -> None:
     result = await run("mkdir .git/strange; echo x >.git/commondir; git config -f .git/config.worktree a.b c")
     assert result.notes == ("written to .git and dropped: commondir, config.worktree, strange",)
@@ -178,6 +185,7 @@ async def test_what_is_dropped_is_named(run: Run, workspace: Path) -> None:
     assert (await run("git log --format=%s")).stdout == "one\n"
 
 
+@pytest.mark.needs("sandbox")
 async def test_trees_deeper_than_the_stack_harm_nobody(run: Run, workspace: Path) -> None:
     dig = 'python3 -c \'import os\nfor _ in range(1500): os.mkdir("d"); os.chdir("d")\''
     result = await run(f"mkdir .git/deep .git/refs/deep; for p in .git/deep .git/refs/deep; do (cd $p; {dig}); done")
@@ -187,6 +195,7 @@ async def test_trees_deeper_than_the_stack_harm_nobody(run: Run, workspace: Path
     assert is_sound(workspace)
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("shape", ["worktree", "link", "inside", "bare", "odd"])
 async def test_a_git_folder_of_another_shape_is_read_only(workspace: Path, tmp_path: Path, shape: str) -> None:
     place = workspace
@@ -215,6 +224,7 @@ async def test_a_git_folder_of_another_shape_is_read_only(workspace: Path, tmp_p
     assert [note for note in result.notes if "read-only" in note] == ([] if shape == "worktree" else list(result.notes))
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_new_repository_can_be_brought_back(tmp_path: Path) -> None:
     place = tmp_path / "empty"
     (place / "sub").mkdir(parents=True)
@@ -242,6 +252,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.needs("sandbox")
 def test_a_stand_in_for_git_is_shared_by_runs_and_taken_over_from_a_killed_one(tmp_path: Path) -> None:
     place = tmp_path / "empty"
     place.mkdir()
@@ -266,6 +277,7 @@ def test_a_stand_in_for_git_is_shared_by_runs_and_taken_over_from_a_killed_one(t
     assert not (place / ".git").exists()
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.needs("root")
 async def test_commands_of_another_user_leave_him_his_files(workspace: Path, tmp_path: Path) -> None:
     for path in (workspace, *workspace.rglob("*")):

@@ -23,6 +23,7 @@ def named(command: str, trace: Trace) -> str:
     return f"N={trace.token}.5; READY=ready; TRACE={trace.token}; export N READY TRACE\n{command}"
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
@@ -30,6 +31,7 @@ async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_p
     assert (result.timed_out, trace.alive()) == (True, [])
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 async def test_nothing_is_left_after_a_cancellation(command: str, trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
@@ -42,6 +44,7 @@ async def test_nothing_is_left_after_a_cancellation(command: str, trace: Trace, 
     assert trace.alive() == []
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("command", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
 async def test_what_a_command_leaves_in_the_background_ends_with_it(command: str, trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
@@ -89,6 +92,7 @@ def test_a_gigabyte_of_output_does_not_fill_the_memory(own: Inside) -> None:
     assert answer["peak_kb"] < 150_000
 
 
+@pytest.mark.needs("sandbox")
 async def test_how_a_command_ended_comes_back_as_it_was(tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     for command, code in (("exit 1", 1), ("exit 127", 127), ("nosuch-command", 127), ("kill -9 $$", 137)):
@@ -97,6 +101,7 @@ async def test_how_a_command_ended_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "out\n", "err\n")
 
 
+@pytest.mark.needs("sandbox")
 async def test_commands_run_side_by_side_and_leave_no_group_behind(tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
     said = {}

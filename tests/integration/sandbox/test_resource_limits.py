@@ -60,6 +60,7 @@ def test_every_folder_in_memory_that_can_be_written_has_a_size(inside: Inside) -
 ALLOCATE = "python3 -c 'x = bytearray({})'"
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("command", [ALLOCATE.format(6 << 30), "head -c 300M /dev/zero >/tmp/x; tail -c 1 /tmp/x"])
 @pytest.mark.parametrize("owner", [0, NOBODY] if os.geteuid() == 0 else [os.geteuid()])
 async def test_the_memory_of_a_command_is_bounded(config: Path, owner: int, command: str) -> None:
@@ -91,6 +92,7 @@ def can_make_a_group() -> bool:
     )
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_group_is_had_wherever_one_can_be_made(tmp_path: Path) -> None:
     inside = await sandbox(tmp_path)
     assert (await inside.run("true", timeout=60)).notes == ()
@@ -123,6 +125,7 @@ async def test_a_command_for_another_user_has_his_rights_and_no_groups(config: P
     assert (config / "work/x").stat().st_uid == NOBODY
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> None:
     inside = await sandbox(tmp_path, most_growth=32 * MIB)
     with anyio.fail_after(30):
@@ -133,6 +136,7 @@ async def test_a_command_that_fills_the_workspace_is_ended(tmp_path: Path) -> No
     assert (tmp_path / "deep/x").stat().st_size == 48 * MIB
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_others_write_to_the_same_disk_does_not_count(config: Path) -> None:
     workspace = config / "work"
     workspace.mkdir()
@@ -151,6 +155,7 @@ async def test_what_others_write_to_the_same_disk_does_not_count(config: Path) -
     assert results == [CommandResult(0, "done\n", "")]
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_command_that_fills_its_copy_of_the_git_folder_is_ended(config: Path) -> None:
     workspace = config / "work"
     workspace.mkdir()
@@ -209,6 +214,7 @@ def test_a_workspace_that_its_owner_may_not_enter_is_given_back(inside: Inside) 
     assert (answers[-1]["stdout"], inside.workspace.stat().st_mode & 0o777) == ("a\n", 0o705)
 
 
+@pytest.mark.needs("sandbox")
 async def test_the_mode_is_given_back_after_a_timeout_too(tmp_path: Path) -> None:
     inside = await sandbox(tmp_path)
     assert (await inside.run("chmod 000 .; sleep 100", timeout=1)).timed_out

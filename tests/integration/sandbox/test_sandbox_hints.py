@@ -68,6 +68,7 @@ print(refused.returncode != 0, done.returncode, switch.read_text().strip(), agai
 """
 
 
+@pytest.mark.needs("user namespaces")
 def test_the_line_turns_a_real_switch(machine: Path) -> None:
     """In a user namespace, which has a switch of its own; only sudo is a stand-in."""
     real = machine.parent / "real"

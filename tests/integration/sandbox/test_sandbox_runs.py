@@ -16,6 +16,7 @@ NO_BWRAP = "/nowhere"
 TOOLS = ("--tools", "run_shell,write_file,read_file")
 
 
+@pytest.mark.needs("sandbox")
 def test_with_a_sandbox_commands_run_unasked_and_the_result_names_it(json_run: JsonRun, tmp_path: Path) -> None:
     json_run.run([call("run_shell", command="echo hello > made; cat made; id -u"), answer("done")], *TOOLS)
     assert (json_run.code, json_run.document["sandbox"], json_run.document["left_out"]) == (0, "bwrap", [])
@@ -23,6 +24,7 @@ def test_with_a_sandbox_commands_run_unasked_and_the_result_names_it(json_run: J
     assert (tmp_path / "made").read_text() == "hello\n"
 
 
+@pytest.mark.needs("sandbox")
 def test_the_state_of_agentctl_cannot_be_seen_from_a_command(json_run: JsonRun) -> None:
     state = os.environ["AGENTCTL_STATE_DIR"]
     json_run.run([call("run_shell", command=f"ls -R {state}; echo end"), answer("done")], *TOOLS)
@@ -69,6 +71,7 @@ def test_without_a_sandbox_that_was_not_asked_for_a_command_asks_and_nobody_is_t
     assert (json_run.code, (tmp_path / "made").exists()) == (0, True)
 
 
+@pytest.mark.needs("sandbox")
 def test_a_read_only_run_has_a_shell_that_changes_nothing(json_run: JsonRun, tmp_path: Path) -> None:
     script = [call("run_shell", command="touch made; ls"), answer("looked")]
     json_run.run(script, "--tools", "run_shell,read_file", "--read-only")
@@ -77,6 +80,7 @@ def test_a_read_only_run_has_a_shell_that_changes_nothing(json_run: JsonRun, tmp
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.needs("sandbox")
 def test_a_file_is_written_unasked_but_for_one_that_is_obeyed_later(json_run: JsonRun, tmp_path: Path) -> None:
     json_run.run([call("write_file", path="a.txt", text="x"), answer("did")], *TOOLS)
     assert (json_run.code, (tmp_path / "a.txt").read_text()) == (0, "x")

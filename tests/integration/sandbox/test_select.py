@@ -29,6 +29,7 @@ def put_first(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_sandbox_is_found_and_nothing_is_left_of_its_probe(tmp_path: Path) -> None:
     assert (await examine(tmp_path))[::2] == ("bwrap", "")
     assert names(tmp_path) == []
@@ -120,6 +121,7 @@ LEAKY = {
 }
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("script", "reason"), LEAKY.values(), ids=LEAKY)
 async def test_a_sandbox_that_leaks_is_not_believed(
     script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +155,7 @@ async def test_the_home_and_agentctls_own_folders_are_no_workspace(tmp_path: Pat
 PLACES = ["plain", "with a space", "new\nline", "grün-日本", "back\\slash", "quo'te\"s", "-dash", "$HOME", "a/b/c"]
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("below", ["home", "tmp", "root"])
 async def test_a_workspace_may_have_any_name_and_lie_in_a_hidden_place(name: str, below: str, tmp_path: Path) -> None:
@@ -171,6 +174,7 @@ async def test_a_workspace_may_have_any_name_and_lie_in_a_hidden_place(name: str
             shutil.rmtree(above)
 
 
+@pytest.mark.needs("sandbox")
 async def test_links_lead_to_the_workspace_inside_as_well(tmp_path: Path) -> None:
     home = Path(os.environ["HOME"])
     (tmp_path / "real/deep").mkdir(parents=True)

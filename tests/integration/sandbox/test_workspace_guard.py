@@ -36,6 +36,7 @@ def places(result: CommandResult) -> dict[str, bool]:
     return {notice.path: notice.moved_to is not None for notice in result.notices}
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_is_there_is_read_only_and_what_is_new_is_moved(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     result = await sandbox.run(
@@ -65,6 +66,7 @@ async def test_what_is_there_is_read_only_and_what_is_new_is_moved(workspace: Pa
     assert (places(again), (workspace / "sub/.envrc").read_text()) == ({}, "new\n")
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_renamed_folder_keeps_what_was_protected_in_it(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     result = await sandbox.run("mv sub other; echo x >other/.vscode/tasks.json", timeout=30)
@@ -72,6 +74,7 @@ async def test_a_renamed_folder_keeps_what_was_protected_in_it(workspace: Path, 
     assert (workspace / "other/.vscode/tasks.json").read_text() == "mine"
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_file_under_another_name_is_new(workspace: Path, tmp_path: Path) -> None:
     (workspace / "script").write_text("evil")
     (workspace / "plain").write_text("mine")
@@ -81,6 +84,7 @@ async def test_a_file_under_another_name_is_new(workspace: Path, tmp_path: Path)
     assert (workspace / "plain").read_text() == "mine"
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     hide = "mkdir -p n/.idea; mv sub n/.idea/gone; mkdir -p sub/.vscode; echo evil >sub/.vscode/tasks.json"
@@ -91,6 +95,7 @@ async def test_a_folder_made_anew_under_the_name_of_a_protected_one_is_new(works
     assert sorted(kept) == ["evil\n", "mine"]
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_a_program_outside_writes_meanwhile_stays(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
 
@@ -108,6 +113,7 @@ async def test_what_a_program_outside_writes_meanwhile_stays(workspace: Path, tm
     assert (workspace / ".envrc").read_text() == (workspace / "sub/.vscode/tasks.json").read_text() == "saved"
 
 
+@pytest.mark.needs("sandbox")
 async def test_an_inode_number_that_is_given_again_is_not_taken_for_the_old_file(
     workspace: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +124,7 @@ async def test_an_inode_number_that_is_given_again_is_not_taken_for_the_old_file
     assert (workspace / ".zshrc").readlink() == Path("nowhere")
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_link_that_is_obeyed_is_put_back(workspace: Path, tmp_path: Path) -> None:
     (workspace / ".envrc").rename(workspace / "real")
     (workspace / ".envrc").symlink_to("real")
@@ -127,6 +134,7 @@ async def test_a_link_that_is_obeyed_is_put_back(workspace: Path, tmp_path: Path
     assert (workspace / ".envrc").readlink() == Path("real")
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_a_link_that_is_obeyed_leads_to_is_read_only(workspace: Path, tmp_path: Path) -> None:
     (workspace / ".envrc").rename(workspace / "real")
     (workspace / ".envrc").symlink_to("real")
@@ -135,6 +143,7 @@ async def test_what_a_link_that_is_obeyed_leads_to_is_read_only(workspace: Path,
     assert (workspace / "real").read_text() == "mine"
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_command_that_is_cancelled_or_out_of_time_is_looked_after_too(workspace: Path, tmp_path: Path) -> None:
     sandbox = await opened(workspace, tmp_path / "run")
     late = await sandbox.run("echo x >sub/.envrc; sleep 60", timeout=0.5)
@@ -192,6 +201,7 @@ def test_the_index_finds_at_once_what_a_walk_would_find(tmp_path: Path, change: 
     assert len(found) == 1
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.needs("root")
 def test_what_lies_in_closed_folders_is_moved_for_an_ordinary_user(tmp_path: Path) -> None:
     """Nothing is closed to root: the run is one of nobody, in a process of its own."""

@@ -80,6 +80,7 @@ async def test_git_status_leaves_out_what_is_denied(workspace: Path) -> None:
     assert isinstance(await use(workspace, "git_status", {"path": "conf/secrets/deep"}), ActionDenied)
 
 
+@pytest.mark.needs("sandbox")
 async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved_into_sight(workspace: Path) -> None:
     rules = tuple(map(parse_rule, (*DENY, "write_file(path=src/app.py)")))
     sandbox = await open_sandbox(
@@ -98,6 +99,7 @@ async def test_the_sandbox_shows_nothing_that_is_denied_and_nothing_can_be_moved
     assert WORD not in again.stdout
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_run_hides_by_its_settings_what_its_deny_rules_are_about(workspace: Path) -> None:
     loaded = load_settings(flags={"workdir": workspace, "deny": list(DENY)}, environ={}, cwd=workspace)
     permissions = permissions_of(loaded)

@@ -21,6 +21,7 @@ async def shell(workspace: Path, wanted: SandboxMode = "auto", *, read_only: boo
     return toolbox(workspace=workspace, sandbox=sandbox).get("run_shell")
 
 
+@pytest.mark.needs("sandbox")
 async def test_both_streams_are_told_apart_with_the_exit_code(tmp_path: Path) -> None:
     tool = await shell(tmp_path)
     told = await tool({"command": "echo out; echo err >&2; exit 3"})
@@ -29,6 +30,7 @@ async def test_both_streams_are_told_apart_with_the_exit_code(tmp_path: Path) ->
     assert (await tool({"command": "kill -9 $$"})).startswith("exit code: 137 (SIGKILL)\n")
 
 
+@pytest.mark.needs("sandbox")
 async def test_a_timeout_and_a_flood_are_told(tmp_path: Path) -> None:
     tool = await shell(tmp_path)
     told = await tool({"command": "echo early; sleep 60", "timeout": 1})
@@ -47,6 +49,7 @@ HINTS = {
 }
 
 
+@pytest.mark.needs("sandbox")
 @pytest.mark.parametrize(("command", "hint"), HINTS.items(), ids=["network", "names", "read-only", "private"])
 async def test_where_the_sandbox_is_the_cause_a_hint_says_so(command: str, hint: str, tmp_path: Path) -> None:
     told = await (await shell(tmp_path))({"command": command})
@@ -55,6 +58,7 @@ async def test_where_the_sandbox_is_the_cause_a_hint_says_so(command: str, hint:
     assert "hint: " not in free
 
 
+@pytest.mark.needs("sandbox")
 async def test_what_a_command_may_do_without_a_question_depends_on_its_sandbox(tmp_path: Path) -> None:
     kinds = {}
     for name, tool in {

@@ -73,6 +73,7 @@ def test_what_is_denied_is_not_offered(here: Here, monkeypatch: pytest.MonkeyPat
     assert [name for name in offered if name.startswith("docker_")] == []
 
 
+@pytest.mark.needs("sandbox")
 def test_tools_list_has_a_line_for_each_tool_that_there_is(here: Here) -> None:
     ended = here("tools", "list")
     assert (ended.code, ended.err) == (0, "")
