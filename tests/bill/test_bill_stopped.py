@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import fork_server
 from tests.support.bill.book import book_of
 from tests.support.bill.parts import FOUR_CENTS, KEY, PAID, TASK, priced, reaching
 from tests.support.command_line import Commands
@@ -34,8 +35,7 @@ def test_a_command_that_is_stopped_while_its_answer_comes(
     words = ("run", TASK, "--json", "--llm-timeout", "5m", "--config", str(priced(shell.folder)))
     with shell.start(*words, env=reaching(server, "anthropic")) as process:
         assert asked.wait(PATIENCE_S)
-        os.kill(process.pid, signal.SIGSTOP)
-        os.waitpid(process.pid, os.WUNTRACED)
+        fork_server.stop(process.pid)
         (sent,) = book_of(state).attempts
         stopped.set()
         assert server.books.wait(lambda books: books.billed_nano == FOUR_CENTS, PATIENCE_S)

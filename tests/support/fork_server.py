@@ -187,6 +187,11 @@ class Forked(subprocess.Popen[Any]):
             raise subprocess.TimeoutExpired(self.args, timeout)
         return ended
 
+    def __exit__(self, kind: type[BaseException] | None, *more: Any) -> None:  # noqa: ANN401
+        if kind is not None:
+            self.kill()  # a test that failed may have left it stopped, and would wait for it for ever
+        super().__exit__(kind, *more)
+
     def __del__(self, *_: object) -> None:
         if self.returncode is None and hasattr(self, "_status"):
             os.close(self._status)
@@ -214,6 +219,13 @@ def command(*, loads: str = "agentctl") -> str:
     """Return the beginning of a shell's line that runs agentctl by the server: what follows are its own words."""
     door = _server(loads).door
     return shlex.join([sys.executable, "-IS", "-c", CLIENT, str(door), "-m", "agentctl"])
+
+
+def stop(pid: int) -> None:
+    """Stop a process and wait until it stands: ``waitpid`` sees only children, and a server may be its parent."""
+    os.kill(pid, signal.SIGSTOP)
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        time.sleep(0.001)
 
 
 def run(words: Sequence[str], *, timeout: float = 60, **more: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401

@@ -20,6 +20,7 @@ from agentctl.core.limits import CostLimit
 from agentctl.ledger.database import Database
 from agentctl.ledger.ledger_session import LedgerSession
 from agentctl.ledger.locks import queue_lock
+from tests.support import fork_server
 from tests.support.ledger.parts import HandClock, ask
 from tests.support.ledger.scripted_process import Puppet, puppet
 
@@ -72,10 +73,7 @@ def let_pass(process: Puppet, seconds: float) -> None:
 
 
 def stop(process: Puppet) -> None:
-    os.kill(process.pid, signal.SIGSTOP)
-    stat = Path(f"/proc/{process.pid}/stat")  # waitpid() sees only children, and the fork server may be its parent
-    while stat.read_text().rpartition(")")[2].split()[0] != "T":
-        time.sleep(0.001)
+    fork_server.stop(process.pid)
 
 
 def lose_the_lock_of(path: Path, owned: str) -> None:
