@@ -42,7 +42,7 @@ def cached(truth: int, before: int, habit: str) -> int:
 def test_the_true_input_is_never_above_the_bound(
     server: CountingServer, other: CountingServer, habit: str, story: list[tuple[Step, str, str, bool, int]]
 ) -> None:
-    """Another model in the place of the asked one is unforeseeable the first time, and never built on again.
+    """Another model in the place of the asked one is unforeseeable until a report names it, and never built on again.
 
     What is left out of a report shows while it is more than what came new: the system message is longer than that.
     """
@@ -64,10 +64,10 @@ def test_the_true_input_is_never_above_the_bound(
         if not surprise:
             assert truth <= bound(request, ground.known)
         assert truth <= plain_bound(request)
-        switched = switched or surprise
         if step == "fails":
             ground = ground.without_report()
             continue
+        switched = switched or surprise
         call = (ToolCall(f"c{number}", "plain", {"all": said}),) if calls else ()
         answer = Completion(said, call, model="other" if step == "fallback" else "m")
         reported = 0 if habit == "says zero" else truth - cached(truth, caches.get(len(request.tools), 0), habit)
