@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperOption
+from typer.core import TyperGroup, TyperOption
 
 from agentctl.cli.invocation import Assemble, Invocation
 from agentctl.cli.options import Command, Group, canonical
@@ -156,11 +157,17 @@ def _report(error: AgentctlError, call: Invocation) -> int:
     return report_error(error, form=call.form, command=call.command)
 
 
-def _run_command(call: Invocation) -> int:
-    command = typer.main.get_command(build_app(only_run=call.argv[:1] == ("run",)))
+@cache
+def _parser(*, only_run: bool) -> TyperGroup:
+    command = cast("TyperGroup", typer.main.get_command(build_app(only_run=only_run)))
     for param in command.params:
         if isinstance(param, TyperOption) and param.name in ("install_completion", "show_completion"):
             param.hidden = True  # hidden: use `agentctl completion`; but completion needs them registered
+    return command
+
+
+def _run_command(call: Invocation) -> int:
+    command = _parser(only_run=call.argv[:1] == ("run",))
     try:
         ended = command.main(list(call.argv), prog_name="agentctl", standalone_mode=False, obj=call)
     except typer.TyperException as error:

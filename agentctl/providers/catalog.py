@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -337,7 +337,7 @@ def read_table(path: Path | None = None) -> PriceTable:
     path = path or _installed_table()
     try:
         data = path.read_bytes()
-        parsed = json.loads(data, parse_float=Decimal)
+        parsed = _parse(data)
     except (OSError, ValueError, ArithmeticError, RecursionError) as exc:
         reason = exc.strerror.lower() if isinstance(exc, OSError) and exc.strerror else "it is not JSON"
         raise StateError(f"litellm's price table {path} cannot be read: {reason}", hint=_HINT) from exc
@@ -345,6 +345,12 @@ def read_table(path: Path | None = None) -> PriceTable:
         raise StateError(f"litellm's price table {path} cannot be read: it has no rows", hint=_HINT)
     rows = {name: row for name, row in parsed.items() if isinstance(row, dict)}
     return PriceTable(rows, _version(path), hashlib.sha256(data).hexdigest())
+
+
+@lru_cache(maxsize=1)
+def _parse(data: bytes) -> object:
+    """Parse the table; it is the same for every provider of a process."""
+    return json.loads(data, parse_float=Decimal)
 
 
 def _installed_table() -> Path:

@@ -263,8 +263,13 @@ def _load(loads: str) -> dict[str, str]:
     for module in pkgutil.walk_packages(agentctl.__path__, "agentctl."):
         if module.name not in skipped or (loads == "litellm" and module.name != "agentctl.__main__"):
             import_module(module.name)
+    from agentctl.cli.app import _parser
+    from agentctl.providers.catalog import read_table
     from tests.support import scripted_cli  # noqa: F401
 
+    for only_run in (False, True):
+        _parser(only_run=only_run)
+    read_table()
     anyio.run(anyio.sleep, 0)
     gc.collect()
     gc.freeze()
