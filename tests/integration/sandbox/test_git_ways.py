@@ -18,7 +18,8 @@ from agentctl.sandbox.self_test import find_bwrap, options_of
 from tests.integration.sandbox.git_ways import WAYS, Way
 
 _LOOP = """
-while :; do git status; for folder in sub n b; do [ -d $folder ] && git -C $folder status; done; done >/dev/null 2>&1
+exec >/dev/null 2>&1
+while sleep 0.02; do git status; for folder in sub n b; do [ -d $folder ] && git -C $folder status; done; done
 """
 _AFTER = """
 chmod -R u+rwX . 2>/dev/null
