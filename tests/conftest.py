@@ -11,10 +11,12 @@ from tests.support import machine
 
 pytest_plugins = [
     "tests.support.command_line",
+    "tests.support.denied_paths",
     "tests.support.engine",
     "tests.support.json_run",
     "tests.support.large_results",
     "tests.support.ledger.fixtures",
+    "tests.support.ledger.older_schemas",
     "tests.support.processes",
     "tests.support.screen.terminals",
     "tests.support.wire.plugin",

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -145,68 +141,6 @@ async def test_a_cancelled_run_is_closed_in_journal_and_ledger_before_the_cancel
     assert (lines[-1]["event"], lines[-1]["result"]["status"]) == ("run_finished", "interrupted")
     assert [line["event"] for line in lines].count("call_doubted") == 1
     assert tracker.in_doubt == tracker.hourly_cost() > 0
-
-
-CTRL_C = """
-import asyncio, sys
-from pathlib import Path
-import anyio
-from agentctl import CostTracker, DockerAgent, ScriptedProvider
-from tests.support.face import PRICED
-
-async def hang(request):
-    Path("reached").touch()
-    try:
-        await anyio.sleep_forever()
-    except BaseException:
-        Path("told").touch()
-        if sys.argv[1] == "stubborn":
-            with anyio.CancelScope(shield=True):
-                await anyio.sleep_forever()
-        raise
-
-tracker = CostTracker()
-agent = DockerAgent(ScriptedProvider([hang], facts=PRICED), tracker)
-
-async def main():
-    agent.execute("wait for it")
-
-try:
-    if sys.argv[1] == "loop":
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
-    elif sys.argv[1] == "invoke":
-        ScriptedProvider([hang]).invoke("wait for it")
-    else:
-        agent.execute("wait for it")
-except KeyboardInterrupt:
-    print("stopped, in doubt:", tracker.in_doubt)
-    raise
-"""
-
-
-def until(there: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
-
-
-def interrupted(folder: Path, how: str, *, twice: bool = False) -> tuple[int, str]:
-    """Start a program, press Ctrl-C while its run waits for the model, and return how it ended."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    program = [sys.executable, "-c", CTRL_C, how]
-    with subprocess.Popen(
-        program, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as one:
-        until((folder / "reached").exists)
-        one.send_signal(signal.SIGINT)
-        if twice:
-            until((folder / "told").exists)
-            one.send_signal(signal.SIGINT)
-        out, _ = one.communicate(timeout=30)
-    return one.returncode, out.decode()
 
 
 def test_the_end_of_a_run_is_a_result_and_never_raised() -> None:

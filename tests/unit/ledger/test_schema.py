@@ -6,7 +6,6 @@ import os
 import shlex
 import sqlite3
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,45 +15,23 @@ import pytest
 
 from agentctl.budget.conclusions import Charge
 from agentctl.core.errors import StateError
-from agentctl.core.limits import CostLimit
 from agentctl.core.messages import Usage
 from agentctl.ledger.check import check
 from agentctl.ledger.clock import system_clock
 from agentctl.ledger.database import Database
-from agentctl.ledger.forecast import forecast_first_call
-from agentctl.ledger.inspection import inspect_ledger, read_view
+from agentctl.ledger.inspection import read_view
 from agentctl.ledger.report import costs_window
-from agentctl.ledger.schema import APPLICATION_ID, MIGRATIONS, migrate
-from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, rows, send
+from agentctl.ledger.schema import APPLICATION_ID, migrate
+from tests.support.ledger.corrections import CALL, begin, change, left_in_doubt, opened, send
 from tests.support.ledger.many_rows import fill
+from tests.support.ledger.older_schemas import (
+    LATEST,
+    OPENERS,
+    ROWS,
+    look_ahead,
+    version_of,
+)
 from tests.support.ledger.parts import HandClock, ask, read_only
-
-ROWS = 3_000
-LATEST = len(MIGRATIONS)
-
-
-def look_ahead(path: Path) -> None:
-    forecast_first_call(path, ask("first"), CostLimit(), agent="a")
-
-
-OPENERS: dict[str, Callable[[Path], object]] = {
-    "run": Database,
-    "costs": lambda path: costs_window(path, seconds=60),
-    "check": check,
-    "doctor": inspect_ledger,
-    "estimate": look_ahead,
-}
-
-
-@pytest.fixture
-def older(path: Path) -> Path:
-    fill(path, ROWS, schema=1)
-    return path
-
-
-def version_of(path: Path) -> int:
-    ((version,),) = rows(path, "PRAGMA user_version")
-    return int(version)
 
 
 def contents(db: sqlite3.Connection, table: str, columns: str = "*") -> list[tuple[object, ...]]:
