@@ -15,6 +15,7 @@ import pytest
 from agentctl.ledger.report import costs_window
 from tests.integration.cli.parts import wait_for_file
 from tests.support.command_line import Commands
+from tests.support.machine import need
 
 
 def is_alive(pid: int) -> bool:
@@ -27,9 +28,9 @@ def is_alive(pid: int) -> bool:
 @pytest.fixture
 def hanging_repository(tmp_path: Path) -> Path:
     """A repository whose configuration is a pipe that nobody writes to: git waits for it until it is killed."""
+    need("git")
     git = shutil.which("git", path="/usr/local/bin:/usr/bin:/bin")
-    if git is None:
-        pytest.skip("git is not installed")
+    assert git is not None
     subprocess.run([git, "init", "-q", str(tmp_path)], check=True)
     config = tmp_path / ".git" / "config"
     config.unlink()

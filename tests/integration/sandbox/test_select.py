@@ -11,6 +11,7 @@ import pytest
 from agentctl.core.errors import SandboxUnavailable
 from agentctl.sandbox.select import examine, open_sandbox
 from tests.integration.sandbox.conftest import Inside, names
+from tests.support.machine import need
 
 REAL = shutil.which("bwrap") or "/usr/bin/bwrap"
 
@@ -126,8 +127,8 @@ LEAKY = {
 async def test_a_sandbox_that_leaks_is_not_believed(
     script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if "CAP_KILL" in script and os.geteuid() != 0:
-        pytest.skip("only root has privileges to keep")
+    if "CAP_KILL" in script:
+        need("root")
     put_first(tmp_path / "bin", script, monkeypatch)
     (tmp_path / "work").mkdir()
     error = await refused(tmp_path / "work", tmp_path / "work/none")
@@ -159,8 +160,8 @@ PLACES = ["plain", "with a space", "new\nline", "grün-日本", "back\\slash", "
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("below", ["home", "tmp", "root"])
 async def test_a_workspace_may_have_any_name_and_lie_in_a_hidden_place(name: str, below: str, tmp_path: Path) -> None:
-    if below == "root" and os.geteuid() != 0:
-        pytest.skip("only root has a home there")
+    if below == "root":
+        need("root")
     above = {"home": Path(os.environ["HOME"]), "tmp": tmp_path, "root": Path("/root") / f".test-{os.getpid()}"}[below]
     workspace = above / name
     workspace.mkdir(parents=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from agentctl.settings.labels import git_labels
+from tests.support.machine import need
 
 REMOTE = "https://ci:glpat-0123456789abcdefghij@github.com/acme/shop.git"
 
@@ -27,8 +27,7 @@ def git(folder: Path, *words: str) -> str:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository with a commit and a remote, whose address holds a token."""
-    if shutil.which("git") is None:
-        pytest.skip("there is no git")
+    need("git")
     folder = tmp_path / "shop"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -56,7 +55,6 @@ def test_a_detached_head_is_a_commit_by_its_first_digits(repository: Path) -> No
 
 
 def test_a_repository_without_a_commit_or_a_remote_says_what_it_can(tmp_path: Path) -> None:
-    if shutil.which("git") is None:
-        pytest.skip("there is no git")
+    need("git")
     git(tmp_path, "init", "-q")
     assert git_labels(tmp_path) == {"ref": "main"}

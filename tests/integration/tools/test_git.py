@@ -12,6 +12,7 @@ import pytest
 from agentctl.core.errors import ToolError
 from agentctl.tools.git import status, summary
 from agentctl.tools.toolbox import toolbox
+from tests.support.machine import need
 
 
 def _git(folder: Path, *words: str) -> None:
@@ -200,8 +201,7 @@ async def test_odd_names_stay_on_their_line(repository: Path) -> None:
 
 
 async def test_someone_elses_repository_is_not_trusted(repository: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("gives a repository to someone else")
+    need("root")
     for folder, _, _ in os.walk(repository):
         os.chown(folder, 65534, 65534)
     with pytest.raises(ToolError) as caught:

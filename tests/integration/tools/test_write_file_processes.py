@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.machine import need
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -36,8 +36,7 @@ def test_a_limit_on_file_sizes_leaves_the_old_file_whole(tmp_path: Path) -> None
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    if os.geteuid() or not shutil.which("unshare"):
-        pytest.skip("mounting a small disk needs root")
+    need("root", "mounts", "unshare")
     mount = 'mount -t tmpfs -o size=64k none "$1" && echo old >"$1/file"'
     script = f'{mount} && "$2" -c "$3" "$1" && cat "$1/file" && ls -A "$1"'
     done = subprocess.run(
