@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.support.large_results",
     "tests.support.ledger.fixtures",
     "tests.support.ledger.older_schemas",
+    "tests.support.machine_walk",
     "tests.support.processes",
     "tests.support.screen.terminals",
     "tests.support.wire.plugin",

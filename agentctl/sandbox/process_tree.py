@@ -25,6 +25,7 @@ _LONGEST_PAUSE_S = 0.02
 _UNSEEN = 3  # searches without a find, after one with a find, until all are believed dead
 _LOOKS = 6  # again, after 1 to 20 ms each, while somebody young shows no environment
 _MOST_BYTES = 1024 * 1024  # of an environment
+_KERNEL_THREAD = 0x00200000  # the kernel's PF_KTHREAD
 
 
 class Leader(Protocol):
@@ -51,7 +52,7 @@ class ProcessTree:
     def __init__(self, child: Leader, marker: str, subreaper: int | None = None) -> None:
         self._child, self._roots = child, {child.pid} if subreaper is None else {child.pid, subreaper}
         self._mark = f"{MARKER}={marker}".encode()
-        stat = _stat(child.pid)
+        stat = _stat(child.pid)  # also when it has ended: who is older need not be looked at
         self._started = 0 if stat is None else stat.started
         self._known: dict[int, int] = {}  # members once found, with their starting times
         self._over = self._unclear = False
@@ -122,7 +123,7 @@ class ProcessTree:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - Path is slow
         for pid in sorted(pids, reverse=True):  # the newest first: they may be gone soonest
             stat = _stat(pid)
-            if stat is None or stat.started < self._started:  # older than the command: no child of it
+            if stat is None or not stat.is_alive or stat.started < self._started:  # the older ones are no child of it
                 continue
             alive[pid] = stat
             ours = stat.session == self._child.pid or self._known.get(pid) == stat.started
@@ -172,15 +173,17 @@ class _Stat(NamedTuple):
     group: int
     session: int
     started: int  # clock ticks since boot
+    is_alive: bool  # not ended, and no thread of the kernel
 
 
 def _stat(pid: int) -> _Stat | None:
-    """Return where a process belongs, or None when it is none or dead."""
+    """Return where a process belongs, or None when it is none."""
     line = _read(pid, "stat")
     fields = line[line.rfind(b")") + 2 :].split(maxsplit=20)
-    if len(fields) < 20 or fields[0] in b"ZX":
+    if len(fields) < 20:
         return None
-    return _Stat(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+    is_alive = fields[0] not in b"ZX" and not int(fields[6]) & _KERNEL_THREAD
+    return _Stat(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), is_alive)
 
 
 def _read(pid: int, name: str) -> bytes:

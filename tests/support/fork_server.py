@@ -265,8 +265,10 @@ def _load(loads: str) -> dict[str, str]:
             import_module(module.name)
     from agentctl.cli.app import _parser
     from agentctl.providers.catalog import read_table
-    from tests.support import scripted_cli  # noqa: F401
+    from tests.support import machine_walk, scripted_cli  # noqa: F401
 
+    if loads == "agentctl":
+        machine_walk.begin()
     for only_run in (False, True):
         _parser(only_run=only_run)
     read_table()

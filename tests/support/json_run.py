@@ -89,7 +89,9 @@ class JsonRun:
 
 
 @pytest.fixture
-def json_run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JsonRun]:
+def json_run(
+    shared_walk: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[JsonRun]:
     """Runs in the test's own folder; what they froze for the garbage collector is let go again."""
     monkeypatch.chdir(tmp_path)
     yield JsonRun(capsys)

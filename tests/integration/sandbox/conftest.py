@@ -36,9 +36,11 @@ class Inside:
     workspace: Path
     uid: int
     environ: dict[str, str] = field(default_factory=dict)
+    own_walk: bool = False
 
     def argv(self, *commands: str, **options: Any) -> list[str]:  # noqa: ANN401
         asked = {"wanted": "auto", "network": False, "read_only": False, "hidden": [], "timeout": 30, **options}
+        asked["own_walk"] = self.own_walk
         asked |= {"uid": self.uid, "workspace": str(options.get("workspace", self.workspace)), "commands": commands}
         asked["hidden"] = [str(place) for place in asked["hidden"]]
         return [sys.executable, "-m", "tests.integration.sandbox.worker", json.dumps(asked)]
@@ -52,6 +54,11 @@ class Inside:
         assert done.returncode == 0, done.stderr
         answers: list[dict[str, Any]] = json.loads(done.stdout)
         return answers
+
+    def started(self, *commands: str, **options: Any) -> subprocess.Popen[Any]:  # noqa: ANN401
+        """Start the process, and do not wait for it."""
+        environ = {**os.environ, **fork_server.ENVIRON, **self.environ}
+        return fork_server.Forked(self.argv(*commands, **options)[1:], cwd=REPOSITORY, env=environ)
 
 
 @pytest.fixture
@@ -71,13 +78,18 @@ def inside(request: pytest.FixtureRequest, config: Path) -> Inside:
     workspace.mkdir()
     if uid != os.geteuid():
         os.chown(workspace, uid, uid)
-    return Inside(workspace, uid)
+    return Inside(workspace, uid, own_walk=request.node.get_closest_marker("own_walk") is not None)
 
 
 @pytest.fixture
-def own(config: Path) -> Inside:
+def own(request: pytest.FixtureRequest, config: Path) -> Inside:
     """As the one who runs the tests only: where it makes no difference who it is."""
     machine.need("sandbox")
     workspace = config / "work"
     workspace.mkdir()
-    return Inside(workspace, os.geteuid())
+    return Inside(workspace, os.geteuid(), own_walk=request.node.get_closest_marker("own_walk") is not None)
+
+
+@pytest.fixture(autouse=True)
+def _shared_walk(shared_walk: None) -> None:
+    """Let all sandboxes of this folder share a walk, but for the tests of it."""

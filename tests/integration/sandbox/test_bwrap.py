@@ -139,6 +139,7 @@ def test_there_are_no_privileges_and_no_way_to_more(inside: Inside) -> None:
 
 
 @ROOT
+@pytest.mark.own_walk
 def test_root_reads_no_more_than_others_may(own: Inside, config: Path) -> None:
     folder = Path("/opt", f"only-root-{os.getpid()}")
     folder.mkdir(mode=0o700)

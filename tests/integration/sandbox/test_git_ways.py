@@ -19,18 +19,16 @@ from tests.integration.sandbox.git_ways import WAYS, Way
 
 _LOOP = """
 exec >/dev/null 2>&1
-while sleep 0.02; do git status; for folder in sub n b; do [ -d $folder ] && git -C $folder status; done; done
+while sleep 0.05; do git status; for folder in sub n b; do [ -d $folder ] && git -C $folder status; done; done
 """
 _AFTER = """
 chmod -R u+rwX . 2>/dev/null
-for try in 1 2; do
 git status; git checkout -- .; git diff; git add -A; $C --allow-empty -m mine; git checkout -q HEAD -- .; git log -1
 git rebase --continue; git cherry-pick --continue; git stash; git stash pop; git submodule status; git fetch --all
 find . -type d -name .git -prune -o -type d -print | while read -r folder; do
     (cd "$folder" && git status && git log -1 && git add -A && $C --allow-empty -m mine)
 done
 [ ! -d ../w ] || (cd ../w && git status && $C --allow-empty -m mine)
-done
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import anyio
 import pytest
 
 from agentctl.sandbox.select import open_sandbox
-from tests.integration.sandbox.conftest import NOBODY, REPOSITORY, Inside
+from tests.integration.sandbox.conftest import NOBODY, Inside
 from tests.integration.sandbox.parts import COMMANDS, LEFT_BEHIND, wait_until
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def named(command: str, trace: Trace) -> str:
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 async def test_nothing_is_left_after_a_timeout(command: str, trace: Trace, tmp_path: Path) -> None:
     sandbox = await open_sandbox("auto", workspace=tmp_path, network=False, read_only=False)
-    result = await sandbox.run(named(command, trace), timeout=0.8)
+    result = await sandbox.run(named(command, trace), timeout=0.4)
     assert (result.timed_out, trace.alive()) == (True, [])
 
 
@@ -55,7 +54,7 @@ async def test_what_a_command_leaves_in_the_background_ends_with_it(command: str
 
 @pytest.mark.parametrize("name", ["plain", "setsid", "double fork", "ignores SIGTERM", "stopped", "storm"])
 def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace, inside: Inside) -> None:
-    worker = subprocess.Popen(inside.argv(named(COMMANDS[name], trace), timeout=60), cwd=REPOSITORY)
+    worker = inside.started(named(COMMANDS[name], trace), timeout=60)
     try:
         wait_until(lambda: (inside.workspace / "ready").exists())
     finally:
@@ -67,7 +66,7 @@ def test_nothing_is_left_when_agentctl_itself_is_killed(name: str, trace: Trace,
 @pytest.mark.needs("root")
 def test_nothing_is_left_of_another_users_command_when_agentctl_is_killed(trace: Trace, own: Inside) -> None:
     os.chown(own.workspace, NOBODY, NOBODY)
-    worker = subprocess.Popen(own.argv(named(COMMANDS["double fork"], trace), timeout=60), cwd=REPOSITORY)
+    worker = own.started(named(COMMANDS["double fork"], trace), timeout=60)
     try:
         wait_until(lambda: (own.workspace / "ready").exists())
     finally:
@@ -85,10 +84,10 @@ def test_a_crowd_of_processes_is_bounded(inside: Inside, trace: Trace) -> None:
     assert trace.alive() == []
 
 
-def test_a_gigabyte_of_output_does_not_fill_the_memory(own: Inside) -> None:
-    (answer,) = own("yes | head -c 1G")
+def test_a_flood_of_output_does_not_fill_the_memory(own: Inside) -> None:
+    (answer,) = own("yes | head -c 300M")
     assert answer["exit_code"] == 0
-    assert answer["truncated_bytes"] + len(answer["stdout"]) >= 1 << 30
+    assert answer["truncated_bytes"] + len(answer["stdout"]) >= 300 << 20
     assert answer["peak_kb"] < 150_000
 
 

@@ -73,6 +73,7 @@ def test_a_socket_whose_listener_is_elsewhere_cannot_be_called(inside: Inside, w
 
 
 @pytest.mark.needs("root")
+@pytest.mark.own_walk
 def test_a_socket_that_no_list_shows_is_found_by_a_walk(own: Inside) -> None:
     """The listener has a process namespace above ours: /proc shows nothing of it."""
     deep = own.workspace / "a/b/c"
@@ -132,18 +133,19 @@ for number in itertools.count():
 
 
 @pytest.mark.needs("root")
+@pytest.mark.own_walk
 def test_sockets_that_come_and_go_do_not_stop_a_command(own: Inside) -> None:
     with subprocess.Popen(["/usr/bin/python3", "-c", STORM], stdout=subprocess.PIPE, text=True) as storm:
         try:
             assert storm.stdout is not None
             assert storm.stdout.readline() == "ready\n"
-            answers = own(*["echo ran"] * 40)
+            answers = own(*["echo ran"] * 15)
         finally:
             storm.kill()
             storm.wait()
             for left in Path("/opt").glob("agentctl-storm-*"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-    assert [answer.get("stdout", answer) for answer in answers] == ["ran\n"] * 40
+    assert [answer.get("stdout", answer) for answer in answers] == ["ran\n"] * 15
 
 
 def test_a_name_of_another_mount_namespace_is_translated() -> None:

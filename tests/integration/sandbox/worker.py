@@ -13,6 +13,7 @@ import anyio
 
 from agentctl.core.errors import AgentctlError
 from agentctl.sandbox import bwrap, private_files, process, resource_limits, select, self_test  # noqa: F401 - before rights are given up
+from tests.support import machine_walk
 
 
 async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -31,6 +32,8 @@ async def work(asked: dict[str, Any]) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     anyio.run(anyio.sleep, 0)  # loads the event loop
+    if not asked["own_walk"]:
+        machine_walk.share()
     if asked["uid"] != os.geteuid():
         os.setgroups([])
         os.setgid(asked["uid"])

@@ -15,6 +15,8 @@ from agentctl.protocols import CommandResult, Sandbox, Tool
 from agentctl.sandbox.select import SandboxMode, open_sandbox
 from agentctl.tools.toolbox import toolbox
 
+pytestmark = pytest.mark.usefixtures("shared_walk")
+
 
 async def shell(workspace: Path, wanted: SandboxMode = "auto", *, read_only: bool = False) -> Tool:
     sandbox: Sandbox = await open_sandbox(wanted, workspace=workspace, network=False, read_only=read_only)
