@@ -2,6 +2,7 @@
 
 from tests.support.bill.fixtures import (  # noqa: F401 - fixtures
     _collector,
+    _no_sandbox,
     audit,
     command,
     litellm_is_loaded,

@@ -1,6 +1,7 @@
 """Processes that start at once: each is forked from one that has imported agentctl, or litellm too.
 
-A command costs 0.3 s of imports, and 1.5 s with litellm; forked it costs 20 ms, and it is a process like any other: its
+A command costs 0.3 s of imports, and 1.5 s with litellm, which loads and builds more with its first call; forked it
+costs 20 ms, a run that asks a model a tenth of a second. It is a process like any other: its
 own arguments, environment, folder, descriptors, session and end, and ``kill -9`` ends it. What a start does by itself
 is not seen here, so that tests of it (what is loaded, PYTHON* variables, ``sys.path``, closed descriptors) start cold.
 
@@ -16,6 +17,7 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import select
 import shlex
 import signal
@@ -257,7 +259,7 @@ def _load(loads: str) -> dict[str, str]:
         from agentctl.providers.tokenizers import load_vocabulary
 
         anyio.run(litellm_loader.wait_for_litellm)
-        for name in ("cl100k_base", "o200k_base"):
+        for name in ("cl100k_base", "o200k_base", "older Claude"):
             load_vocabulary(name)
     skipped = {"agentctl.__main__", "agentctl.providers.http_gate"}
     for module in pkgutil.walk_packages(agentctl.__path__, "agentctl."):
@@ -265,6 +267,7 @@ def _load(loads: str) -> dict[str, str]:
             import_module(module.name)
     from agentctl.cli.app import _parser
     from agentctl.providers.catalog import read_table
+    from agentctl.tools.tool import Arguments, schema_of
     from tests.support import machine_walk, scripted_cli  # noqa: F401
 
     if loads == "agentctl":
@@ -272,11 +275,79 @@ def _load(loads: str) -> dict[str, str]:
     for only_run in (False, True):
         _parser(only_run=only_run)
     read_table()
+    for model in Arguments.__subclasses__():
+        schema_of(model)
     anyio.run(anyio.sleep, 0)
+    if loads == "litellm":
+        _load_what_runs_load()
     gc.collect()
     gc.freeze()
     gc.enable()
     return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+def _load_what_runs_load() -> None:
+    """Load what litellm loads, builds and compiles only when a model is asked, as seen in a process that asks some."""
+    import importlib
+    import re
+
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.write(writing, pickle.dumps(_seen_in_runs()))
+            status = 0
+        except BaseException:  # noqa: BLE001 - this process is not to live on
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with open(reading, "rb") as told:  # noqa: PTH123 - a descriptor
+        said = told.read()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, "the run that shows what runs load has failed"
+    seen = pickle.loads(said)  # noqa: S301 - from a child of its own
+    for name in seen["modules"]:
+        with contextlib.suppress(ImportError):  # a part of litellm's that it does without
+            importlib.import_module(name)
+    for module, name in seen["models"]:
+        getattr(importlib.import_module(module), name).model_rebuild()
+    for pattern, flags in seen["patterns"]:
+        re.compile(pattern, flags)
+
+
+def _seen_in_runs() -> dict[str, list[Any]]:
+    """Ask a model in each format; return the modules that this has loaded, the models built, the patterns compiled."""
+    import re
+
+    import anyio
+    from pydantic import BaseModel
+
+    from tests.support.bill.parts import PAID, Here, reaching
+    from tests.support.wire.server import WireServer
+
+    def models() -> dict[tuple[str, str], bool]:
+        found, waiting = {}, [BaseModel]
+        while waiting:
+            one = waiting.pop()
+            waiting += one.__subclasses__()
+            found[one.__module__, one.__qualname__] = one.__pydantic_complete__
+        return found
+
+    modules, before, patterns = set(sys.modules), models(), set(re._cache)  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, paid in enumerate(PAID.values()):
+            with WireServer([paid.brief] * 2, rates=paid.rates) as server:
+                here = Here(Path(folder, str(number)))
+                document = anyio.run(lambda: here.run(reaching(server, paid.format)))  # noqa: B023 - at once
+            assert document["exit_code"] == 0, document["error"]
+    after = models()
+    return {
+        "modules": [name for name in sys.modules if name not in modules],
+        "models": [one for one, complete in after.items() if complete and not before.get(one)],
+        "patterns": [key[1:] for key in re._cache if key not in patterns],  # type: ignore[attr-defined]
+    }
 
 
 def _serve(loads: str, line: socket.socket, entrance: socket.socket) -> NoReturn:

@@ -26,6 +26,12 @@ def _collector() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(autouse=True)
+def _no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no run test a sandbox, which takes as long as all the rest of it; who needs one gives its name."""
+    monkeypatch.setenv("AGENTCTL_SANDBOX", "none")
+
+
 @pytest.fixture(scope="session")
 def litellm_is_loaded() -> None:
     """Load it before a test whose times are short."""

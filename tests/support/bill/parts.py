@@ -107,12 +107,15 @@ class Here:
     async def run(
         self, environ: Mapping[str, str], *, task: str = TASK, prices: str = PRICES, **flags: object
     ) -> Document:
-        """Run a task with the real parts; return the document that the command line would print."""
+        """Run a task with the real parts; return the document that the command line would print.
+
+        There is no sandbox unless asked for: to test that one holds takes as long as all the rest of a run.
+        """
         self.folder.mkdir(exist_ok=True)
         folders = {f"AGENTCTL_{kind.upper()}_DIR": str(self.folder / kind) for kind in ("state", "config", "cache")}
         loaded = load_settings(
             flags=flags,
-            environ={**folders, **environ},
+            environ={"AGENTCTL_SANDBOX": "none", **folders, **environ},
             cwd=self.folder,
             config=priced(self.folder, prices),
             remember=False,
